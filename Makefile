@@ -1,0 +1,67 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock clean
+
+# The first of these that runs and is new enough makes the environment; `make PYTHON=/path/to/python` chooses one.
+PYTHON ?= python3 python3.13 python3.12 python3.11
+PIP_TOOLS = pip-tools==7.6.2
+
+VENV = .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
+
+# Shell text that puts into $$python the first candidate for which the given Python expression holds.
+# A candidate is run, not only looked for: a version manager's stand-in can exist and still fail.
+find_python = python=; for candidate in $(PYTHON); do \
+	if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(not ($(1)))' >/dev/null 2>&1; \
+	then python="$$candidate"; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	echo "Billfold needs $(2) with its venv module; none of these is: $(PYTHON)." >&2; \
+	echo "Install it, or name it: make PYTHON=/path/to/python" >&2; exit 1; fi
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo "Options of the command behind a target go into ARGS, e.g. make demo ARGS=--no-serve"
+
+demo: $(INSTALLED) ## Ingest a generated bill from a local stand-in for S3 into an embedded PostgreSQL.
+	$(BIN)/billfold demo $(ARGS)
+
+test: $(INSTALLED) ## Run the unit, integration and end-to-end tests.
+	$(BIN)/python -m pytest -p tests.no_skips -n 2 $(ARGS)
+
+check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## Time a first ingest and a re-delivery.
+	$(BIN)/python -m tests.benchmarks.cold_ingest $(ARGS)
+
+# Compiled by the oldest Python supported, so that every pin installs on the newer ones too.
+# Pins stay as they are where they can; `make lock ARGS=--upgrade` moves them all.
+lock: ## Write requirements.txt anew from pyproject.toml (needs Python 3.11).
+	@set -e; $(call find_python,sys.version_info[:2] == (3, 11),Python 3.11); \
+	"$$python" -m venv --clear $(VENV)-lock; \
+	$(VENV)-lock/bin/python -m pip --disable-pip-version-check -qq install '$(PIP_TOOLS)'
+	$(VENV)-lock/bin/pip-compile --quiet --all-extras --strip-extras --allow-unsafe --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.txt $(ARGS) pyproject.toml
+	@rm -rf $(VENV)-lock
+	@if grep -nE '://|file:' requirements.txt; then echo "requirements.txt names an address" >&2; exit 1; fi
+
+clean: ## Remove the environment and everything built or cached.
+	rm -rf $(VENV) $(VENV)-lock build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Two stamps, each touched last: a change of pyproject.toml alone does not install the libraries again.
+$(VENV)/.libraries: requirements.txt
+	@set -e; $(call find_python,sys.version_info >= (3, 11),Python 3.11 or newer); \
+	echo "Making $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes --no-deps --only-binary :all: --requirement requirements.txt
+	@touch $@
+
+$(INSTALLED): $(VENV)/.libraries pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check || { echo "requirements.txt is behind pyproject.toml: run make lock" >&2; exit 1; }
+	@touch $@

@@ -1,0 +1,76 @@
+"""The command line: translates arguments into one call, and its outcome into text and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+import structlog
+import typer
+
+from billfold.cli.commands import LIST_NAMES, app
+from billfold.cli.documents import dump, failure_document
+from billfold.cli.exits import ExitCode, exit_code
+from billfold.cli.screen import discard_output, show_error, write_document
+from billfold.errors import BillfoldError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a known failure is one line, an unknown one keeps its traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # Whatever the terminal's encoding lacks is spelled out rather than a crash.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        code = ExitCode.SUCCESS
+    return int(code)
+
+
+def _run(words: list[str]) -> int:
+    try:
+        code = typer.main.get_command(app).main(words or ["--help"], prog_name="billfold", standalone_mode=False)
+    except typer.TyperException as error:
+        # A command line that cannot be understood; the commands themselves fail with errors of Billfold's.
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "billfold"
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        return _fail(words, ExitCode.USAGE, "usage", f"{message}: see {path} --help")
+    except BillfoldError as error:
+        return _fail(words, exit_code([error]), error.error_code, str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(words, ExitCode.INTERRUPTED, "interrupted", "interrupted")
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if structlog.is_configured():
+            structlog.get_logger(__name__).exception("internal_error")
+        else:
+            traceback.print_exc()
+        return _fail(words, ExitCode.INTERNAL, "internal", f"{type(error).__name__}: {error}")
+    if code == ExitCode.INTERRUPTED:
+        return _fail(words, ExitCode.INTERRUPTED, "interrupted", "interrupted")
+    return code or ExitCode.SUCCESS
+
+
+def _fail(words: Sequence[str], code: ExitCode, error_code: str, message: str) -> ExitCode:
+    """The failure as a line on standard error and, where one was asked for, as the JSON document."""
+    if "--json" in words:
+        command = next((word for word in words if not word.startswith("-")), "")
+        write_document(dump(failure_document(LIST_NAMES.get(command), error_code, message)))
+    show_error(message)
+    return code
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    # Ends like any exit, so that the delivery's failure is kept and the embedded server stops with its last user.
+    sys.exit(ExitCode.TERMINATED)

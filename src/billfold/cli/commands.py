@@ -1,0 +1,422 @@
+"""The commands: what each takes, what it calls, and how its outcome is shown."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from billfold import __version__, reports
+from billfold.cli import tables
+from billfold.cli.documents import costs_document, dump, dump_row, ingest_document, report_document
+from billfold.cli.exits import ExitCode, exit_code
+from billfold.cli.screen import Screen, discard_output, fetch_bar, show_error, write_document
+from billfold.config import Settings, load_settings
+from billfold.errors import UsageError
+from billfold.log import configure_logging
+from billfold.model import DeliveryState, RunStatus, TriggerSource
+from billfold.period import BillingPeriod, parse_period
+from billfold.reports import CostColumn, Filter, Metric
+from billfold.store.database import Database, open_database
+from billfold.store.migrate import migrate_database, prepare
+from billfold.store.query import QueryResult, run_query
+
+# The list that each command's JSON document holds, empty where the command failed.
+LIST_NAMES = {
+    "ingest": "deliveries",
+    "runs": "runs",
+    "deliveries": "deliveries",
+    "statements": "statements",
+    "costs": "costs",
+}
+
+# On a terminal `ingest` tells these events itself, as a table and as lines.
+_TOLD_BY_INGEST = ("delivery_finished", "delivery_failed", "source_refused", "finding")
+# A JSON result up to this size waits for its end in memory, a larger one on disk.
+_SPOOL_BYTES = 16 * 2**20
+_DEMO_LINE_ITEMS = 50_000
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _parse_month(text: str) -> BillingPeriod:
+    period = parse_period(text)
+    if period is None:
+        raise typer.BadParameter(f"{text!r} is no month such as 2026-05")
+    return period
+
+
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
+_Client = Annotated[str | None, typer.Option("--client", metavar="ID", help="Only this client.")]
+_Export = Annotated[str | None, typer.Option("--export", metavar="NAME", help="Only this export, by AWS's name of it.")]
+_Period = Annotated[
+    BillingPeriod | None,
+    typer.Option("--period", parser=_parse_month, metavar="YYYY-MM", help="Only this billing period."),
+]
+_Limit = Annotated[
+    int, typer.Option("--limit", min=1, max=reports.MAX_LIMIT, help="At most this many rows, the newest first.")
+]
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog=(
+        "**Exit codes**: 0 done; 1 a defect of Billfold's, with its traceback; 2 wrong usage or settings; 3 the source"
+        " is not there, refuses us or is too large; 4 the input is no complete bill; 5 PostgreSQL refuses;"
+        " 6 try again later; 7 rows or money do not agree: nothing was published; 130 interrupted.\n\n"
+        "Settings come from the environment and from `.env` in the working directory. Without `DATABASE_URL` an"
+        " embedded PostgreSQL runs under `BILLFOLD_HOME`.\n\n"
+        "Start with: `billfold demo --no-serve`"
+    ),
+)
+def billfold(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> int:
+    """Billfold lands AWS billing exports in PostgreSQL, to the cent."""
+    if version:
+        Screen().print(f"billfold {__version__}")
+    elif context.invoked_subcommand is None:
+        raise typer.BadParameter("which command?")
+    if version:
+        raise typer.Exit(ExitCode.SUCCESS)
+    return ExitCode.SUCCESS
+
+
+@app.command(
+    epilog=(
+        "Examples:\n\n"
+        "- `billfold ingest s3://acme-billing/exports/` (every current statement below the prefix)\n\n"
+        "- `billfold ingest exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json`"
+        " (a key of AWS_BILLING_BUCKET)\n\n"
+        "- `billfold ingest ./downloaded-bucket --json`\n\n"
+        "Exit codes: 0 all published, skipped or superseded; 3 source; 4 bad input; 5 PostgreSQL; 6 try again later;"
+        " 7 rows or money do not agree. What failed published nothing; the rest stays published."
+    )
+)
+def ingest(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="`s3://bucket/key`, a key of the configured bucket, a prefix, a manifest, or a local file or folder.",
+        ),
+    ],
+    client: Annotated[
+        str | None,
+        typer.Option("--client", metavar="ID", help="In the name of this client; BILLFOLD_CLIENT by default."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish what is older than the published delivery, or already in.")
+    ] = False,
+    as_json: _Json = False,
+) -> int:
+    """Bring billing deliveries from S3 or from disk into PostgreSQL.
+
+    Each delivery is fetched, compared with what its statement holds, reconciled to the last decimal, and published in
+    one transaction: a reader sees the old bill or the new one. Ingesting it again changes nothing. A local folder
+    is a bucket's root.
+    """
+    settings = _start(_TOLD_BY_INGEST)
+    database = _open(settings)
+    if client not in (None, settings.client):
+        raise UsageError(
+            f"client {client} is not configured: BILLFOLD_CLIENT is {settings.client}",
+            advice=f"known clients: {', '.join(reports.list_clients(database)) or 'none yet'}",
+        )
+    # DuckDB, Arrow and boto3 take a second to load: only this command needs them.
+    from billfold.ingest import ingest as ingest_source
+
+    with fetch_bar() as bar:
+        outcomes = ingest_source(
+            source,
+            client=settings.default_client(),
+            settings=settings,
+            database=database,
+            trigger=TriggerSource.CLI,
+            force=force,
+            progress=bar,
+        )
+    if as_json:
+        write_document(dump(ingest_document(outcomes)))
+    else:
+        tables.show_outcomes(Screen(), outcomes)
+    failures = [outcome.exit_error for outcome in outcomes if outcome.exit_error]
+    for failure in failures:
+        show_error(str(failure))
+    return exit_code(failures)
+
+
+@app.command(epilog="Examples: `billfold runs --status failed` · `billfold runs --client acme --period 2026-05 --json`")
+def runs(
+    client: _Client = None,
+    export: _Export = None,
+    period: _Period = None,
+    status: Annotated[RunStatus | None, typer.Option("--status", help="Only runs of this status.")] = None,
+    limit: _Limit = reports.DEFAULT_LIMIT,
+    as_json: _Json = False,
+) -> int:
+    """List the runs: each is the ingestion of one version of one data file.
+
+    A failed run says why: its error code here, its whole message with `--json`.
+    """
+    wanted = Filter(client=client, export=export, period=period, state=status, limit=limit)
+    return _report("runs", reports.list_runs, tables.show_runs, wanted, as_json)
+
+
+@app.command(
+    epilog="Examples: `billfold deliveries --state failed` · `billfold deliveries --export acme-cur2 --period 2026-05`"
+)
+def deliveries(
+    client: _Client = None,
+    export: _Export = None,
+    period: _Period = None,
+    state: Annotated[DeliveryState | None, typer.Option("--state", help="Only deliveries in this state.")] = None,
+    limit: _Limit = reports.DEFAULT_LIMIT,
+    as_json: _Json = False,
+) -> int:
+    """List the deliveries: each is one refresh of a statement, with the rows and the money that it brought.
+
+    AWS restates a month many times; the starred delivery is the one that its statement shows now.
+    """
+    wanted = Filter(client=client, export=export, period=period, state=state, limit=limit)
+    return _report("deliveries", reports.list_deliveries, tables.show_deliveries, wanted, as_json)
+
+
+@app.command(epilog="Examples: `billfold statements --client acme` · `billfold statements --period 2026-05 --json`")
+def statements(
+    client: _Client = None,
+    export: _Export = None,
+    period: _Period = None,
+    limit: _Limit = reports.DEFAULT_LIMIT,
+    as_json: _Json = False,
+) -> int:
+    """List the statements: what each export says about each month, as it stands now.
+
+    Counted statements make up the costs; two exports of the same bill must not both be counted.
+    """
+    wanted = Filter(client=client, export=export, period=period, limit=limit)
+    return _report("statements", reports.list_statements, tables.show_statements, wanted, as_json)
+
+
+@app.command(
+    epilog=(
+        "Examples:\n\n"
+        "- `billfold costs` (services by month)\n\n"
+        "- `billfold costs --by account,day --month 2026-05`\n\n"
+        "- `billfold costs --by category --by month --since 2026-01 --metric effective --json`"
+    )
+)
+def costs(
+    by: Annotated[
+        list[str],
+        typer.Option(
+            "--by",
+            metavar="COLUMN,…",
+            help="Group by these, together or one by one: service, account, region, category, day, month.",
+        ),
+    ] = ["service,month"],  # noqa: B006
+    metric: Annotated[Metric, typer.Option("--metric", help="Which of FOCUS's costs.")] = Metric.BILLED,
+    client: _Client = None,
+    export: _Export = None,
+    month: Annotated[
+        BillingPeriod | None,
+        typer.Option("--month", "--period", parser=_parse_month, metavar="YYYY-MM", help="Only this billing period."),
+    ] = None,
+    since: Annotated[
+        BillingPeriod | None,
+        typer.Option("--since", parser=_parse_month, metavar="YYYY-MM", help="From this billing period on."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=reports.MAX_LIMIT, help="At most this many rows, the dearest first.")
+    ] = reports.DEFAULT_COST_LIMIT,
+    as_json: _Json = False,
+) -> int:
+    """Show what was spent: by service and month, or as you group it.
+
+    Costs come from the counted statements of all clients. Each currency has its own rows and totals. The table
+    rounds to the cent; `--json` gives every decimal.
+    """
+    columns = _parse_columns(by)
+    report = reports.sum_costs(
+        _open(_start()),
+        columns=columns,
+        metric=metric,
+        client=client,
+        export=export,
+        month=month,
+        since=since,
+        limit=limit,
+    )
+    if as_json:
+        write_document(dump(costs_document(report)))
+    else:
+        tables.show_costs(Screen(), report)
+    return ExitCode.SUCCESS
+
+
+@app.command(
+    epilog=(
+        "Examples:\n\n"
+        '- `billfold sql "SELECT status, count(*) FROM billing_ingestion_runs GROUP BY status"`\n\n'
+        '- `billfold sql --json \'SELECT "ServiceName", sum("BilledCost") FROM focus_cost_and_usage GROUP BY 1\'`\n\n'
+        "- `billfold sql - < report.sql`\n\n"
+        "Limits: BILLFOLD_SQL_TIMEOUT_SECONDS, BILLFOLD_SQL_MAX_ROWS. Another database than the embedded one needs"
+        " BILLFOLD_READER_DATABASE_URL."
+    )
+)
+def sql(
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="One SQL statement, or `-` to read it from standard input.")
+    ],
+    as_json: _Json = False,
+) -> int:
+    """Ask PostgreSQL: one statement that reads.
+
+    The query runs as the role billfold_reader, which may read the tables of all clients and write nothing, in a
+    read-only transaction. It works while an ingest runs. With `--json` exact numbers and instants are text, and no
+    rows are printed unless the query succeeds to its last one.
+    """
+    text = _read_query(query)
+    settings = _start()
+    database = _open(settings)
+    with run_query(
+        database, text, timeout_seconds=settings.sql_timeout_seconds, max_rows=settings.sql_max_rows
+    ) as result:
+        if as_json:
+            _write_rows(result)
+        else:
+            screen = Screen()
+            row_count = tables.show_query(screen, result)
+            if screen.is_terminal:
+                screen.print(f"{row_count:,} {'row' if row_count == 1 else 'rows'}", style="dim")
+    return ExitCode.SUCCESS
+
+
+@app.command(epilog="The embedded database is migrated at every start; run this for the database of DATABASE_URL.")
+def migrate() -> int:
+    """Bring the database's schema up to this version of Billfold.
+
+    Makes the embedded database where there is none yet. Says what was applied; what is applied already stays as it is.
+    """
+    applied = migrate_database(open_database(_start()))
+    screen = Screen()
+    for migration in applied:
+        screen.print(f"applied {migration.number:04} {migration.name}")
+    if not applied:
+        screen.print("nothing to apply: the schema is current")
+    return ExitCode.SUCCESS
+
+
+@app.command(epilog="A second run ingests nothing new and says so. Needs the extra: pip install 'billfold[demo]'")
+def demo(
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Whether to keep serving afterwards.")] = True,
+    line_items: Annotated[
+        int, typer.Option("--line-items", min=1, max=10_000_000, help="How many line items each generated bill has.")
+    ] = _DEMO_LINE_ITEMS,
+) -> int:
+    """Try Billfold without an AWS account: generated bills, a local AWS, the embedded PostgreSQL.
+
+    Writes the deliveries of two clients into their buckets, assumes each client's role, ingests, and shows what they
+    spent.
+    """
+    from billfold.demo import open_demo
+
+    settings = _start(shown_elsewhere=_TOLD_BY_INGEST)
+    screen = Screen()
+    with open_demo(settings, line_items=line_items, tell=lambda step: screen.print(f"• {step}")) as demo:
+        tables.show_outcomes(screen, demo.outcomes)
+        tables.show_costs(screen, reports.sum_costs(demo.database))
+        read = sum(outcome.rows_read for outcome in demo.outcomes)
+        added = sum(outcome.rows_added for outcome in demo.outcomes)
+        screen.print(f"\n{read:,} rows read, {added:,} added in {demo.ingest_seconds:.1f} s.")
+        if not added:
+            screen.print("Nothing new was ingested: every file is the one that was published before.")
+        screen.print(f"Ask it yourself: BILLFOLD_HOME={demo.settings.home} billfold costs --by account,month")
+        if serve and sys.stdin.isatty():
+            screen.input("The local AWS and PostgreSQL stay up until you press Enter. ")
+    return exit_code([outcome.exit_error for outcome in demo.outcomes if outcome.exit_error])
+
+
+@app.command()
+def version() -> int:
+    """Print the version."""
+    Screen().print(f"billfold {__version__}")
+    return ExitCode.SUCCESS
+
+
+def _start(shown_elsewhere: Sequence[str] = ()) -> Settings:
+    settings = load_settings()
+    configure_logging(settings, shown_elsewhere=shown_elsewhere)
+    return settings
+
+
+def _open(settings: Settings) -> Database:
+    database = open_database(settings)
+    prepare(database)
+    return database
+
+
+def _report(
+    name: str,
+    list_rows: Callable[[Database, Filter], Sequence[Any]],
+    show: Callable[[Screen, Sequence[Any]], None],
+    wanted: Filter,
+    as_json: bool,
+) -> int:
+    rows = list_rows(_open(_start()), wanted)
+    if as_json:
+        write_document(dump(report_document(name, rows)))
+    else:
+        show(Screen(), rows)
+    return ExitCode.SUCCESS
+
+
+def _parse_columns(by: Sequence[str]) -> list[CostColumn]:
+    names = [name.strip() for group in by for name in group.split(",") if name.strip()]
+    unknown = [name for name in names if name not in list(CostColumn)]
+    if unknown or not names:
+        raise UsageError(
+            f"costs cannot be grouped by {unknown[0] if unknown else 'nothing'}", advice=f"use {', '.join(CostColumn)}"
+        )
+    return list(dict.fromkeys(map(CostColumn, names)))
+
+
+def _read_query(text: str) -> str:
+    try:
+        query = sys.stdin.buffer.read().decode() if text == "-" else text
+        query.encode()
+    except UnicodeError as error:
+        raise UsageError("the query is not UTF-8 text") from error
+    if "\0" in query:
+        raise UsageError("the query holds a NUL character")
+    if not query.strip().strip(";").strip():
+        raise UsageError("the query is empty", advice='try: billfold sql "SELECT * FROM billing_clients"')
+    return query
+
+
+def _write_rows(result: QueryResult) -> None:
+    """A list of objects, held back until the last row is there: what failed half-way must not look like a result."""
+    with tempfile.SpooledTemporaryFile(
+        _SPOOL_BYTES, mode="w+", encoding="utf-8", errors="backslashreplace"
+    ) as document:
+        separator = "["
+        for row in result.rows:
+            document.write(f"{separator}\n{dump_row(result.columns, row)}")
+            separator = ","
+        document.write("[]\n" if separator == "[" else "\n]\n")
+        document.seek(0)
+        try:
+            shutil.copyfileobj(document, sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_output()

@@ -1,0 +1,119 @@
+"""Standard output and standard error: people's tables and bars on a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+# Wide enough for any row: what reads a pipe wants whole lines.
+_PIPE_WIDTH = 100_000
+_CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+
+
+class Screen(Console):
+    """A console that takes no data for markup and ends quietly when its reader has gone."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self.has_no_reader = False
+        is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+        super().__init__(
+            stderr=stderr,
+            markup=False,
+            emoji=False,
+            highlight=False,
+            soft_wrap=not is_terminal,
+            width=None if is_terminal else _PIPE_WIDTH,
+        )
+
+    def on_broken_pipe(self) -> None:
+        """`billfold runs | head`: what follows goes nowhere, and the exit code stays the command's own."""
+        self.has_no_reader = True
+        discard_output()
+
+
+def discard_output() -> None:
+    """Let everything that is still written to standard output vanish."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_document(text: str) -> None:
+    """Write a finished JSON document to standard output."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+
+
+def show_error(text: str) -> None:
+    """One line for each line of an error, in red on a terminal."""
+    for line in text.splitlines() or [""]:
+        Screen(stderr=True).print(Text(f"error: {printable(line)}", style="bold red"), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """The text with control characters spelled out: data must not steer the terminal."""
+    return text.translate(_CONTROL_CHARACTERS)
+
+
+class FetchBar:
+    """The progress of fetching on standard error; what comes after is a turning wheel."""
+
+    def __init__(self) -> None:
+        self._bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Screen(stderr=True),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> FetchBar:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def started(self, total_bytes: int) -> None:
+        """A delivery is fetched; a bar that is left of another one goes."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task("Fetching", total=total_bytes)
+
+    def advanced(self, size_bytes: int) -> None:
+        """So much more of it is here."""
+        assert self._task is not None
+        self._bars.advance(self._task, size_bytes)
+        if self._bars.tasks[-1].finished:
+            self._bars.update(self._task, description="Parsing and landing")
+
+
+@contextmanager
+def fetch_bar() -> Iterator[FetchBar | None]:
+    """A bar where somebody watches, nothing elsewhere."""
+    watched: AbstractContextManager[FetchBar | None] = FetchBar() if sys.stderr.isatty() else nullcontext()
+    with watched as bar:
+        yield bar

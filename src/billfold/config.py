@@ -1,0 +1,323 @@
+"""Every setting of Billfold, read once from the environment and from `.env` in the working directory.
+
+No other module reads the environment. boto3 finds credentials and profiles itself: their variables are not ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+
+from billfold.errors import ConfigurationError
+from billfold.model import Client
+from billfold.setting import (
+    DATABASE_EXPECTED,
+    AccountId,
+    BucketName,
+    ClientId,
+    Currency,
+    DatabaseUrl,
+    EndpointUrl,
+    ExternalId,
+    Folder,
+    Prefix,
+    Region,
+    RoleArn,
+    SessionName,
+    as_number,
+    lowered,
+    setting,
+    size,
+    whole,
+)
+
+_ENV_FILE = ".env"
+_OWN_PREFIX = "BILLFOLD_"
+_MEBIBYTE = 2**20
+_GIBIBYTE = 2**30
+
+
+class Settings(BaseSettings):
+    """What the operator decides. Sizes are bytes unless the name says otherwise; an empty value counts as unset."""
+
+    model_config = SettingsConfigDict(
+        env_file=_ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        case_sensitive=True,
+        extra="ignore",
+        frozen=True,
+        str_strip_whitespace=True,
+        validate_default=True,
+    )
+
+    region: Region | None = setting(
+        "AWS_REGION",
+        "The region of the billing bucket and of STS. Without it boto3's own configuration decides.",
+        expected="a region such as eu-central-1",
+        default=None,
+        examples=["ap-south-1"],
+    )
+    role_arn: RoleArn | None = setting(
+        "AWS_ASSUME_ROLE_ARN",
+        "The read-only role to assume in the client's account. Without it the ambient credentials read the bucket.",
+        expected="arn:aws:iam::<12 digits>:role/<name>",
+        default=None,
+        examples=["arn:aws:iam::111122223333:role/billfold-read"],
+    )
+    role_session_name: SessionName = setting(
+        "AWS_ASSUME_ROLE_SESSION_NAME",
+        "The session's name, as the client's CloudTrail shows it.",
+        expected="2 to 64 letters, digits or _+=,.@-",
+        default="billfold",
+    )
+    bucket: BucketName | None = setting(
+        "AWS_BILLING_BUCKET",
+        "The bucket that AWS writes the billing export to.",
+        expected="a bucket's name without s3://, 3 to 63 lower-case letters, digits, dots or hyphens",
+        default=None,
+        examples=["acme-billing-exports"],
+    )
+    prefix: Prefix = setting(
+        "AWS_BILLING_PREFIX",
+        "The folder below which the exports stand; `backfill` reads every statement in it.",
+        expected="a folder such as exports/",
+        default="",
+        examples=["exports/"],
+    )
+    endpoint_url: EndpointUrl | None = setting(
+        "AWS_ENDPOINT_URL",
+        "Another address for all AWS services, such as a local AWS; buckets are then addressed by path.",
+        expected="http://host:port or https://host",
+        default=None,
+        examples=["http://127.0.0.1:5000"],
+    )
+    retry_max_attempts: int = whole(
+        "INGEST_RETRY_MAX_ATTEMPTS",
+        "How often a delivery is tried before its run fails.",
+        default=3,
+        least=1,
+        most=20,
+    )
+    retry_base_delay_ms: int = whole(
+        "INGEST_RETRY_BASE_DELAY_MS",
+        "The first wait between two attempts, in milliseconds; each further one is longer.",
+        default=500,
+        least=0,
+        most=60_000,
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lowered)] = setting(
+        "LOG_LEVEL",
+        "The least important event that is logged.",
+        expected="debug, info, warning or error",
+        default="info",
+    )
+    log_format: Annotated[Literal["auto", "json", "human"], BeforeValidator(lowered)] = setting(
+        "BILLFOLD_LOG_FORMAT",
+        "How events are written to standard error; auto is human on a terminal and JSON elsewhere.",
+        expected="auto, json or human",
+        default="auto",
+    )
+    database_url: DatabaseUrl | None = setting(
+        "DATABASE_URL",
+        "The PostgreSQL (16 or later) to land in. Without it Billfold runs its own under BILLFOLD_HOME.",
+        expected=DATABASE_EXPECTED,
+        secret=True,
+        default=None,
+        examples=["postgresql://billfold@db.internal:5432/billing"],
+    )
+    reader_database_url: DatabaseUrl | None = setting(
+        "BILLFOLD_READER_DATABASE_URL",
+        "The same database by a role that may only read: for the dashboard, the API and `billfold sql`.",
+        expected=DATABASE_EXPECTED,
+        secret=True,
+        default=None,
+        examples=["postgresql://billfold_reader@db.internal:5432/billing"],
+    )
+    postgres_version: Annotated[Literal[16, 18], BeforeValidator(as_number)] = setting(
+        "BILLFOLD_POSTGRES_VERSION",
+        "The version of the embedded PostgreSQL.",
+        expected="16 or 18",
+        default=16,
+    )
+    home: Folder = setting(
+        "BILLFOLD_HOME",
+        "The folder of everything that Billfold keeps on this machine.",
+        expected="a folder",
+        default=Path("~/.billfold"),
+    )
+    client: ClientId = setting(
+        "BILLFOLD_CLIENT",
+        "The client that these settings describe.",
+        expected="up to 64 letters, digits, dots, hyphens or underscores",
+        default="default",
+        examples=["acme"],
+    )
+    external_id: ExternalId | None = setting(
+        "BILLFOLD_EXTERNAL_ID",
+        "The external id that the role's trust policy asks for.",
+        expected="2 to 1224 letters, digits or _+=,.@:/-",
+        secret=True,
+        default=None,
+    )
+    account_id: AccountId | None = setting(
+        "BILLFOLD_ACCOUNT_ID",
+        "The client's account: a bucket that another account owns is refused (ExpectedBucketOwner).",
+        expected="12 digits",
+        default=None,
+        examples=["111122223333"],
+    )
+    currency: Currency = setting(
+        "BILLFOLD_CURRENCY",
+        "The currency of bills that have no currency column.",
+        expected="a currency code of three capital letters",
+        default="USD",
+    )
+    max_file_bytes: int = size(
+        "BILLFOLD_MAX_FILE_BYTES", "The largest object that is fetched, as delivered.", default=20 * _GIBIBYTE
+    )
+    max_unpacked_bytes: int = size(
+        "BILLFOLD_MAX_UNPACKED_BYTES", "The largest file after unpacking.", default=200 * _GIBIBYTE
+    )
+    min_free_bytes: int = size(
+        "BILLFOLD_MIN_FREE_BYTES", "What is kept free on the spool's disk.", default=_GIBIBYTE, least=0
+    )
+    max_manifest_bytes: int = size(
+        "BILLFOLD_MAX_MANIFEST_BYTES", "The largest manifest that is read.", default=16 * _MEBIBYTE
+    )
+    spool: Folder = setting(
+        "BILLFOLD_SPOOL",
+        "The folder that fetched files pass through; BILLFOLD_HOME/spool by default.",
+        expected="a folder",
+        default_factory=lambda data: data["home"] / "spool",
+    )
+    memory_limit_mb: int = whole(
+        "BILLFOLD_MEMORY_LIMIT_MB",
+        "DuckDB's memory, in megabytes; what needs more spills to the spool's disk.",
+        default=700,
+        least=256,
+        most=1_000_000,
+    )
+    threads: int = setting(
+        "BILLFOLD_THREADS",
+        "DuckDB's threads: the number of processors, at most 8, by default.",
+        expected="a whole number from 1 to 256",
+        default_factory=lambda: min(os.cpu_count() or 1, 8),
+        ge=1,
+        le=256,
+    )
+    claim_wait_seconds: int = whole(
+        "BILLFOLD_CLAIM_WAIT_SECONDS",
+        "How long to wait for a statement that another worker holds.",
+        default=30,
+        least=0,
+        most=3600,
+    )
+    lock_timeout_seconds: int = whole(
+        "BILLFOLD_LOCK_TIMEOUT_SECONDS",
+        "How long one SQL statement waits for a lock.",
+        default=10,
+        least=1,
+        most=3600,
+    )
+    sql_timeout_seconds: int = whole(
+        "BILLFOLD_SQL_TIMEOUT_SECONDS",
+        "How long a query of `billfold sql` may run.",
+        default=60,
+        least=1,
+        most=86_400,
+    )
+    sql_max_rows: int = whole(
+        "BILLFOLD_SQL_MAX_ROWS",
+        "How many rows `billfold sql` prints before it refuses more.",
+        default=100_000,
+        least=1,
+        most=100_000_000,
+    )
+
+    def default_client(self) -> Client:
+        """The plan's single client, as these settings describe it."""
+        return Client(
+            client_id=self.client,
+            role_arn=self.role_arn,
+            role_session_name=self.role_session_name,
+            external_id=self.external_id,
+            region=self.region,
+            bucket=self.bucket,
+            prefix=self.prefix,
+            account_id=self.account_id,
+            currency=self.currency,
+        )
+
+
+def load_settings() -> Settings:
+    """The settings as they are now; raises ConfigurationError with one line for each that is wrong."""
+    try:
+        complaints = list(_unknown_names())
+    except OSError as error:
+        raise ConfigurationError(f"{_ENV_FILE} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{_ENV_FILE} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        complaints += _complaints(error)
+        raise ConfigurationError("\n".join(complaints)) from error
+    if complaints:
+        raise ConfigurationError("\n".join(complaints))
+    return settings
+
+
+def require(settings: Settings, *names: str, purpose: str) -> None:
+    """Raise ConfigurationError with one line for each of the named settings that is not set, saying what needs it."""
+    fields = setting_fields()
+    missing = [name for name in names if getattr(settings, fields[name][0]) in (None, "")]
+    if missing:
+        lines = [f"{name} is not set: {purpose} needs it, expected {_expected(fields[name][1])}" for name in missing]
+        raise ConfigurationError("\n".join(lines))
+
+
+def setting_fields() -> dict[str, tuple[str, FieldInfo]]:
+    """For each variable the attribute of Settings that holds it and its description: what the documents list."""
+    return {str(field.validation_alias): (attribute, field) for attribute, field in Settings.model_fields.items()}
+
+
+def _unknown_names() -> Iterator[str]:
+    known = setting_fields()
+    for name in sorted({*os.environ, *DotEnvSettingsSource(Settings).env_vars}):
+        if name.startswith(_OWN_PREFIX) and name not in known:
+            typed = name.removeprefix(_OWN_PREFIX)
+            closest = max(known, key=lambda other: _likeness(typed, other.removeprefix(_OWN_PREFIX)))
+            yield f"{name} is no setting of Billfold: did you mean {closest}?"
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _complaints(error: ValidationError) -> Iterator[str]:
+    fields = setting_fields()
+    # A default that builds on a refused setting fails too; the operator has only the first one to correct.
+    for problem in error.errors():
+        name = str(problem["loc"][0])
+        if problem["type"] == "default_factory_not_called":
+            continue
+        field = fields[name][1]
+        shown = "wrong" if _extra(field)["secret"] else repr(str(problem["input"])[:200])
+        yield f"{name} is {shown}: expected {_expected(field)}"
+
+
+def _expected(field: FieldInfo) -> str:
+    return str(_extra(field)["expected"])
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    assert isinstance(field.json_schema_extra, dict)
+    return dict(field.json_schema_extra)

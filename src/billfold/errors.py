@@ -1,0 +1,157 @@
+"""Every way in which Billfold can fail, as one tree.
+
+    BillfoldError
+    ├── ConfigurationError          a setting is wrong or missing
+    ├── UsageError                  a command was asked for something that does not exist
+    ├── SourceError                 AWS or the file system does not give what was asked for
+    │   ├── AccessDeniedError           the role, the bucket or the key refuses us
+    │   ├── SourceNotFoundError         no such bucket, key, file or folder
+    │   ├── SourceUnavailableError      throttled, timed out, connection lost       (retryable)
+    │   ├── TornDeliveryError           the delivery changed while it was read      (retryable)
+    │   └── SourceLimitError            larger than a limit, or no room to spool it
+    ├── InputError                  the file cannot be a complete bill
+    │   ├── ManifestError               the manifest cannot be read or names missing files
+    │   ├── UnknownFormatError          not a billing export that we know
+    │   ├── MissingColumnError          a column without which money or identity is unknown
+    │   ├── MalformedFileError          truncated, ragged or not text
+    │   └── InvalidValueError           a value that counts cannot be what it stands for
+    ├── StoreError                  PostgreSQL refuses or does not answer
+    │   ├── StoreUnavailableError       connection refused or lost                  (retryable)
+    │   ├── SchemaVersionError          migrations are missing or from a newer Billfold
+    │   └── QueryError                  the operator's own query is wrong
+    ├── RunConflictError            another worker holds the statement               (retryable)
+    ├── ReconciliationError         rows or money do not agree: nothing was published
+    └── InternalError               a defect of Billfold's own, or an interruption; its traceback is kept
+
+Each class has a stable `error_code`, which lands in `billing_ingestion_runs`, says whether the same
+attempt can succeed later (`retryable`), and is raised with one line that names the place and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BillfoldError(Exception):
+    """A failure that Billfold understands; its text is one line for the operator."""
+
+    error_code: ClassVar[str] = "billfold_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        self.message = message
+        self.advice = advice
+        super().__init__(f"{message}: {advice}" if advice else message)
+
+
+class ConfigurationError(BillfoldError):
+    error_code = "configuration"
+
+
+class UsageError(BillfoldError):
+    error_code = "usage"
+
+
+class SourceError(BillfoldError):
+    error_code = "source"
+
+
+class AccessDeniedError(SourceError):
+    error_code = "access_denied"
+
+
+class SourceNotFoundError(SourceError):
+    error_code = "source_not_found"
+
+
+class SourceUnavailableError(SourceError):
+    error_code = "source_unavailable"
+    retryable = True
+
+
+class TornDeliveryError(SourceError):
+    error_code = "torn_delivery"
+    retryable = True
+
+
+class SourceLimitError(SourceError):
+    error_code = "source_limit"
+
+
+class InputError(BillfoldError):
+    """Bad input, with the place where it stands: file, physical line (the header is 1), column, value."""
+
+    error_code = "input"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str,
+        line: int | None = None,
+        column: str | None = None,
+        value: str | None = None,
+        advice: str = "",
+    ) -> None:
+        self.file = file
+        self.line = line
+        self.column = column
+        self.value = value
+        place = file
+        if line is not None:
+            place += f", line {line}"
+        if column is not None:
+            place += f", column {column}"
+        if value is not None:
+            place += f", value {value[:80]!r}"
+        super().__init__(f"{place}: {message}", advice=advice)
+
+
+class ManifestError(InputError):
+    error_code = "manifest"
+
+
+class UnknownFormatError(InputError):
+    error_code = "unknown_format"
+
+
+class MissingColumnError(InputError):
+    error_code = "missing_column"
+
+
+class MalformedFileError(InputError):
+    error_code = "malformed_file"
+
+
+class InvalidValueError(InputError):
+    error_code = "invalid_value"
+
+
+class StoreError(BillfoldError):
+    error_code = "store"
+
+
+class StoreUnavailableError(StoreError):
+    error_code = "store_unavailable"
+    retryable = True
+
+
+class SchemaVersionError(StoreError):
+    error_code = "schema_version"
+
+
+class QueryError(StoreError):
+    error_code = "query"
+
+
+class RunConflictError(BillfoldError):
+    error_code = "run_conflict"
+    retryable = True
+
+
+class ReconciliationError(BillfoldError):
+    error_code = "reconciliation"
+
+
+class InternalError(BillfoldError):
+    error_code = "internal"

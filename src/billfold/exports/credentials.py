@@ -1,0 +1,122 @@
+"""A session in a client's name: its role where one is set, with credentials that renew themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import CredentialProvider, CredentialResolver, RefreshableCredentials
+from botocore.exceptions import ClientError
+
+from billfold.config import Settings
+from billfold.errors import AccessDeniedError
+from billfold.exports.aws_errors import code_of, translated
+from billfold.model import Client
+
+# A role assumed by a role may not ask for more than an hour (AWS: "role chaining"), and no bill needs more at once.
+SESSION_SECONDS = 3600
+# STS has regional endpoints only; where no region is known, any of them will do.
+_DEFAULT_REGION = "us-east-1"
+_CONNECT_TIMEOUT_SECONDS = 10
+_READ_TIMEOUT_SECONDS = 60
+_RETRY_ATTEMPTS = 3
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The present moment, with its zone."""
+    return datetime.now(UTC)
+
+
+def open_session(client: Client, settings: Settings, clock: Clock = utc_now) -> boto3.Session:
+    """A session that acts for this client and for no other.
+
+    With a role the first AssumeRole happens when the session makes its first AWS client, and each further one well
+    before the credentials expire (botocore: 15 minutes). Raises AccessDeniedError where the role refuses us.
+    """
+    with translated("the AWS configuration", permission="none"):
+        ambient = boto3.Session(region_name=client.region or settings.region)
+        if client.role_arn is None:
+            return ambient
+        core = botocore.session.Session()
+        provider = _RoleProvider(client, settings, ambient, clock)
+        core.register_component("credential_provider", CredentialResolver(providers=[provider]))
+        return boto3.Session(botocore_session=core, region_name=ambient.region_name)
+
+
+def aws_client(session: boto3.Session, service: Any, settings: Settings) -> Any:
+    """The session's client of one AWS service, with our timeouts, retries and endpoint."""
+    config = Config(
+        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+        read_timeout=_READ_TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _RETRY_ATTEMPTS},
+        # Another endpoint is seldom a domain whose subdomains are buckets.
+        s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
+    )
+    region = session.region_name or _DEFAULT_REGION
+    with translated(f"AWS {service}", permission="none"):
+        return session.client(service, region_name=region, endpoint_url=settings.endpoint_url, config=config)
+
+
+class _RoleProvider(CredentialProvider):
+    """What boto3 asks for credentials when a client has a role."""
+
+    METHOD = "billfold-assume-role"
+
+    def __init__(self, client: Client, settings: Settings, ambient: boto3.Session, clock: Clock) -> None:
+        super().__init__()
+        self._client = client
+        self._settings = settings
+        self._ambient = ambient
+        self._clock = clock
+
+    def load(self) -> RefreshableCredentials:
+        credentials = self._assume()
+        return RefreshableCredentials(
+            credentials["access_key"],
+            credentials["secret_key"],
+            credentials["token"],
+            datetime.fromisoformat(credentials["expiry_time"]),
+            refresh_using=self._assume,
+            method=self.METHOD,
+            time_fetcher=self._clock,
+        )
+
+    def _assume(self) -> dict[str, str]:
+        role_arn = self._client.role_arn
+        request = {
+            "RoleArn": role_arn,
+            "RoleSessionName": self._client.role_session_name,
+            "DurationSeconds": SESSION_SECONDS,
+        }
+        if self._client.external_id:
+            request["ExternalId"] = self._client.external_id
+        with translated(f"role {role_arn}", permission="sts:AssumeRole"):
+            try:
+                answer = aws_client(self._ambient, "sts", self._settings).assume_role(**request)
+            except ClientError as error:
+                if code_of(error) == "AccessDenied":
+                    raise _refused(self._client) from error
+                raise
+        credentials = answer["Credentials"]
+        return {
+            "access_key": credentials["AccessKeyId"],
+            "secret_key": credentials["SecretAccessKey"],
+            "token": credentials["SessionToken"],
+            "expiry_time": credentials["Expiration"].isoformat(),
+        }
+
+
+def _refused(client: Client) -> AccessDeniedError:
+    """One answer for every reason: AWS does not tell which of them it was."""
+    external_id = "with this external id" if client.external_id else "without an external id"
+    return AccessDeniedError(
+        f"role {client.role_arn} may not be assumed by us {external_id}",
+        advice="check the role's ARN, the external id, that the role's trust policy names our account, and that our own"
+        " credentials allow sts:AssumeRole",
+    )

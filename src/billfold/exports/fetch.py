@@ -1,0 +1,66 @@
+"""A delivery on the local disk: every file as it was when its manifest was read, or an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from billfold.config import Settings
+from billfold.errors import SourceNotFoundError, TornDeliveryError
+from billfold.exports.bucket import Bucket, address
+from billfold.exports.spool import check_limits
+from billfold.model import Delivery, SpooledFile
+
+
+class Progress(Protocol):
+    """Told how a fetch goes on, in bytes as delivered."""
+
+    def started(self, total_bytes: int) -> None:
+        """The fetch begins and will read this much."""
+
+    def advanced(self, size_bytes: int) -> None:
+        """This much more has been read."""
+
+
+class SilentProgress:
+    """Nobody watches."""
+
+    def started(self, total_bytes: int) -> None:
+        return
+
+    def advanced(self, size_bytes: int) -> None:
+        return
+
+
+def fetch_delivery(
+    bucket: Bucket, delivery: Delivery, folder: Path, settings: Settings, progress: Progress
+) -> tuple[SpooledFile, ...]:
+    """The files of the delivery in its order, spooled into `folder` under numbers: a key never becomes a path.
+
+    Before the first byte the sizes are held against the limits and the free space. Raises TornDeliveryError where a
+    file or the manifest is no longer the version of the delivery; then the next attempt must resolve anew.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    check_limits(delivery.files, folder, settings)
+    progress.started(sum(source.size_bytes for source in delivery.files))
+    spooled = tuple(
+        bucket.download(source, folder / f"{number:05d}", progress.advanced)
+        for number, source in enumerate(delivery.files, start=1)
+    )
+    _check_manifest(bucket, delivery)
+    return spooled
+
+
+def _check_manifest(bucket: Bucket, delivery: Delivery) -> None:
+    """AWS may write the next delivery meanwhile: then its manifest is another version, or gone."""
+    if delivery.manifest is None:
+        return
+    try:
+        current = bucket.head(delivery.manifest.key)
+    except SourceNotFoundError:
+        current = None
+    if current is None or current.etag != delivery.manifest.etag:
+        raise TornDeliveryError(
+            f"{address(bucket.name, delivery.manifest.key)} was replaced while its files were read",
+            advice="the next attempt reads the new delivery",
+        )

@@ -1,0 +1,78 @@
+"""A bucket in S3, read in one client's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from billfold.config import Settings
+from billfold.errors import SourceLimitError, TornDeliveryError
+from billfold.exports.aws_errors import translated
+from billfold.exports.bucket import address
+from billfold.exports.spool import CHUNK_BYTES, OnBytes, spool
+from billfold.model import SourceObject, SpooledFile
+
+
+class S3Bucket:
+    """One bucket through one boto3 S3 client. `account_id`, where known, must own it: else S3 refuses every call."""
+
+    def __init__(self, name: str, s3: Any, settings: Settings, *, account_id: str | None = None) -> None:
+        self._name = name
+        self._s3 = s3
+        self._settings = settings
+        self._account_id = account_id
+        self._scope = {"Bucket": name, **({"ExpectedBucketOwner": account_id} if account_id else {})}
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    def list_objects(self, prefix: str) -> Iterator[SourceObject]:
+        with self._translated(prefix, "s3:ListBucket"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(**self._scope, Prefix=prefix)
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield self._object(entry["Key"], entry["ETag"], entry["Size"], entry["LastModified"])
+
+    def head(self, key: str) -> SourceObject:
+        with self._translated(key, "s3:GetObject"):
+            answer = self._s3.head_object(**self._scope, Key=key)
+        return self._object(key, answer["ETag"], answer["ContentLength"], answer["LastModified"])
+
+    def read_small(self, source: SourceObject, limit_bytes: int) -> bytes:
+        if source.size_bytes > limit_bytes:
+            raise SourceLimitError(
+                f"{address(self._name, source.key)} has {source.size_bytes} bytes, more than {limit_bytes}"
+            )
+        return b"".join(self._chunks(source))
+
+    def download(self, source: SourceObject, path: Path, on_bytes: OnBytes) -> SpooledFile:
+        return spool(self._chunks(source), source, path, self._settings, on_bytes)
+
+    def _chunks(self, source: SourceObject) -> Iterator[bytes]:
+        with self._translated(source.key, "s3:GetObject"):
+            answer = self._s3.get_object(**self._scope, Key=source.key, IfMatch=f'"{source.etag}"')
+            # A store that ignores If-Match must not slip another version in.
+            if answer["ETag"].strip('"') != source.etag:
+                raise TornDeliveryError(f"{address(self._name, source.key)} changed while its delivery was read")
+            with closing(answer["Body"]) as body:
+                yield from body.iter_chunks(CHUNK_BYTES)
+
+    def _object(self, key: str, etag: str, size_bytes: int, modified_at: Any) -> SourceObject:
+        # A HEAD tells whole seconds; a listing of the same version must not tell more.
+        return SourceObject(
+            bucket=self._name,
+            key=key,
+            etag=etag.strip('"'),
+            size_bytes=size_bytes,
+            modified_at=modified_at.replace(microsecond=0),
+        )
+
+    def _translated(self, key: str, permission: str) -> Any:
+        return translated(address(self._name, key), permission=permission, account_id=self._account_id)

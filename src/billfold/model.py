@@ -1,0 +1,231 @@
+"""The values that travel between the folders: what a delivery is, which files it has, how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from hashlib import md5
+from pathlib import Path
+from typing import Literal
+from uuid import UUID
+
+from billfold.errors import BillfoldError
+from billfold.period import BillingPeriod
+
+
+class RunStatus(StrEnum):
+    """The life of a run: pending -> running -> success | failed; skipped when its delivery was already in."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class DeliveryState(StrEnum):
+    """The life of a delivery; `published` is never taken back, the statement says which one is current."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PUBLISHED = "published"
+    SUPERSEDED = "superseded"
+    HELD = "held"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+
+
+class TriggerSource(StrEnum):
+    """What asked for an ingestion."""
+
+    CLI = "cli"
+    API = "api"
+    SQS = "sqs"
+    EVENTBRIDGE = "eventbridge"
+    SCHEDULE = "schedule"
+
+
+class ExportFormat(StrEnum):
+    """The family of columns a file has, found in its content and never in its name."""
+
+    LEGACY_CUR = "legacy-cur"
+    CUR2 = "cur-2.0"
+    FOCUS = "focus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A tenant whose bill we ingest. `account_id` (12 digits), where known, is sent as ExpectedBucketOwner."""
+
+    client_id: str
+    role_arn: str | None = None
+    role_session_name: str = "billfold"
+    external_id: str | None = None
+    region: str | None = None
+    bucket: str | None = None
+    prefix: str = ""
+    account_id: str | None = None
+    currency: str = "USD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceObject:
+    """One version of one object: what a listing or a HEAD says of it. `etag` is opaque and stands without quotes."""
+
+    bucket: str
+    key: str
+    etag: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One refresh of one statement: the files its manifest names, each pinned by its ETag.
+
+    `export_path` identifies the export inside its bucket (`exports/acme-cur2`), `export_name` is what AWS calls it.
+    A standalone file is its own delivery: no manifest, its key as export path and name.
+    `period` is None where only the content can tell it.
+    """
+
+    bucket: str
+    export_path: str
+    export_name: str
+    period: BillingPeriod | None
+    files: tuple[SourceObject, ...]
+    delivered_at: datetime
+    manifest: SourceObject | None = None
+    execution_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpooledFile:
+    """A source object on the local disk, byte for byte, with the SHA-256 of what was read."""
+
+    source: SourceObject
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpackedFile:
+    """A spooled file as it can be parsed: its content decided the kind, and `path` is the spooled one if it was plain.
+
+    `packed_sha256` is of the bytes as delivered, `size_bytes` of the file at `path`.
+    """
+
+    source: SourceObject
+    path: Path
+    kind: Literal["csv", "parquet"]
+    packed_sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """What became of one file in one delivery: a row of `billing_delivery_files` beside its run."""
+
+    ingestion_run_id: UUID
+    source_s3_key: str
+    status: RunStatus
+    rows_read: int = 0
+    rows_inserted: int = 0
+    rows_skipped: int = 0
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryOutcome:
+    """How the ingestion of one delivery ended. Money is exact, by currency; rows are line items.
+
+    `delivery_id` is None where the source resolved to no delivery. A failure keeps its error in `exit_error`.
+    """
+
+    delivery_id: UUID | None
+    client_id: str
+    export_name: str
+    billing_period: str | None
+    state: DeliveryState
+    rows_read: int = 0
+    rows_added: int = 0
+    rows_removed: int = 0
+    rows_unchanged: int = 0
+    source_cost: dict[str, Decimal] = field(default_factory=dict)
+    billed_cost: dict[str, Decimal] = field(default_factory=dict)
+    runs: tuple[RunOutcome, ...] = ()
+    findings: tuple[str, ...] = ()
+    duration_seconds: float = 0.0
+    exit_error: BillfoldError | None = None
+
+
+class CostBasis(StrEnum):
+    """Which of AWS's cost columns a statement is billed by: chosen once per export and period."""
+
+    GROSS = "gross"
+    NET = "net"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residual:
+    """What the covered usage and the negations of Savings Plans leave over when summed, per payer and currency."""
+
+    billing_account_id: str
+    billing_currency: str
+    cost: Decimal
+
+    @property
+    def row_hash(self) -> UUID:
+        """The canonical hash of a line item that has a payer and a currency only."""
+        parts = (
+            ("bill_payer_account_id", self.billing_account_id),
+            ("line_item_currency_code", self.billing_currency),
+        )
+        text = "".join(f"{len(part.encode())}:{part}" for pair in parts for part in pair)
+        return UUID(md5(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Line items of a statement that became no charge: why, how many, and their cost on the statement's basis."""
+
+    reason: str
+    currency: str
+    row_count: int
+    cost: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Rows and exact money by currency of one side of the reconciliation.
+
+    `gross` and `net` are AWS's unblended and net unblended cost of all line items (FOCUS: BilledCost as gross),
+    `billed` is the cost on the statement's basis less what was left out: what the charges must add up to.
+    """
+
+    row_count: int = 0
+    charge_count: int = 0
+    gross: dict[str, Decimal] = field(default_factory=dict)
+    net: dict[str, Decimal] = field(default_factory=dict)
+    billed: dict[str, Decimal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """The money of a delivery's line items, summed by PostgreSQL from their texts, and what is worth telling."""
+
+    totals: Totals
+    residuals: tuple[Residual, ...]
+    left_out: tuple[LeftOut, ...]
+    unknown_types: dict[str, int]
+    covered_rows_without_share: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyColumns:
+    """The source headers that hold cost, net cost and currency; several where a bill's files differ."""
+
+    gross: tuple[str, ...]
+    net: tuple[str, ...]
+    currency: tuple[str, ...]

@@ -1,0 +1,200 @@
+"""From a parsed bill to a publication: compare, land, map, reconcile, publish.
+
+Everything that a reader could see is one transaction on the bulk loader's connection. Mapping needs only short ones of
+its own (new dimension members), so it goes on in a second thread while PostgreSQL takes in the raw rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from uuid import UUID
+
+from billfold.dimensions import DIMENSIONS
+from billfold.model import Client, CostBasis, Ledger, Totals
+from billfold.reconcile import carry, reconcile
+from billfold.store import publish
+from billfold.store.control import CurrentStatement
+from billfold.store.database import BulkConnection, Database, connect_bulk
+from billfold.transform import Bill
+from billfold.transform.compare import Comparison
+from billfold.transform.identify import HASH_VERSION
+from billfold.transform.landing import LandingFile
+from billfold.transform.mapping import MAPPING_VERSION
+
+# A residual of Savings Plans up to a cent is rounding; more is worth telling.
+RESIDUAL_TOLERANCE = Decimal("0.01")
+
+
+@dataclass(slots=True)
+class Timings:
+    """How long each stage took, in seconds; stages may overlap."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[stage] = time.monotonic() - started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedBill:
+    """What a publication did: what the source says, what the tables hold now, what moved and what is worth telling."""
+
+    source: Totals
+    after: Totals
+    comparison: Comparison
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mapped:
+    basis: CostBasis
+    remap: bool
+    ledger: Ledger
+
+
+def publish_bill(
+    bill: Bill,
+    *,
+    database: Database,
+    client: Client,
+    statement: CurrentStatement,
+    residuals: Mapping[UUID, Decimal],
+    delivery_id: UUID,
+    files: Sequence[LandingFile],
+    timings: Timings,
+) -> PublishedBill:
+    """Make this bill the statement's current one, or raise and leave the old one as it was.
+
+    `residuals` are the Adjustment charges that the statement holds. Raises ReconciliationError when rows or money do
+    not agree, RunConflictError when the statement was published by another worker meanwhile, and StoreError.
+    """
+    period = statement.billing_period
+    is_first = statement.publication_id is None
+    with connect_bulk(database.conninfo) as bulk, ThreadPoolExecutor(max_workers=1) as beside:
+        with timings.measure("compare"):
+            comparison = _compare(bulk, bill, statement)
+        publication_id = publish.begin_publication(
+            bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
+        )
+        place = {"statement_id": statement.statement_id, "publication_id": publication_id}
+        mapping = beside.submit(_map, bill, database, client, statement, residuals, timings)
+        with timings.measure("land"):
+            if comparison.rows_added:
+                rows = bill.read_raw_rows(files, billing_period=period.starts_on, is_first=is_first, **place)
+                publish.land_rows(bulk, period, rows, row_count=comparison.rows_added)
+        mapped = mapping.result()
+        with timings.measure("charge"):
+            if mapped.remap or bill.has_withdrawals():
+                publish.withdraw(bulk, period, bill.read_removed_rows(), all_charges=mapped.remap, **place)
+            publish.land_charges(bulk, period, bill.read_charges(billing_period=period.starts_on, **place))
+            publish.roll_up(bulk, period, **place)
+        source = mapped.ledger.totals
+        with timings.measure("reconcile"):
+            added, removed = publish.sum_landed(
+                bulk, period, currency=client.currency, columns=bill.money_columns(), source=source, **place
+            )
+            _check_counts(comparison, added, removed)
+            after = carry(statement.totals, added, removed)
+            reconcile(source, after)
+        findings = tuple(_find(bill, mapped.ledger, client))
+        publish.finish_publication(
+            bulk,
+            publish.Publication(
+                **place,
+                delivery_id=delivery_id,
+                billing_period=period,
+                export_format=bill.export_format,
+                cost_basis=mapped.basis,
+                hash_version=HASH_VERSION,
+                mapping_version=MAPPING_VERSION,
+                before=statement.totals,
+                after=after,
+                rows_read=source.row_count,
+                rows_added=comparison.rows_added,
+                rows_removed=comparison.rows_removed,
+                left_out=mapped.ledger.left_out,
+                findings=findings,
+                timings=timings.seconds,
+                files=tuple(_count_file(comparison, file) for file in files),
+            ),
+        )
+    return PublishedBill(source=source, after=after, comparison=comparison, findings=findings)
+
+
+def _compare(bulk: BulkConnection, bill: Bill, statement: CurrentStatement) -> Comparison:
+    if statement.publication_id is None:
+        return bill.compare(None)
+    with publish.stream_current_rows(bulk, statement.billing_period, statement_id=statement.statement_id) as rows:
+        return bill.compare(rows)
+
+
+def _map(
+    bill: Bill,
+    database: Database,
+    client: Client,
+    statement: CurrentStatement,
+    residuals: Mapping[UUID, Decimal],
+    timings: Timings,
+) -> _Mapped:
+    """Charges and dimension keys of the added line items; of all, where basis or mapping are another than before."""
+    with timings.measure("map"), connect_bulk(database.conninfo) as bulk:
+        basis = bill.choose_cost_basis()
+        known = (statement.cost_basis, statement.mapping_version)
+        remap = statement.publication_id is not None and known != (basis, MAPPING_VERSION)
+        bill.prepare_mapping(basis=basis, currency=client.currency, remap=remap)
+        ledger = publish.sum_ledger(bulk, bill.read_ledger())
+        held = {} if remap else residuals
+        due = {residual.row_hash: residual for residual in ledger.residuals}
+        bill.add_residuals(
+            [residual for row_hash, residual in due.items() if held.get(row_hash) != residual.cost],
+            period=statement.billing_period,
+        )
+        bill.withdraw_residuals(
+            [row_hash for row_hash, cost in held.items() if row_hash not in due or due[row_hash].cost != cost]
+        )
+        for dimension in DIMENSIONS:
+            members = bill.read_members(dimension, client_id=client.client_id)
+            bill.keep_keys(dimension, publish.ensure_members(bulk, dimension, members))
+        return _Mapped(basis=basis, remap=remap, ledger=ledger)
+
+
+def _check_counts(comparison: Comparison, added: Totals, removed: Totals) -> None:
+    """What was landed and what was withdrawn is what the comparison said."""
+    reconcile(Totals(row_count=comparison.rows_added), Totals(row_count=added.row_count))
+    reconcile(Totals(row_count=comparison.rows_removed), Totals(row_count=removed.row_count))
+
+
+def _count_file(comparison: Comparison, file: LandingFile) -> publish.FileCounts:
+    return publish.FileCounts(
+        file_number=file.file_number,
+        ingestion_run_id=file.ingestion_run_id,
+        rows_read=comparison.rows_read_by_file.get(file.file_number, 0),
+        rows_inserted=comparison.rows_added_by_file.get(file.file_number, 0),
+    )
+
+
+def _find(bill: Bill, ledger: Ledger, client: Client) -> Iterator[str]:
+    """What an operator should know of a bill that was published all the same."""
+    if bill.lacks_currency():
+        yield f"the export has no currency column: {client.currency} is assumed"
+    for name, count in ledger.unknown_types.items():
+        yield f"{count} line items of the unknown type {name!r} are charged as Adjustment"
+    if ledger.covered_rows_without_share:
+        yield (
+            f"{ledger.covered_rows_without_share} covered line items name no Savings Plan effective cost:"
+            " theirs counts as 0"
+        )
+    for residual in ledger.residuals:
+        if abs(residual.cost) > RESIDUAL_TOLERANCE:
+            yield (
+                f"Savings Plan covered usage and negations of payer {residual.billing_account_id} leave"
+                f" {residual.cost:f} {residual.billing_currency} over, charged as Adjustment"
+            )

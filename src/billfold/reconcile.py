@@ -1,0 +1,60 @@
+"""Reconcile: nothing is published unless rows and money agree with the source to the last decimal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, localcontext
+
+from billfold.errors import ReconciliationError
+from billfold.model import Totals
+
+# More digits than any sum of bills has: the arithmetic of this module never rounds.
+_DIGITS = 2000
+
+
+def carry(before: Totals, added: Totals, removed: Totals) -> Totals:
+    """What a statement holds after a publication: what it held, plus what came, minus what went."""
+    return Totals(
+        row_count=before.row_count + added.row_count - removed.row_count,
+        charge_count=before.charge_count + added.charge_count - removed.charge_count,
+        gross=_carry_money(before.gross, added.gross, removed.gross),
+        net=_carry_money(before.net, added.net, removed.net),
+        billed=_carry_money(before.billed, added.billed, removed.billed),
+    )
+
+
+def reconcile(source: Totals, held: Totals) -> None:
+    """Raise ReconciliationError unless the tables hold exactly what the source says.
+
+    Line items are counted; gross and net cost are compared between the source files' text and the landed raw rows,
+    billed cost between the source (on the statement's basis, less what was left out) and the charges.
+    """
+    differences = []
+    if source.row_count != held.row_count:
+        differences.append(f"rows: source {source.row_count}, raw {held.row_count}")
+    for name, wanted, found in (
+        ("gross cost in raw rows", source.gross, held.gross),
+        ("net cost in raw rows", source.net, held.net),
+        ("billed cost of charges", source.billed, held.billed),
+    ):
+        for currency in sorted(set(wanted) | set(found)):
+            expected, actual = wanted.get(currency, Decimal(0)), found.get(currency, Decimal(0))
+            if expected != actual:
+                differences.append(f"{name}: source {expected:f} {currency}, found {actual:f} {currency}")
+    if differences:
+        raise ReconciliationError(
+            "rows or money do not agree with the source (" + "; ".join(differences) + ")",
+            advice="nothing was published and the old bill stands: report this with the delivery's id",
+        )
+
+
+def _carry_money(
+    before: Mapping[str, Decimal], added: Mapping[str, Decimal], removed: Mapping[str, Decimal]
+) -> dict[str, Decimal]:
+    with localcontext() as context:
+        context.prec = _DIGITS
+        zero = Decimal(0)
+        return {
+            currency: before.get(currency, zero) + added.get(currency, zero) - removed.get(currency, zero)
+            for currency in sorted({*before, *added, *removed})
+        }

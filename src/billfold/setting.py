@@ -1,0 +1,102 @@
+"""What a single setting may hold, and the words with which a wrong one is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+_BUCKET_NAME = r"(?!\d+\.\d+\.\d+\.\d+$)(?!xn--)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_CONNINFO = r"(?:\s*\w+\s*=\s*(?:'(?:[^'\\]|\\.)*'|[^\s'=]*)(?=\s|$))+\s*"
+
+
+def is_bucket_name(text: str) -> bool:
+    """Whether S3 could have a general purpose bucket of this name (AWS: "Bucket naming rules")."""
+    return re.fullmatch(_BUCKET_NAME, text, re.ASCII) is not None
+
+
+def setting(name: str, description: str, *, expected: str, secret: bool = False, **more: Any) -> Any:
+    """A field read from the variable `name`; `expected` completes "AWS_REGION is 'x': expected …".
+
+    The value of a secret one is never shown, neither in an error nor in the settings' representation.
+    """
+    extra: dict[str, Any] = {"expected": expected, "secret": secret}
+    return Field(validation_alias=name, description=description, repr=not secret, json_schema_extra=extra, **more)
+
+
+def whole(name: str, description: str, *, default: int, least: int, most: int) -> Any:
+    """A whole number between two limits, both included."""
+    expected = f"a whole number from {least} to {most}"
+    return setting(name, description, expected=expected, default=default, ge=least, le=most)
+
+
+def size(name: str, description: str, *, default: int, least: int = 1) -> Any:
+    """A number of bytes."""
+    return setting(name, description, expected=f"a number of bytes, {least} or more", default=default, ge=least)
+
+
+def accepted_by(accepts: Callable[[str], bool]) -> AfterValidator:
+    """A validator that refuses the texts for which `accepts` is false or raises ValueError."""
+
+    def validate(text: str) -> str:
+        if not accepts(text):
+            raise ValueError("not accepted")
+        return text
+
+    return AfterValidator(validate)
+
+
+def matching(pattern: str) -> AfterValidator:
+    """A validator that wants the whole text to match, with ASCII letters and digits only."""
+    expression = re.compile(pattern, re.ASCII)
+    return accepted_by(lambda text: expression.fullmatch(text) is not None)
+
+
+def lowered(value: object) -> object:
+    """The same text in lower case; what is no text stays as it is."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def as_number(value: object) -> object:
+    """The number that a text of digits spells, for fields that choose among numbers."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError("the home directory is unknown") from error
+
+
+def _is_database_url(text: str) -> bool:
+    if "://" not in text:
+        return re.fullmatch(_CONNINFO, text) is not None
+    parts = urlsplit(text)
+    # Reading the port raises ValueError where it is not a number, which is a refusal too.
+    return parts.scheme in ("postgres", "postgresql") and (parts.port is None or parts.port > 0)
+
+
+def _is_endpoint(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+
+
+AccountId = Annotated[str, matching(r"[0-9]{12}")]
+BucketName = Annotated[str, accepted_by(is_bucket_name)]
+ClientId = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")]
+Currency = Annotated[str, matching(r"[A-Z]{3}")]
+DatabaseUrl = Annotated[str, accepted_by(_is_database_url)]
+EndpointUrl = Annotated[str, accepted_by(_is_endpoint)]
+ExternalId = Annotated[str, matching(r"[\w+=,.@:/-]{2,1224}")]
+Folder = Annotated[Path, AfterValidator(_absolute)]
+Prefix = Annotated[str, AfterValidator(lambda text: text.lstrip("/"))]
+Region = Annotated[str, matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")]
+RoleArn = Annotated[str, matching(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}")]
+SessionName = Annotated[str, matching(r"[\w+=,.@-]{2,64}")]
+
+DATABASE_EXPECTED = "postgresql://user:password@host:5432/database, or libpq's host=… dbname=…"

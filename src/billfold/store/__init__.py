@@ -1,0 +1,1 @@
+"""PostgreSQL: where raw rows, charges and the record of every ingestion stand."""

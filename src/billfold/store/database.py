@@ -1,0 +1,166 @@
+"""Connections to PostgreSQL: where it is, the drivers' errors in our words, and a reader without rights to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+import psycopg
+import pyarrow as pa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from billfold.config import Settings
+from billfold.errors import ConfigurationError, StoreError, StoreUnavailableError
+from billfold.store.embedded import start_embedded
+
+READER_ROLE = "billfold_reader"
+CONNECT_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """Where the tables are: connection strings of the writer and of the reader (None where none is configured)."""
+
+    conninfo: str
+    reader_conninfo: str | None
+    is_embedded: bool
+
+
+def open_database(settings: Settings) -> Database:
+    """The configured database, or the embedded one, started.
+
+    Raises ConfigurationError for a connection string that is none and StoreUnavailableError when nothing answers.
+    """
+    if settings.database_url is None:
+        conninfo = start_embedded(settings.home, postgres_version=settings.postgres_version)
+        return Database(conninfo=conninfo, reader_conninfo=make_conninfo(conninfo, user=READER_ROLE), is_embedded=True)
+    return Database(
+        conninfo=_checked(settings.database_url, "DATABASE_URL"),
+        reader_conninfo=(
+            _checked(settings.reader_database_url, "BILLFOLD_READER_DATABASE_URL")
+            if settings.reader_database_url
+            else None
+        ),
+        is_embedded=False,
+    )
+
+
+@contextmanager
+def connect(conninfo: str, **options: str) -> Iterator[psycopg.Connection[TupleRow]]:
+    """A psycopg connection in autocommit mode; driver errors leave it as StoreError or StoreUnavailableError."""
+    with translate_errors():
+        connection = psycopg.connect(_tuned(conninfo, options), autocommit=True)
+    try:
+        with translate_errors():
+            yield connection
+    finally:
+        connection.close()
+
+
+class BulkConnection:
+    """The bulk loader's connection: Arrow streams in and out, and the SQL of the same transaction.
+
+    Nothing is committed before `commit`; whatever ends without it is rolled back.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, *parameters: Any) -> None:
+        """Run one statement with bound parameters ($1, $2, …)."""
+        with translate_errors(), self._connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query that returns few of them."""
+        with translate_errors(), self._connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            return [tuple(row) for row in cursor.fetchall()]
+
+    @contextmanager
+    def stream(self, sql: str, *parameters: Any) -> Iterator[pa.RecordBatchReader]:
+        """The rows of a query as an Arrow stream, in bounded memory."""
+        with translate_errors(), self._connection.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            yield cursor.fetch_record_batch()
+
+    def load(self, table: str, rows: pa.RecordBatchReader, *, temporary: bool = False) -> None:
+        """COPY a stream into an existing table; columns are found by name, types must be the table's."""
+        with translate_errors(), self._connection.cursor() as cursor:
+            cursor.adbc_ingest(table, rows, mode="append", temporary=temporary)
+
+    def commit(self) -> None:
+        with translate_errors():
+            self._connection.commit()
+
+    def rollback(self) -> None:
+        with translate_errors():
+            self._connection.rollback()
+
+
+@contextmanager
+def connect_bulk(conninfo: str) -> Iterator[BulkConnection]:
+    """The bulk connection; an open transaction is rolled back at the end."""
+    with translate_errors():
+        connection = adbc_driver_postgresql.dbapi.connect(_tuned(conninfo, {}))
+    try:
+        yield BulkConnection(connection)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Driver errors in our words: lost connections are retryable, everything else is not."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise _lost(error) from error
+    except psycopg.Error as error:
+        raise StoreError(f"PostgreSQL refuses: {_first_line(error)}") from error
+    except adbc_driver_manager.OperationalError as error:
+        raise _lost(error) from error
+    except adbc_driver_manager.Error as error:
+        # The driver reports a connection that the server closed as an I/O or internal error.
+        if "connection" in str(error).lower() or "server closed" in str(error).lower():
+            raise _lost(error) from error
+        raise StoreError(f"PostgreSQL refuses: {_first_line(error)}") from error
+
+
+def _lost(error: BaseException) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"PostgreSQL does not answer: {_first_line(error)}", advice="check DATABASE_URL and that the server is up"
+    )
+
+
+def _checked(url: str, name: str) -> str:
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # What libpq complains of is a part of the string, and that part may be the password.
+        raise ConfigurationError(
+            f"{name} is no connection string", advice="expected postgresql://user@host:5432/database"
+        ) from None
+    return url
+
+
+def _tuned(conninfo: str, options: dict[str, str]) -> str:
+    """Sessions that end with their client: a killed worker's locks go within a second."""
+    wanted = {"client_connection_check_interval": "1000", "TimeZone": "UTC", **options}
+    given = conninfo_to_dict(conninfo).get("options") or ""
+    switches = " ".join(f"-c {name}={value}" for name, value in wanted.items())
+    return make_conninfo(
+        conninfo,
+        options=f"{given} {switches}".strip(),
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        application_name="billfold",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

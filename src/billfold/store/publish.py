@@ -1,0 +1,315 @@
+"""The publishing transaction: land, map and publish on the bulk loader's connection, all or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+
+from billfold.dimensions import Dimension
+from billfold.errors import RunConflictError
+from billfold.model import CostBasis, Ledger, LeftOut, MoneyColumns, Residual, Totals
+from billfold.period import BillingPeriod
+from billfold.sql import read_queries
+from billfold.store.database import BulkConnection
+
+ANALYZE_FROM_ROWS = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCounts:
+    """What one file brought to a delivery."""
+
+    file_number: int
+    ingestion_run_id: UUID
+    rows_read: int
+    rows_inserted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """Everything that the control tables keep of a publication."""
+
+    publication_id: int
+    statement_id: int
+    delivery_id: UUID
+    billing_period: BillingPeriod
+    export_format: str
+    cost_basis: CostBasis
+    hash_version: int
+    mapping_version: int
+    before: Totals
+    after: Totals
+    rows_read: int
+    rows_added: int
+    rows_removed: int
+    left_out: tuple[LeftOut, ...]
+    findings: tuple[str, ...]
+    timings: Mapping[str, float]
+    files: tuple[FileCounts, ...]
+
+
+def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
+    """The exact sums of a delivery's line items, from their texts; nothing is kept in the database."""
+    queries = read_queries("billfold.store", "ledger")
+    bulk.execute(queries["create_ledger"])
+    bulk.load("ledger", lines, temporary=True)
+    totals = bulk.query(queries["sum_totals"])
+    ledger = Ledger(
+        totals=Totals(
+            row_count=sum(row[1] for row in totals),
+            gross={row[0]: Decimal(row[2]) for row in totals},
+            net={row[0]: Decimal(row[3]) for row in totals},
+            billed={row[0]: Decimal(row[4]) for row in totals},
+        ),
+        residuals=tuple(
+            Residual(billing_account_id=row[0], billing_currency=row[1], cost=Decimal(row[2]))
+            for row in bulk.query(queries["sum_residuals"])
+        ),
+        left_out=tuple(
+            LeftOut(reason=row[0], currency=row[1], row_count=row[2], cost=Decimal(row[3]))
+            for row in bulk.query(queries["sum_left_out"])
+        ),
+        unknown_types=dict(bulk.query(queries["count_unknown_types"])),
+        covered_rows_without_share=bulk.query(queries["count_without_share"])[0][0],
+    )
+    bulk.rollback()
+    return ledger
+
+
+def ensure_members(bulk: BulkConnection, dimension: Dimension, members: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """Insert the members that are new, in one short transaction, and return member_hash (text) and key of all of them.
+
+    They are inserted in the order of their hash, so that two ingestions never wait for each other in a circle.
+    """
+    names = (*(("client_id",) if dimension.of_client else ()), *dimension.attributes)
+    types = ", ".join(f"{name} {'json' if name in dimension.json_attributes else 'text'}" for name in names)
+    casts = ", ".join(f"{name}::jsonb" if name in dimension.json_attributes else name for name in names)
+    columns = ", ".join(names)
+    bulk.execute(f"CREATE TEMP TABLE new_member (member_hash uuid, {types}) ON COMMIT DROP")
+    bulk.load("new_member", members, temporary=True)
+    bulk.execute(
+        f"INSERT INTO {dimension.table} (member_hash, {columns}) SELECT member_hash, {casts} FROM new_member"
+        f" WHERE member_hash NOT IN (SELECT member_hash FROM {dimension.table}) ORDER BY member_hash"
+        " ON CONFLICT (member_hash) DO NOTHING"
+    )
+    with bulk.stream(
+        f"SELECT member_hash::text AS member_hash, {dimension.key} FROM {dimension.table}"
+        " JOIN new_member USING (member_hash)"
+    ) as stream:
+        keys = stream.read_all()
+    bulk.commit()
+    return keys.to_reader()
+
+
+@contextmanager
+def stream_current_rows(
+    bulk: BulkConnection, period: BillingPeriod, *, statement_id: int
+) -> Iterator[pa.RecordBatchReader]:
+    """The statement's current pairs (row_hash, occurrence) as an Arrow stream."""
+    query = read_queries("billfold.store", "charges")["current_rows"].format(**_partitions(period))
+    with bulk.stream(query, statement_id) as rows:
+        yield rows
+    bulk.rollback()
+
+
+def begin_publication(bulk: BulkConnection, *, statement_id: int, expected_publication_id: int | None) -> int:
+    """Lock the statement's row and take the next publication's id.
+
+    Raises RunConflictError when the statement no longer holds the publication that the delivery was compared with.
+    """
+    queries = read_queries("billfold.store", "publish")
+    current = bulk.query(queries["lock_publication"], statement_id)
+    if not current or current[0][0] != expected_publication_id:
+        raise RunConflictError("the statement was published by another worker meanwhile", advice="try again")
+    publication_id: int = bulk.query(queries["next_publication"])[0][0]
+    return publication_id
+
+
+def land_rows(bulk: BulkConnection, period: BillingPeriod, rows: pa.RecordBatchReader, *, row_count: int) -> None:
+    """COPY the added line items into the partition of their month."""
+    partition = _partitions(period)["raw"]
+    bulk.load(partition, rows)
+    if row_count >= ANALYZE_FROM_ROWS:
+        # Without statistics the reconciliation would read the new rows through their index, in one process.
+        bulk.execute(f"ANALYZE {partition} (statement_id, added_by)")
+
+
+def withdraw(
+    bulk: BulkConnection,
+    period: BillingPeriod,
+    removed: pa.RecordBatchReader,
+    *,
+    statement_id: int,
+    publication_id: int,
+    all_charges: bool,
+) -> None:
+    """Move the removed line items and their charges to history; with `all_charges` every charge of the statement."""
+    queries = read_queries("billfold.store", "charges")
+    names = _partitions(period)
+    bulk.execute("CREATE TEMP TABLE removed_row (row_hash uuid, occurrence integer) ON COMMIT DROP")
+    bulk.load("removed_row", removed, temporary=True)
+    bulk.execute("ANALYZE removed_row")
+    bulk.execute(queries["withdraw_rows"].format(**names), statement_id, publication_id)
+    charges = queries["withdraw_all_charges" if all_charges else "withdraw_charges"]
+    bulk.execute(charges.format(**names), statement_id, publication_id)
+
+
+def land_charges(bulk: BulkConnection, period: BillingPeriod, charges: pa.RecordBatchReader) -> None:
+    """Bring the charges into a staging table as text and from there, computed exactly, into the facts."""
+    queries = read_queries("billfold.store", "charges")
+    bulk.execute(queries["create_staging"])
+    bulk.load("charge_staging", charges, temporary=True)
+    bulk.execute(queries["insert_charges"].format(partition=_partitions(period)["fact"]))
+
+
+def roll_up(bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int) -> None:
+    """Carry what this publication added and withdrew into the daily costs."""
+    queries = read_queries("billfold.store", "charges")
+    bulk.execute(queries["roll_up"].format(**_partitions(period)), statement_id, publication_id)
+    bulk.execute(queries["drop_empty_days"], statement_id)
+
+
+def sum_landed(
+    bulk: BulkConnection,
+    period: BillingPeriod,
+    *,
+    statement_id: int,
+    publication_id: int,
+    currency: str,
+    columns: MoneyColumns,
+    source: Totals,
+) -> tuple[Totals, Totals]:
+    """What this publication added and what it withdrew, read back from raw JSON and facts.
+
+    Each ->> reads a row's whole JSON, so the landed rows are asked for no more than their source can hold: net costs
+    where it has some, currencies where it has several. `currency` stands where a line item names none.
+    """
+    queries = read_queries("billfold.store", "charges")
+    names = _partitions(period)
+    is_single = len(source.gross) == 1
+    added_rows = queries["sum_raw_added"].format(
+        raw=names["raw"],
+        currency="$3::text" if is_single else f"coalesce({_value(columns.currency)}, $3::text)",
+        gross_cost=f"({_value(columns.gross)})::numeric",
+        net_cost=f"billfold_number({_value(columns.net)})" if any(source.net.values()) else "0::numeric",
+    )
+    only_currency = next(iter(source.gross)) if is_single else currency
+    added = _as_totals(
+        bulk.query(added_rows, statement_id, publication_id, only_currency),
+        bulk.query(queries["sum_charges"].format(fact=names["fact"], mark="added_by"), statement_id, publication_id),
+    )
+    removed = _as_totals(
+        bulk.query(queries["sum_raw_removed"].format(**names), statement_id, publication_id, currency),
+        bulk.query(
+            queries["sum_charges"].format(fact=names["fact_history"], mark="removed_by"), statement_id, publication_id
+        ),
+    )
+    return added, removed
+
+
+def finish_publication(bulk: BulkConnection, publication: Publication) -> None:
+    """Write publication, statement, delivery and runs, and commit everything at once."""
+    queries = read_queries("billfold.store", "publish")
+    delivery_id = str(publication.delivery_id)
+    bulk.execute(
+        queries["insert_publication"],
+        publication.publication_id,
+        publication.statement_id,
+        delivery_id,
+        publication.hash_version,
+        publication.mapping_version,
+        str(publication.cost_basis),
+        publication.before.row_count,
+        publication.rows_added,
+        publication.rows_removed,
+        publication.after.row_count,
+        publication.before.charge_count,
+        publication.after.charge_count,
+        _money_json(publication.before.billed),
+        _money_json(publication.after.billed),
+        _money_json(publication.after.gross),
+        _money_json(publication.after.net),
+        _left_out_json(publication.left_out),
+    )
+    bulk.execute(
+        queries["update_statement"],
+        publication.statement_id,
+        publication.publication_id,
+        delivery_id,
+        publication.after.row_count,
+        str(publication.cost_basis),
+        publication.mapping_version,
+        publication.hash_version,
+    )
+    bulk.execute(
+        queries["update_delivery"],
+        delivery_id,
+        publication.statement_id,
+        str(publication.billing_period.starts_on),
+        publication.export_format,
+        publication.rows_read,
+        publication.rows_added,
+        publication.rows_removed,
+        publication.rows_read - publication.rows_added,
+        _money_json(publication.after.billed),
+        _money_json(publication.after.billed),
+        publication.mapping_version,
+        json.dumps(publication.findings),
+        json.dumps({stage: round(seconds, 3) for stage, seconds in publication.timings.items()}),
+    )
+    for file in publication.files:
+        counts = (file.rows_read, file.rows_inserted, file.rows_read - file.rows_inserted)
+        bulk.execute(queries["update_run"], str(file.ingestion_run_id), delivery_id, *counts)
+        bulk.execute(queries["update_delivery_file"], delivery_id, file.file_number, *counts)
+    bulk.commit()
+
+
+def _as_totals(rows: Sequence[tuple[Any, ...]], charges: Sequence[tuple[Any, ...]]) -> Totals:
+    return Totals(
+        row_count=sum(row[1] for row in rows),
+        charge_count=sum(row[1] for row in charges),
+        gross={row[0]: Decimal(row[2]) for row in rows},
+        net={row[0]: Decimal(row[3]) for row in rows},
+        billed={row[0]: Decimal(row[2]) for row in charges},
+    )
+
+
+def _value(headers: Sequence[str]) -> str:
+    """The value of a row's JSON under the first of these headers that it has."""
+    found = [f"raw.row_data->>{_literal(header)}" for header in headers]
+    return f"coalesce({', '.join(found)})" if len(found) > 1 else found[0] if found else "NULL::text"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _partitions(period: BillingPeriod) -> dict[str, str]:
+    """The partitions of a month, as `billfold_create_partitions` names them."""
+    suffix = f"_{period.starts_on:%Y_%m}"
+    return {
+        "raw": f"raw_aws_billing_rows{suffix}",
+        "raw_history": f"raw_aws_billing_rows_history{suffix}",
+        "fact": f"billing_usage_fact{suffix}",
+        "fact_history": f"billing_usage_fact_history{suffix}",
+    }
+
+
+def _money_json(amounts: Mapping[str, Decimal]) -> str:
+    return json.dumps({currency: format(amount, "f") for currency, amount in sorted(amounts.items())})
+
+
+def _left_out_json(left_out: Sequence[LeftOut]) -> str:
+    return json.dumps(
+        [
+            {"reason": item.reason, "currency": item.currency, "rows": item.row_count, "cost": format(item.cost, "f")}
+            for item in left_out
+        ]
+    )

@@ -1,0 +1,144 @@
+-- Queries of one publication: staging, facts, history, the daily rollup.
+
+-- name: create_staging
+CREATE TEMP TABLE charge_staging (
+    statement_id integer, billing_period date, added_by bigint,
+    row_hash uuid, occurrence integer, part smallint, charge_period_start timestamptz, charge_period_end timestamptz,
+    billing_currency text, billed_cost text, effective_cost text, effective_cost_less text, effective_cost_more text,
+    effective_net text, effective_gross text, list_cost text, list_unit_price text, contracted_cost text,
+    contracted_unit_price text, pricing_quantity text, consumed_quantity text, commitment_discount_quantity text,
+    commitment_discount_rate text, invoice_id text, pricing_currency text, pricing_currency_effective_cost text,
+    pricing_currency_list_unit_price text, pricing_currency_contracted_unit_price text, capacity_reservation_id text,
+    capacity_reservation_status text, discounts text,
+    billing_account_key integer, sub_account_key integer, service_key integer, region_key integer, resource_key integer,
+    sku_key integer, charge_key integer, commitment_key integer, tag_set_key integer
+) ON COMMIT DROP
+
+-- name: insert_charges
+-- The arithmetic of charges, exact: every number arrives as AWS wrote it. {partition} is the fact's partition.
+INSERT INTO {partition} (
+    statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
+    billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
+    tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, list_unit_price,
+    contracted_unit_price, pricing_quantity, consumed_quantity, commitment_discount_quantity, invoice_id,
+    pricing_currency, pricing_currency_effective_cost, pricing_currency_list_unit_price,
+    pricing_currency_contracted_unit_price, capacity_reservation_id, capacity_reservation_status, discounts
+)
+SELECT
+    statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
+    billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
+    tag_set_key, billing_currency, billed_cost, effective_cost,
+    coalesce(list_cost, list_unit_price * pricing_quantity, billed_cost),
+    coalesce(contracted_cost, list_cost, list_unit_price * pricing_quantity, billed_cost),
+    list_unit_price, contracted_unit_price, pricing_quantity, consumed_quantity, commitment_discount_quantity,
+    invoice_id, pricing_currency, pricing_currency_effective_cost, pricing_currency_list_unit_price,
+    pricing_currency_contracted_unit_price, capacity_reservation_id, capacity_reservation_status, discounts
+FROM (
+    SELECT
+        statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
+        billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
+        tag_set_key, billing_currency,
+        billed_cost::numeric AS billed_cost,
+        (coalesce(effective_cost::numeric, 0) - coalesce(effective_cost_less::numeric, 0)
+                + coalesce(effective_cost_more::numeric, 0))
+            * CASE WHEN effective_net IS NULL THEN 1
+                   ELSE coalesce(effective_net::numeric / nullif(effective_gross::numeric, 0), 1) END AS effective_cost,
+        list_cost::numeric AS list_cost,
+        list_unit_price::numeric AS list_unit_price,
+        contracted_cost::numeric AS contracted_cost,
+        contracted_unit_price::numeric AS contracted_unit_price,
+        pricing_quantity::numeric AS pricing_quantity,
+        consumed_quantity::numeric AS consumed_quantity,
+        coalesce(commitment_discount_quantity::numeric, commitment_discount_rate::numeric * consumed_quantity::numeric)
+            AS commitment_discount_quantity,
+        invoice_id, pricing_currency,
+        pricing_currency_effective_cost::numeric AS pricing_currency_effective_cost,
+        pricing_currency_list_unit_price::numeric AS pricing_currency_list_unit_price,
+        pricing_currency_contracted_unit_price::numeric AS pricing_currency_contracted_unit_price,
+        capacity_reservation_id, capacity_reservation_status, discounts::jsonb AS discounts
+    FROM charge_staging
+) AS computed
+-- What a commitment left unused is a charge only where something was left; less than nothing is a rounding of AWS's.
+WHERE part = 0 OR effective_cost > 0
+
+-- name: withdraw_rows
+WITH withdrawn AS (
+    DELETE FROM {raw} AS raw USING removed_row AS removed
+    WHERE raw.statement_id = $1 AND raw.row_hash = removed.row_hash AND raw.occurrence = removed.occurrence
+    RETURNING raw.*
+)
+INSERT INTO {raw_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
+
+-- name: withdraw_charges
+WITH withdrawn AS (
+    DELETE FROM {fact} AS fact USING removed_row AS removed
+    WHERE fact.statement_id = $1 AND fact.row_hash = removed.row_hash AND fact.occurrence = removed.occurrence
+    RETURNING fact.*
+)
+INSERT INTO {fact_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
+
+-- name: withdraw_all_charges
+WITH withdrawn AS (DELETE FROM {fact} AS fact WHERE fact.statement_id = $1 RETURNING fact.*)
+INSERT INTO {fact_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
+
+-- name: roll_up
+-- Add this publication's charges to the daily costs and take the withdrawn ones out.
+INSERT INTO billing_daily_cost AS daily (
+    statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+    billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count
+)
+SELECT
+    statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key, sub_account_key,
+    service_key, region_key, charge_key, billing_currency, sum(sign * billed_cost), sum(sign * effective_cost),
+    sum(sign * list_cost), sum(sign * contracted_cost), sum(sign)
+FROM (
+    SELECT 1 AS sign, statement_id, billing_period, charge_period_start, billing_account_key, sub_account_key, service_key,
+        region_key, charge_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost
+    FROM {fact} WHERE statement_id = $1 AND added_by = $2
+    UNION ALL
+    SELECT -1, statement_id, billing_period, charge_period_start, billing_account_key, sub_account_key, service_key,
+        region_key, charge_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost
+    FROM {fact_history} WHERE statement_id = $1 AND removed_by = $2
+) AS moved
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+HAVING sum(sign) <> 0 OR sum(sign * billed_cost) <> 0 OR sum(sign * effective_cost) <> 0
+    OR sum(sign * list_cost) <> 0 OR sum(sign * contracted_cost) <> 0
+ON CONFLICT (statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+    billing_currency)
+DO UPDATE SET
+    billed_cost = daily.billed_cost + excluded.billed_cost,
+    effective_cost = daily.effective_cost + excluded.effective_cost,
+    list_cost = daily.list_cost + excluded.list_cost,
+    contracted_cost = daily.contracted_cost + excluded.contracted_cost,
+    charge_count = daily.charge_count + excluded.charge_count
+
+-- name: drop_empty_days
+DELETE FROM billing_daily_cost WHERE statement_id = $1 AND charge_count = 0
+
+-- name: current_rows
+SELECT row_hash, occurrence FROM {raw} WHERE statement_id = $1
+
+-- name: sum_raw_added
+-- Rows and money of the landed line items, read back from their JSON.
+SELECT currency, count(*)::bigint, coalesce(sum(gross_cost), 0)::text, coalesce(sum(net_cost), 0)::text FROM (
+    SELECT {currency} AS currency, {gross_cost} AS gross_cost, {net_cost} AS net_cost
+    FROM {raw} AS raw WHERE raw.statement_id = $1 AND raw.added_by = $2
+) AS landed GROUP BY currency
+
+-- name: sum_raw_removed
+-- The same of the withdrawn ones, which may stand under the headers of another format.
+SELECT currency, count(*)::bigint, coalesce(sum(gross_cost), 0)::text, coalesce(sum(net_cost), 0)::text FROM (
+    SELECT
+        coalesce(item."lineItem/CurrencyCode", item.line_item_currency_code, item."BillingCurrency", $3::text) AS currency,
+        coalesce(item."lineItem/UnblendedCost", item.line_item_unblended_cost, item."BilledCost")::numeric AS gross_cost,
+        billfold_number(coalesce(item."lineItem/NetUnblendedCost", item.line_item_net_unblended_cost)) AS net_cost
+    FROM {raw_history} AS raw, json_to_record(raw.row_data) AS item (
+        "lineItem/CurrencyCode" text, line_item_currency_code text, "BillingCurrency" text,
+        "lineItem/UnblendedCost" text, line_item_unblended_cost text, "BilledCost" text,
+        "lineItem/NetUnblendedCost" text, line_item_net_unblended_cost text)
+    WHERE raw.statement_id = $1 AND raw.removed_by = $2
+) AS withdrawn GROUP BY currency
+
+-- name: sum_charges
+SELECT billing_currency, count(*)::bigint, sum(billed_cost)::text FROM {fact}
+WHERE statement_id = $1 AND {mark} = $2 GROUP BY billing_currency

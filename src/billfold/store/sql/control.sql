@@ -1,0 +1,135 @@
+-- Clients, statements, deliveries and runs, in short transactions of their own.
+
+-- name: ensure_client
+INSERT INTO billing_clients (client_id, role_arn, external_id, bucket, prefix, region, account_id, currency)
+VALUES (%(client_id)s, %(role_arn)s, %(external_id)s, %(bucket)s, %(prefix)s, %(region)s, %(account_id)s, %(currency)s)
+ON CONFLICT (client_id) DO UPDATE SET
+    role_arn = excluded.role_arn, external_id = excluded.external_id, bucket = excluded.bucket, prefix = excluded.prefix,
+    region = excluded.region, account_id = excluded.account_id, currency = excluded.currency
+WHERE (billing_clients.role_arn, billing_clients.external_id, billing_clients.bucket, billing_clients.prefix,
+    billing_clients.region, billing_clients.account_id, billing_clients.currency)
+    IS DISTINCT FROM (excluded.role_arn, excluded.external_id, excluded.bucket, excluded.prefix, excluded.region,
+    excluded.account_id, excluded.currency)
+
+-- name: lock_statement
+-- A session lock: it dies with its connection, so a killed worker leaves nothing to clean.
+SELECT pg_advisory_lock(hashtextextended(%(statement)s, 0))
+
+-- name: unlock_statement
+SELECT pg_advisory_unlock(hashtextextended(%(statement)s, 0))
+
+-- name: find_statement
+SELECT
+    statement.statement_id, statement.current_publication_id, statement.current_delivery_id, statement.billing_period,
+    statement.cost_basis, publication.mapping_version, statement.hash_version, statement.row_count,
+    publication.charges_after, publication.billed_cost_after, publication.gross_cost_after, publication.net_cost_after,
+    delivery.delivered_at
+FROM billing_statements AS statement
+LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
+LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
+WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND statement.export_path = %(export_path)s
+    AND (%(billing_period)s::date IS NULL OR statement.billing_period = %(billing_period)s)
+ORDER BY statement.billing_period DESC
+LIMIT 1
+
+-- name: ensure_statement
+INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version)
+VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(hash_version)s)
+ON CONFLICT (client_id, bucket, export_path, billing_period) DO NOTHING
+
+-- name: list_delivery_files
+SELECT run.source_s3_key, run.source_etag FROM billing_delivery_files AS file
+JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
+WHERE file.delivery_id = %(delivery_id)s
+
+-- name: create_partitions
+SELECT billfold_create_partitions(%(billing_period)s)
+
+-- name: register_delivery
+INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, billing_period, manifest_key, manifest_etag,
+    execution_id, content_digest, delivered_at, trigger_source)
+VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(manifest_key)s,
+    %(manifest_etag)s, %(execution_id)s, %(content_digest)s, %(delivered_at)s, %(trigger_source)s)
+ON CONFLICT (client_id, bucket, export_path, content_digest) DO UPDATE SET content_digest = excluded.content_digest
+RETURNING delivery_id, state
+
+-- name: register_run
+INSERT INTO billing_ingestion_runs (client_id, delivery_id, source_bucket, source_s3_key, source_etag, trigger_source, size_bytes)
+VALUES (%(client_id)s, %(delivery_id)s, %(source_bucket)s, %(source_s3_key)s, %(source_etag)s, %(trigger_source)s, %(size_bytes)s)
+ON CONFLICT (source_bucket, source_s3_key, source_etag) DO UPDATE SET source_etag = excluded.source_etag
+RETURNING ingestion_run_id, client_id, status
+
+-- name: register_delivery_file
+INSERT INTO billing_delivery_files (delivery_id, ingestion_run_id, file_number)
+VALUES (%(delivery_id)s, %(ingestion_run_id)s, %(file_number)s)
+ON CONFLICT (delivery_id, file_number) DO UPDATE SET ingestion_run_id = excluded.ingestion_run_id
+
+-- name: start_delivery
+UPDATE billing_deliveries SET state = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
+    finished_at = NULL, error_code = NULL, error_message = NULL, trigger_source = %(trigger_source)s
+WHERE delivery_id = %(delivery_id)s AND state <> 'published'
+
+-- name: start_runs
+-- Once a success always a success: a file version that is already in keeps its state.
+UPDATE billing_ingestion_runs SET status = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
+    finished_at = NULL, error_code = NULL, error_message = NULL, delivery_id = %(delivery_id)s,
+    trigger_source = %(trigger_source)s
+WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
+
+-- name: end_delivery
+-- A published delivery stays published; what failed was an attempt to publish it again.
+UPDATE billing_deliveries SET state = %(state)s, finished_at = clock_timestamp(), error_code = %(error_code)s,
+    error_message = %(error_message)s, started_at = coalesce(started_at, clock_timestamp())
+WHERE delivery_id = %(delivery_id)s AND state <> 'published'
+
+-- name: end_runs
+UPDATE billing_ingestion_runs SET status = %(status)s, finished_at = clock_timestamp(), error_code = %(error_code)s,
+    error_message = %(error_message)s, started_at = coalesce(started_at, clock_timestamp())
+WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
+
+-- name: end_delivery_files
+UPDATE billing_delivery_files SET outcome = %(outcome)s
+WHERE delivery_id = %(delivery_id)s AND outcome <> 'success'
+
+-- name: record_fetched
+UPDATE billing_ingestion_runs SET sha256 = %(sha256)s, size_bytes = %(size_bytes)s WHERE ingestion_run_id = %(run_id)s
+
+-- name: record_failed_source
+-- A source that could not even be resolved leaves a failed run under the key that was asked for.
+INSERT INTO billing_ingestion_runs (client_id, source_bucket, source_s3_key, source_etag, trigger_source, status, attempts,
+    started_at, finished_at, error_code, error_message)
+VALUES (%(client_id)s, %(source_bucket)s, %(source_s3_key)s, %(source_etag)s, %(trigger_source)s, 'failed', 1,
+    clock_timestamp(), clock_timestamp(), %(error_code)s, %(error_message)s)
+ON CONFLICT (source_bucket, source_s3_key, source_etag) DO UPDATE SET
+    status = 'failed', attempts = billing_ingestion_runs.attempts + 1, finished_at = clock_timestamp(),
+    error_code = excluded.error_code, error_message = excluded.error_message
+WHERE billing_ingestion_runs.status <> 'success'
+RETURNING ingestion_run_id
+
+-- name: list_residuals
+SELECT row_hash, billed_cost FROM billing_usage_fact
+WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AND occurrence = 0
+
+-- name: adopt_files
+UPDATE billing_delivery_files AS file SET outcome = 'skipped', rows_read = known.rows_read, rows_skipped = known.rows_read
+FROM billing_delivery_files AS known
+WHERE file.delivery_id = %(delivery_id)s AND known.delivery_id = %(current_delivery_id)s
+    AND known.ingestion_run_id = file.ingestion_run_id
+
+-- name: adopt_delivery
+UPDATE billing_deliveries AS delivery SET
+    state = 'published', statement_id = known.statement_id, billing_period = known.billing_period, format = known.format,
+    rows_read = known.rows_read, rows_added = 0, rows_removed = 0, rows_unchanged = known.rows_read,
+    source_cost = known.source_cost, billed_cost = known.billed_cost, mapping_version = known.mapping_version,
+    findings = known.findings, started_at = coalesce(delivery.started_at, clock_timestamp()),
+    finished_at = clock_timestamp(), error_code = NULL, error_message = NULL
+FROM billing_deliveries AS known
+WHERE delivery.delivery_id = %(delivery_id)s AND known.delivery_id = %(current_delivery_id)s
+
+-- name: adopt_statement
+UPDATE billing_statements SET current_delivery_id = %(delivery_id)s WHERE statement_id = %(statement_id)s
+
+-- name: count_file_rows
+SELECT run.source_s3_key, run.source_etag, file.rows_read FROM billing_delivery_files AS file
+JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
+WHERE file.delivery_id = %(delivery_id)s

@@ -1,0 +1,35 @@
+-- The sums of a delivery's line items, from their texts.
+
+-- name: create_ledger
+CREATE TEMP TABLE ledger (
+    billing_account_id text, billing_currency text, disposition text, line_item_type text, remark text,
+    gross_cost text, net_cost text, cost text, row_count bigint
+) ON COMMIT DROP
+
+-- name: sum_totals
+SELECT
+    billing_currency,
+    sum(row_count)::bigint,
+    coalesce(sum(gross_cost::numeric * row_count), 0)::text,
+    coalesce(sum(net_cost::numeric * row_count), 0)::text,
+    coalesce(sum(cost::numeric * row_count) FILTER (WHERE disposition NOT LIKE 'left out%'), 0)::text
+FROM ledger GROUP BY billing_currency ORDER BY billing_currency
+
+-- name: sum_residuals
+SELECT coalesce(billing_account_id, ''), billing_currency, sum(cost::numeric * row_count)::text
+FROM ledger WHERE disposition IN ('covered', 'negated')
+GROUP BY 1, 2 HAVING sum(cost::numeric * row_count) <> 0 ORDER BY 1, 2
+
+-- name: sum_left_out
+SELECT
+    CASE disposition WHEN 'negated' THEN 'negation, offset against the usage that its Savings Plan covers'
+        ELSE substr(disposition, 11) END,
+    billing_currency, sum(row_count)::bigint, coalesce(sum(cost::numeric * row_count), 0)::text
+FROM ledger WHERE disposition = 'negated' OR disposition LIKE 'left out%'
+GROUP BY disposition, billing_currency ORDER BY 1, 2
+
+-- name: count_unknown_types
+SELECT coalesce(line_item_type, ''), sum(row_count)::bigint FROM ledger WHERE remark = 'unknown type' GROUP BY 1 ORDER BY 1
+
+-- name: count_without_share
+SELECT coalesce(sum(row_count), 0)::bigint FROM ledger WHERE remark = 'no effective cost'

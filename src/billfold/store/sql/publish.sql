@@ -1,0 +1,42 @@
+-- The control rows that the publishing transaction writes.
+
+-- name: lock_publication
+-- Rows that refer to the statement may still be written by others: NO KEY.
+SELECT current_publication_id FROM billing_statements WHERE statement_id = $1 FOR NO KEY UPDATE
+
+-- name: next_publication
+SELECT nextval(pg_get_serial_sequence('billing_publications', 'publication_id'))::bigint
+
+-- name: insert_publication
+INSERT INTO billing_publications (publication_id, statement_id, number, kind, delivery_id, hash_version, mapping_version,
+    cost_basis, rows_before, rows_added, rows_removed, rows_after, charges_before, charges_after, billed_cost_before,
+    billed_cost_after, gross_cost_after, net_cost_after, left_out)
+OVERRIDING SYSTEM VALUE
+SELECT $1::bigint, $2::integer, coalesce(max(number), 0) + 1, 'delivery', $3::text::uuid, $4::smallint, $5::smallint,
+    $6::text, $7::bigint, $8::bigint, $9::bigint, $10::bigint, $11::bigint, $12::bigint, $13::text::jsonb,
+    $14::text::jsonb, $15::text::jsonb, $16::text::jsonb, $17::text::jsonb
+FROM billing_publications WHERE statement_id = $2::integer
+
+-- name: update_statement
+UPDATE billing_statements SET current_publication_id = $2::bigint, current_delivery_id = $3::text::uuid,
+    row_count = $4::bigint, cost_basis = $5::text, mapping_version = $6::smallint, hash_version = $7::smallint
+WHERE statement_id = $1::integer
+
+-- name: update_delivery
+UPDATE billing_deliveries SET state = 'published', statement_id = $2::integer, billing_period = $3::text::date,
+    format = $4::text, rows_read = $5::bigint, rows_added = $6::bigint, rows_removed = $7::bigint,
+    rows_unchanged = $8::bigint, source_cost = $9::text::jsonb, billed_cost = $10::text::jsonb,
+    mapping_version = $11::smallint, findings = $12::text::jsonb, timings = $13::text::jsonb,
+    started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp(), error_code = NULL, error_message = NULL
+WHERE delivery_id = $1::text::uuid
+
+-- name: update_run
+UPDATE billing_ingestion_runs SET status = 'success', delivery_id = $2::text::uuid, rows_read = $3::bigint,
+    rows_inserted = $4::bigint, rows_skipped = $5::bigint, finished_at = clock_timestamp(), error_code = NULL,
+    error_message = NULL
+WHERE ingestion_run_id = $1::text::uuid AND status <> 'success'
+
+-- name: update_delivery_file
+UPDATE billing_delivery_files SET outcome = 'success', rows_read = $3::bigint, rows_inserted = $4::bigint,
+    rows_skipped = $5::bigint
+WHERE delivery_id = $1::text::uuid AND file_number = $2::integer

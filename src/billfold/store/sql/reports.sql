@@ -1,0 +1,85 @@
+-- What the reports show. Every filter that is NULL lets everything through.
+
+-- name: list_clients
+SELECT client_id FROM billing_clients ORDER BY client_id
+
+-- name: list_runs
+SELECT
+    run.ingestion_run_id, run.client_id, run.delivery_id, delivery.export_name,
+    to_char(delivery.billing_period, 'YYYY-MM') AS billing_period,
+    run.source_bucket, run.source_s3_key, run.source_etag, run.status, run.trigger_source, run.attempts,
+    run.size_bytes, run.sha256, run.rows_read, run.rows_inserted, run.rows_skipped, run.error_code, run.error_message,
+    run.created_at, run.started_at, run.finished_at,
+    extract(epoch FROM run.finished_at - run.started_at)::float8 AS duration_seconds
+FROM billing_ingestion_runs AS run
+LEFT JOIN billing_deliveries AS delivery USING (delivery_id)
+WHERE (%(client)s::text IS NULL OR run.client_id = %(client)s)
+    AND (%(export)s::text IS NULL OR delivery.export_name = %(export)s)
+    AND (%(period)s::date IS NULL OR delivery.billing_period = %(period)s)
+    AND (%(state)s::text IS NULL OR run.status = %(state)s)
+ORDER BY run.created_at DESC, run.ingestion_run_id
+LIMIT %(limit)s
+
+-- name: list_deliveries
+SELECT
+    delivery.delivery_id, delivery.client_id, delivery.statement_id, delivery.export_name, delivery.bucket,
+    delivery.export_path, to_char(delivery.billing_period, 'YYYY-MM') AS billing_period, delivery.format,
+    delivery.state, coalesce(statement.current_delivery_id = delivery.delivery_id, false) AS is_current,
+    delivery.delivered_at, delivery.manifest_key, delivery.execution_id, delivery.trigger_source, delivery.attempts,
+    delivery.rows_read, delivery.rows_added, delivery.rows_removed, delivery.rows_unchanged,
+    delivery.source_cost, delivery.billed_cost, delivery.findings, delivery.error_code, delivery.error_message,
+    delivery.created_at, delivery.started_at, delivery.finished_at,
+    extract(epoch FROM delivery.finished_at - delivery.started_at)::float8 AS duration_seconds
+FROM billing_deliveries AS delivery
+LEFT JOIN billing_statements AS statement USING (statement_id)
+WHERE (%(client)s::text IS NULL OR delivery.client_id = %(client)s)
+    AND (%(export)s::text IS NULL OR delivery.export_name = %(export)s)
+    AND (%(period)s::date IS NULL OR delivery.billing_period = %(period)s)
+    AND (%(state)s::text IS NULL OR delivery.state = %(state)s)
+ORDER BY delivery.created_at DESC, delivery.delivery_id
+LIMIT %(limit)s
+
+-- name: list_statements
+SELECT
+    statement.statement_id, statement.client_id, statement.export_name, statement.bucket, statement.export_path,
+    to_char(statement.billing_period, 'YYYY-MM') AS billing_period, delivery.format, statement.counted,
+    statement.cost_basis, statement.row_count, coalesce(publication.charges_after, 0) AS charge_count,
+    coalesce(publication.billed_cost_after, '{}') AS billed_cost, statement.current_delivery_id,
+    coalesce(publication.number, 0) AS publication_number, delivery.delivered_at, publication.published_at
+FROM billing_statements AS statement
+LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
+LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
+WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+    AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
+    AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
+ORDER BY statement.billing_period DESC, statement.client_id, statement.export_name, statement.statement_id
+LIMIT %(limit)s
+
+-- name: sum_costs
+-- {group_by} is one or more of the columns of `cost`, {metric} one of its amounts. LEFT JOINs of unique keys cost
+-- nothing where their columns are not asked for. A charge without a sub-account is its payer's.
+SELECT {group_by}, currency, sum({metric}) AS amount
+FROM (
+    SELECT
+        coalesce(service.service_name, service.service_code, '') AS service,
+        coalesce(service.service_category, '') AS category,
+        coalesce(sub_account.account_id, payer.account_id, '') AS account,
+        coalesce(region.region_id, '') AS region,
+        to_char(daily.charge_date, 'YYYY-MM-DD') AS day,
+        to_char(daily.billing_period, 'YYYY-MM') AS month,
+        daily.billing_currency AS currency,
+        daily.billed_cost, daily.effective_cost, daily.list_cost, daily.contracted_cost
+    FROM billing_daily_cost AS daily
+    JOIN billing_statements AS statement ON statement.statement_id = daily.statement_id AND statement.counted
+    LEFT JOIN dim_service AS service ON service.service_key = daily.service_key
+    LEFT JOIN dim_account AS sub_account ON sub_account.account_key = daily.sub_account_key
+    LEFT JOIN dim_account AS payer ON payer.account_key = daily.billing_account_key
+    LEFT JOIN dim_region AS region ON region.region_key = daily.region_key
+    WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+        AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
+        AND (%(month)s::date IS NULL OR daily.billing_period = %(month)s)
+        AND (%(since)s::date IS NULL OR daily.billing_period >= %(since)s)
+) AS cost
+GROUP BY {group_by}, currency
+ORDER BY amount DESC, {group_by}, currency
+LIMIT %(limit)s

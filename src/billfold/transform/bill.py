@@ -1,0 +1,141 @@
+"""One delivery's bill in DuckDB: the steps from files to landable streams, in the order in which they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from uuid import UUID
+
+import duckdb
+import pyarrow as pa
+
+from billfold.dimensions import Dimension
+from billfold.model import CostBasis, ExportFormat, MoneyColumns, Residual, UnpackedFile
+from billfold.period import BillingPeriod
+from billfold.transform import checks, compare, identify, landing, line_items, mapping, members
+from billfold.transform.parse import Shape, parse
+from billfold.transform.session import open_beside, open_session
+
+
+class Bill:
+    """A session and the shapes of its source rows. Steps raise InputError for what no complete bill can hold.
+
+    After `compare`, mapping (from `choose_cost_basis` to `keep_keys`) and reading the raw rows may go on in two
+    threads: each has a connection of its own.
+    """
+
+    def __init__(self, session: duckdb.DuckDBPyConnection, mapper: duckdb.DuckDBPyConnection) -> None:
+        self._session = session
+        self._mapper = mapper
+        self._shapes: tuple[Shape, ...] = ()
+
+    @property
+    def export_format(self) -> ExportFormat:
+        return self._shapes[0].export_format
+
+    def parse(self, files: Sequence[UnpackedFile]) -> None:
+        """Load the files and check the values that count."""
+        self._shapes = parse(self._session, files)
+        checks.check_values(self._session, self._shapes)
+
+    def find_period(self, *, expected: BillingPeriod | None, fallback: date) -> BillingPeriod:
+        """The billing period of all rows."""
+        return checks.find_period(self._session, self._shapes, expected=expected, fallback=fallback)
+
+    def identify(self) -> None:
+        """Give every line item its row_hash and occurrence."""
+        identify.identify(self._session, self._shapes)
+
+    def compare(self, current_rows: pa.RecordBatchReader | None) -> compare.Comparison:
+        """Tell added, removed and unchanged line items apart."""
+        return compare.compare(self._session, current_rows)
+
+    def choose_cost_basis(self) -> CostBasis:
+        """Net or gross, once for the whole bill."""
+        return mapping.choose_cost_basis(self._mapper, self._shapes)
+
+    def prepare_mapping(self, *, basis: CostBasis, currency: str, remap: bool) -> None:
+        """Map the added line items (all of them with `remap`) to charges."""
+        mapping.prepare_mapping(self._mapper, self._shapes, basis=basis, currency=currency, remap=remap)
+
+    def read_ledger(self) -> pa.RecordBatchReader:
+        """The money of all line items, as text."""
+        return mapping.read_ledger(self._mapper)
+
+    def money_columns(self) -> MoneyColumns:
+        """The headers that the landed JSON holds money under."""
+        return MoneyColumns(
+            gross=self._headers("line_item_unblended_cost", "BilledCost"),
+            net=self._headers("line_item_net_unblended_cost"),
+            currency=self._headers("line_item_currency_code", "BillingCurrency"),
+        )
+
+    def _headers(self, *canonical: str) -> tuple[str, ...]:
+        found = (shape.find(name) for shape in self._shapes for name in canonical)
+        return tuple(dict.fromkeys(column.header for column in found if column))
+
+    def lacks_currency(self) -> bool:
+        """Whether the export has no currency column."""
+        return line_items.lacks_currency(self._shapes)
+
+    def add_residuals(self, residuals: Sequence[Residual], *, period: BillingPeriod) -> None:
+        """Charge what Savings Plan usage and negations leave over."""
+        mapping.add_residuals(self._mapper, residuals, period=period)
+
+    def withdraw_residuals(self, row_hashes: Sequence[UUID]) -> None:
+        """Withdraw Adjustment charges whose amount is another now."""
+        mapping.withdraw_residuals(self._mapper, row_hashes)
+
+    def has_withdrawals(self) -> bool:
+        """Whether anything of the statement is to be withdrawn."""
+        return bool(self._session.execute("SELECT count(*) FROM removed_row").fetchall()[0][0])
+
+    def read_members(self, dimension: Dimension, *, client_id: str) -> pa.RecordBatchReader:
+        """The members of a dimension that the charges name."""
+        return members.read_members(self._mapper, dimension, client_id=client_id)
+
+    def keep_keys(self, dimension: Dimension, keys: pa.RecordBatchReader) -> None:
+        """Take the members' keys back."""
+        members.keep_keys(self._mapper, dimension, keys)
+
+    def read_removed_rows(self) -> pa.RecordBatchReader:
+        """The pairs (row_hash, occurrence) to withdraw."""
+        return self._session.sql("SELECT row_hash, occurrence FROM removed_row").to_arrow_reader(100_000)
+
+    def read_raw_rows(
+        self,
+        files: Sequence[landing.LandingFile],
+        *,
+        statement_id: int,
+        billing_period: date,
+        publication_id: int,
+        is_first: bool,
+    ) -> pa.RecordBatchReader:
+        """The added line items as rows of the raw table."""
+        return landing.read_raw_rows(
+            self._session,
+            self._shapes,
+            files,
+            statement_id=statement_id,
+            billing_period=billing_period,
+            publication_id=publication_id,
+            is_first=is_first,
+        )
+
+    def read_charges(self, *, statement_id: int, billing_period: date, publication_id: int) -> pa.RecordBatchReader:
+        """The charges with their dimension keys as rows of the staging table."""
+        return landing.read_charges(
+            self._session, statement_id=statement_id, billing_period=billing_period, publication_id=publication_id
+        )
+
+
+@contextmanager
+def open_bill(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterator[Bill]:
+    """A bill whose tables live in `folder` while it is worked on."""
+    with (
+        open_session(folder, memory_limit_mb=memory_limit_mb, threads=threads) as session,
+        open_beside(session) as mapper,
+    ):
+        yield Bill(session, mapper)

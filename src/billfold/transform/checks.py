@@ -1,0 +1,132 @@
+"""The checks that refuse a file: a value that counts and cannot be what it stands for, or another provider's bill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+
+from billfold.errors import UnknownFormatError
+from billfold.model import ExportFormat
+from billfold.period import BillingPeriod
+from billfold.transform.columns import needed_columns
+from billfold.transform.parse import Shape, raise_at_first
+
+_ADVICE = "the file is refused: wait for the next delivery, or ask AWS for it again"
+_COSTS = ("line_item_unblended_cost", "BilledCost")
+_INSTANTS = ("line_item_usage_start_date", "ChargePeriodStart", "BillingPeriodStart")
+_PERIOD_COLUMNS = ("bill_billing_period_start_date", "BillingPeriodStart")
+_START_COLUMNS = ("line_item_usage_start_date", "ChargePeriodStart")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    canonical: str
+    bad: str
+    message: str
+
+
+def check_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
+    """Refuse nulls in needed columns, costs that are no numbers, times that are none, and other providers' FOCUS.
+
+    Raises InvalidValueError with file, line, column and value of the first bad row.
+    """
+    for shape in shapes:
+        _refuse_other_provider(session, shape)
+        rules = [rule for rule in _rules(shape.export_format) if shape.find(rule.canonical)]
+        if not rules:
+            continue
+        counts = ", ".join(f"count(*) FILTER (WHERE {_of_column(shape, rule)})" for rule in rules)
+        found = session.execute(f"SELECT {counts} FROM {shape.table}").fetchall()[0]
+        for rule, count in zip(rules, found, strict=True):
+            column = shape.find(rule.canonical)
+            if count and column:
+                raise_at_first(session, shape, column, rule.bad, rule.message, _ADVICE)
+
+
+def find_period(
+    session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, expected: BillingPeriod | None, fallback: date
+) -> BillingPeriod:
+    """The one billing period of all rows; `expected` (the manifest's or the key's) must agree with it.
+
+    Without a billing period column the expected period counts, else the month in which all usage starts; a file without
+    rows and without any of these belongs to the month of `fallback`. Raises InvalidValueError for a second period.
+    """
+    found = _months(session, shapes, _PERIOD_COLUMNS)
+    if not found and expected is None:
+        found = _months(session, shapes, _START_COLUMNS)
+    periods = {month for _, months in found for month in months}
+    if len(periods) > 1 or (expected and periods - {expected.starts_on}):
+        shape, months = found[0] if len(found) == 1 else found[-1]
+        column = next(filter(None, map(shape.find, (*_PERIOD_COLUMNS, *_START_COLUMNS))))
+        own = expected.starts_on if expected else min(months)
+        raise_at_first(
+            session,
+            shape,
+            column,
+            f"date_trunc('month', instant(value)) <> TIMESTAMPTZ '{own} 00:00:00+00'",
+            f"belongs to another billing period than {own:%Y-%m}",
+            "one statement is one month: deliver each month in a file of its own",
+        )
+    if periods:
+        return BillingPeriod(min(periods))
+    return expected or BillingPeriod(fallback.replace(day=1))
+
+
+def _rules(export_format: ExportFormat) -> list[_Rule]:
+    needed = needed_columns(export_format)
+    rules = [_Rule(canonical=name, bad="value IS NULL", message="a needed value is missing") for name in needed]
+    rules += [
+        _Rule(canonical=name, bad="number_text(value) IS NULL", message="this cost is no number")
+        for name in _COSTS
+        if name in needed
+    ]
+    rules += [
+        _Rule(canonical=name, bad="value IS NOT NULL AND instant(value) IS NULL", message="this is no time")
+        for name in (*_INSTANTS, "bill_billing_period_start_date")
+    ]
+    return rules
+
+
+def _of_column(shape: Shape, rule: _Rule) -> str:
+    column = shape.find(rule.canonical)
+    assert column is not None
+    return rule.bad.replace("value", column.sql_name)
+
+
+def _refuse_other_provider(session: duckdb.DuckDBPyConnection, shape: Shape) -> None:
+    """FOCUS is spoken by all providers; Billfold maps what AWS exports (ProviderName `AWS`)."""
+    column = shape.find("ProviderName")
+    if shape.export_format is not ExportFormat.FOCUS or column is None:
+        return
+    others = session.execute(
+        f"SELECT {column.sql_name} FROM {shape.table} WHERE {column.sql_name} IS NOT NULL"
+        f" AND NOT regexp_matches({column.sql_name}, '(?i)^(aws|amazon)') LIMIT 1"
+    ).fetchall()
+    if others:
+        raise UnknownFormatError(
+            "is a FOCUS export of another provider",
+            file=shape.files[0].key,
+            column="ProviderName",
+            value=others[0][0],
+            advice="Billfold lands AWS's exports",
+        )
+
+
+def _months(
+    session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], names: Sequence[str]
+) -> list[tuple[Shape, list[date]]]:
+    found = []
+    for shape in shapes:
+        column = next(filter(None, map(shape.find, names)), None)
+        if column is None:
+            continue
+        rows = session.execute(
+            f"SELECT DISTINCT date_trunc('month', instant({column.sql_name}))::DATE FROM {shape.table}"
+            f" WHERE {column.sql_name} IS NOT NULL ORDER BY 1"
+        ).fetchall()
+        if rows:
+            found.append((shape, [row[0] for row in rows]))
+    return found

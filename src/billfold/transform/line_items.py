@@ -1,0 +1,110 @@
+"""The view `line_item`: the rows of all shapes under canonical column names, as text, with their identity.
+
+Columns that a file does not have are NULL; attributes that CUR 2.0 keeps in a map and older exports in columns of their
+own come out alike. The mapping reads this view only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import duckdb
+
+from billfold.model import ExportFormat
+from billfold.sql import read_script
+from billfold.transform.parse import Shape
+from billfold.transform.session import json_key, quote
+
+# Attributes of the product that the mapping reads: canonical name, and where older and newer exports hold it.
+_PRODUCT_ATTRIBUTES = {
+    "product_name": ("product_product_name", "product_name"),
+    "product_region_code": ("product_region_code", "product_region"),
+}
+_PRODUCT_MAP_KEYS = {"product_name": ("product_name",), "product_region_code": ("region", "region_code")}
+
+# The columns that map_cur.sql reads, beside those that are gathered from maps or many columns.
+_CUR_COLUMNS = """
+    bill_bill_type bill_billing_period_start_date bill_invoice_id bill_invoicing_entity bill_payer_account_id
+    bill_payer_account_name capacity_reservation_capacity_reservation_arn
+    capacity_reservation_capacity_reservation_status line_item_availability_zone line_item_currency_code
+    line_item_legal_entity line_item_line_item_description line_item_line_item_type line_item_net_unblended_cost
+    line_item_operation line_item_product_code line_item_resource_id line_item_tax_type line_item_unblended_cost
+    line_item_usage_account_id line_item_usage_account_name line_item_usage_amount line_item_usage_end_date
+    line_item_usage_start_date line_item_usage_type pricing_currency pricing_public_on_demand_cost
+    pricing_public_on_demand_rate pricing_rate_code pricing_rate_id pricing_term pricing_unit
+    product_servicecode product_sku reservation_effective_cost reservation_net_effective_cost
+    reservation_net_unused_amortized_upfront_fee_for_billing_period reservation_net_unused_recurring_fee
+    reservation_reservation_a_r_n reservation_total_reserved_units
+    reservation_unused_amortized_upfront_fee_for_billing_period reservation_unused_quantity
+    reservation_unused_recurring_fee savings_plan_amortized_upfront_commitment_for_billing_period
+    savings_plan_net_amortized_upfront_commitment_for_billing_period
+    savings_plan_net_recurring_commitment_for_billing_period savings_plan_net_savings_plan_effective_cost
+    savings_plan_recurring_commitment_for_billing_period savings_plan_savings_plan_a_r_n
+    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate
+    savings_plan_total_commitment_to_date savings_plan_used_commitment
+""".split()
+_FOCUS_WORD = re.compile(r'"([A-Za-z_]+)"')
+
+
+def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
+    """The canonical columns that the format's mapping reads."""
+    if export_format is ExportFormat.FOCUS:
+        return tuple(sorted(set(_FOCUS_WORD.findall(read_script("billfold.transform", "map_focus")))))
+    return tuple(_CUR_COLUMNS)
+
+
+def create_line_items(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, currency: str) -> None:
+    """Create the view. `currency` stands in where the export has no currency column (its rows then are a finding)."""
+    selects = " UNION ALL BY NAME ".join(_select_shape(shape, currency=currency) for shape in shapes)
+    session.execute(f"CREATE OR REPLACE TEMP VIEW line_item AS {selects}")
+
+
+def lacks_currency(shapes: Sequence[Shape]) -> bool:
+    """Whether the export was made without a currency column."""
+    return any(
+        shape.find("line_item_currency_code") is None and shape.find("BillingCurrency") is None for shape in shapes
+    )
+
+
+def _select_shape(shape: Shape, *, currency: str) -> str:
+    expressions = {name: _column(shape, name) for name in canonical_columns(shape.export_format)}
+    if shape.export_format is not ExportFormat.FOCUS:
+        expressions |= {
+            "line_item_currency_code": f"coalesce({_column(shape, 'line_item_currency_code')}, {quote(currency)})",
+            "product_name": _product_attribute(shape, "product_name"),
+            "product_region_code": _product_attribute(shape, "product_region_code"),
+            "resource_tags": _gathered(shape, "resource_tags", {c.sql_name: c.tag_key for c in shape.columns}),
+            "cost_category": _gathered(shape, "cost_category", {c.sql_name: c.cost_category for c in shape.columns}),
+            "discount": _column(shape, "discount"),
+        }
+    columns = ", ".join(f'{expression} AS "{name}"' for name, expression in sorted(expressions.items()))
+    return (
+        f"SELECT {columns}, identity.row_hash, identity.occurrence, identity.file_number, identity.is_added"
+        f" FROM {shape.table} AS source JOIN line_item_identity AS identity"
+        f" ON identity.row = source.rowid AND identity.shape = {shape.number}"
+    )
+
+
+def _column(shape: Shape, canonical: str) -> str:
+    column = shape.find(canonical)
+    return f"source.{column.sql_name}" if column else "NULL::VARCHAR"
+
+
+def _product_attribute(shape: Shape, name: str) -> str:
+    product = shape.find("product")
+    found = [_column(shape, canonical) for canonical in _PRODUCT_ATTRIBUTES[name] if shape.find(canonical)]
+    if product:
+        found += [f"json_extract_string(source.{product.sql_name}, '$.{key}')" for key in _PRODUCT_MAP_KEYS[name]]
+    return f"coalesce({', '.join(found)})" if len(found) > 1 else found[0] if found else "NULL::VARCHAR"
+
+
+def _gathered(shape: Shape, map_column: str, keys: dict[str, str | None]) -> str:
+    """The map column itself, or one JSON object of the columns that each hold one of its keys."""
+    if shape.find(map_column):
+        return f"nullif({_column(shape, map_column)}, '{{}}')"
+    members = sorted((key, name) for name, key in keys.items() if key is not None)
+    if not members:
+        return "NULL::VARCHAR"
+    entries = ", ".join(f"',' || {quote(json_key(key))} || ':' || to_json(source.{name})" for key, name in members)
+    return f"nullif('{{' || substr(concat({entries}), 2) || '}}', '{{}}')"

@@ -1,0 +1,103 @@
+"""Map: the added line items to charges, by the rules of `sql/map_cur.sql` and `sql/map_focus.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import duckdb
+import pyarrow as pa
+
+from billfold.model import CostBasis, ExportFormat, Residual
+from billfold.period import BillingPeriod
+from billfold.sql import read_script
+from billfold.transform.line_items import create_line_items
+from billfold.transform.parse import Shape
+
+# Raised whenever a rule changes what a charge says: a delivery tells which version made its charges.
+MAPPING_VERSION = 1
+
+
+def choose_cost_basis(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> CostBasis:
+    """Net if any line item has a net cost, else gross: once per statement, never row by row.
+
+    AWS fills the net columns only when the account has a discount in the billing period; mixing them row by row would
+    count a discount line item twice.
+    """
+    for shape in shapes:
+        column = shape.find("line_item_net_unblended_cost")
+        if column is None:
+            continue
+        found = session.execute(
+            f"SELECT count(*) FROM {shape.table} WHERE number_text({column.sql_name}) IS NOT NULL"
+        ).fetchall()
+        if found[0][0]:
+            return CostBasis.NET
+    return CostBasis.GROSS
+
+
+def prepare_mapping(
+    session: duckdb.DuckDBPyConnection,
+    shapes: Sequence[Shape],
+    *,
+    basis: CostBasis,
+    currency: str,
+    remap: bool,
+) -> None:
+    """Create the view `ledger` (all line items' money) and the table `charge` (the added ones' charges).
+
+    With `remap`, the charges of all line items are made anew: the statement's basis or the mapping has changed.
+    """
+    net = basis is CostBasis.NET
+    session.execute(f"CREATE OR REPLACE TEMP MACRO is_net_basis() AS {str(net).lower()}")
+    # A row that lacks the net twin keeps its gross value; discounts, which would count twice then, are left out.
+    session.execute(
+        "CREATE OR REPLACE TEMP MACRO on_basis(gross, net) AS " + ("coalesce(net, gross)" if net else "gross")
+    )
+    session.execute(
+        "CREATE OR REPLACE TEMP VIEW line_item_identity AS SELECT row_identity.*, "
+        + ("true" if remap else "added_row.row IS NOT NULL")
+        + " AS is_added FROM row_identity"
+        + ("" if remap else " LEFT JOIN added_row USING (shape, row)")
+    )
+    create_line_items(session, shapes, currency=currency)
+    is_focus = shapes[0].export_format is ExportFormat.FOCUS
+    session.execute(read_script("billfold.transform", "map_focus" if is_focus else "map_cur"))
+
+
+def read_ledger(session: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
+    """The money of all line items as text, grouped by equal texts: PostgreSQL sums it exactly."""
+    return session.sql("FROM ledger").to_arrow_reader(100_000)
+
+
+def add_residuals(session: duckdb.DuckDBPyConnection, residuals: Sequence[Residual], *, period: BillingPeriod) -> None:
+    """Add one Adjustment charge per payer and currency for what covered usage and negations leave over.
+
+    Its occurrence is 0, its period the whole billing period, its EffectiveCost 0: amortised cost never held it.
+    """
+    for residual in residuals:
+        session.execute(
+            "INSERT INTO charge BY NAME SELECT $row_hash::UUID AS row_hash, 0 AS occurrence, 0 AS part,"
+            " $starts_on::TIMESTAMPTZ AS charge_period_start, $ends_on::TIMESTAMPTZ AS charge_period_end,"
+            " 'Adjustment' AS charge_category, 'One-Time' AS charge_frequency, 'Other' AS pricing_category,"
+            " $payer AS billing_account_id, 'Payer Account' AS billing_account_type, 'AWS' AS provider_name,"
+            " 'AWS' AS publisher_name, 'AWS' AS invoice_issuer_name, 'Savings Plans' AS service_name,"
+            " 'Other' AS service_category, 'Other (Other)' AS service_subcategory,"
+            " 'Savings Plan covered usage and negation do not cancel out' AS charge_description,"
+            " $currency AS billing_currency, $currency AS pricing_currency, $cost AS billed_cost,"
+            " '0' AS effective_cost, $cost AS list_cost, $cost AS contracted_cost",
+            {
+                "row_hash": str(residual.row_hash),
+                "payer": residual.billing_account_id,
+                "currency": residual.billing_currency,
+                "cost": format(residual.cost, "f"),
+                "starts_on": str(period.starts_on),
+                "ends_on": str(period.ends_on),
+            },
+        )
+
+
+def withdraw_residuals(session: duckdb.DuckDBPyConnection, row_hashes: Sequence[UUID]) -> None:
+    """Have these Adjustment charges of the statement withdrawn beside the removed rows."""
+    for row_hash in row_hashes:
+        session.execute("INSERT INTO removed_row VALUES ($1::UUID, 0)", [str(row_hash)])

@@ -1,0 +1,71 @@
+"""Dimension members of the charges: their attributes and hashes out, their keys back in."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+
+from billfold.dimensions import DIMENSIONS, Dimension
+from billfold.transform.session import quote
+
+
+def read_members(session: duckdb.DuckDBPyConnection, dimension: Dimension, *, client_id: str) -> pa.RecordBatchReader:
+    """The distinct members that the charges name: member_hash, client_id (if the dimension has it), attributes.
+
+    Leaves the table `member_<name>`: the charge's own texts of the attributes beside the member's hash. Tags lose the
+    prefix of user tags here, once per distinct set (FOCUS: a user's tags carry none, a provider's do).
+    """
+    texts = " UNION ".join(
+        "SELECT DISTINCT "
+        + ", ".join(f"{prefix}{attribute} AS {attribute}" for attribute in dimension.attributes)
+        + " FROM charge WHERE"
+        + f" coalesce({', '.join(prefix + attribute for attribute in dimension.attributes)}) IS NOT NULL"
+        for _, prefix in dimension.key_columns
+    )
+    values = {
+        attribute: f"member_map({attribute})" if attribute in dimension.json_attributes else attribute
+        for attribute in dimension.attributes
+    }
+    client = f"{quote('client_id')} || prefixed({quote(client_id)})," if dimension.of_client else ""
+    spelled = ", ".join(f"{quote(attribute)} || prefixed({value})" for attribute, value in values.items())
+    named = ", ".join(f"{value} AS member_{attribute}" for attribute, value in values.items())
+    session.execute(
+        f"CREATE OR REPLACE TABLE member_{dimension.name} AS"
+        f" SELECT *, md5(concat({client}{spelled}))::UUID AS member_hash, {named} FROM ({texts})"
+    )
+    client_column = f"{quote(client_id)} AS client_id, " if dimension.of_client else ""
+    columns = ", ".join(
+        f"any_value(member_{attribute}){'::JSON' if attribute in dimension.json_attributes else ''} AS {attribute}"
+        for attribute in dimension.attributes
+    )
+    return session.sql(
+        f"SELECT member_hash, {client_column}{columns} FROM member_{dimension.name} GROUP BY member_hash"
+    ).to_arrow_reader(50_000)
+
+
+def keep_keys(session: duckdb.DuckDBPyConnection, dimension: Dimension, keys: pa.RecordBatchReader) -> None:
+    """Take the members' keys (member_hash as text, key) back into the session as `key_<name>`."""
+    session.register("key_stream", keys)
+    session.execute(
+        f"CREATE OR REPLACE TABLE key_{dimension.name} AS SELECT members.*, key_stream.{dimension.key}"
+        f" FROM member_{dimension.name} AS members"
+        " JOIN (SELECT member_hash::UUID AS member_hash, * EXCLUDE (member_hash) FROM key_stream) AS key_stream"
+        " USING (member_hash)"
+    )
+    session.unregister("key_stream")
+
+
+def join_keys() -> tuple[str, str]:
+    """The key columns and the joins that find them, for a query over `charge`."""
+    columns: list[str] = []
+    joins: list[str] = []
+    for dimension in DIMENSIONS:
+        for key_column, prefix in dimension.key_columns:
+            alias = f"found_{key_column}"
+            matches = " AND ".join(
+                f"{alias}.{attribute} IS NOT DISTINCT FROM charge.{prefix}{attribute}"
+                for attribute in dimension.attributes
+            )
+            columns.append(f"{alias}.{dimension.key}::INTEGER AS {key_column}")
+            joins.append(f"LEFT JOIN key_{dimension.name} AS {alias} ON {matches}")
+    return ", ".join(columns), " ".join(joins)

@@ -1,0 +1,329 @@
+"""Parse: the files of one delivery into DuckDB tables, every column as text, a bad row refusing its file.
+
+Files with the same columns share one table (a *shape*) named `source_rows_<n>`: columns `c0`, `c1`, … by position,
+because headers may differ only in case, and `file_number`, the file's place in the delivery.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as parquet
+
+from billfold.errors import InvalidValueError, MalformedFileError
+from billfold.model import ExportFormat, UnpackedFile
+from billfold.transform.columns import SourceColumn, describe_columns, detect_format
+from billfold.transform.session import quote
+
+MAX_HEADER_BYTES = 1 << 20
+# DuckDB refuses lines longer than 2 MB; a block must hold the longest.
+_BLOCK_BYTES = 8 << 20
+_REFUSED_ADVICE = (
+    "its money cannot be known, so the file is refused: wait for the next delivery or ask AWS for it again"
+)
+_CSV_ERROR = re.compile("CSV Error|CSV Parser")
+_ERROR_LINE = re.compile(r"CSV Error on Line: (\d+)")
+_ERROR_COLUMNS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
+_ERROR_FILE = re.compile(r"file = (.+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One unpacked file of the delivery with its number in it (from 0)."""
+
+    file_number: int
+    unpacked: UnpackedFile
+
+    @property
+    def key(self) -> str:
+        return self.unpacked.source.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The files of a delivery that have the same columns in the same order, and the table that holds their rows.
+
+    `types` are DuckDB's types of the columns in the file: VARCHAR throughout for CSV.
+    """
+
+    number: int
+    export_format: ExportFormat
+    kind: str
+    columns: tuple[SourceColumn, ...]
+    types: tuple[str, ...]
+    files: tuple[SourceFile, ...]
+
+    @property
+    def table(self) -> str:
+        return f"source_rows_{self.number}"
+
+    def find(self, canonical: str) -> SourceColumn | None:
+        """The column with this canonical name, if the files have it."""
+        return next((column for column in self.columns if column.canonical == canonical), None)
+
+
+_EMPTY_SHAPE = Shape(number=0, export_format=ExportFormat.CUR2, kind="csv", columns=(), types=(), files=())
+
+
+def parse(session: duckdb.DuckDBPyConnection, files: Sequence[UnpackedFile]) -> tuple[Shape, ...]:
+    """Load all files; one shape per distinct set of columns. Nothing is left out and nothing is padded.
+
+    Raises UnknownFormatError, MissingColumnError and MalformedFileError with file and physical line (the header is 1).
+    """
+    shapes = _group([_read_shape(SourceFile(file_number=n, unpacked=file)) for n, file in enumerate(files)])
+    if not shapes:
+        # A delivery without files is an empty bill: no columns, no rows.
+        session.execute("CREATE TABLE source_rows_0 (file_number SMALLINT)")
+        return (_EMPTY_SHAPE,)
+    for shape in shapes:
+        session.execute(f"CREATE TABLE {shape.table} AS SELECT * FROM ({_select(shape)}) WHERE false")
+        try:
+            session.execute(f"INSERT INTO {shape.table} {_select(shape)}")
+        except duckdb.Error as error:
+            raise _explain(error, shape) from error
+        for file in shape.files if shape.kind == "csv" else ():
+            _refuse_surplus_cells(file, len(shape.columns))
+    return shapes
+
+
+def raise_at_first(
+    session: duckdb.DuckDBPyConnection, shape: Shape, column: SourceColumn, bad: str, message: str, advice: str
+) -> None:
+    """Raise InvalidValueError for the first row in which the condition `bad` (over `value`) holds.
+
+    Only a refused file pays for this: the rows are read once more, in their order, to find the line.
+    """
+    session.execute("SET preserve_insertion_order = true")
+    for file in shape.files:
+        found = session.execute(
+            f"SELECT number, value FROM (SELECT row_number() OVER () AS number, {column.sql_name} AS value"
+            f" FROM ({_select_file(shape, file)})) WHERE {bad} ORDER BY number LIMIT 1"
+        ).fetchone()
+        if found is None:
+            continue
+        number, value = found
+        if shape.kind == "parquet":
+            message = f"row {number}: {message}"
+        raise InvalidValueError(
+            message,
+            file=file.key,
+            line=_physical_line(file.unpacked.path, number) if shape.kind == "csv" else None,
+            column=column.header,
+            value="" if value is None else str(value),
+            advice=advice,
+        )
+
+
+def _read_shape(file: SourceFile) -> Shape:
+    if file.unpacked.kind == "parquet":
+        headers, types = _read_parquet_schema(file)
+    else:
+        headers = _read_csv_header(file)
+        types = ["VARCHAR"] * len(headers)
+    export_format = detect_format(headers, file=file.key)
+    return Shape(
+        number=file.file_number,
+        export_format=export_format,
+        kind=file.unpacked.kind,
+        columns=describe_columns(headers, export_format, file=file.key),
+        types=tuple(types),
+        files=(file,),
+    )
+
+
+def _group(shapes: Sequence[Shape]) -> tuple[Shape, ...]:
+    groups: dict[object, list[Shape]] = {}
+    for shape in shapes:
+        groups.setdefault((shape.kind, shape.columns, shape.types), []).append(shape)
+    formats = {shape.export_format for shape in shapes}
+    if len(formats) > 1:
+        other = next(shape for shape in shapes if shape.export_format is not shapes[0].export_format)
+        raise MalformedFileError(
+            f"is {other.export_format}, but the delivery's first file is {shapes[0].export_format}",
+            file=other.files[0].key,
+        )
+    return tuple(
+        Shape(
+            number=number,
+            export_format=members[0].export_format,
+            kind=members[0].kind,
+            columns=members[0].columns,
+            types=members[0].types,
+            files=tuple(member.files[0] for member in members),
+        )
+        for number, members in enumerate(groups.values())
+    )
+
+
+def _read_csv_header(file: SourceFile) -> list[str]:
+    with file.unpacked.path.open("rb") as stream:
+        head = stream.read(MAX_HEADER_BYTES)
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # The limit may cut a character in two; anything else is no UTF-8.
+        if error.start < len(head) - 4:
+            line = head[: error.start].count(b"\n") + 1
+            raise MalformedFileError(
+                "is not UTF-8 text",
+                file=file.key,
+                line=line,
+                advice="AWS writes UTF-8: deliver the file again, unchanged",
+            ) from error
+        text = head[: error.start].decode("utf-8-sig")
+    try:
+        header = next(csv.reader(text.splitlines(keepends=True), strict=True), [])
+    except csv.Error as error:
+        raise MalformedFileError(f"the header cannot be read ({error})", file=file.key, line=1) from error
+    if len(header) < 2:
+        raise MalformedFileError(
+            f"the header has {len(header)} column{'s' if len(header) != 1 else ''}, no comma-separated billing export",
+            file=file.key,
+            line=1,
+            advice="expected the CSV or Parquet that AWS delivers",
+        )
+    return header
+
+
+def _read_parquet_schema(file: SourceFile) -> tuple[list[str], list[str]]:
+    try:
+        headers = list(parquet.read_schema(file.unpacked.path).names)
+        with duckdb.connect() as probe:
+            described = probe.execute(
+                f"DESCRIBE SELECT * FROM read_parquet({quote(str(file.unpacked.path))}, hive_partitioning = false)"
+            ).fetchall()
+    except (OSError, ValueError, duckdb.Error) as error:
+        raise MalformedFileError(
+            f"the Parquet footer cannot be read ({_first_line(error)})",
+            file=file.key,
+            advice="the file is truncated or damaged: wait for the next delivery or ask AWS for it again",
+        ) from error
+    return headers, [row[1] for row in described]
+
+
+def _select(shape: Shape) -> str:
+    """The query that reads all files of a shape as text, with the number of the file each row comes from."""
+    return " UNION ALL ".join(_select_file(shape, file) for file in shape.files)
+
+
+def _select_file(shape: Shape, file: SourceFile) -> str:
+    path = quote(str(file.unpacked.path))
+    number = f"{file.file_number}::SMALLINT AS file_number"
+    if shape.kind == "csv":
+        names = ", ".join(f"'{column.sql_name}': 'VARCHAR'" for column in shape.columns)
+        # FOCUS exports write the word NULL for no value.
+        nulls = "['', 'NULL']" if shape.export_format is ExportFormat.FOCUS else "['']"
+        return (
+            f"SELECT *, {number} FROM read_csv({path}, auto_detect = false, header = false, skip = 1, delim = ',',"
+            f" quote = '\"', escape = '\"', nullstr = {nulls}, columns = {{{names}}})"
+        )
+    aliases = ", ".join(column.sql_name for column in shape.columns)
+    texts = ", ".join(
+        f"nullif({_as_text(column.sql_name, type_name)}, '') AS {column.sql_name}"
+        for column, type_name in zip(shape.columns, shape.types, strict=True)
+    )
+    return f"SELECT {texts}, {number} FROM read_parquet({path}, hive_partitioning = false) AS source ({aliases})"
+
+
+def _as_text(name: str, type_name: str) -> str:
+    """A Parquet value as the CSV of the same export spells it: ISO times with milliseconds, maps as JSON."""
+    if type_name.startswith("TIMESTAMP"):
+        return f"strftime({name}::TIMESTAMP, '%Y-%m-%dT%H:%M:%S.%gZ')"
+    if type_name == "MAP(VARCHAR, DOUBLE)":
+        return f"to_json({name}::MAP(VARCHAR, VARCHAR))::VARCHAR"
+    if type_name.startswith(("MAP", "STRUCT")) or type_name.endswith("]"):
+        return f"to_json({name})::VARCHAR"
+    return f"{name}::VARCHAR"
+
+
+def _refuse_surplus_cells(file: SourceFile, column_count: int) -> None:
+    """Refuse rows with cells beyond the header's: DuckDB drops those at a line's end silently when they are empty.
+
+    A cell inserted before them has shifted the money then.
+    """
+    surplus: list[tuple[int, int]] = []
+
+    def keep(row: arrow_csv.InvalidRow) -> str:
+        surplus.append((row.number, row.actual_columns))
+        return "error"
+
+    try:
+        with arrow_csv.open_csv(
+            file.unpacked.path,
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False, block_size=_BLOCK_BYTES, column_names=[f"c{n}" for n in range(column_count)]
+            ),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
+            # Splitting the lines is all that is wanted: one column must be read, none is looked at.
+            convert_options=arrow_csv.ConvertOptions(
+                include_columns=["c0"], column_types={"c0": pa.binary()}, check_utf8=False
+            ),
+        ) as batches:
+            for _ in batches:
+                pass
+    except pa.ArrowInvalid as error:
+        if not surplus:
+            raise MalformedFileError(
+                f"cannot be read ({_first_line(error)})", file=file.key, advice=_REFUSED_ADVICE
+            ) from error
+        number, found = surplus[0]
+        raise MalformedFileError(
+            f"the header has {column_count} columns, this row has {found}",
+            file=file.key,
+            line=_physical_line(file.unpacked.path, number - 1),
+            advice=_REFUSED_ADVICE,
+        ) from error
+
+
+def _physical_line(path: Path, row_number: int, *, count_blank: bool = False) -> int:
+    """The line on which the given row (from 1, the header not counted) starts; rows may hold line breaks."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        reader = csv.reader(stream)
+        starts_at = 1
+        for row in reader:
+            if row or count_blank:
+                if row_number == 0:
+                    break
+                row_number -= 1
+            starts_at = reader.line_num + 1
+        return starts_at
+
+
+def _explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | duckdb.Error:
+    text = str(error)
+    if isinstance(error, duckdb.OutOfMemoryException) or (shape.kind == "csv" and not _CSV_ERROR.search(text)):
+        return error
+    path = _ERROR_FILE.search(text)
+    file = next((file for file in shape.files if path and str(file.unpacked.path) == path[1].strip()), shape.files[0])
+    line = _ERROR_LINE.search(text)
+    counts = _ERROR_COLUMNS.search(text)
+    if counts:
+        reason = f"the header has {counts[1]} columns, this row has {counts[2]}"
+    elif "not utf-8" in text.lower():
+        reason = "is not UTF-8 text"
+    elif "unterminated quote" in text:
+        reason = "a quoted value does not end where it should"
+    elif "line size" in text.lower():
+        reason = "the line is longer than 2 MB"
+    elif "invalid state" in text:
+        reason = "its line ends are of different kinds, or a value is not quoted as CSV wants it"
+    else:
+        reason = f"cannot be read ({_first_line(error)})"
+    return MalformedFileError(
+        reason,
+        file=file.key,
+        # DuckDB counts rows, the header and blank lines included; a row may hold line breaks.
+        line=_physical_line(file.unpacked.path, int(line[1]) - 1, count_blank=True) if line else None,
+        advice=_REFUSED_ADVICE,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,99 @@
+-- The mapping of FOCUS rows, as AWS exports them (1.0 to 1.2), to charges: one row is one charge, its values as delivered.
+--
+-- Reads the view `line_item` (FOCUS columns as text) and leaves the table `charge`, with the columns that map_cur.sql gives.
+
+CREATE OR REPLACE TEMP VIEW ledger AS
+SELECT
+    "BillingAccountId" AS billing_account_id,
+    "BillingCurrency" AS billing_currency,
+    'charged' AS disposition,
+    "ChargeCategory" AS line_item_type,
+    CASE WHEN "ChargeCategory" NOT IN ('Usage', 'Purchase', 'Tax', 'Credit', 'Adjustment') THEN 'unknown type' END AS remark,
+    number_text("BilledCost") AS gross_cost,
+    NULL::VARCHAR AS net_cost,
+    number_text("BilledCost") AS cost,
+    count(*) AS row_count
+FROM line_item
+GROUP BY ALL;
+
+CREATE OR REPLACE TABLE charge AS
+SELECT
+    row_hash,
+    occurrence,
+    0::SMALLINT AS part,
+    instant("ChargePeriodStart") AS charge_period_start,
+    coalesce(instant("ChargePeriodEnd"), instant("ChargePeriodStart")) AS charge_period_end,
+
+    "ChargeCategory" AS charge_category,
+    "ChargeClass" AS charge_class,
+    "ChargeFrequency" AS charge_frequency,
+    "PricingCategory" AS pricing_category,
+    "CommitmentDiscountStatus" AS commitment_discount_status,
+    NULL::VARCHAR AS line_item_type,
+
+    "BillingAccountId" AS billing_account_id,
+    "BillingAccountName" AS billing_account_name,
+    coalesce("BillingAccountType", 'Payer Account') AS billing_account_type,
+    "SubAccountId" AS sub_account_id,
+    "SubAccountName" AS sub_account_name,
+    coalesce("SubAccountType", CASE WHEN "SubAccountId" IS NOT NULL THEN 'Member Account' END) AS sub_account_type,
+
+    coalesce("ProviderName", 'AWS') AS provider_name,
+    coalesce("PublisherName", 'AWS') AS publisher_name,
+    coalesce("InvoiceIssuerName", 'AWS') AS invoice_issuer_name,
+    "x_ServiceCode" AS service_code,
+    coalesce("ServiceName", "x_ServiceCode", 'Other') AS service_name,
+    coalesce("ServiceCategory", 'Other') AS service_category,
+    coalesce("ServiceSubcategory", 'Other (' || coalesce("ServiceCategory", 'Other') || ')') AS service_subcategory,
+
+    "RegionId" AS region_id,
+    "RegionName" AS region_name,
+    "AvailabilityZone" AS availability_zone,
+    "ResourceId" AS resource_id,
+    "ResourceName" AS resource_name,
+    "ResourceType" AS resource_type,
+
+    "SkuId" AS sku_id,
+    "SkuPriceId" AS sku_price_id,
+    coalesce("SkuMeter", CASE WHEN "SkuId" IS NOT NULL THEN "x_UsageType" END) AS sku_meter,
+    "SkuPriceDetails" AS sku_price_details,
+    "x_Operation" AS operation,
+    "ChargeDescription" AS charge_description,
+    "PricingUnit" AS pricing_unit,
+    "ConsumedUnit" AS consumed_unit,
+
+    "CommitmentDiscountId" AS commitment_discount_id,
+    "CommitmentDiscountName" AS commitment_discount_name,
+    "CommitmentDiscountCategory" AS commitment_discount_category,
+    "CommitmentDiscountType" AS commitment_discount_type,
+    "CommitmentDiscountUnit" AS commitment_discount_unit,
+
+    "Tags" AS tags,
+    "x_CostCategories" AS cost_categories,
+    "x_Discounts" AS discounts,
+
+    "InvoiceId" AS invoice_id,
+    "BillingCurrency" AS billing_currency,
+    coalesce("PricingCurrency", "BillingCurrency") AS pricing_currency,
+    "CapacityReservationId" AS capacity_reservation_id,
+    "CapacityReservationStatus" AS capacity_reservation_status,
+
+    number_text("BilledCost") AS billed_cost,
+    number_text("EffectiveCost") AS effective_cost,
+    NULL::VARCHAR AS effective_cost_less,
+    NULL::VARCHAR AS effective_cost_more,
+    NULL::VARCHAR AS effective_net,
+    NULL::VARCHAR AS effective_gross,
+    number_text("ListCost") AS list_cost,
+    number_text("ListUnitPrice") AS list_unit_price,
+    coalesce(number_text("ContractedCost"), number_text("BilledCost")) AS contracted_cost,
+    number_text("ContractedUnitPrice") AS contracted_unit_price,
+    number_text("PricingQuantity") AS pricing_quantity,
+    number_text("ConsumedQuantity") AS consumed_quantity,
+    number_text("CommitmentDiscountQuantity") AS commitment_discount_quantity,
+    NULL::VARCHAR AS commitment_discount_rate,
+    number_text("PricingCurrencyEffectiveCost") AS pricing_currency_effective_cost,
+    number_text("PricingCurrencyListUnitPrice") AS pricing_currency_list_unit_price,
+    number_text("PricingCurrencyContractedUnitPrice") AS pricing_currency_contracted_unit_price
+FROM line_item
+WHERE is_added;

@@ -1,0 +1,39 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from billfold.config import Settings, load_settings
+
+
+@pytest.fixture(scope="session")
+def shared_samples() -> Path:
+    """The folder of sample exports, each of them the root of a bucket."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
+    if not folder.is_dir():
+        pytest.skip("the sample exports are not beside this checkout")
+    return folder
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment without any setting, in an empty working directory; set in it what the test needs."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "BILLFOLD_", "INGEST_", "LOG_LEVEL", "DATABASE_URL")):
+            monkeypatch.delenv(name)
+    for name in ("home", "work"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
+    return monkeypatch
+
+
+@pytest.fixture
+def settings(environment: pytest.MonkeyPatch) -> Settings:
+    """The settings of a machine where nothing is set; the spool's disk may be as full as it likes."""
+    environment.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+    return load_settings()

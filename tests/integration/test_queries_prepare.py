@@ -1,0 +1,67 @@
+"""Every named query is one that PostgreSQL can prepare against the migrated schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+
+import psycopg
+
+from billfold.sql import read_queries
+from billfold.store.database import Database, connect
+
+FILES = ("charges", "control", "ledger", "publish", "reader", "reports")
+PLACEHOLDERS = {
+    "raw": "raw_aws_billing_rows_2026_05",
+    "raw_history": "raw_aws_billing_rows_history_2026_05",
+    "fact": "billing_usage_fact_2026_05",
+    "fact_history": "billing_usage_fact_history_2026_05",
+    "partition": "billing_usage_fact_2026_05",
+    "mark": "added_by",
+    "currency": "raw.row_data ->> 'line_item_currency_code'",
+    "gross_cost": "(raw.row_data ->> 'line_item_unblended_cost')::numeric",
+    "net_cost": "(raw.row_data ->> 'line_item_net_unblended_cost')::numeric",
+    "group_by": '"service", "month"',
+    "metric": '"billed_cost"',
+}
+
+
+def test_no_file_of_queries_is_left_out() -> None:
+    folder = resources.files("billfold.store") / "sql"
+
+    assert {file.name for file in folder.iterdir()} == {f"{name}.sql" for name in FILES}
+
+
+def test_every_query_can_be_prepared(each_database: Database) -> None:
+    refused: dict[str, str] = {}
+
+    with connect(each_database.conninfo) as connection:
+        connection.execute("SELECT billfold_create_partitions('2026-05-01')")
+        with connection.transaction():
+            create_temporary_tables(connection)
+            for name, query in list_queries():
+                result = connection.pgconn.prepare(name.encode(), with_numbered_parameters(query).encode())
+                if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+                    refused[name] = result.error_message.decode()
+                    break
+
+    assert refused == {}
+
+
+def list_queries() -> Iterator[tuple[str, str]]:
+    for file in FILES:
+        for name, query in read_queries("billfold.store", file).items():
+            yield name, re.sub(r"\{(\w+)\}", lambda mark: PLACEHOLDERS[mark[1]], query)
+
+
+def with_numbered_parameters(query: str) -> str:
+    """`%(name)s` as `$1`, as psycopg sends it."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", query)))
+    return re.sub(r"%\((\w+)\)s", lambda mark: f"${names.index(mark[1]) + 1}", query)
+
+
+def create_temporary_tables(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    connection.execute(read_queries("billfold.store", "charges")["create_staging"].encode())
+    connection.execute(read_queries("billfold.store", "ledger")["create_ledger"].encode())
+    connection.execute("CREATE TEMP TABLE removed_row (row_hash uuid, occurrence integer) ON COMMIT DROP")

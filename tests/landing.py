@@ -1,0 +1,121 @@
+"""A database into which a test lands bills, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Self
+
+from psycopg.rows import dict_row
+
+from billfold.config import Settings
+from billfold.ingest import ingest
+from billfold.model import Client, DeliveryOutcome
+from billfold.store.database import Database, connect
+
+# What must hold after every publication, whatever it was; each query lists what breaks the rule.
+_INVARIANTS = {
+    "a statement's row count is its raw rows'": """
+        SELECT statement_id FROM billing_statements LEFT JOIN (
+            SELECT statement_id, count(*) AS held FROM raw_aws_billing_rows GROUP BY 1) AS raw USING (statement_id)
+        WHERE row_count <> coalesce(held, 0)""",
+    "a raw row is unique in its statement": """
+        SELECT statement_id, row_hash, occurrence FROM raw_aws_billing_rows GROUP BY 1, 2, 3 HAVING count(*) > 1""",
+    "a charge is unique in its statement": """
+        SELECT statement_id, row_hash, occurrence, part FROM billing_usage_fact GROUP BY 1, 2, 3, 4
+        HAVING count(*) > 1""",
+    "every charge has its line item, or is what Savings Plans leave over": """
+        SELECT row_hash, occurrence FROM billing_usage_fact AS fact WHERE occurrence > 0 AND NOT EXISTS (
+            SELECT FROM raw_aws_billing_rows AS raw WHERE (raw.statement_id, raw.row_hash, raw.occurrence)
+                = (fact.statement_id, fact.row_hash, fact.occurrence))""",
+    "a statement's charges are what its publication says": """
+        SELECT statement_id, billed, billed_cost_after FROM billing_statements
+        JOIN billing_publications USING (statement_id)
+        LEFT JOIN (SELECT statement_id, jsonb_object_agg(billing_currency, cost::text) AS billed FROM (
+            SELECT statement_id, billing_currency, sum(billed_cost) AS cost FROM billing_usage_fact GROUP BY 1, 2
+            ) AS summed GROUP BY 1) AS held USING (statement_id)
+        WHERE publication_id = current_publication_id AND EXISTS (SELECT FROM jsonb_each_text(billed_cost_after) AS said (currency, cost)
+            WHERE cost::numeric <> coalesce((billed ->> said.currency)::numeric, 0))""",
+}
+_DAILY = """
+    SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
+        charge_key, billing_currency, trim_scale(billed_cost), trim_scale(effective_cost), trim_scale(list_cost),
+        trim_scale(contracted_cost), charge_count
+    FROM billing_daily_cost"""
+_DAILY_OF_CHARGES = """
+    SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key,
+        sub_account_key, service_key, region_key, charge_key, billing_currency, trim_scale(sum(billed_cost)),
+        trim_scale(sum(effective_cost)), trim_scale(sum(list_cost)), trim_scale(sum(contracted_cost)), count(*)
+    FROM billing_usage_fact GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    """One client's view of a database; `root` is the folder that stands for the client's bucket."""
+
+    database: Database
+    settings: Settings
+    client: Client
+    root: Path
+
+    @classmethod
+    def make(cls, database: Database, settings: Settings, root: Path, client_id: str = "acme") -> Self:
+        root.mkdir(parents=True, exist_ok=True)
+        # Retries are told by their number: nobody waits for them.
+        settings = settings.model_copy(update={"retry_base_delay_ms": 0, "threads": 2})
+        return cls(database=database, settings=settings, client=Client(client_id=client_id), root=root)
+
+    def with_settings(self, **changes: Any) -> Self:
+        return replace(self, settings=self.settings.model_copy(update=changes))
+
+    def with_client(self, **changes: Any) -> Self:
+        return replace(self, client=replace(self.client, **changes))
+
+    def ingest_all(self, source: Path | str | None = None, *, force: bool = False) -> list[DeliveryOutcome]:
+        return ingest(
+            str(source or self.root), client=self.client, settings=self.settings, database=self.database, force=force
+        )
+
+    def ingest(self, source: Path | str | None = None, *, force: bool = False) -> DeliveryOutcome:
+        """Ingest a source that holds one delivery."""
+        [outcome] = self.ingest_all(source, force=force)
+        return outcome
+
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with connect(self.database.conninfo) as connection:
+            return connection.execute(sql.encode(), parameters or None).fetchall()
+
+    def records(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
+        with connect(self.database.conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(sql.encode(), parameters or None).fetchall()
+
+    def execute(self, sql: str, *parameters: Any) -> None:
+        with connect(self.database.conninfo) as connection:
+            connection.execute(sql.encode(), parameters or None)
+
+    def value(self, sql: str, *parameters: Any) -> Any:
+        """The only value of the only row."""
+        [[value]] = self.query(sql, *parameters)
+        return value
+
+    def count(self, table: str) -> int:
+        return int(self.value(f"SELECT count(*) FROM {table}"))
+
+    def billed(self) -> Mapping[str, Decimal]:
+        """What all charges add up to, by currency."""
+        return dict(self.query("SELECT billing_currency, sum(billed_cost) FROM billing_usage_fact GROUP BY 1"))
+
+    def charges(self) -> list[dict[str, Any]]:
+        """All charges in FOCUS columns, in the order of their description."""
+        return self.records(
+            'SELECT * FROM focus_cost_and_usage ORDER BY "ChargeDescription", "ChargeCategory", "BilledCost"'
+        )
+
+    def broken_rules(self) -> list[str]:
+        """Which of the rules that hold after every publication do not."""
+        broken = [rule for rule, violations in _INVARIANTS.items() if self.query(violations)]
+        if self.query(f"({_DAILY} EXCEPT ALL {_DAILY_OF_CHARGES}) UNION ALL ({_DAILY_OF_CHARGES} EXCEPT ALL {_DAILY})"):
+            broken.append("daily costs are the charges' sums")
+        return broken
