@@ -36,7 +36,8 @@ _INVARIANTS = {
         LEFT JOIN (SELECT statement_id, jsonb_object_agg(billing_currency, cost::text) AS billed FROM (
             SELECT statement_id, billing_currency, sum(billed_cost) AS cost FROM billing_usage_fact GROUP BY 1, 2
             ) AS summed GROUP BY 1) AS held USING (statement_id)
-        WHERE publication_id = current_publication_id AND EXISTS (SELECT FROM jsonb_each_text(billed_cost_after) AS said (currency, cost)
+        WHERE publication_id = current_publication_id AND EXISTS (
+            SELECT FROM jsonb_each_text(billed_cost_after) AS said (currency, cost)
             WHERE cost::numeric <> coalesce((billed ->> said.currency)::numeric, 0))""",
 }
 _DAILY = """

@@ -51,11 +51,13 @@ def main() -> None:
         _write_bill(small, options.rows // 5)
         file = next(bill.rglob("*.csv.gz"))
         print(f"one gzip file of {file.stat().st_size / MEBIBYTE:.0f} MiB", flush=True)
-        _, small_memory = _ingest_cold(conninfo, small)
         prebuilt = folder / "rows.csv"
+        # Not counted: it also lets the server make the log files that every later run uses again.
+        _ingest_cold(conninfo, bill, keep=prebuilt)
+        _, small_memory = _ingest_cold(conninfo, small)
         ratios, copies, ingests, memories = [], [], [], []
         for number in range(1, options.runs + 1):
-            ingested, memory = _ingest_cold(conninfo, bill, keep=prebuilt if number == 1 else None)
+            ingested, memory = _ingest_cold(conninfo, bill)
             copied = _copy_bare(conninfo, prebuilt)
             ratios.append(ingested / copied)
             copies.append(copied)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -57,8 +58,11 @@ class Operator:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, *words: str, stdin: str = "", **variables: str) -> Ended:
+        return self.run_python("-m", "billfold", *words, stdin=stdin, **variables)
+
+    def run_python(self, *words: str, stdin: str = "", **variables: str) -> Ended:
         ended = subprocess.run(
-            [sys.executable, "-m", "billfold", *words],
+            [sys.executable, *words],
             input=stdin,
             capture_output=True,
             text=True,
@@ -299,12 +303,14 @@ def test_a_command_line_that_makes_no_sense(operator: Operator, words: tuple[str
     assert (ended.code, ended.document["error"]["code"], len(ended.error_lines)) == (2, "usage", 1)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(operator: Operator, command: str) -> None:
-    ended = operator.run(command, "--help")
+def test_every_command_explains_itself(operator: Operator) -> None:
+    # One process asks for the help of each: starting Python nine times would be most of the time.
+    script = f"from billfold.cli import main\nassert [main([command, '--help']) for command in {COMMANDS}] == [0] * 9\n"
 
-    assert ended.code == 0
-    assert f"billfold {command}" in ended.out
+    ended = operator.run_python("-c", script)
+
+    assert ended.code == 0, ended.err
+    assert all(f"Usage: billfold {command}" in ended.out for command in COMMANDS)
 
 
 def test_without_a_command_there_is_help_with_the_exit_codes(newcomer: Operator) -> None:
@@ -322,6 +328,13 @@ def test_migrate_works_on_a_fresh_home_and_once(newcomer: Operator) -> None:
     assert (first.code, second.code) == (0, 0)
     assert first.out.startswith("applied 0001 control\n")
     assert second.out == "nothing to apply: the schema is current\n"
+
+
+def test_two_commands_may_find_the_same_fresh_home(newcomer: Operator) -> None:
+    with ThreadPoolExecutor(max_workers=2) as both:
+        ended = list(both.map(lambda _: newcomer.run("runs"), range(2)))
+
+    assert [(end.code, end.out, end.err) for end in ended] == [(0, "no runs\n", "")] * 2
 
 
 def test_another_database_is_not_migrated_unasked_and_not_queried_without_a_reader(newcomer: Operator) -> None:
@@ -360,21 +373,19 @@ def test_a_query_without_rows_is_an_empty_list(operator: Operator) -> None:
     assert operator.run("sql", "SELECT 1 WHERE false", "--json").out == "[]\n"
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+def test_a_query_only_reads(operator: Operator) -> None:
+    for query in (
         "commit; drop table billing_clients",
         "copy (select 1) to program 'true'",
         "set role postgres",
         "insert into billing_clients (client_id) values ('x')",
         "with x as (delete from billing_clients returning *) select * from x",
         "select pg_read_file('PG_VERSION')",
-    ],
-)
-def test_a_query_only_reads(operator: Operator, query: str) -> None:
-    ended = operator.run("sql", query, "--json")
+    ):
+        ended = operator.run("sql", query, "--json")
 
-    assert (ended.code, ended.document["error"]["code"], len(ended.error_lines)) == (5, "query", 1)
+        assert (ended.code, ended.document["error"]["code"], len(ended.error_lines)) == (5, "query", 1), query
+
     assert operator.run("sql", "SELECT client_id FROM billing_clients", "--json").document == [{"client_id": "default"}]
 
 
@@ -416,6 +427,41 @@ def test_a_reader_that_leaves_early_gets_no_complaint(operator: Operator) -> Non
     process.stderr.close()
 
     assert (process.wait(timeout=60), complaint) == (0, "")
+
+
+def run_with_fault(operator: Operator, fault: str) -> Ended:
+    """`billfold runs --json` of a Billfold in which opening the database does something else."""
+    script = (
+        "import sys, billfold.cli.commands as commands\n"
+        "def fault(settings):\n"
+        "    password = 'secret' + '-word'\n"
+        f"    {fault}\n"
+        "commands.open_database = fault\n"
+        "from billfold.cli import main\n"
+        "sys.exit(main(['runs', '--json']))\n"
+    )
+    return operator.run_python("-c", script)
+
+
+def test_an_unknown_error_keeps_its_traceback_and_tells_no_variables(newcomer: Operator) -> None:
+    ended = run_with_fault(newcomer, "raise RuntimeError('what now')")
+
+    [event] = ended.events
+    [exception] = event["exception"]
+    assert (ended.code, ended.document["runs"], ended.document["error"]["code"]) == (1, [], "internal")
+    assert (event["event"], exception["exc_type"]) == ("internal_error", "RuntimeError")
+    assert exception["frames"][-1]["name"] == "fault"
+    assert "secret-word" not in ended.err
+
+
+@pytest.mark.parametrize(("signal_name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interruption_is_told_without_a_traceback(newcomer: Operator, signal_name: str, code: int) -> None:
+    send = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler) if {code} == 130 else None"
+
+    ended = run_with_fault(newcomer, f"{send}; signal.raise_signal(signal.{signal_name})")
+
+    assert (ended.code, ended.document["runs"], ended.events) == (code, [], [])
+    assert len(ended.error_lines) == 1
 
 
 def test_the_version_is_printed(newcomer: Operator) -> None:

@@ -58,7 +58,7 @@ def _stop(folder: Path, version: int) -> None:
 
 @pytest.fixture(scope="session")
 def new_database() -> Iterator[NewDatabase]:
-    """Makes a migrated database on the embedded server of the given version, which starts when it is first asked for."""
+    """Makes a migrated database on the embedded server of a version, which starts when it is first asked for."""
     with ExitStack() as servers:
 
         @cache

@@ -330,7 +330,8 @@ def test_used_and_unused_are_what_the_commitment_cost(landing: Landing) -> None:
         "   + coalesce((row_data ->> 'reservation_amortized_upfront_fee_for_billing_period')::numeric, 0)"
         "   + CASE WHEN row_data ->> 'line_item_line_item_type' = 'RIFee'"
         "     THEN (row_data ->> 'line_item_unblended_cost')::numeric ELSE 0 END)"
-        " FROM raw_aws_billing_rows WHERE row_data ->> 'line_item_line_item_type' IN ('RIFee', 'SavingsPlanRecurringFee')"
+        " FROM raw_aws_billing_rows"
+        " WHERE row_data ->> 'line_item_line_item_type' IN ('RIFee', 'SavingsPlanRecurringFee')"
         " GROUP BY 1 ORDER BY 1"
     )
     found = landing.query(

@@ -78,19 +78,19 @@ def test_rows_beyond_the_limit_are_missed_by_no_total(two_months: Landing) -> No
     assert report.totals == whole.totals
 
 
-@pytest.mark.parametrize("column", CostColumn)
-def test_every_column_groups_all_of_the_costs(two_months: Landing, column: CostColumn) -> None:
-    report = reports.sum_costs(two_months.database, columns=[column])
+def test_every_column_groups_all_of_the_costs(two_months: Landing) -> None:
+    for column in CostColumn:
+        report = reports.sum_costs(two_months.database, columns=[column])
 
-    assert sum(row.amount for row in report.rows) == Decimal("8.600000000000000001")
-    assert len(set(report.rows)) == len(report.rows)
+        assert sum(row.amount for row in report.rows) == Decimal("8.600000000000000001"), column
+        assert len(set(report.rows)) == len(report.rows), column
 
 
-@pytest.mark.parametrize("metric", Metric)
-def test_every_metric_is_summed(two_months: Landing, metric: Metric) -> None:
-    report = reports.sum_costs(two_months.database, metric=metric)
+def test_every_metric_is_summed(two_months: Landing) -> None:
+    for metric in Metric:
+        report = reports.sum_costs(two_months.database, metric=metric)
 
-    assert sum(row.amount for row in report.rows) == Decimal("8.600000000000000001")
+        assert sum(row.amount for row in report.rows) == Decimal("8.600000000000000001"), metric
 
 
 def test_costs_of_one_month_or_from_one_on(two_months: Landing) -> None:

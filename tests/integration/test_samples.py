@@ -10,7 +10,6 @@ import pytest
 
 from billfold.config import Settings
 from billfold.model import DeliveryState, RunStatus
-from billfold.store.database import Database
 from tests.landing import Landing
 
 

@@ -47,6 +47,10 @@ def _run(words: list[str]) -> int:
         return _fail(words, ExitCode.USAGE, "usage", f"{message}: see {path} --help")
     except BillfoldError as error:
         return _fail(words, exit_code([error]), error.error_code, str(error))
+    except SystemExit as end:
+        if end.code == ExitCode.TERMINATED:
+            return _fail(words, ExitCode.TERMINATED, "terminated", "terminated")
+        raise
     except (KeyboardInterrupt, typer.Abort):
         return _fail(words, ExitCode.INTERRUPTED, "interrupted", "interrupted")
     except BrokenPipeError:

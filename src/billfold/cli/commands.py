@@ -14,13 +14,14 @@ from billfold import __version__, reports
 from billfold.cli import tables
 from billfold.cli.documents import costs_document, dump, dump_row, ingest_document, report_document
 from billfold.cli.exits import ExitCode, exit_code
+from billfold.cli.options import Json, Limit, OneClient, OneExport, OnePeriod, parse_columns, parse_month, read_query
 from billfold.cli.screen import Screen, discard_output, fetch_bar, show_error, write_document
 from billfold.config import Settings, load_settings
 from billfold.errors import UsageError
 from billfold.log import configure_logging
 from billfold.model import DeliveryState, RunStatus, TriggerSource
-from billfold.period import BillingPeriod, parse_period
-from billfold.reports import CostColumn, Filter, Metric
+from billfold.period import BillingPeriod
+from billfold.reports import Filter, Metric
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import migrate_database, prepare
 from billfold.store.query import QueryResult, run_query
@@ -46,25 +47,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _parse_month(text: str) -> BillingPeriod:
-    period = parse_period(text)
-    if period is None:
-        raise typer.BadParameter(f"{text!r} is no month such as 2026-05")
-    return period
-
-
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
-_Client = Annotated[str | None, typer.Option("--client", metavar="ID", help="Only this client.")]
-_Export = Annotated[str | None, typer.Option("--export", metavar="NAME", help="Only this export, by AWS's name of it.")]
-_Period = Annotated[
-    BillingPeriod | None,
-    typer.Option("--period", parser=_parse_month, metavar="YYYY-MM", help="Only this billing period."),
-]
-_Limit = Annotated[
-    int, typer.Option("--limit", min=1, max=reports.MAX_LIMIT, help="At most this many rows, the newest first.")
-]
 
 
 @app.callback(
@@ -118,7 +100,7 @@ def ingest(
     force: Annotated[
         bool, typer.Option("--force", help="Publish what is older than the published delivery, or already in.")
     ] = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> int:
     """Bring billing deliveries from S3 or from disk into PostgreSQL.
 
@@ -158,12 +140,12 @@ def ingest(
 
 @app.command(epilog="Examples: `billfold runs --status failed` · `billfold runs --client acme --period 2026-05 --json`")
 def runs(
-    client: _Client = None,
-    export: _Export = None,
-    period: _Period = None,
+    client: OneClient = None,
+    export: OneExport = None,
+    period: OnePeriod = None,
     status: Annotated[RunStatus | None, typer.Option("--status", help="Only runs of this status.")] = None,
-    limit: _Limit = reports.DEFAULT_LIMIT,
-    as_json: _Json = False,
+    limit: Limit = reports.DEFAULT_LIMIT,
+    as_json: Json = False,
 ) -> int:
     """List the runs: each is the ingestion of one version of one data file.
 
@@ -177,12 +159,12 @@ def runs(
     epilog="Examples: `billfold deliveries --state failed` · `billfold deliveries --export acme-cur2 --period 2026-05`"
 )
 def deliveries(
-    client: _Client = None,
-    export: _Export = None,
-    period: _Period = None,
+    client: OneClient = None,
+    export: OneExport = None,
+    period: OnePeriod = None,
     state: Annotated[DeliveryState | None, typer.Option("--state", help="Only deliveries in this state.")] = None,
-    limit: _Limit = reports.DEFAULT_LIMIT,
-    as_json: _Json = False,
+    limit: Limit = reports.DEFAULT_LIMIT,
+    as_json: Json = False,
 ) -> int:
     """List the deliveries: each is one refresh of a statement, with the rows and the money that it brought.
 
@@ -194,11 +176,11 @@ def deliveries(
 
 @app.command(epilog="Examples: `billfold statements --client acme` · `billfold statements --period 2026-05 --json`")
 def statements(
-    client: _Client = None,
-    export: _Export = None,
-    period: _Period = None,
-    limit: _Limit = reports.DEFAULT_LIMIT,
-    as_json: _Json = False,
+    client: OneClient = None,
+    export: OneExport = None,
+    period: OnePeriod = None,
+    limit: Limit = reports.DEFAULT_LIMIT,
+    as_json: Json = False,
 ) -> int:
     """List the statements: what each export says about each month, as it stands now.
 
@@ -226,27 +208,27 @@ def costs(
         ),
     ] = ["service,month"],  # noqa: B006
     metric: Annotated[Metric, typer.Option("--metric", help="Which of FOCUS's costs.")] = Metric.BILLED,
-    client: _Client = None,
-    export: _Export = None,
+    client: OneClient = None,
+    export: OneExport = None,
     month: Annotated[
         BillingPeriod | None,
-        typer.Option("--month", "--period", parser=_parse_month, metavar="YYYY-MM", help="Only this billing period."),
+        typer.Option("--month", "--period", parser=parse_month, metavar="YYYY-MM", help="Only this billing period."),
     ] = None,
     since: Annotated[
         BillingPeriod | None,
-        typer.Option("--since", parser=_parse_month, metavar="YYYY-MM", help="From this billing period on."),
+        typer.Option("--since", parser=parse_month, metavar="YYYY-MM", help="From this billing period on."),
     ] = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=reports.MAX_LIMIT, help="At most this many rows, the dearest first.")
     ] = reports.DEFAULT_COST_LIMIT,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> int:
     """Show what was spent: by service and month, or as you group it.
 
     Costs come from the counted statements of all clients. Each currency has its own rows and totals. The table
     rounds to the cent; `--json` gives every decimal.
     """
-    columns = _parse_columns(by)
+    columns = parse_columns(by)
     report = reports.sum_costs(
         _open(_start()),
         columns=columns,
@@ -278,7 +260,7 @@ def sql(
     query: Annotated[
         str, typer.Argument(metavar="QUERY", help="One SQL statement, or `-` to read it from standard input.")
     ],
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> int:
     """Ask PostgreSQL: one statement that reads.
 
@@ -286,7 +268,7 @@ def sql(
     read-only transaction. It works while an ingest runs. With `--json` exact numbers and instants are text, and no
     rows are printed unless the query succeeds to its last one.
     """
-    text = _read_query(query)
+    text = read_query(query)
     settings = _start()
     database = _open(settings)
     with run_query(
@@ -379,29 +361,6 @@ def _report(
     else:
         show(Screen(), rows)
     return ExitCode.SUCCESS
-
-
-def _parse_columns(by: Sequence[str]) -> list[CostColumn]:
-    names = [name.strip() for group in by for name in group.split(",") if name.strip()]
-    unknown = [name for name in names if name not in list(CostColumn)]
-    if unknown or not names:
-        raise UsageError(
-            f"costs cannot be grouped by {unknown[0] if unknown else 'nothing'}", advice=f"use {', '.join(CostColumn)}"
-        )
-    return list(dict.fromkeys(map(CostColumn, names)))
-
-
-def _read_query(text: str) -> str:
-    try:
-        query = sys.stdin.buffer.read().decode() if text == "-" else text
-        query.encode()
-    except UnicodeError as error:
-        raise UsageError("the query is not UTF-8 text") from error
-    if "\0" in query:
-        raise UsageError("the query holds a NUL character")
-    if not query.strip().strip(";").strip():
-        raise UsageError("the query is empty", advice='try: billfold sql "SELECT * FROM billing_clients"')
-    return query
 
 
 def _write_rows(result: QueryResult) -> None:

@@ -28,24 +28,24 @@ _STYLES = {"published": "green", "success": "green", "failed": "bold red", "runn
 
 def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None:
     """How each delivery ended, and what was found in it."""
-    if outcomes:
-        table = _table(
-            console, "Export", "|Period", "|State", "#Read", "#Added", "#Removed", "#Unchanged", "#Billed", "#Took"
+    clients = _client_header(outcomes)
+    headers = [*clients, "Export", "|Period", "|State", "#Read", "#Added", "#Removed", "#Unchanged", "#Billed", "#Took"]
+    table = _table(console, *headers)
+    for outcome in outcomes:
+        _add(
+            table,
+            *([outcome.client_id] if clients else []),
+            outcome.export_name,
+            outcome.billing_period,
+            outcome.state,
+            outcome.rows_read,
+            outcome.rows_added,
+            outcome.rows_removed,
+            outcome.rows_unchanged,
+            show_amounts(outcome.billed_cost),
+            _duration(outcome.duration_seconds),
         )
-        for outcome in outcomes:
-            _add(
-                table,
-                outcome.export_name,
-                outcome.billing_period,
-                outcome.state,
-                outcome.rows_read,
-                outcome.rows_added,
-                outcome.rows_removed,
-                outcome.rows_unchanged,
-                show_amounts(outcome.billed_cost),
-                _duration(outcome.duration_seconds),
-            )
-        _print(console, table)
+    _print(console, table, nothing="no deliveries")
     for outcome in outcomes:
         for finding in outcome.findings:
             line = f"finding: {outcome.export_name} {outcome.billing_period}: {finding}"
@@ -285,7 +285,7 @@ def _spell_value(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-def _client_header(rows: Sequence[RunRow | DeliveryRow]) -> list[str]:
+def _client_header(rows: Sequence[RunRow | DeliveryRow | DeliveryOutcome]) -> list[str]:
     """A column of clients is worth its room only where there are several."""
     return ["Client"] if len({row.client_id for row in rows}) > 1 else []
 

@@ -21,6 +21,9 @@ from billfold.store.embedded import start_embedded
 READER_ROLE = "billfold_reader"
 CONNECT_TIMEOUT_SECONDS = 10
 
+# libpq reports a refused connection in words alone.
+_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "is not permitted to log in")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
@@ -132,7 +135,10 @@ def translate_errors() -> Iterator[None]:
         raise StoreError(f"PostgreSQL refuses: {_first_line(error)}") from error
 
 
-def _lost(error: BaseException) -> StoreUnavailableError:
+def _lost(error: BaseException) -> StoreError:
+    """A server that is gone may come back; one that knows neither us nor the database will not."""
+    if any(phrase in str(error) for phrase in _REFUSALS):
+        return StoreError(f"PostgreSQL refuses us: {_first_line(error)}", advice="check DATABASE_URL")
     return StoreUnavailableError(
         f"PostgreSQL does not answer: {_first_line(error)}", advice="check DATABASE_URL and that the server is up"
     )

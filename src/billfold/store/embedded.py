@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
@@ -42,15 +45,15 @@ def start_embedded(home: Path, *, postgres_version: int) -> str:
         ) from error
     _refuse_other_version(folder, postgres_version)
     server = _load_server(home)(folder, start=False, postgres_version=postgres_version)
-    is_new = not (folder / "PG_VERSION").exists()
     try:
         if server.system_user is not None:
             _give_home_to(server.system_user, home)
-        if is_new:
-            server.ensure_pgdata_inited()
-            with (folder / "postgresql.conf").open("a") as settings:
-                settings.write(_SETTINGS)
-        server.start()
+        with _one_at_a_time(home):
+            if not (folder / "PG_VERSION").exists():
+                server.ensure_pgdata_inited()
+                with (folder / "postgresql.conf").open("a") as settings:
+                    settings.write(_SETTINGS)
+            server.start()
     except (subprocess.SubprocessError, OSError) as error:
         raise StoreUnavailableError(
             f"the embedded PostgreSQL in {folder} does not start ({error})", advice=f"read {folder / 'log'}"
@@ -60,6 +63,14 @@ def start_embedded(home: Path, *, postgres_version: int) -> str:
         home.chmod(0o700)
     info = server.get_postmaster_info()
     return make_conninfo(host=str(info.socket_dir), port=info.port, user="postgres", dbname="postgres")
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """Two commands that both find a fresh home must not both fill it; the lock dies with its process."""
+    with (home / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _load_server(home: Path):  # type: ignore[no-untyped-def]

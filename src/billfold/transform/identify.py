@@ -44,7 +44,7 @@ def identify(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> Non
 
 
 def _insert_hashes(session: duckdb.DuckDBPyConnection, shape: Shape) -> str:
-    parts: list[str] = []
+    parts: list[str] = ["''"]  # A delivery without files has no column at all.
     joins: list[str] = []
     for column in sorted(shape.columns, key=lambda column: column.canonical):
         if column.canonical in UNSTABLE_COLUMNS:

@@ -1,0 +1,129 @@
+"""Write docs/settings.md and docs/commands.md from the code: `python docs/generate.py`.
+
+Both are made of the settings' fields and the commands' parameters, not of printed help, so that a terminal's width
+changes nothing. `tests/unit/test_docs.py` fails while the files are behind the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic.fields import FieldInfo
+
+from billfold.cli.commands import app
+from billfold.config import setting_fields
+
+DOCS = Path(__file__).resolve().parent
+_NOTE = "<!-- Written by docs/generate.py: change the code, then run `python docs/generate.py`. -->"
+
+_SETTINGS_INTRODUCTION = """\
+Settings come from the environment and from a file `.env` in the working directory. The environment wins. An empty
+value counts as unset. A wrong value, or an unknown name that begins with `BILLFOLD_`, is refused in one line that says
+what is expected. Names are case-sensitive.
+
+AWS credentials are not settings of Billfold: boto3 finds them as it always does, for example by `AWS_PROFILE`."""
+
+_COMMANDS_INTRODUCTION = """\
+`billfold COMMAND --help` says the same in the terminal. Every command also takes `-h` and `--help`. Tables are for
+people; scripts use `--json` and the [exit codes](operating.md#exit-codes). Months are written `YYYY-MM`."""
+
+
+def settings_document() -> str:
+    """The text of docs/settings.md: one section for each setting."""
+    sections = [_setting_section(name, field) for name, (_, field) in sorted(setting_fields().items())]
+    return "\n".join([_NOTE, "", "# Settings", "", _SETTINGS_INTRODUCTION, "", *sections])
+
+
+def commands_document() -> str:
+    """The text of docs/commands.md: `billfold` itself, then one section for each command."""
+    root: Any = typer.main.get_command(app)
+    sections = [_command_section("billfold", root), *(_command_section(f"billfold {n}", c) for n, c in commands())]
+    return "\n".join([_NOTE, "", "# Commands", "", _COMMANDS_INTRODUCTION, "", *sections])
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Each command's name and itself, in the order of the help."""
+    root: Any = typer.main.get_command(app)
+    yield from root.commands.items()
+
+
+def main() -> None:
+    """Write both files."""
+    (DOCS / "settings.md").write_text(settings_document(), encoding="utf-8")
+    (DOCS / "commands.md").write_text(commands_document(), encoding="utf-8")
+
+
+def _setting_section(name: str, field: FieldInfo) -> str:
+    assert isinstance(field.json_schema_extra, dict)
+    expected = str(field.json_schema_extra["expected"]).replace("<", "\\<")
+    facts = [f"- Expected: {expected}"]
+    if field.default_factory is None:
+        shown = "not set" if field.default in (None, "") else f"`{field.default}`"
+        facts.append(f"- Default: {shown}")
+    facts += [f"- Example: `{example}`" for example in field.examples or ()]
+    if field.json_schema_extra["secret"]:
+        facts.append("- Secret: no error message shows its value")
+    return f"## {name}\n\n{field.description}\n\n" + "\n".join(facts) + "\n"
+
+
+def _command_section(path: str, command: Any) -> str:
+    arguments = [parameter for parameter in command.params if not parameter.opts[0].startswith("-")]
+    options = [parameter for parameter in command.params if parameter.opts[0].startswith("-")]
+    words = [path, *(argument.metavar for argument in arguments), *(["[OPTIONS]"] if options else [])]
+    lines = [f"## {path}", "", f"    {' '.join(words)}", "", _paragraphs(command.help), ""]
+    if arguments or options:
+        lines += ["| argument or option | meaning |", "|---|---|"]
+        lines += [f"| {_spelling(parameter)} | {_meaning(parameter)} |" for parameter in (*arguments, *options)]
+        lines.append("")
+    if command.epilog:
+        lines += [command.epilog.strip(), ""]
+    return "\n".join(lines)
+
+
+def _spelling(parameter: Any) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    if not names[0].startswith("-"):
+        return f"`{parameter.metavar}`"
+    value = "" if parameter.is_flag else f" {parameter.metavar or 'N'}"
+    if _choices(parameter):
+        value = f" {parameter.metavar or 'NAME'}"
+    return ", ".join(f"`{name}{value}`" for name in names)
+
+
+def _meaning(parameter: Any) -> str:
+    facts = [parameter.help]
+    if choices := _choices(parameter):
+        facts.append(f"One of {', '.join(choices)}.")
+    if parameter.min is not None and parameter.max is not None:
+        facts.append(f"From {parameter.min} to {parameter.max}.")
+    if (default := _default(parameter)) is not None:
+        facts.append(f"Default: `{default}`.")
+    return " ".join(facts).replace("|", "\\|")
+
+
+def _choices(parameter: Any) -> list[str]:
+    choices = getattr(parameter.type_descriptor, "choices", None) or ()
+    return [choice.value if isinstance(choice, Enum) else str(choice) for choice in choices]
+
+
+def _default(parameter: Any) -> str | None:
+    default = parameter.default
+    if default is None or default is False:
+        return None
+    if default is True:
+        return str(parameter.opts[0])
+    if isinstance(default, list | tuple):
+        return " ".join(map(str, default))
+    return str(default.value if isinstance(default, Enum) else default)
+
+
+def _paragraphs(text: str) -> str:
+    return "\n".join(line.strip() for line in text.strip().splitlines())
+
+
+if __name__ == "__main__":
+    main()
