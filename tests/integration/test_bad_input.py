@@ -561,6 +561,20 @@ def test_tags_that_differ_only_in_case_are_both_kept(landing: Landing) -> None:
     assert landing.value("SELECT row_data FROM raw_aws_billing_rows WHERE row_data::text LIKE '%%lower%%'") == legacy
 
 
+@pytest.mark.parametrize("text", ["no json", "[1, 2]", '{"a":', '"text"', '{"a":"\\ud800"}', "NaN"])
+@pytest.mark.parametrize("column", ["resource_tags", "cost_category", "product"])
+def test_a_map_that_is_no_json_object_costs_no_line_item(landing: Landing, column: str, text: str) -> None:
+    write_bill(landing.root, described("1.25", **{column: text}) + described("2.5", **{column: '{"user_a":"b"}'}))
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.billed() == {"USD": Decimal("3.75")}
+    kept = landing.query(f"SELECT row_data ->> '{column}' FROM raw_aws_billing_rows")
+    assert sorted(value for (value,) in kept) == sorted([text, '{"user_a":"b"}'])
+    assert landing.broken_rules() == []
+
+
 def test_a_literal_null_in_focus_is_no_value(landing: Landing) -> None:
     write_delivery(
         landing.root, as_csv([{**FOCUS_ROW, "SubAccountId": "NULL", "Tags": "NULL", "ConsumedQuantity": "NULL"}])

@@ -95,7 +95,9 @@ def _product_attribute(shape: Shape, name: str) -> str:
     product = shape.find("product")
     found = [_column(shape, canonical) for canonical in _PRODUCT_ATTRIBUTES[name] if shape.find(canonical)]
     if product:
-        found += [f"json_extract_string(source.{product.sql_name}, '$.{key}')" for key in _PRODUCT_MAP_KEYS[name]]
+        # A text that is no JSON has no attributes; it must not refuse its line item.
+        as_json = f"TRY_CAST(source.{product.sql_name} AS JSON)"
+        found += [f"json_extract_string({as_json}, '$.{key}')" for key in _PRODUCT_MAP_KEYS[name]]
     return f"coalesce({', '.join(found)})" if len(found) > 1 else found[0] if found else "NULL::VARCHAR"
 
 

@@ -35,13 +35,15 @@ CREATE OR REPLACE MACRO member_key(key) AS
     CASE WHEN starts_with(key, 'user:') OR starts_with(key, 'user_') THEN substr(key, 6)
          WHEN starts_with(key, 'aws_') THEN 'aws:' || substr(key, 5)
          ELSE key END;
-CREATE OR REPLACE MACRO entries_of(value) AS list_sort(map_entries(CAST(value::JSON AS MAP(VARCHAR, VARCHAR))));
+-- TRY_CAST, never TRY around a cast: the optimiser takes an expression that occurs twice out of its TRY.
+CREATE OR REPLACE MACRO map_of(value) AS TRY_CAST(TRY_CAST(value AS JSON) AS MAP(VARCHAR, VARCHAR));
+CREATE OR REPLACE MACRO entries_of(value) AS list_sort(map_entries(map_of(value)));
 CREATE OR REPLACE MACRO member_map(value) AS
-    coalesce(
-        TRY(to_json(map(
-            list_transform(entries_of(value), lambda entry: member_key(entry.key)),
-            list_transform(entries_of(value), lambda entry: entry.value)))::VARCHAR),
-        TRY(to_json(CAST(value::JSON AS MAP(VARCHAR, VARCHAR)))::VARCHAR),
-        TRY(value::JSON::VARCHAR),
-        to_json(value)::VARCHAR
-    );
+    CASE
+        WHEN map_of(value) IS NOT NULL THEN coalesce(
+            TRY(to_json(map(
+                list_transform(entries_of(value), lambda entry: member_key(entry.key)),
+                list_transform(entries_of(value), lambda entry: entry.value)))::VARCHAR),
+            to_json(map_of(value))::VARCHAR)
+        ELSE to_json(value)::VARCHAR
+    END;
