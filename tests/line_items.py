@@ -49,7 +49,9 @@ def as_csv(items: Sequence[LineItem], headers: Iterable[str] | None = None, *, l
     """The line items as plain CSV; a column that an item lacks is empty."""
     names = list(headers) if headers is not None else list(dict.fromkeys(name for item in items for name in item))
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator=line_end)
+    # Python before 3.13 leaves a lone carriage return unquoted, which no reader could tell from a line's end.
+    has_returns = any("\r" in value for item in items for value in item.values())
+    writer = csv.writer(text, lineterminator=line_end, quoting=csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL)
     writer.writerow(names)
     writer.writerows([item.get(name, "") for name in names] for item in items)
     return text.getvalue().encode()

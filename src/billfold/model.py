@@ -220,6 +220,7 @@ class Ledger:
     left_out: tuple[LeftOut, ...]
     unknown_types: dict[str, int]
     covered_rows_without_share: int
+    overdrawn_rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

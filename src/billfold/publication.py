@@ -192,6 +192,8 @@ def _find(bill: Bill, ledger: Ledger, client: Client) -> Iterator[str]:
             f"{ledger.covered_rows_without_share} covered line items name no Savings Plan effective cost:"
             " theirs counts as 0"
         )
+    if ledger.overdrawn_rows:
+        yield f"{ledger.overdrawn_rows} commitment fees say that more was used than committed: nothing counts as unused"
     for residual in ledger.residuals:
         if abs(residual.cost) > RESIDUAL_TOLERANCE:
             yield (

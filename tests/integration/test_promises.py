@@ -516,7 +516,8 @@ def test_one_statement_has_one_worker(landing: Landing) -> None:
     bucket, key = locate(str(landing.root), landing.client, landing.settings)
     [delivery] = resolve(bucket, key)
 
-    with connect(landing.database.conninfo) as other, control.claim(other, landing.client, delivery, wait_seconds=1):
+    with connect(landing.database.conninfo) as other:
+        control.claim(other, landing.client, delivery, wait_seconds=1)
         outcome = impatient.ingest()
     after = landing.ingest()
 

@@ -57,5 +57,5 @@ def read_query(text: str) -> str:
     if "\0" in query:
         raise UsageError("the query holds a NUL character")
     if not query.strip().strip(";").strip():
-        raise UsageError("the query is empty", advice='try: billfold sql "SELECT * FROM billing_clients"')
+        raise UsageError("the query is empty", advice='try: billfold sql "SELECT * FROM billing_statements"')
     return query

@@ -66,28 +66,16 @@ def ensure_client(connection: Connection, client: Client) -> None:
     )
 
 
-@contextmanager
-def claim(connection: Connection, client: Client, delivery: Delivery, *, wait_seconds: int) -> Iterator[None]:
-    """Hold the statement: one worker at a time. The lock dies with its connection.
+def claim(connection: Connection, client: Client, delivery: Delivery, *, wait_seconds: int) -> None:
+    """Hold the statement: one worker at a time, until this connection ends.
 
     Raises RunConflictError when another worker holds it longer than `wait_seconds`.
     """
-    parameters = {"statement": f"{client.client_id} {delivery.bucket} {delivery.export_path} {_period_text(delivery)}"}
-    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{wait_seconds}s"])
-    try:
-        connection.execute(_query("lock_statement"), parameters)
-    except psycopg.errors.LockNotAvailable as error:
-        raise RunConflictError(
-            f"another worker holds {delivery.export_name} {_period_text(delivery)}",
-            advice="try again when it has finished",
-        ) from error
-    finally:
-        connection.execute("SELECT set_config('lock_timeout', '0', false)")
-    try:
-        yield
-    finally:
-        if not connection.closed:
-            connection.execute(_query("unlock_statement"), parameters)
+    statement = f"{client.client_id} {delivery.bucket} {delivery.export_path} {_period_text(delivery)}"
+    with _lock_timeout(
+        connection, wait_seconds, f"another worker holds {delivery.export_name} {_period_text(delivery)}"
+    ):
+        connection.execute(_query("lock_statement"), {"statement": statement})
 
 
 def register_delivery(
@@ -151,14 +139,24 @@ def find_statement(connection: Connection, client: Client, delivery: Delivery) -
 
 
 def ensure_statement(
-    connection: Connection, client: Client, delivery: Delivery, period: BillingPeriod, *, hash_version: int
+    connection: Connection,
+    client: Client,
+    delivery: Delivery,
+    period: BillingPeriod,
+    *,
+    hash_version: int,
+    lock_timeout_seconds: int,
 ) -> CurrentStatement:
-    """The statement of this period, made if it is new, and the partitions that its rows go to."""
+    """The statement of this period, made if it is new, and the partitions that its rows go to.
+
+    Raises RunConflictError when the partitions cannot be attached within `lock_timeout_seconds`.
+    """
     key = _statement_key(client, delivery, period)
     connection.execute(
         _query("ensure_statement"), {**key, "export_name": delivery.export_name, "hash_version": hash_version}
     )
-    connection.execute(_query("create_partitions"), {"billing_period": period.starts_on})
+    with _lock_timeout(connection, lock_timeout_seconds, f"the partitions of {period} are locked"):
+        connection.execute(_query("create_partitions"), {"billing_period": period.starts_on})
     row = connection.execute(_query("find_statement"), key).fetchone()
     assert row is not None
     return _current_statement(connection, row)
@@ -259,6 +257,17 @@ def list_residuals(connection: Connection, statement: CurrentStatement) -> dict[
         {"statement_id": statement.statement_id, "billing_period": statement.billing_period.starts_on},
     ).fetchall()
     return dict(rows)
+
+
+@contextmanager
+def _lock_timeout(connection: Connection, seconds: int, message: str) -> Iterator[None]:
+    """Wait for locks no longer than this; then it is a conflict, to be tried again."""
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{seconds}s"])
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise RunConflictError(message, advice="try again when it has finished") from error
+    connection.execute("SELECT set_config('lock_timeout', '0', false)")
 
 
 def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatement:

@@ -77,6 +77,7 @@ def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
             for row in bulk.query(queries["sum_left_out"])
         ),
         unknown_types=dict(bulk.query(queries["count_unknown_types"])),
+        overdrawn_rows=bulk.query(queries["count_overdrawn"])[0][0],
         covered_rows_without_share=bulk.query(queries["count_without_share"])[0][0],
     )
     bulk.rollback()

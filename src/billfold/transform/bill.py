@@ -94,7 +94,8 @@ class Bill:
 
     def read_members(self, dimension: Dimension, *, client_id: str) -> pa.RecordBatchReader:
         """The members of a dimension that the charges name."""
-        return members.read_members(self._mapper, dimension, client_id=client_id)
+        from_cur = self.export_format is not ExportFormat.FOCUS
+        return members.read_members(self._mapper, dimension, client_id=client_id, from_cur=from_cur)
 
     def keep_keys(self, dimension: Dimension, keys: pa.RecordBatchReader) -> None:
         """Take the members' keys back."""

@@ -9,7 +9,9 @@ from billfold.dimensions import DIMENSIONS, Dimension
 from billfold.transform.session import quote
 
 
-def read_members(session: duckdb.DuckDBPyConnection, dimension: Dimension, *, client_id: str) -> pa.RecordBatchReader:
+def read_members(
+    session: duckdb.DuckDBPyConnection, dimension: Dimension, *, client_id: str, from_cur: bool
+) -> pa.RecordBatchReader:
     """The distinct members that the charges name: member_hash, client_id (if the dimension has it), attributes.
 
     Leaves the table `member_<name>`: the charge's own texts of the attributes beside the member's hash. Tags lose the
@@ -23,7 +25,7 @@ def read_members(session: duckdb.DuckDBPyConnection, dimension: Dimension, *, cl
         for _, prefix in dimension.key_columns
     )
     values = {
-        attribute: f"member_map({attribute})" if attribute in dimension.json_attributes else attribute
+        attribute: _as_member(attribute, is_json=attribute in dimension.json_attributes, from_cur=from_cur)
         for attribute in dimension.attributes
     }
     client = f"{quote('client_id')} || prefixed({quote(client_id)})," if dimension.of_client else ""
@@ -41,6 +43,12 @@ def read_members(session: duckdb.DuckDBPyConnection, dimension: Dimension, *, cl
     return session.sql(
         f"SELECT member_hash, {client_column}{columns} FROM member_{dimension.name} GROUP BY member_hash"
     ).to_arrow_reader(50_000)
+
+
+def _as_member(attribute: str, *, is_json: bool, from_cur: bool) -> str:
+    if attribute == "tags":
+        return f"tags_text(tags, {str(from_cur).lower()})"
+    return f"object_text({attribute})" if is_json else attribute
 
 
 def keep_keys(session: duckdb.DuckDBPyConnection, dimension: Dimension, keys: pa.RecordBatchReader) -> None:

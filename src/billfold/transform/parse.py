@@ -88,8 +88,8 @@ def parse(session: duckdb.DuckDBPyConnection, files: Sequence[UnpackedFile]) -> 
             session.execute(f"INSERT INTO {shape.table} {_select(shape)}")
         except duckdb.Error as error:
             raise _explain(error, shape) from error
-        for file in shape.files if shape.kind == "csv" else ():
-            _refuse_surplus_cells(file, len(shape.columns))
+        if shape.kind == "csv":
+            _check_lines(session, shape)
     return shapes
 
 
@@ -243,11 +243,26 @@ def _as_text(name: str, type_name: str) -> str:
     return f"{name}::VARCHAR"
 
 
-def _refuse_surplus_cells(file: SourceFile, column_count: int) -> None:
-    """Refuse rows with cells beyond the header's: DuckDB drops those at a line's end silently when they are empty.
+def _check_lines(session: duckdb.DuckDBPyConnection, shape: Shape) -> None:
+    """A second reader splits every file as well, and must find as many rows as were loaded."""
+    loaded = dict(session.execute(f"SELECT file_number, count(*) FROM {shape.table} GROUP BY file_number").fetchall())
+    for file in shape.files:
+        found = _count_rows(file, len(shape.columns))
+        if found != loaded.get(file.file_number, 0):
+            raise MalformedFileError(
+                f"one reader finds {found} rows in it, another {loaded.get(file.file_number, 0)}",
+                file=file.key,
+                advice=_REFUSED_ADVICE,
+            )
 
-    A cell inserted before them has shifted the money then.
+
+def _count_rows(file: SourceFile, column_count: int) -> int:
+    """The rows of a file, its header not counted, none with cells beyond the header's.
+
+    DuckDB drops such cells at a line's end silently when they are empty; a cell inserted before them has shifted the
+    money then.
     """
+    row_count = 0
     surplus: list[tuple[int, int]] = []
 
     def keep(row: arrow_csv.InvalidRow) -> str:
@@ -266,8 +281,8 @@ def _refuse_surplus_cells(file: SourceFile, column_count: int) -> None:
                 include_columns=["c0"], column_types={"c0": pa.binary()}, check_utf8=False
             ),
         ) as batches:
-            for _ in batches:
-                pass
+            for batch in batches:
+                row_count += batch.num_rows
     except pa.ArrowInvalid as error:
         if not surplus:
             raise MalformedFileError(
@@ -280,6 +295,7 @@ def _refuse_surplus_cells(file: SourceFile, column_count: int) -> None:
             line=_physical_line(file.unpacked.path, number - 1),
             advice=_REFUSED_ADVICE,
         ) from error
+    return row_count - 1
 
 
 def _physical_line(path: Path, row_number: int, *, count_blank: bool = False) -> int:

@@ -97,6 +97,10 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'billfold_reader') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO billfold_reader', current_schema());
         EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO billfold_reader', current_schema());
+        -- An external id is between a client and us.
+        REVOKE SELECT ON billing_clients FROM billfold_reader;
+        GRANT SELECT (client_id, role_arn, bucket, prefix, region, account_id, currency, created_at)
+            ON billing_clients TO billfold_reader;
         EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT SELECT ON TABLES TO billfold_reader', current_schema());
     END IF;
 END

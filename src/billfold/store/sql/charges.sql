@@ -27,7 +27,10 @@ INSERT INTO {partition} (
 SELECT
     statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
     billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
-    tag_set_key, billing_currency, billed_cost, effective_cost,
+    tag_set_key, billing_currency, billed_cost,
+    -- Multiplied before it is divided: a quotient has to end somewhere.
+    CASE WHEN effective_net IS NOT NULL AND effective_gross <> 0 THEN effective_cost * effective_net / effective_gross
+        ELSE effective_cost END,
     coalesce(list_cost, list_unit_price * pricing_quantity, billed_cost),
     coalesce(contracted_cost, list_cost, list_unit_price * pricing_quantity, billed_cost),
     list_unit_price, contracted_unit_price, pricing_quantity, consumed_quantity, commitment_discount_quantity,
@@ -39,10 +42,10 @@ FROM (
         billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
         tag_set_key, billing_currency,
         billed_cost::numeric AS billed_cost,
-        (coalesce(effective_cost::numeric, 0) - coalesce(effective_cost_less::numeric, 0)
-                + coalesce(effective_cost_more::numeric, 0))
-            * CASE WHEN effective_net IS NULL THEN 1
-                   ELSE coalesce(effective_net::numeric / nullif(effective_gross::numeric, 0), 1) END AS effective_cost,
+        coalesce(effective_cost::numeric, 0) - coalesce(effective_cost_less::numeric, 0)
+            + coalesce(effective_cost_more::numeric, 0) AS effective_cost,
+        effective_net::numeric AS effective_net,
+        effective_gross::numeric AS effective_gross,
         list_cost::numeric AS list_cost,
         list_unit_price::numeric AS list_unit_price,
         contracted_cost::numeric AS contracted_cost,

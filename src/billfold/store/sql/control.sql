@@ -15,9 +15,6 @@ WHERE (billing_clients.role_arn, billing_clients.external_id, billing_clients.bu
 -- A session lock: it dies with its connection, so a killed worker leaves nothing to clean.
 SELECT pg_advisory_lock(hashtextextended(%(statement)s, 0))
 
--- name: unlock_statement
-SELECT pg_advisory_unlock(hashtextextended(%(statement)s, 0))
-
 -- name: find_statement
 SELECT
     statement.statement_id, statement.current_publication_id, statement.current_delivery_id, statement.billing_period,

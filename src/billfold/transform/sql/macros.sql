@@ -6,12 +6,15 @@ CREATE OR REPLACE MACRO number_text(value) AS
 
 CREATE OR REPLACE MACRO is_zero(number) AS regexp_full_match(number, '[+-]?[0.]+([eE].*)?');
 
--- Whether two texts are the same number, one that is missing counting as 0; only rows are told apart by it, never money.
-CREATE OR REPLACE MACRO same_number(one, other) AS
-    coalesce(TRY_CAST(number_text(one) AS DECIMAL(38, 18)), 0) = coalesce(TRY_CAST(number_text(other) AS DECIMAL(38, 18)), 0);
+-- A number to tell rows apart by, 0 where there is none: never money, which stays text until PostgreSQL computes it.
+CREATE OR REPLACE MACRO magnitude(value) AS coalesce(TRY_CAST(number_text(value) AS DECIMAL(38, 18)), 0);
 
 -- One name or value of the canonical spelling: its length in bytes, a colon, its text.
 CREATE OR REPLACE MACRO prefixed(value) AS strlen(value) || ':' || value;
+
+-- A JSON object as a map, NULL for any other text. TRY_CAST, never TRY around a cast: the optimiser takes an expression
+-- that occurs twice out of its TRY.
+CREATE OR REPLACE MACRO map_of(value) AS TRY_CAST(TRY_CAST(value AS JSON) AS MAP(VARCHAR, VARCHAR));
 
 -- A JSON object spelled by sorted key, each key and value length-prefixed; NULL for an empty object, for no object
 -- and where JSON would read a long number inexactly: then the text itself is the value.
@@ -19,7 +22,7 @@ CREATE OR REPLACE MACRO canonical_map(value) AS
     CASE WHEN NOT regexp_matches(value, '[0-9][0-9.]{16,}') THEN
         list_aggregate(
             list_transform(
-                list_sort(map_entries(TRY(CAST(value::JSON AS MAP(VARCHAR, VARCHAR))))),
+                list_sort(map_entries(map_of(value))),
                 lambda entry: prefixed(entry.key) || prefixed(entry.value)
             ),
             'string_agg', ''
@@ -29,21 +32,25 @@ CREATE OR REPLACE MACRO canonical_map(value) AS
 -- A point in time as AWS writes it, read as UTC where it names no offset; NULL where it is none.
 CREATE OR REPLACE MACRO instant(value) AS TRY_CAST(trim(value) AS TIMESTAMPTZ);
 
--- The JSON object of a member: sorted by key, user tags without AWS's prefix (`user:Env`, `user_env`), AWS's own tags with
--- theirs (`aws:createdBy`); the text as a JSON string where it is no object, so that nothing is lost.
-CREATE OR REPLACE MACRO member_key(key) AS
-    CASE WHEN starts_with(key, 'user:') OR starts_with(key, 'user_') THEN substr(key, 6)
-         WHEN starts_with(key, 'aws_') THEN 'aws:' || substr(key, 5)
+-- The JSON object of a member: sorted by key, tags under the keys that FOCUS asks for: a user's own without AWS's prefix
+-- (`user:Env`; in CUR 2.0 `user_env`), AWS's with theirs (`aws:createdBy`). A text that is no object becomes a JSON
+-- string, so that nothing is lost; jsonb cannot hold the character NUL.
+CREATE OR REPLACE MACRO tag_key(key, from_cur) AS
+    CASE WHEN starts_with(key, 'user:') OR from_cur AND starts_with(key, 'user_') THEN substr(key, 6)
+         WHEN from_cur AND starts_with(key, 'aws_') THEN 'aws:' || substr(key, 5)
          ELSE key END;
--- TRY_CAST, never TRY around a cast: the optimiser takes an expression that occurs twice out of its TRY.
-CREATE OR REPLACE MACRO map_of(value) AS TRY_CAST(TRY_CAST(value AS JSON) AS MAP(VARCHAR, VARCHAR));
 CREATE OR REPLACE MACRO entries_of(value) AS list_sort(map_entries(map_of(value)));
-CREATE OR REPLACE MACRO member_map(value) AS
-    CASE
-        WHEN map_of(value) IS NOT NULL THEN coalesce(
-            TRY(to_json(map(
-                list_transform(entries_of(value), lambda entry: member_key(entry.key)),
-                list_transform(entries_of(value), lambda entry: entry.value)))::VARCHAR),
-            to_json(map_of(value))::VARCHAR)
-        ELSE to_json(value)::VARCHAR
-    END;
+CREATE OR REPLACE MACRO for_jsonb(value) AS replace(value, '\u0000', '');
+CREATE OR REPLACE MACRO object_text(value) AS
+    for_jsonb(CASE WHEN map_of(value) IS NOT NULL THEN to_json(map_of(value))::VARCHAR ELSE to_json(value)::VARCHAR END);
+CREATE OR REPLACE MACRO tags_text(value, from_cur) AS
+    coalesce(
+        for_jsonb(TRY(to_json(map(
+            list_transform(entries_of(value), lambda entry: tag_key(entry.key, from_cur)),
+            list_transform(entries_of(value), lambda entry: entry.value)))::VARCHAR)),
+        object_text(value));
+
+-- A map of numbers for jsonb, its numbers as they are; not a number is none in JSON.
+CREATE OR REPLACE MACRO discounts_text(value) AS
+    CASE WHEN TRY_CAST(value AS JSON) IS NULL OR regexp_matches(value, '(?i)nan|inf') THEN to_json(value)::VARCHAR
+         ELSE for_jsonb(value) END;

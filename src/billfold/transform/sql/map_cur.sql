@@ -61,7 +61,13 @@ SELECT
     END AS kind,
     on_basis(number_text(line_item_unblended_cost), number_text(line_item_net_unblended_cost)) AS cost,
     coalesce(NOT is_zero(number_text(savings_plan_recurring_commitment_for_billing_period))
-        AND number_text(savings_plan_net_recurring_commitment_for_billing_period) IS NOT NULL, false) AS has_recurring
+        AND number_text(savings_plan_net_recurring_commitment_for_billing_period) IS NOT NULL, false) AS has_recurring,
+    magnitude(on_basis(
+            number_text(reservation_unused_amortized_upfront_fee_for_billing_period),
+            number_text(reservation_net_unused_amortized_upfront_fee_for_billing_period)))
+        + magnitude(on_basis(
+            number_text(reservation_unused_recurring_fee), number_text(reservation_net_unused_recurring_fee)))
+        AS unused_reservation
 FROM line_item;
 
 -- What happens to each line item's money: charged; covered and negated (which cancel out, the rest is one Adjustment);
@@ -74,10 +80,9 @@ SELECT
         WHEN kind = 'plan negation' THEN 'negated'
         WHEN kind = 'split cost' THEN 'left out: split cost allocation, its cost is on the EC2 row'
         WHEN kind = 'plan fee' AND is_zero(cost)
-            AND same_number(savings_plan_total_commitment_to_date, savings_plan_used_commitment)
+            AND magnitude(savings_plan_total_commitment_to_date) <= magnitude(savings_plan_used_commitment)
             OR kind = 'reservation fee' AND is_zero(cost)
-            AND coalesce(is_zero(number_text(reservation_unused_amortized_upfront_fee_for_billing_period)), true)
-            AND coalesce(is_zero(number_text(reservation_unused_recurring_fee)), true)
+            AND unused_reservation <= 0
             THEN 'left out: fee row of an all-upfront commitment that was used in full'
         WHEN kind = 'discount' AND is_net_basis() THEN 'left out: discount, the net costs of other rows hold it'
         ELSE 'charged'
@@ -95,6 +100,10 @@ SELECT
         WHEN kind = 'unknown' THEN 'unknown type'
         WHEN kind = 'plan usage' AND number_text(on_basis(savings_plan_savings_plan_effective_cost,
             savings_plan_net_savings_plan_effective_cost)) IS NULL THEN 'no effective cost'
+        -- Less than nothing unused: up to 1e-6 it is a rounding of AWS's, more is worth an alert (I).
+        WHEN kind = 'plan fee' AND magnitude(savings_plan_used_commitment)
+            - magnitude(savings_plan_total_commitment_to_date) > 0.000001 THEN 'overdrawn'
+        WHEN kind = 'reservation fee' AND unused_reservation < -0.000001 THEN 'overdrawn'
     END AS remark,
     number_text(line_item_unblended_cost) AS gross_cost,
     number_text(line_item_net_unblended_cost) AS net_cost,
@@ -190,10 +199,9 @@ FROM disposed
 WHERE is_added
     AND (
         kind = 'plan fee'
-            AND NOT same_number(savings_plan_total_commitment_to_date, savings_plan_used_commitment)
-        OR kind = 'reservation fee' AND (
-            NOT is_zero(number_text(reservation_unused_amortized_upfront_fee_for_billing_period))
-            OR NOT is_zero(number_text(reservation_unused_recurring_fee)))
+            AND magnitude(savings_plan_total_commitment_to_date) > magnitude(savings_plan_used_commitment)
+        OR kind = 'reservation fee'
+            AND unused_reservation > 0
     );
 
 CREATE OR REPLACE TABLE charge AS
@@ -257,7 +265,7 @@ SELECT
     line_item_line_item_description AS charge_description,
     CASE
         WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
-        WHEN part = 1 AND kind = 'plan fee' THEN line_item_currency_code
+        WHEN part = 1 AND kind = 'plan fee' THEN NULL
         ELSE pricing_unit
     END AS pricing_unit,
     CASE WHEN charge_category = 'Usage' AND part = 0 THEN pricing_unit END AS consumed_unit,
@@ -279,7 +287,7 @@ SELECT
 
     resource_tags AS tags,
     cost_category AS cost_categories,
-    discount AS discounts,
+    discounts_text(discount) AS discounts,
 
     bill_invoice_id AS invoice_id,
     line_item_currency_code AS billing_currency,

@@ -70,7 +70,7 @@ SELECT
 
     "Tags" AS tags,
     "x_CostCategories" AS cost_categories,
-    "x_Discounts" AS discounts,
+    discounts_text("x_Discounts") AS discounts,
 
     "InvoiceId" AS invoice_id,
     "BillingCurrency" AS billing_currency,

@@ -1,0 +1,122 @@
+"""How an attempt ended, as the doors tell it: published, skipped, superseded, failed, refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from billfold.errors import BillfoldError
+from billfold.model import Client, Delivery, DeliveryOutcome, DeliveryState, RunOutcome, RunStatus
+from billfold.period import BillingPeriod
+from billfold.publication import PublishedBill
+from billfold.store.control import CurrentStatement, RegisteredDelivery
+
+
+def published(
+    client: Client, delivery: Delivery, registered: RegisteredDelivery, period: BillingPeriod, bill: PublishedBill
+) -> DeliveryOutcome:
+    """The delivery is the statement's current bill."""
+    comparison = bill.comparison
+    read, added = comparison.rows_read_by_file, comparison.rows_added_by_file
+    return DeliveryOutcome(
+        delivery_id=registered.delivery_id,
+        client_id=client.client_id,
+        export_name=delivery.export_name,
+        billing_period=str(period),
+        state=DeliveryState.PUBLISHED,
+        rows_read=bill.source.row_count,
+        rows_added=comparison.rows_added,
+        rows_removed=comparison.rows_removed,
+        rows_unchanged=comparison.rows_unchanged,
+        source_cost=bill.source.billed,
+        billed_cost=bill.after.billed,
+        runs=tuple(
+            RunOutcome(
+                ingestion_run_id=run_id,
+                source_s3_key=file.key,
+                status=RunStatus.SUCCESS,
+                rows_read=read.get(number, 0),
+                rows_inserted=added.get(number, 0),
+                rows_skipped=read.get(number, 0) - added.get(number, 0),
+            )
+            for number, (run_id, file) in enumerate(zip(registered.run_ids, delivery.files, strict=True))
+        ),
+        findings=bill.findings,
+    )
+
+
+def skipped(
+    client: Client,
+    delivery: Delivery,
+    registered: RegisteredDelivery,
+    current: CurrentStatement,
+    rows_by_version: Mapping[tuple[str, str], int],
+) -> DeliveryOutcome:
+    """The delivery was the current one already: nothing was downloaded, nothing changed."""
+    return DeliveryOutcome(
+        delivery_id=registered.delivery_id,
+        client_id=client.client_id,
+        export_name=delivery.export_name,
+        billing_period=str(current.billing_period),
+        state=DeliveryState.PUBLISHED,
+        rows_read=current.totals.row_count,
+        rows_unchanged=current.totals.row_count,
+        source_cost=current.totals.billed,
+        billed_cost=current.totals.billed,
+        runs=tuple(
+            RunOutcome(
+                ingestion_run_id=run_id,
+                source_s3_key=file.key,
+                status=RunStatus.SKIPPED,
+                rows_read=rows_by_version.get((file.key, file.etag), 0),
+                rows_skipped=rows_by_version.get((file.key, file.etag), 0),
+            )
+            for run_id, file in zip(registered.run_ids, delivery.files, strict=True)
+        ),
+    )
+
+
+def unpublished(
+    client: Client,
+    delivery: Delivery,
+    registered: RegisteredDelivery,
+    state: DeliveryState,
+    status: RunStatus,
+    error: BillfoldError | None = None,
+) -> DeliveryOutcome:
+    """The delivery was superseded or failed; the statement is as it was."""
+    return DeliveryOutcome(
+        delivery_id=registered.delivery_id,
+        client_id=client.client_id,
+        export_name=delivery.export_name,
+        billing_period=str(delivery.period) if delivery.period else None,
+        state=state,
+        runs=tuple(
+            RunOutcome(
+                ingestion_run_id=run_id,
+                source_s3_key=file.key,
+                status=status,
+                error_code=error.error_code if error else None,
+            )
+            for run_id, file in zip(registered.run_ids, delivery.files, strict=True)
+        ),
+        exit_error=error,
+    )
+
+
+def refused(client: Client, key: str, run_id: UUID | None, error: BillfoldError) -> DeliveryOutcome:
+    """What was asked for is no delivery at all."""
+    run = (
+        RunOutcome(ingestion_run_id=run_id, source_s3_key=key, status=RunStatus.FAILED, error_code=error.error_code)
+        if run_id
+        else None
+    )
+    return DeliveryOutcome(
+        delivery_id=None,
+        client_id=client.client_id,
+        export_name=key,
+        billing_period=None,
+        state=DeliveryState.FAILED,
+        runs=(run,) if run else (),
+        exit_error=error,
+    )
