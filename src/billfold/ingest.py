@@ -172,7 +172,8 @@ def _bring_in(
         if _holds(current, delivery):
             rows = control.adopt(connection, registered, current)
             return outcomes.skipped(client, delivery, registered, current, rows)
-        if current.delivered_at and delivery.delivered_at < current.delivered_at:
+        # A file outside any export has no earlier deliveries: what stands at its key is what counts.
+        if delivery.manifest and current.delivered_at and delivery.delivered_at < current.delivered_at:
             control.end(connection, registered, DeliveryState.SUPERSEDED, RunStatus.SKIPPED)
             return outcomes.unpublished(client, delivery, registered, DeliveryState.SUPERSEDED, RunStatus.SKIPPED)
     control.start(connection, registered, ingestion.trigger)

@@ -221,6 +221,7 @@ class Ledger:
     unknown_types: dict[str, int]
     covered_rows_without_share: int
     overdrawn_rows: int
+    rows_billed_as_effective: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

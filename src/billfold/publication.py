@@ -99,12 +99,12 @@ def publish_bill(
         source = mapped.ledger.totals
         with timings.measure("reconcile"):
             added, removed = publish.sum_landed(
-                bulk, period, currency=client.currency, columns=bill.money_columns(), source=source, **place
+                bulk, period, currency=statement.currency, columns=bill.money_columns(), source=source, **place
             )
             _check_counts(comparison, added, removed)
             after = carry(statement.totals, added, removed)
             reconcile(source, after)
-        findings = tuple(_find(bill, mapped.ledger, client))
+        findings = tuple(_find(bill, mapped, statement.currency))
         publish.finish_publication(
             bulk,
             publish.Publication(
@@ -149,7 +149,7 @@ def _map(
         basis = bill.choose_cost_basis()
         known = (statement.cost_basis, statement.mapping_version)
         remap = statement.publication_id is not None and known != (basis, MAPPING_VERSION)
-        bill.prepare_mapping(basis=basis, currency=client.currency, remap=remap)
+        bill.prepare_mapping(basis=basis, currency=statement.currency, remap=remap)
         ledger = publish.sum_ledger(bulk, bill.read_ledger())
         held = {} if remap else residuals
         due = {residual.row_hash: residual for residual in ledger.residuals}
@@ -181,17 +181,23 @@ def _count_file(comparison: Comparison, file: LandingFile) -> publish.FileCounts
     )
 
 
-def _find(bill: Bill, ledger: Ledger, client: Client) -> Iterator[str]:
+def _find(bill: Bill, mapped: _Mapped, currency: str) -> Iterator[str]:
     """What an operator should know of a bill that was published all the same."""
+    ledger = mapped.ledger
     if bill.lacks_currency():
-        yield f"the export has no currency column: {client.currency} is assumed"
+        yield f"the export has no currency column: {currency} is assumed"
     for name, count in ledger.unknown_types.items():
         yield f"{count} line items of the unknown type {name!r} are charged as Adjustment"
     if ledger.covered_rows_without_share:
         yield (
-            f"{ledger.covered_rows_without_share} covered line items name no Savings Plan effective cost:"
+            f"{ledger.covered_rows_without_share} line items covered by a commitment name no effective cost:"
             " theirs counts as 0"
         )
+    if ledger.rows_billed_as_effective:
+        yield f"{ledger.rows_billed_as_effective} rows name no EffectiveCost: their BilledCost stands in"
+    for code, gross in ledger.totals.gross.items():
+        if mapped.basis is CostBasis.NET and gross and not ledger.totals.net.get(code):
+            yield f"the net costs in {code} add up to 0, the gross costs to {gross:f}: the net costs were billed"
     if ledger.overdrawn_rows:
         yield f"{ledger.overdrawn_rows} commitment fees say that more was used than committed: nothing counts as unused"
     for residual in ledger.residuals:

@@ -43,7 +43,7 @@ FOCUS_ROW = {
 
 
 def rows(*items: dict[str, str]) -> bytes:
-    return gzip.compress(as_csv(items))
+    return gzip.compress(as_csv(items), mtime=0)
 
 
 def lines(*texts: str) -> bytes:
@@ -122,7 +122,7 @@ REFUSALS = {
         (f"{FILE}, line 5:", "this row has 9"),
     ),
     "a ragged row in the second file": Refusal(
-        (rows(*GOOD), gzip.compress(lines("1,2,3"))),
+        (rows(*GOOD), gzip.compress(lines("1,2,3"), mtime=0)),
         "malformed_file",
         (f"{SECOND_FILE}, line 3:", "this row has 3"),
     ),
@@ -152,7 +152,7 @@ REFUSALS = {
         (f"{FILE}, line 1:", "header cell 9 is empty"),
     ),
     "zero bytes": Refusal((b"",), "malformed_file", (FILE, "is empty")),
-    "a gzip of zero bytes": Refusal((gzip.compress(b""),), "malformed_file", (FILE, "is empty")),
+    "a gzip of zero bytes": Refusal((gzip.compress(b"", mtime=0),), "malformed_file", (FILE, "is empty")),
     "a truncated gzip": Refusal((rows(*GOOD)[:-20],), "malformed_file", (FILE, "truncated gzip")),
     "a corrupt gzip": Refusal(
         (rows(*GOOD)[:40] + b"\xff\xff\xff\xff" + rows(*GOOD)[44:],), "malformed_file", (FILE, "corrupt gzip")
@@ -503,7 +503,7 @@ def _zip(content: bytes) -> bytes:
 
 ODD_FILES: dict[str, bytes] = {
     "a plain CSV": as_csv(GOOD),
-    "a gzip of two members": gzip.compress(as_csv(GOOD)[:100]) + gzip.compress(as_csv(GOOD)[100:]),
+    "a gzip of two members": gzip.compress(as_csv(GOOD)[:100], mtime=0) + gzip.compress(as_csv(GOOD)[100:], mtime=0),
     "a zip": _zip(as_csv(GOOD)),
     "a byte order mark": b"\xef\xbb\xbf" + as_csv(GOOD),
     "a byte order mark before a quoted header": b"\xef\xbb\xbf"
@@ -589,7 +589,7 @@ def test_a_literal_null_in_focus_is_no_value(landing: Landing) -> None:
 
 
 def test_the_name_of_a_file_does_not_tell_its_kind(landing: Landing, tmp_path: Path) -> None:
-    write_delivery(landing.root, gzip.compress(as_csv(GOOD)), ending="csv")
+    write_delivery(landing.root, gzip.compress(as_csv(GOOD), mtime=0), ending="csv")
 
     outcome = landing.ingest()
 

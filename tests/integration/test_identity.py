@@ -81,7 +81,7 @@ def test_the_same_lines_are_the_same_however_they_are_delivered(settings: Settin
     wanted = _numbered(items)
 
     assert identities(settings, [as_csv(items)]) == wanted
-    assert identities(settings, [gzip.compress(as_csv(items))]) == wanted
+    assert identities(settings, [gzip.compress(as_csv(items), mtime=0)]) == wanted
     assert identities(settings, [as_csv(items, headers[::-1])]) == wanted
     assert identities(settings, [as_csv(items, line_end="\r\n").replace(b"two\nlines", b"two\nlines")]) == wanted
     assert identities(settings, [as_csv(items[::-1])]) == wanted

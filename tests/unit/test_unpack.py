@@ -74,11 +74,11 @@ def test_a_plain_file_stays_where_it_is_whatever_its_name(
 
 
 def test_a_gzip_named_csv_is_unpacked(folder: Path, settings: Settings) -> None:
-    assert unpacked(folder, gzip.compress(CSV), settings, "acme.csv").path.read_bytes() == CSV
+    assert unpacked(folder, gzip.compress(CSV, mtime=0), settings, "acme.csv").path.read_bytes() == CSV
 
 
 def test_every_member_of_a_gzip_counts(folder: Path, settings: Settings) -> None:
-    file = unpacked(folder, gzip.compress(CSV) + gzip.compress(b"0.2,b\n"), settings)
+    file = unpacked(folder, gzip.compress(CSV, mtime=0) + gzip.compress(b"0.2,b\n", mtime=0), settings)
 
     assert file.path.read_bytes() == CSV + b"0.2,b\n"
 
@@ -113,18 +113,18 @@ LONG = "".join(f"{number},{number * number}\n" for number in range(2000)).encode
     ("content", "problem"),
     [
         (b"", "is empty: not even a header"),
-        (gzip.compress(b""), "is empty: not even a header"),
+        (gzip.compress(b"", mtime=0), "is empty: not even a header"),
         (zipped(a=b""), "is empty: not even a header"),
-        (gzip.compress(LONG)[:-20], "is a truncated gzip file"),
-        (corrupt(gzip.compress(LONG)), "is a corrupt gzip file"),
-        (gzip.compress(CSV) + b"garbage", "is a corrupt gzip file"),
+        (gzip.compress(LONG, mtime=0)[:-20], "is a truncated gzip file"),
+        (corrupt(gzip.compress(LONG, mtime=0)), "is a corrupt gzip file"),
+        (gzip.compress(CSV, mtime=0) + b"garbage", "is a corrupt gzip file"),
         (zipped(a=LONG)[:-30], "is a truncated or corrupt zip file"),
         (corrupt(zipped(a=LONG)), "is a truncated or corrupt zip file"),
         (zipped(), "a zip file of 0 data files"),
         (zipped(a=CSV, b=CSV), "a zip file of 2 data files"),
         (encrypted_zip(), "is an encrypted zip file"),
         (zipped(a=zipped(a=CSV)), "is an archive inside an archive"),
-        (gzip.compress(gzip.compress(CSV)), "is an archive inside an archive"),
+        (gzip.compress(gzip.compress(CSV), mtime=0), "is an archive inside an archive"),
         (PARQUET[:-1], "is a truncated Parquet file"),
         (b"PAR1", "is a truncated Parquet file"),
         (b"PARE" + b"\0" * 32 + b"PARE", "is an encrypted Parquet file"),
@@ -144,7 +144,7 @@ def test_what_cannot_be_a_whole_bill_is_refused_in_one_line(
     assert [path.name for path in folder.iterdir()] == ["00001"]
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(b"0" * 5_000_000), zipped(a=b"0" * 5_000_000)])
+@pytest.mark.parametrize("packed", [gzip.compress(b"0" * 5_000_000, mtime=0), zipped(a=b"0" * 5_000_000)])
 def test_a_bomb_is_stopped_at_the_limit(folder: Path, environment: pytest.MonkeyPatch, packed: bytes) -> None:
     environment.setenv("BILLFOLD_MAX_UNPACKED_BYTES", "2000000")
     environment.setenv("BILLFOLD_MIN_FREE_BYTES", "0")

@@ -51,6 +51,7 @@ class CurrentStatement:
     cost_basis: CostBasis | None
     mapping_version: int | None
     hash_version: int
+    currency: str
     totals: Totals
     file_versions: frozenset[tuple[str, str]]
 
@@ -153,7 +154,8 @@ def ensure_statement(
     """
     key = _statement_key(client, delivery, period)
     connection.execute(
-        _query("ensure_statement"), {**key, "export_name": delivery.export_name, "hash_version": hash_version}
+        _query("ensure_statement"),
+        {**key, "export_name": delivery.export_name, "hash_version": hash_version, "currency": client.currency},
     )
     with _lock_timeout(connection, lock_timeout_seconds, f"the partitions of {period} are locked"):
         connection.execute(_query("create_partitions"), {"billing_period": period.starts_on})
@@ -163,13 +165,15 @@ def ensure_statement(
 
 
 def start(connection: Connection, registered: RegisteredDelivery, trigger: TriggerSource) -> None:
-    """A new attempt begins: delivery and runs are running."""
+    """A new attempt begins: delivery and runs are running; what a dead worker left running has failed."""
     with connection.transaction():
         parameters = {
             "delivery_id": registered.delivery_id,
             "run_ids": list(registered.run_ids),
             "trigger_source": trigger,
         }
+        abandoned = connection.execute(_query("end_abandoned_deliveries"), parameters).fetchall()
+        connection.execute(_query("end_abandoned_runs"), {"delivery_ids": [row[0] for row in abandoned]})
         connection.execute(_query("start_delivery"), parameters)
         connection.execute(_query("start_runs"), parameters)
 
@@ -272,7 +276,7 @@ def _lock_timeout(connection: Connection, seconds: int, message: str) -> Iterato
 
 def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatement:
     (statement_id, publication_id, delivery_id, period, basis, mapping_version, hash_version, rows, charges) = row[:9]
-    billed, gross, net, delivered_at = row[9:]
+    billed, gross, net, delivered_at, currency = row[9:]
     files = connection.execute(_query("list_delivery_files"), {"delivery_id": delivery_id}).fetchall()
     return CurrentStatement(
         statement_id=statement_id,
@@ -283,6 +287,7 @@ def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatemen
         cost_basis=CostBasis(basis) if basis else None,
         mapping_version=mapping_version,
         hash_version=hash_version,
+        currency=currency,
         totals=Totals(
             row_count=rows,
             charge_count=charges or 0,

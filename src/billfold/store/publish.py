@@ -19,7 +19,8 @@ from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection
 
-ANALYZE_FROM_ROWS = 50_000
+# From this many landed rows on it is cheaper to scan a partition than to look them up.
+SCAN_FROM_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
             for row in bulk.query(queries["sum_left_out"])
         ),
         unknown_types=dict(bulk.query(queries["count_unknown_types"])),
+        rows_billed_as_effective=bulk.query(queries["count_billed_as_effective"])[0][0],
         overdrawn_rows=bulk.query(queries["count_overdrawn"])[0][0],
         covered_rows_without_share=bulk.query(queries["count_without_share"])[0][0],
     )
@@ -95,9 +97,11 @@ def ensure_members(bulk: BulkConnection, dimension: Dimension, members: pa.Recor
     columns = ", ".join(names)
     bulk.execute(f"CREATE TEMP TABLE new_member (member_hash uuid, {types}) ON COMMIT DROP")
     bulk.load("new_member", members, temporary=True)
+    bulk.execute("ANALYZE new_member (member_hash)")
     bulk.execute(
         f"INSERT INTO {dimension.table} (member_hash, {columns}) SELECT member_hash, {casts} FROM new_member"
-        f" WHERE member_hash NOT IN (SELECT member_hash FROM {dimension.table}) ORDER BY member_hash"
+        f" WHERE NOT EXISTS (SELECT FROM {dimension.table} AS known WHERE known.member_hash = new_member.member_hash)"
+        " ORDER BY member_hash"
         " ON CONFLICT (member_hash) DO NOTHING"
     )
     with bulk.stream(
@@ -135,11 +139,12 @@ def begin_publication(bulk: BulkConnection, *, statement_id: int, expected_publi
 
 def land_rows(bulk: BulkConnection, period: BillingPeriod, rows: pa.RecordBatchReader, *, row_count: int) -> None:
     """COPY the added line items into the partition of their month."""
-    partition = _partitions(period)["raw"]
-    bulk.load(partition, rows)
-    if row_count >= ANALYZE_FROM_ROWS:
-        # Without statistics the reconciliation would read the new rows through their index, in one process.
-        bulk.execute(f"ANALYZE {partition} (statement_id, added_by)")
+    bulk.load(_partitions(period)["raw"], rows)
+    if row_count >= SCAN_FROM_ROWS:
+        # Without statistics the reconciliation would read the new rows through their index, in one process. ANALYZE
+        # would hold a lock on the partition that other statements of the month wait for.
+        bulk.execute("SET LOCAL enable_indexscan = off")
+        bulk.execute("SET LOCAL enable_bitmapscan = off")
 
 
 def withdraw(
@@ -199,7 +204,7 @@ def sum_landed(
         raw=names["raw"],
         currency="$3::text" if is_single else f"coalesce({_value(columns.currency)}, $3::text)",
         gross_cost=f"({_value(columns.gross)})::numeric",
-        net_cost=f"billfold_number({_value(columns.net)})" if any(source.net.values()) else "0::numeric",
+        net_cost=f"billfold_number({_value(columns.net)})" if columns.net else "0::numeric",
     )
     only_currency = next(iter(source.gross)) if is_single else currency
     added = _as_totals(

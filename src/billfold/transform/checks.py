@@ -11,12 +11,22 @@ import duckdb
 from billfold.errors import UnknownFormatError
 from billfold.model import ExportFormat
 from billfold.period import BillingPeriod
-from billfold.transform.columns import needed_columns
+from billfold.transform.columns import SourceColumn, needed_columns
 from billfold.transform.parse import Shape, raise_at_first
 
 _ADVICE = "the file is refused: wait for the next delivery, or ask AWS for it again"
 _COSTS = ("line_item_unblended_cost", "BilledCost")
-_INSTANTS = ("line_item_usage_start_date", "ChargePeriodStart", "BillingPeriodStart")
+_INSTANTS = (
+    "line_item_usage_start_date",
+    "line_item_usage_end_date",
+    "bill_billing_period_start_date",
+    "ChargePeriodStart",
+    "ChargePeriodEnd",
+    "BillingPeriodStart",
+    "BillingPeriodEnd",
+)
+# Costs that may be missing, and are missing where a generator wrote a word for it; anything else is damage.
+_OTHER_COSTS = ("line_item_net_unblended_cost", "EffectiveCost", "ListCost", "ContractedCost")
 _PERIOD_COLUMNS = ("bill_billing_period_start_date", "BillingPeriodStart")
 _START_COLUMNS = ("line_item_usage_start_date", "ChargePeriodStart")
 
@@ -57,22 +67,19 @@ def find_period(
     found = _months(session, shapes, _PERIOD_COLUMNS)
     if not found and expected is None:
         found = _months(session, shapes, _START_COLUMNS)
-    periods = {month for _, months in found for month in months}
-    if len(periods) > 1 or (expected and periods - {expected.starts_on}):
-        shape, months = found[0] if len(found) == 1 else found[-1]
-        column = next(filter(None, map(shape.find, (*_PERIOD_COLUMNS, *_START_COLUMNS))))
-        own = expected.starts_on if expected else min(months)
-        raise_at_first(
-            session,
-            shape,
-            column,
-            f"date_trunc('month', instant(value)) <> TIMESTAMPTZ '{own} 00:00:00+00'",
-            f"belongs to another billing period than {own:%Y-%m}",
-            "one statement is one month: deliver each month in a file of its own",
-        )
-    if periods:
-        return BillingPeriod(min(periods))
-    return expected or BillingPeriod(fallback.replace(day=1))
+    months = sorted({month for _, _, shape_months in found for month in shape_months})
+    own = expected.starts_on if expected else months[0] if months else fallback.replace(day=1)
+    for shape, column, shape_months in found:
+        if shape_months != [own]:
+            raise_at_first(
+                session,
+                shape,
+                column,
+                f"date_trunc('month', instant(value)) <> TIMESTAMPTZ '{own} 00:00:00+00'",
+                f"belongs to another billing period than {own:%Y-%m}",
+                "one statement is one month: deliver each month in a file of its own",
+            )
+    return BillingPeriod(own)
 
 
 def _rules(export_format: ExportFormat) -> list[_Rule]:
@@ -85,7 +92,15 @@ def _rules(export_format: ExportFormat) -> list[_Rule]:
     ]
     rules += [
         _Rule(canonical=name, bad="value IS NOT NULL AND instant(value) IS NULL", message="this is no time")
-        for name in (*_INSTANTS, "bill_billing_period_start_date")
+        for name in _INSTANTS
+    ]
+    rules += [
+        _Rule(
+            canonical=name,
+            bad="number_text(value) IS NULL AND lower(trim(value)) NOT IN ('none', 'null', 'n/a')",
+            message="this cost is no number",
+        )
+        for name in _OTHER_COSTS
     ]
     return rules
 
@@ -117,7 +132,8 @@ def _refuse_other_provider(session: duckdb.DuckDBPyConnection, shape: Shape) -> 
 
 def _months(
     session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], names: Sequence[str]
-) -> list[tuple[Shape, list[date]]]:
+) -> list[tuple[Shape, SourceColumn, list[date]]]:
+    """For each shape that has one of the columns: the column, and the months in it, in order; none without a value."""
     found = []
     for shape in shapes:
         column = next(filter(None, map(shape.find, names)), None)
@@ -128,5 +144,5 @@ def _months(
             f" WHERE {column.sql_name} IS NOT NULL ORDER BY 1"
         ).fetchall()
         if rows:
-            found.append((shape, [row[0] for row in rows]))
+            found.append((shape, column, [row[0] for row in rows]))
     return found

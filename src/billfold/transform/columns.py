@@ -45,7 +45,9 @@ NEEDED_FOCUS_COLUMNS = (
     "BillingCurrency",
     "ChargeCategory",
     "ChargePeriodStart",
+    "ChargePeriodEnd",
     "BillingPeriodStart",
+    "BillingPeriodEnd",
     "BillingAccountId",
 )
 _FOCUS_MARKS = frozenset((*NEEDED_FOCUS_COLUMNS, "EffectiveCost", "ServiceCategory", "ProviderName", "ListCost"))

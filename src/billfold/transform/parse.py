@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -123,6 +123,7 @@ def raise_at_first(
 
 def _read_shape(file: SourceFile) -> Shape:
     if file.unpacked.kind == "parquet":
+        file = _spell_wide_decimals(file)
         headers, types = _read_parquet_schema(file)
     else:
         headers = _read_csv_header(file)
@@ -192,20 +193,46 @@ def _read_csv_header(file: SourceFile) -> list[str]:
     return header
 
 
+def _spell_wide_decimals(file: SourceFile) -> SourceFile:
+    """The file with decimals of more than 38 digits as text: DuckDB would read them as doubles, rounded."""
+    try:
+        with parquet.ParquetFile(file.unpacked.path) as source:
+            schema = source.schema_arrow
+            wide = [n for n, field in enumerate(schema) if pa.types.is_decimal256(field.type)]
+            if not wide:
+                return file
+            for n in wide:
+                schema = schema.set(n, pa.field(schema.field(n).name, pa.string()))
+            path = file.unpacked.path.with_suffix(".spelled")
+            with parquet.ParquetWriter(path, schema) as spelled:
+                for batch in source.iter_batches():
+                    spelled.write_batch(batch.cast(schema))
+    except (OSError, ValueError) as error:
+        raise _unreadable_parquet(file, error) from error
+    return replace(file, unpacked=replace(file.unpacked, path=path))
+
+
 def _read_parquet_schema(file: SourceFile) -> tuple[list[str], list[str]]:
     try:
         headers = list(parquet.read_schema(file.unpacked.path).names)
         with duckdb.connect() as probe:
-            described = probe.execute(
-                f"DESCRIBE SELECT * FROM read_parquet({quote(str(file.unpacked.path))}, hive_partitioning = false)"
-            ).fetchall()
+            described = probe.execute(f"DESCRIBE SELECT * FROM {_parquet_source(file.unpacked.path)}").fetchall()
     except (OSError, ValueError, duckdb.Error) as error:
-        raise MalformedFileError(
-            f"the Parquet footer cannot be read ({_first_line(error)})",
-            file=file.key,
-            advice="the file is truncated or damaged: wait for the next delivery or ask AWS for it again",
-        ) from error
+        raise _unreadable_parquet(file, error) from error
     return headers, [row[1] for row in described]
+
+
+def _unreadable_parquet(file: SourceFile, error: Exception) -> MalformedFileError:
+    return MalformedFileError(
+        f"the Parquet footer cannot be read ({_first_line(error)})",
+        file=file.key,
+        advice="the file is truncated or damaged: wait for the next delivery or ask AWS for it again",
+    )
+
+
+def _parquet_source(path: Path) -> str:
+    """The scan of a Parquet file: no columns from its path, and texts without their annotation are texts."""
+    return f"read_parquet({quote(str(path))}, hive_partitioning = false, binary_as_string = true)"
 
 
 def _select(shape: Shape) -> str:
@@ -229,12 +256,14 @@ def _select_file(shape: Shape, file: SourceFile) -> str:
         f"nullif({_as_text(column.sql_name, type_name)}, '') AS {column.sql_name}"
         for column, type_name in zip(shape.columns, shape.types, strict=True)
     )
-    return f"SELECT {texts}, {number} FROM read_parquet({path}, hive_partitioning = false) AS source ({aliases})"
+    return f"SELECT {texts}, {number} FROM {_parquet_source(file.unpacked.path)} AS source ({aliases})"
 
 
 def _as_text(name: str, type_name: str) -> str:
     """A Parquet value as the CSV of the same export spells it: ISO times with milliseconds, maps as JSON."""
     if type_name.startswith("TIMESTAMP"):
+        if type_name == "TIMESTAMPTZ_NS":
+            name = f"{name}::TIMESTAMPTZ"
         return f"strftime({name}::TIMESTAMP, '%Y-%m-%dT%H:%M:%S.%gZ')"
     if type_name == "MAP(VARCHAR, DOUBLE)":
         return f"to_json({name}::MAP(VARCHAR, VARCHAR))::VARCHAR"

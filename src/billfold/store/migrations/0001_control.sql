@@ -23,6 +23,7 @@ CREATE TABLE billing_statements (
     hash_version smallint NOT NULL,
     cost_basis text CHECK (cost_basis IN ('gross', 'net')),
     mapping_version smallint,
+    currency text NOT NULL,
     counted boolean NOT NULL DEFAULT true,
     current_delivery_id uuid,
     current_publication_id bigint,
@@ -31,6 +32,7 @@ CREATE TABLE billing_statements (
     UNIQUE (client_id, bucket, export_path, billing_period),
     CHECK ((current_delivery_id IS NULL) = (current_publication_id IS NULL))
 );
+COMMENT ON COLUMN billing_statements.currency IS 'Stands in where the export names none: the client''s currency when the statement was first seen.';
 COMMENT ON TABLE billing_statements IS 'What one export says about one billing period; a file outside any export is its own statement.';
 
 CREATE TABLE billing_deliveries (

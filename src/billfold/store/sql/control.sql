@@ -20,7 +20,7 @@ SELECT
     statement.statement_id, statement.current_publication_id, statement.current_delivery_id, statement.billing_period,
     statement.cost_basis, publication.mapping_version, statement.hash_version, statement.row_count,
     publication.charges_after, publication.billed_cost_after, publication.gross_cost_after, publication.net_cost_after,
-    delivery.delivered_at
+    delivery.delivered_at, statement.currency
 FROM billing_statements AS statement
 LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
 LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
@@ -30,8 +30,8 @@ ORDER BY statement.billing_period DESC
 LIMIT 1
 
 -- name: ensure_statement
-INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version)
-VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(hash_version)s)
+INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version, currency)
+VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(hash_version)s, %(currency)s)
 ON CONFLICT (client_id, bucket, export_path, billing_period) DO NOTHING
 
 -- name: list_delivery_files
@@ -60,6 +60,21 @@ RETURNING ingestion_run_id, client_id, status
 INSERT INTO billing_delivery_files (delivery_id, ingestion_run_id, file_number)
 VALUES (%(delivery_id)s, %(ingestion_run_id)s, %(file_number)s)
 ON CONFLICT (delivery_id, file_number) DO UPDATE SET ingestion_run_id = excluded.ingestion_run_id
+
+-- name: end_abandoned_deliveries
+-- Whoever holds the claim knows that nobody works on the statement: what still runs was left behind by a dead worker.
+UPDATE billing_deliveries SET state = 'failed', finished_at = clock_timestamp(), error_code = 'interrupted',
+    error_message = 'the worker ended before the delivery did'
+WHERE state = 'running' AND delivery_id <> %(delivery_id)s AND (client_id, bucket, export_path) =
+    (SELECT client_id, bucket, export_path FROM billing_deliveries WHERE delivery_id = %(delivery_id)s)
+    AND billing_period IS NOT DISTINCT FROM
+        (SELECT billing_period FROM billing_deliveries WHERE delivery_id = %(delivery_id)s)
+RETURNING delivery_id
+
+-- name: end_abandoned_runs
+UPDATE billing_ingestion_runs SET status = 'failed', finished_at = clock_timestamp(), error_code = 'interrupted',
+    error_message = 'the worker ended before the run did'
+WHERE status = 'running' AND delivery_id = ANY(%(delivery_ids)s)
 
 -- name: start_delivery
 UPDATE billing_deliveries SET state = 'running', attempts = attempts + 1, started_at = clock_timestamp(),

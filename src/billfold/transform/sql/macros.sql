@@ -29,8 +29,9 @@ CREATE OR REPLACE MACRO canonical_map(value) AS
         )
     END;
 
--- A point in time as AWS writes it, read as UTC where it names no offset; NULL where it is none.
-CREATE OR REPLACE MACRO instant(value) AS TRY_CAST(trim(value) AS TIMESTAMPTZ);
+-- A point in time as AWS writes it (ISO 8601, UTC where it names no offset); NULL where it is none.
+CREATE OR REPLACE MACRO instant(value) AS
+    CASE WHEN regexp_full_match(trim(value), '[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?') THEN TRY_CAST(trim(value) AS TIMESTAMPTZ) END;
 
 -- The JSON object of a member: sorted by key, tags under the keys that FOCUS asks for: a user's own without AWS's prefix
 -- (`user:Env`; in CUR 2.0 `user_env`), AWS's with theirs (`aws:createdBy`). A text that is no object becomes a JSON
@@ -40,7 +41,8 @@ CREATE OR REPLACE MACRO tag_key(key, from_cur) AS
          WHEN from_cur AND starts_with(key, 'aws_') THEN 'aws:' || substr(key, 5)
          ELSE key END;
 CREATE OR REPLACE MACRO entries_of(value) AS list_sort(map_entries(map_of(value)));
-CREATE OR REPLACE MACRO for_jsonb(value) AS replace(value, '\u0000', '');
+CREATE OR REPLACE MACRO for_jsonb(value) AS
+    replace(replace(replace(value, '\\', chr(1)), '\u0000', ''), chr(1), '\\');
 CREATE OR REPLACE MACRO object_text(value) AS
     for_jsonb(CASE WHEN map_of(value) IS NOT NULL THEN to_json(map_of(value))::VARCHAR ELSE to_json(value)::VARCHAR END);
 CREATE OR REPLACE MACRO tags_text(value, from_cur) AS
@@ -52,5 +54,5 @@ CREATE OR REPLACE MACRO tags_text(value, from_cur) AS
 
 -- A map of numbers for jsonb, its numbers as they are; not a number is none in JSON.
 CREATE OR REPLACE MACRO discounts_text(value) AS
-    CASE WHEN TRY_CAST(value AS JSON) IS NULL OR regexp_matches(value, '(?i)nan|inf') THEN to_json(value)::VARCHAR
+    CASE WHEN TRY_CAST(value AS JSON) IS NULL OR regexp_matches(value, '(?i):\s*-?(nan|inf)') THEN to_json(value)::VARCHAR
          ELSE for_jsonb(value) END;

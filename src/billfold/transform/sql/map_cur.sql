@@ -98,8 +98,10 @@ SELECT
     line_item_line_item_type AS line_item_type,
     CASE
         WHEN kind = 'unknown' THEN 'unknown type'
-        WHEN kind = 'plan usage' AND number_text(on_basis(savings_plan_savings_plan_effective_cost,
-            savings_plan_net_savings_plan_effective_cost)) IS NULL THEN 'no effective cost'
+        WHEN kind = 'plan usage' AND on_basis(number_text(savings_plan_savings_plan_effective_cost),
+            number_text(savings_plan_net_savings_plan_effective_cost)) IS NULL THEN 'no effective cost'
+        WHEN kind = 'reserved usage' AND on_basis(number_text(reservation_effective_cost),
+            number_text(reservation_net_effective_cost)) IS NULL THEN 'no effective cost'
         -- Less than nothing unused: up to 1e-6 it is a rounding of AWS's, more is worth an alert (I).
         WHEN kind = 'plan fee' AND magnitude(savings_plan_used_commitment)
             - magnitude(savings_plan_total_commitment_to_date) > 0.000001 THEN 'overdrawn'

@@ -8,7 +8,8 @@ SELECT
     "BillingCurrency" AS billing_currency,
     'charged' AS disposition,
     "ChargeCategory" AS line_item_type,
-    CASE WHEN "ChargeCategory" NOT IN ('Usage', 'Purchase', 'Tax', 'Credit', 'Adjustment') THEN 'unknown type' END AS remark,
+    CASE WHEN "ChargeCategory" NOT IN ('Usage', 'Purchase', 'Tax', 'Credit', 'Adjustment') THEN 'unknown type'
+        WHEN number_text("EffectiveCost") IS NULL THEN 'billed is effective' END AS remark,
     number_text("BilledCost") AS gross_cost,
     NULL::VARCHAR AS net_cost,
     number_text("BilledCost") AS cost,
@@ -79,7 +80,8 @@ SELECT
     "CapacityReservationStatus" AS capacity_reservation_status,
 
     number_text("BilledCost") AS billed_cost,
-    number_text("EffectiveCost") AS effective_cost,
+    -- An export without the column says nothing of commitments: what was billed is all that is known (I).
+    coalesce(number_text("EffectiveCost"), number_text("BilledCost")) AS effective_cost,
     NULL::VARCHAR AS effective_cost_less,
     NULL::VARCHAR AS effective_cost_more,
     NULL::VARCHAR AS effective_net,
