@@ -35,7 +35,7 @@ check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Time a first ingest and a re-delivery.
+bench: $(INSTALLED) ## Time a cold ingest against a bare COPY of the same rows.
 	$(BIN)/python -m tests.benchmarks.cold_ingest $(ARGS)
 
 # Compiled by the oldest Python supported, so that every pin installs on the newer ones too.

@@ -15,7 +15,6 @@ import pytest
 
 from billfold.config import Settings, load_settings
 from billfold.errors import (
-    ManifestError,
     SourceLimitError,
     SourceNotFoundError,
     TornDeliveryError,
@@ -256,14 +255,16 @@ def test_keys_with_special_characters_come_through(aws: LocalAws, client: Client
         assert [file.key for file in delivery.files] == [key]
 
 
-def test_a_manifest_that_names_another_bucket_is_refused(
+def test_a_replicated_bill_is_read_from_the_bucket_it_stands_in(
     aws: LocalAws, client: Client, here: Settings, tmp_path: Path
 ) -> None:
     write_export(tmp_path / "tree", bucket="elsewhere")
     aws.upload_folder(BUCKET, tmp_path / "tree")
 
-    with pytest.raises(ManifestError, match="names files in the bucket elsewhere"):
-        resolve(open_bucket(client, here), "")
+    [delivery] = resolve(open_bucket(client, here), "")
+
+    assert delivery.bucket == BUCKET
+    assert {file.bucket for file in delivery.files} == {BUCKET}
 
 
 def test_a_small_read_has_a_limit(aws: LocalAws, client: Client, here: Settings) -> None:

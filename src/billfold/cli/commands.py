@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -323,7 +324,9 @@ def demo(
         screen.print(f"\n{read:,} rows read, {added:,} added in {demo.ingest_seconds:.1f} s.")
         if not added:
             screen.print("Nothing new was ingested: every file is the one that was published before.")
-        screen.print(f"Ask it yourself: BILLFOLD_HOME={demo.settings.home} billfold costs --by account,month")
+        # Started by make, the command is in no folder of PATH: it is shown as it was called.
+        command = sys.argv[0] if Path(sys.argv[0]).name == "billfold" else "billfold"
+        screen.print(f"Ask it yourself: BILLFOLD_HOME={demo.settings.home} {command} costs --by account,month")
         if serve and sys.stdin.isatty():
             screen.input("The local AWS and PostgreSQL stay up until you press Enter. ")
     return exit_code([outcome.exit_error for outcome in demo.outcomes if outcome.exit_error])

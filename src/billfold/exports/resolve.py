@@ -191,11 +191,9 @@ def _named_files(bucket: Bucket, manifest: Manifest, listed: _Listing) -> tuple[
         # A report without a prefix has keys that start with a slash; no path below a folder does.
         keys = tuple(key.lstrip("/") for key in keys)
     elif manifest.bucket not in (None, bucket.name):
-        raise ManifestError(
-            f"names files in the bucket {manifest.bucket}, but stands in {bucket.name}",
-            file=manifest.key,
-            advice="ingest from the bucket that AWS writes to: a copy may not be complete when its manifest is",
-        )
+        # A bill that was replicated into a central bucket. Its files are looked for here alone: whatever a manifest
+        # names, a client's bill is read from the client's bucket.
+        _log.info("manifest_of_another_bucket", key=manifest.key, names=manifest.bucket, bucket=bucket.name)
     found = {**listed, **_look_up(bucket, [key for key in keys if key not in listed])}
     missing = [key for key in keys if key not in found]
     if missing:
