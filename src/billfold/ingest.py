@@ -130,15 +130,20 @@ def _attempt(ingestion: Ingestion, bucket: Bucket, delivery: Delivery, attempts:
         statement=f"{delivery.export_name} {delivery.period or ''}".strip(),
         run_id=[str(run_id) for run_id in registered.run_ids],
     ):
+        is_claimed = False
         try:
             with connect(ingestion.database.conninfo) as connection:
                 control.claim(
                     connection, ingestion.client, delivery, wait_seconds=ingestion.settings.claim_wait_seconds
                 )
+                is_claimed = True
                 outcome = _bring_in(ingestion, connection, bucket, delivery, registered)
         except BaseException as error:
             known = error if isinstance(error, BillfoldError) else _unknown(error)
-            _keep_failure(ingestion, registered, known)
+            log.error("delivery_failed", error_code=known.error_code, error=str(known), retryable=known.retryable)
+            # Without the claim another worker holds the statement, perhaps with these very runs: they are its to end.
+            if is_claimed or not isinstance(known, RunConflictError):
+                _keep_failure(ingestion, registered, known)
             failure = outcomes.unpublished(
                 ingestion.client, delivery, registered, DeliveryState.FAILED, RunStatus.FAILED, known
             )
@@ -236,13 +241,7 @@ def _holds(current: control.CurrentStatement, delivery: Delivery) -> bool:
 
 
 def _keep_failure(ingestion: Ingestion, registered: control.RegisteredDelivery, error: BillfoldError) -> None:
-    """Keep the failure where it can be seen; a database that is gone cannot, and must not hide the first error.
-
-    A conflict is no failure of the delivery: another worker holds the statement, perhaps with these very runs.
-    """
-    log.error("delivery_failed", error_code=error.error_code, error=str(error), retryable=error.retryable)
-    if isinstance(error, RunConflictError):
-        return
+    """Keep the failure where it can be seen; a database that is gone cannot, and must not hide the first error."""
     try:
         with connect(ingestion.database.conninfo) as connection:
             control.end(connection, registered, DeliveryState.FAILED, RunStatus.FAILED, error)

@@ -266,7 +266,8 @@ def list_residuals(connection: Connection, statement: CurrentStatement) -> dict[
 @contextmanager
 def _lock_timeout(connection: Connection, seconds: int, message: str) -> Iterator[None]:
     """Wait for locks no longer than this; then it is a conflict, to be tried again."""
-    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{seconds}s"])
+    # 0 would mean to wait for ever.
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(seconds * 1000, 1)}ms"])
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
