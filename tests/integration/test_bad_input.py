@@ -8,6 +8,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -219,6 +220,21 @@ REFUSALS = {
         "invalid_value",
         ("line 2, column line_item_usage_start_date, value 'soon':", "no time"),
     ),
+    "a start as a spreadsheet writes it": Refusal(
+        (rows(GOOD[0], line_item(line_item_usage_start_date="5/3/26 4:00")),),
+        "invalid_value",
+        (f"{FILE}, line 3, column line_item_usage_start_date, value '5/3/26 4:00':", "no time"),
+    ),
+    "a start at infinity": Refusal(
+        (rows(GOOD[0], line_item(line_item_usage_start_date="infinity")),),
+        "invalid_value",
+        (f"{FILE}, line 3, column line_item_usage_start_date, value 'infinity':", "no time"),
+    ),
+    "an end that is no time": Refusal(
+        (rows(GOOD[0], line_item(line_item_usage_end_date="later")),),
+        "invalid_value",
+        (f"{FILE}, line 3, column line_item_usage_end_date, value 'later':", "no time"),
+    ),
     "a bad cost after a quoted line break": Refusal(
         (
             rows(
@@ -258,6 +274,16 @@ REFUSALS = {
     ),
     "a FOCUS cost that is no number": Refusal(
         (rows({**FOCUS_ROW, "BilledCost": "free"}),), "invalid_value", ("column BilledCost, value 'free':",)
+    ),
+    "a FOCUS EffectiveCost that is no number": Refusal(
+        (rows(FOCUS_ROW, {**FOCUS_ROW, "EffectiveCost": "abc"}),),
+        "invalid_value",
+        (f"{FILE}, line 3, column EffectiveCost, value 'abc':", "no number"),
+    ),
+    "a FOCUS without the end of its charges": Refusal(
+        (rows({n: v for n, v in FOCUS_ROW.items() if n != "ChargePeriodEnd"}),),
+        "missing_column",
+        (f"{FILE}, line 1:", "ChargePeriodEnd"),
     ),
 }
 
@@ -492,6 +518,52 @@ def test_tiny_parquet_doubles_land_as_the_shortest_decimal(landing: Landing) -> 
         (Decimal("0.0000001"),),
         (Decimal("0.0000043333"),),
     ]
+
+
+def test_parquet_decimals_of_more_than_38_digits_land_to_the_last_one(landing: Landing) -> None:
+    costs = [Decimal("123456789012345678901234567890.123456789012345"), Decimal("-0.000000000000001")]
+    write_delivery(landing.root, parquet_bill(pa.array(costs, pa.decimal256(45, 15))), ending="snappy.parquet")
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.query("SELECT billed_cost FROM billing_usage_fact ORDER BY 1 DESC") == [(cost,) for cost in costs]
+    assert landing.broken_rules() == []
+
+
+def test_parquet_texts_without_their_annotation_are_texts(landing: Landing) -> None:
+    item = line_item(line_item_line_item_description="Café")
+    columns = {name: pa.array([value.encode()], pa.binary()) for name, value in item.items()}
+    write_delivery(landing.root, parquet_file(columns), ending="snappy.parquet")
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.value("SELECT row_data FROM raw_aws_billing_rows") == item
+
+
+def test_parquet_times_in_nanoseconds_are_times(landing: Landing) -> None:
+    start = datetime(2026, 5, 3, 4, tzinfo=UTC)
+    item = line_item()
+    columns = {name: pa.array([value]) for name, value in item.items()}
+    columns["line_item_usage_start_date"] = pa.array([start], pa.timestamp("ns", tz="UTC"))
+    write_delivery(landing.root, parquet_file(columns), ending="snappy.parquet")
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.value('SELECT "ChargePeriodStart" FROM focus_cost_and_usage') == start
+    assert landing.value("SELECT row_data FROM raw_aws_billing_rows") == item
+
+
+def test_focus_without_effective_cost_takes_what_was_billed(landing: Landing) -> None:
+    write_delivery(landing.root, as_csv([{n: v for n, v in FOCUS_ROW.items() if n != "EffectiveCost"}]))
+
+    outcome = landing.ingest()
+
+    [charge] = landing.charges()
+    assert outcome.findings == ("1 rows name no EffectiveCost: their BilledCost stands in",)
+    assert charge["EffectiveCost"] == charge["BilledCost"] == Decimal("1.5")
 
 
 def _zip(content: bytes) -> bytes:
