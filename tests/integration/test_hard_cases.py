@@ -1,4 +1,4 @@
-"""What a second reading of the money path found: each defect once, as the delivery that showed it."""
+"""The hard cases of the money path: each defect once, as the delivery that showed it."""
 
 from __future__ import annotations
 
