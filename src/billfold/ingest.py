@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -52,13 +52,6 @@ class Ingestion:
     trigger: TriggerSource
     force: bool
     progress: Progress
-
-
-@dataclass(slots=True)
-class _Attempts:
-    """What became of a delivery's attempts so far."""
-
-    failed: list[DeliveryOutcome] = field(default_factory=list)
 
 
 def ingest(
@@ -106,21 +99,23 @@ def ingest(
 def _ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) -> DeliveryOutcome:
     """Try until it is in, up to the retry limit; what failed at last is an outcome."""
     key = delivery.manifest.key if delivery.manifest else delivery.files[0].key
-    attempts = _Attempts()
+    failed: list[DeliveryOutcome] = []
 
     def attempt() -> DeliveryOutcome:
         # What failed may have been replaced meanwhile: the key decides anew which delivery is current.
-        latest = resolve(bucket, key)[0] if attempts.failed else delivery
-        return _attempt(ingestion, bucket, latest, attempts)
+        latest = resolve(bucket, key)[0] if failed else delivery
+        return _attempt(ingestion, bucket, latest, failed)
 
     try:
         return _retrying(ingestion.settings)(attempt)
     except BillfoldError as error:
-        return attempts.failed[-1] if attempts.failed else _refuse(ingestion, bucket.name, key, error)
+        return failed[-1] if failed else _refuse(ingestion, bucket.name, key, error)
 
 
-def _attempt(ingestion: Ingestion, bucket: Bucket, delivery: Delivery, attempts: _Attempts) -> DeliveryOutcome:
-    """One attempt on a connection of its own, with which the claim dies; a failure is kept and raised."""
+def _attempt(
+    ingestion: Ingestion, bucket: Bucket, delivery: Delivery, failed: list[DeliveryOutcome]
+) -> DeliveryOutcome:
+    """One attempt on a connection of its own, with which the claim dies; a failure joins `failed` and is raised."""
     started = time.monotonic()
     with connect(ingestion.database.conninfo) as connection:
         registered = control.register_delivery(connection, ingestion.client, delivery, ingestion.trigger)
@@ -147,7 +142,7 @@ def _attempt(ingestion: Ingestion, bucket: Bucket, delivery: Delivery, attempts:
             failure = outcomes.unpublished(
                 ingestion.client, delivery, registered, DeliveryState.FAILED, RunStatus.FAILED, known
             )
-            attempts.failed.append(replace(failure, duration_seconds=time.monotonic() - started))
+            failed.append(replace(failure, duration_seconds=time.monotonic() - started))
             raise
         outcome = replace(outcome, duration_seconds=time.monotonic() - started)
         log.info(

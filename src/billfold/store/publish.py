@@ -62,6 +62,7 @@ def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
     bulk.execute(queries["create_ledger"])
     bulk.load("ledger", lines, temporary=True)
     totals = bulk.query(queries["sum_totals"])
+    remarks = dict(bulk.query(queries["count_remarks"]))
     ledger = Ledger(
         totals=Totals(
             row_count=sum(row[1] for row in totals),
@@ -78,9 +79,9 @@ def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
             for row in bulk.query(queries["sum_left_out"])
         ),
         unknown_types=dict(bulk.query(queries["count_unknown_types"])),
-        rows_billed_as_effective=bulk.query(queries["count_billed_as_effective"])[0][0],
-        overdrawn_rows=bulk.query(queries["count_overdrawn"])[0][0],
-        covered_rows_without_share=bulk.query(queries["count_without_share"])[0][0],
+        rows_billed_as_effective=remarks.get("billed is effective", 0),
+        overdrawn_rows=remarks.get("overdrawn", 0),
+        covered_rows_without_share=remarks.get("no effective cost", 0),
     )
     bulk.rollback()
     return ledger

@@ -31,11 +31,5 @@ GROUP BY disposition, billing_currency ORDER BY 1, 2
 -- name: count_unknown_types
 SELECT coalesce(line_item_type, ''), sum(row_count)::bigint FROM ledger WHERE remark = 'unknown type' GROUP BY 1 ORDER BY 1
 
--- name: count_billed_as_effective
-SELECT coalesce(sum(row_count), 0)::bigint FROM ledger WHERE remark = 'billed is effective'
-
--- name: count_overdrawn
-SELECT coalesce(sum(row_count), 0)::bigint FROM ledger WHERE remark = 'overdrawn'
-
--- name: count_without_share
-SELECT coalesce(sum(row_count), 0)::bigint FROM ledger WHERE remark = 'no effective cost'
+-- name: count_remarks
+SELECT remark, sum(row_count)::bigint FROM ledger WHERE remark IS NOT NULL GROUP BY remark
