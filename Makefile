@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench soak lock clean
 
 # The first of these that runs and is new enough makes the environment; `make PYTHON=/path/to/python` chooses one.
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -35,8 +35,12 @@ check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Time a cold ingest against a bare COPY of the same rows.
+bench: $(INSTALLED) ## Time a cold ingest against a bare COPY, and restatements against the cold ingest.
 	$(BIN)/python -m tests.benchmarks.cold_ingest $(ARGS)
+	$(BIN)/python -m tests.benchmarks.restatement $(ARGS)
+
+soak: $(INSTALLED) ## Kill ingests, 200 trials by default, and prove after each that nothing is lost or doubled.
+	$(BIN)/python -m tests.soak $(ARGS)
 
 # Compiled by the oldest Python supported, so that every pin installs on the newer ones too.
 # Pins stay as they are where they can; `make lock ARGS=--upgrade` moves them all.

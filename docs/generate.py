@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from pydantic.fields import FieldInfo
 
-from billfold.cli.commands import app
+from billfold.cli import app
 from billfold.config import setting_fields
 
 DOCS = Path(__file__).resolve().parent

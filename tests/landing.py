@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
@@ -113,6 +114,36 @@ class Landing:
         return self.records(
             'SELECT * FROM focus_cost_and_usage ORDER BY "ChargeDescription", "ChargeCategory", "BilledCost"'
         )
+
+    def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
+        """All that stands, but for who wrote it: two equal snapshots are the same bill."""
+        written = ("added_by", "ingested_at")
+        found = {}
+        for table in ("raw_aws_billing_rows", "billing_usage_fact", "billing_daily_cost"):
+            columns = self.query(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position",
+                table,
+            )
+            names = ", ".join(f"{name}::text" for (name,) in columns if name not in written)
+            found[table] = self.query(f"SELECT {names} FROM {table} ORDER BY {names}")
+        return found
+
+    def as_of(self, moment: datetime) -> dict[str, tuple[int, Decimal]]:
+        """What charges_as_of gives for a moment: count and billed cost by currency; the daily costs must agree."""
+        charges = self.query(
+            "SELECT billing_currency, count(*), sum(billed_cost) FROM charges_as_of(%s) GROUP BY 1 ORDER BY 1", moment
+        )
+        daily = self.query(
+            "SELECT billing_currency, sum(charge_count)::bigint, sum(billed_cost) FROM daily_cost_as_of(%s) GROUP BY 1"
+            " ORDER BY 1",
+            moment,
+        )
+        assert charges == daily
+        return {currency: (count, cost) for currency, count, cost in charges}
+
+    def published_at(self) -> list[datetime]:
+        """When each publication was made, in their order."""
+        return [at for (at,) in self.query("SELECT published_at FROM billing_publications ORDER BY publication_id")]
 
     def broken_rules(self) -> list[str]:
         """Which of the rules that hold after every publication do not."""

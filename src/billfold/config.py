@@ -227,6 +227,23 @@ class Settings(BaseSettings):
         least=1,
         most=3600,
     )
+    hold_below_percent: int = whole(
+        "BILLFOLD_HOLD_BELOW_PERCENT",
+        "A delivery that leaves less than this part of a statement's rows or cost is held until `billfold release`;"
+        " 0 holds none.",
+        default=50,
+        least=0,
+        most=100,
+    )
+    keep_history_days: int | None = setting(
+        "BILLFOLD_KEEP_HISTORY_DAYS",
+        "How long `billfold prune` keeps withdrawn rows and charges. Without it everything is kept.",
+        expected="a whole number of days, 1 or more",
+        default=None,
+        ge=1,
+        le=36_500,
+        examples=["400"],
+    )
     sql_timeout_seconds: int = whole(
         "BILLFOLD_SQL_TIMEOUT_SECONDS",
         "How long a query of `billfold sql` may run.",

@@ -21,6 +21,7 @@
     │   └── QueryError                  the operator's own query is wrong
     ├── RunConflictError            another worker holds the statement               (retryable)
     ├── ReconciliationError         rows or money do not agree: nothing was published
+    ├── DeliveryHeldError           too much of the bill would go: it waits for its release
     └── InternalError               a defect of Billfold's own, or an interruption; its traceback is kept
 
 Each class has a stable `error_code`, which lands in `billing_ingestion_runs`, says whether the same
@@ -151,6 +152,10 @@ class RunConflictError(BillfoldError):
 
 class ReconciliationError(BillfoldError):
     error_code = "reconciliation"
+
+
+class DeliveryHeldError(BillfoldError):
+    error_code = "held"
 
 
 class InternalError(BillfoldError):

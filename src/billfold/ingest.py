@@ -16,8 +16,26 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from billfold import outcomes
 from billfold.config import Settings
-from billfold.errors import BillfoldError, InputError, InternalError, RunConflictError, SourceError
-from billfold.exports import Bucket, Progress, SilentProgress, fetch_delivery, locate, resolve, unpack
+from billfold.errors import (
+    BillfoldError,
+    DeliveryHeldError,
+    InputError,
+    InternalError,
+    RunConflictError,
+    SourceError,
+    UsageError,
+)
+from billfold.exports import (
+    Bucket,
+    Progress,
+    SilentProgress,
+    fetch_delivery,
+    locate,
+    open_bucket,
+    place_of,
+    resolve,
+    unpack,
+)
 from billfold.model import (
     Client,
     Delivery,
@@ -29,9 +47,9 @@ from billfold.model import (
     UnpackedFile,
 )
 from billfold.period import BillingPeriod
-from billfold.publication import Timings, publish_bill
-from billfold.store import control
-from billfold.store.database import Database, connect
+from billfold.publication import Standing, Timings, publish_bill
+from billfold.store import control, statements
+from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.landing import LandingFile
@@ -77,39 +95,85 @@ def ingest(
         force=force,
         progress=progress or SilentProgress(),
     )
-    with connect(database.conninfo) as connection:
-        control.ensure_client(connection, client)
+    retrying(settings)(keep_client, database, client)
     try:
-        bucket, key = _retrying(settings)(locate, source, client, settings)
+        bucket, key = retrying(settings)(locate, source, client, settings)
     except (SourceError, InputError) as error:
         # The role refuses us, a path does not exist, a local manifest cannot be read: there is no bucket to name.
         return [_refuse(ingestion, client.bucket or "", source, error)]
+    deliveries, refused = resolve_all(ingestion, bucket, key)
+    return refused + [ingest_delivery(ingestion, bucket, delivery) for delivery in deliveries]
+
+
+def release(
+    delivery_id: UUID,
+    *,
+    client: Client,
+    settings: Settings,
+    database: Database,
+    progress: Progress | None = None,
+) -> list[DeliveryOutcome]:
+    """Let a held delivery through and ingest what stands at its key.
+
+    Where a newer delivery has taken its place there, the outcome is the newer one's, judged by itself. Raises
+    UsageError for a delivery that is not held or is another client's.
+    """
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+        if stored.client_id != client.client_id:
+            raise UsageError(f"delivery {delivery_id} belongs to client {stored.client_id}, not to {client.client_id}")
+        control.release(connection, stored)
+    ingestion = Ingestion(
+        client=client,
+        settings=settings,
+        database=database,
+        trigger=TriggerSource.CLI,
+        force=False,
+        progress=progress or SilentProgress(),
+    )
+    bucket = open_bucket(client, settings, stored.bucket)
+    deliveries, refused = resolve_all(ingestion, bucket, stored.key)
+    return refused + [ingest_delivery(ingestion, bucket, delivery) for delivery in deliveries]
+
+
+def resolve_all(
+    ingestion: Ingestion, bucket: Bucket, key: str, *, since: BillingPeriod | None = None
+) -> tuple[list[Delivery], list[DeliveryOutcome]]:
+    """The deliveries at a key, and outcomes for statements that cannot be resolved; `since` leaves out older ones."""
     refused: list[DeliveryOutcome] = []
 
     def keep_refused(manifest_key: str, error: BillfoldError) -> None:
         refused.append(_refuse(ingestion, bucket.name, manifest_key, error))
 
     try:
-        deliveries = _retrying(settings)(resolve, bucket, key, on_refused=keep_refused)
+        deliveries = retrying(ingestion.settings)(
+            resolve, bucket, key, on_refused=keep_refused, since=since, tolerate_newer_files=ingestion.force
+        )
     except BillfoldError as error:
-        return [_refuse(ingestion, bucket.name, key, error)]
-    return refused + [_ingest_delivery(ingestion, bucket, delivery) for delivery in deliveries]
+        return [], [_refuse(ingestion, bucket.name, key, error)]
+    return deliveries, refused
 
 
-def _ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) -> DeliveryOutcome:
+def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) -> DeliveryOutcome:
     """Try until it is in, up to the retry limit; what failed at last is an outcome."""
     key = delivery.manifest.key if delivery.manifest else delivery.files[0].key
     failed: list[DeliveryOutcome] = []
 
     def attempt() -> DeliveryOutcome:
         # What failed may have been replaced meanwhile: the key decides anew which delivery is current.
-        latest = resolve(bucket, key)[0] if failed else delivery
+        latest = resolve(bucket, key, tolerate_newer_files=ingestion.force)[0] if failed else delivery
         return _attempt(ingestion, bucket, latest, failed)
 
     try:
-        return _retrying(ingestion.settings)(attempt)
+        return retrying(ingestion.settings)(attempt)
     except BillfoldError as error:
         return failed[-1] if failed else _refuse(ingestion, bucket.name, key, error)
+
+
+def holds(current: statements.CurrentStatement, delivery: Delivery) -> bool:
+    """Whether every file of the delivery is the current one's, and was hashed and mapped as today."""
+    files = {(file.key, file.etag) for file in delivery.files}
+    return current.delivery_id is not None and _is_of_today(current) and current.file_versions == files
 
 
 def _attempt(
@@ -160,79 +224,156 @@ def _attempt(
 
 def _bring_in(
     ingestion: Ingestion,
-    connection: control.Connection,
+    connection: Connection,
     bucket: Bucket,
     delivery: Delivery,
     registered: control.RegisteredDelivery,
 ) -> DeliveryOutcome:
-    """Under the claim: skip what is in, refuse what is older, else fetch and publish."""
+    """Under the claim: skip what is in, refuse what may not come in, else fetch and publish."""
     client, settings = ingestion.client, ingestion.settings
-    current = control.find_statement(connection, client, delivery)
-    if current and current.publication_id and not ingestion.force:
-        if _holds(current, delivery):
-            rows = control.adopt(connection, registered, current)
-            return outcomes.skipped(client, delivery, registered, current, rows)
-        # A file outside any export has no earlier deliveries: what stands at its key is what counts.
-        if delivery.manifest and current.delivered_at and delivery.delivered_at < current.delivered_at:
-            control.end(connection, registered, DeliveryState.SUPERSEDED, RunStatus.SKIPPED)
-            return outcomes.unpublished(client, delivery, registered, DeliveryState.SUPERSEDED, RunStatus.SKIPPED)
+    control.end_abandoned(connection, registered)
+    current = statements.find_statement(connection, client, delivery)
+    is_rolled_back = registered.state is DeliveryState.ROLLED_BACK
+    if current and holds(current, delivery) and not is_rolled_back and not ingestion.force:
+        rows = control.adopt(connection, registered, current)
+        return outcomes.skipped(client, delivery, registered, current, rows)
+    obstacle = _find_obstacle(connection, client, delivery, registered, current)
+    if obstacle and not ingestion.force:
+        return _leave_out(ingestion, connection, delivery, registered, *obstacle)
     control.start(connection, registered, ingestion.trigger)
     timings = Timings()
     with _work_folder(settings) as folder:
         with timings.measure("fetch"):
             spooled = fetch_delivery(bucket, delivery, folder, settings, ingestion.progress)
             control.record_fetched(connection, registered, spooled)
+        if current and not ingestion.force and _is_copy(current, spooled):
+            rows = control.adopt(connection, registered, current, is_fetched=True)
+            return outcomes.skipped(client, delivery, registered, current, rows, status=RunStatus.SUCCESS)
         with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
             with timings.measure("parse"):
                 bill.parse(list(_unpack_all(spooled, folder, settings)))
                 period = bill.find_period(expected=delivery.period, fallback=delivery.delivered_at.date())
             with timings.measure("identify"):
                 bill.identify()
-            return _publish(ingestion, connection, delivery, registered, bill, period, timings)
+            remarks = [f"published by force, although it {obstacle[1]}"] if obstacle else []
+            try:
+                return _publish(ingestion, connection, delivery, registered, bill, period, remarks, timings)
+            except DeliveryHeldError as error:
+                return _leave_out(ingestion, connection, delivery, registered, DeliveryState.HELD, error.message)
+
+
+def _find_obstacle(
+    connection: Connection,
+    client: Client,
+    delivery: Delivery,
+    registered: control.RegisteredDelivery,
+    current: statements.CurrentStatement | None,
+) -> tuple[DeliveryState, str] | None:
+    """The state that a delivery ends in without being read, and why; only force passes it."""
+    if registered.state is DeliveryState.ROLLED_BACK:
+        return DeliveryState.ROLLED_BACK, "was rolled back"
+    if delivery.manifest is None:
+        owner = statements.find_owner(connection, client, delivery, place=_statement_of(delivery.files[0].key))
+        if owner:
+            return DeliveryState.SUPERSEDED, f"belongs to {owner}, whose manifest stands"
+        # A file outside any export has no earlier deliveries: what stands at its key is what counts.
+    elif current and current.delivered_at and delivery.delivered_at < current.delivered_at:
+        return (
+            DeliveryState.SUPERSEDED,
+            f"is older than the published delivery of {current.delivered_at:%Y-%m-%d %H:%M:%S} UTC",
+        )
+    if registered.state is DeliveryState.HELD and not registered.is_released:
+        return DeliveryState.HELD, registered.reason or "was held"
+    return None
+
+
+def _leave_out(
+    ingestion: Ingestion,
+    connection: Connection,
+    delivery: Delivery,
+    registered: control.RegisteredDelivery,
+    state: DeliveryState,
+    reason: str,
+) -> DeliveryOutcome:
+    """The delivery ends without being published, and says why."""
+    control.end(connection, registered, state, RunStatus.SKIPPED, reason=reason)
+    error = None
+    if state is DeliveryState.HELD:
+        error = DeliveryHeldError(
+            f"{delivery.export_name} {delivery.period or ''}".rstrip() + f" is held: it {reason}",
+            advice=f"the old bill stands; if that is right: billfold release {registered.delivery_id}",
+        )
+    return outcomes.unpublished(ingestion.client, delivery, registered, state, RunStatus.SKIPPED, error, reason=reason)
 
 
 def _publish(
     ingestion: Ingestion,
-    connection: control.Connection,
+    connection: Connection,
     delivery: Delivery,
     registered: control.RegisteredDelivery,
     bill: Bill,
     period: BillingPeriod,
+    remarks: Sequence[str],
     timings: Timings,
 ) -> DeliveryOutcome:
-    statement = control.ensure_statement(
+    client, settings = ingestion.client, ingestion.settings
+    statement = statements.ensure_statement(
         connection,
-        ingestion.client,
+        client,
         delivery,
         period,
         hash_version=HASH_VERSION,
-        lock_timeout_seconds=ingestion.settings.lock_timeout_seconds,
+        lock_timeout_seconds=settings.lock_timeout_seconds,
     )
     published = publish_bill(
         bill,
+        Standing(
+            statement=statement,
+            residuals=statements.list_residuals(connection, statement),
+            columns=statements.find_columns(connection, client, delivery, period),
+            standalone=_find_standalone(connection, client, delivery) if delivery.manifest else (),
+        ),
         database=ingestion.database,
-        client=ingestion.client,
-        statement=statement,
-        residuals=control.list_residuals(connection, statement),
+        client=client,
         delivery_id=registered.delivery_id,
         files=[
             LandingFile(file_number=number, ingestion_run_id=run_id, source=file)
             for number, (run_id, file) in enumerate(zip(registered.run_ids, delivery.files, strict=True))
         ],
+        least_percent=settings.hold_below_percent,
+        let_through="by force" if ingestion.force else "by release" if registered.is_released else None,
+        remarks=remarks,
         timings=timings,
     )
     for finding in published.findings:
         log.warning("finding", text=finding)
-    return outcomes.published(ingestion.client, delivery, registered, period, published)
+    return outcomes.published(client, delivery, registered, period, published)
 
 
-def _holds(current: control.CurrentStatement, delivery: Delivery) -> bool:
-    """Whether every file of the delivery is the current one's, and was hashed and mapped as today."""
-    return (
-        current.file_versions == {(file.key, file.etag) for file in delivery.files}
-        and current.mapping_version == MAPPING_VERSION
-        and current.hash_version == HASH_VERSION
-    )
+def _find_standalone(connection: Connection, client: Client, delivery: Delivery) -> list[statements.CurrentStatement]:
+    """The statements of single files whose rows this delivery holds: it names them, or they stand in its place."""
+    named = {file.key for file in delivery.files}
+    own = (delivery.export_path, delivery.period)
+    return [
+        statements.read_statement(connection, statement_id)
+        for key, statement_id in statements.list_standalone(connection, client, delivery).items()
+        if key in named or _statement_of(key) == own
+    ]
+
+
+def _statement_of(key: str) -> tuple[str, BillingPeriod] | None:
+    place = place_of(key)
+    return place.statement if place else None
+
+
+def _is_of_today(current: statements.CurrentStatement) -> bool:
+    return current.mapping_version == MAPPING_VERSION and current.hash_version == HASH_VERSION
+
+
+def _is_copy(current: statements.CurrentStatement, spooled: Sequence[SpooledFile]) -> bool:
+    """Whether the files are, byte for byte, those of the current delivery under other keys or ETags."""
+    digests = sorted(file.sha256 for file in spooled)
+    return bool(digests) and _is_of_today(current) and sorted(current.file_digests, key=str) == digests
 
 
 def _keep_failure(ingestion: Ingestion, registered: control.RegisteredDelivery, error: BillfoldError) -> None:
@@ -242,6 +383,12 @@ def _keep_failure(ingestion: Ingestion, registered: control.RegisteredDelivery, 
             control.end(connection, registered, DeliveryState.FAILED, RunStatus.FAILED, error)
     except BillfoldError as second:
         log.error("failure_not_recorded", error=str(second))
+
+
+def keep_client(database: Database, client: Client) -> None:
+    """Keep the client's row as it is configured."""
+    with connect(database.conninfo) as connection:
+        control.ensure_client(connection, client)
 
 
 def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -> DeliveryOutcome:
@@ -284,7 +431,7 @@ def _work_folder(settings: Settings) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _retrying(settings: Settings) -> Retrying:
+def retrying(settings: Settings) -> Retrying:
     """Try again what can succeed later: exponential backoff with jitter, up to INGEST_RETRY_MAX_ATTEMPTS."""
     return Retrying(
         retry=retry_if_exception(lambda error: isinstance(error, BillfoldError) and error.retryable),

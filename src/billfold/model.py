@@ -37,6 +37,17 @@ class DeliveryState(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
+class PublicationKind(StrEnum):
+    """What changed a statement's current bill; an adoption empties the statement of a file that a manifest names."""
+
+    DELIVERY = "delivery"
+    ROLLBACK = "rollback"
+    UNDO = "undo"
+    ADOPTION = "adoption"
+    REMAP = "remap"
+    SWITCH = "switch"
+
+
 class TriggerSource(StrEnum):
     """What asked for an ingestion."""
 
@@ -140,7 +151,8 @@ class RunOutcome:
 class DeliveryOutcome:
     """How the ingestion of one delivery ended. Money is exact, by currency; rows are line items.
 
-    `delivery_id` is None where the source resolved to no delivery. A failure keeps its error in `exit_error`.
+    `delivery_id` is None where the source resolved to no delivery. `reason` says why one is superseded, held or rolled
+    back. A failure, and a delivery that waits for its release, keeps its error in `exit_error`.
     """
 
     delivery_id: UUID | None
@@ -156,6 +168,7 @@ class DeliveryOutcome:
     billed_cost: dict[str, Decimal] = field(default_factory=dict)
     runs: tuple[RunOutcome, ...] = ()
     findings: tuple[str, ...] = ()
+    reason: str | None = None
     duration_seconds: float = 0.0
     exit_error: BillfoldError | None = None
 

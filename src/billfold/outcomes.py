@@ -9,7 +9,8 @@ from billfold.errors import BillfoldError
 from billfold.model import Client, Delivery, DeliveryOutcome, DeliveryState, RunOutcome, RunStatus
 from billfold.period import BillingPeriod
 from billfold.publication import PublishedBill
-from billfold.store.control import CurrentStatement, RegisteredDelivery
+from billfold.store.control import RegisteredDelivery
+from billfold.store.statements import CurrentStatement
 
 
 def published(
@@ -51,8 +52,10 @@ def skipped(
     registered: RegisteredDelivery,
     current: CurrentStatement,
     rows_by_version: Mapping[tuple[str, str], int],
+    *,
+    status: RunStatus = RunStatus.SKIPPED,
 ) -> DeliveryOutcome:
-    """The delivery was the current one already: nothing was downloaded, nothing changed."""
+    """The delivery is what stands already: nothing changed. `status` is its runs': a success where they were read."""
     return DeliveryOutcome(
         delivery_id=registered.delivery_id,
         client_id=client.client_id,
@@ -67,7 +70,7 @@ def skipped(
             RunOutcome(
                 ingestion_run_id=run_id,
                 source_s3_key=file.key,
-                status=RunStatus.SKIPPED,
+                status=status,
                 rows_read=rows_by_version.get((file.key, file.etag), 0),
                 rows_skipped=rows_by_version.get((file.key, file.etag), 0),
             )
@@ -83,8 +86,10 @@ def unpublished(
     state: DeliveryState,
     status: RunStatus,
     error: BillfoldError | None = None,
+    *,
+    reason: str | None = None,
 ) -> DeliveryOutcome:
-    """The delivery was superseded or failed; the statement is as it was."""
+    """The delivery was superseded, held, rolled back earlier, or failed; the statement is as it was."""
     return DeliveryOutcome(
         delivery_id=registered.delivery_id,
         client_id=client.client_id,
@@ -96,10 +101,11 @@ def unpublished(
                 ingestion_run_id=run_id,
                 source_s3_key=file.key,
                 status=status,
-                error_code=error.error_code if error else None,
+                error_code=error.error_code if error and status is RunStatus.FAILED else None,
             )
             for run_id, file in zip(registered.run_ids, delivery.files, strict=True)
         ),
+        reason=reason,
         exit_error=error,
     )
 

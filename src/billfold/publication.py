@@ -15,11 +15,13 @@ from decimal import Decimal
 from uuid import UUID
 
 from billfold.dimensions import DIMENSIONS
-from billfold.model import Client, CostBasis, Ledger, Totals
-from billfold.reconcile import carry, reconcile
-from billfold.store import publish
-from billfold.store.control import CurrentStatement
+from billfold.drift import find_drift
+from billfold.errors import DeliveryHeldError
+from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
+from billfold.reconcile import carry, find_loss, reconcile
+from billfold.store import history, publish
 from billfold.store.database import BulkConnection, Database, connect_bulk
+from billfold.store.statements import CurrentStatement
 from billfold.transform import Bill
 from billfold.transform.compare import Comparison
 from billfold.transform.identify import HASH_VERSION
@@ -54,6 +56,20 @@ class PublishedBill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What stands before a delivery is published, as its claim saw it.
+
+    `residuals` are the Adjustment charges that the statement holds, `columns` those of the bill that came before,
+    `standalone` the statements of single files that the delivery's manifest takes over.
+    """
+
+    statement: CurrentStatement
+    residuals: Mapping[UUID, Decimal]
+    columns: Mapping[str, str]
+    standalone: Sequence[CurrentStatement] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Mapped:
     basis: CostBasis
     remap: bool
@@ -62,20 +78,24 @@ class _Mapped:
 
 def publish_bill(
     bill: Bill,
+    standing: Standing,
     *,
     database: Database,
     client: Client,
-    statement: CurrentStatement,
-    residuals: Mapping[UUID, Decimal],
     delivery_id: UUID,
     files: Sequence[LandingFile],
+    least_percent: int,
+    let_through: str | None,
+    remarks: Sequence[str],
     timings: Timings,
 ) -> PublishedBill:
     """Make this bill the statement's current one, or raise and leave the old one as it was.
 
-    `residuals` are the Adjustment charges that the statement holds. Raises ReconciliationError when rows or money do
-    not agree, RunConflictError when the statement was published by another worker meanwhile, and StoreError.
+    `remarks` join the delivery's findings. Raises DeliveryHeldError when less than `least_percent` of the old bill
+    would be left, unless somebody has let it through (`by force`, `by release`); ReconciliationError when rows or money
+    do not agree; RunConflictError when the statement was published by another worker meanwhile; and StoreError.
     """
+    statement = standing.statement
     period = statement.billing_period
     is_first = statement.publication_id is None
     with connect_bulk(database.conninfo) as bulk, ThreadPoolExecutor(max_workers=1) as beside:
@@ -85,18 +105,22 @@ def publish_bill(
             bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
         )
         place = {"statement_id": statement.statement_id, "publication_id": publication_id}
-        mapping = beside.submit(_map, bill, database, client, statement, residuals, timings)
+        mapping = beside.submit(_map, bill, database, client, standing, timings)
         with timings.measure("land"):
             if comparison.rows_added:
                 rows = bill.read_raw_rows(files, billing_period=period.starts_on, is_first=is_first, **place)
                 publish.land_rows(bulk, period, rows, row_count=comparison.rows_added)
         mapped = mapping.result()
+        source = mapped.ledger.totals
+        if loss := find_loss(statement.totals, source, least_percent=least_percent):
+            if let_through is None:
+                raise DeliveryHeldError(loss)
+            remarks = (*remarks, f"published {let_through}, although it {loss}")
         with timings.measure("charge"):
             if mapped.remap or bill.has_withdrawals():
                 publish.withdraw(bulk, period, bill.read_removed_rows(), all_charges=mapped.remap, **place)
             publish.land_charges(bulk, period, bill.read_charges(billing_period=period.starts_on, **place))
-            publish.roll_up(bulk, period, **place)
-        source = mapped.ledger.totals
+            publish.roll_up(bulk, period, is_first=is_first, **place)
         with timings.measure("reconcile"):
             added, removed = publish.sum_landed(
                 bulk, period, currency=statement.currency, columns=bill.money_columns(), source=source, **place
@@ -104,29 +128,77 @@ def publish_bill(
             _check_counts(comparison, added, removed)
             after = carry(statement.totals, added, removed)
             reconcile(source, after)
-        findings = tuple(_find(bill, mapped, statement.currency))
+        columns = bill.describe_columns()
+        findings = (*remarks, *_find(bill, mapped, statement.currency), *find_drift(standing.columns, columns))
+        emptied = [(standalone, *_empty(bulk, standalone)) for standalone in standing.standalone]
+        moment = publish.take_moment(
+            bulk, [statement.statement_id, *(each.statement_id for each in standing.standalone)]
+        )
+        for standalone, emptying_id, withdrawn in emptied:
+            publish.record_publication(bulk, _adoption(standalone, emptying_id, withdrawn, moment))
         publish.finish_publication(
             bulk,
             publish.Publication(
                 **place,
+                published_at=moment,
+                kind=PublicationKind.DELIVERY,
                 delivery_id=delivery_id,
-                billing_period=period,
-                export_format=bill.export_format,
                 cost_basis=mapped.basis,
                 hash_version=HASH_VERSION,
                 mapping_version=MAPPING_VERSION,
                 before=statement.totals,
                 after=after,
-                rows_read=source.row_count,
                 rows_added=comparison.rows_added,
                 rows_removed=comparison.rows_removed,
                 left_out=mapped.ledger.left_out,
+            ),
+            publish.Arrival(
+                billing_period=period,
+                export_format=bill.export_format,
+                rows_read=source.row_count,
                 findings=findings,
+                columns=columns,
                 timings=timings.seconds,
                 files=tuple(_count_file(comparison, file) for file in files),
             ),
         )
     return PublishedBill(source=source, after=after, comparison=comparison, findings=findings)
+
+
+def _empty(bulk: BulkConnection, standalone: CurrentStatement) -> tuple[int, Totals]:
+    """Take a standalone file's rows out in the transaction that brings them in under their export's manifest.
+
+    Returns the publication that does it and what it withdrew: everything, to the last decimal.
+    """
+    period = standalone.billing_period
+    publication_id = publish.begin_publication(
+        bulk, statement_id=standalone.statement_id, expected_publication_id=standalone.publication_id
+    )
+    place = {"statement_id": standalone.statement_id, "publication_id": publication_id}
+    history.restore_bill(bulk, period, restored_publication_id=history.NOTHING, **place)
+    publish.roll_up(bulk, period, is_first=False, **place)
+    removed = publish.sum_withdrawn(bulk, period, currency=standalone.currency, **place)
+    reconcile(Totals(), carry(standalone.totals, Totals(), removed))
+    return publication_id, removed
+
+
+def _adoption(standalone: CurrentStatement, publication_id: int, removed: Totals, moment: str) -> publish.Publication:
+    assert standalone.cost_basis is not None, "what is published has a basis"
+    assert standalone.mapping_version is not None, "what is published was mapped"
+    return publish.Publication(
+        publication_id=publication_id,
+        statement_id=standalone.statement_id,
+        published_at=moment,
+        kind=PublicationKind.ADOPTION,
+        delivery_id=None,
+        cost_basis=standalone.cost_basis,
+        hash_version=standalone.hash_version,
+        mapping_version=standalone.mapping_version,
+        before=standalone.totals,
+        after=carry(standalone.totals, Totals(), removed),
+        rows_added=0,
+        rows_removed=removed.row_count,
+    )
 
 
 def _compare(bulk: BulkConnection, bill: Bill, statement: CurrentStatement) -> Comparison:
@@ -140,18 +212,18 @@ def _map(
     bill: Bill,
     database: Database,
     client: Client,
-    statement: CurrentStatement,
-    residuals: Mapping[UUID, Decimal],
+    standing: Standing,
     timings: Timings,
 ) -> _Mapped:
     """Charges and dimension keys of the added line items; of all, where basis or mapping are another than before."""
+    statement = standing.statement
     with timings.measure("map"), connect_bulk(database.conninfo) as bulk:
         basis = bill.choose_cost_basis()
         known = (statement.cost_basis, statement.mapping_version)
         remap = statement.publication_id is not None and known != (basis, MAPPING_VERSION)
         bill.prepare_mapping(basis=basis, currency=statement.currency, remap=remap)
         ledger = publish.sum_ledger(bulk, bill.read_ledger())
-        held = {} if remap else residuals
+        held = {} if remap else standing.residuals
         due = {residual.row_hash: residual for residual in ledger.residuals}
         bill.add_residuals(
             [residual for row_hash, residual in due.items() if held.get(row_hash) != residual.cost],

@@ -48,6 +48,21 @@ def reconcile(source: Totals, held: Totals) -> None:
         )
 
 
+def find_loss(before: Totals, source: Totals, *, least_percent: int) -> str | None:
+    """What a bill would lose if it left less than `least_percent` of a statement's rows or of a positive cost.
+
+    None where it leaves enough. Costs are compared by currency.
+    """
+    losses = []
+    if source.row_count * 100 < before.row_count * least_percent:
+        losses.append(f"{source.row_count} of {before.row_count} rows")
+    for currency, held in sorted(before.billed.items()):
+        left = source.billed.get(currency, Decimal(0))
+        if held > 0 and left * 100 < held * least_percent:
+            losses.append(f"{left:f} of {held:f} {currency}")
+    return f"would leave {' and '.join(losses)}" if losses else None
+
+
 def _carry_money(
     before: Mapping[str, Decimal], added: Mapping[str, Decimal], removed: Mapping[str, Decimal]
 ) -> dict[str, Decimal]:

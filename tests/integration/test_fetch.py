@@ -93,6 +93,16 @@ def test_a_file_changed_since_it_was_resolved_tears_the_delivery(
     assert list((tmp_path / "spool").iterdir()) == []
 
 
+def test_a_file_gone_since_it_was_resolved_tears_the_delivery(root: Path, tmp_path: Path, settings: Settings) -> None:
+    [key] = write_export(root)
+    bucket = LocalBucket(root, settings)
+    [delivery] = resolve(bucket, "")
+    (root / key).unlink()
+
+    with pytest.raises(TornDeliveryError, match=r"acme-00001.* went away while its delivery was read"):
+        fetch_delivery(bucket, delivery, tmp_path / "spool", settings, SilentProgress())
+
+
 def test_a_file_beyond_the_limit_is_refused_before_the_first_byte(
     root: Path, tmp_path: Path, settings: Settings
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_row_of_another_month_is_refused_though_another_file_has_other_columns
 
 
 def test_net_costs_that_cancel_out_are_restated(landing: Landing) -> None:
+    landing = landing.with_settings(hold_below_percent=0)
     write_bill(landing.root, with_net(["10", "20"], ["5", "-4"]))
     landing.ingest()
     write_bill(landing.root, with_net(["10", "20"], ["5", "-5"]), revision=2)

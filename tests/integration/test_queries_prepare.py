@@ -11,14 +11,16 @@ import psycopg
 from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
-FILES = ("charges", "control", "ledger", "publish", "reader", "reports")
+FILES = "changes charges control history ledger publish reader reports statements verify".split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
     "raw_history": "raw_aws_billing_rows_history_2026_05",
     "fact": "billing_usage_fact_2026_05",
     "fact_history": "billing_usage_fact_history_2026_05",
     "partition": "billing_usage_fact_2026_05",
+    "table": "raw_aws_billing_rows_2026_05",
     "mark": "added_by",
+    "statement_id": "1",
     "currency": "raw.row_data ->> 'line_item_currency_code'",
     "gross_cost": "(raw.row_data ->> 'line_item_unblended_cost')::numeric",
     "net_cost": "(raw.row_data ->> 'line_item_net_unblended_cost')::numeric",
@@ -52,7 +54,7 @@ def test_every_query_can_be_prepared(each_database: Database) -> None:
 def list_queries() -> Iterator[tuple[str, str]]:
     for file in FILES:
         for name, query in read_queries("billfold.store", file).items():
-            yield name, re.sub(r"\{(\w+)\}", lambda mark: PLACEHOLDERS[mark[1]], query)
+            yield f"{file}_{name}", re.sub(r"\{(\w+)\}", lambda mark: PLACEHOLDERS[mark[1]], query)
 
 
 def with_numbered_parameters(query: str) -> str:
@@ -63,5 +65,7 @@ def with_numbered_parameters(query: str) -> str:
 
 def create_temporary_tables(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     connection.execute(read_queries("billfold.store", "charges")["create_staging"].encode())
+    connection.execute(read_queries("billfold.store", "charges")["create_moved"].encode())
     connection.execute(read_queries("billfold.store", "ledger")["create_ledger"].encode())
+    connection.execute(read_queries("billfold.store", "verify")["create_expected"].encode())
     connection.execute("CREATE TEMP TABLE removed_row (row_hash uuid, occurrence integer) ON COMMIT DROP")

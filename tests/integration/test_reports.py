@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+import json
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from billfold import reports
+from billfold.cli.documents import costs_document, dump, report_document
 from billfold.errors import StoreError
 from billfold.period import BillingPeriod
 from billfold.reports import CostColumn, CostRow, Filter, Metric
@@ -141,6 +143,87 @@ def test_lists_are_filtered_and_limited(two_months: Landing, tmp_path: Path) -> 
     assert [row.billing_period for row in reports.list_statements(database, Filter())] == ["2026-06", "2026-05"]
     assert reports.list_statements(database, Filter(client="other")) == ()
     assert reports.list_clients(database) == ("acme",)
+
+
+def set_times(landing: Landing, *times: datetime) -> None:
+    """The publications were made then, in their order."""
+    ids = [row[0] for row in landing.query("SELECT publication_id FROM billing_publications ORDER BY publication_id")]
+    for publication_id, published_at in zip(ids, times, strict=True):
+        landing.execute(
+            "UPDATE billing_publications SET published_at = %s WHERE publication_id = %s", published_at, publication_id
+        )
+
+
+def test_costs_as_of_a_moment_are_those_that_stood_then(two_months: Landing) -> None:
+    write_bill(two_months.root, [in_june(cost="0.75"), in_june(cost="0.20")], period="2026-06", revision=3)
+    two_months.ingest_all()
+    times = [datetime(2026, 7, day, 9, tzinfo=UTC) for day in (1, 2, 3)]
+    set_times(two_months, *times)
+
+    def june_total(moment: datetime | None) -> list[Decimal]:
+        report = reports.sum_costs(two_months.database, month=JUNE, as_of=moment)
+        assert report.as_of == moment
+        assert sum(row.amount for row in report.rows) == sum(total.amount for total in report.totals)
+        return [total.amount for total in report.totals]
+
+    assert june_total(times[1] - timedelta(microseconds=1)) == []
+    assert june_total(times[1]) == june_total(times[2] - timedelta(microseconds=1)) == [Decimal("0.5")]
+    assert june_total(times[2]) == june_total(None) == [Decimal("0.95")]
+
+
+def test_costs_as_of_a_moment_are_of_what_counted_then(two_months: Landing) -> None:
+    moment = datetime(2026, 7, 1, tzinfo=UTC)
+    set_times(two_months, moment, moment + timedelta(hours=1))
+    two_months.execute("UPDATE billing_statements SET counted = false WHERE billing_period = '2026-05-01'")
+
+    then = reports.sum_costs(two_months.database, as_of=moment + timedelta(hours=2))
+    now = reports.sum_costs(two_months.database)
+
+    assert [total.group[0] for total in then.totals] == ["2026-05", "2026-05", "2026-06"]
+    assert [total.group[0] for total in now.totals] == ["2026-06"]
+
+
+def test_costs_as_of_a_moment_say_so_in_the_document(two_months: Landing) -> None:
+    moment = datetime(2099, 7, 1, tzinfo=UTC)
+
+    then = json.loads(dump(costs_document(reports.sum_costs(two_months.database, as_of=moment))))
+    now = json.loads(dump(costs_document(reports.sum_costs(two_months.database))))
+
+    assert (then.pop("as_of"), now.pop("as_of")) == ("2099-07-01T00:00:00+00:00", None)
+    assert then == now
+
+
+def test_lists_tell_the_last_error_and_why_a_delivery_does_not_stand(two_months: Landing) -> None:
+    two_months.execute("UPDATE billing_ingestion_runs SET last_error_code = 'torn', last_failed_at = '2026-07-01Z'")
+    two_months.execute(
+        """UPDATE billing_deliveries SET state = 'held', reason = 'too few rows', last_error_code = 'torn',
+        last_error_message = 'it tore', columns = '{"a": "text"}', released_at = '2026-07-02Z'
+        WHERE billing_period = '2026-05-01'"""
+    )
+
+    runs = report_document("runs", reports.list_runs(two_months.database, Filter()))["runs"]
+    [held] = report_document("deliveries", reports.list_deliveries(two_months.database, Filter(period=MAY)))[
+        "deliveries"
+    ]
+
+    assert {(run["last_error_code"], run["last_error_message"]) for run in runs} == {("torn", None)}
+    assert {run["last_failed_at"] for run in runs} == {datetime(2026, 7, 1, tzinfo=UTC)}
+    assert (held["reason"], held["last_error_code"], held["last_error_message"]) == ("too few rows", "torn", "it tore")
+    assert (held["columns"], held["released_at"]) == ({"a": "text"}, datetime(2026, 7, 2, tzinfo=UTC))
+
+
+def test_deliveries_and_statements_name_their_publication(two_months: Landing) -> None:
+    two_months.execute(
+        "UPDATE billing_statements SET remembered_since = '2026-07-01Z' WHERE billing_period = '2026-05-01'"
+    )
+    published = {row[0] for row in two_months.query("SELECT publication_id FROM billing_publications")}
+
+    deliveries = reports.list_deliveries(two_months.database, Filter())
+    june, may = reports.list_statements(two_months.database, Filter())
+
+    assert {row.publication_id for row in deliveries} == published
+    assert (may.publication_kind, may.remembered_since) == ("delivery", datetime(2026, 7, 1, tzinfo=UTC))
+    assert june.remembered_since is None
 
 
 def test_a_report_cannot_write(database: Database) -> None:

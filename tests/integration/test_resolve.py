@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,12 @@ from billfold.config import Settings
 from billfold.errors import BillfoldError, ManifestError, SourceLimitError, SourceNotFoundError
 from billfold.exports import LocalBucket, resolve
 from billfold.model import Delivery
+from billfold.period import BillingPeriod
 from tests.export_trees import write, write_data, write_export, write_report
 
 OLD = "2023-11-05T10:00:00.000Z-aaaa"
 NEW = "2023-11-06T10:00:00.000Z-bbbb"
+NOVEMBER = BillingPeriod(date(2023, 11, 1))
 
 
 @pytest.fixture
@@ -139,6 +143,37 @@ def test_two_manifests_of_one_execution_are_one_delivery(root: Path, bucket: Loc
     assert keys_of(delivery) == keys
     assert delivery.manifest is not None
     assert delivery.manifest.key == "cur/acme/20231101-20231201/acme-Manifest.json"
+
+
+@pytest.mark.parametrize(
+    ("write_tree", "folder", "execution"),
+    [
+        (lambda root: write_report(root, assembly="b81e"), "cur/acme/20231101-20231201/", "b81e"),
+        (
+            lambda root: write_export(root, execution=NEW, chunks=2),
+            "exports/acme/metadata/BILLING_PERIOD=2023-11/",
+            NEW,
+        ),
+    ],
+    ids=["legacy", "data exports"],
+)
+def test_either_manifest_of_an_execution_means_the_same_delivery(
+    root: Path, bucket: LocalBucket, write_tree: Callable[[Path], list[str]], folder: str, execution: str
+) -> None:
+    keys = write_tree(root)
+
+    [latest] = resolve(bucket, f"{folder}acme-Manifest.json")
+    [own] = resolve(bucket, f"{folder}{execution}/acme-Manifest.json")
+
+    assert own.manifest != latest.manifest
+    assert keys_of(own) == keys
+    assert own.files == latest.files
+    assert (own.export_path, own.export_name, own.period, own.execution_id) == (
+        latest.export_path,
+        latest.export_name,
+        latest.period,
+        execution,
+    )
 
 
 def test_the_shallowest_manifest_decides_over_older_executions(root: Path, bucket: LocalBucket) -> None:
@@ -282,6 +317,77 @@ def test_a_manifest_larger_than_its_limit_is_refused(root: Path, settings: Setti
 
     with pytest.raises(SourceLimitError, match="BILLFOLD_MAX_MANIFEST_BYTES"):
         resolve(bucket, "")
+
+
+@pytest.mark.parametrize("key", ["", "exports/", "exports/acme/data/"])
+def test_earlier_months_are_left_out_before_their_manifests_are_read(root: Path, bucket: LocalBucket, key: str) -> None:
+    write_export(root, period="2023-10")
+    write(root, "exports/acme/metadata/BILLING_PERIOD=2023-10/acme-Manifest.json", b"no manifest")
+    november = write_export(root, period="2023-11")
+    december = write_export(root, period="2023-12")
+
+    deliveries = resolve(bucket, key, since=NOVEMBER)
+
+    assert [keys_of(delivery) for delivery in deliveries] == [november, december]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "cur/acme/20231001-20231101/acme-Manifest.json",
+        "cur/acme/20231001-20231101/b81e/acme-1.csv.gz",
+        "cur/acme/20231001-20231101/",
+        "loose/BILLING_PERIOD=2023-10/a.csv.gz",
+        "flat/acme-Manifest.json",
+    ],
+)
+def test_where_everything_is_earlier_nothing_is_left(root: Path, bucket: LocalBucket, key: str) -> None:
+    write_report(root, folder="20231001-20231101")
+    write_data(root, "loose/BILLING_PERIOD=2023-10/a.csv.gz", "flat/acme-1.csv.gz")
+    write(
+        root,
+        "flat/acme-Manifest.json",
+        b'{"billingPeriod":{"start":"2023-10-01T00:00:00.000Z"},"dataFiles":["flat/acme-1.csv.gz"]}',
+    )
+
+    assert resolve(bucket, key, since=NOVEMBER) == []
+    assert resolve(bucket, key) != []
+
+
+def test_what_only_the_content_can_date_is_never_left_out(root: Path, bucket: LocalBucket) -> None:
+    write_export(root, period="2023-10")
+    write_data(root, "undated.csv.gz")
+
+    assert [delivery.export_path for delivery in resolve(bucket, "", since=NOVEMBER)] == ["undated.csv.gz"]
+    assert len(resolve(bucket, "undated.csv.gz", since=NOVEMBER)) == 1
+
+
+def test_a_copied_manifest_does_not_bring_an_earlier_month_back(root: Path, bucket: LocalBucket) -> None:
+    [key] = write_export(root, period="2023-10")
+    write(root, "backup/acme-Manifest.json", f'{{"dataFiles":["{key}"]}}'.encode())
+
+    assert resolve(bucket, "", since=NOVEMBER) == []
+
+
+def test_files_of_a_copy_may_be_newer_than_its_manifest(root: Path, bucket: LocalBucket) -> None:
+    keys = write_export(root, age_minutes=600)
+
+    [delivery] = resolve(bucket, "")
+
+    assert keys_of(delivery) == keys
+
+
+def test_files_of_a_refused_manifest_outside_of_every_layout_are_no_deliveries(root: Path, bucket: LocalBucket) -> None:
+    write_export(root)
+    write_data(root, "flat/acme-1.csv.gz")
+    write(root, "flat/acme-Manifest.json", b'{"dataFiles":["flat/acme-1.csv.gz","flat/acme-2.csv.gz"]}')
+    refused: list[str] = []
+
+    deliveries = resolve(bucket, "", on_refused=lambda key, error: refused.append(key))
+
+    assert [delivery.export_path for delivery in deliveries] == ["exports/acme"]
+    assert refused == ["flat/acme-Manifest.json"]
 
 
 @pytest.mark.parametrize("key", ["", "exports/", "nothing", "exports/acme/readme.txt/"])

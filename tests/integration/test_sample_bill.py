@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections import Counter
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -33,6 +34,23 @@ def read(root: Path) -> list[dict[str, str]]:
 
 def content(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def content_of(row: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """A line item without its id, which every delivery gives anew."""
+    return tuple((name, value) for name, value in row.items() if name != "identity_line_item_id")
+
+
+def contents(rows: list[dict[str, str]]) -> Counter[tuple[tuple[str, str], ...]]:
+    return Counter(map(content_of, rows))
+
+
+def places(contents: Counter[tuple[tuple[str, str], ...]]) -> Counter[tuple[str, str, str]]:
+    """How many line items stand on each account, hour and resource: a changed amount changes none of them."""
+    return Counter(
+        (item["line_item_usage_account_id"], item["line_item_usage_start_date"], item["line_item_resource_id"])
+        for item in map(dict, contents.elements())
+    )
 
 
 def plan_costs(rows: list[dict[str, str]]) -> Decimal:
@@ -85,6 +103,49 @@ def test_savings_plans_net_out_unless_the_switch_says_otherwise(tmp_path: Path) 
 
     assert plan_costs(read(tmp_path / "balanced")) == 0
     assert plan_costs(read(tmp_path / "not")) == Decimal("0.125")
+
+
+def test_a_revision_alone_changes_the_ids_and_the_order_only(tmp_path: Path) -> None:
+    write_sample_bill(BILL, tmp_path / "first")
+    write_sample_bill(replace(BILL, revision=1), tmp_path / "again")
+
+    first, again = read(tmp_path / "first"), read(tmp_path / "again")
+    assert not {row["identity_line_item_id"] for row in first} & {row["identity_line_item_id"] for row in again}
+    assert contents(first) == contents(again)
+    assert list(map(content_of, first)) != list(map(content_of, again))
+
+
+def test_a_revision_changes_about_the_percentage_asked_for_and_replaces_some(tmp_path: Path) -> None:
+    bill = replace(BILL, line_item_count=10_000)
+    write_sample_bill(bill, tmp_path / "first")
+    write_sample_bill(replace(bill, revision=1, changed_percent=2), tmp_path / "changed")
+
+    first, changed = read(tmp_path / "first"), read(tmp_path / "changed")
+    gone, come = contents(first) - contents(changed), contents(changed) - contents(first)
+    assert len(changed) == len(first)
+    assert 150 <= gone.total() == come.total() <= 250
+    assert {dict(item)["line_item_line_item_type"] for item in gone | come} == {"Usage"}
+    assert 1 <= (places(gone) - places(come)).total() <= 40
+    assert plan_costs(changed) == 0
+
+
+def test_each_revision_changes_line_items_of_its_own_choice(tmp_path: Path) -> None:
+    write_sample_bill(BILL, tmp_path / "0")
+    for revision in (1, 2):
+        write_sample_bill(replace(BILL, revision=revision, changed_percent=10), tmp_path / str(revision))
+
+    first, second, third = (contents(read(tmp_path / str(revision))) for revision in range(3))
+    assert first - second != first - third
+
+
+def test_an_invoice_id_stands_in_every_line_item_and_changes_nothing_else(tmp_path: Path) -> None:
+    write_sample_bill(BILL, tmp_path / "open")
+    write_sample_bill(replace(BILL, invoice_id="2026053101"), tmp_path / "final")
+
+    still_open, final = read(tmp_path / "open"), read(tmp_path / "final")
+    assert {row["bill_invoice_id"] for row in still_open} == {""}
+    assert {row["bill_invoice_id"] for row in final} == {"2026053101"}
+    assert [row | {"bill_invoice_id": ""} for row in final] == still_open
 
 
 def test_the_manifest_names_the_files_that_are_there(tmp_path: Path) -> None:

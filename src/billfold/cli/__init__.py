@@ -11,7 +11,11 @@ from types import FrameType
 import structlog
 import typer
 
-from billfold.cli.commands import LIST_NAMES, app
+from billfold.cli import commands as _commands  # noqa: F401, registers the commands
+from billfold.cli import deliveries as _deliveries  # noqa: F401
+from billfold.cli import history as _history  # noqa: F401
+from billfold.cli import verification as _verification  # noqa: F401
+from billfold.cli.application import LIST_NAMES, app
 from billfold.cli.documents import dump, failure_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.screen import discard_output, show_error, write_document

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,66 +14,33 @@ import typer
 
 from billfold import __version__, reports
 from billfold.cli import tables
+from billfold.cli.application import app, check_client, open_store, start
 from billfold.cli.documents import costs_document, dump, dump_row, ingest_document, report_document
 from billfold.cli.exits import ExitCode, exit_code
-from billfold.cli.options import Json, Limit, OneClient, OneExport, OnePeriod, parse_columns, parse_month, read_query
+from billfold.cli.options import (
+    Json,
+    Limit,
+    OneClient,
+    OneExport,
+    OnePeriod,
+    parse_columns,
+    parse_moment,
+    parse_month,
+    read_query,
+)
 from billfold.cli.screen import Screen, discard_output, fetch_bar, show_error, write_document
-from billfold.config import Settings, load_settings
-from billfold.errors import UsageError
-from billfold.log import configure_logging
 from billfold.model import DeliveryState, RunStatus, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.reports import Filter, Metric
+from billfold.reports import CostColumn, Filter, Metric
 from billfold.store.database import Database, open_database
-from billfold.store.migrate import migrate_database, prepare
+from billfold.store.migrate import migrate_database
 from billfold.store.query import QueryResult, run_query
-
-# The list that each command's JSON document holds, empty where the command failed.
-LIST_NAMES = {
-    "ingest": "deliveries",
-    "runs": "runs",
-    "deliveries": "deliveries",
-    "statements": "statements",
-    "costs": "costs",
-}
 
 # On a terminal `ingest` tells these events itself, as a table and as lines.
 _TOLD_BY_INGEST = ("delivery_finished", "delivery_failed", "source_refused", "finding")
 # A JSON result up to this size waits for its end in memory, a larger one on disk.
 _SPOOL_BYTES = 16 * 2**20
 _DEMO_LINE_ITEMS = 50_000
-
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback(
-    invoke_without_command=True,
-    epilog=(
-        "**Exit codes**: 0 done; 1 a defect of Billfold's, with its traceback; 2 wrong usage or settings; 3 the source"
-        " is not there, refuses us or is too large; 4 the input is no complete bill; 5 PostgreSQL refuses;"
-        " 6 try again later; 7 rows or money do not agree: nothing was published; 130 interrupted.\n\n"
-        "Settings come from the environment and from `.env` in the working directory. Without `DATABASE_URL` an"
-        " embedded PostgreSQL runs under `BILLFOLD_HOME`.\n\n"
-        "Start with: `billfold demo --no-serve`"
-    ),
-)
-def billfold(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> int:
-    """Billfold lands AWS billing exports in PostgreSQL, to the cent."""
-    if version:
-        Screen().print(f"billfold {__version__}")
-    elif context.invoked_subcommand is None:
-        raise typer.BadParameter("which command?")
-    if version:
-        raise typer.Exit(ExitCode.SUCCESS)
-    return ExitCode.SUCCESS
 
 
 @app.command(
@@ -109,13 +77,9 @@ def ingest(
     one transaction: a reader sees the old bill or the new one. Ingesting it again changes nothing. A local folder
     is a bucket's root.
     """
-    settings = _start(_TOLD_BY_INGEST)
-    database = _open(settings)
-    if client not in (None, settings.client):
-        raise UsageError(
-            f"client {client} is not configured: BILLFOLD_CLIENT is {settings.client}",
-            advice=f"known clients: {', '.join(reports.list_clients(database)) or 'none yet'}",
-        )
+    settings = start(_TOLD_BY_INGEST)
+    database = open_store(settings)
+    check_client(client, settings, database)
     # DuckDB, Arrow and boto3 take a second to load: only this command needs them.
     from billfold.ingest import ingest as ingest_source
 
@@ -169,7 +133,8 @@ def deliveries(
 ) -> int:
     """List the deliveries: each is one refresh of a statement, with the rows and the money that it brought.
 
-    AWS restates a month many times; the starred delivery is the one that its statement shows now.
+    AWS restates a month many times; the starred delivery is the one that its statement shows now. The last column
+    holds the error code of a failed one and why another one does not count.
     """
     wanted = Filter(client=client, export=export, period=period, state=state, limit=limit)
     return _report("deliveries", reports.list_deliveries, tables.show_deliveries, wanted, as_json)
@@ -196,7 +161,8 @@ def statements(
         "Examples:\n\n"
         "- `billfold costs` (services by month)\n\n"
         "- `billfold costs --by account,day --month 2026-05`\n\n"
-        "- `billfold costs --by category --by month --since 2026-01 --metric effective --json`"
+        "- `billfold costs --by category --by month --since 2026-01 --metric effective --json`\n\n"
+        "- `billfold costs --month 2026-05 --as-of 2026-06-10` (what the bill of May was on 10 June, 00:00 UTC)"
     )
 )
 def costs(
@@ -219,6 +185,15 @@ def costs(
         BillingPeriod | None,
         typer.Option("--since", parser=parse_month, metavar="YYYY-MM", help="From this billing period on."),
     ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            "--as-of",
+            parser=parse_moment,
+            metavar="MOMENT",
+            help="What this report said then: a date (its beginning, UTC) or an instant such as 2026-05-03T10:00Z.",
+        ),
+    ] = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=reports.MAX_LIMIT, help="At most this many rows, the dearest first.")
     ] = reports.DEFAULT_COST_LIMIT,
@@ -227,17 +202,19 @@ def costs(
     """Show what was spent: by service and month, or as you group it.
 
     Costs come from the counted statements of all clients. Each currency has its own rows and totals. The table
-    rounds to the cent; `--json` gives every decimal.
+    rounds to the cent; `--json` gives every decimal. With `--as-of` they are those of an earlier moment, to the last
+    decimal, however often the bills were restated since.
     """
-    columns = parse_columns(by)
+    columns = parse_columns(by, CostColumn, "costs")
     report = reports.sum_costs(
-        _open(_start()),
+        open_store(start()),
         columns=columns,
         metric=metric,
         client=client,
         export=export,
         month=month,
         since=since,
+        as_of=as_of,
         limit=limit,
     )
     if as_json:
@@ -270,8 +247,8 @@ def sql(
     rows are printed unless the query succeeds to its last one.
     """
     text = read_query(query)
-    settings = _start()
-    database = _open(settings)
+    settings = start()
+    database = open_store(settings)
     with run_query(
         database, text, timeout_seconds=settings.sql_timeout_seconds, max_rows=settings.sql_max_rows
     ) as result:
@@ -291,7 +268,7 @@ def migrate() -> int:
 
     Makes the embedded database where there is none yet. Says what was applied; what is applied already stays as it is.
     """
-    applied = migrate_database(open_database(_start()))
+    applied = migrate_database(open_database(start()))
     screen = Screen()
     for migration in applied:
         screen.print(f"applied {migration.number:04} {migration.name}")
@@ -314,7 +291,7 @@ def demo(
     """
     from billfold.demo import open_demo
 
-    settings = _start(shown_elsewhere=_TOLD_BY_INGEST)
+    settings = start(shown_elsewhere=_TOLD_BY_INGEST)
     screen = Screen()
     with open_demo(settings, line_items=line_items, tell=lambda step: screen.print(f"• {step}")) as demo:
         tables.show_outcomes(screen, demo.outcomes)
@@ -339,18 +316,6 @@ def version() -> int:
     return ExitCode.SUCCESS
 
 
-def _start(shown_elsewhere: Sequence[str] = ()) -> Settings:
-    settings = load_settings()
-    configure_logging(settings, shown_elsewhere=shown_elsewhere)
-    return settings
-
-
-def _open(settings: Settings) -> Database:
-    database = open_database(settings)
-    prepare(database)
-    return database
-
-
 def _report(
     name: str,
     list_rows: Callable[[Database, Filter], Sequence[Any]],
@@ -358,7 +323,7 @@ def _report(
     wanted: Filter,
     as_json: bool,
 ) -> int:
-    rows = list_rows(_open(_start()), wanted)
+    rows = list_rows(open_store(start()), wanted)
     if as_json:
         write_document(dump(report_document(name, rows)))
     else:

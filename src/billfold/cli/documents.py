@@ -12,8 +12,22 @@ from uuid import UUID
 
 from billfold.errors import BillfoldError
 from billfold.model import DeliveryOutcome
-from billfold.reports import CostReport, CostRow, DeliveryRow, RunRow, StatementRow
+from billfold.reports import (
+    ChangeReport,
+    ChangeRow,
+    CostReport,
+    CostRow,
+    DeliveryRow,
+    PublicationRow,
+    RunRow,
+    StandingPublication,
+    StatementChange,
+    StatementRow,
+)
 from billfold.store.query import JsonText
+
+# Fields that hold amounts by currency.
+_MONEY = ("source_cost", "billed_cost", "billed_cost_before", "billed_cost_after")
 
 
 def spell_money(amount: Decimal | str) -> str:
@@ -34,7 +48,9 @@ def failure_document(list_name: str | None, error_code: str, message: str) -> di
     return {**({list_name: []} if list_name else {}), "error": {"code": error_code, "message": message}}
 
 
-def report_document(list_name: str, rows: Sequence[RunRow | DeliveryRow | StatementRow]) -> dict[str, Any]:
+def report_document(
+    list_name: str, rows: Sequence[RunRow | DeliveryRow | StatementRow | PublicationRow]
+) -> dict[str, Any]:
     """A list of rows, each field under its own name; `client` and `export` as in the document of `ingest`."""
     names = {"client_id": "client", "export_name": "export"}
     return {
@@ -52,9 +68,21 @@ def costs_document(report: CostReport) -> dict[str, Any]:
 
     return {
         "metric": report.metric,
+        "as_of": report.as_of,
         "costs": [spell(row, report.columns) for row in report.rows],
         "totals": [spell(total, ["month"]) for total in report.totals],
         "is_truncated": report.is_truncated,
+    }
+
+
+def changes_document(report: ChangeReport) -> dict[str, Any]:
+    """What moved: each statement with its ends, totals and the groups that differ, then the totals of all."""
+    return {
+        "metric": report.metric,
+        "by": list(report.columns),
+        "changes": [_change(report, change) for change in report.changes],
+        "totals": [_change_row(total) for total in report.totals],
+        "closed_months_moved": report.closed_months_moved,
     }
 
 
@@ -92,12 +120,42 @@ def _outcome(outcome: DeliveryOutcome) -> dict[str, Any]:
     }
 
 
+def _change(report: ChangeReport, change: StatementChange) -> dict[str, Any]:
+    return {
+        "statement_id": change.statement_id,
+        "client": change.client_id,
+        "export": change.export_name,
+        "billing_period": change.billing_period,
+        "counted": change.counted,
+        "from": _standing(change.earlier),
+        "to": _standing(change.later),
+        "rows_added": change.rows_added,
+        "rows_removed": change.rows_removed,
+        "closed_month_moved": change.closed_month_moved,
+        "totals": [_change_row(total) for total in change.totals],
+        "groups": [{**dict(zip(report.columns, row.group, strict=True)), **_change_row(row)} for row in change.groups],
+    }
+
+
+def _standing(publication: StandingPublication | None) -> dict[str, Any] | None:
+    return asdict(publication) if publication else None
+
+
+def _change_row(row: ChangeRow) -> dict[str, str]:
+    return {
+        "currency": row.currency,
+        "old": spell_money(row.old),
+        "new": spell_money(row.new),
+        "difference": spell_money(row.difference),
+    }
+
+
 def _error(error: BillfoldError) -> dict[str, str]:
     return {"code": error.error_code, "message": str(error)}
 
 
 def _spell_field(name: str, value: Any) -> Any:
-    if name in ("source_cost", "billed_cost"):
+    if name in _MONEY:
         return _spell_amounts(value)
     return round(value, 3) if name == "duration_seconds" and value is not None else value
 

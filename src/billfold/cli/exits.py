@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     STORE = 5
     TRY_AGAIN = 6
     RECONCILIATION = 7
+    HELD = 8
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -45,6 +46,7 @@ EXIT_CODES: Mapping[type[errors.BillfoldError], ExitCode] = {
     errors.QueryError: ExitCode.STORE,
     errors.RunConflictError: ExitCode.TRY_AGAIN,
     errors.ReconciliationError: ExitCode.RECONCILIATION,
+    errors.DeliveryHeldError: ExitCode.HELD,
     errors.InternalError: ExitCode.INTERNAL,
 }
 
@@ -56,6 +58,7 @@ _PRECEDENCE = (
     ExitCode.USAGE,
     ExitCode.INPUT,
     ExitCode.SOURCE,
+    ExitCode.HELD,
     ExitCode.TRY_AGAIN,
 )
 

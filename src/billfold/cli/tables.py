@@ -1,38 +1,43 @@
-"""What people read: tables of deliveries, runs, statements, costs and query results."""
+"""What people read: tables of deliveries, runs, statements, publications, costs and query results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from billfold.cli.documents import spell_money
+from billfold.cli.grid import (
+    add_row,
+    add_total,
+    make_table,
+    print_table,
+    show_amounts,
+    show_instant,
+    show_money,
+    show_rounded,
+)
 from billfold.cli.screen import Screen, printable
 from billfold.model import DeliveryOutcome
-from billfold.reports import CostColumn, CostReport, CostRow, DeliveryRow, RunRow, StatementRow
+from billfold.reports import CostColumn, CostReport, CostRow, DeliveryRow, PublicationRow, RunRow, StatementRow
 from billfold.store.query import QueryResult
 
 # So many rows of a query are measured and shown at once: memory stays small and the first ones appear early.
 _ROWS_AT_ONCE = 200
 # More months than this do not stand side by side.
 _MAX_MONTH_COLUMNS = 6
-_STYLES = {"published": "green", "success": "green", "failed": "bold red", "running": "cyan", "superseded": "yellow"}
 
 
 def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None:
     """How each delivery ended, and what was found in it."""
     clients = _client_header(outcomes)
     headers = [*clients, "Export", "|Period", "|State", "#Read", "#Added", "#Removed", "#Unchanged", "#Billed", "#Took"]
-    table = _table(console, *headers)
+    table = make_table(console, *headers)
     for outcome in outcomes:
-        _add(
+        add_row(
             table,
             *([outcome.client_id] if clients else []),
             outcome.export_name,
@@ -45,7 +50,7 @@ def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None
             show_amounts(outcome.billed_cost),
             _duration(outcome.duration_seconds),
         )
-    _print(console, table, nothing="no deliveries")
+    print_table(console, table, nothing="no deliveries")
     for outcome in outcomes:
         for finding in outcome.findings:
             line = f"finding: {outcome.export_name} {outcome.billing_period}: {finding}"
@@ -56,11 +61,11 @@ def show_runs(console: Console, runs: Sequence[RunRow]) -> None:
     """The runs with their files and errors."""
     clients = _client_header(runs)
     headers = ["|Created (UTC)", *clients, "Statement", "File", "|Status", "#Read", "#Inserted", "#Skipped", "Error"]
-    table = _table(console, *headers)
+    table = make_table(console, *headers)
     for run in runs:
-        _add(
+        add_row(
             table,
-            _instant(run.created_at),
+            show_instant(run.created_at),
             *([run.client_id] if clients else []),
             _statement(run.export_name, run.billing_period),
             run.source_s3_key.rpartition("/")[2] or run.source_s3_key,
@@ -70,7 +75,7 @@ def show_runs(console: Console, runs: Sequence[RunRow]) -> None:
             run.rows_skipped,
             run.error_code,
         )
-    _print(console, table, nothing="no runs")
+    print_table(console, table, nothing="no runs")
 
 
 def show_deliveries(console: Console, deliveries: Sequence[DeliveryRow]) -> None:
@@ -87,22 +92,22 @@ def show_deliveries(console: Console, deliveries: Sequence[DeliveryRow]) -> None
         "#Removed",
         "#Billed",
     ]
-    table = _table(console, *headers, "Error")
+    table = make_table(console, *headers, "Error or reason")
     for delivery in deliveries:
-        _add(
+        add_row(
             table,
             str(delivery.delivery_id),
             *([delivery.client_id] if clients else []),
             _statement(delivery.export_name, delivery.billing_period),
-            _instant(delivery.delivered_at),
+            show_instant(delivery.delivered_at),
             delivery.state + ("*" if delivery.is_current else ""),
             delivery.rows_read,
             delivery.rows_added,
             delivery.rows_removed,
             show_rounded(delivery.billed_cost),
-            delivery.error_code,
+            delivery.error_code or delivery.reason,
         )
-    _print(console, table, nothing="no deliveries")
+    print_table(console, table, nothing="no deliveries")
     if any(delivery.is_current for delivery in deliveries):
         console.print("* what its statement shows now", style="dim")
 
@@ -121,9 +126,9 @@ def show_statements(console: Console, statements: Sequence[StatementRow]) -> Non
         "#Billed",
         "|Delivered (UTC)",
     ]
-    table = _table(console, *headers)
+    table = make_table(console, *headers)
     for statement in statements:
-        _add(
+        add_row(
             table,
             statement.statement_id,
             statement.client_id,
@@ -134,9 +139,37 @@ def show_statements(console: Console, statements: Sequence[StatementRow]) -> Non
             statement.row_count,
             statement.charge_count,
             show_rounded(statement.billed_cost),
-            _instant(statement.delivered_at),
+            show_instant(statement.delivered_at),
         )
-    _print(console, table, nothing="no statements")
+    print_table(console, table, nothing="no statements")
+
+
+def show_publications(console: Console, publications: Sequence[PublicationRow]) -> None:
+    """The publications with what each of them made of the bill; a star marks the one that its statement stands on."""
+    clients = _client_header(publications)
+    headers = ["|Published (UTC)", "#Id", *clients, "Statement", "#No", "|Kind"]
+    numbers = ["#Added", "#Removed", "#Rows", "#Billed before", "#Billed after"]
+    table = make_table(console, *headers, *numbers, "|Delivery")
+    for publication in publications:
+        restored = "" if publication.restored_number is None else f" to {publication.restored_number}"
+        add_row(
+            table,
+            show_instant(publication.published_at),
+            str(publication.statement_id),
+            *([publication.client_id] if clients else []),
+            _statement(publication.export_name, publication.billing_period),
+            f"{publication.number}{'*' if publication.is_current else ''}",
+            f"{publication.kind}{restored}",
+            publication.rows_added,
+            publication.rows_removed,
+            publication.rows_after,
+            show_rounded(publication.billed_cost_before),
+            show_rounded(publication.billed_cost_after),
+            publication.delivery_id,
+        )
+    print_table(console, table, nothing="no publications")
+    if any(publication.is_current for publication in publications):
+        console.print("* what its statement shows now; Id is the statement's", style="dim")
 
 
 def show_costs(console: Console, report: CostReport) -> None:
@@ -146,14 +179,14 @@ def show_costs(console: Console, report: CostReport) -> None:
     if CostColumn.MONTH in report.columns and others and len(months) <= _MAX_MONTH_COLUMNS:
         _show_months(console, report, months)
     else:
-        table = _table(
+        table = make_table(
             console, *(column.capitalize() for column in report.columns), "Currency", f"#{report.metric.capitalize()}"
         )
         for row in report.rows:
-            _add(table, *(value or "-" for value in row.group), row.currency, show_money(row.amount))
+            add_row(table, *(value or "-" for value in row.group), row.currency, show_money(row.amount))
         for number, (currency, amount) in enumerate(_by_currency(report.totals).items()):
-            _add_total(table, number, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount)])
-        _print(console, table, nothing="no costs")
+            add_total(table, number, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount)])
+        print_table(console, table, nothing="no costs")
     if report.is_truncated:
         console.print(f"only the {len(report.rows)} dearest rows are shown: raise --limit; the totals hold everything")
 
@@ -164,7 +197,7 @@ def show_query(screen: Screen, result: QueryResult) -> int:
     while not screen.has_no_reader and (block := list(islice(result.rows, _ROWS_AT_ONCE))):
         cells = [[printable(_spell_value(value)) for value in row] for row in block]
         if screen.is_terminal:
-            table = _table(screen, *(f" {name}" for name in result.columns))
+            table = make_table(screen, *(f" {name}" for name in result.columns))
             for row in cells:
                 table.add_row(*map(Text, row))
             screen.print(table)
@@ -173,22 +206,6 @@ def show_query(screen: Screen, result: QueryResult) -> int:
             screen.print("\n".join(_align(headers + cells)), soft_wrap=True)
         row_count += len(block)
     return row_count
-
-
-def show_money(amount: Decimal) -> str:
-    """An amount rounded to the cent, for the eye: 1,234.50."""
-    text = f"{amount:,.2f}"
-    return "0.00" if text == "-0.00" else text
-
-
-def show_amounts(amounts: Mapping[str, Decimal | str]) -> str:
-    """Exact amounts with their currencies."""
-    return ", ".join(f"{spell_money(amount)} {currency}" for currency, amount in sorted(amounts.items())) or "-"
-
-
-def show_rounded(amounts: Mapping[str, str]) -> str:
-    """Amounts rounded to the cent with their currencies."""
-    return ", ".join(f"{show_money(Decimal(amount))} {currency}" for currency, amount in sorted(amounts.items())) or "-"
 
 
 def _show_months(console: Console, report: CostReport, months: Sequence[str]) -> None:
@@ -200,16 +217,16 @@ def _show_months(console: Console, report: CostReport, months: Sequence[str]) ->
         amounts[row.group[place]] = row.amount
     headers = [column.capitalize() for column in report.columns if column is not CostColumn.MONTH]
     sums = ["#Total"] if len(months) > 1 else []
-    table = _table(console, *headers, "Currency", *(f"#{month}" for month in months), *sums)
+    table = make_table(console, *headers, "Currency", *(f"#{month}" for month in months), *sums)
     for (group, currency), amounts in sorted(lines.items(), key=lambda line: -sum(line[1].values())):
         cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
-        _add(table, *(value or "-" for value in group), currency, *cells, *_total(sums, amounts.values()))
+        add_row(table, *(value or "-" for value in group), currency, *cells, *_total(sums, amounts.values()))
     for number, currency in enumerate(_by_currency(report.totals)):
         amounts = {total.group[0]: total.amount for total in report.totals if total.currency == currency}
         cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
         blanks = [""] * (len(headers) - 1)
-        _add_total(table, number, ["Total", *blanks, currency, *cells, *_total(sums, amounts.values())])
-    _print(console, table, nothing="no costs")
+        add_total(table, number, ["Total", *blanks, currency, *cells, *_total(sums, amounts.values())])
+    print_table(console, table, nothing="no costs")
 
 
 def _total(sums: Sequence[str], amounts: Iterable[Decimal]) -> Iterator[str]:
@@ -222,52 +239,6 @@ def _by_currency(totals: Sequence[CostRow]) -> dict[str, Decimal]:
     for total in totals:
         sums[total.currency] = sums.get(total.currency, Decimal(0)) + total.amount
     return dict(sorted(sums.items()))
-
-
-def _table(console: Console, *headers: str) -> Table:
-    """A table whose columns headed `#…` are numbers; these and those headed `|…` are never folded."""
-    table = Table(
-        box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, header_style="bold", show_edge=False
-    )
-    for header in headers:
-        is_number = header.startswith("#")
-        is_whole = header.startswith(("#", "|")) or not console.is_terminal
-        table.add_column(
-            Text(printable(header.lstrip("#|").strip())),
-            justify="right" if is_number else "left",
-            no_wrap=is_whole,
-            overflow="fold",
-        )
-    return table
-
-
-def _add(table: Table, *cells: Any) -> None:
-    table.add_row(*map(_cell, cells))
-
-
-def _add_total(table: Table, number: int, cells: Sequence[str]) -> None:
-    if number == 0:
-        table.add_section()
-    table.add_row(*cells, style="bold")
-
-
-def _cell(value: Any) -> Text:
-    if value is None:
-        return Text("-", style="dim")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Text(f"{value:,}")
-    return Text(printable(str(value)), style=_STYLES.get(str(value).rstrip("*"), ""))
-
-
-def _print(console: Console, table: Table, *, nothing: str = "") -> None:
-    if not table.row_count and nothing:
-        console.print(nothing, style="dim")
-    elif console.is_terminal:
-        console.print(table)
-    else:
-        with console.capture() as lines:
-            console.print(table)
-        console.print("\n".join(line.rstrip() for line in lines.get().splitlines()))
 
 
 def _align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -285,17 +256,13 @@ def _spell_value(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-def _client_header(rows: Sequence[RunRow | DeliveryRow | DeliveryOutcome]) -> list[str]:
+def _client_header(rows: Sequence[RunRow | DeliveryRow | PublicationRow | DeliveryOutcome]) -> list[str]:
     """A column of clients is worth its room only where there are several."""
     return ["Client"] if len({row.client_id for row in rows}) > 1 else []
 
 
 def _statement(export_name: str | None, billing_period: str | None) -> str | None:
     return " ".join(part for part in (export_name, billing_period) if part) or None
-
-
-def _instant(instant: datetime | None) -> str | None:
-    return f"{instant:%Y-%m-%d %H:%M}" if instant else None
 
 
 def _duration(seconds: float | None) -> str | None:

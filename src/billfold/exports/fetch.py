@@ -9,7 +9,7 @@ from billfold.config import Settings
 from billfold.errors import SourceNotFoundError, TornDeliveryError
 from billfold.exports.bucket import Bucket, address
 from billfold.exports.spool import check_limits
-from billfold.model import Delivery, SpooledFile
+from billfold.model import Delivery, SourceObject, SpooledFile
 
 
 class Progress(Protocol):
@@ -38,17 +38,27 @@ def fetch_delivery(
     """The files of the delivery in its order, spooled into `folder` under numbers: a key never becomes a path.
 
     Before the first byte the sizes are held against the limits and the free space. Raises TornDeliveryError where a
-    file or the manifest is no longer the version of the delivery; then the next attempt must resolve anew.
+    file or the manifest is gone or no longer the version of the delivery; then the next attempt must resolve anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_limits(delivery.files, folder, settings)
     progress.started(sum(source.size_bytes for source in delivery.files))
     spooled = tuple(
-        bucket.download(source, folder / f"{number:05d}", progress.advanced)
+        _download(bucket, source, folder / f"{number:05d}", progress)
         for number, source in enumerate(delivery.files, start=1)
     )
     _check_manifest(bucket, delivery)
     return spooled
+
+
+def _download(bucket: Bucket, source: SourceObject, path: Path, progress: Progress) -> SpooledFile:
+    try:
+        return bucket.download(source, path, progress.advanced)
+    except SourceNotFoundError as error:
+        raise TornDeliveryError(
+            f"{address(bucket.name, source.key)} went away while its delivery was read",
+            advice="the next attempt reads what stands there then",
+        ) from error
 
 
 def _check_manifest(bucket: Bucket, delivery: Delivery) -> None:

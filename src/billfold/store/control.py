@@ -3,57 +3,54 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from psycopg.rows import TupleRow
 
-from billfold.errors import BillfoldError, RunConflictError, UsageError
+from billfold.errors import BillfoldError, UsageError
 from billfold.model import (
     Client,
-    CostBasis,
     Delivery,
     DeliveryState,
     RunStatus,
     SpooledFile,
-    Totals,
     TriggerSource,
 )
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
-
-Connection = psycopg.Connection[TupleRow]
+from billfold.store.database import Connection, lock_timeout
+from billfold.store.statements import CurrentStatement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredDelivery:
-    """A delivery's row and the runs of its files, in the files' order."""
+    """A delivery's row and the runs of its files, in the files' order, with what was decided about it before."""
 
     delivery_id: UUID
     run_ids: tuple[UUID, ...]
+    state: DeliveryState = DeliveryState.PENDING
+    is_released: bool = False
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurrentStatement:
-    """A statement and what it holds now; without a publication it holds nothing."""
+class StoredDelivery:
+    """A delivery as its row tells it; `key` is its manifest's, or its only file's."""
 
-    statement_id: int
-    billing_period: BillingPeriod
+    delivery_id: UUID
+    client_id: str
+    statement_id: int | None
+    bucket: str
+    export_path: str
+    export_name: str
+    billing_period: BillingPeriod | None
+    state: DeliveryState
     publication_id: int | None
-    delivery_id: UUID | None
-    delivered_at: datetime | None
-    cost_basis: CostBasis | None
-    mapping_version: int | None
-    hash_version: int
-    currency: str
-    totals: Totals
-    file_versions: frozenset[tuple[str, str]]
+    has_manifest: bool
+    key: str
 
 
 def ensure_client(connection: Connection, client: Client) -> None:
@@ -72,11 +69,20 @@ def claim(connection: Connection, client: Client, delivery: Delivery, *, wait_se
 
     Raises RunConflictError when another worker holds it longer than `wait_seconds`.
     """
-    statement = f"{client.client_id} {delivery.bucket} {delivery.export_path} {_period_text(delivery)}"
-    with _lock_timeout(
-        connection, wait_seconds, f"another worker holds {delivery.export_name} {_period_text(delivery)}"
-    ):
-        connection.execute(_query("lock_statement"), {"statement": statement})
+    # What month a standalone file is of only its content tells: its key is the whole name of its statement.
+    period = str(delivery.period) if delivery.manifest and delivery.period else ""
+    _claim(connection, (client.client_id, delivery.bucket, delivery.export_path, period), wait_seconds)
+
+
+def claim_stored(connection: Connection, stored: StoredDelivery, *, wait_seconds: int) -> None:
+    """Hold the statement of a delivery that is known already, as `claim` does."""
+    period = str(stored.billing_period) if stored.has_manifest and stored.billing_period else ""
+    _claim(connection, (stored.client_id, stored.bucket, stored.export_path, period), wait_seconds)
+
+
+def _claim(connection: Connection, names: tuple[str, ...], wait_seconds: int) -> None:
+    with lock_timeout(connection, wait_seconds, f"another worker holds {' '.join(names[2:]).strip()}"):
+        connection.execute(_query("lock_statement"), {"statement": " ".join(names)})
 
 
 def register_delivery(
@@ -104,7 +110,7 @@ def register_delivery(
                 "trigger_source": trigger,
             },
         )
-        delivery_id: UUID = row[0]
+        delivery_id, state, is_released, reason = row
         run_ids = []
         for file_number, file in enumerate(delivery.files):
             run_id, owner, _ = _one(
@@ -130,50 +136,66 @@ def register_delivery(
                 {"delivery_id": delivery_id, "ingestion_run_id": run_id, "file_number": file_number},
             )
             run_ids.append(run_id)
-    return RegisteredDelivery(delivery_id=delivery_id, run_ids=tuple(run_ids))
-
-
-def find_statement(connection: Connection, client: Client, delivery: Delivery) -> CurrentStatement | None:
-    """The delivery's statement as it stands; None where nothing was ever published for it."""
-    row = connection.execute(_query("find_statement"), _statement_key(client, delivery, delivery.period)).fetchone()
-    return _current_statement(connection, row) if row else None
-
-
-def ensure_statement(
-    connection: Connection,
-    client: Client,
-    delivery: Delivery,
-    period: BillingPeriod,
-    *,
-    hash_version: int,
-    lock_timeout_seconds: int,
-) -> CurrentStatement:
-    """The statement of this period, made if it is new, and the partitions that its rows go to.
-
-    Raises RunConflictError when the partitions cannot be attached within `lock_timeout_seconds`.
-    """
-    key = _statement_key(client, delivery, period)
-    connection.execute(
-        _query("ensure_statement"),
-        {**key, "export_name": delivery.export_name, "hash_version": hash_version, "currency": client.currency},
+    return RegisteredDelivery(
+        delivery_id=delivery_id,
+        run_ids=tuple(run_ids),
+        state=DeliveryState(state),
+        is_released=is_released,
+        reason=reason,
     )
-    with _lock_timeout(connection, lock_timeout_seconds, f"the partitions of {period} are locked"):
-        connection.execute(_query("create_partitions"), {"billing_period": period.starts_on})
-    row = connection.execute(_query("find_statement"), key).fetchone()
-    assert row is not None
-    return _current_statement(connection, row)
+
+
+def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
+    """The delivery of this id; raises UsageError where there is none."""
+    row = connection.execute(_query("find_delivery"), {"delivery_id": delivery_id}).fetchone()
+    if row is None:
+        raise UsageError(f"there is no delivery {delivery_id}", advice="`billfold deliveries` lists them")
+    client_id, statement_id, bucket, export_path, export_name, period, state, publication_id, manifest_key, file_key = (
+        row
+    )
+    return StoredDelivery(
+        delivery_id=delivery_id,
+        client_id=client_id,
+        statement_id=statement_id,
+        bucket=bucket,
+        export_path=export_path,
+        export_name=export_name,
+        billing_period=BillingPeriod(period) if period else None,
+        state=DeliveryState(state),
+        publication_id=publication_id,
+        has_manifest=manifest_key is not None,
+        key=manifest_key or file_key or export_path,
+    )
+
+
+def release(connection: Connection, stored: StoredDelivery) -> None:
+    """Let a held delivery through at its next attempt; raises UsageError for one that is not held."""
+    row = connection.execute(_query("release_delivery"), {"delivery_id": stored.delivery_id}).fetchone()
+    if row is None:
+        raise UsageError(
+            f"delivery {stored.delivery_id} is {stored.state}, not held",
+            advice="`billfold deliveries --state held` lists those that wait",
+        )
+
+
+def end_abandoned(connection: Connection, registered: RegisteredDelivery) -> None:
+    """What a dead worker left running of the claimed statement has failed."""
+    with connection.transaction():
+        abandoned = connection.execute(
+            _query("end_abandoned_deliveries"), {"delivery_id": registered.delivery_id}
+        ).fetchall()
+        if abandoned:
+            connection.execute(_query("end_abandoned_runs"), {"delivery_ids": [row[0] for row in abandoned]})
 
 
 def start(connection: Connection, registered: RegisteredDelivery, trigger: TriggerSource) -> None:
-    """A new attempt begins: delivery and runs are running; what a dead worker left running has failed."""
+    """A new attempt begins: delivery and runs are running."""
     with connection.transaction():
         parameters = {
             "delivery_id": registered.delivery_id,
             "run_ids": list(registered.run_ids),
             "trigger_source": trigger,
         }
-        abandoned = connection.execute(_query("end_abandoned_deliveries"), parameters).fetchall()
-        connection.execute(_query("end_abandoned_runs"), {"delivery_ids": [row[0] for row in abandoned]})
         connection.execute(_query("start_delivery"), parameters)
         connection.execute(_query("start_runs"), parameters)
 
@@ -194,11 +216,16 @@ def end(
     state: DeliveryState,
     status: RunStatus,
     error: BillfoldError | None = None,
+    reason: str | None = None,
 ) -> None:
-    """The attempt ended without publishing: `state` for the delivery, `status` for its runs, the error if it failed."""
+    """The attempt ended without publishing: `state` for the delivery, `status` for its runs, the error if it failed.
+
+    `reason` says why a delivery is superseded or held.
+    """
     facts = {
         "error_code": error.error_code if error else None,
         "error_message": str(error) if error else None,
+        "reason": reason,
         "delivery_id": registered.delivery_id,
         "run_ids": list(registered.run_ids),
     }
@@ -235,97 +262,43 @@ def record_failed_source(
 
 
 def adopt(
-    connection: Connection, registered: RegisteredDelivery, current: CurrentStatement
+    connection: Connection, registered: RegisteredDelivery, current: CurrentStatement, *, is_fetched: bool = False
 ) -> dict[tuple[str, str], int]:
-    """The delivery holds the current one's files: it becomes the current delivery, and nothing else changes.
+    """The delivery holds what the current one does: it becomes the current delivery, and nothing else changes.
 
-    Returns the rows that each of its file versions (key, ETag) holds.
+    `is_fetched` says that its files were read and found equal, rather than known by key and ETag. Returns the rows
+    that each of its file versions (key, ETag) holds.
     """
     parameters = {
         "delivery_id": registered.delivery_id,
         "current_delivery_id": current.delivery_id,
         "statement_id": current.statement_id,
+        "publication_id": current.publication_id,
+        "outcome": RunStatus.SUCCESS if is_fetched else RunStatus.SKIPPED,
     }
     with connection.transaction():
         if registered.delivery_id != current.delivery_id:
-            for name in ("adopt_files", "adopt_delivery", "adopt_statement"):
+            names = ("adopt_files", "adopt_runs", "adopt_delivery", "adopt_statement")
+            for name in names:
                 connection.execute(_query(name), parameters)
         rows = connection.execute(_query("count_file_rows"), parameters).fetchall()
     return {(key, etag): row_count for key, etag, row_count in rows}
 
 
-def list_residuals(connection: Connection, statement: CurrentStatement) -> dict[UUID, Decimal]:
-    """The Adjustment charges that the statement holds for its Savings Plans, by their row_hash."""
-    rows = connection.execute(
-        _query("list_residuals"),
-        {"statement_id": statement.statement_id, "billing_period": statement.billing_period.starts_on},
-    ).fetchall()
-    return dict(rows)
-
-
-@contextmanager
-def _lock_timeout(connection: Connection, seconds: int, message: str) -> Iterator[None]:
-    """Wait for locks no longer than this; then it is a conflict, to be tried again."""
-    # 0 would mean to wait for ever.
-    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(seconds * 1000, 1)}ms"])
-    try:
-        yield
-    except psycopg.errors.LockNotAvailable as error:
-        raise RunConflictError(message, advice="try again when it has finished") from error
-    connection.execute("SELECT set_config('lock_timeout', '0', false)")
-
-
-def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatement:
-    (statement_id, publication_id, delivery_id, period, basis, mapping_version, hash_version, rows, charges) = row[:9]
-    billed, gross, net, delivered_at, currency = row[9:]
-    files = connection.execute(_query("list_delivery_files"), {"delivery_id": delivery_id}).fetchall()
-    return CurrentStatement(
-        statement_id=statement_id,
-        billing_period=BillingPeriod(period),
-        publication_id=publication_id,
-        delivery_id=delivery_id,
-        delivered_at=delivered_at,
-        cost_basis=CostBasis(basis) if basis else None,
-        mapping_version=mapping_version,
-        hash_version=hash_version,
-        currency=currency,
-        totals=Totals(
-            row_count=rows,
-            charge_count=charges or 0,
-            gross=_money(gross),
-            net=_money(net),
-            billed=_money(billed),
-        ),
-        file_versions=frozenset((key, etag) for key, etag in files),
-    )
-
-
-def _statement_key(client: Client, delivery: Delivery, period: BillingPeriod | None) -> dict[str, str | date | None]:
-    return {
-        "client_id": client.client_id,
-        "bucket": delivery.bucket,
-        "export_path": delivery.export_path,
-        "billing_period": period.starts_on if period else None,
-    }
-
-
 def _digest(delivery: Delivery) -> str:
-    manifest = (delivery.manifest.key, delivery.manifest.etag) if delivery.manifest else ()
+    """What makes two sightings one delivery: its execution, where AWS names it, else its manifest and time."""
+    if delivery.execution_id:
+        refresh: tuple[str, ...] = ("execution", delivery.execution_id)
+    elif delivery.manifest:
+        refresh = (delivery.delivered_at.isoformat(), delivery.manifest.key, delivery.manifest.etag)
+    else:
+        refresh = (delivery.delivered_at.isoformat(),)
     parts = (
-        _period_text(delivery),
-        delivery.delivered_at.isoformat(),
-        *manifest,
+        str(delivery.period) if delivery.period else "",
+        *refresh,
         *(part for file in delivery.files for part in (file.key, file.etag)),
     )
     return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
-
-
-def _period_text(delivery: Delivery) -> str:
-    return str(delivery.period) if delivery.period else ""
-
-
-def _money(amounts: dict[str, str] | None) -> dict[str, Decimal]:
-    return {currency: Decimal(amount) for currency, amount in (amounts or {}).items()}
 
 
 def _one(connection: Connection, name: str, parameters: dict[str, Any]) -> TupleRow:

@@ -15,8 +15,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from billfold.config import Settings
-from billfold.errors import ConfigurationError, StoreError, StoreUnavailableError
+from billfold.errors import ConfigurationError, RunConflictError, StoreError, StoreUnavailableError
 from billfold.store.embedded import start_embedded
+
+Connection = psycopg.Connection[TupleRow]
 
 READER_ROLE = "billfold_reader"
 CONNECT_TIMEOUT_SECONDS = 10
@@ -63,6 +65,18 @@ def connect(conninfo: str, **options: str) -> Iterator[psycopg.Connection[TupleR
             yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def lock_timeout(connection: Connection, seconds: int, message: str) -> Iterator[None]:
+    """Wait for locks no longer than this; then it is a conflict, to be tried again."""
+    # 0 would mean to wait for ever.
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(seconds * 1000, 1)}ms"])
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise RunConflictError(message, advice="try again when it has finished") from error
+    connection.execute("SELECT set_config('lock_timeout', '0', false)")
 
 
 class BulkConnection:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from billfold.dimensions import Dimension
 from billfold.errors import RunConflictError
-from billfold.model import CostBasis, Ledger, LeftOut, MoneyColumns, Residual, Totals
+from billfold.model import CostBasis, Ledger, LeftOut, MoneyColumns, PublicationKind, Residual, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection
@@ -35,23 +35,36 @@ class FileCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """Everything that the control tables keep of a publication."""
+    """What the control tables keep of a publication; `delivery_id` is the delivery that stands after it.
+
+    `published_at` is a moment of PostgreSQL's, as `take_moment` gives it.
+    """
 
     publication_id: int
+    published_at: str
     statement_id: int
-    delivery_id: UUID
-    billing_period: BillingPeriod
-    export_format: str
+    kind: PublicationKind
+    delivery_id: UUID | None
+    restored_publication_id: int | None = None
     cost_basis: CostBasis
     hash_version: int
     mapping_version: int
     before: Totals
     after: Totals
-    rows_read: int
     rows_added: int
     rows_removed: int
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """What the control tables keep of the delivery that a publication brings."""
+
+    billing_period: BillingPeriod
+    export_format: str
+    rows_read: int
     findings: tuple[str, ...]
+    columns: Mapping[str, str]
     timings: Mapping[str, float]
     files: tuple[FileCounts, ...]
 
@@ -119,7 +132,7 @@ def stream_current_rows(
     bulk: BulkConnection, period: BillingPeriod, *, statement_id: int
 ) -> Iterator[pa.RecordBatchReader]:
     """The statement's current pairs (row_hash, occurrence) as an Arrow stream."""
-    query = read_queries("billfold.store", "charges")["current_rows"].format(**_partitions(period))
+    query = read_queries("billfold.store", "charges")["current_rows"].format(**partitions(period))
     with bulk.stream(query, statement_id) as rows:
         yield rows
     bulk.rollback()
@@ -140,7 +153,7 @@ def begin_publication(bulk: BulkConnection, *, statement_id: int, expected_publi
 
 def land_rows(bulk: BulkConnection, period: BillingPeriod, rows: pa.RecordBatchReader, *, row_count: int) -> None:
     """COPY the added line items into the partition of their month."""
-    bulk.load(_partitions(period)["raw"], rows)
+    bulk.load(partitions(period)["raw"], rows)
     if row_count >= SCAN_FROM_ROWS:
         # Without statistics the reconciliation would read the new rows through their index, in one process. ANALYZE
         # would hold a lock on the partition that other statements of the month wait for.
@@ -159,7 +172,7 @@ def withdraw(
 ) -> None:
     """Move the removed line items and their charges to history; with `all_charges` every charge of the statement."""
     queries = read_queries("billfold.store", "charges")
-    names = _partitions(period)
+    names = partitions(period)
     bulk.execute("CREATE TEMP TABLE removed_row (row_hash uuid, occurrence integer) ON COMMIT DROP")
     bulk.load("removed_row", removed, temporary=True)
     bulk.execute("ANALYZE removed_row")
@@ -173,13 +186,23 @@ def land_charges(bulk: BulkConnection, period: BillingPeriod, charges: pa.Record
     queries = read_queries("billfold.store", "charges")
     bulk.execute(queries["create_staging"])
     bulk.load("charge_staging", charges, temporary=True)
-    bulk.execute(queries["insert_charges"].format(partition=_partitions(period)["fact"]))
+    bulk.execute(queries["insert_charges"].format(partition=partitions(period)["fact"]))
 
 
-def roll_up(bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int) -> None:
-    """Carry what this publication added and withdrew into the daily costs."""
+def roll_up(
+    bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, is_first: bool
+) -> None:
+    """Carry what this publication added and withdrew into the daily costs, and keep the differences.
+
+    A statement's first publication has none: all of it is new.
+    """
     queries = read_queries("billfold.store", "charges")
-    bulk.execute(queries["roll_up"].format(**_partitions(period)), statement_id, publication_id)
+    bulk.execute(queries["create_moved"])
+    bulk.execute(queries["sum_moved"].format(**partitions(period)), statement_id, publication_id)
+    bulk.execute(queries["roll_up"])
+    if not is_first:
+        bulk.execute(queries["keep_restatement"], publication_id)
+    bulk.execute(queries["drop_moved"])
     bulk.execute(queries["drop_empty_days"], statement_id)
 
 
@@ -199,7 +222,7 @@ def sum_landed(
     where it has some, currencies where it has several. `currency` stands where a line item names none.
     """
     queries = read_queries("billfold.store", "charges")
-    names = _partitions(period)
+    names = partitions(period)
     is_single = len(source.gross) == 1
     added_rows = queries["sum_raw_added"].format(
         raw=names["raw"],
@@ -212,24 +235,64 @@ def sum_landed(
         bulk.query(added_rows, statement_id, publication_id, only_currency),
         bulk.query(queries["sum_charges"].format(fact=names["fact"], mark="added_by"), statement_id, publication_id),
     )
-    removed = _as_totals(
-        bulk.query(queries["sum_raw_removed"].format(**names), statement_id, publication_id, currency),
-        bulk.query(
-            queries["sum_charges"].format(fact=names["fact_history"], mark="removed_by"), statement_id, publication_id
-        ),
+    return added, sum_withdrawn(
+        bulk, period, statement_id=statement_id, publication_id=publication_id, currency=currency
     )
-    return added, removed
 
 
-def finish_publication(bulk: BulkConnection, publication: Publication) -> None:
-    """Write publication, statement, delivery and runs, and commit everything at once."""
+def sum_withdrawn(
+    bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, currency: str
+) -> Totals:
+    """What this publication withdrew, read back from the history."""
+    names = partitions(period)
+    return _sum_known(
+        bulk, names["raw_history"], names["fact_history"], "removed_by", statement_id, publication_id, currency
+    )
+
+
+def sum_restored(
+    bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, currency: str
+) -> Totals:
+    """What this publication brought back from the history, read from where it stands again."""
+    names = partitions(period)
+    return _sum_known(bulk, names["raw"], names["fact"], "added_by", statement_id, publication_id, currency)
+
+
+def _sum_known(
+    bulk: BulkConnection, raw: str, fact: str, mark: str, statement_id: int, publication_id: int, currency: str
+) -> Totals:
+    queries = read_queries("billfold.store", "charges")
+    return _as_totals(
+        bulk.query(queries["sum_raw_known"].format(table=raw, mark=mark), statement_id, publication_id, currency),
+        bulk.query(queries["sum_charges"].format(fact=fact, mark=mark), statement_id, publication_id),
+    )
+
+
+def take_moment(bulk: BulkConnection, statement_ids: Sequence[int]) -> str:
+    """The moment at which these statements change together: taken once, just before the commit."""
+    query = read_queries("billfold.store", "publish")["take_moment"]
+    moment: str = bulk.query(query, ",".join(map(str, statement_ids)))[0][0]
+    return moment
+
+
+def finish_publication(bulk: BulkConnection, publication: Publication, arrival: Arrival) -> None:
+    """Write the publication, the statement, the delivery and its runs, and commit everything at once."""
+    record_publication(bulk, publication)
+    _record_arrival(bulk, publication, arrival)
+    bulk.commit()
+
+
+def record_publication(bulk: BulkConnection, publication: Publication) -> None:
+    """Write the publication and make it its statement's current one; the transaction goes on."""
     queries = read_queries("billfold.store", "publish")
-    delivery_id = str(publication.delivery_id)
+    delivery_id = str(publication.delivery_id) if publication.delivery_id else None
     bulk.execute(
         queries["insert_publication"],
         publication.publication_id,
         publication.statement_id,
+        str(publication.kind),
         delivery_id,
+        publication.restored_publication_id,
         publication.hash_version,
         publication.mapping_version,
         str(publication.cost_basis),
@@ -244,6 +307,7 @@ def finish_publication(bulk: BulkConnection, publication: Publication) -> None:
         _money_json(publication.after.gross),
         _money_json(publication.after.net),
         _left_out_json(publication.left_out),
+        publication.published_at,
     )
     bulk.execute(
         queries["update_statement"],
@@ -255,27 +319,33 @@ def finish_publication(bulk: BulkConnection, publication: Publication) -> None:
         publication.mapping_version,
         publication.hash_version,
     )
+
+
+def _record_arrival(bulk: BulkConnection, publication: Publication, arrival: Arrival) -> None:
+    queries = read_queries("billfold.store", "publish")
+    delivery_id = str(publication.delivery_id)
     bulk.execute(
         queries["update_delivery"],
         delivery_id,
         publication.statement_id,
-        str(publication.billing_period.starts_on),
-        publication.export_format,
-        publication.rows_read,
+        str(arrival.billing_period.starts_on),
+        arrival.export_format,
+        arrival.rows_read,
         publication.rows_added,
         publication.rows_removed,
-        publication.rows_read - publication.rows_added,
+        arrival.rows_read - publication.rows_added,
         _money_json(publication.after.billed),
         _money_json(publication.after.billed),
         publication.mapping_version,
-        json.dumps(publication.findings),
-        json.dumps({stage: round(seconds, 3) for stage, seconds in publication.timings.items()}),
+        json.dumps(arrival.findings),
+        json.dumps({stage: round(seconds, 3) for stage, seconds in arrival.timings.items()}),
+        json.dumps(dict(arrival.columns)),
+        publication.publication_id,
     )
-    for file in publication.files:
+    for file in arrival.files:
         counts = (file.rows_read, file.rows_inserted, file.rows_read - file.rows_inserted)
         bulk.execute(queries["update_run"], str(file.ingestion_run_id), delivery_id, *counts)
         bulk.execute(queries["update_delivery_file"], delivery_id, file.file_number, *counts)
-    bulk.commit()
 
 
 def _as_totals(rows: Sequence[tuple[Any, ...]], charges: Sequence[tuple[Any, ...]]) -> Totals:
@@ -298,7 +368,7 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _partitions(period: BillingPeriod) -> dict[str, str]:
+def partitions(period: BillingPeriod) -> dict[str, str]:
     """The partitions of a month, as `billfold_create_partitions` names them."""
     suffix = f"_{period.starts_on:%Y_%m}"
     return {

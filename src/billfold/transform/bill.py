@@ -14,7 +14,7 @@ import pyarrow as pa
 from billfold.dimensions import Dimension
 from billfold.model import CostBasis, ExportFormat, MoneyColumns, Residual, UnpackedFile
 from billfold.period import BillingPeriod
-from billfold.transform import checks, compare, identify, landing, line_items, mapping, members
+from billfold.transform import checks, column_types, compare, identify, landed, landing, line_items, mapping, members
 from billfold.transform.parse import Shape, parse
 from billfold.transform.session import open_beside, open_session
 
@@ -40,6 +40,22 @@ class Bill:
         self._shapes = parse(self._session, files)
         checks.check_values(self._session, self._shapes)
 
+    def load_landed(self, rows: pa.RecordBatchReader) -> None:
+        """Load landed rows (row_hash, occurrence, row_data as text) in place of files."""
+        self._shapes = landed.load_landed(self._session, rows)
+
+    def identify_as_landed(self) -> None:
+        """Give every landed row the row_hash and occurrence that it stands under."""
+        landed.identify_as_landed(self._session, self._shapes)
+
+    def find_misidentified(self) -> tuple[str, int, str, str, str] | None:
+        """The first landed row whose content has another identity: its pair, column, expected and found value."""
+        return landed.find_misidentified(self._session, self._shapes)
+
+    def describe_columns(self) -> dict[str, str]:
+        """Every header of the files with its type; empty without files."""
+        return column_types.describe_types(self._session, self._shapes)
+
     def find_period(self, *, expected: BillingPeriod | None, fallback: date) -> BillingPeriod:
         """The billing period of all rows."""
         return checks.find_period(self._session, self._shapes, expected=expected, fallback=fallback)
@@ -51,6 +67,19 @@ class Bill:
     def compare(self, current_rows: pa.RecordBatchReader | None) -> compare.Comparison:
         """Tell added, removed and unchanged line items apart."""
         return compare.compare(self._session, current_rows)
+
+    def find_unmatched(self) -> tuple[str, int, int | None] | None:
+        """After `compare`, the first line item that one side lacks: its pair, and its file's number if it has one."""
+        found = self._session.execute(
+            "SELECT row_hash::VARCHAR, occurrence, file_number FROM ("
+            " SELECT row_hash, occurrence, file_number FROM added_row"
+            " UNION ALL SELECT row_hash, occurrence, NULL FROM removed_row) ORDER BY ALL LIMIT 1"
+        ).fetchone()
+        return (found[0], found[1], found[2]) if found else None
+
+    def read_pairs(self) -> pa.RecordBatchReader:
+        """The pairs (row_hash, occurrence) of all line items."""
+        return self._session.sql("SELECT row_hash, occurrence FROM row_identity").to_arrow_reader(100_000)
 
     def choose_cost_basis(self) -> CostBasis:
         """Net or gross, once for the whole bill."""

@@ -50,7 +50,8 @@ class SourceFile:
 class Shape:
     """The files of a delivery that have the same columns in the same order, and the table that holds their rows.
 
-    `types` are DuckDB's types of the columns in the file: VARCHAR throughout for CSV.
+    `types` are DuckDB's types of the columns in the file: VARCHAR throughout for CSV, the declared type of a decimal
+    with more digits than DuckDB's.
     """
 
     number: int
@@ -123,8 +124,9 @@ def raise_at_first(
 
 def _read_shape(file: SourceFile) -> Shape:
     if file.unpacked.kind == "parquet":
-        file = _spell_wide_decimals(file)
+        file, spelled = _spell_wide_decimals(file)
         headers, types = _read_parquet_schema(file)
+        types = [spelled.get(position, name) for position, name in enumerate(types)]
     else:
         headers = _read_csv_header(file)
         types = ["VARCHAR"] * len(headers)
@@ -193,14 +195,21 @@ def _read_csv_header(file: SourceFile) -> list[str]:
     return header
 
 
-def _spell_wide_decimals(file: SourceFile) -> SourceFile:
-    """The file with decimals of more than 38 digits as text: DuckDB would read them as doubles, rounded."""
+def _spell_wide_decimals(file: SourceFile) -> tuple[SourceFile, dict[int, str]]:
+    """The file with decimals of more than 38 digits as text, and their types by position.
+
+    DuckDB would read them as doubles, rounded.
+    """
     try:
         with parquet.ParquetFile(file.unpacked.path) as source:
             schema = source.schema_arrow
-            wide = [n for n, field in enumerate(schema) if pa.types.is_decimal256(field.type)]
+            wide = {
+                n: f"DECIMAL({field.type.precision},{field.type.scale})"
+                for n, field in enumerate(schema)
+                if pa.types.is_decimal256(field.type)
+            }
             if not wide:
-                return file
+                return file, {}
             for n in wide:
                 schema = schema.set(n, pa.field(schema.field(n).name, pa.string()))
             path = file.unpacked.path.with_suffix(".spelled")
@@ -209,7 +218,7 @@ def _spell_wide_decimals(file: SourceFile) -> SourceFile:
                     spelled.write_batch(batch.cast(schema))
     except (OSError, ValueError) as error:
         raise _unreadable_parquet(file, error) from error
-    return replace(file, unpacked=replace(file.unpacked, path=path))
+    return replace(file, unpacked=replace(file.unpacked, path=path)), wide
 
 
 def _read_parquet_schema(file: SourceFile) -> tuple[list[str], list[str]]:

@@ -74,6 +74,11 @@ class SampleBill:
     """What to generate: the same request always gives the same bytes of money.
 
     `balanced` False makes one Savings Plan negation fall short by 0.125.
+
+    A `revision` above 0 restates the bill of revision 0: its line items come in another order and under new ids, and
+    about `changed_percent` of them, all on-demand usage, are others: most by their amount, some gone with as many new
+    ones in their place. Revisions change line items of their own choice. With an `invoice_id` the month is final: it
+    stands in every line item.
     """
 
     payer_account_id: str
@@ -86,6 +91,9 @@ class SampleBill:
     balanced: bool = True
     file_count: int = 1
     sample_format: SampleFormat = SampleFormat.CSV
+    revision: int = 0
+    changed_percent: int = 0
+    invoice_id: str | None = None
 
     def manifest_path(self, root: Path) -> Path:
         """Where the manifest stands in the bucket whose root is `root`; it is written last."""
@@ -96,6 +104,7 @@ class SampleBill:
 def write_sample_bill(bill: SampleBill, root: Path) -> Path:
     """Write the delivery below `root`, the root of a bucket, data files first, and return the manifest's path."""
     assert bill.line_item_count >= MINIMUM_LINE_ITEMS
+    assert bill.revision > 0 or bill.changed_percent == 0
     folder = f"{bill.prefix}/{bill.export_name}"
     period = f"BILLING_PERIOD={bill.period}"
     ending = "snappy.parquet" if bill.sample_format is SampleFormat.PARQUET else "csv.gz"
@@ -105,8 +114,18 @@ def write_sample_bill(bill: SampleBill, root: Path) -> Path:
     with duckdb.connect(config={"threads": "2"}) as session:
         session.execute(
             "CREATE TABLE sample_request AS SELECT $1::BIGINT AS seed, $2 AS payer_account_id,"
-            " $3::TIMESTAMP AS month_start, $4::BIGINT AS line_item_count, $5::BOOLEAN AS balanced",
-            [bill.seed, bill.payer_account_id, str(bill.period.starts_on), bill.line_item_count, bill.balanced],
+            " $3::TIMESTAMP AS month_start, $4::BIGINT AS line_item_count, $5::BOOLEAN AS balanced,"
+            " $6::BIGINT AS revision, $7::BIGINT AS changed_percent, $8::VARCHAR AS invoice_id",
+            [
+                bill.seed,
+                bill.payer_account_id,
+                str(bill.period.starts_on),
+                bill.line_item_count,
+                bill.balanced,
+                bill.revision,
+                bill.changed_percent,
+                bill.invoice_id,
+            ],
         )
         session.execute(read_script("billfold.transform", "sample_bill"))
         for number, key in enumerate(keys):

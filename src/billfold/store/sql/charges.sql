@@ -84,9 +84,47 @@ INSERT INTO {fact_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
 WITH withdrawn AS (DELETE FROM {fact} AS fact WHERE fact.statement_id = $1 RETURNING fact.*)
 INSERT INTO {fact_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
 
--- name: roll_up
--- Add this publication's charges to the daily costs and take the withdrawn ones out.
-INSERT INTO billing_daily_cost AS daily (
+-- name: withdraw_rows_since
+-- What came after the publication $3.
+WITH withdrawn AS (DELETE FROM {raw} AS raw WHERE raw.statement_id = $1 AND raw.added_by > $3 RETURNING raw.*)
+INSERT INTO {raw_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
+
+-- name: withdraw_charges_since
+WITH withdrawn AS (DELETE FROM {fact} AS fact WHERE fact.statement_id = $1 AND fact.added_by > $3 RETURNING fact.*)
+INSERT INTO {fact_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
+
+-- name: restore_rows
+-- What stood after the publication $3 and was withdrawn since comes back as added anew: history is never taken from.
+INSERT INTO {raw} (statement_id, billing_period, ingestion_run_id, source_bucket, source_s3_key, source_etag, row_hash,
+    occurrence, row_data, added_by, ingested_at)
+SELECT statement_id, billing_period, ingestion_run_id, source_bucket, source_s3_key, source_etag, row_hash,
+    occurrence, row_data, $2::bigint, ingested_at
+FROM {raw_history} WHERE statement_id = $1 AND added_by <= $3 AND removed_by > $3
+
+-- name: restore_charges
+INSERT INTO {fact} (
+    statement_id, billing_period, row_hash, occurrence, part, added_by, charge_period_start, charge_period_end,
+    billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
+    tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, list_unit_price,
+    contracted_unit_price, pricing_quantity, consumed_quantity, commitment_discount_quantity, invoice_id,
+    pricing_currency, pricing_currency_effective_cost, pricing_currency_list_unit_price,
+    pricing_currency_contracted_unit_price, capacity_reservation_id, capacity_reservation_status, discounts
+)
+SELECT
+    statement_id, billing_period, row_hash, occurrence, part, $2::bigint, charge_period_start, charge_period_end,
+    billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
+    tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, list_unit_price,
+    contracted_unit_price, pricing_quantity, consumed_quantity, commitment_discount_quantity, invoice_id,
+    pricing_currency, pricing_currency_effective_cost, pricing_currency_list_unit_price,
+    pricing_currency_contracted_unit_price, capacity_reservation_id, capacity_reservation_status, discounts
+FROM {fact_history} WHERE statement_id = $1 AND added_by <= $3 AND removed_by > $3
+
+-- name: create_moved
+CREATE TEMP TABLE moved_day (LIKE billing_daily_cost) ON COMMIT DROP
+
+-- name: sum_moved
+-- What this publication's charges and the withdrawn ones make of each day.
+INSERT INTO moved_day (
     statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
     billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count
 )
@@ -106,6 +144,9 @@ FROM (
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 HAVING sum(sign) <> 0 OR sum(sign * billed_cost) <> 0 OR sum(sign * effective_cost) <> 0
     OR sum(sign * list_cost) <> 0 OR sum(sign * contracted_cost) <> 0
+
+-- name: roll_up
+INSERT INTO billing_daily_cost AS daily SELECT * FROM moved_day
 ON CONFLICT (statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
     billing_currency)
 DO UPDATE SET
@@ -114,6 +155,18 @@ DO UPDATE SET
     list_cost = daily.list_cost + excluded.list_cost,
     contracted_cost = daily.contracted_cost + excluded.contracted_cost,
     charge_count = daily.charge_count + excluded.charge_count
+
+-- name: keep_restatement
+INSERT INTO billing_restatement (
+    statement_id, publication_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key,
+    region_key, charge_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count
+)
+SELECT statement_id, $1::bigint, billing_period, charge_date, billing_account_key, sub_account_key, service_key,
+    region_key, charge_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count
+FROM moved_day
+
+-- name: drop_moved
+DROP TABLE moved_day
 
 -- name: drop_empty_days
 DELETE FROM billing_daily_cost WHERE statement_id = $1 AND charge_count = 0
@@ -128,19 +181,19 @@ SELECT currency, count(*)::bigint, coalesce(sum(gross_cost), 0)::text, coalesce(
     FROM {raw} AS raw WHERE raw.statement_id = $1 AND raw.added_by = $2
 ) AS landed GROUP BY currency
 
--- name: sum_raw_removed
--- The same of the withdrawn ones, which may stand under the headers of another format.
+-- name: sum_raw_known
+-- The same of rows of earlier publications, which may stand under the headers of another format.
 SELECT currency, count(*)::bigint, coalesce(sum(gross_cost), 0)::text, coalesce(sum(net_cost), 0)::text FROM (
     SELECT
         coalesce(item."lineItem/CurrencyCode", item.line_item_currency_code, item."BillingCurrency", $3::text) AS currency,
         coalesce(item."lineItem/UnblendedCost", item.line_item_unblended_cost, item."BilledCost")::numeric AS gross_cost,
         billfold_number(coalesce(item."lineItem/NetUnblendedCost", item.line_item_net_unblended_cost)) AS net_cost
-    FROM {raw_history} AS raw, json_to_record(raw.row_data) AS item (
+    FROM {table} AS raw, json_to_record(raw.row_data) AS item (
         "lineItem/CurrencyCode" text, line_item_currency_code text, "BillingCurrency" text,
         "lineItem/UnblendedCost" text, line_item_unblended_cost text, "BilledCost" text,
         "lineItem/NetUnblendedCost" text, line_item_net_unblended_cost text)
-    WHERE raw.statement_id = $1 AND raw.removed_by = $2
-) AS withdrawn GROUP BY currency
+    WHERE raw.statement_id = $1 AND raw.{mark} = $2
+) AS known GROUP BY currency
 
 -- name: sum_charges
 SELECT billing_currency, count(*)::bigint, sum(billed_cost)::text FROM {fact}

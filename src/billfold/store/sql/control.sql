@@ -15,40 +15,27 @@ WHERE (billing_clients.role_arn, billing_clients.external_id, billing_clients.bu
 -- A session lock: it dies with its connection, so a killed worker leaves nothing to clean.
 SELECT pg_advisory_lock(hashtextextended(%(statement)s, 0))
 
--- name: find_statement
-SELECT
-    statement.statement_id, statement.current_publication_id, statement.current_delivery_id, statement.billing_period,
-    statement.cost_basis, publication.mapping_version, statement.hash_version, statement.row_count,
-    publication.charges_after, publication.billed_cost_after, publication.gross_cost_after, publication.net_cost_after,
-    delivery.delivered_at, statement.currency
-FROM billing_statements AS statement
-LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
-LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
-WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND statement.export_path = %(export_path)s
-    AND (%(billing_period)s::date IS NULL OR statement.billing_period = %(billing_period)s)
-ORDER BY statement.billing_period DESC
-LIMIT 1
+-- name: find_delivery
+SELECT delivery.client_id, delivery.statement_id, delivery.bucket, delivery.export_path, delivery.export_name,
+    delivery.billing_period, delivery.state, delivery.publication_id, delivery.manifest_key,
+    (SELECT run.source_s3_key FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
+        WHERE file.delivery_id = delivery.delivery_id ORDER BY file.file_number LIMIT 1)
+FROM billing_deliveries AS delivery WHERE delivery.delivery_id = %(delivery_id)s
 
--- name: ensure_statement
-INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version, currency)
-VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(hash_version)s, %(currency)s)
-ON CONFLICT (client_id, bucket, export_path, billing_period) DO NOTHING
-
--- name: list_delivery_files
-SELECT run.source_s3_key, run.source_etag FROM billing_delivery_files AS file
-JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
-WHERE file.delivery_id = %(delivery_id)s
-
--- name: create_partitions
-SELECT billfold_create_partitions(%(billing_period)s)
+-- name: release_delivery
+UPDATE billing_deliveries SET released_at = clock_timestamp()
+WHERE delivery_id = %(delivery_id)s AND state = 'held'
+RETURNING delivery_id
 
 -- name: register_delivery
 INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, billing_period, manifest_key, manifest_etag,
     execution_id, content_digest, delivered_at, trigger_source)
 VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(manifest_key)s,
     %(manifest_etag)s, %(execution_id)s, %(content_digest)s, %(delivered_at)s, %(trigger_source)s)
-ON CONFLICT (client_id, bucket, export_path, content_digest) DO UPDATE SET content_digest = excluded.content_digest
-RETURNING delivery_id, state
+-- A delivery that is put back after a later one is as new as its return.
+ON CONFLICT (client_id, bucket, export_path, content_digest) DO UPDATE SET
+    delivered_at = greatest(billing_deliveries.delivered_at, excluded.delivered_at)
+RETURNING delivery_id, state, released_at IS NOT NULL, reason
 
 -- name: register_run
 INSERT INTO billing_ingestion_runs (client_id, delivery_id, source_bucket, source_s3_key, source_etag, trigger_source, size_bytes)
@@ -64,21 +51,23 @@ ON CONFLICT (delivery_id, file_number) DO UPDATE SET ingestion_run_id = excluded
 -- name: end_abandoned_deliveries
 -- Whoever holds the claim knows that nobody works on the statement: what still runs was left behind by a dead worker.
 UPDATE billing_deliveries SET state = 'failed', finished_at = clock_timestamp(), error_code = 'interrupted',
-    error_message = 'the worker ended before the delivery did'
-WHERE state = 'running' AND delivery_id <> %(delivery_id)s AND (client_id, bucket, export_path) =
+    error_message = 'the worker ended before the delivery did', last_error_code = 'interrupted',
+    last_error_message = 'the worker ended before the delivery did'
+WHERE state = 'running' AND (client_id, bucket, export_path) =
     (SELECT client_id, bucket, export_path FROM billing_deliveries WHERE delivery_id = %(delivery_id)s)
-    AND billing_period IS NOT DISTINCT FROM
-        (SELECT billing_period FROM billing_deliveries WHERE delivery_id = %(delivery_id)s)
+    AND (manifest_key IS NULL OR billing_period IS NOT DISTINCT FROM
+        (SELECT billing_period FROM billing_deliveries WHERE delivery_id = %(delivery_id)s))
 RETURNING delivery_id
 
 -- name: end_abandoned_runs
 UPDATE billing_ingestion_runs SET status = 'failed', finished_at = clock_timestamp(), error_code = 'interrupted',
-    error_message = 'the worker ended before the run did'
+    error_message = 'the worker ended before the run did', last_error_code = 'interrupted',
+    last_error_message = 'the worker ended before the run did', last_failed_at = clock_timestamp()
 WHERE status = 'running' AND delivery_id = ANY(%(delivery_ids)s)
 
 -- name: start_delivery
 UPDATE billing_deliveries SET state = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
-    finished_at = NULL, error_code = NULL, error_message = NULL, trigger_source = %(trigger_source)s
+    finished_at = NULL, error_code = NULL, error_message = NULL, reason = NULL, trigger_source = %(trigger_source)s
 WHERE delivery_id = %(delivery_id)s AND state <> 'published'
 
 -- name: start_runs
@@ -91,12 +80,17 @@ WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
 -- name: end_delivery
 -- A published delivery stays published; what failed was an attempt to publish it again.
 UPDATE billing_deliveries SET state = %(state)s, finished_at = clock_timestamp(), error_code = %(error_code)s,
-    error_message = %(error_message)s, started_at = coalesce(started_at, clock_timestamp())
+    error_message = %(error_message)s, reason = %(reason)s, started_at = coalesce(started_at, clock_timestamp()),
+    last_error_code = coalesce(%(error_code)s, last_error_code),
+    last_error_message = coalesce(%(error_message)s, last_error_message)
 WHERE delivery_id = %(delivery_id)s AND state <> 'published'
 
 -- name: end_runs
 UPDATE billing_ingestion_runs SET status = %(status)s, finished_at = clock_timestamp(), error_code = %(error_code)s,
-    error_message = %(error_message)s, started_at = coalesce(started_at, clock_timestamp())
+    error_message = %(error_message)s, started_at = coalesce(started_at, clock_timestamp()),
+    last_error_code = coalesce(%(error_code)s, last_error_code),
+    last_error_message = coalesce(%(error_message)s, last_error_message),
+    last_failed_at = CASE WHEN %(error_code)s::text IS NULL THEN last_failed_at ELSE clock_timestamp() END
 WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
 
 -- name: end_delivery_files
@@ -109,32 +103,41 @@ UPDATE billing_ingestion_runs SET sha256 = %(sha256)s, size_bytes = %(size_bytes
 -- name: record_failed_source
 -- A source that could not even be resolved leaves a failed run under the key that was asked for.
 INSERT INTO billing_ingestion_runs (client_id, source_bucket, source_s3_key, source_etag, trigger_source, status, attempts,
-    started_at, finished_at, error_code, error_message)
+    started_at, finished_at, error_code, error_message, last_error_code, last_error_message, last_failed_at)
 VALUES (%(client_id)s, %(source_bucket)s, %(source_s3_key)s, %(source_etag)s, %(trigger_source)s, 'failed', 1,
-    clock_timestamp(), clock_timestamp(), %(error_code)s, %(error_message)s)
+    clock_timestamp(), clock_timestamp(), %(error_code)s, %(error_message)s, %(error_code)s, %(error_message)s,
+    clock_timestamp())
 ON CONFLICT (source_bucket, source_s3_key, source_etag) DO UPDATE SET
     status = 'failed', attempts = billing_ingestion_runs.attempts + 1, finished_at = clock_timestamp(),
-    error_code = excluded.error_code, error_message = excluded.error_message
+    error_code = excluded.error_code, error_message = excluded.error_message, last_error_code = excluded.error_code,
+    last_error_message = excluded.error_message, last_failed_at = excluded.last_failed_at
 WHERE billing_ingestion_runs.status <> 'success'
 RETURNING ingestion_run_id
 
--- name: list_residuals
-SELECT row_hash, billed_cost FROM billing_usage_fact
-WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AND occurrence = 0
-
 -- name: adopt_files
-UPDATE billing_delivery_files AS file SET outcome = 'skipped', rows_read = known.rows_read, rows_skipped = known.rows_read
-FROM billing_delivery_files AS known
-WHERE file.delivery_id = %(delivery_id)s AND known.delivery_id = %(current_delivery_id)s
-    AND known.ingestion_run_id = file.ingestion_run_id
+-- A file version that the current delivery has too, or one of the same content under another key or ETag.
+UPDATE billing_delivery_files AS file SET outcome = %(outcome)s, rows_read = known.rows_read, rows_skipped = known.rows_read
+FROM billing_ingestion_runs AS run, billing_delivery_files AS known
+JOIN billing_ingestion_runs AS known_run ON known_run.ingestion_run_id = known.ingestion_run_id
+WHERE file.delivery_id = %(delivery_id)s AND run.ingestion_run_id = file.ingestion_run_id
+    AND known.delivery_id = %(current_delivery_id)s
+    AND (known.ingestion_run_id = run.ingestion_run_id OR known_run.sha256 = run.sha256)
+
+-- name: adopt_runs
+UPDATE billing_ingestion_runs AS run SET status = 'success', finished_at = clock_timestamp(), rows_read = file.rows_read,
+    rows_inserted = 0, rows_skipped = file.rows_read, error_code = NULL, error_message = NULL,
+    started_at = coalesce(run.started_at, clock_timestamp())
+FROM billing_delivery_files AS file
+WHERE file.delivery_id = %(delivery_id)s AND run.ingestion_run_id = file.ingestion_run_id AND run.status <> 'success'
 
 -- name: adopt_delivery
 UPDATE billing_deliveries AS delivery SET
     state = 'published', statement_id = known.statement_id, billing_period = known.billing_period, format = known.format,
     rows_read = known.rows_read, rows_added = 0, rows_removed = 0, rows_unchanged = known.rows_read,
     source_cost = known.source_cost, billed_cost = known.billed_cost, mapping_version = known.mapping_version,
-    findings = known.findings, started_at = coalesce(delivery.started_at, clock_timestamp()),
-    finished_at = clock_timestamp(), error_code = NULL, error_message = NULL
+    findings = known.findings, columns = known.columns, publication_id = %(publication_id)s,
+    started_at = coalesce(delivery.started_at, clock_timestamp()),
+    finished_at = clock_timestamp(), error_code = NULL, error_message = NULL, reason = NULL
 FROM billing_deliveries AS known
 WHERE delivery.delivery_id = %(delivery_id)s AND known.delivery_id = %(current_delivery_id)s
 

@@ -7,14 +7,21 @@ SELECT current_publication_id FROM billing_statements WHERE statement_id = $1 FO
 -- name: next_publication
 SELECT nextval(pg_get_serial_sequence('billing_publications', 'publication_id'))::bigint
 
+-- name: take_moment
+-- The time of what is published now. That of a statement never goes back, whatever the server's clock does.
+SELECT greatest(clock_timestamp(), max(published_at) + interval '1 microsecond')::text
+FROM billing_publications WHERE statement_id = ANY (string_to_array($1::text, ',')::integer[])
+
 -- name: insert_publication
-INSERT INTO billing_publications (publication_id, statement_id, number, kind, delivery_id, hash_version, mapping_version,
-    cost_basis, rows_before, rows_added, rows_removed, rows_after, charges_before, charges_after, billed_cost_before,
-    billed_cost_after, gross_cost_after, net_cost_after, left_out)
+INSERT INTO billing_publications (publication_id, statement_id, number, kind, delivery_id, restored_publication_id,
+    published_at, counted, hash_version, mapping_version, cost_basis, rows_before, rows_added, rows_removed, rows_after,
+    charges_before, charges_after, billed_cost_before, billed_cost_after, gross_cost_after, net_cost_after, left_out)
 OVERRIDING SYSTEM VALUE
-SELECT $1::bigint, $2::integer, coalesce(max(number), 0) + 1, 'delivery', $3::text::uuid, $4::smallint, $5::smallint,
-    $6::text, $7::bigint, $8::bigint, $9::bigint, $10::bigint, $11::bigint, $12::bigint, $13::text::jsonb,
-    $14::text::jsonb, $15::text::jsonb, $16::text::jsonb, $17::text::jsonb
+SELECT $1::bigint, $2::integer, coalesce(max(number), 0) + 1, $3::text, $4::text::uuid, $5::bigint,
+    $20::text::timestamptz,
+    (SELECT counted FROM billing_statements WHERE statement_id = $2::integer), $6::smallint, $7::smallint, $8::text,
+    $9::bigint, $10::bigint, $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::text::jsonb, $16::text::jsonb,
+    $17::text::jsonb, $18::text::jsonb, $19::text::jsonb
 FROM billing_publications WHERE statement_id = $2::integer
 
 -- name: update_statement
@@ -26,8 +33,9 @@ WHERE statement_id = $1::integer
 UPDATE billing_deliveries SET state = 'published', statement_id = $2::integer, billing_period = $3::text::date,
     format = $4::text, rows_read = $5::bigint, rows_added = $6::bigint, rows_removed = $7::bigint,
     rows_unchanged = $8::bigint, source_cost = $9::text::jsonb, billed_cost = $10::text::jsonb,
-    mapping_version = $11::smallint, findings = $12::text::jsonb, timings = $13::text::jsonb,
-    started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp(), error_code = NULL, error_message = NULL
+    mapping_version = $11::smallint, findings = $12::text::jsonb, timings = $13::text::jsonb, columns = $14::text::jsonb,
+    publication_id = $15::bigint, started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp(),
+    error_code = NULL, error_message = NULL, reason = NULL
 WHERE delivery_id = $1::text::uuid
 
 -- name: update_run

@@ -9,7 +9,7 @@ SELECT
     to_char(delivery.billing_period, 'YYYY-MM') AS billing_period,
     run.source_bucket, run.source_s3_key, run.source_etag, run.status, run.trigger_source, run.attempts,
     run.size_bytes, run.sha256, run.rows_read, run.rows_inserted, run.rows_skipped, run.error_code, run.error_message,
-    run.created_at, run.started_at, run.finished_at,
+    run.last_error_code, run.last_error_message, run.last_failed_at, run.created_at, run.started_at, run.finished_at,
     extract(epoch FROM run.finished_at - run.started_at)::float8 AS duration_seconds
 FROM billing_ingestion_runs AS run
 LEFT JOIN billing_deliveries AS delivery USING (delivery_id)
@@ -27,8 +27,9 @@ SELECT
     delivery.state, coalesce(statement.current_delivery_id = delivery.delivery_id, false) AS is_current,
     delivery.delivered_at, delivery.manifest_key, delivery.execution_id, delivery.trigger_source, delivery.attempts,
     delivery.rows_read, delivery.rows_added, delivery.rows_removed, delivery.rows_unchanged,
-    delivery.source_cost, delivery.billed_cost, delivery.findings, delivery.error_code, delivery.error_message,
-    delivery.created_at, delivery.started_at, delivery.finished_at,
+    delivery.source_cost, delivery.billed_cost, delivery.findings, delivery.columns, delivery.publication_id,
+    delivery.reason, delivery.released_at, delivery.error_code, delivery.error_message, delivery.last_error_code,
+    delivery.last_error_message, delivery.created_at, delivery.started_at, delivery.finished_at,
     extract(epoch FROM delivery.finished_at - delivery.started_at)::float8 AS duration_seconds
 FROM billing_deliveries AS delivery
 LEFT JOIN billing_statements AS statement USING (statement_id)
@@ -45,7 +46,8 @@ SELECT
     to_char(statement.billing_period, 'YYYY-MM') AS billing_period, delivery.format, statement.counted,
     statement.cost_basis, statement.row_count, coalesce(publication.charges_after, 0) AS charge_count,
     coalesce(publication.billed_cost_after, '{}') AS billed_cost, statement.current_delivery_id,
-    coalesce(publication.number, 0) AS publication_number, delivery.delivered_at, publication.published_at
+    coalesce(publication.number, 0) AS publication_number, publication.kind AS publication_kind, delivery.delivered_at,
+    publication.published_at, statement.remembered_since
 FROM billing_statements AS statement
 LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
 LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
@@ -55,9 +57,30 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
 ORDER BY statement.billing_period DESC, statement.client_id, statement.export_name, statement.statement_id
 LIMIT %(limit)s
 
+-- name: list_publications
+SELECT
+    publication.publication_id, publication.statement_id, statement.client_id, statement.export_name,
+    to_char(statement.billing_period, 'YYYY-MM') AS billing_period, publication.number, publication.kind,
+    coalesce(statement.current_publication_id = publication.publication_id, false) AS is_current, publication.counted,
+    publication.delivery_id,
+    CASE WHEN publication.kind IN ('rollback', 'undo') THEN coalesce(restored.number, 0) END AS restored_number,
+    publication.published_at, publication.rows_before, publication.rows_added, publication.rows_removed,
+    publication.rows_after, publication.charges_before, publication.charges_after, publication.billed_cost_before,
+    publication.billed_cost_after
+FROM billing_publications AS publication
+JOIN billing_statements AS statement USING (statement_id)
+LEFT JOIN billing_publications AS restored ON restored.publication_id = publication.restored_publication_id
+WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+    AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
+    AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
+    AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
+ORDER BY publication.published_at DESC, publication.publication_id DESC
+LIMIT %(limit)s
+
 -- name: sum_costs
 -- {group_by} is one or more of the columns of `cost`, {metric} one of its amounts. LEFT JOINs of unique keys cost
--- nothing where their columns are not asked for. A charge without a sub-account is its payer's.
+-- nothing where their columns are not asked for. A charge without a sub-account is its payer's. As of an earlier moment
+-- it is the function that knows which statements counted.
 SELECT {group_by}, currency, sum({metric}) AS amount
 FROM (
     SELECT
@@ -69,8 +92,13 @@ FROM (
         to_char(daily.billing_period, 'YYYY-MM') AS month,
         daily.billing_currency AS currency,
         daily.billed_cost, daily.effective_cost, daily.list_cost, daily.contracted_cost
-    FROM billing_daily_cost AS daily
-    JOIN billing_statements AS statement ON statement.statement_id = daily.statement_id AND statement.counted
+    FROM (
+        SELECT * FROM billing_daily_cost WHERE %(as_of)s::timestamptz IS NULL
+        UNION ALL
+        SELECT * FROM daily_cost_as_of(%(as_of)s) WHERE %(as_of)s IS NOT NULL
+    ) AS daily
+    JOIN billing_statements AS statement
+        ON statement.statement_id = daily.statement_id AND (statement.counted OR %(as_of)s IS NOT NULL)
     LEFT JOIN dim_service AS service ON service.service_key = daily.service_key
     LEFT JOIN dim_account AS sub_account ON sub_account.account_key = daily.sub_account_key
     LEFT JOIN dim_account AS payer ON payer.account_key = daily.billing_account_key

@@ -1,10 +1,15 @@
 -- A deterministic CUR 2.0 bill of one payer and one month: every line item type AWS writes.
 --
 -- Reads the session's table `sample_request` (one row: seed, payer_account_id, month_start,
--- line_item_count, balanced) and leaves the table `sample_line_items` with exactly line_item_count
--- rows. Money is exact: the negation of each hour is the sum of the usage it covers, the used
--- commitment is the sum of what was drawn, so Savings Plans and reservations net out to the last
--- decimal unless `balanced` is false, in which case one negation falls short by 0.125.
+-- line_item_count, balanced, revision, changed_percent, invoice_id) and leaves the table
+-- `sample_line_items` with exactly line_item_count rows. Money is exact: the negation of each hour is
+-- the sum of the usage it covers, the used commitment is the sum of what was drawn, so Savings Plans
+-- and reservations net out to the last decimal unless `balanced` is false, in which case one negation
+-- falls short by 0.125.
+--
+-- A revision is the same bill delivered anew: other line item ids, another order, and of changed_percent
+-- of the line items (all of them on-demand usage) nine in ten with another amount and one in ten gone,
+-- with a new one in its place.
 
 CREATE OR REPLACE MACRO draw(i, purpose, bound) AS
     (md5_number_lower((SELECT seed FROM sample_request) || ':' || purpose || ':' || i) % bound)::BIGINT;
@@ -84,32 +89,56 @@ SELECT
     coalesce(sum(size) OVER (ORDER BY rank ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::BIGINT AS first_i
 FROM all_counts;
 
--- One row per line item: which kind it is, its number inside the kind, its hour, account and product.
+-- One row per line item: which kind it is, its number inside the kind, and the numbers by which its
+-- amount and everything else are drawn, so that a revision can draw them anew.
+CREATE OR REPLACE TEMP TABLE sample_number AS
+WITH kept AS (
+    SELECT
+        i,
+        kind,
+        i - sample_kind.first_i AS n,
+        i + revision * line_item_count AS redrawn,
+        kind = 'usage' AND draw(i, 'change in ' || revision, sample_kind.size) * 100 < line_item_count * changed_percent AS is_changed,
+        draw(i, 'new in ' || revision, 10) = 0 AS is_new
+    FROM (
+        SELECT row_number() OVER () - 1 AS i FROM range((SELECT line_item_count FROM sample_plan))
+    ) AS numbers
+    ASOF JOIN sample_kind ON numbers.i >= sample_kind.first_i
+    CROSS JOIN sample_plan
+    WHERE sample_kind.size > 0
+)
+SELECT
+    i,
+    kind,
+    n,
+    CASE WHEN is_changed THEN redrawn ELSE i END AS amount_drawn,
+    CASE WHEN is_changed AND is_new THEN redrawn ELSE i END AS drawn
+FROM kept;
+
+-- The hour, account and product of each line item.
 CREATE OR REPLACE TEMP TABLE sample_slot AS
 SELECT
     i,
     kind,
     n,
+    amount_drawn,
+    drawn,
     payer_account_id,
-    lpad(((payer_account_id::BIGINT + 1 + CASE WHEN kind IN ('tax', 'discount') THEN n ELSE draw(i, 'account', 6) END)
+    lpad(((payer_account_id::BIGINT + 1 + CASE WHEN kind IN ('tax', 'discount') THEN n ELSE draw(drawn, 'account', 6) END)
         % 1000000000000)::VARCHAR, 12, '0') AS usage_account_id,
     line_item_count, month_start, month_end, commitment_hours, month_hours, reserved_count, balanced, plan_arn_stem, reservation_arn,
+    revision, invoice_id,
     CASE
         WHEN kind IN ('covered', 'negation', 'reserved', 'plan fee') THEN n % commitment_hours
-        ELSE draw(i, 'hour', month_hours)
+        ELSE draw(drawn, 'hour', month_hours)
     END AS hour_of_month,
     CASE
         WHEN kind IN ('covered', 'negation', 'plan fee') THEN (n // commitment_hours) % 2
         WHEN kind IN ('reserved', 'reservation fee', 'reservation upfront') THEN 0
-        ELSE draw(i, 'product', 16)
+        ELSE draw(drawn, 'product', 16)
     END AS product_pick
-FROM (
-    SELECT row_number() OVER () - 1 AS i FROM range((SELECT line_item_count FROM sample_plan))
-) AS numbers
-ASOF JOIN sample_kind ON numbers.i >= sample_kind.first_i
-CROSS JOIN sample_plan
-CROSS JOIN LATERAL (SELECT numbers.i - sample_kind.first_i AS n)
-WHERE sample_kind.size > 0;
+FROM sample_number
+CROSS JOIN sample_plan;
 
 -- What each line item used and at which rate: amounts carry six decimals, so products are exact.
 CREATE OR REPLACE TEMP TABLE sample_usage AS
@@ -119,9 +148,9 @@ SELECT
     month_start + to_hours(hour_of_month) AS usage_start,
     CASE
         WHEN kind IN ('reserved', 'reservation fee', 'reservation upfront', 'plan fee', 'plan upfront') THEN 1
-        ELSE (draw(i, 'amount', 2400000) + 1) * 0.00001
+        ELSE (draw(amount_drawn, 'amount', 2400000) + 1) * 0.00001
     END::DECIMAL(18, 6) AS amount,
-    kind = 'usage' AND product_pick < 2 AND draw(i, 'spot', 100) < 25 AS is_spot
+    kind = 'usage' AND product_pick < 2 AND draw(drawn, 'spot', 100) < 25 AS is_spot
 FROM sample_slot
 JOIN sample_product ON sample_product.product_number
     = CASE WHEN kind IN ('covered', 'negation') THEN 15 * product_pick ELSE product_pick END;
@@ -158,7 +187,7 @@ priced AS (
         kind IN ('covered', 'negation', 'plan fee', 'plan upfront') AS is_plan,
         kind IN ('reserved', 'reservation fee', 'reservation upfront') AS is_reservation,
         kind IN ('usage', 'covered', 'reserved', 'marketplace') AS is_usage,
-        product_code || '-' || draw(i, 'resource', greatest(20, line_item_count // 200)) AS resource_seed
+        product_code || '-' || draw(drawn, 'resource', greatest(20, line_item_count // 200)) AS resource_seed
     FROM sample_usage
     LEFT JOIN sample_ledger
         ON sample_usage.kind IN ('negation', 'plan fee')
@@ -167,7 +196,8 @@ priced AS (
     LEFT JOIN plan_hours ON sample_usage.kind IN ('negation', 'plan fee') AND plan_hours.plan_number = sample_usage.product_pick
 )
 SELECT
-    md5('line item ' || i || ' of ' || payer_account_id || ' ' || month_start) || substr(md5(i::VARCHAR), 1, 19) AS identity_line_item_id,
+    md5('line item ' || i || ' of ' || payer_account_id || ' ' || month_start
+        || CASE WHEN revision > 0 THEN ' in revision ' || revision ELSE '' END) || substr(md5(i::VARCHAR), 1, 19) AS identity_line_item_id,
     strftime(usage_start, '%Y-%m-%dT%H:%M:%SZ') || '/' || strftime(usage_start + INTERVAL 1 HOUR, '%Y-%m-%dT%H:%M:%SZ')
         AS identity_time_interval,
     CASE WHEN kind IN ('plan upfront', 'reservation upfront') THEN 'Purchase' WHEN kind = 'refund' THEN 'Refund' ELSE 'Anniversary' END
@@ -175,13 +205,13 @@ SELECT
     CASE WHEN kind = 'marketplace' THEN 'AWS Marketplace' ELSE 'AWS' END AS bill_billing_entity,
     month_end AS bill_billing_period_end_date,
     month_start AS bill_billing_period_start_date,
-    NULL::VARCHAR AS bill_invoice_id,
+    invoice_id AS bill_invoice_id,
     'Amazon Web Services, Inc.' AS bill_invoicing_entity,
     payer_account_id AS bill_payer_account_id,
     'Payer ' || payer_account_id AS bill_payer_account_name,
     map {'Team': ['platform', 'search', 'checkout'][draw(usage_account_id, 'team', 3) + 1]} AS cost_category,
     map {}::MAP(VARCHAR, DECIMAL(28, 10)) AS discount,
-    CASE WHEN is_usage AND NOT is_spot THEN 'us-east-1' || ['a', 'b', 'c'][draw(i, 'zone', 3) + 1] END AS line_item_availability_zone,
+    CASE WHEN is_usage AND NOT is_spot THEN 'us-east-1' || ['a', 'b', 'c'][draw(drawn, 'zone', 3) + 1] END AS line_item_availability_zone,
     on_demand_cost AS line_item_blended_cost,
     rate AS line_item_blended_rate,
     'USD' AS line_item_currency_code,
@@ -313,11 +343,11 @@ SELECT
     CASE WHEN kind = 'reservation fee' THEN (2 * commitment_hours - reserved_count) * 0.05 END::DECIMAL(28, 10)
         AS reservation_unused_recurring_fee,
     CASE WHEN is_reservation THEN 350.4 END::DECIMAL(28, 10) AS reservation_upfront_value,
-    CASE WHEN draw(i, 'tagged', 100) < 80 AND (is_usage OR kind = 'negation') AND kind <> 'marketplace' THEN map {
-        'user_env': ['prod', 'staging', 'dev'][draw(i, 'env', 3) + 1],
-        'user_owner': 'team-' || draw(i, 'owner', 12),
-        'user_app': ['shop', 'search', 'billing', 'Ünïcode', ''][draw(i, 'app', 5) + 1],
-        'aws_created_by': 'AssumedRole:' || draw(i, 'creator', 9)}
+    CASE WHEN draw(drawn, 'tagged', 100) < 80 AND (is_usage OR kind = 'negation') AND kind <> 'marketplace' THEN map {
+        'user_env': ['prod', 'staging', 'dev'][draw(drawn, 'env', 3) + 1],
+        'user_owner': 'team-' || draw(drawn, 'owner', 12),
+        'user_app': ['shop', 'search', 'billing', 'Ünïcode', ''][draw(drawn, 'app', 5) + 1],
+        'aws_created_by': 'AssumedRole:' || draw(drawn, 'creator', 9)}
     ELSE map {}::MAP(VARCHAR, VARCHAR) END AS resource_tags,
     CASE WHEN kind = 'plan fee' AND product_pick = 1 THEN total_commitment END AS savings_plan_amortized_upfront_commitment_for_billing_period,
     CASE WHEN kind = 'covered' THEN split_part(instance_type, '.', 1) END AS savings_plan_instance_type_family,
@@ -332,4 +362,4 @@ SELECT
     CASE WHEN kind = 'plan fee' THEN total_commitment END AS savings_plan_total_commitment_to_date,
     CASE WHEN kind = 'plan fee' THEN used_commitment END AS savings_plan_used_commitment
 FROM priced
-ORDER BY i;
+ORDER BY CASE WHEN revision > 0 THEN draw(i, 'place in ' || revision, 4611686018427387904) END, i;

@@ -1,12 +1,10 @@
-"""What command line and dashboard show: runs, deliveries, statements and costs, each as of a single moment."""
+"""The lists: runs, deliveries, statements and publications, the newest first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
-from decimal import Decimal
-from enum import StrEnum
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,37 +13,20 @@ from billfold.store import reading
 from billfold.store.database import Database
 
 DEFAULT_LIMIT = 50
-DEFAULT_COST_LIMIT = 10_000
 MAX_LIMIT = 100_000
-
-
-class CostColumn(StrEnum):
-    """What costs can be grouped by; a month is a billing period, a day the UTC day on which a charge starts."""
-
-    SERVICE = "service"
-    ACCOUNT = "account"
-    REGION = "region"
-    CATEGORY = "category"
-    DAY = "day"
-    MONTH = "month"
-
-
-class Metric(StrEnum):
-    """Which of FOCUS's costs is summed."""
-
-    BILLED = "billed"
-    EFFECTIVE = "effective"
-    LIST = "list"
-    CONTRACTED = "contracted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which rows a report shows; None lets everything through. `state` is a run's status or a delivery's state."""
+    """Which rows a report shows; None lets everything through.
+
+    `state` is a run's status or a delivery's state; `statement` is an id, and only lists of publications look at it.
+    """
 
     client: str | None = None
     export: str | None = None
     period: BillingPeriod | None = None
+    statement: int | None = None
     state: str | None = None
     limit: int = DEFAULT_LIMIT
 
@@ -56,7 +37,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run. Rows are line items; `delivery_id` is None where the source could not be resolved to a delivery."""
+    """A run. Rows are line items; `delivery_id` is None where the source could not be resolved to a delivery.
+
+    `error_code` is of the attempt that stands, `last_error_code` of the last one that failed, whatever came after.
+    """
 
     ingestion_run_id: UUID
     client_id: str
@@ -76,6 +60,9 @@ class RunRow:
     rows_skipped: int
     error_code: str | None
     error_message: str | None
+    last_error_code: str | None
+    last_error_message: str | None
+    last_failed_at: datetime | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -84,7 +71,11 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """A delivery. `is_current` says whether its statement shows it now; money is exact text by currency."""
+    """A delivery. `is_current` says whether its statement shows it now; money is exact text by currency.
+
+    `publication_id` is the publication by which it last became current, `reason` says why it is not, `columns` are
+    the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds.
+    """
 
     delivery_id: UUID
     client_id: str
@@ -108,8 +99,14 @@ class DeliveryRow:
     source_cost: Mapping[str, str]
     billed_cost: Mapping[str, str]
     findings: Sequence[str]
+    columns: Mapping[str, str]
+    publication_id: int | None
+    reason: str | None
+    released_at: datetime | None
     error_code: str | None
     error_message: str | None
+    last_error_code: str | None
+    last_error_message: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -118,7 +115,10 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementRow:
-    """A statement as it stands: its current delivery, rows, charges and money (exact text by currency)."""
+    """A statement as it stands: its current delivery, rows, charges and money (exact text by currency).
+
+    `remembered_since` is None while everything that it ever held is still in history.
+    """
 
     statement_id: int
     client_id: str
@@ -134,31 +134,40 @@ class StatementRow:
     billed_cost: Mapping[str, str]
     current_delivery_id: UUID | None
     publication_number: int
+    publication_kind: str | None
     delivered_at: datetime | None
     published_at: datetime | None
+    remembered_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CostRow:
-    """The cost of one group: `group` holds a value for each column that the report groups by, '' for none."""
+class PublicationRow:
+    """One change of a statement's bill: rows and charges are counts, money is exact text by currency.
 
-    group: tuple[str, ...]
-    currency: str
-    amount: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostReport:
-    """Costs of the counted statements, the dearest first, and the total of each month and currency.
-
-    The totals are of everything that was asked for, even where `is_truncated` says that the rows are not.
+    `delivery_id` is the delivery that stands after it, None where the statement is empty again. `restored_number` is
+    the number of the publication that a rollback or an undo made stand again, 0 for the state before the first.
     """
 
-    metric: Metric
-    columns: tuple[CostColumn, ...]
-    rows: tuple[CostRow, ...]
-    totals: tuple[CostRow, ...]
-    is_truncated: bool
+    publication_id: int
+    statement_id: int
+    client_id: str
+    export_name: str
+    billing_period: str
+    number: int
+    kind: str
+    is_current: bool
+    counted: bool
+    delivery_id: UUID | None
+    restored_number: int | None
+    published_at: datetime
+    rows_before: int
+    rows_added: int
+    rows_removed: int
+    rows_after: int
+    charges_before: int
+    charges_after: int
+    billed_cost_before: Mapping[str, str]
+    billed_cost_after: Mapping[str, str]
 
 
 def list_clients(database: Database) -> tuple[str, ...]:
@@ -185,36 +194,7 @@ def list_statements(database: Database, wanted: Filter) -> tuple[StatementRow, .
         return reading.fetch(connection, "list_statements", StatementRow, wanted.parameters())
 
 
-def sum_costs(
-    database: Database,
-    *,
-    columns: Sequence[CostColumn] = (CostColumn.SERVICE, CostColumn.MONTH),
-    metric: Metric = Metric.BILLED,
-    client: str | None = None,
-    export: str | None = None,
-    month: BillingPeriod | None = None,
-    since: BillingPeriod | None = None,
-    limit: int = DEFAULT_COST_LIMIT,
-) -> CostReport:
-    """Costs grouped by `columns` and currency. `month` is one billing period, `since` the first of several."""
-    assert columns
-    wanted: dict[str, str | date | None] = {
-        "client": client,
-        "export": export,
-        "month": month.starts_on if month else None,
-        "since": since.starts_on if since else None,
-    }
+def list_publications(database: Database, wanted: Filter) -> tuple[PublicationRow, ...]:
+    """The publications of all statements, the newest first."""
     with reading.read(database) as connection:
-        found = reading.sum_costs(connection, columns, metric, {**wanted, "limit": limit + 1})
-        totals = reading.sum_costs(connection, [CostColumn.MONTH], metric, {**wanted, "limit": MAX_LIMIT})
-    return CostReport(
-        metric=metric,
-        columns=tuple(columns),
-        rows=_cost_rows(found[:limit]),
-        totals=tuple(sorted(_cost_rows(totals), key=lambda total: (total.group, total.currency))),
-        is_truncated=len(found) > limit,
-    )
-
-
-def _cost_rows(rows: Sequence[tuple[Any, ...]]) -> tuple[CostRow, ...]:
-    return tuple(CostRow(group=tuple(row[:-2]), currency=row[-2], amount=row[-1]) for row in rows)
+        return reading.fetch(connection, "list_publications", PublicationRow, wanted.parameters())

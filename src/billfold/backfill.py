@@ -1,0 +1,86 @@
+"""Backfill: every statement below the client's prefix that is not current, the oldest first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from billfold.config import Settings, require
+from billfold.exports import Bucket, Progress, SilentProgress, open_bucket
+from billfold.ingest import Ingestion, holds, ingest_delivery, keep_client, resolve_all, retrying
+from billfold.model import Client, Delivery, DeliveryOutcome, TriggerSource
+from billfold.period import BillingPeriod
+from billfold.store import statements
+from billfold.store.database import Database, connect
+
+log = structlog.get_logger(__name__)
+
+# Told before each delivery that is tried: its place among them (from 1), how many they are, and what it is.
+OnDelivery = Callable[[int, int, Delivery], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillReport:
+    """What a backfill found: how many statements, how many of them current, and how the others ended."""
+
+    statement_count: int
+    current_count: int
+    outcomes: tuple[DeliveryOutcome, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many deliveries ended in each state, beside those that were current already."""
+        return {"current": self.current_count, **Counter(str(outcome.state) for outcome in self.outcomes)}
+
+
+def backfill(
+    *,
+    client: Client,
+    settings: Settings,
+    database: Database,
+    since: BillingPeriod | None = None,
+    trigger: TriggerSource = TriggerSource.CLI,
+    progress: Progress | None = None,
+    on_delivery: OnDelivery | None = None,
+) -> BackfillReport:
+    """Ingest what is not current below the client's prefix, the oldest billing period first.
+
+    It asks the database what is current, so it goes on where an earlier one was interrupted. `since` is the first
+    billing period that is looked at. A delivery that fails, is held or was rolled back does not stop the others.
+    Raises ConfigurationError where no bucket is configured, and what keeps any delivery from being tried.
+    """
+    require(settings, "AWS_BILLING_BUCKET", purpose="backfill")
+    ingestion = Ingestion(
+        client=client,
+        settings=settings,
+        database=database,
+        trigger=trigger,
+        force=False,
+        progress=progress or SilentProgress(),
+    )
+    retrying(settings)(keep_client, database, client)
+    bucket: Bucket = retrying(settings)(open_bucket, client, settings)
+    deliveries, refused = resolve_all(ingestion, bucket, client.prefix, since=since)
+    waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
+    log.info("backfill_started", statements=len(deliveries) + len(refused), waiting=len(waiting))
+    outcomes = list(refused)
+    for number, delivery in enumerate(waiting, start=1):
+        if on_delivery is not None:
+            on_delivery(number, len(waiting), delivery)
+        outcomes.append(ingest_delivery(ingestion, bucket, delivery))
+    report = BackfillReport(
+        statement_count=len(deliveries) + len(refused),
+        current_count=len(deliveries) - len(waiting),
+        outcomes=tuple(outcomes),
+    )
+    log.info("backfill_finished", statements=report.statement_count, **report.counts)
+    return report
+
+
+def _leave_out_current(database: Database, client: Client, deliveries: list[Delivery]) -> list[Delivery]:
+    with connect(database.conninfo) as connection:
+        found = [(delivery, statements.find_statement(connection, client, delivery)) for delivery in deliveries]
+    return [delivery for delivery, statement in found if statement is None or not holds(statement, delivery)]

@@ -1,0 +1,88 @@
+"""The application that every command belongs to, and what each of them starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from billfold import __version__, reports
+from billfold.cli.exits import ExitCode
+from billfold.cli.screen import Screen
+from billfold.config import Settings, load_settings
+from billfold.errors import UsageError
+from billfold.log import configure_logging
+from billfold.store.database import Database, open_database
+from billfold.store.migrate import prepare
+
+# The list that each command's JSON document holds, empty where the command failed.
+LIST_NAMES = {
+    "ingest": "deliveries",
+    "backfill": "deliveries",
+    "release": "deliveries",
+    "prune": "statements",
+    "runs": "runs",
+    "deliveries": "deliveries",
+    "statements": "statements",
+    "costs": "costs",
+    "publications": "publications",
+    "changes": "changes",
+    "verify": "statements",
+}
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog=(
+        "**Exit codes**: 0 done; 1 a defect of Billfold's, with its traceback; 2 wrong usage or settings; 3 the source"
+        " is not there, refuses us or is too large; 4 the input is no complete bill; 5 PostgreSQL refuses;"
+        " 6 try again later; 7 rows or money do not agree: nothing was published; 8 a delivery is held and waits for"
+        " `billfold release`; 130 interrupted.\n\n"
+        "Settings come from the environment and from `.env` in the working directory. Without `DATABASE_URL` an"
+        " embedded PostgreSQL runs under `BILLFOLD_HOME`.\n\n"
+        "Start with: `billfold demo --no-serve`"
+    ),
+)
+def billfold(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> int:
+    """Billfold lands AWS billing exports in PostgreSQL, to the cent."""
+    if version:
+        Screen().print(f"billfold {__version__}")
+    elif context.invoked_subcommand is None:
+        raise typer.BadParameter("which command?")
+    if version:
+        raise typer.Exit(ExitCode.SUCCESS)
+    return ExitCode.SUCCESS
+
+
+def start(shown_elsewhere: Sequence[str] = ()) -> Settings:
+    """The settings, with logs going where they say; events in `shown_elsewhere` the command tells itself."""
+    settings = load_settings()
+    configure_logging(settings, shown_elsewhere=shown_elsewhere)
+    return settings
+
+
+def open_store(settings: Settings) -> Database:
+    """The database, its schema ready for use."""
+    database = open_database(settings)
+    prepare(database)
+    return database
+
+
+def check_client(client: str | None, settings: Settings, database: Database) -> None:
+    """Raise UsageError for a client that is not the configured one."""
+    if client not in (None, settings.client):
+        raise UsageError(
+            f"client {client} is not configured: BILLFOLD_CLIENT is {settings.client}",
+            advice=f"known clients: {', '.join(reports.list_clients(database)) or 'none yet'}",
+        )

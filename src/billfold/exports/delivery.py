@@ -1,0 +1,125 @@
+"""The delivery that a manifest names: its files as they stand in the bucket, all of one refresh."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+import structlog
+
+from billfold.errors import ManifestError, SourceLimitError, SourceNotFoundError, TornDeliveryError
+from billfold.exports.bucket import Bucket, address, is_local
+from billfold.exports.layout import file_name, folder_of, period_of, place_of
+from billfold.exports.manifest import Manifest, parse_manifest
+from billfold.model import Delivery, SourceObject
+
+Listing = Mapping[str, SourceObject]
+
+# AWS writes the manifest last, and refreshes an export hours apart. What replicates a bucket keeps no such order
+# among objects that were written together, so that minutes tell nothing.
+NEWER_FILES_TOLERANCE = timedelta(minutes=15)
+_SHOWN_KEYS = 3
+_log = structlog.get_logger(__name__)
+
+
+def read_manifest(bucket: Bucket, source: SourceObject) -> Manifest:
+    """What the manifest says that was found a moment ago; raises TornDeliveryError where it is gone or another now."""
+    try:
+        content = bucket.read_small(source, bucket.settings.max_manifest_bytes)
+    except SourceNotFoundError as error:
+        raise TornDeliveryError(
+            f"{address(bucket.name, source.key)} went away while it was read",
+            advice="the next attempt reads what stands there then",
+        ) from error
+    except SourceLimitError as error:
+        raise SourceLimitError(error.message, advice="raise BILLFOLD_MAX_MANIFEST_BYTES if that is right") from error
+    return parse_manifest(content, source.key)
+
+
+def find_delivery(
+    bucket: Bucket, source: SourceObject, manifest: Manifest, listed: Listing, *, tolerate_newer_files: bool
+) -> Delivery:
+    """The manifest's delivery; what `listed` lacks of its files is looked for in the bucket.
+
+    Raises ManifestError where a file is missing and TornDeliveryError where one belongs to the next delivery.
+    """
+    place = place_of(source.key)
+    export_path = place.export_path if place else folder_of(source.key).rstrip("/") or file_name(source.key)
+    delivery = Delivery(
+        bucket=bucket.name,
+        export_path=export_path,
+        export_name=manifest.export_name or export_path.rpartition("/")[2],
+        period=manifest.period,
+        files=_find_files(bucket, manifest, listed),
+        delivered_at=source.modified_at,
+        manifest=source,
+        execution_id=manifest.execution_id,
+    )
+    if not tolerate_newer_files:
+        _refuse_newer_files(delivery, source)
+    return delivery
+
+
+def standalone(source: SourceObject) -> Delivery:
+    """The delivery of a data file that no manifest names."""
+    return Delivery(
+        bucket=source.bucket,
+        export_path=source.key,
+        export_name=source.key,
+        period=period_of(source.key),
+        files=(source,),
+        delivered_at=source.modified_at,
+    )
+
+
+def keys_in(bucket: Bucket, manifest: Manifest) -> tuple[str, ...]:
+    """The keys that a manifest names, as this bucket spells them."""
+    if is_local(bucket.name):
+        # A report without a prefix has keys that start with a slash; no path below a folder does.
+        return tuple(key.lstrip("/") for key in manifest.file_keys)
+    return manifest.file_keys
+
+
+def _find_files(bucket: Bucket, manifest: Manifest, listed: Listing) -> tuple[SourceObject, ...]:
+    keys = keys_in(bucket, manifest)
+    if not is_local(bucket.name) and manifest.bucket not in (None, bucket.name):
+        # A bill that was replicated into a central bucket. Its files are looked for here alone: whatever a manifest
+        # names, a client's bill is read from the client's bucket.
+        _log.info("manifest_of_another_bucket", key=manifest.key, names=manifest.bucket, bucket=bucket.name)
+    found = {**listed, **_look_up(bucket, [key for key in keys if key not in listed])}
+    missing = [key for key in keys if key not in found]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN_KEYS]) + (", …" if len(missing) > _SHOWN_KEYS else "")
+        raise ManifestError(
+            f"names {len(missing)} of {len(keys)} files that are not in {bucket.name}: {shown}",
+            file=manifest.key,
+            advice="a local folder must be the root of the bucket" if is_local(bucket.name) else "",
+        )
+    return tuple(found[key] for key in keys)
+
+
+def _look_up(bucket: Bucket, keys: Iterable[str]) -> dict[str, SourceObject]:
+    """What the bucket has of these keys: one listing for each folder, as narrow as their names allow."""
+    folders: defaultdict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        folders[folder_of(key)].append(key)
+    # A prefix of keys is one of characters, not of path components.
+    prefixes = [os.path.commonprefix(together) for together in folders.values()]  # noqa: RUF071
+    return {source.key: source for prefix in prefixes for source in bucket.list_objects(prefix)}
+
+
+def _refuse_newer_files(delivery: Delivery, manifest: SourceObject) -> None:
+    """In AWS's overwrite layout the files of the next delivery replace this one's while its manifest still stands."""
+    # A local copy keeps no times of AWS's.
+    if is_local(delivery.bucket) or not delivery.files:
+        return
+    newest = max(delivery.files, key=lambda file: file.modified_at)
+    if newest.modified_at - manifest.modified_at > NEWER_FILES_TOLERANCE:
+        raise TornDeliveryError(
+            f"{address(delivery.bucket, newest.key)} was written at {newest.modified_at:%Y-%m-%d %H:%M:%S} UTC, after"
+            f" its manifest of {manifest.modified_at:%Y-%m-%d %H:%M:%S} UTC: the next delivery is being written",
+            advice="wait for its manifest; if the bucket is a copy whose files were written after the manifest, use"
+            " --force",
+        )

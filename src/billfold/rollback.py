@@ -1,0 +1,239 @@
+"""Roll back: what stood before a delivery stands again, exactly, and that can be taken back too.
+
+A rollback is a publication of its own, in one transaction: rows and charges that the delivery brought go to history,
+those that it withdrew come back from there as copies. History is only ever added to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import assert_never
+from uuid import UUID
+
+import structlog
+
+from billfold.config import Settings
+from billfold.errors import ReconciliationError, UsageError
+from billfold.model import CostBasis, DeliveryState, PublicationKind, Totals
+from billfold.reconcile import carry, reconcile
+from billfold.store import control, history, publish, statements
+from billfold.store.database import BulkConnection, Database, connect, connect_bulk
+from billfold.store.history import NOTHING, Stood
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoration:
+    """What a rollback or an undo did. `delivery_id` is the delivery it was asked for, `current_delivery_id` stands now.
+
+    `restored_number` is the number of the publication whose bill stands again, None for the empty statement before the
+    first. Costs are exact, by currency.
+    """
+
+    delivery_id: UUID
+    current_delivery_id: UUID | None
+    client_id: str
+    export_name: str
+    billing_period: str
+    statement_id: int
+    kind: PublicationKind
+    restored_number: int | None
+    rows_added: int
+    rows_removed: int
+    rows_after: int
+    billed_cost_before: dict[str, Decimal]
+    billed_cost: dict[str, Decimal]
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which state comes back (None: the empty one), and which delivery stands for it.
+
+    A rollback takes back what became current from the publication `since` on, an undo what `since` rolled back.
+    """
+
+    kind: PublicationKind
+    target: Stood | None
+    delivery_id: UUID | None
+    since: Stood
+
+
+def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo: bool = False) -> Restoration:
+    """Bring back what stood before the current delivery; with `undo`, bring a rolled back delivery back.
+
+    Whatever the delivery's later redeliveries of the same content did goes with it. The delivery is then `rolled_back`:
+    neither an event nor a backfill applies it again, only `ingest --force`, an undo, or a newer delivery. Raises
+    UsageError where the delivery is not current (for an undo: where the statement has moved on since), or what stood
+    is pruned; RunConflictError while another worker holds the statement; ReconciliationError when the restored rows are
+    not what the earlier publication said: then nothing has changed.
+    """
+    started = time.monotonic()
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+        control.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
+        # What is known of it may have changed while the claim was waited for.
+        stored = control.find_delivery(connection, delivery_id)
+        if stored.statement_id is None:
+            raise UsageError(f"delivery {delivery_id} is {stored.state}: it was never published")
+        statement = statements.read_statement(connection, stored.statement_id)
+        publications = history.list_publications(connection, stored.statement_id)
+        plan = plan_undo(stored, publications) if undo else plan_rollback(stored, statement, publications)
+        with connect_bulk(database.conninfo) as bulk:
+            after, added, removed = _restore(bulk, statement, plan)
+    restoration = Restoration(
+        delivery_id=delivery_id,
+        current_delivery_id=plan.delivery_id,
+        client_id=stored.client_id,
+        export_name=stored.export_name,
+        billing_period=str(statement.billing_period),
+        statement_id=statement.statement_id,
+        kind=plan.kind,
+        restored_number=plan.target.number if plan.target else None,
+        rows_added=added.row_count,
+        rows_removed=removed.row_count,
+        rows_after=after.row_count,
+        billed_cost_before=statement.totals.billed,
+        billed_cost=after.billed,
+        duration_seconds=time.monotonic() - started,
+    )
+    log.info(
+        "delivery_rolled_back" if plan.kind is PublicationKind.ROLLBACK else "rollback_undone",
+        client=stored.client_id,
+        delivery_id=str(delivery_id),
+        current_delivery_id=str(plan.delivery_id) if plan.delivery_id else None,
+        rows_added=added.row_count,
+        rows_removed=removed.row_count,
+    )
+    return restoration
+
+
+def plan_rollback(
+    stored: control.StoredDelivery, statement: statements.CurrentStatement, publications: Sequence[Stood]
+) -> Plan:
+    """What stood before the bill that stands first came in."""
+    if stored.state is DeliveryState.ROLLED_BACK:
+        raise UsageError(f"delivery {stored.delivery_id} is rolled back already", advice="`--undo` takes that back")
+    if statement.delivery_id != stored.delivery_id:
+        shown = f"that is {statement.delivery_id}" if statement.delivery_id else "it is empty"
+        raise UsageError(
+            f"delivery {stored.delivery_id} is {stored.state}, but not what its statement shows now: {shown}",
+            advice="only the current delivery can be rolled back, then the one before it",
+        )
+    base = _base_of(publications[-1], publications)
+    target = _before(base, publications)
+    _refuse_forgotten(target)
+    return Plan(
+        kind=PublicationKind.ROLLBACK,
+        target=target,
+        delivery_id=target.delivery_id if target else None,
+        since=base,
+    )
+
+
+def plan_undo(stored: control.StoredDelivery, publications: Sequence[Stood]) -> Plan:
+    """What stood before the delivery was rolled back; only while what the rollback left still stands."""
+    if stored.state is not DeliveryState.ROLLED_BACK:
+        raise UsageError(f"delivery {stored.delivery_id} is {stored.state}, not rolled back")
+    rollback = next(known for known in publications if known.publication_id == stored.publication_id)
+    current = publications[-1]
+    if _root_of(current, publications) != _root_of(rollback, publications):
+        raise UsageError(
+            f"the statement has changed since delivery {stored.delivery_id} was rolled back: publication"
+            f" {current.number} ({current.kind}) stands",
+            advice="roll that back first, or apply the delivery again with `billfold ingest --force`",
+        )
+    target = _before(rollback, publications)
+    assert target is not None, "something stood that could be rolled back"
+    _refuse_forgotten(target)
+    return Plan(kind=PublicationKind.UNDO, target=target, delivery_id=stored.delivery_id, since=rollback)
+
+
+def _base_of(publication: Stood, publications: Sequence[Stood]) -> Stood:
+    """The publication by which the bill that stands after this one first came in."""
+    before = _before(publication, publications)
+    match publication.kind:
+        case PublicationKind.ROLLBACK | PublicationKind.UNDO:
+            restored = _restored_by(publication, publications)
+            return _base_of(restored, publications) if restored else publication
+        case PublicationKind.REMAP | PublicationKind.SWITCH:
+            assert before is not None, "only what stands can be remapped or switched"
+            return _base_of(before, publications)
+        case PublicationKind.DELIVERY | PublicationKind.ADOPTION:
+            is_again = before is not None and before.delivery_id == publication.delivery_id
+            return _base_of(before, publications) if before and is_again else publication
+        case _:
+            assert_never(publication.kind)
+
+
+def _root_of(publication: Stood, publications: Sequence[Stood]) -> int:
+    """The publication that first made the state that stands after this one; NOTHING for the empty state."""
+    if publication.kind not in (PublicationKind.ROLLBACK, PublicationKind.UNDO):
+        return publication.publication_id
+    restored = _restored_by(publication, publications)
+    return _root_of(restored, publications) if restored else NOTHING
+
+
+def _restored_by(publication: Stood, publications: Sequence[Stood]) -> Stood | None:
+    wanted = publication.restored_publication_id
+    return next((known for known in publications if known.publication_id == wanted), None)
+
+
+def _before(publication: Stood, publications: Sequence[Stood]) -> Stood | None:
+    """The publication before this one; None before the first."""
+    return publications[publication.number - 2] if publication.number > 1 else None
+
+
+def _refuse_forgotten(target: Stood | None) -> None:
+    if target is not None and not target.is_remembered:
+        raise UsageError(
+            f"what stood at {target.published_at:%Y-%m-%d %H:%M:%S} UTC is pruned and cannot be brought back",
+            advice="ingest the delivery that you want again, with --force",
+        )
+
+
+def _restore(bulk: BulkConnection, statement: statements.CurrentStatement, plan: Plan) -> tuple[Totals, Totals, Totals]:
+    """The totals after, of what came back and of what went."""
+    period, target = statement.billing_period, plan.target
+    publication_id = publish.begin_publication(
+        bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
+    )
+    place = {"statement_id": statement.statement_id, "publication_id": publication_id}
+    history.restore_bill(bulk, period, restored_publication_id=target.publication_id if target else NOTHING, **place)
+    publish.roll_up(bulk, period, is_first=False, **place)
+    added = publish.sum_restored(bulk, period, currency=statement.currency, **place)
+    removed = publish.sum_withdrawn(bulk, period, currency=statement.currency, **place)
+    after = carry(statement.totals, added, removed)
+    wanted = target.totals if target else Totals()
+    reconcile(wanted, after)
+    if wanted.charge_count != after.charge_count:
+        raise ReconciliationError(f"{wanted.charge_count} charges stood then, {after.charge_count} would stand now")
+    publish.record_publication(
+        bulk,
+        publish.Publication(
+            **place,
+            published_at=publish.take_moment(bulk, [statement.statement_id]),
+            kind=plan.kind,
+            delivery_id=plan.delivery_id,
+            restored_publication_id=target.publication_id if target else None,
+            cost_basis=target.cost_basis if target else statement.cost_basis or CostBasis.GROSS,
+            hash_version=target.hash_version if target else statement.hash_version,
+            mapping_version=target.mapping_version if target else statement.mapping_version or 0,
+            before=statement.totals,
+            after=after,
+            rows_added=added.row_count,
+            rows_removed=removed.row_count,
+            left_out=target.left_out if target else (),
+        ),
+    )
+    if plan.kind is PublicationKind.ROLLBACK:
+        history.mark_rolled_back(bulk, since_publication_id=plan.since.publication_id, **place)
+        history.stand_again(bulk, plan.delivery_id, publication_id=publication_id)
+    else:
+        history.mark_taken_back(bulk, rollback_publication_id=plan.since.publication_id, **place)
+    bulk.commit()
+    return after, added, removed

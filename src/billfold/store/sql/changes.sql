@@ -1,0 +1,145 @@
+-- What moved between two publications of a statement. Every filter that is NULL lets everything through.
+
+-- name: match_statements
+-- The statements that a filter lets through, with the number of the last publication of each.
+SELECT statement.statement_id, statement.export_name, to_char(statement.billing_period, 'YYYY-MM') AS billing_period,
+    (SELECT coalesce(max(number), 0) FROM billing_publications AS publication
+        WHERE publication.statement_id = statement.statement_id) AS last_number
+FROM billing_statements AS statement
+WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+    AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
+    AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
+    AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
+ORDER BY statement.statement_id
+
+-- name: list_spans
+-- Of each statement the publications `later`, which stood at the end that was asked for (the last one where none was),
+-- and `earlier`, which stood at the beginning (the one before `later` where none was asked for); none for nothing.
+SELECT
+    statement.statement_id, statement.client_id, statement.export_name,
+    to_char(statement.billing_period, 'YYYY-MM') AS billing_period,
+    earlier.publication_id AS from_publication_id, earlier.number AS from_number, earlier.kind AS from_kind,
+    earlier.published_at AS from_published_at, earlier.delivery_id AS from_delivery_id,
+    coalesce(earlier.counted, false) AS from_counted,
+    later.publication_id AS to_publication_id, later.number AS to_number, later.kind AS to_kind,
+    later.published_at AS to_published_at, later.delivery_id AS to_delivery_id, later.counted AS to_counted,
+    between_them.rows_added, between_them.rows_removed
+FROM billing_statements AS statement
+CROSS JOIN LATERAL (
+    SELECT * FROM billing_publications AS publication
+    WHERE publication.statement_id = statement.statement_id
+        AND (%(to_number)s::bigint IS NULL OR publication.number = %(to_number)s)
+        AND (%(to_moment)s::timestamptz IS NULL OR publication.published_at <= %(to_moment)s)
+    ORDER BY publication.number DESC LIMIT 1
+) AS later
+LEFT JOIN LATERAL (
+    SELECT * FROM billing_publications AS publication
+    WHERE publication.statement_id = statement.statement_id AND CASE
+        WHEN %(from_number)s::bigint IS NOT NULL THEN publication.number = %(from_number)s
+        WHEN %(from_moment)s::timestamptz IS NOT NULL THEN publication.published_at <= %(from_moment)s
+        ELSE publication.number < later.number END
+    ORDER BY publication.number DESC LIMIT 1
+) AS earlier ON true
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(publication.rows_added), 0)::bigint AS rows_added,
+        coalesce(sum(publication.rows_removed), 0)::bigint AS rows_removed
+    FROM billing_publications AS publication
+    WHERE publication.statement_id = statement.statement_id AND publication.number <= later.number
+        AND publication.number > coalesce(earlier.number, 0)
+) AS between_them
+WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+    AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
+    AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
+    AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
+ORDER BY statement.billing_period DESC, statement.client_id, statement.export_name, statement.statement_id
+
+-- name: sum_changes
+-- What a statement held after a publication is its daily costs less all later restatements; a statement without an
+-- earlier publication held nothing. Level 0 are the groups that moved, 1 the totals of each statement, 3 of all that
+-- counted. Whatever columns are asked for, `has_moved` tells of any daily cost that differs, `restated_late` of any that
+-- publications after the month's end moved.
+WITH span AS (
+    SELECT * FROM unnest(
+        %(statement_ids)s::integer[], %(from_ids)s::bigint[], %(to_ids)s::bigint[], %(from_counted)s::boolean[],
+        %(to_counted)s::boolean[]
+    ) AS span (statement_id, from_id, to_id, from_counted, to_counted)
+),
+entry AS (
+    SELECT statement_id, charge_date, billing_account_key, sub_account_key, service_key, charge_key, billing_currency,
+        CASE WHEN from_id IS NULL THEN 0 ELSE 1 END AS old_sign, 1 AS new_sign, 0 AS late_sign,
+        billed_cost, effective_cost, list_cost, contracted_cost, charge_count
+    FROM span JOIN billing_daily_cost USING (statement_id)
+    UNION ALL
+    SELECT statement_id, charge_date, billing_account_key, sub_account_key, service_key, charge_key, billing_currency,
+        CASE WHEN publication_id > from_id THEN -1 ELSE 0 END, CASE WHEN publication_id > to_id THEN -1 ELSE 0 END,
+        CASE WHEN publication_id <= to_id
+            AND published_at >= (billing_period + interval '1 month') AT TIME ZONE 'UTC' THEN 1 ELSE 0 END,
+        billed_cost, effective_cost, list_cost, contracted_cost, charge_count
+    FROM span
+    JOIN billing_restatement USING (statement_id)
+    JOIN billing_publications USING (statement_id, publication_id)
+    WHERE publication_id > coalesce(from_id, 0)
+),
+priced AS (
+    SELECT *, CASE %(metric)s::text
+        WHEN 'billed' THEN billed_cost WHEN 'effective' THEN effective_cost
+        WHEN 'list' THEN list_cost WHEN 'contracted' THEN contracted_cost END AS cost
+    FROM entry
+),
+finest AS (
+    SELECT
+        statement_id, charge_date,
+        coalesce(sub_account.account_id, payer.account_id, '') AS account,
+        coalesce(service.service_name, service.service_code, '') AS service,
+        coalesce(charge.charge_category, '') AS category,
+        billing_currency AS currency,
+        sum(old_sign * cost) AS old, sum(new_sign * cost) AS new, sum((new_sign - old_sign) * cost) <> 0 AS has_moved,
+        sum(late_sign * cost) <> 0 AS restated_late,
+        sum(old_sign * charge_count) AS old_count, sum(new_sign * charge_count) AS new_count
+    FROM priced
+    LEFT JOIN dim_service AS service USING (service_key)
+    LEFT JOIN dim_charge AS charge USING (charge_key)
+    LEFT JOIN dim_account AS sub_account ON sub_account.account_key = sub_account_key
+    LEFT JOIN dim_account AS payer ON payer.account_key = billing_account_key
+    GROUP BY 1, 2, 3, 4, 5, 6
+),
+asked AS (
+    SELECT
+        statement_id, currency, from_counted, to_counted, old, new, old_count, new_count, has_moved, restated_late,
+        CASE WHEN 'account' = ANY (%(columns)s::text[]) THEN account ELSE '' END AS account,
+        CASE WHEN 'service' = ANY (%(columns)s) THEN service ELSE '' END AS service,
+        CASE WHEN 'day' = ANY (%(columns)s) THEN to_char(charge_date, 'YYYY-MM-DD') ELSE '' END AS day,
+        CASE WHEN 'category' = ANY (%(columns)s) THEN category ELSE '' END AS category
+    FROM finest JOIN span USING (statement_id)
+),
+summed AS (
+    SELECT
+        grouping(statement_id, account) AS level, statement_id, account, service, day, category, currency,
+        sum(old) FILTER (WHERE from_counted) AS counted_old, sum(new) FILTER (WHERE to_counted) AS counted_new,
+        sum(old) AS old, sum(new) AS new, bool_or(has_moved) AS has_moved,
+        bool_or(restated_late) AS restated_late,
+        sum(old_count) <> 0 OR sum(new_count) <> 0 AS is_held,
+        bool_or(old_count <> 0 AND from_counted OR new_count <> 0 AND to_counted) AS is_counted
+    FROM asked
+    GROUP BY GROUPING SETS (
+        (statement_id, account, service, day, category, currency), (statement_id, currency), (currency)
+    )
+),
+ranked AS (
+    SELECT
+        level, statement_id, account, service, day, category, currency, has_moved, restated_late,
+        CASE WHEN level = 3 THEN is_counted ELSE is_held END AS is_held,
+        CASE WHEN level = 3 THEN coalesce(counted_old, 0) ELSE old END AS old,
+        CASE WHEN level = 3 THEN coalesce(counted_new, 0) ELSE new END AS new,
+        count(*) FILTER (WHERE level = 0) OVER () AS group_count,
+        row_number() OVER (
+            PARTITION BY level ORDER BY abs(new - old) DESC, statement_id, account, service, day, category, currency
+        ) AS place
+    FROM summed
+    WHERE level > 0 OR old <> new
+)
+SELECT level, statement_id, account, service, day, category, currency, old, new, new - old AS difference, has_moved,
+    restated_late, is_held, group_count
+FROM ranked
+WHERE level > 0 OR %(limit)s::bigint IS NULL OR place <= %(limit)s
+ORDER BY level, place

@@ -1,0 +1,53 @@
+-- Rolling back, taking that back, and forgetting what is older than it is kept.
+
+-- name: list_publications
+SELECT
+    publication.publication_id, publication.number, publication.kind, publication.delivery_id,
+    publication.restored_publication_id, publication.published_at, publication.cost_basis, publication.hash_version,
+    publication.mapping_version, publication.rows_after, publication.charges_after, publication.billed_cost_after,
+    publication.gross_cost_after, publication.net_cost_after, publication.left_out,
+    coalesce(publication.published_at >= statement.remembered_since, true)
+FROM billing_publications AS publication JOIN billing_statements AS statement USING (statement_id)
+WHERE statement_id = %(statement_id)s ORDER BY publication.number
+
+-- name: roll_back_deliveries
+-- Every delivery that stood for the bill that goes.
+UPDATE billing_deliveries SET state = 'rolled_back', reason = 'was rolled back', publication_id = $2::bigint
+WHERE statement_id = $1::integer AND state = 'published' AND publication_id BETWEEN $3::bigint AND $2::bigint
+
+-- name: take_back_deliveries
+UPDATE billing_deliveries SET state = 'published', reason = NULL, publication_id = $2::bigint
+WHERE statement_id = $1::integer AND state = 'rolled_back' AND publication_id = $3::bigint
+
+-- name: stand_again
+UPDATE billing_deliveries SET state = 'published', reason = NULL, publication_id = $2::bigint
+WHERE delivery_id = $1::text::uuid AND state = 'rolled_back'
+
+-- name: list_forgettable
+-- What is withdrawn up to the last publication before the moment can go; what stood at any later moment stays whole.
+SELECT statement.statement_id, statement.client_id, statement.export_name, statement.billing_period,
+    max(publication.publication_id), max(publication.published_at)
+FROM billing_statements AS statement JOIN billing_publications AS publication USING (statement_id)
+WHERE publication.number > 1 AND publication.published_at <= %(moment)s
+    AND (statement.remembered_since IS NULL OR publication.published_at > statement.remembered_since)
+    AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+GROUP BY 1 ORDER BY statement.billing_period, statement.statement_id
+
+-- name: forget_before
+UPDATE billing_statements SET remembered_since = %(remembered_since)s WHERE statement_id = %(statement_id)s
+
+-- name: count_rows
+SELECT count(*) FROM raw_aws_billing_rows_history
+WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AND removed_by <= %(publication_id)s
+
+-- name: count_charges
+SELECT count(*) FROM billing_usage_fact_history
+WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AND removed_by <= %(publication_id)s
+
+-- name: forget_rows
+DELETE FROM raw_aws_billing_rows_history
+WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AND removed_by <= %(publication_id)s
+
+-- name: forget_charges
+DELETE FROM billing_usage_fact_history
+WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AND removed_by <= %(publication_id)s

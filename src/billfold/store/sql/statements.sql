@@ -1,0 +1,68 @@
+-- Statements as they stand.
+
+-- name: find_statement
+SELECT
+    statement.statement_id, statement.current_publication_id, statement.current_delivery_id, statement.billing_period,
+    statement.cost_basis, publication.mapping_version, statement.hash_version, statement.row_count,
+    publication.charges_after, publication.billed_cost_after, publication.gross_cost_after, publication.net_cost_after,
+    delivery.delivered_at, statement.currency
+FROM billing_statements AS statement
+LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
+LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
+WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND statement.export_path = %(export_path)s
+    AND (%(billing_period)s::date IS NULL OR statement.billing_period = %(billing_period)s)
+ORDER BY statement.billing_period DESC
+LIMIT 1
+
+-- name: key_of_statement
+SELECT client_id, bucket, export_path, billing_period FROM billing_statements WHERE statement_id = %(statement_id)s
+
+-- name: ensure_statement
+INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version, currency)
+VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(hash_version)s, %(currency)s)
+ON CONFLICT (client_id, bucket, export_path, billing_period) DO NOTHING
+
+-- name: create_partitions
+SELECT billfold_create_partitions(%(billing_period)s)
+
+-- name: list_delivery_files
+SELECT run.source_s3_key, run.source_etag, run.sha256 FROM billing_delivery_files AS file
+JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
+WHERE file.delivery_id = %(delivery_id)s
+
+-- name: find_owner
+-- The statement of an export whose current bill a standalone file belongs to: named by the manifest, or by its place.
+SELECT statement.export_name, statement.billing_period
+FROM billing_statements AS statement
+JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
+WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND delivery.manifest_key IS NOT NULL
+    AND (
+        statement.export_path = %(place_path)s AND statement.billing_period = %(place_period)s::date
+        OR EXISTS (
+            SELECT FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
+            WHERE file.delivery_id = delivery.delivery_id AND run.source_s3_key = %(key)s
+        )
+    )
+ORDER BY statement.statement_id LIMIT 1
+
+-- name: list_standalone
+-- Statements of single files that a manifest may name: by their key, or by standing below its export's folder.
+SELECT statement.statement_id, statement.export_path
+FROM billing_statements AS statement
+JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
+WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND delivery.manifest_key IS NULL
+    AND (statement.export_path = ANY(%(keys)s) OR starts_with(statement.export_path, %(folder)s))
+ORDER BY statement.statement_id
+
+-- name: find_columns
+-- The columns of the bill that came before: this statement's, else that of the export's latest other month.
+SELECT delivery.columns FROM billing_statements AS statement
+JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
+WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND statement.export_path = %(export_path)s
+    AND delivery.columns <> '{}'
+ORDER BY statement.billing_period = %(billing_period)s DESC, statement.billing_period DESC
+LIMIT 1
+
+-- name: list_residuals
+SELECT row_hash, billed_cost FROM billing_usage_fact
+WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AND occurrence = 0

@@ -1,0 +1,170 @@
+"""Statements as they stand: what each holds now, and which others a delivery touches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import TupleRow
+
+from billfold.model import Client, CostBasis, Delivery, Totals
+from billfold.period import BillingPeriod
+from billfold.sql import read_queries
+from billfold.store.database import Connection, lock_timeout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentStatement:
+    """A statement and what it holds now; without a publication it holds nothing."""
+
+    statement_id: int
+    billing_period: BillingPeriod
+    publication_id: int | None
+    delivery_id: UUID | None
+    delivered_at: datetime | None
+    cost_basis: CostBasis | None
+    mapping_version: int | None
+    hash_version: int
+    currency: str
+    totals: Totals
+    file_versions: frozenset[tuple[str, str]]
+    file_digests: tuple[str | None, ...]
+
+
+def find_statement(connection: Connection, client: Client, delivery: Delivery) -> CurrentStatement | None:
+    """The delivery's statement as it stands; None where nothing was ever published for it."""
+    row = connection.execute(_query("find_statement"), _statement_key(client, delivery, delivery.period)).fetchone()
+    return _current_statement(connection, row) if row else None
+
+
+def read_statement(connection: Connection, statement_id: int) -> CurrentStatement:
+    """The statement of this id as it stands."""
+    client_id, bucket, export_path, period = _one(connection, "key_of_statement", {"statement_id": statement_id})
+    key = {"client_id": client_id, "bucket": bucket, "export_path": export_path, "billing_period": period}
+    return _current_statement(connection, _one(connection, "find_statement", key))
+
+
+def ensure_statement(
+    connection: Connection,
+    client: Client,
+    delivery: Delivery,
+    period: BillingPeriod,
+    *,
+    hash_version: int,
+    lock_timeout_seconds: int,
+) -> CurrentStatement:
+    """The statement of this period, made if it is new, and the partitions that its rows go to.
+
+    Raises RunConflictError when the partitions cannot be attached within `lock_timeout_seconds`.
+    """
+    key = _statement_key(client, delivery, period)
+    connection.execute(
+        _query("ensure_statement"),
+        {**key, "export_name": delivery.export_name, "hash_version": hash_version, "currency": client.currency},
+    )
+    with lock_timeout(connection, lock_timeout_seconds, f"the partitions of {period} are locked"):
+        connection.execute(_query("create_partitions"), {"billing_period": period.starts_on})
+    row = connection.execute(_query("find_statement"), key).fetchone()
+    assert row is not None
+    return _current_statement(connection, row)
+
+
+def find_owner(
+    connection: Connection, client: Client, delivery: Delivery, *, place: tuple[str, BillingPeriod] | None
+) -> str | None:
+    """The export and month whose current delivery a standalone file belongs to; None for a file of its own.
+
+    `place` is the statement (export path, period) in whose layout its key stands.
+    """
+    row = connection.execute(
+        _query("find_owner"),
+        {
+            "client_id": client.client_id,
+            "bucket": delivery.bucket,
+            "key": delivery.files[0].key,
+            "place_path": place[0] if place else None,
+            "place_period": place[1].starts_on if place else None,
+        },
+    ).fetchone()
+    return f"{row[0]} {BillingPeriod(row[1])}" if row else None
+
+
+def list_standalone(connection: Connection, client: Client, delivery: Delivery) -> dict[str, int]:
+    """The statements of standalone files that a delivery with a manifest may take over: statement ids by key."""
+    rows = connection.execute(
+        _query("list_standalone"),
+        {
+            "client_id": client.client_id,
+            "bucket": delivery.bucket,
+            "keys": [file.key for file in delivery.files],
+            "folder": f"{delivery.export_path}/",
+        },
+    ).fetchall()
+    return {key: statement_id for statement_id, key in rows}
+
+
+def find_columns(connection: Connection, client: Client, delivery: Delivery, period: BillingPeriod) -> dict[str, str]:
+    """The columns, with their types, of the bill that this one follows; empty where nothing is known."""
+    row = connection.execute(_query("find_columns"), _statement_key(client, delivery, period)).fetchone()
+    return dict(row[0]) if row else {}
+
+
+def list_residuals(connection: Connection, statement: CurrentStatement) -> dict[UUID, Decimal]:
+    """The Adjustment charges that the statement holds for its Savings Plans, by their row_hash."""
+    rows = connection.execute(
+        _query("list_residuals"),
+        {"statement_id": statement.statement_id, "billing_period": statement.billing_period.starts_on},
+    ).fetchall()
+    return dict(rows)
+
+
+def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatement:
+    (statement_id, publication_id, delivery_id, period, basis, mapping_version, hash_version, rows, charges) = row[:9]
+    billed, gross, net, delivered_at, currency = row[9:]
+    files = connection.execute(_query("list_delivery_files"), {"delivery_id": delivery_id}).fetchall()
+    return CurrentStatement(
+        statement_id=statement_id,
+        billing_period=BillingPeriod(period),
+        publication_id=publication_id,
+        delivery_id=delivery_id,
+        delivered_at=delivered_at,
+        cost_basis=CostBasis(basis) if basis else None,
+        mapping_version=mapping_version,
+        hash_version=hash_version,
+        currency=currency,
+        totals=Totals(
+            row_count=rows,
+            charge_count=charges or 0,
+            gross=_money(gross),
+            net=_money(net),
+            billed=_money(billed),
+        ),
+        file_versions=frozenset((key, etag) for key, etag, _ in files),
+        file_digests=tuple(sorted((sha256 for _, _, sha256 in files), key=str)),
+    )
+
+
+def _statement_key(client: Client, delivery: Delivery, period: BillingPeriod | None) -> dict[str, str | date | None]:
+    return {
+        "client_id": client.client_id,
+        "bucket": delivery.bucket,
+        "export_path": delivery.export_path,
+        "billing_period": period.starts_on if period else None,
+    }
+
+
+def _money(amounts: dict[str, str] | None) -> dict[str, Decimal]:
+    return {currency: Decimal(amount) for currency, amount in (amounts or {}).items()}
+
+
+def _one(connection: Connection, name: str, parameters: dict[str, Any]) -> TupleRow:
+    row = connection.execute(_query(name), parameters).fetchone()
+    assert row is not None, f"{name} returns a row"
+    return row
+
+
+def _query(name: str) -> bytes:
+    return read_queries("billfold.store", "statements")[name].encode()

@@ -1,0 +1,42 @@
+"""The types of a delivery's columns: as Parquet declares them, or judged from the first values of a CSV."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import duckdb
+
+from billfold.sql import read_script
+from billfold.transform.parse import Shape
+
+# Enough to tell the types of a bill's columns, and few enough to cost nothing beside loading it.
+SAMPLE_ROWS = 50_000
+_EMPTY = "empty"
+# By the bits of `kind_of`; several bits together are text.
+_KINDS = {None: _EMPTY, 1: "number", 2: "time", 4: "map"}
+
+
+def describe_types(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> dict[str, str]:
+    """Every header of the files with its type: `decimal(18,9)` as Parquet declares it in DuckDB's words, in lower case.
+
+    A CSV's column is a `number`, a `time` or a `map` where all values of the sample are, `text` where they are not,
+    and `empty` without any. Where files differ, the types are joined: `double | varchar`.
+    """
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for shape in shapes:
+        for column, name in zip(shape.columns, _types(session, shape), strict=True):
+            found[column.header].add(name)
+    # A file without a value says nothing against another one that has some.
+    return {header: " | ".join(sorted(names - {_EMPTY})) or _EMPTY for header, names in found.items()}
+
+
+def _types(session: duckdb.DuckDBPyConnection, shape: Shape) -> Iterator[str]:
+    if shape.kind == "parquet":
+        return (name.lower() for name in shape.types)
+    if not shape.columns:
+        return iter(())
+    session.execute(read_script("billfold.transform", "column_types"))
+    kinds = ", ".join(f"bit_or(kind_of({column.sql_name}))" for column in shape.columns)
+    judged = session.execute(f"SELECT {kinds} FROM {shape.table} WHERE rowid < {SAMPLE_ROWS}").fetchall()[0]
+    return (_KINDS.get(bits, "text") for bits in judged)

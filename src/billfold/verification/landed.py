@@ -1,0 +1,120 @@
+"""What is landed: raw rows by their own hashes and totals, charges by the raw rows that they come of."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+
+from billfold.dimensions import DIMENSIONS
+from billfold.errors import InputError
+from billfold.model import Ledger, Totals
+from billfold.store import publish
+from billfold.store.database import connect_bulk
+from billfold.store.verifying import Difference, SaidPublication, Snapshot
+from billfold.transform import Bill, open_bill
+from billfold.transform.identify import HASH_VERSION
+from billfold.transform.mapping import MAPPING_VERSION
+from billfold.verification.verdict import Findings, Subject, compare_charges, compare_totals, spell_totals
+
+
+def check_landed(findings: Findings, snapshot: Snapshot, subject: Subject) -> None:
+    """Raw rows by their own hashes and totals, charges by the raw rows."""
+    held, said, settings = subject.held, subject.said, subject.settings
+    is_mapped_today = held.mapping_version in (None, MAPPING_VERSION)
+    folder = subject.folder / "landed"
+    folder.mkdir()
+    with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
+        try:
+            with snapshot.stream_rows() as rows:
+                bill.load_landed(rows)
+        except InputError as error:
+            findings.tell("raw_totals", [str(error)], "")
+            for name in ("raw_hashes", "dimension_members", "charges_mapped"):
+                findings.skip(name, "the raw rows cannot be read")
+            _check_charges(findings, snapshot, said)
+            return
+        if held.hash_version == HASH_VERSION:
+            _check_hashes(findings, snapshot, bill, said)
+        else:
+            findings.skip("raw_hashes", f"hashed by version {held.hash_version}, this is version {HASH_VERSION}")
+        bill.identify_as_landed()
+        _spool(bill.read_pairs(), subject.pairs)
+        basis = held.cost_basis or bill.choose_cost_basis()
+        bill.prepare_mapping(basis=basis, currency=held.currency, remap=True)
+        with connect_bulk(subject.database.conninfo) as beside:
+            ledger = publish.sum_ledger(beside, bill.read_ledger())
+        _check_raw_totals(findings, ledger, said, is_mapped_today=is_mapped_today)
+        _check_charges(findings, snapshot, said)
+        if not is_mapped_today:
+            reason = f"mapped by version {held.mapping_version}, this is version {MAPPING_VERSION}"
+            for name in ("dimension_members", "charges_mapped"):
+                findings.skip(name, reason)
+        elif basis is not bill.choose_cost_basis():
+            difference = f"billing_statements: column cost_basis: expected {bill.choose_cost_basis()}, found {basis}"
+            findings.tell("charges_mapped", [difference], "")
+        else:
+            _check_mapping(findings, snapshot, subject, bill, ledger)
+    # The source files need the room next.
+    shutil.rmtree(folder)
+
+
+def _check_hashes(findings: Findings, snapshot: Snapshot, bill: Bill, said: SaidPublication) -> None:
+    found = bill.find_misidentified()
+    difference = None
+    if found:
+        row_hash, occurrence, column, expected, value = found
+        difference = Difference(
+            row=snapshot.name_row(row_hash, occurrence), column=column, expected=expected, found=value
+        )
+    findings.tell_first("raw_hashes", difference, f"{said.after.row_count} rows are what they are named by")
+
+
+def _check_raw_totals(findings: Findings, ledger: Ledger, said: SaidPublication, *, is_mapped_today: bool) -> None:
+    # What counts as billed is the mapping's decision: another version may say otherwise.
+    billed = ledger.totals.billed if is_mapped_today else said.after.billed
+    found = Totals(
+        row_count=ledger.totals.row_count,
+        charge_count=said.after.charge_count,
+        gross=ledger.totals.gross,
+        net=ledger.totals.net,
+        billed=billed,
+    )
+    findings.tell("raw_totals", compare_totals(said.after, found), spell_totals(said.after))
+
+
+def _check_charges(findings: Findings, snapshot: Snapshot, said: SaidPublication) -> None:
+    charged = snapshot.sum_charges()
+    findings.tell("charge_totals", compare_charges(said.after, charged), f"{charged.charge_count} charges")
+    findings.tell_first("charge_rows", snapshot.find_charge_without_row(), "every charge has its raw row")
+    findings.tell_first("dimension_keys", snapshot.find_unknown_key(), "every key is a member's")
+
+
+def _check_mapping(findings: Findings, snapshot: Snapshot, subject: Subject, bill: Bill, ledger: Ledger) -> None:
+    """The charges made anew of the landed rows, and their members, are those that are held."""
+    statement = subject.statement
+    bill.add_residuals(ledger.residuals, period=statement.billing_period)
+    differences = []
+    for dimension in DIMENSIONS:
+        members = bill.read_members(dimension, client_id=statement.client_id)
+        keys, difference = snapshot.find_members(dimension, members)
+        bill.keep_keys(dimension, keys)
+        if difference:
+            differences.append(str(difference))
+    findings.tell("dimension_members", differences, "every member is what its charges say")
+    snapshot.compute_charges(
+        bill.read_charges(
+            statement_id=statement.statement_id,
+            billing_period=statement.billing_period.starts_on,
+            publication_id=subject.said.publication_id,
+        )
+    )
+    findings.tell_first("charges_mapped", snapshot.find_charge_difference(), "mapping the raw rows gives the charges")
+
+
+def _spool(rows: pa.RecordBatchReader, path: Path) -> None:
+    """Keep a stream on disk: the session that it comes from ends before the one that reads it begins."""
+    with path.open("wb") as file, pa.ipc.new_stream(file, rows.schema) as stream:
+        for batch in rows:
+            stream.write_batch(batch)

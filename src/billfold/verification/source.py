@@ -1,0 +1,99 @@
+"""Where it came from: the current delivery's files, fetched again, against the raw rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from billfold.config import Settings
+from billfold.errors import InputError, SourceError
+from billfold.exports import Bucket, SilentProgress, fetch_delivery, open_bucket, unpack
+from billfold.model import CostBasis, Delivery, SourceObject, SpooledFile, Totals, UnpackedFile
+from billfold.store import publish
+from billfold.store.database import connect_bulk
+from billfold.store.verifying import HeldStatement, VerifiedStatement
+from billfold.transform import open_bill
+from billfold.transform.identify import HASH_VERSION
+from billfold.transform.mapping import MAPPING_VERSION
+from billfold.verification.verdict import Findings, Subject, compare_totals, spell_totals
+
+
+def check_source(findings: Findings, subject: Subject) -> None:
+    """The current delivery's files, fetched again, hold exactly the current raw rows and money."""
+    statement, held, said, settings = subject.statement, subject.held, subject.said, subject.settings
+    if held.delivery_id is None:
+        findings.skip("source_rows", "no delivery stands")
+        return
+    if held.hash_version != HASH_VERSION or not subject.pairs.exists():
+        findings.skip("source_rows", "the raw rows' identity is not known")
+        return
+    client = settings.default_client() if held.client.client_id == settings.client else held.client
+    folder = subject.folder / "source"
+    try:
+        bucket = open_bucket(client, settings, held.bucket)
+        delivery = _pin(bucket, statement, held)
+        spooled = fetch_delivery(bucket, delivery, folder, settings, SilentProgress())
+    except SourceError as error:
+        findings.skip("source_rows", f"cannot be read any more: {error}")
+        return
+    with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
+        try:
+            bill.parse(list(_unpack_all(spooled, folder, settings)))
+        except InputError as error:
+            findings.tell("source_rows", [str(error)], "")
+            return
+        bill.identify()
+        with pa.memory_map(str(subject.pairs)) as stored, pa.ipc.open_stream(stored) as rows:
+            comparison = bill.compare(rows)
+        differences = []
+        if found := bill.find_unmatched():
+            row_hash, occurrence, file_number = found
+            place = f"statement {statement.statement_id}, row_hash {row_hash}, occurrence {occurrence}"
+            side = "raw row" if file_number is not None else "row in the files"
+            of_file = f" of {delivery.files[file_number].key}" if file_number is not None else ""
+            differences.append(
+                f"{place}{of_file}: there is no such {side}"
+                f" ({comparison.rows_added} only in the files, {comparison.rows_removed} only landed)"
+            )
+        findings.tell("source_rows", differences, f"{comparison.rows_unchanged} rows of {len(delivery.files)} files")
+        bill.prepare_mapping(basis=held.cost_basis or CostBasis.GROSS, currency=held.currency, remap=False)
+        with connect_bulk(subject.database.conninfo) as bulk:
+            source = publish.sum_ledger(bulk, bill.read_ledger()).totals
+        is_mapped_today = held.mapping_version == MAPPING_VERSION
+        found_totals = Totals(
+            row_count=source.row_count,
+            charge_count=said.after.charge_count,
+            gross=source.gross,
+            net=source.net,
+            billed=source.billed if is_mapped_today else said.after.billed,
+        )
+        findings.tell("source_totals", compare_totals(said.after, found_totals), spell_totals(said.after))
+
+
+def _pin(bucket: Bucket, statement: VerifiedStatement, held: HeldStatement) -> Delivery:
+    """The current delivery's files as they stand in the bucket; raises SourceError where one is another version."""
+    files: list[SourceObject] = []
+    for key, etag in held.files:
+        current = bucket.head(key)
+        if current.etag != etag:
+            raise SourceError(f"{key} is another version now")
+        files.append(current)
+    return Delivery(
+        bucket=bucket.name,
+        export_path=statement.export_name,
+        export_name=statement.export_name,
+        period=statement.billing_period,
+        files=tuple(files),
+        delivered_at=datetime.now(UTC),
+    )
+
+
+def _unpack_all(spooled: Sequence[SpooledFile], folder: Path, settings: Settings) -> Iterator[UnpackedFile]:
+    for file in spooled:
+        unpacked = unpack(file, folder, settings)
+        if unpacked.path != file.path:
+            file.path.unlink()
+        yield unpacked

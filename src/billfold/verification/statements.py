@@ -1,0 +1,129 @@
+"""One statement after the other: all of its checks, in one snapshot of the database."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from billfold.config import Settings
+from billfold.errors import UsageError
+from billfold.model import Totals
+from billfold.period import BillingPeriod
+from billfold.store.database import Database
+from billfold.store.verifying import (
+    HeldStatement,
+    SaidPublication,
+    VerifiedStatement,
+    list_statements,
+    open_snapshot,
+)
+from billfold.verification.history import check_days, check_history
+from billfold.verification.landed import check_landed
+from billfold.verification.source import check_source
+from billfold.verification.verdict import Check, Findings, Subject, Verdict, compare_totals
+
+
+def verify(
+    *,
+    settings: Settings,
+    database: Database,
+    client: str | None = None,
+    export: str | None = None,
+    period: BillingPeriod | None = None,
+    statement_id: int | None = None,
+    with_source: bool = True,
+    tell: Callable[[Verdict], None] = lambda _verdict: None,
+) -> list[Verdict]:
+    """Check the statements that these filters let through, the oldest month first; `tell` hears each as it is done.
+
+    Raises UsageError where there is no statement of `statement_id`, and StoreError.
+    """
+    statements = list_statements(database, client=client, export=export, period=period, statement_id=statement_id)
+    if statement_id is not None and not statements:
+        raise UsageError(f"there is no such statement {statement_id}", advice="`billfold statements` lists them")
+    verdicts = []
+    for statement in statements:
+        verdict = Verdict(
+            statement_id=statement.statement_id,
+            client_id=statement.client_id,
+            export_name=statement.export_name,
+            billing_period=str(statement.billing_period),
+            checks=_check(statement, settings, database, with_source=with_source),
+        )
+        tell(verdict)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _check(
+    statement: VerifiedStatement, settings: Settings, database: Database, *, with_source: bool
+) -> tuple[Check, ...]:
+    findings = Findings()
+    with _work_folder(settings) as folder:
+        with open_snapshot(database, statement) as snapshot:
+            held = snapshot.read_statement()
+            publications = snapshot.list_publications()
+            subject = Subject(
+                statement=statement,
+                held=held,
+                said=_find_current(findings, held, publications),
+                settings=settings,
+                database=database,
+                folder=folder,
+            )
+            if not snapshot.has_partitions():
+                findings.tell("raw_totals", compare_totals(subject.said.after, Totals()), "nothing was ever landed")
+                return tuple(findings.checks)
+            check_landed(findings, snapshot, subject)
+            check_history(findings, snapshot, publications)
+            check_days(findings, snapshot, publications)
+        if with_source:
+            check_source(findings, subject)
+        else:
+            findings.skip("source_rows", "not asked for")
+    return tuple(findings.checks)
+
+
+def _find_current(findings: Findings, held: HeldStatement, publications: Sequence[SaidPublication]) -> SaidPublication:
+    """The publication that stands, which must be the last one; an empty one where nothing was published."""
+    last = publications[-1] if publications else None
+    differences = []
+    if (last.publication_id if last else None) != held.publication_id:
+        differences.append(
+            f"billing_statements: column current_publication_id: expected {last.publication_id if last else 'nothing'},"
+            f" found {held.publication_id}"
+        )
+    if last and last.after.row_count != held.row_count:
+        differences.append(
+            f"billing_statements: column row_count: expected {last.after.row_count}, found {held.row_count}"
+        )
+    findings.tell("statement", differences, f"publication {last.number} stands" if last else "nothing is published")
+    return last or _NOTHING_SAID
+
+
+_NOTHING_SAID = SaidPublication(
+    publication_id=0,
+    number=0,
+    rows_before=0,
+    rows_added=0,
+    rows_removed=0,
+    charges_before=0,
+    billed_before={},
+    after=Totals(),
+    is_whole=True,
+    is_remembered=True,
+)
+
+
+@contextmanager
+def _work_folder(settings: Settings) -> Iterator[Path]:
+    """A folder of this statement's own in the spool, gone afterwards whatever happens."""
+    settings.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="verify-", dir=settings.spool))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,137 @@
+"""What a verification finds: checks, their states, and how two totals are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+
+from billfold.config import Settings
+from billfold.errors import ReconciliationError
+from billfold.model import Totals
+from billfold.store.database import Database
+from billfold.store.verifying import Difference, HeldStatement, SaidPublication, VerifiedStatement
+
+
+class CheckState(StrEnum):
+    """How a check ended; a check is skipped where what it compares with is not there, which its detail says."""
+
+    TRUE = "true"
+    DIFFERS = "differs"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check and how it ended; `detail` is one line: what agrees, the first difference, or why it was skipped."""
+
+    name: str
+    state: CheckState
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """All checks of one statement."""
+
+    statement_id: int
+    client_id: str
+    export_name: str
+    billing_period: str
+    checks: tuple[Check, ...]
+
+    @property
+    def is_true(self) -> bool:
+        """Whether no check found a difference; skipped ones found none."""
+        return all(check.state is not CheckState.DIFFERS for check in self.checks)
+
+    @property
+    def exit_error(self) -> ReconciliationError | None:
+        """The differences as an error of one line, None where there are none."""
+        if self.is_true:
+            return None
+        first, *others = [check for check in self.checks if check.state is CheckState.DIFFERS]
+        more = f"; {', '.join(check.name for check in others)} differ too" if others else ""
+        return ReconciliationError(
+            f"{self.export_name} {self.billing_period} is not what it should be: {first.name}: {first.detail}{more}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One statement under verification: what the control tables say of it, and where the work is done.
+
+    `said` is the publication that stands. `folder` is the statement's own in the spool.
+    """
+
+    statement: VerifiedStatement
+    held: HeldStatement
+    said: SaidPublication
+    settings: Settings
+    database: Database
+    folder: Path
+
+    @property
+    def pairs(self) -> Path:
+        """Where the raw rows' pairs (row_hash, occurrence) are kept for the comparison with the source (Arrow)."""
+        return self.folder / "pairs.arrow"
+
+
+@dataclass(slots=True)
+class Findings:
+    """The checks of one statement so far, in the order in which they were made."""
+
+    checks: list[Check] = field(default_factory=list)
+
+    def tell(self, name: str, differences: Iterable[str], held: str) -> None:
+        """`held` is what an agreement says; of several differences the first one is told, and how many follow."""
+        found = list(differences)
+        state = CheckState.DIFFERS if found else CheckState.TRUE
+        more = f" ({len(found) - 1} more like it)" if len(found) > 1 else ""
+        self.checks.append(Check(name=name, state=state, detail=f"{found[0]}{more}" if found else held))
+
+    def tell_first(self, name: str, difference: Difference | None, held: str) -> None:
+        """As `tell`, of the only difference that was looked for."""
+        self.tell(name, [str(difference)] if difference else [], held)
+
+    def skip(self, name: str, reason: str) -> None:
+        """The check cannot be made, for this reason."""
+        self.checks.append(Check(name=name, state=CheckState.SKIPPED, detail=reason))
+
+
+def compare_totals(said: Totals, found: Totals) -> Iterator[str]:
+    """The differences between what a publication says of its line items and what was found."""
+    yield from compare_number("raw rows", "rows_after", said.row_count, found.row_count)
+    yield from compare_money("raw rows", "gross_cost_after", said.gross, found.gross)
+    yield from compare_money("raw rows", "net_cost_after", said.net, found.net)
+    yield from compare_money("raw rows", "billed_cost_after", said.billed, found.billed)
+
+
+def compare_charges(said: Totals, found: Totals, *, place: str = "charges") -> Iterator[str]:
+    """The same of its charges."""
+    yield from compare_number(place, "charges_after", said.charge_count, found.charge_count)
+    yield from compare_money(place, "billed_cost_after", said.billed, found.billed)
+
+
+def compare_number(place: str, column: str, expected: int, found: int) -> Iterator[str]:
+    """The difference between two counts, if they differ."""
+    if expected != found:
+        yield f"{place}: column {column}: expected {expected}, found {found}"
+
+
+def compare_money(
+    place: str, column: str, expected: Mapping[str, Decimal], found: Mapping[str, Decimal]
+) -> Iterator[str]:
+    """The differences between two sums of money by currency; a currency that one of them lacks is 0 there."""
+    for currency in sorted({*expected, *found}, key=str):
+        wanted, actual = expected.get(currency, Decimal(0)), found.get(currency, Decimal(0))
+        if wanted != actual:
+            yield f"{place}: column {column}: expected {wanted:f} {currency}, found {actual:f} {currency}"
+
+
+def spell_totals(totals: Totals) -> str:
+    """Rows and gross cost, for people."""
+    costs = ", ".join(f"{cost:f} {currency}" for currency, cost in sorted(totals.gross.items()))
+    return f"{totals.row_count} rows" + (f", {costs}" if costs else "")

@@ -1,0 +1,64 @@
+"""What the benchmarks work on: a folder, an embedded server and databases of their own, and the bill that they load."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from billfold.period import BillingPeriod, parse_period
+from billfold.store.database import connect
+from billfold.store.migrate import migrate
+from billfold.transform.sample_bill import SampleBill
+
+MEBIBYTE = 1 << 20
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has, so that one line of ARGS serves them all."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=500_000, help="line items (default 500,000)")
+    parser.add_argument("--runs", type=int, default=3, help="how often everything is measured, in turn (default 3)")
+    parser.add_argument("--postgres", type=int, choices=(16, 18), default=16, help="version of the embedded server")
+    return parser
+
+
+def sample_bill(line_item_count: int) -> SampleBill:
+    """The bill that the benchmarks load, in its first revision."""
+    period = parse_period("2026-05")
+    assert isinstance(period, BillingPeriod)
+    return SampleBill(payer_account_id="111122223333", period=period, line_item_count=line_item_count)
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """A folder with a short path (the server's socket lies in it) that is gone afterwards; the spool is its own."""
+    folder = Path(tempfile.mkdtemp(prefix="bf-bench-"))
+    os.environ["BILLFOLD_HOME"] = str(folder / "home")
+    os.environ.pop("BILLFOLD_SPOOL", None)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def fresh_database(conninfo: str, name: str) -> Iterator[str]:
+    """A migrated database, dropped afterwards; the server has written everything earlier before it is handed out."""
+    fresh = psycopg.conninfo.make_conninfo(conninfo, dbname=name)
+    with psycopg.connect(conninfo, autocommit=True) as server:
+        server.execute(f"DROP DATABASE IF EXISTS {name}")
+        server.execute(f"CREATE DATABASE {name}")
+        with connect(fresh) as connection:
+            migrate(connection)
+        server.execute("CHECKPOINT")
+        try:
+            yield fresh
+        finally:
+            server.execute(f"DROP DATABASE {name} (FORCE)")

@@ -1,0 +1,81 @@
+"""Crashes inside of one process: an exception at a named point, after which nothing may have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from importlib import import_module
+from typing import Any
+from unittest.mock import patch
+
+import hypothesis.strategies as st
+
+
+class CrashError(Exception):
+    """What the machine raises inside of the product."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrashPoint:
+    """Where an attempt breaks off: before or after a function of the product; `is_committed` once all is done."""
+
+    module: str
+    function: str
+    is_after: bool = True
+    is_committed: bool = False
+
+
+INGEST_CRASHES = (
+    CrashPoint("billfold.store.control", "start"),
+    CrashPoint("billfold.ingest", "fetch_delivery"),
+    CrashPoint("billfold.store.publish", "ensure_members"),
+    CrashPoint("billfold.store.publish", "begin_publication"),
+    CrashPoint("billfold.store.publish", "land_rows"),
+    CrashPoint("billfold.store.publish", "withdraw"),
+    CrashPoint("billfold.store.publish", "land_charges", is_after=False),
+    CrashPoint("billfold.store.publish", "land_charges"),
+    CrashPoint("billfold.store.publish", "roll_up"),
+    CrashPoint("billfold.store.publish", "record_publication"),
+    CrashPoint("billfold.store.publish", "finish_publication", is_after=False),
+    CrashPoint("billfold.store.publish", "finish_publication", is_committed=True),
+)
+ROLLBACK_CRASHES = (
+    CrashPoint("billfold.store.publish", "begin_publication"),
+    CrashPoint("billfold.store.history", "restore_bill"),
+    CrashPoint("billfold.store.publish", "roll_up"),
+    CrashPoint("billfold.store.publish", "record_publication"),
+    CrashPoint("billfold.store.history", "mark_rolled_back"),
+    CrashPoint("billfold.store.history", "mark_taken_back"),
+)
+# Most attempts do not crash.
+WHILE_INGESTING = st.one_of(st.none(), st.none(), st.sampled_from(INGEST_CRASHES))
+WHILE_RESTORING = st.one_of(st.none(), st.sampled_from(ROLLBACK_CRASHES))
+
+
+@contextmanager
+def crashing(point: CrashPoint | None) -> Iterator[list[CrashPoint]]:
+    """Break off what runs inside when it comes to the point, once; the list then holds the point."""
+    crashed: list[CrashPoint] = []
+    if point is None:
+        yield crashed
+        return
+    function = getattr(import_module(point.module), point.function)
+
+    @wraps(function)
+    def crash_once(*arguments: Any, **options: Any) -> Any:
+        if not crashed and not point.is_after:
+            crashed.append(point)
+            raise CrashError
+        result = function(*arguments, **options)
+        if not crashed:
+            crashed.append(point)
+            raise CrashError
+        return result
+
+    with patch(f"{point.module}.{point.function}", crash_once):
+        try:
+            yield crashed
+        except CrashError:
+            assert crashed

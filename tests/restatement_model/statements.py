@@ -1,0 +1,317 @@
+"""Statements, their deliveries and publications as anybody would write them down who never heard of PostgreSQL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from billfold.model import DeliveryState, PublicationKind
+from tests.restatement_model.bills import (
+    Charge,
+    ChargeKey,
+    DailyCosts,
+    Item,
+    Money,
+    RowKey,
+    basis_of,
+    charges_of,
+    cost_of,
+    daily_costs,
+    is_left_out,
+    number,
+)
+
+# The state before the first publication, and the one after the first was rolled back.
+NOTHING = 0
+LEAST_PERCENT = 50
+
+
+class RefusedError(Exception):
+    """What the model says may not be done."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Delivery:
+    """One refresh of a statement, and what became of it. `files` are the contents as they were written, in order.
+
+    `time` is when its manifest was written; `publication` the number of the one that last made it current or rolled it
+    back.
+    """
+
+    number: int
+    items: tuple[Item, ...]
+    files: tuple[bytes, ...]
+    time: datetime
+    state: DeliveryState = DeliveryState.PENDING
+    is_released: bool = False
+    publication: int | None = None
+    delivery_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What stands: each row and charge with the number of the publication that brought it."""
+
+    rows: Mapping[RowKey, int] = field(default_factory=dict)
+    charges: Mapping[ChargeKey, tuple[Charge, int]] = field(default_factory=dict)
+
+    @property
+    def billed(self) -> Money:
+        """What the charges add up to."""
+        return _sums((charge.currency, charge.billed) for charge, _ in self.charges.values())
+
+    @property
+    def daily(self) -> DailyCosts:
+        """The charges summed by group."""
+        return daily_costs(charge for charge, _ in self.charges.values())
+
+    @property
+    def gross(self) -> Money:
+        """The unblended costs of the rows."""
+        return _sums((item.currency, Decimal(item.cost)) for item, _ in self.rows)
+
+    @property
+    def net(self) -> Money:
+        """The net costs of the rows that have one."""
+        return _sums((item.currency, Decimal(item.net or 0)) for item, _ in self.rows)
+
+
+@dataclass(slots=True, kw_only=True)
+class Publication:
+    """A state that stood, and how it came to be.
+
+    `origin` is the number of the publication by which the bill that stands first came in, `root` of the one that first
+    made exactly this state, NOTHING for the empty one.
+    """
+
+    number: int
+    kind: PublicationKind
+    delivery: Delivery | None
+    restored: int | None
+    basis: str
+    mapping_version: int
+    standing: Standing
+    rows_added: int
+    rows_removed: int
+    origin: int
+    root: int
+    published_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a delivery ends, and what it moves."""
+
+    state: DeliveryState
+    rows_read: int = 0
+    rows_added: int = 0
+    rows_removed: int = 0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Statement:
+    """One month of one export: everything that was ever delivered and published, and what was withdrawn."""
+
+    period: str
+    deliveries: list[Delivery] = field(default_factory=list)
+    publications: list[Publication] = field(default_factory=list)
+    current: Delivery | None = None
+    in_bucket: Delivery | None = None
+    # A row or charge, the publication that brought it, and the one that withdrew it.
+    withdrawn_rows: Counter[tuple[RowKey, int, int]] = field(default_factory=Counter)
+    withdrawn_charges: Counter[tuple[ChargeKey, Charge, int, int]] = field(default_factory=Counter)
+
+    @property
+    def standing(self) -> Standing:
+        return self.after(len(self.publications))
+
+    def after(self, number: int) -> Standing:
+        """What stood after the publication of this number; NOTHING is before the first."""
+        return self.publications[number - 1].standing if number else Standing()
+
+    def ingest(self, delivery: Delivery, *, force: bool, mapping_version: int) -> Outcome:
+        """What becomes of a delivery that stands in the bucket."""
+        if not force:
+            if self._is_current(delivery, mapping_version) and delivery.state is not DeliveryState.ROLLED_BACK:
+                return self._adopt(delivery)
+            if obstacle := self._find_obstacle(delivery):
+                return self._leave_out(delivery, obstacle)
+            if self._is_copy(delivery, mapping_version):
+                return self._adopt(delivery)
+            if not delivery.is_released and self._loses_too_much(delivery):
+                return self._leave_out(delivery, DeliveryState.HELD)
+        return self._publish(delivery, mapping_version)
+
+    def fail(self, delivery: Delivery) -> None:
+        """The attempt to bring it in broke off: nothing has changed, but the state of a delivery never published."""
+        if delivery.state is not DeliveryState.PUBLISHED:
+            delivery.state = DeliveryState.FAILED
+
+    def roll_back(self, delivery: Delivery) -> Publication:
+        """Bring back what stood before the bill that stands came in."""
+        if delivery is not self.current or delivery.state is DeliveryState.ROLLED_BACK:
+            raise RefusedError
+        base = self.publications[-1].origin
+        publication = self._restore(PublicationKind.ROLLBACK, base - 1)
+        for known in self.deliveries:
+            if known.state is DeliveryState.PUBLISHED and (known.publication or 0) >= base:
+                known.state, known.publication = DeliveryState.ROLLED_BACK, publication.number
+        self.current = publication.delivery
+        if self.current and self.current.state is DeliveryState.ROLLED_BACK:
+            self.current.state, self.current.publication = DeliveryState.PUBLISHED, publication.number
+        return publication
+
+    def undo(self, delivery: Delivery) -> Publication:
+        """Bring a rolled back delivery back, while what the rollback left still stands."""
+        if delivery.state is not DeliveryState.ROLLED_BACK:
+            raise RefusedError
+        assert delivery.publication is not None
+        rollback = self.publications[delivery.publication - 1]
+        if self.publications[-1].root != rollback.root:
+            raise RefusedError
+        publication = self._restore(PublicationKind.UNDO, rollback.number - 1, delivery)
+        for known in self.deliveries:
+            if known.state is DeliveryState.ROLLED_BACK and known.publication == rollback.number:
+                known.state, known.publication = DeliveryState.PUBLISHED, publication.number
+        self.current = delivery
+        return publication
+
+    def _is_mapped_today(self, mapping_version: int) -> bool:
+        return bool(self.publications) and self.publications[-1].mapping_version == mapping_version
+
+    def _is_current(self, delivery: Delivery, mapping_version: int) -> bool:
+        """Whether the very files of the current delivery stand in the bucket."""
+        is_same = self.current is not None and set(enumerate(self.current.files)) == set(enumerate(delivery.files))
+        return is_same and self._is_mapped_today(mapping_version)
+
+    def _is_copy(self, delivery: Delivery, mapping_version: int) -> bool:
+        """Whether the same contents stand there under other names."""
+        is_same = (
+            self.current is not None and bool(delivery.files) and sorted(self.current.files) == sorted(delivery.files)
+        )
+        return is_same and self._is_mapped_today(mapping_version)
+
+    def _find_obstacle(self, delivery: Delivery) -> DeliveryState | None:
+        if delivery.state is DeliveryState.ROLLED_BACK:
+            return DeliveryState.ROLLED_BACK
+        if self.current is not None and delivery.time < self.current.time:
+            return DeliveryState.SUPERSEDED
+        return DeliveryState.HELD if delivery.state is DeliveryState.HELD and not delivery.is_released else None
+
+    def _loses_too_much(self, delivery: Delivery) -> bool:
+        basis = basis_of(delivery.items)
+        left = _sums((item.currency, cost_of(item, basis)) for item in delivery.items if not is_left_out(item, basis))
+        return len(delivery.items) * 100 < len(self.standing.rows) * LEAST_PERCENT or any(
+            held > 0 and left.get(currency, Decimal(0)) * 100 < held * LEAST_PERCENT
+            for currency, held in self.standing.billed.items()
+        )
+
+    def _leave_out(self, delivery: Delivery, state: DeliveryState) -> Outcome:
+        if delivery.state is not DeliveryState.PUBLISHED:
+            delivery.state = state
+        return Outcome(state=state)
+
+    def _adopt(self, delivery: Delivery) -> Outcome:
+        if delivery is not self.current:
+            delivery.state, delivery.publication = DeliveryState.PUBLISHED, len(self.publications)
+            self.current = delivery
+        return Outcome(state=DeliveryState.PUBLISHED, rows_read=len(delivery.items))
+
+    def _publish(self, delivery: Delivery, mapping_version: int) -> Outcome:
+        old, this = self.standing, len(self.publications) + 1
+        before = self.publications[-1] if self.publications else None
+        basis = basis_of(delivery.items)
+        is_remapped = before is not None and (before.basis, before.mapping_version) != (basis, mapping_version)
+        rows = {key: old.rows.get(key, this) for key in number(delivery.items)}
+        is_again = before is not None and before.delivery is delivery
+        publication = self._record(
+            PublicationKind.DELIVERY,
+            Standing(rows=rows, charges=self._map(rows, basis, is_remapped)),
+            delivery=delivery,
+            basis=basis,
+            mapping_version=mapping_version,
+            origin=before.origin if before and is_again else this,
+            root=this,
+        )
+        delivery.state, delivery.publication = DeliveryState.PUBLISHED, this
+        self.current = delivery
+        return Outcome(
+            state=DeliveryState.PUBLISHED,
+            rows_read=len(delivery.items),
+            rows_added=publication.rows_added,
+            rows_removed=publication.rows_removed,
+        )
+
+    def _map(self, rows: Collection[RowKey], basis: str, is_remapped: bool) -> dict[ChargeKey, tuple[Charge, int]]:
+        """The charges of these rows; those that stand already stay as they are, unless all are made anew."""
+        known, this = {} if is_remapped else self.standing.charges, len(self.publications) + 1
+        return {
+            key: known[key] if key in known and known[key][0] == charge else (charge, this)
+            for key, charge in charges_of(rows, basis, self.period).items()
+        }
+
+    def _restore(self, kind: PublicationKind, number: int, delivery: Delivery | None = None) -> Publication:
+        """What stood after that publication stands again; what did not stand all the time comes anew."""
+        old, wanted, this = self.standing, self.after(number), len(self.publications) + 1
+        source = self.publications[number - 1] if number else self.publications[-1]
+        rows = {key: born if old.rows.get(key) == born else this for key, born in wanted.rows.items()}
+        charges = {
+            key: known if old.charges.get(key) == known else (known[0], this) for key, known in wanted.charges.items()
+        }
+        return self._record(
+            kind,
+            Standing(rows=rows, charges=charges),
+            delivery=delivery or (source.delivery if number else None),
+            restored=number or None,
+            basis=source.basis,
+            mapping_version=source.mapping_version,
+            origin=source.origin if number else this,
+            root=source.root if number else NOTHING,
+        )
+
+    def _record(
+        self,
+        kind: PublicationKind,
+        standing: Standing,
+        *,
+        delivery: Delivery | None,
+        basis: str,
+        mapping_version: int,
+        origin: int,
+        root: int,
+        restored: int | None = None,
+    ) -> Publication:
+        old, this = self.standing, len(self.publications) + 1
+        gone = [(key, born, this) for key, born in old.rows.items() if standing.rows.get(key) != born]
+        self.withdrawn_rows.update(gone)
+        self.withdrawn_charges.update(
+            (key, charge, born, this)
+            for key, (charge, born) in old.charges.items()
+            if standing.charges.get(key) != (charge, born)
+        )
+        publication = Publication(
+            number=this,
+            kind=kind,
+            delivery=delivery,
+            restored=restored,
+            basis=basis,
+            mapping_version=mapping_version,
+            standing=standing,
+            rows_added=sum(born == this for born in standing.rows.values()),
+            rows_removed=len(gone),
+            origin=origin,
+            root=root,
+        )
+        self.publications.append(publication)
+        return publication
+
+
+def _sums(amounts: Iterable[tuple[str, Decimal]]) -> Money:
+    sums: Money = {}
+    for currency, amount in amounts:
+        sums[currency] = sums.get(currency, Decimal(0)) + amount
+    return sums

