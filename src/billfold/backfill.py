@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from billfold.admission import holds
 from billfold.config import Settings, require
 from billfold.exports import Bucket, Progress, SilentProgress, open_bucket
-from billfold.ingest import Ingestion, holds, ingest_delivery, keep_client, resolve_all, retrying
+from billfold.ingest import Ingestion, ingest_delivery, keep_client, resolve_all, retrying
 from billfold.model import Client, Delivery, DeliveryOutcome, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.store import statements

@@ -15,6 +15,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from billfold import outcomes
+from billfold.admission import find_obstacle, find_standing, holds, is_copy
 from billfold.config import Settings
 from billfold.errors import (
     BillfoldError,
@@ -32,7 +33,6 @@ from billfold.exports import (
     fetch_delivery,
     locate,
     open_bucket,
-    place_of,
     resolve,
     unpack,
 )
@@ -47,13 +47,12 @@ from billfold.model import (
     UnpackedFile,
 )
 from billfold.period import BillingPeriod
-from billfold.publication import Standing, Timings, publish_bill
+from billfold.publication import Timings, publish_bill
 from billfold.store import control, statements
 from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.landing import LandingFile
-from billfold.transform.mapping import MAPPING_VERSION
 
 MAX_RETRY_DELAY_SECONDS = 60
 
@@ -170,12 +169,6 @@ def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) ->
         return failed[-1] if failed else _refuse(ingestion, bucket.name, key, error)
 
 
-def holds(current: statements.CurrentStatement, delivery: Delivery) -> bool:
-    """Whether every file of the delivery is the current one's, and was hashed and mapped as today."""
-    files = {(file.key, file.etag) for file in delivery.files}
-    return current.delivery_id is not None and _is_of_today(current) and current.file_versions == files
-
-
 def _attempt(
     ingestion: Ingestion, bucket: Bucket, delivery: Delivery, failed: list[DeliveryOutcome]
 ) -> DeliveryOutcome:
@@ -218,6 +211,7 @@ def _attempt(
             rows_unchanged=outcome.rows_unchanged,
             billed_cost={currency: format(cost, "f") for currency, cost in outcome.billed_cost.items()},
             duration_seconds=round(outcome.duration_seconds, 3),
+            **({"reason": outcome.reason} if outcome.reason else {}),
         )
         return outcome
 
@@ -232,12 +226,14 @@ def _bring_in(
     """Under the claim: skip what is in, refuse what may not come in, else fetch and publish."""
     client, settings = ingestion.client, ingestion.settings
     control.end_abandoned(connection, registered)
+    # While the claim was waited for, the delivery may have been rolled back, or let through.
+    registered = control.read_again(connection, registered)
     current = statements.find_statement(connection, client, delivery)
     is_rolled_back = registered.state is DeliveryState.ROLLED_BACK
     if current and holds(current, delivery) and not is_rolled_back and not ingestion.force:
         rows = control.adopt(connection, registered, current)
         return outcomes.skipped(client, delivery, registered, current, rows)
-    obstacle = _find_obstacle(connection, client, delivery, registered, current)
+    obstacle = find_obstacle(connection, client, delivery, registered, current)
     if obstacle and not ingestion.force:
         return _leave_out(ingestion, connection, delivery, registered, *obstacle)
     control.start(connection, registered, ingestion.trigger)
@@ -246,7 +242,7 @@ def _bring_in(
         with timings.measure("fetch"):
             spooled = fetch_delivery(bucket, delivery, folder, settings, ingestion.progress)
             control.record_fetched(connection, registered, spooled)
-        if current and not ingestion.force and _is_copy(current, spooled):
+        if current and not ingestion.force and is_copy(current, spooled):
             rows = control.adopt(connection, registered, current, is_fetched=True)
             return outcomes.skipped(client, delivery, registered, current, rows, status=RunStatus.SUCCESS)
         with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
@@ -260,31 +256,6 @@ def _bring_in(
                 return _publish(ingestion, connection, delivery, registered, bill, period, remarks, timings)
             except DeliveryHeldError as error:
                 return _leave_out(ingestion, connection, delivery, registered, DeliveryState.HELD, error.message)
-
-
-def _find_obstacle(
-    connection: Connection,
-    client: Client,
-    delivery: Delivery,
-    registered: control.RegisteredDelivery,
-    current: statements.CurrentStatement | None,
-) -> tuple[DeliveryState, str] | None:
-    """The state that a delivery ends in without being read, and why; only force passes it."""
-    if registered.state is DeliveryState.ROLLED_BACK:
-        return DeliveryState.ROLLED_BACK, "was rolled back"
-    if delivery.manifest is None:
-        owner = statements.find_owner(connection, client, delivery, place=_statement_of(delivery.files[0].key))
-        if owner:
-            return DeliveryState.SUPERSEDED, f"belongs to {owner}, whose manifest stands"
-        # A file outside any export has no earlier deliveries: what stands at its key is what counts.
-    elif current and current.delivered_at and delivery.delivered_at < current.delivered_at:
-        return (
-            DeliveryState.SUPERSEDED,
-            f"is older than the published delivery of {current.delivered_at:%Y-%m-%d %H:%M:%S} UTC",
-        )
-    if registered.state is DeliveryState.HELD and not registered.is_released:
-        return DeliveryState.HELD, registered.reason or "was held"
-    return None
 
 
 def _leave_out(
@@ -327,12 +298,7 @@ def _publish(
     )
     published = publish_bill(
         bill,
-        Standing(
-            statement=statement,
-            residuals=statements.list_residuals(connection, statement),
-            columns=statements.find_columns(connection, client, delivery, period),
-            standalone=_find_standalone(connection, client, delivery) if delivery.manifest else (),
-        ),
+        find_standing(connection, client, delivery, statement),
         database=ingestion.database,
         client=client,
         delivery_id=registered.delivery_id,
@@ -348,32 +314,6 @@ def _publish(
     for finding in published.findings:
         log.warning("finding", text=finding)
     return outcomes.published(client, delivery, registered, period, published)
-
-
-def _find_standalone(connection: Connection, client: Client, delivery: Delivery) -> list[statements.CurrentStatement]:
-    """The statements of single files whose rows this delivery holds: it names them, or they stand in its place."""
-    named = {file.key for file in delivery.files}
-    own = (delivery.export_path, delivery.period)
-    return [
-        statements.read_statement(connection, statement_id)
-        for key, statement_id in statements.list_standalone(connection, client, delivery).items()
-        if key in named or _statement_of(key) == own
-    ]
-
-
-def _statement_of(key: str) -> tuple[str, BillingPeriod] | None:
-    place = place_of(key)
-    return place.statement if place else None
-
-
-def _is_of_today(current: statements.CurrentStatement) -> bool:
-    return current.mapping_version == MAPPING_VERSION and current.hash_version == HASH_VERSION
-
-
-def _is_copy(current: statements.CurrentStatement, spooled: Sequence[SpooledFile]) -> bool:
-    """Whether the files are, byte for byte, those of the current delivery under other keys or ETags."""
-    digests = sorted(file.sha256 for file in spooled)
-    return bool(digests) and _is_of_today(current) and sorted(current.file_digests, key=str) == digests
 
 
 def _keep_failure(ingestion: Ingestion, registered: control.RegisteredDelivery, error: BillfoldError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from billfold.exports import locate, resolve
 from billfold.model import DeliveryState, PublicationKind
 from billfold.rollback import Restoration, roll_back
 from billfold.store import control
-from billfold.store.database import Database, connect
+from billfold.store.database import Connection, Database, connect
 from tests.landing import Landing
 from tests.line_items import PLAN, described, line_item, write_bill
 
@@ -331,3 +332,33 @@ def test_a_damaged_history_restores_nothing(landing: Landing, damage: str) -> No
     assert landing.snapshot() == before
     assert states(landing) == [("published", False), ("published", True)]
     assert landing.count("billing_publications") == 2
+
+
+def test_an_event_that_waited_for_the_rollback_does_not_apply_it_again(landing: Landing) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    bucket, key = locate(str(landing.root), landing.client, landing.settings)
+    [delivery] = resolve(bucket, key)
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+    with connect(landing.database.conninfo) as gate, ThreadPoolExecutor(max_workers=2) as workers:
+        control.claim(gate, landing.client, delivery, wait_seconds=1)
+        rollback = workers.submit(back, landing, second)
+        _await(gate, f"SELECT WHERE ({waiting}) = 1")
+        # It has seen the delivery as published when its turn comes after the rollback's.
+        event = workers.submit(landing.ingest)
+        _await(gate, f"SELECT WHERE ({waiting}) = 2")
+        gate.execute("SELECT pg_advisory_unlock_all()")
+        rollback.result()
+        outcome = event.result()
+
+    assert outcome.state is DeliveryState.ROLLED_BACK
+    assert landing.billed() == {USD: Decimal(60)}
+
+
+def _await(connection: Connection, query: str) -> None:
+    """Ask until the query has a row; PostgreSQL itself waits between two questions."""
+    for _ in range(600):
+        if connection.execute(query.encode()).fetchone() is not None:
+            return
+        connection.execute("SELECT pg_sleep(0.05)")
+    raise AssertionError(f"never came true: {query}")

@@ -123,6 +123,15 @@ ITEMS = st.builds(
     currency=st.sampled_from(["USD", "USD", "USD", "EUR"]),
     share=st.sampled_from(["0", "1", "1.75", "3"]),
 )
+# A fee that was used in part (two charges), a covered row and its negation, which leave something over, and two rows
+# that are identical.
+SPECIAL_ITEMS = (
+    Item("2", kind=FEE, share="1.75"),
+    Item("10", kind=COVERED, share="7"),
+    Item("-9", kind=NEGATION),
+    Item("20"),
+    Item("20"),
+)
 PLACES = st.integers(0, MAX_ROWS - 1)
 EDITS = st.lists(
     st.one_of(
@@ -133,6 +142,7 @@ EDITS = st.lists(
         st.builds(Discount, st.integers(0, 2)),
         st.builds(Clear),
     ),
+    min_size=1,
     max_size=4,
 )
 LAYOUTS = st.builds(Layout, st.integers(1, 3), st.integers(0, 6))

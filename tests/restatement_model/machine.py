@@ -23,7 +23,7 @@ from tests.landing import Landing
 from tests.line_items import write_delivery
 from tests.restatement_model.bills import Item
 from tests.restatement_model.crashes import WHILE_INGESTING, WHILE_RESTORING, CrashPoint, crashing
-from tests.restatement_model.edits import EDITS, ITEMS, LAYOUTS, MAX_ROWS, PLACES, Edit, Layout
+from tests.restatement_model.edits import EDITS, ITEMS, LAYOUTS, MAX_ROWS, PLACES, SPECIAL_ITEMS, Edit, Layout
 from tests.restatement_model.statements import Delivery, Outcome, RefusedError, Statement
 from tests.restatement_model.tables import find_differences
 
@@ -53,26 +53,31 @@ class RestatementMachine(RuleBasedStateMachine):
         self._numbers = count(1)
         self._step = 0
 
-    @initialize(items=st.lists(ITEMS, min_size=4, max_size=8), layout=LAYOUTS)
+    @initialize(items=st.lists(ITEMS, min_size=1, max_size=6), layout=LAYOUTS)
     def begin(self, items: list[Item], layout: Layout) -> None:
-        self._deliver(CLOSED, items, layout)
+        """The first delivery: every kind of row that is not simply one charge, and some others."""
+        self._deliver(CLOSED, [*SPECIAL_ITEMS, *items], layout)
 
-    @rule(period=PERIODS, edits=EDITS, layout=LAYOUTS, force=FORCE, crash=WHILE_INGESTING)
-    def deliver(self, period: str, edits: list[Edit], layout: Layout, force: bool, crash: CrashPoint | None) -> None:
-        """The next refresh; without an edit the same rows, spread and spelled as the layout says."""
-        self._deliver(period, self._edited(period, edits), layout, force=force, crash=crash)
-
-    @rule(period=PERIODS, edits=EDITS, layout=LAYOUTS, force=FORCE)
-    def deliver_late(self, period: str, edits: list[Edit], layout: Layout, force: bool) -> None:
-        """A refresh that is older than the one that stands."""
+    @rule(
+        period=PERIODS,
+        edits=EDITS,
+        layout=LAYOUTS,
+        is_late=st.sampled_from([False, False, False, True]),
+        force=FORCE,
+        crash=WHILE_INGESTING,
+    )
+    def deliver(
+        self, period: str, edits: list[Edit], layout: Layout, is_late: bool, force: bool, crash: CrashPoint | None
+    ) -> None:
+        """The next refresh, or one that is late: older than what stands."""
         current = self._statements[period].current
-        time = current.time - timedelta(minutes=7) if current else None
-        self._deliver(period, self._edited(period, edits), layout, time=time, force=force)
+        time = current.time - timedelta(minutes=7) if current and is_late else None
+        self._deliver(period, self._edited(period, edits), layout, time=time, force=force, crash=crash)
 
     @precondition(lambda self: self._delivered)
     @rule(place=PLACES, layout=st.one_of(st.none(), LAYOUTS), crash=WHILE_INGESTING)
     def deliver_again(self, place: int, layout: Layout | None, crash: CrashPoint | None) -> None:
-        """A new refresh with the rows of an earlier one; without a layout its very files."""
+        """A new refresh with the rows of the last one or an earlier one; without a layout with its very files."""
         statement, earlier = self._choose(place)
         self._deliver(statement.period, earlier.items, layout, files=None if layout else earlier.files, crash=crash)
 
@@ -295,7 +300,7 @@ class RestatementMachine(RuleBasedStateMachine):
     def _mapping(self) -> Iterator[None]:
         """As if the mapping were of the version that the machine has come to."""
         with ExitStack() as patches:
-            for module in ("billfold.ingest", "billfold.publication"):
+            for module in ("billfold.admission", "billfold.publication"):
                 patches.enter_context(patch(f"{module}.MAPPING_VERSION", self._mapping_version))
             yield
 

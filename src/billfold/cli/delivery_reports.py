@@ -89,7 +89,10 @@ def show_restoration(console: Console, restoration: Restoration) -> None:
     before, after = (
         show_rounded(_spell(amounts)) for amounts in (restoration.billed_cost_before, restoration.billed_cost)
     )
-    console.print(f"{restoration.rows_added:,} rows came back, {restoration.rows_removed:,} went: {before} -> {after}")
+    noun = "row" if restoration.rows_added == 1 else "rows"
+    console.print(
+        f"{restoration.rows_added:,} {noun} came back, {restoration.rows_removed:,} went: {before} -> {after}"
+    )
     if restoration.kind is PublicationKind.ROLLBACK:
         console.print(f"to take this back: billfold rollback {restoration.delivery_id} --undo", style="dim")
 

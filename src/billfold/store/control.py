@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -31,9 +31,9 @@ class RegisteredDelivery:
 
     delivery_id: UUID
     run_ids: tuple[UUID, ...]
-    state: DeliveryState = DeliveryState.PENDING
-    is_released: bool = False
-    reason: str | None = None
+    state: DeliveryState
+    is_released: bool
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def register_delivery(
                 "trigger_source": trigger,
             },
         )
-        delivery_id, state, is_released, reason = row
+        delivery_id: UUID = row[0]
         run_ids = []
         for file_number, file in enumerate(delivery.files):
             run_id, owner, _ = _one(
@@ -139,10 +139,16 @@ def register_delivery(
     return RegisteredDelivery(
         delivery_id=delivery_id,
         run_ids=tuple(run_ids),
-        state=DeliveryState(state),
-        is_released=is_released,
-        reason=reason,
+        state=DeliveryState(row[1]),
+        is_released=row[2],
+        reason=row[3],
     )
+
+
+def read_again(connection: Connection, registered: RegisteredDelivery) -> RegisteredDelivery:
+    """The registered delivery with what is decided about it now."""
+    state, is_released, reason = _one(connection, "read_decision", {"delivery_id": registered.delivery_id})
+    return replace(registered, state=DeliveryState(state), is_released=is_released, reason=reason)
 
 
 def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:

@@ -22,6 +22,9 @@ SELECT delivery.client_id, delivery.statement_id, delivery.bucket, delivery.expo
         WHERE file.delivery_id = delivery.delivery_id ORDER BY file.file_number LIMIT 1)
 FROM billing_deliveries AS delivery WHERE delivery.delivery_id = %(delivery_id)s
 
+-- name: read_decision
+SELECT state, released_at IS NOT NULL, reason FROM billing_deliveries WHERE delivery_id = %(delivery_id)s
+
 -- name: release_delivery
 UPDATE billing_deliveries SET released_at = clock_timestamp()
 WHERE delivery_id = %(delivery_id)s AND state = 'held'

@@ -1,0 +1,80 @@
+"""Whether a delivery comes in: what is in already, what may not come in, and what a publication of it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from billfold.exports import place_of
+from billfold.model import Client, Delivery, DeliveryState, SpooledFile
+from billfold.period import BillingPeriod
+from billfold.publication import Standing
+from billfold.store import control, statements
+from billfold.store.database import Connection
+from billfold.store.statements import CurrentStatement
+from billfold.transform.identify import HASH_VERSION
+from billfold.transform.mapping import MAPPING_VERSION
+
+
+def holds(current: CurrentStatement, delivery: Delivery) -> bool:
+    """Whether every file of the delivery is the current one's, and was hashed and mapped as today."""
+    files = {(file.key, file.etag) for file in delivery.files}
+    return current.delivery_id is not None and _is_of_today(current) and current.file_versions == files
+
+
+def is_copy(current: CurrentStatement, spooled: Sequence[SpooledFile]) -> bool:
+    """Whether the files are, byte for byte, those of the current delivery under other keys or ETags."""
+    digests = sorted(file.sha256 for file in spooled)
+    return bool(digests) and _is_of_today(current) and sorted(current.file_digests, key=str) == digests
+
+
+def find_obstacle(
+    connection: Connection,
+    client: Client,
+    delivery: Delivery,
+    registered: control.RegisteredDelivery,
+    current: CurrentStatement | None,
+) -> tuple[DeliveryState, str] | None:
+    """The state that a delivery ends in without being read, and why; only force passes it."""
+    if registered.state is DeliveryState.ROLLED_BACK:
+        return DeliveryState.ROLLED_BACK, "was rolled back"
+    if delivery.manifest is None:
+        # A file outside any export has no earlier deliveries: what stands at its key is what counts.
+        owner = statements.find_owner(connection, client, delivery, place=_statement_of(delivery.files[0].key))
+        if owner:
+            return DeliveryState.SUPERSEDED, f"belongs to {owner}, whose manifest stands"
+    elif current and current.delivered_at and delivery.delivered_at < current.delivered_at:
+        published = f"{current.delivered_at:%Y-%m-%d %H:%M:%S}"
+        return DeliveryState.SUPERSEDED, f"is older than the published delivery of {published} UTC"
+    if registered.state is DeliveryState.HELD and not registered.is_released:
+        return DeliveryState.HELD, registered.reason or "was held"
+    return None
+
+
+def find_standing(connection: Connection, client: Client, delivery: Delivery, statement: CurrentStatement) -> Standing:
+    """What the publication of a delivery needs to know of what stands."""
+    return Standing(
+        statement=statement,
+        residuals=statements.list_residuals(connection, statement),
+        columns=statements.find_columns(connection, client, delivery, statement.billing_period),
+        standalone=_find_standalone(connection, client, delivery) if delivery.manifest else (),
+    )
+
+
+def _find_standalone(connection: Connection, client: Client, delivery: Delivery) -> list[CurrentStatement]:
+    """The statements of single files whose rows this delivery holds: it names them, or they stand in its place."""
+    named = {file.key for file in delivery.files}
+    own = (delivery.export_path, delivery.period)
+    return [
+        statements.read_statement(connection, statement_id)
+        for key, statement_id in statements.list_standalone(connection, client, delivery).items()
+        if key in named or _statement_of(key) == own
+    ]
+
+
+def _statement_of(key: str) -> tuple[str, BillingPeriod] | None:
+    place = place_of(key)
+    return place.statement if place else None
+
+
+def _is_of_today(current: CurrentStatement) -> bool:
+    return current.mapping_version == MAPPING_VERSION and current.hash_version == HASH_VERSION
