@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
@@ -53,6 +50,7 @@ from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.landing import LandingFile
+from billfold.workspace import work_folder
 
 MAX_RETRY_DELAY_SECONDS = 60
 
@@ -238,7 +236,7 @@ def _bring_in(
         return _leave_out(ingestion, connection, delivery, registered, *obstacle)
     control.start(connection, registered, ingestion.trigger)
     timings = Timings()
-    with _work_folder(settings) as folder:
+    with work_folder(settings, "delivery") as folder:
         with timings.measure("fetch"):
             spooled = fetch_delivery(bucket, delivery, folder, settings, ingestion.progress)
             control.record_fetched(connection, registered, spooled)
@@ -358,17 +356,6 @@ def _unpack_all(spooled: Sequence[SpooledFile], folder: Path, settings: Settings
         if unpacked.path != file.path:
             file.path.unlink()
         yield unpacked
-
-
-@contextmanager
-def _work_folder(settings: Settings) -> Iterator[Path]:
-    """A folder of this delivery's own in the spool, gone afterwards whatever happens."""
-    settings.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix="delivery-", dir=settings.spool))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def retrying(settings: Settings) -> Retrying:

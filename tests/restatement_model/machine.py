@@ -33,7 +33,6 @@ CLOSED, OPEN = "2021-05", "2091-06"
 _EXPORT = "exports/acme"
 _EPOCH = datetime(2026, 5, 1, tzinfo=UTC)
 
-
 PERIODS = st.sampled_from([CLOSED, CLOSED, OPEN])
 # Most deliveries are not forced.
 FORCE = st.sampled_from([False, False, False, False, True])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -187,16 +187,16 @@ def _compare_earlier_moments(connection: Connection[Any], statements: Sequence[S
         for publication in statement.publications
         if publication.published_at
     )
-    stood = {statement.period: Standing() for statement in statements}
     by_period = {statement.period: statement for statement in statements}
+    stood = {statement.period: Standing() for statement in statements}
     charges: Counter[Record] = Counter()
     daily: Counter[Record] = Counter()
-    for moment, number, period in published:
-        for is_before in (True, False):
-            if not is_before:
+    for _, number, period in published:
+        for aside in ("before", "after"):
+            if aside == "after":
                 stood[period] = by_period[period].after(number)
             for each, standing in stood.items():
-                place = (moment, is_before, each)
+                place = (f"{aside} publication {number} of {period}", each)
                 charges.update((*place, *_spell(charge)) for charge, _ in standing.charges.values())
                 daily.update((*place, *group, *amounts) for group, amounts in standing.daily.items())
     yield from _differences("charges as of", charges, connection.execute(_CHARGES_AS_OF.encode()))
@@ -227,22 +227,23 @@ def _pairs(wanted: Sequence[Record], found: Sequence[Record]) -> Iterator[tuple[
 def _differences(name: str, wanted: Counter[Any], records: Iterable[Sequence[Any]]) -> Iterator[str]:
     found = Counter(map(tuple, records))
     for record, count in (wanted - found).items():
-        yield f"{name}: {count} times too little {_show(record)}"
+        yield f"{name}: {count} missing: {_show(record)}"
     for record, count in (found - wanted).items():
-        yield f"{name}: {count} times too much {_show(record)}"
+        yield f"{name}: {count} too many: {_show(record)}"
 
 
 def _show(record: Record) -> str:
-    return ", ".join(
-        str(dict(sorted(value)))
-        if isinstance(value, frozenset)
-        else format(value, "f")
-        if isinstance(value, Decimal)
-        else value.isoformat()
-        if isinstance(value, date)
-        else str(value)
-        for value in record
-    )
+    return ", ".join(map(_show_value, record))
+
+
+def _show_value(value: Any) -> str:
+    match value:
+        case frozenset():
+            return str(dict(sorted(value)))
+        case Decimal():
+            return format(value, "f")
+        case _:
+            return str(value)
 
 
 _PUBLICATIONS = b"""
@@ -284,13 +285,16 @@ _RESTATEMENTS = f"""
     FROM billing_restatement AS fact {_DIMENSIONS} GROUP BY 1, 2, 3, 4, 5, 6
     HAVING (sum(billed_cost), sum(effective_cost), sum(list_cost), sum(contracted_cost), sum(charge_count))
         <> (0, 0, 0, 0, 0)"""
+_MOMENT = """
+    aside || ' publication ' || published.number || ' of ' || to_char(publisher.billing_period, 'YYYY-MM'),
+    to_char(fact.billing_period, 'YYYY-MM')"""
 _MOMENTS = """
-    billing_publications AS published
-    CROSS JOIN (VALUES (true, interval '1 microsecond'), (false, interval '0')) AS aside (is_before, duration)"""
+    billing_publications AS published JOIN billing_statements AS publisher USING (statement_id)
+    CROSS JOIN (VALUES ('before', interval '1 microsecond'), ('after', interval '0')) AS moment (aside, duration)"""
 _CHARGES_AS_OF = f"""
-    SELECT published_at, is_before, to_char(billing_period, 'YYYY-MM'), {_CHARGE}
+    SELECT {_MOMENT}, {_CHARGE}
     FROM {_MOMENTS} CROSS JOIN LATERAL charges_as_of(published_at - duration) AS fact {_DIMENSIONS} {_SKU}"""
 _DAILY_COSTS_AS_OF = f"""
-    SELECT published_at, is_before, to_char(billing_period, 'YYYY-MM'), charge_date, {_GROUP}, {_SUMS}
+    SELECT {_MOMENT}, charge_date, {_GROUP}, {_SUMS}
     FROM {_MOMENTS} CROSS JOIN LATERAL daily_cost_as_of(published_at - duration) AS fact {_DIMENSIONS}
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""
+    GROUP BY 1, 2, 3, 4, 5, 6, 7"""

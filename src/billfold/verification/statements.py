@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from billfold.config import Settings
 from billfold.errors import UsageError
@@ -24,6 +20,7 @@ from billfold.verification.history import check_days, check_history
 from billfold.verification.landed import check_landed
 from billfold.verification.source import check_source
 from billfold.verification.verdict import Check, Findings, Subject, Verdict, compare_totals
+from billfold.workspace import work_folder
 
 
 def verify(
@@ -62,7 +59,7 @@ def _check(
     statement: VerifiedStatement, settings: Settings, database: Database, *, with_source: bool
 ) -> tuple[Check, ...]:
     findings = Findings()
-    with _work_folder(settings) as folder:
+    with work_folder(settings, "verify") as folder:
         with open_snapshot(database, statement) as snapshot:
             held = snapshot.read_statement()
             publications = snapshot.list_publications()
@@ -116,14 +113,3 @@ _NOTHING_SAID = SaidPublication(
     is_whole=True,
     is_remembered=True,
 )
-
-
-@contextmanager
-def _work_folder(settings: Settings) -> Iterator[Path]:
-    """A folder of this statement's own in the spool, gone afterwards whatever happens."""
-    settings.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix="verify-", dir=settings.spool))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
