@@ -18,13 +18,18 @@ from billfold.transform.mapping import MAPPING_VERSION
 def holds(current: CurrentStatement, delivery: Delivery) -> bool:
     """Whether every file of the delivery is the current one's, and was hashed and mapped as today."""
     files = {(file.key, file.etag) for file in delivery.files}
-    return current.delivery_id is not None and _is_of_today(current) and current.file_versions == files
+    return may_stay(current) and current.file_versions == files
+
+
+def may_stay(statement: CurrentStatement) -> bool:
+    """Whether a delivery of the same line items need not be published: a delivery stands that was made as today."""
+    return statement.delivery_id is not None and _is_of_today(statement)
 
 
 def is_copy(current: CurrentStatement, spooled: Sequence[SpooledFile]) -> bool:
     """Whether the files are, byte for byte, those of the current delivery under other keys or ETags."""
     digests = sorted(file.sha256 for file in spooled)
-    return bool(digests) and _is_of_today(current) and sorted(current.file_digests, key=str) == digests
+    return bool(digests) and may_stay(current) and sorted(current.file_digests, key=str) == digests
 
 
 def find_obstacle(

@@ -12,7 +12,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from billfold import outcomes
-from billfold.admission import find_obstacle, find_standing, holds, is_copy
+from billfold.admission import find_obstacle, find_standing, holds, is_copy, may_stay
 from billfold.config import Settings
 from billfold.errors import (
     BillfoldError,
@@ -44,7 +44,7 @@ from billfold.model import (
     UnpackedFile,
 )
 from billfold.period import BillingPeriod
-from billfold.publication import Timings, publish_bill
+from billfold.publication import Timings, UnchangedBill, publish_bill
 from billfold.store import control, statements
 from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
@@ -241,7 +241,7 @@ def _bring_in(
             spooled = fetch_delivery(bucket, delivery, folder, settings, ingestion.progress)
             control.record_fetched(connection, registered, spooled)
         if current and not ingestion.force and is_copy(current, spooled):
-            rows = control.adopt(connection, registered, current, is_fetched=True)
+            rows = control.adopt(connection, registered, current)
             return outcomes.skipped(client, delivery, registered, current, rows, status=RunStatus.SUCCESS)
         with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
             with timings.measure("parse"):
@@ -306,11 +306,23 @@ def _publish(
         ],
         least_percent=settings.hold_below_percent,
         let_through="by force" if ingestion.force else "by release" if registered.is_released else None,
+        may_stay=may_stay(statement) and not ingestion.force,
         remarks=remarks,
         timings=timings,
     )
     for finding in published.findings:
         log.warning("finding", text=finding)
+    if isinstance(published, UnchangedBill):
+        read = published.comparison.rows_read_by_file
+        compared = control.Compared(
+            rows_read=tuple(read.get(number, 0) for number in range(len(delivery.files))),
+            columns=published.columns,
+            findings=published.findings,
+            timings=timings.seconds,
+        )
+        rows = control.adopt(connection, registered, statement, compared)
+        outcome = outcomes.skipped(client, delivery, registered, statement, rows, status=RunStatus.SUCCESS)
+        return replace(outcome, findings=published.findings)
     return outcomes.published(client, delivery, registered, period, published)
 
 

@@ -36,6 +36,7 @@ class _OnItsOwn(RestatementMachine):
         shutil.rmtree(self._root)
 
 
+@pytest.mark.slow
 def test_everything_agrees_with_a_simple_model_after_each_step(
     request: pytest.FixtureRequest, new_database: Callable[[int], Database], settings: Settings, tmp_path: Path
 ) -> None:

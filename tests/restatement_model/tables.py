@@ -130,7 +130,7 @@ def _compare_rows(connection: Connection[Any], statements: Sequence[Statement], 
             record(
                 {column: value for column, value in content.items() if column != "identity_line_item_id"},
                 occurrence,
-                *(ids[publication_id] for publication_id in publication_ids),
+                *_numbers(publication_ids, ids),
             )
             for content, occurrence, *publication_ids in connection.execute(query)
         )
@@ -153,10 +153,7 @@ def _compare_charges(connection: Connection[Any], statements: Sequence[Statement
         ("withdrawn charges", "billing_usage_fact_history", ", removed_by", withdrawn),
     ):
         query = f"SELECT {_CHARGE}, occurrence, part, added_by{mark} FROM {table} AS fact {_DIMENSIONS} {_SKU}"
-        found = (
-            (*record[:12], *(ids[publication_id] for publication_id in record[12:]))
-            for record in connection.execute(query.encode())
-        )
+        found = ((*record[:12], *_numbers(record[12:], ids)) for record in connection.execute(query.encode()))
         yield from _differences(name, expected, found)
 
 
@@ -175,7 +172,10 @@ def _compare_daily_costs(connection: Connection[Any], statements: Sequence[State
             statement.after(publication.number - 1).daily, publication.standing.daily
         ).items()
     )
-    found = ((ids[publication_id], *record) for publication_id, *record in connection.execute(_RESTATEMENTS.encode()))
+    found = (
+        (*_numbers([publication_id], ids), *record)
+        for publication_id, *record in connection.execute(_RESTATEMENTS.encode())
+    )
     yield from _differences("restatements", moved, found)
 
 
@@ -201,6 +201,11 @@ def _compare_earlier_moments(connection: Connection[Any], statements: Sequence[S
                 daily.update((*place, *group, *amounts) for group, amounts in standing.daily.items())
     yield from _differences("charges as of", charges, connection.execute(_CHARGES_AS_OF.encode()))
     yield from _differences("daily costs as of", daily, connection.execute(_DAILY_COSTS_AS_OF.encode()))
+
+
+def _numbers(publication_ids: Iterable[int], ids: Ids) -> Iterator[tuple[str, int]]:
+    """The period and number of each; what no publication stands for is told by its id."""
+    return (ids.get(publication_id, ("unknown", publication_id)) for publication_id in publication_ids)
 
 
 def _spell(charge: Charge) -> Record:

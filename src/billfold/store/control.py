@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -51,6 +52,19 @@ class StoredDelivery:
     publication_id: int | None
     has_manifest: bool
     key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What is known of a delivery whose line items were compared and found to be the current ones.
+
+    `rows_read` are those of each file in the delivery's order.
+    """
+
+    rows_read: tuple[int, ...]
+    columns: Mapping[str, str]
+    findings: tuple[str, ...]
+    timings: Mapping[str, float]
 
 
 def ensure_client(connection: Connection, client: Client) -> None:
@@ -268,24 +282,36 @@ def record_failed_source(
 
 
 def adopt(
-    connection: Connection, registered: RegisteredDelivery, current: CurrentStatement, *, is_fetched: bool = False
+    connection: Connection,
+    registered: RegisteredDelivery,
+    current: CurrentStatement,
+    compared: Compared | None = None,
 ) -> dict[tuple[str, str], int]:
-    """The delivery holds what the current one does: it becomes the current delivery, and nothing else changes.
+    """The delivery holds what the current one does: it becomes the current delivery, and no bill changes.
 
-    `is_fetched` says that its files were read and found equal, rather than known by key and ETag. Returns the rows
-    that each of its file versions (key, ETag) holds.
+    Its files are known by key and ETag, or by their bytes, or their rows were `compared`. Returns the rows that each
+    of its file versions (key, ETag) holds.
     """
     parameters = {
         "delivery_id": registered.delivery_id,
         "current_delivery_id": current.delivery_id,
         "statement_id": current.statement_id,
         "publication_id": current.publication_id,
-        "outcome": RunStatus.SUCCESS if is_fetched else RunStatus.SKIPPED,
+        "columns": json.dumps(dict(compared.columns)) if compared else None,
+        "findings": json.dumps(compared.findings if compared else []),
+        "timings": json.dumps(
+            {stage: round(seconds, 3) for stage, seconds in compared.timings.items()} if compared else {}
+        ),
     }
     with connection.transaction():
         if registered.delivery_id != current.delivery_id:
-            names = ("adopt_files", "adopt_runs", "adopt_delivery", "adopt_statement")
-            for name in names:
+            if compared is None:
+                connection.execute(_query("adopt_files"), parameters)
+            else:
+                for file_number, rows_read in enumerate(compared.rows_read):
+                    counts = {"file_number": file_number, "rows_read": rows_read}
+                    connection.execute(_query("adopt_compared_file"), {**parameters, **counts})
+            for name in ("adopt_runs", "adopt_delivery", "adopt_statement"):
                 connection.execute(_query(name), parameters)
         rows = connection.execute(_query("count_file_rows"), parameters).fetchall()
     return {(key, etag): row_count for key, etag, row_count in rows}

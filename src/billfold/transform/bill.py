@@ -141,7 +141,7 @@ class Bill:
         statement_id: int,
         billing_period: date,
         publication_id: int,
-        is_first: bool,
+        in_order: bool,
     ) -> pa.RecordBatchReader:
         """The added line items as rows of the raw table."""
         return landing.read_raw_rows(
@@ -151,7 +151,7 @@ class Bill:
             statement_id=statement_id,
             billing_period=billing_period,
             publication_id=publication_id,
-            is_first=is_first,
+            in_order=in_order,
         )
 
     def read_charges(self, *, statement_id: int, billing_period: date, publication_id: int) -> pa.RecordBatchReader:

@@ -18,6 +18,11 @@ class Comparison:
     rows_read_by_file: dict[int, int]
     rows_added_by_file: dict[int, int]
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the delivery holds exactly the rows that the statement holds."""
+        return self.rows_added == self.rows_removed == 0
+
 
 def compare(session: duckdb.DuckDBPyConnection, current_rows: pa.RecordBatchReader | None) -> Comparison:
     """Fill `added_row` (the rows of row_identity to land) and `removed_row` (row_hash, occurrence to withdraw).

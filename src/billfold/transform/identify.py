@@ -54,11 +54,21 @@ def _insert_hashes(session: duckdb.DuckDBPyConnection, shape: Shape) -> str:
             joins.append(f"LEFT JOIN {spelling} ON {spelling}.value = source.{column.sql_name}")
             parts.append(f"{spelling}.spelling")
         else:
-            parts.append(f"{_prefix(column.canonical)} || prefixed(source.{column.sql_name})")
+            parts.append(_spell(column))
     return (
         f"INSERT INTO row_identity SELECT {shape.number}, source.rowid, source.file_number,"
         f" md5(concat({', '.join(parts)}))::UUID, 1 FROM {shape.table} AS source {' '.join(joins)}"
     )
+
+
+def _spell(column: SourceColumn) -> str:
+    """A column's part of the canonical spelling, as several arguments of one concat, which leaves NULLs out.
+
+    Spelled by operators, each column would be copied three times on its way into the hash.
+    """
+    value = f"source.{column.sql_name}"
+    is_there = f"CASE WHEN {value} IS NOT NULL THEN"
+    return f"{is_there} {_prefix(column.canonical)} END, strlen({value}), {is_there} ':' END, {value}"
 
 
 def _spell_maps(session: duckdb.DuckDBPyConnection, shape: Shape, column: SourceColumn) -> str:

@@ -46,11 +46,11 @@ def read_raw_rows(
     statement_id: int,
     billing_period: date,
     publication_id: int,
-    is_first: bool,
+    in_order: bool,
 ) -> pa.RecordBatchReader:
-    """The added line items as rows of raw_aws_billing_rows. Deltas come sorted by row_hash, as their index stands."""
+    """The added line items as rows of raw_aws_billing_rows; `in_order` of their row_hash, as their index stands."""
     selects = " UNION ALL ".join(_select_raw(shape, files) for shape in shapes)
-    order = "" if is_first else " ORDER BY row_hash"
+    order = " ORDER BY row_hash" if in_order else ""
     rows = session.sql(
         f"SELECT {statement_id}::INTEGER AS statement_id, DATE '{billing_period}' AS billing_period,"
         f" {publication_id}::BIGINT AS added_by, * FROM ({selects}){order}"

@@ -119,12 +119,17 @@ RETURNING ingestion_run_id
 
 -- name: adopt_files
 -- A file version that the current delivery has too, or one of the same content under another key or ETag.
-UPDATE billing_delivery_files AS file SET outcome = %(outcome)s, rows_read = known.rows_read, rows_skipped = known.rows_read
+UPDATE billing_delivery_files AS file SET rows_read = known.rows_read, rows_skipped = known.rows_read,
+    outcome = CASE WHEN known.ingestion_run_id = run.ingestion_run_id THEN 'skipped' ELSE 'success' END
 FROM billing_ingestion_runs AS run, billing_delivery_files AS known
 JOIN billing_ingestion_runs AS known_run ON known_run.ingestion_run_id = known.ingestion_run_id
 WHERE file.delivery_id = %(delivery_id)s AND run.ingestion_run_id = file.ingestion_run_id
     AND known.delivery_id = %(current_delivery_id)s
     AND (known.ingestion_run_id = run.ingestion_run_id OR known_run.sha256 = run.sha256)
+
+-- name: adopt_compared_file
+UPDATE billing_delivery_files SET outcome = 'success', rows_read = %(rows_read)s, rows_inserted = 0, rows_skipped = %(rows_read)s
+WHERE delivery_id = %(delivery_id)s AND file_number = %(file_number)s
 
 -- name: adopt_runs
 UPDATE billing_ingestion_runs AS run SET status = 'success', finished_at = clock_timestamp(), rows_read = file.rows_read,
@@ -134,11 +139,16 @@ FROM billing_delivery_files AS file
 WHERE file.delivery_id = %(delivery_id)s AND run.ingestion_run_id = file.ingestion_run_id AND run.status <> 'success'
 
 -- name: adopt_delivery
+-- It has what was found in the bill, and not what was told of the other delivery alone.
 UPDATE billing_deliveries AS delivery SET
     state = 'published', statement_id = known.statement_id, billing_period = known.billing_period, format = known.format,
     rows_read = known.rows_read, rows_added = 0, rows_removed = 0, rows_unchanged = known.rows_read,
     source_cost = known.source_cost, billed_cost = known.billed_cost, mapping_version = known.mapping_version,
-    findings = known.findings, columns = known.columns, publication_id = %(publication_id)s,
+    findings = (
+        SELECT coalesce(jsonb_agg(finding), '[]') || %(findings)s::jsonb FROM jsonb_array_elements(known.findings) AS finding
+        WHERE finding #>> '{}' !~ '^(published by |new columns: |columns )'
+    ), columns = coalesce(%(columns)s::jsonb, known.columns),
+    timings = %(timings)s::jsonb, publication_id = %(publication_id)s,
     started_at = coalesce(delivery.started_at, clock_timestamp()),
     finished_at = clock_timestamp(), error_code = NULL, error_message = NULL, reason = NULL
 FROM billing_deliveries AS known
