@@ -50,9 +50,9 @@ DailyCosts = Mapping[Group, tuple[Decimal, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line item; two that are equal are identical rows. Costs are as AWS spells them, '' where there is none.
+    """One line item; equal ones are identical rows, and no others are. Costs are as AWS spells them, '' for none.
 
-    `share` is the effective cost of covered usage, and the commitment of a Savings Plan's fee.
+    `share` is the effective cost of covered usage, and the commitment of a Savings Plan's fee; 0 for all others.
     """
 
     cost: str
@@ -64,6 +64,9 @@ class Item:
     currency: str = "USD"
     net: str = ""
     share: str = "0"
+
+    def __post_init__(self) -> None:
+        assert self.share == "0" or self.kind in (COVERED, FEE), "a share that no column holds"
 
     def columns(self, period: str) -> dict[str, str]:
         """The line item as a row of CUR 2.0, its empty columns left out."""

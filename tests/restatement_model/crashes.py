@@ -30,6 +30,8 @@ class CrashPoint:
 INGEST_CRASHES = (
     CrashPoint("billfold.store.control", "start"),
     CrashPoint("billfold.ingest", "fetch_delivery"),
+    CrashPoint("billfold.store.control", "adopt", is_after=False),
+    CrashPoint("billfold.store.control", "adopt", is_committed=True),
     CrashPoint("billfold.store.publish", "ensure_members"),
     CrashPoint("billfold.store.publish", "begin_publication"),
     CrashPoint("billfold.store.publish", "land_rows"),

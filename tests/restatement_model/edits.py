@@ -112,16 +112,23 @@ COSTS = st.one_of(
     st.decimals(-100, 1000, places=10).map(str),
     st.decimals(0, 100, places=2).map(str),
 )
-ITEMS = st.builds(
-    Item,
-    COSTS,
-    kind=st.sampled_from(["Usage", "Usage", "Usage", "Usage", "Tax", "Credit", COVERED, NEGATION, FEE, DISCOUNT]),
-    name=st.sampled_from("ab"),
-    day=st.integers(1, 2),
-    account=st.sampled_from(["444455556666", "555566667777"]),
-    service=st.sampled_from(["AmazonEC2", "AmazonS3"]),
-    currency=st.sampled_from(["USD", "USD", "USD", "EUR"]),
-    share=st.sampled_from(["0", "1", "1.75", "3"]),
+_ANYWHERE = {
+    "name": st.sampled_from("ab"),
+    "day": st.integers(1, 2),
+    "account": st.sampled_from(["444455556666", "555566667777"]),
+    "service": st.sampled_from(["AmazonEC2", "AmazonS3"]),
+    "currency": st.sampled_from(["USD", "USD", "USD", "EUR"]),
+}
+ITEMS = st.one_of(
+    st.builds(Item, COSTS, **_ANYWHERE),
+    st.builds(Item, COSTS, kind=st.sampled_from(["Usage", "Tax", "Credit", NEGATION, DISCOUNT]), **_ANYWHERE),
+    st.builds(
+        Item,
+        COSTS,
+        kind=st.sampled_from([COVERED, FEE]),
+        share=st.sampled_from(["0", "1", "1.75", "3"]),
+        **_ANYWHERE,
+    ),
 )
 # A fee that was used in part (two charges), a covered row and its negation, which leave something over, and two rows
 # that are identical.

@@ -140,7 +140,7 @@ class Statement:
                 return self._adopt(delivery)
             if obstacle := self._find_obstacle(delivery):
                 return self._leave_out(delivery, obstacle)
-            if self._is_copy(delivery, mapping_version):
+            if self._has_same_rows(delivery, mapping_version):
                 return self._adopt(delivery)
             if not delivery.is_released and self._loses_too_much(delivery):
                 return self._leave_out(delivery, DeliveryState.HELD)
@@ -188,11 +188,9 @@ class Statement:
         is_same = self.current is not None and set(enumerate(self.current.files)) == set(enumerate(delivery.files))
         return is_same and self._is_mapped_today(mapping_version)
 
-    def _is_copy(self, delivery: Delivery, mapping_version: int) -> bool:
-        """Whether the same contents stand there under other names."""
-        is_same = (
-            self.current is not None and bool(delivery.files) and sorted(self.current.files) == sorted(delivery.files)
-        )
+    def _has_same_rows(self, delivery: Delivery, mapping_version: int) -> bool:
+        """Whether it has the very rows that stand, whichever files, order and ids they come in."""
+        is_same = self.current is not None and set(number(delivery.items)) == set(self.standing.rows)
         return is_same and self._is_mapped_today(mapping_version)
 
     def _find_obstacle(self, delivery: Delivery) -> DeliveryState | None:

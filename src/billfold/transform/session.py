@@ -31,6 +31,8 @@ def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterato
     )
     try:
         _set_up(session)
+        # Nobody opens the file again: writing it out at the end would be for nothing.
+        session.execute("PRAGMA disable_checkpoint_on_shutdown")
         session.execute(read_script("billfold.transform", "macros"))
         yield session
     finally:
