@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from billfold.exports import place_of
 from billfold.model import Client, Delivery, DeliveryState, SpooledFile
@@ -47,9 +48,8 @@ def find_obstacle(
         owner = statements.find_owner(connection, client, delivery, place=_statement_of(delivery.files[0].key))
         if owner:
             return DeliveryState.SUPERSEDED, f"belongs to {owner}, whose manifest stands"
-    elif current and current.delivered_at and delivery.delivered_at < current.delivered_at:
-        published = f"{current.delivered_at:%Y-%m-%d %H:%M:%S}"
-        return DeliveryState.SUPERSEDED, f"is older than the published delivery of {published} UTC"
+    elif later := _find_later(delivery, registered, current):
+        return DeliveryState.SUPERSEDED, f"is older than the published delivery of {later:%Y-%m-%d %H:%M:%S} UTC"
     if registered.state is DeliveryState.HELD and not registered.is_released:
         return DeliveryState.HELD, registered.reason or "was held"
     return None
@@ -63,6 +63,15 @@ def find_standing(connection: Connection, client: Client, delivery: Delivery, st
         columns=statements.find_columns(connection, client, delivery, statement.billing_period),
         standalone=_find_standalone(connection, client, delivery) if delivery.manifest else (),
     )
+
+
+def _find_later(
+    delivery: Delivery, registered: control.RegisteredDelivery, current: CurrentStatement | None
+) -> datetime | None:
+    """When the current delivery was delivered, if that is later; the two manifests of one execution are one."""
+    if current is None or current.delivered_at is None or current.delivery_id == registered.delivery_id:
+        return None
+    return current.delivered_at if delivery.delivered_at < current.delivered_at else None
 
 
 def _find_standalone(connection: Connection, client: Client, delivery: Delivery) -> list[CurrentStatement]:

@@ -227,13 +227,12 @@ def _bring_in(
     # While the claim was waited for, the delivery may have been rolled back, or let through.
     registered = control.read_again(connection, registered)
     current = statements.find_statement(connection, client, delivery)
-    is_rolled_back = registered.state is DeliveryState.ROLLED_BACK
-    if current and holds(current, delivery) and not is_rolled_back and not ingestion.force:
-        rows = control.adopt(connection, registered, current)
-        return outcomes.skipped(client, delivery, registered, current, rows)
     obstacle = find_obstacle(connection, client, delivery, registered, current)
     if obstacle and not ingestion.force:
         return _leave_out(ingestion, connection, delivery, registered, *obstacle)
+    if current and holds(current, delivery) and not ingestion.force:
+        rows = control.adopt(connection, registered, current)
+        return outcomes.skipped(client, delivery, registered, current, rows)
     control.start(connection, registered, ingestion.trigger)
     timings = Timings()
     with work_folder(settings, "delivery") as folder:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import assert_never
 from uuid import UUID
@@ -20,7 +20,7 @@ from billfold.errors import ReconciliationError, UsageError
 from billfold.model import CostBasis, DeliveryState, PublicationKind, Totals
 from billfold.reconcile import carry, reconcile
 from billfold.store import control, history, publish, statements
-from billfold.store.database import BulkConnection, Database, connect, connect_bulk
+from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
 from billfold.store.history import NOTHING, Stood
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ class Restoration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which state comes back (None: the empty one), and which delivery stands for it.
+    """Which state comes back (None: the empty one), and which delivery stands for it, where that is known by itself.
 
     A rollback takes back what became current from the publication `since` on, an undo what `since` rolled back.
     """
@@ -83,6 +83,8 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         statement = statements.read_statement(connection, stored.statement_id)
         publications = history.list_publications(connection, stored.statement_id)
         plan = plan_undo(stored, publications) if undo else plan_rollback(stored, statement, publications)
+        if plan.delivery_id is None and plan.target is not None:
+            plan = replace(plan, delivery_id=_find_standing(connection, statement, plan.target, publications))
         with connect_bulk(database.conninfo) as bulk:
             after, added, removed = _restore(bulk, statement, plan)
     restoration = Restoration(
@@ -130,7 +132,7 @@ def plan_rollback(
     return Plan(
         kind=PublicationKind.ROLLBACK,
         target=target,
-        delivery_id=target.delivery_id if target else None,
+        delivery_id=None,
         since=base,
     )
 
@@ -139,7 +141,7 @@ def plan_undo(stored: control.StoredDelivery, publications: Sequence[Stood]) -> 
     """What stood before the delivery was rolled back; only while what the rollback left still stands."""
     if stored.state is not DeliveryState.ROLLED_BACK:
         raise UsageError(f"delivery {stored.delivery_id} is {stored.state}, not rolled back")
-    rollback = next(known for known in publications if known.publication_id == stored.publication_id)
+    rollback = next(known for known in publications if known.publication_id == stored.rolled_back_by)
     current = publications[-1]
     if _root_of(current, publications) != _root_of(rollback, publications):
         raise UsageError(
@@ -151,6 +153,22 @@ def plan_undo(stored: control.StoredDelivery, publications: Sequence[Stood]) -> 
     assert target is not None, "something stood that could be rolled back"
     _refuse_forgotten(target)
     return Plan(kind=PublicationKind.UNDO, target=target, delivery_id=stored.delivery_id, since=rollback)
+
+
+def _find_standing(
+    connection: Connection,
+    statement: statements.CurrentStatement,
+    target: Stood,
+    publications: Sequence[Stood],
+) -> UUID | None:
+    """The delivery that stood for a bill when it went: its latest redelivery, else the one that was published."""
+    latest = history.find_standing_delivery(
+        connection,
+        statement.statement_id,
+        first_publication_id=_base_of(target, publications).publication_id,
+        last_publication_id=target.publication_id,
+    )
+    return latest or target.delivery_id
 
 
 def _base_of(publication: Stood, publications: Sequence[Stood]) -> Stood:

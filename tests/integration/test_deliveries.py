@@ -186,3 +186,19 @@ def test_a_new_month_is_compared_with_the_month_before(landing: Landing) -> None
     outcomes = landing.ingest_all()
 
     assert [outcome.findings for outcome in outcomes] == [(), ("new columns: product_sku",)]
+
+
+def test_an_older_copy_of_the_current_files_does_not_turn_the_time_back(landing: Landing) -> None:
+    items = described("10", "20")
+    for hours, costs in ((50, ("10", "20")), (30, ("10", "20")), (40, ("10", "21"))):
+        manifest = write_bill(landing.root, described(*costs), revision=hours)
+        os.utime(manifest, (1_780_000_000 + hours * 3600,) * 2)
+        outcome = landing.ingest()
+
+    assert outcome.state is DeliveryState.SUPERSEDED
+    assert landing.billed() == {USD: sum((Decimal(item["line_item_unblended_cost"]) for item in items), Decimal(0))}
+    assert landing.query("SELECT state FROM billing_deliveries ORDER BY created_at") == [
+        ("published",),
+        ("superseded",),
+        ("superseded",),
+    ]

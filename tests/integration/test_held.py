@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -165,3 +166,20 @@ def test_only_what_is_held_can_be_released(landing: Landing) -> None:
         let_through(landing, uuid4())
     with pytest.raises(UsageError, match="belongs to client acme"):
         let_through(landing.with_client(client_id="other"), published.delivery_id)
+
+
+def test_a_published_delivery_that_comes_back_and_is_held_can_be_released(landing: Landing) -> None:
+    write_bill(landing.root, described("10"))
+    landing.ingest()
+    write_bill(landing.root, described("10", "20", "30"), revision=2)
+    landing.ingest()
+    manifest = write_bill(landing.root, described("10"), revision=1)
+    os.utime(manifest, (1_790_000_000, 1_790_000_000))
+    held = landing.ingest()
+    listed = landing.query("SELECT delivery_id FROM billing_deliveries WHERE state = 'held'")
+
+    released = let_through(landing, held.delivery_id)
+
+    assert (held.state, released.state) == (DeliveryState.HELD, DeliveryState.PUBLISHED)
+    assert listed == [(held.delivery_id,)]
+    assert landing.billed() == {USD: Decimal(10)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -17,7 +18,7 @@ from billfold.errors import ReconciliationError, RunConflictError, UsageError
 from billfold.exports import locate, resolve
 from billfold.model import DeliveryState, PublicationKind
 from billfold.rollback import Restoration, roll_back
-from billfold.store import control
+from billfold.store import control, publish
 from billfold.store.database import Connection, Database, connect
 from tests.landing import Landing
 from tests.line_items import PLAN, described, line_item, write_bill
@@ -362,3 +363,61 @@ def _await(connection: Connection, query: str) -> None:
             return
         connection.execute("SELECT pg_sleep(0.05)")
     raise AssertionError(f"never came true: {query}")
+
+
+def at(path: Path, hours: int) -> None:
+    """Let a manifest be so many hours old."""
+    os.utime(path, (1_780_000_000 + hours * 3600,) * 2)
+
+
+def test_a_rollback_to_a_redelivered_bill_keeps_the_redeliverys_time(landing: Landing) -> None:
+    at(write_bill(landing.root, described("10", "20"), revision=1), 10)
+    landing.ingest()
+    at(write_bill(landing.root, described("10", "20"), revision=2), 20)
+    landing.ingest()
+    at(write_bill(landing.root, described("10", "25"), revision=3), 30)
+    third = landing.ingest()
+    assert third.delivery_id is not None
+    back(landing, third.delivery_id)
+    at(write_bill(landing.root, described("10", "99"), revision=4), 15)  # older than the redelivery at 20
+
+    assert landing.ingest().state is DeliveryState.SUPERSEDED
+
+
+def test_a_forced_attempt_that_breaks_off_leaves_the_delivery_rolled_back(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    back(landing, second)
+    with monkeypatch.context() as broken:
+        broken.setattr(publish, "roll_up", _break_off)
+        with pytest.raises(RuntimeError):
+            landing.ingest(force=True)
+
+    again = landing.ingest()
+
+    assert again.state is DeliveryState.ROLLED_BACK
+    assert landing.value("SELECT last_error_code FROM billing_deliveries WHERE state = 'rolled_back'") == "internal"
+
+
+def _break_off(*_: object, **__: object) -> None:
+    raise RuntimeError("broken off")
+
+
+def test_undoing_the_later_rollback_leaves_the_earlier_one_as_it_was(landing: Landing) -> None:
+    first, second = deliver(landing, FIRST, SECOND)
+    at(write_bill(landing.root, FIRST, revision=1), 90)
+    again = landing.ingest()
+    back(landing, first)
+    back(landing, second)
+    # Its bill stands again because the second's went, not because its own rollback was undone.
+    stands_again = landing.value("SELECT state FROM billing_deliveries WHERE delivery_id = %s", first)
+
+    back(landing, second, undo=True)
+
+    assert again.delivery_id == first
+    assert stands_again == "published"
+    assert landing.billed() == {USD: Decimal(65)}
+    assert landing.ingest().state is DeliveryState.ROLLED_BACK
+    assert back(landing, first, undo=True).billed_cost == {USD: Decimal(60)}
+    assert landing.broken_rules() == []

@@ -38,8 +38,8 @@ class RefusedError(Exception):
 class Delivery:
     """One refresh of a statement, and what became of it. `files` are the contents as they were written, in order.
 
-    `time` is when its manifest was written; `publication` the number of the one that last made it current or rolled it
-    back.
+    `time` is when its manifest was written; `publication` the number of the one that last made it current,
+    `rolled_back_by` of the one that rolled it back, kept while a later rollback lets it stand again.
     """
 
     number: int
@@ -49,6 +49,7 @@ class Delivery:
     state: DeliveryState = DeliveryState.PENDING
     is_released: bool = False
     publication: int | None = None
+    rolled_back_by: int | None = None
     delivery_id: UUID | None = None
 
 
@@ -136,11 +137,9 @@ class Statement:
     def ingest(self, delivery: Delivery, *, force: bool, mapping_version: int) -> Outcome:
         """What becomes of a delivery that stands in the bucket."""
         if not force:
-            if self._is_current(delivery, mapping_version) and delivery.state is not DeliveryState.ROLLED_BACK:
-                return self._adopt(delivery)
             if obstacle := self._find_obstacle(delivery):
                 return self._leave_out(delivery, obstacle)
-            if self._has_same_rows(delivery, mapping_version):
+            if self._is_current(delivery, mapping_version) or self._has_same_rows(delivery, mapping_version):
                 return self._adopt(delivery)
             if not delivery.is_released and self._loses_too_much(delivery):
                 return self._leave_out(delivery, DeliveryState.HELD)
@@ -148,7 +147,7 @@ class Statement:
 
     def fail(self, delivery: Delivery) -> None:
         """The attempt to bring it in broke off: nothing has changed, but the state of a delivery never published."""
-        if delivery.state is not DeliveryState.PUBLISHED:
+        if delivery.state not in (DeliveryState.PUBLISHED, DeliveryState.ROLLED_BACK):
             delivery.state = DeliveryState.FAILED
 
     def roll_back(self, delivery: Delivery) -> Publication:
@@ -156,10 +155,10 @@ class Statement:
         if delivery is not self.current or delivery.state is DeliveryState.ROLLED_BACK:
             raise RefusedError
         base = self.publications[-1].origin
-        publication = self._restore(PublicationKind.ROLLBACK, base - 1)
+        publication = self._restore(PublicationKind.ROLLBACK, base - 1, self._find_standing(base - 1))
         for known in self.deliveries:
             if known.state is DeliveryState.PUBLISHED and (known.publication or 0) >= base:
-                known.state, known.publication = DeliveryState.ROLLED_BACK, publication.number
+                known.state, known.rolled_back_by = DeliveryState.ROLLED_BACK, publication.number
         self.current = publication.delivery
         if self.current and self.current.state is DeliveryState.ROLLED_BACK:
             self.current.state, self.current.publication = DeliveryState.PUBLISHED, publication.number
@@ -169,16 +168,32 @@ class Statement:
         """Bring a rolled back delivery back, while what the rollback left still stands."""
         if delivery.state is not DeliveryState.ROLLED_BACK:
             raise RefusedError
-        assert delivery.publication is not None
-        rollback = self.publications[delivery.publication - 1]
+        assert delivery.rolled_back_by is not None
+        rollback = self.publications[delivery.rolled_back_by - 1]
         if self.publications[-1].root != rollback.root:
             raise RefusedError
         publication = self._restore(PublicationKind.UNDO, rollback.number - 1, delivery)
         for known in self.deliveries:
-            if known.state is DeliveryState.ROLLED_BACK and known.publication == rollback.number:
+            stood_again = known.publication == rollback.number and known.rolled_back_by is not None
+            if known.state is DeliveryState.PUBLISHED and stood_again:
+                known.state = DeliveryState.ROLLED_BACK
+            elif known.state is DeliveryState.ROLLED_BACK and known.rolled_back_by == rollback.number:
                 known.state, known.publication = DeliveryState.PUBLISHED, publication.number
+                known.rolled_back_by = None
         self.current = delivery
         return publication
+
+    def _find_standing(self, number: int) -> Delivery | None:
+        """The latest delivery that stood for the bill of that publication."""
+        if number == NOTHING:
+            return None
+        target = self.publications[number - 1]
+        stood = [
+            known
+            for known in self.deliveries
+            if known.state is DeliveryState.PUBLISHED and target.origin <= (known.publication or 0) <= number
+        ]
+        return max(stood, key=lambda known: known.time, default=target.delivery)
 
     def _is_mapped_today(self, mapping_version: int) -> bool:
         return bool(self.publications) and self.publications[-1].mapping_version == mapping_version
@@ -196,7 +211,7 @@ class Statement:
     def _find_obstacle(self, delivery: Delivery) -> DeliveryState | None:
         if delivery.state is DeliveryState.ROLLED_BACK:
             return DeliveryState.ROLLED_BACK
-        if self.current is not None and delivery.time < self.current.time:
+        if self.current is not None and delivery is not self.current and delivery.time < self.current.time:
             return DeliveryState.SUPERSEDED
         return DeliveryState.HELD if delivery.state is DeliveryState.HELD and not delivery.is_released else None
 
@@ -209,13 +224,15 @@ class Statement:
         )
 
     def _leave_out(self, delivery: Delivery, state: DeliveryState) -> Outcome:
-        if delivery.state is not DeliveryState.PUBLISHED:
+        comes_back = delivery.state is DeliveryState.PUBLISHED and state is DeliveryState.HELD
+        if comes_back or delivery.state not in (DeliveryState.PUBLISHED, DeliveryState.ROLLED_BACK):
             delivery.state = state
         return Outcome(state=state)
 
     def _adopt(self, delivery: Delivery) -> Outcome:
         if delivery is not self.current:
             delivery.state, delivery.publication = DeliveryState.PUBLISHED, len(self.publications)
+            delivery.rolled_back_by = None
             self.current = delivery
         return Outcome(state=DeliveryState.PUBLISHED, rows_read=len(delivery.items))
 
@@ -235,7 +252,7 @@ class Statement:
             origin=before.origin if before and is_again else this,
             root=this,
         )
-        delivery.state, delivery.publication = DeliveryState.PUBLISHED, this
+        delivery.state, delivery.publication, delivery.rolled_back_by = DeliveryState.PUBLISHED, this, None
         self.current = delivery
         return Outcome(
             state=DeliveryState.PUBLISHED,

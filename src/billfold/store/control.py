@@ -49,7 +49,7 @@ class StoredDelivery:
     export_name: str
     billing_period: BillingPeriod | None
     state: DeliveryState
-    publication_id: int | None
+    rolled_back_by: int | None
     has_manifest: bool
     key: str
 
@@ -170,7 +170,7 @@ def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
     row = connection.execute(_query("find_delivery"), {"delivery_id": delivery_id}).fetchone()
     if row is None:
         raise UsageError(f"there is no delivery {delivery_id}", advice="`billfold deliveries` lists them")
-    client_id, statement_id, bucket, export_path, export_name, period, state, publication_id, manifest_key, file_key = (
+    client_id, statement_id, bucket, export_path, export_name, period, state, rolled_back_by, manifest_key, file_key = (
         row
     )
     return StoredDelivery(
@@ -182,7 +182,7 @@ def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
         export_name=export_name,
         billing_period=BillingPeriod(period) if period else None,
         state=DeliveryState(state),
-        publication_id=publication_id,
+        rolled_back_by=rolled_back_by,
         has_manifest=manifest_key is not None,
         key=manifest_key or file_key or export_path,
     )
@@ -251,6 +251,8 @@ def end(
     }
     with connection.transaction():
         connection.execute(_query("end_delivery"), {**facts, "state": state})
+        if error:
+            connection.execute(_query("keep_last_error"), facts)
         connection.execute(_query("end_runs"), {**facts, "status": status})
         connection.execute(_query("end_delivery_files"), {**facts, "outcome": status})
 

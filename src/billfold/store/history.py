@@ -65,6 +65,21 @@ def list_publications(connection: Connection, statement_id: int) -> tuple[Stood,
     )
 
 
+def find_standing_delivery(
+    connection: Connection, statement_id: int, *, first_publication_id: int, last_publication_id: int
+) -> UUID | None:
+    """The latest delivery that became current by these publications and was not rolled back."""
+    row = connection.execute(
+        _query("find_standing_delivery"),
+        {
+            "statement_id": statement_id,
+            "first_publication_id": first_publication_id,
+            "last_publication_id": last_publication_id,
+        },
+    ).fetchone()
+    return row[0] if row else None
+
+
 def restore_bill(
     bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, restored_publication_id: int
 ) -> None:
@@ -91,7 +106,8 @@ def mark_rolled_back(
 def mark_taken_back(
     bulk: BulkConnection, *, statement_id: int, publication_id: int, rollback_publication_id: int
 ) -> None:
-    """The deliveries that the rollback took back stand again by this publication."""
+    """The deliveries that the rollback took back stand again by this publication; what it let stand does so no more."""
+    bulk.execute(_query("fall_back"), statement_id, rollback_publication_id)
     bulk.execute(_query("take_back_deliveries"), statement_id, publication_id, rollback_publication_id)
 
 

@@ -24,12 +24,14 @@ COMMENT ON COLUMN billing_statements.remembered_since IS 'What was withdrawn bef
 
 ALTER TABLE billing_deliveries
     ADD COLUMN publication_id bigint REFERENCES billing_publications,
+    ADD COLUMN rolled_back_by bigint REFERENCES billing_publications,
     ADD COLUMN columns jsonb NOT NULL DEFAULT '{}',
     ADD COLUMN reason text,
     ADD COLUMN released_at timestamptz,
     ADD COLUMN last_error_code text,
     ADD COLUMN last_error_message text;
-COMMENT ON COLUMN billing_deliveries.publication_id IS 'The publication that last made it current, or rolled it back.';
+COMMENT ON COLUMN billing_deliveries.publication_id IS 'The publication by which it last became current.';
+COMMENT ON COLUMN billing_deliveries.rolled_back_by IS 'The publication that rolled it back; kept while a later rollback lets it stand again.';
 COMMENT ON COLUMN billing_deliveries.columns IS 'The headers of its files with the type of each.';
 COMMENT ON COLUMN billing_deliveries.reason IS 'Why it is superseded, held or rolled back.';
 COMMENT ON COLUMN billing_deliveries.released_at IS 'When an operator let it through although it was held.';

@@ -17,7 +17,7 @@ SELECT pg_advisory_lock(hashtextextended(%(statement)s, 0))
 
 -- name: find_delivery
 SELECT delivery.client_id, delivery.statement_id, delivery.bucket, delivery.export_path, delivery.export_name,
-    delivery.billing_period, delivery.state, delivery.publication_id, delivery.manifest_key,
+    delivery.billing_period, delivery.state, delivery.rolled_back_by, delivery.manifest_key,
     (SELECT run.source_s3_key FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
         WHERE file.delivery_id = delivery.delivery_id ORDER BY file.file_number LIMIT 1)
 FROM billing_deliveries AS delivery WHERE delivery.delivery_id = %(delivery_id)s
@@ -71,7 +71,7 @@ WHERE status = 'running' AND delivery_id = ANY(%(delivery_ids)s)
 -- name: start_delivery
 UPDATE billing_deliveries SET state = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
     finished_at = NULL, error_code = NULL, error_message = NULL, reason = NULL, trigger_source = %(trigger_source)s
-WHERE delivery_id = %(delivery_id)s AND state <> 'published'
+WHERE delivery_id = %(delivery_id)s AND state NOT IN ('published', 'rolled_back')
 
 -- name: start_runs
 -- Once a success always a success: a file version that is already in keeps its state.
@@ -81,12 +81,16 @@ UPDATE billing_ingestion_runs SET status = 'running', attempts = attempts + 1, s
 WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
 
 -- name: end_delivery
--- A published delivery stays published; what failed was an attempt to publish it again.
 UPDATE billing_deliveries SET state = %(state)s, finished_at = clock_timestamp(), error_code = %(error_code)s,
-    error_message = %(error_message)s, reason = %(reason)s, started_at = coalesce(started_at, clock_timestamp()),
-    last_error_code = coalesce(%(error_code)s, last_error_code),
-    last_error_message = coalesce(%(error_message)s, last_error_message)
-WHERE delivery_id = %(delivery_id)s AND state <> 'published'
+    error_message = %(error_message)s, reason = %(reason)s, started_at = coalesce(started_at, clock_timestamp())
+WHERE delivery_id = %(delivery_id)s
+    -- A published delivery stays published, a rolled back one rolled back, whatever came of an attempt to publish it
+    -- again; only one that has come back and is held has to be told apart.
+    AND (state NOT IN ('published', 'rolled_back') OR state = 'published' AND %(state)s = 'held')
+
+-- name: keep_last_error
+UPDATE billing_deliveries SET last_error_code = %(error_code)s, last_error_message = %(error_message)s
+WHERE delivery_id = %(delivery_id)s
 
 -- name: end_runs
 UPDATE billing_ingestion_runs SET status = %(status)s, finished_at = clock_timestamp(), error_code = %(error_code)s,
@@ -148,7 +152,7 @@ UPDATE billing_deliveries AS delivery SET
         SELECT coalesce(jsonb_agg(finding), '[]') || %(findings)s::jsonb FROM jsonb_array_elements(known.findings) AS finding
         WHERE finding #>> '{}' !~ '^(published by |new columns: |columns )'
     ), columns = coalesce(%(columns)s::jsonb, known.columns),
-    timings = %(timings)s::jsonb, publication_id = %(publication_id)s,
+    timings = %(timings)s::jsonb, publication_id = %(publication_id)s, rolled_back_by = NULL,
     started_at = coalesce(delivery.started_at, clock_timestamp()),
     finished_at = clock_timestamp(), error_code = NULL, error_message = NULL, reason = NULL
 FROM billing_deliveries AS known

@@ -12,16 +12,28 @@ WHERE statement_id = %(statement_id)s ORDER BY publication.number
 
 -- name: roll_back_deliveries
 -- Every delivery that stood for the bill that goes.
-UPDATE billing_deliveries SET state = 'rolled_back', reason = 'was rolled back', publication_id = $2::bigint
+UPDATE billing_deliveries SET state = 'rolled_back', reason = 'was rolled back', rolled_back_by = $2::bigint
 WHERE statement_id = $1::integer AND state = 'published' AND publication_id BETWEEN $3::bigint AND $2::bigint
 
 -- name: take_back_deliveries
-UPDATE billing_deliveries SET state = 'published', reason = NULL, publication_id = $2::bigint
-WHERE statement_id = $1::integer AND state = 'rolled_back' AND publication_id = $3::bigint
+UPDATE billing_deliveries SET state = 'published', reason = NULL, publication_id = $2::bigint, rolled_back_by = NULL
+WHERE statement_id = $1::integer AND state = 'rolled_back' AND rolled_back_by = $3::bigint
+
+-- name: find_standing_delivery
+-- Of the deliveries that stood for a bill the latest one: redeliveries of the same files come without a publication.
+SELECT delivery_id FROM billing_deliveries
+WHERE statement_id = %(statement_id)s AND state = 'published'
+    AND publication_id BETWEEN %(first_publication_id)s AND %(last_publication_id)s
+ORDER BY delivered_at DESC LIMIT 1
 
 -- name: stand_again
+-- What it was rolled back by is kept: when the later rollback is undone, it is rolled back as before.
 UPDATE billing_deliveries SET state = 'published', reason = NULL, publication_id = $2::bigint
 WHERE delivery_id = $1::text::uuid AND state = 'rolled_back'
+
+-- name: fall_back
+UPDATE billing_deliveries SET state = 'rolled_back', reason = 'was rolled back'
+WHERE statement_id = $1::integer AND state = 'published' AND publication_id = $2::bigint AND rolled_back_by IS NOT NULL
 
 -- name: list_forgettable
 -- What is withdrawn up to the last publication before the moment can go; what stood at any later moment stays whole.
