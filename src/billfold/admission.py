@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from billfold.errors import RunConflictError
 from billfold.exports import place_of
 from billfold.model import Client, Delivery, DeliveryState, SpooledFile
 from billfold.period import BillingPeriod
@@ -45,8 +46,7 @@ def find_obstacle(
         return DeliveryState.ROLLED_BACK, "was rolled back"
     if delivery.manifest is None:
         # A file outside any export has no earlier deliveries: what stands at its key is what counts.
-        owner = statements.find_owner(connection, client, delivery, place=_statement_of(delivery.files[0].key))
-        if owner:
+        if owner := _find_owner(connection, client, delivery):
             return DeliveryState.SUPERSEDED, f"belongs to {owner}, whose manifest stands"
     elif later := _find_later(delivery, registered, current):
         return DeliveryState.SUPERSEDED, f"is older than the published delivery of {later:%Y-%m-%d %H:%M:%S} UTC"
@@ -61,8 +61,19 @@ def find_standing(connection: Connection, client: Client, delivery: Delivery, st
         statement=statement,
         residuals=statements.list_residuals(connection, statement),
         columns=statements.find_columns(connection, client, delivery, statement.billing_period),
-        standalone=_find_standalone(connection, client, delivery) if delivery.manifest else (),
+        standalone=find_standalone(connection, client, delivery, statement.billing_period),
     )
+
+
+def confirm(connection: Connection, client: Client, delivery: Delivery, standing: Standing, *, force: bool) -> None:
+    """Raise RunConflictError unless a file and a manifest that names it still are where they were found.
+
+    Each of the two is published under a claim of its own: under the lock of their bucket they meet.
+    """
+    found = find_standalone(connection, client, delivery, standing.statement.billing_period)
+    is_same = [each.publication_id for each in found] == [each.publication_id for each in standing.standalone]
+    if not is_same or (not force and _find_owner(connection, client, delivery)):
+        raise RunConflictError("a file and the manifest that names it came in together", advice="try again")
 
 
 def _find_later(
@@ -74,13 +85,24 @@ def _find_later(
     return current.delivered_at if delivery.delivered_at < current.delivered_at else None
 
 
-def _find_standalone(connection: Connection, client: Client, delivery: Delivery) -> list[CurrentStatement]:
+def _find_owner(connection: Connection, client: Client, delivery: Delivery) -> str | None:
+    """The export and month that a standalone file belongs to; None for any other delivery."""
+    if delivery.manifest is not None:
+        return None
+    return statements.find_owner(connection, client, delivery, place=_statement_of(delivery.files[0].key))
+
+
+def find_standalone(
+    connection: Connection, client: Client, delivery: Delivery, period: BillingPeriod
+) -> list[CurrentStatement]:
     """The statements of single files whose rows this delivery holds: it names them, or they stand in its place."""
+    if delivery.manifest is None:
+        return []
     named = {file.key for file in delivery.files}
     own = (delivery.export_path, delivery.period)
     return [
         statements.read_statement(connection, statement_id)
-        for key, statement_id in statements.list_standalone(connection, client, delivery).items()
+        for key, statement_id in statements.list_standalone(connection, client, delivery, period).items()
         if key in named or _statement_of(key) == own
     ]
 

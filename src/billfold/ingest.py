@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from billfold import outcomes
-from billfold.admission import find_obstacle, find_standing, holds, is_copy, may_stay
+from billfold.admission import confirm, find_obstacle, find_standalone, find_standing, holds, is_copy, may_stay
 from billfold.config import Settings
 from billfold.errors import (
     BillfoldError,
@@ -230,6 +231,9 @@ def _bring_in(
     obstacle = find_obstacle(connection, client, delivery, registered, current)
     if obstacle and not ingestion.force:
         return _leave_out(ingestion, connection, delivery, registered, *obstacle)
+    if current and find_standalone(connection, client, delivery, current.billing_period):
+        # Its rows stand twice until they are taken over.
+        current = None
     if current and holds(current, delivery) and not ingestion.force:
         rows = control.adopt(connection, registered, current)
         return outcomes.skipped(client, delivery, registered, current, rows)
@@ -293,9 +297,10 @@ def _publish(
         hash_version=HASH_VERSION,
         lock_timeout_seconds=settings.lock_timeout_seconds,
     )
+    standing = find_standing(connection, client, delivery, statement)
     published = publish_bill(
         bill,
-        find_standing(connection, client, delivery, statement),
+        standing,
         database=ingestion.database,
         client=client,
         delivery_id=registered.delivery_id,
@@ -306,6 +311,7 @@ def _publish(
         least_percent=settings.hold_below_percent,
         let_through="by force" if ingestion.force else "by release" if registered.is_released else None,
         may_stay=may_stay(statement) and not ingestion.force,
+        confirm=partial(confirm, connection, client, delivery, standing, force=ingestion.force),
         remarks=remarks,
         timings=timings,
     )

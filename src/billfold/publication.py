@@ -7,18 +7,19 @@ its own (new dimension members), so it goes on in a second thread while PostgreS
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import reduce
 from uuid import UUID
 
 from billfold.dimensions import DIMENSIONS
 from billfold.drift import find_drift
 from billfold.errors import DeliveryHeldError
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
-from billfold.reconcile import carry, find_loss, reconcile
+from billfold.reconcile import add_up, carry, find_loss, reconcile
 from billfold.store import history, publish
 from billfold.store.database import BulkConnection, Database, connect_bulk
 from billfold.store.statements import CurrentStatement
@@ -31,6 +32,9 @@ from billfold.transform.mapping import MAPPING_VERSION
 # A delta goes faster into the index of a large statement when it comes in order. Ordering carries whole rows through
 # memory, some KB each, and a month that changes altogether is written all over the index anyway.
 MOST_ORDERED_ROWS = 20_000
+# Up to so many line items are mapped while PostgreSQL takes the raw rows in; of more, both at once need too much of
+# DuckDB's memory.
+MOST_ROWS_BESIDE = 1_500_000
 # A residual of Savings Plans up to a cent is rounding; more is worth telling.
 RESIDUAL_TOLERANCE = Decimal("0.01")
 
@@ -99,16 +103,18 @@ def publish_bill(
     least_percent: int,
     let_through: str | None,
     may_stay: bool,
+    confirm: Callable[[], None],
     remarks: Sequence[str],
     timings: Timings,
 ) -> PublishedBill | UnchangedBill:
     """Make this bill the statement's current one, or raise and leave the old one as it was.
 
     Where `may_stay` and nothing is new and nothing gone, it is what stands already: equal rows have equal money, so
-    there is nothing to publish. `remarks` join the delivery's findings. Raises DeliveryHeldError when less than
-    `least_percent` of the old bill would be left, unless somebody has let it through (`by force`, `by release`);
-    ReconciliationError when rows or money do not agree; RunConflictError when the statement was published by another
-    worker meanwhile; and StoreError.
+    there is nothing to publish. `confirm` is asked under the lock of the client's publications, and raises where
+    something that concerns the delivery was published meanwhile. `remarks` join the delivery's findings. Raises
+    DeliveryHeldError when less than `least_percent` of the old bill would be left, unless somebody has let it through
+    (`by force`, `by release`); ReconciliationError when rows or money do not agree; RunConflictError when the
+    statement was published by another worker meanwhile; and StoreError.
     """
     statement = standing.statement
     period = statement.billing_period
@@ -125,6 +131,8 @@ def publish_bill(
         )
         place = {"statement_id": statement.statement_id, "publication_id": publication_id}
         mapping = beside.submit(_map, bill, database, client, standing, timings)
+        if sum(comparison.rows_read_by_file.values()) > MOST_ROWS_BESIDE:
+            wait([mapping])
         with timings.measure("land"):
             if comparison.rows_added:
                 in_order = not is_first and comparison.rows_added <= MOST_ORDERED_ROWS
@@ -132,7 +140,9 @@ def publish_bill(
                 publish.land_rows(bulk, period, rows, row_count=comparison.rows_added)
         mapped = mapping.result()
         source = mapped.ledger.totals
-        if loss := find_loss(statement.totals, source, least_percent=least_percent):
+        # What the standalone files hold goes too.
+        held = reduce(add_up, (each.totals for each in standing.standalone), statement.totals)
+        if loss := find_loss(held, source, least_percent=least_percent):
             if let_through is None:
                 raise DeliveryHeldError(loss)
             remarks = (*remarks, f"published {let_through}, although it {loss}")
@@ -149,6 +159,8 @@ def publish_bill(
             after = carry(statement.totals, added, removed)
             reconcile(source, after)
         findings = (*remarks, *_find(bill, mapped, statement.currency), *drift)
+        publish.lock_bucket(bulk, client_id=client.client_id)
+        confirm()
         emptied = [(standalone, *_empty(bulk, standalone)) for standalone in standing.standalone]
         moment = publish.take_moment(
             bulk, [statement.statement_id, *(each.statement_id for each in standing.standalone)]

@@ -83,6 +83,8 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         statement = statements.read_statement(connection, stored.statement_id)
         publications = history.list_publications(connection, stored.statement_id)
         plan = plan_undo(stored, publications) if undo else plan_rollback(stored, statement, publications)
+        if plan.kind is PublicationKind.ROLLBACK:
+            _refuse_adoption(stored, history.list_adopted(connection, plan.since.publication_id))
         if plan.delivery_id is None and plan.target is not None:
             plan = replace(plan, delivery_id=_find_standing(connection, statement, plan.target, publications))
         with connect_bulk(database.conninfo) as bulk:
@@ -153,6 +155,16 @@ def plan_undo(stored: control.StoredDelivery, publications: Sequence[Stood]) -> 
     assert target is not None, "something stood that could be rolled back"
     _refuse_forgotten(target)
     return Plan(kind=PublicationKind.UNDO, target=target, delivery_id=stored.delivery_id, since=rollback)
+
+
+def _refuse_adoption(stored: control.StoredDelivery, files: Sequence[str]) -> None:
+    """What stood before were the statements of single files too: bringing back one of them alone would lose money."""
+    if files:
+        raise UsageError(
+            f"delivery {stored.delivery_id} took over {len(files)} standalone files ({files[0]}"
+            f"{', …' if len(files) > 1 else ''}): what stood before cannot be brought back by it alone",
+            advice="ingest the delivery that should stand, with --force",
+        )
 
 
 def _find_standing(

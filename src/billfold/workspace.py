@@ -46,10 +46,14 @@ def _clear(spool: Path) -> None:
         for folder in spool.glob(f"{purpose}-*"):
             if not folder.is_dir() or folder.is_symlink():
                 continue
-            with _opened(folder) as descriptor:
-                if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    log.info("spool_cleared", folder=folder.name)
-                    shutil.rmtree(folder, ignore_errors=True)
+            try:
+                with _opened(folder) as descriptor:
+                    if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        log.info("spool_cleared", folder=folder.name)
+                        shutil.rmtree(folder, ignore_errors=True)
+            except FileNotFoundError:
+                # Its owner has just finished and removed it.
+                continue
 
 
 @contextmanager

@@ -6,9 +6,15 @@ import gzip
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
+from billfold.errors import UsageError
 from billfold.model import DeliveryState
+from billfold.rollback import roll_back
+from billfold.store import publish
+from billfold.store.database import BulkConnection
 from tests.landing import Landing
-from tests.line_items import PERIOD, LineItem, as_csv, described, write_bill, write_object
+from tests.line_items import PERIOD, LineItem, as_csv, described, write_bill, write_delivery, write_object
 
 USD = "USD"
 FOLDER = f"exports/acme/data/BILLING_PERIOD={PERIOD}"
@@ -150,5 +156,55 @@ def test_an_adoption_takes_the_rows_of_every_client_bucket_apart(landing: Landin
 
     landing.ingest()
 
+    assert landing.billed() == {USD: Decimal(6)}
+    assert landing.broken_rules() == []
+
+
+def test_a_delivery_that_took_files_over_is_not_rolled_back(landing: Landing) -> None:
+    items = described("1", "2", "3")
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items)
+    landing.ingest()
+    write_bill(landing.root, items, revision=2)
+    outcome = landing.ingest()
+    assert outcome.delivery_id is not None
+
+    with pytest.raises(UsageError, match="took over 1 standalone files"):
+        roll_back(outcome.delivery_id, settings=landing.settings, database=landing.database)
+
+    assert landing.billed() == {USD: Decimal(6)}
+
+
+def test_an_empty_manifest_does_not_blank_the_files_that_stand(landing: Landing) -> None:
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", described("1", "2", "3"))
+    landing.ingest()
+    write_delivery(landing.root, revision=2)
+    (landing.root / f"{FOLDER}/acme-00001.csv.gz").unlink()
+
+    outcome = landing.ingest()
+
+    assert (outcome.state, outcome.reason) == (DeliveryState.HELD, "would leave 0 of 3 rows and 0 of 6 USD")
+    assert landing.billed() == {USD: Decimal(6)}
+
+
+def test_a_file_that_is_published_beside_its_manifest_counts_once(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = described("1", "2", "3")
+    manifest = write_bill(landing.root, items)
+    late = manifest.read_bytes()
+    manifest.unlink()
+    locked = publish.lock_bucket
+
+    def let_the_manifest_in(bulk: BulkConnection, *, client_id: str) -> None:
+        # The file's publication is all but done when the manifest's comes before it.
+        monkeypatch.setattr(publish, "lock_bucket", locked)
+        manifest.write_bytes(late)
+        assert landing.ingest(manifest).state is DeliveryState.PUBLISHED
+        locked(bulk, client_id=client_id)
+
+    monkeypatch.setattr(publish, "lock_bucket", let_the_manifest_in)
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
     assert landing.billed() == {USD: Decimal(6)}
     assert landing.broken_rules() == []

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from billfold.errors import BillfoldError, UsageError
+from billfold.errors import BillfoldError, RunConflictError, UsageError
 from billfold.model import (
     Client,
     Delivery,
@@ -313,8 +313,10 @@ def adopt(
                 for file_number, rows_read in enumerate(compared.rows_read):
                     counts = {"file_number": file_number, "rows_read": rows_read}
                     connection.execute(_query("adopt_compared_file"), {**parameters, **counts})
-            for name in ("adopt_runs", "adopt_delivery", "adopt_statement"):
+            for name in ("adopt_runs", "adopt_delivery"):
                 connection.execute(_query(name), parameters)
+            if connection.execute(_query("adopt_statement"), parameters).rowcount == 0:
+                raise RunConflictError("the statement was published by another worker meanwhile", advice="try again")
         rows = connection.execute(_query("count_file_rows"), parameters).fetchall()
     return {(key, etag): row_count for key, etag, row_count in rows}
 

@@ -80,6 +80,12 @@ def find_standing_delivery(
     return row[0] if row else None
 
 
+def list_adopted(connection: Connection, publication_id: int) -> tuple[str, ...]:
+    """The standalone files that a publication took over."""
+    rows = connection.execute(_query("list_adopted"), {"publication_id": publication_id}).fetchall()
+    return tuple(name for (name,) in rows)
+
+
 def restore_bill(
     bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, restored_publication_id: int
 ) -> None:

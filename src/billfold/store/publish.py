@@ -268,6 +268,11 @@ def _sum_known(
     )
 
 
+def lock_bucket(bulk: BulkConnection, *, client_id: str) -> None:
+    """Let no other publication of this client commit before this one: held only from here to the commit."""
+    bulk.execute(read_queries("billfold.store", "publish")["lock_bucket"], client_id)
+
+
 def take_moment(bulk: BulkConnection, statement_ids: Sequence[int]) -> str:
     """The moment at which these statements change together: taken once, just before the commit."""
     query = read_queries("billfold.store", "publish")["take_moment"]

@@ -92,7 +92,9 @@ def find_owner(
     return f"{row[0]} {BillingPeriod(row[1])}" if row else None
 
 
-def list_standalone(connection: Connection, client: Client, delivery: Delivery) -> dict[str, int]:
+def list_standalone(
+    connection: Connection, client: Client, delivery: Delivery, period: BillingPeriod
+) -> dict[str, int]:
     """The statements of standalone files that a delivery with a manifest may take over: statement ids by key."""
     rows = connection.execute(
         _query("list_standalone"),
@@ -101,6 +103,7 @@ def list_standalone(connection: Connection, client: Client, delivery: Delivery) 
             "bucket": delivery.bucket,
             "keys": [file.key for file in delivery.files],
             "folder": f"{delivery.export_path}/",
+            "billing_period": period.starts_on,
         },
     ).fetchall()
     return {key: statement_id for statement_id, key in rows}

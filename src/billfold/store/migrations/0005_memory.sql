@@ -34,11 +34,16 @@ COMMENT ON COLUMN billing_deliveries.publication_id IS 'The publication by which
 COMMENT ON COLUMN billing_deliveries.rolled_back_by IS 'The publication that rolled it back; kept while a later rollback lets it stand again.';
 COMMENT ON COLUMN billing_deliveries.columns IS 'The headers of its files with the type of each.';
 COMMENT ON COLUMN billing_deliveries.reason IS 'Why it is superseded, held or rolled back.';
-COMMENT ON COLUMN billing_deliveries.released_at IS 'When an operator let it through although it was held.';
+COMMENT ON COLUMN billing_deliveries.released_at IS 'When an operator let it through although it was held; empty again once it is published.';
 COMMENT ON COLUMN billing_deliveries.last_error_code IS 'Of the last attempt that failed, whatever came after.';
 UPDATE billing_deliveries AS delivery SET publication_id = publication.publication_id
 FROM (SELECT delivery_id, max(publication_id) AS publication_id FROM billing_publications GROUP BY delivery_id) AS publication
 WHERE publication.delivery_id = delivery.delivery_id;
+-- One that held the files of the current delivery became current without a publication.
+UPDATE billing_deliveries AS delivery SET publication_id = (
+    SELECT max(publication.publication_id) FROM billing_publications AS publication
+    WHERE publication.statement_id = delivery.statement_id AND publication.published_at <= delivery.finished_at
+) WHERE delivery.state = 'published' AND delivery.publication_id IS NULL;
 UPDATE billing_deliveries SET last_error_code = error_code, last_error_message = error_message WHERE error_code IS NOT NULL;
 
 ALTER TABLE billing_ingestion_runs

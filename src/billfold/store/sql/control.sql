@@ -152,14 +152,15 @@ UPDATE billing_deliveries AS delivery SET
         SELECT coalesce(jsonb_agg(finding), '[]') || %(findings)s::jsonb FROM jsonb_array_elements(known.findings) AS finding
         WHERE finding #>> '{}' !~ '^(published by |new columns: |columns )'
     ), columns = coalesce(%(columns)s::jsonb, known.columns),
-    timings = %(timings)s::jsonb, publication_id = %(publication_id)s, rolled_back_by = NULL,
+    timings = %(timings)s::jsonb, publication_id = %(publication_id)s, rolled_back_by = NULL, released_at = NULL,
     started_at = coalesce(delivery.started_at, clock_timestamp()),
     finished_at = clock_timestamp(), error_code = NULL, error_message = NULL, reason = NULL
 FROM billing_deliveries AS known
 WHERE delivery.delivery_id = %(delivery_id)s AND known.delivery_id = %(current_delivery_id)s
 
 -- name: adopt_statement
-UPDATE billing_statements SET current_delivery_id = %(delivery_id)s WHERE statement_id = %(statement_id)s
+UPDATE billing_statements SET current_delivery_id = %(delivery_id)s
+WHERE statement_id = %(statement_id)s AND current_publication_id = %(publication_id)s
 
 -- name: count_file_rows
 SELECT run.source_s3_key, run.source_etag, file.rows_read FROM billing_delivery_files AS file

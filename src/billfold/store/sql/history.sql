@@ -10,6 +10,17 @@ SELECT
 FROM billing_publications AS publication JOIN billing_statements AS statement USING (statement_id)
 WHERE statement_id = %(statement_id)s ORDER BY publication.number
 
+-- name: list_adopted
+-- The files whose statements this publication emptied: what one transaction publishes has one time.
+SELECT adopted.export_name
+FROM billing_publications AS publication
+JOIN billing_statements AS statement ON statement.statement_id = publication.statement_id
+JOIN billing_publications AS adoption ON adoption.published_at = publication.published_at AND adoption.kind = 'adoption'
+JOIN billing_statements AS adopted ON adopted.statement_id = adoption.statement_id
+    AND adopted.client_id = statement.client_id AND adopted.bucket = statement.bucket
+WHERE publication.publication_id = %(publication_id)s
+ORDER BY adopted.export_name
+
 -- name: roll_back_deliveries
 -- Every delivery that stood for the bill that goes.
 UPDATE billing_deliveries SET state = 'rolled_back', reason = 'was rolled back', rolled_back_by = $2::bigint

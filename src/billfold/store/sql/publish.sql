@@ -7,6 +7,9 @@ SELECT current_publication_id FROM billing_statements WHERE statement_id = $1 FO
 -- name: next_publication
 SELECT nextval(pg_get_serial_sequence('billing_publications', 'publication_id'))::bigint
 
+-- name: lock_bucket
+SELECT pg_advisory_xact_lock(hashtextextended('billfold publications of ' || $1::text, 0))
+
 -- name: take_moment
 -- The time of what is published now. That of a statement never goes back, whatever the server's clock does.
 SELECT greatest(clock_timestamp(), max(published_at) + interval '1 microsecond')::text
@@ -34,7 +37,8 @@ UPDATE billing_deliveries SET state = 'published', statement_id = $2::integer, b
     format = $4::text, rows_read = $5::bigint, rows_added = $6::bigint, rows_removed = $7::bigint,
     rows_unchanged = $8::bigint, source_cost = $9::text::jsonb, billed_cost = $10::text::jsonb,
     mapping_version = $11::smallint, findings = $12::text::jsonb, timings = $13::text::jsonb, columns = $14::text::jsonb,
-    publication_id = $15::bigint, rolled_back_by = NULL, started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp(),
+    publication_id = $15::bigint, rolled_back_by = NULL, released_at = NULL,
+    started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp(),
     error_code = NULL, error_message = NULL, reason = NULL
 WHERE delivery_id = $1::text::uuid
 

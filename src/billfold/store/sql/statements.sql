@@ -51,6 +51,7 @@ SELECT statement.statement_id, statement.export_path
 FROM billing_statements AS statement
 JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
 WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND delivery.manifest_key IS NULL
+    AND statement.billing_period = %(billing_period)s
     AND (statement.export_path = ANY(%(keys)s) OR starts_with(statement.export_path, %(folder)s))
 ORDER BY statement.statement_id
 
