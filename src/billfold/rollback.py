@@ -54,13 +54,15 @@ class Restoration:
 class Plan:
     """Which state comes back (None: the empty one), and which delivery stands for it, where that is known by itself.
 
-    A rollback takes back what became current from the publication `since` on, an undo what `since` rolled back.
+    A rollback takes back what became current by one of `publication_ids`, all of the bill that came in by `since`; an
+    undo takes back what `since` rolled back.
     """
 
     kind: PublicationKind
     target: Stood | None
     delivery_id: UUID | None
     since: Stood
+    publication_ids: tuple[int, ...] = ()
 
 
 def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo: bool = False) -> Restoration:
@@ -136,6 +138,7 @@ def plan_rollback(
         target=target,
         delivery_id=None,
         since=base,
+        publication_ids=_publications_of(base, publications),
     )
 
 
@@ -174,12 +177,8 @@ def _find_standing(
     publications: Sequence[Stood],
 ) -> UUID | None:
     """The delivery that stood for a bill when it went: its latest redelivery, else the one that was published."""
-    latest = history.find_standing_delivery(
-        connection,
-        statement.statement_id,
-        first_publication_id=_base_of(target, publications).publication_id,
-        last_publication_id=target.publication_id,
-    )
+    publication_ids = _publications_of(_base_of(target, publications), publications)
+    latest = history.find_standing_delivery(connection, statement.statement_id, publication_ids)
     return latest or target.delivery_id
 
 
@@ -198,6 +197,11 @@ def _base_of(publication: Stood, publications: Sequence[Stood]) -> Stood:
             return _base_of(before, publications) if before and is_again else publication
         case _:
             assert_never(publication.kind)
+
+
+def _publications_of(base: Stood, publications: Sequence[Stood]) -> tuple[int, ...]:
+    """All publications after which the bill stands that came in by `base`."""
+    return tuple(known.publication_id for known in publications if _base_of(known, publications) == base)
 
 
 def _root_of(publication: Stood, publications: Sequence[Stood]) -> int:
@@ -261,7 +265,7 @@ def _restore(bulk: BulkConnection, statement: statements.CurrentStatement, plan:
         ),
     )
     if plan.kind is PublicationKind.ROLLBACK:
-        history.mark_rolled_back(bulk, since_publication_id=plan.since.publication_id, **place)
+        history.mark_rolled_back(bulk, publication_ids=plan.publication_ids, **place)
         history.stand_again(bulk, plan.delivery_id, publication_id=publication_id)
     else:
         history.mark_taken_back(bulk, rollback_publication_id=plan.since.publication_id, **place)

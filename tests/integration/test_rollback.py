@@ -421,3 +421,29 @@ def test_undoing_the_later_rollback_leaves_the_earlier_one_as_it_was(landing: La
     assert landing.ingest().state is DeliveryState.ROLLED_BACK
     assert back(landing, first, undo=True).billed_cost == {USD: Decimal(60)}
     assert landing.broken_rules() == []
+
+
+def test_a_redelivery_that_stood_between_a_rollback_and_its_undo_stands_for_its_own_bill_only(landing: Landing) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    back(landing, second)
+    [copy] = deliver(landing, FIRST, first_revision=3)
+    back(landing, second, undo=True)
+    [third] = deliver(landing, THIRD, first_revision=4)
+
+    restoration = back(landing, third)
+
+    assert copy != second
+    assert restoration.current_delivery_id == second
+    assert landing.billed() == {USD: Decimal(65)}
+
+
+def test_a_held_delivery_can_stand_again(landing: Landing) -> None:
+    first, second = deliver(landing, described("10"), described("10", "20", "30"))
+    at(write_bill(landing.root, described("10"), revision=1), 99)
+    held = landing.ingest()
+
+    back(landing, second)
+
+    assert (held.delivery_id, held.state) == (first, DeliveryState.HELD)
+    assert states(landing) == [("published", True), ("rolled_back", False)]
+    assert landing.billed() == {USD: Decimal(10)}

@@ -157,10 +157,10 @@ class Statement:
         base = self.publications[-1].origin
         publication = self._restore(PublicationKind.ROLLBACK, base - 1, self._find_standing(base - 1))
         for known in self.deliveries:
-            if known.state is DeliveryState.PUBLISHED and (known.publication or 0) >= base:
+            if known.state is DeliveryState.PUBLISHED and self._origin_of(known) == base:
                 known.state, known.rolled_back_by = DeliveryState.ROLLED_BACK, publication.number
         self.current = publication.delivery
-        if self.current and self.current.state is DeliveryState.ROLLED_BACK:
+        if self.current and self.current.state is not DeliveryState.PUBLISHED:
             self.current.state, self.current.publication = DeliveryState.PUBLISHED, publication.number
         return publication
 
@@ -191,9 +191,13 @@ class Statement:
         stood = [
             known
             for known in self.deliveries
-            if known.state is DeliveryState.PUBLISHED and target.origin <= (known.publication or 0) <= number
+            if known.state is DeliveryState.PUBLISHED and self._origin_of(known) == target.origin
         ]
         return max(stood, key=lambda known: known.time, default=target.delivery)
+
+    def _origin_of(self, delivery: Delivery) -> int | None:
+        """The number of the publication by which the bill that it stood for first came in."""
+        return self.publications[delivery.publication - 1].origin if delivery.publication else None
 
     def _is_mapped_today(self, mapping_version: int) -> bool:
         return bool(self.publications) and self.publications[-1].mapping_version == mapping_version

@@ -65,17 +65,10 @@ def list_publications(connection: Connection, statement_id: int) -> tuple[Stood,
     )
 
 
-def find_standing_delivery(
-    connection: Connection, statement_id: int, *, first_publication_id: int, last_publication_id: int
-) -> UUID | None:
-    """The latest delivery that became current by these publications and was not rolled back."""
+def find_standing_delivery(connection: Connection, statement_id: int, publication_ids: Sequence[int]) -> UUID | None:
+    """The latest delivery that became current by one of these publications and was not rolled back."""
     row = connection.execute(
-        _query("find_standing_delivery"),
-        {
-            "statement_id": statement_id,
-            "first_publication_id": first_publication_id,
-            "last_publication_id": last_publication_id,
-        },
+        _query("find_standing_delivery"), {"statement_id": statement_id, "publication_ids": list(publication_ids)}
     ).fetchone()
     return row[0] if row else None
 
@@ -103,10 +96,11 @@ def restore_bill(
 
 
 def mark_rolled_back(
-    bulk: BulkConnection, *, statement_id: int, publication_id: int, since_publication_id: int
+    bulk: BulkConnection, *, statement_id: int, publication_id: int, publication_ids: Sequence[int]
 ) -> None:
-    """The deliveries that became current since that publication are rolled back by this one."""
-    bulk.execute(_query("roll_back_deliveries"), statement_id, publication_id, since_publication_id)
+    """The deliveries that became current by these publications are rolled back by this one."""
+    ids = ",".join(map(str, publication_ids))
+    bulk.execute(_query("roll_back_deliveries"), statement_id, publication_id, ids)
 
 
 def mark_taken_back(

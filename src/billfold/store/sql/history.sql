@@ -24,7 +24,8 @@ ORDER BY adopted.export_name
 -- name: roll_back_deliveries
 -- Every delivery that stood for the bill that goes.
 UPDATE billing_deliveries SET state = 'rolled_back', reason = 'was rolled back', rolled_back_by = $2::bigint
-WHERE statement_id = $1::integer AND state = 'published' AND publication_id BETWEEN $3::bigint AND $2::bigint
+WHERE statement_id = $1::integer AND state = 'published'
+    AND publication_id = ANY (string_to_array($3::text, ',')::bigint[])
 
 -- name: take_back_deliveries
 UPDATE billing_deliveries SET state = 'published', reason = NULL, publication_id = $2::bigint, rolled_back_by = NULL
@@ -34,13 +35,14 @@ WHERE statement_id = $1::integer AND state = 'rolled_back' AND rolled_back_by = 
 -- Of the deliveries that stood for a bill the latest one: redeliveries of the same files come without a publication.
 SELECT delivery_id FROM billing_deliveries
 WHERE statement_id = %(statement_id)s AND state = 'published'
-    AND publication_id BETWEEN %(first_publication_id)s AND %(last_publication_id)s
+    AND publication_id = ANY (%(publication_ids)s)
 ORDER BY delivered_at DESC LIMIT 1
 
 -- name: stand_again
 -- What it was rolled back by is kept: when the later rollback is undone, it is rolled back as before.
-UPDATE billing_deliveries SET state = 'published', reason = NULL, publication_id = $2::bigint
-WHERE delivery_id = $1::text::uuid AND state = 'rolled_back'
+UPDATE billing_deliveries SET state = 'published', reason = NULL, error_code = NULL, error_message = NULL,
+    publication_id = $2::bigint
+WHERE delivery_id = $1::text::uuid AND state <> 'published'
 
 -- name: fall_back
 UPDATE billing_deliveries SET state = 'rolled_back', reason = 'was rolled back'
@@ -51,7 +53,17 @@ WHERE statement_id = $1::integer AND state = 'published' AND publication_id = $2
 SELECT statement.statement_id, statement.client_id, statement.export_name, statement.billing_period,
     max(publication.publication_id), max(publication.published_at)
 FROM billing_statements AS statement JOIN billing_publications AS publication USING (statement_id)
-WHERE publication.number > 1 AND publication.published_at <= %(moment)s
+WHERE publication.published_at <= %(moment)s AND (
+        EXISTS (
+            SELECT FROM raw_aws_billing_rows_history AS withdrawn
+            WHERE withdrawn.billing_period = statement.billing_period
+                AND withdrawn.statement_id = statement.statement_id AND withdrawn.removed_by = publication.publication_id
+        ) OR EXISTS (
+            SELECT FROM billing_usage_fact_history AS withdrawn
+            WHERE withdrawn.billing_period = statement.billing_period
+                AND withdrawn.statement_id = statement.statement_id AND withdrawn.removed_by = publication.publication_id
+        )
+    )
     AND (statement.remembered_since IS NULL OR publication.published_at > statement.remembered_since)
     AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
 GROUP BY 1 ORDER BY statement.billing_period, statement.statement_id
