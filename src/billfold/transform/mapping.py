@@ -12,6 +12,7 @@ from billfold.model import CostBasis, ExportFormat, Residual
 from billfold.period import BillingPeriod
 from billfold.sql import read_script
 from billfold.transform.line_items import create_line_items
+from billfold.transform.lookups import create_lookups
 from billfold.transform.parse import Shape
 
 # Raised whenever a rule changes what a charge says: a delivery tells which version made its charges.
@@ -61,6 +62,7 @@ def prepare_mapping(
         + ("" if remap else " LEFT JOIN added_row USING (shape, row)")
     )
     create_line_items(session, shapes, currency=currency)
+    create_lookups(session)
     is_focus = shapes[0].export_format is ExportFormat.FOCUS
     session.execute(read_script("billfold.transform", "map_focus" if is_focus else "map_cur"))
 

@@ -1,0 +1,56 @@
+-- The mapping's own tables, from the CSV files of the folder `lookups`: what an analyst may read and change.
+--
+-- All columns are text, an empty cell is NULL. Columns are found by their headers, so their order in a file is free.
+
+CREATE OR REPLACE TEMP MACRO lookup_rows(name) AS TABLE
+FROM read_csv(
+    getvariable('lookup_folder') || '/' || name || '.csv',
+    all_varchar = true, header = true, delim = ',', quote = '"', escape = '"', parallel = false);
+
+-- One row per service code: `code` is the key, in lower case.
+CREATE OR REPLACE TEMP TABLE service_lookup AS
+SELECT lower(trim(service_code)) AS code, service_code, service_name, service_category, service_subcategory, basis
+FROM lookup_rows('services');
+
+-- What a usage type, a product family or a product name changes: an empty condition holds for every row. Of several
+-- rules that hold, the one with the lowest number, which stands first in the file, counts.
+CREATE OR REPLACE TEMP TABLE service_rule AS
+SELECT
+    row_number() OVER ()::INTEGER AS rule_number,
+    lower(trim(service_code)) AS code,
+    usage_type_like,
+    product_family_like,
+    product_name_like,
+    service_category,
+    service_subcategory,
+    basis
+FROM lookup_rows('service_rules');
+
+-- The number of the rule that counts for a row, NULL if none holds. DuckDB asks once per distinct set of arguments.
+CREATE OR REPLACE TEMP MACRO service_rule_number(row_code, row_usage_type, row_product_family, row_product_name) AS (
+    SELECT min(rule_number)
+    FROM service_rule
+    WHERE (service_rule.code IS NULL OR service_rule.code = lower(trim(row_code)))
+        AND (usage_type_like IS NULL OR row_usage_type LIKE usage_type_like)
+        AND (product_family_like IS NULL OR row_product_family LIKE product_family_like)
+        AND (product_name_like IS NULL OR row_product_name LIKE product_name_like));
+
+CREATE OR REPLACE TEMP TABLE region_lookup AS
+SELECT lower(trim(region_id)) AS region_id, region_name, prefix
+FROM lookup_rows('regions');
+
+-- One row per spelling of a unit: `unit` is the key, in lower case.
+CREATE OR REPLACE TEMP TABLE unit_lookup AS
+SELECT lower(trim(unit)) AS unit, focus_unit, basis
+FROM lookup_rows('units');
+
+-- A unit as FOCUS writes it; one that the table does not know stays as AWS writes it.
+CREATE OR REPLACE TEMP MACRO unit_name(value) AS
+    coalesce((SELECT focus_unit FROM unit_lookup WHERE unit_lookup.unit = lower(trim(value))), value);
+
+-- The names under which `map_cur.sql` joins them.
+CREATE OR REPLACE TEMP VIEW service_category AS
+SELECT service_code AS product_code, service_category, service_subcategory FROM service_lookup;
+
+CREATE OR REPLACE TEMP VIEW region_name AS
+SELECT region_id, region_name FROM region_lookup;
