@@ -19,6 +19,15 @@ def shared_samples() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_reference() -> Path:
+    """The folder that describes the columns of CUR and FOCUS."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "reference"
+    if not folder.is_dir():
+        pytest.skip("the description of FOCUS's columns is not beside this checkout")
+    return folder
+
+
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """An environment without any setting, in an empty working directory; set in it what the test needs."""
