@@ -67,6 +67,7 @@ DIMENSIONS = (
             "consumed_unit",
         ),
         of_client=True,
+        json_attributes=frozenset({"sku_price_details"}),
     ),
     Dimension(
         name="charge",

@@ -226,7 +226,11 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The money of a delivery's line items, summed by PostgreSQL from their texts, and what is worth telling."""
+    """The money of a delivery's line items, summed by PostgreSQL from their texts, and what is worth telling.
+
+    `unproved` is by currency what the costs on net basis are off the gross costs less the discounts that the export
+    names.
+    """
 
     totals: Totals
     residuals: tuple[Residual, ...]
@@ -235,6 +239,7 @@ class Ledger:
     covered_rows_without_share: int
     overdrawn_rows: int
     rows_billed_as_effective: int
+    unproved: dict[str, Decimal]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from billfold.drift import find_drift
 from billfold.errors import DeliveryHeldError
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
 from billfold.reconcile import add_up, carry, find_loss, reconcile
-from billfold.store import history, publish
+from billfold.store import counting, history, publish
 from billfold.store.database import BulkConnection, Database, connect_bulk
 from billfold.store.statements import CurrentStatement
 from billfold.transform import Bill
@@ -37,6 +37,8 @@ MOST_ORDERED_ROWS = 20_000
 MOST_ROWS_BESIDE = 1_500_000
 # A residual of Savings Plans up to a cent is rounding; more is worth telling.
 RESIDUAL_TOLERANCE = Decimal("0.01")
+# The same of what the net costs are off the gross costs less the discounts.
+NET_TOLERANCE = Decimal("0.01")
 
 
 @dataclass(slots=True)
@@ -86,7 +88,9 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Mapped:
+class MappedBill:
+    """What mapping a bill gave: its cost basis, whether all charges were made anew, and its money."""
+
     basis: CostBasis
     remap: bool
     ledger: Ledger
@@ -130,7 +134,7 @@ def publish_bill(
             bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
         )
         place = {"statement_id": statement.statement_id, "publication_id": publication_id}
-        mapping = beside.submit(_map, bill, database, client, standing, timings)
+        mapping = beside.submit(map_bill, bill, database, client.client_id, standing, timings)
         if sum(comparison.rows_read_by_file.values()) > MOST_ROWS_BESIDE:
             wait([mapping])
         with timings.measure("land"):
@@ -158,10 +162,17 @@ def publish_bill(
             _check_counts(comparison, added, removed)
             after = carry(statement.totals, added, removed)
             reconcile(source, after)
-        findings = (*remarks, *_find(bill, mapped, statement.currency), *drift)
+        findings = (*remarks, *find_remarkable(bill, mapped, statement.currency), *drift)
         publish.lock_bucket(bulk, client_id=client.client_id)
         confirm()
         emptied = [(standalone, *_empty(bulk, standalone)) for standalone in standing.standalone]
+        overlaps = counting.list_overlaps(
+            bulk, statement.statement_id, delivery_id=delivery_id, export_format=bill.export_format
+        )
+        findings = (
+            *findings,
+            *_count_once(bulk, statement.statement_id, is_first=is_first, overlaps=overlaps),
+        )
         moment = publish.take_moment(
             bulk, [statement.statement_id, *(each.statement_id for each in standing.standalone)]
         )
@@ -232,6 +243,28 @@ def _adoption(standalone: CurrentStatement, publication_id: int, removed: Totals
     )
 
 
+def _count_once(
+    bulk: BulkConnection, statement_id: int, *, is_first: bool, overlaps: Sequence[counting.Overlap]
+) -> Iterator[str]:
+    """What a publication says of the other statements of its bill; the first one of a statement yields to them."""
+    others = [overlap for overlap in overlaps if overlap.is_counted]
+    if not others:
+        return
+    named = ", ".join(f"statement {overlap.statement_id} ({overlap.export_name})" for overlap in others)
+    if is_first:
+        counting.set_counted(bulk, [statement_id], counted=False)
+    if is_first or not counting.is_counted(bulk, statement_id):
+        yield (
+            f"{named} holds the same bill and makes up the costs: this one is kept but not counted;"
+            f" `billfold statement count {statement_id}` switches"
+        )
+    else:
+        yield (
+            f"{named} holds the same bill, and both make up the costs: it is counted twice;"
+            f" `billfold statement count {statement_id}` leaves only this one"
+        )
+
+
 def _compare(bulk: BulkConnection, bill: Bill, statement: CurrentStatement) -> Comparison:
     if statement.publication_id is None:
         return bill.compare(None)
@@ -239,19 +272,15 @@ def _compare(bulk: BulkConnection, bill: Bill, statement: CurrentStatement) -> C
         return bill.compare(rows)
 
 
-def _map(
-    bill: Bill,
-    database: Database,
-    client: Client,
-    standing: Standing,
-    timings: Timings,
-) -> _Mapped:
-    """Charges and dimension keys of the added line items; of all, where basis or mapping are another than before."""
+def map_bill(
+    bill: Bill, database: Database, client_id: str, standing: Standing, timings: Timings, *, anew: bool = False
+) -> MappedBill:
+    """Charges and dimension keys of the added line items; of all, where basis or mapping are another, or if `anew`."""
     statement = standing.statement
     with timings.measure("map"), connect_bulk(database.conninfo) as bulk:
         basis = bill.choose_cost_basis()
         known = (statement.cost_basis, statement.mapping_version)
-        remap = statement.publication_id is not None and known != (basis, MAPPING_VERSION)
+        remap = anew or (statement.publication_id is not None and known != (basis, MAPPING_VERSION))
         bill.prepare_mapping(basis=basis, currency=statement.currency, remap=remap)
         ledger = publish.sum_ledger(bulk, bill.read_ledger())
         held = {} if remap else standing.residuals
@@ -264,9 +293,9 @@ def _map(
             [row_hash for row_hash, cost in held.items() if row_hash not in due or due[row_hash].cost != cost]
         )
         for dimension in DIMENSIONS:
-            members = bill.read_members(dimension, client_id=client.client_id)
+            members = bill.read_members(dimension, client_id=client_id)
             bill.keep_keys(dimension, publish.ensure_members(bulk, dimension, members))
-        return _Mapped(basis=basis, remap=remap, ledger=ledger)
+        return MappedBill(basis=basis, remap=remap, ledger=ledger)
 
 
 def _check_counts(comparison: Comparison, added: Totals, removed: Totals) -> None:
@@ -284,7 +313,7 @@ def _count_file(comparison: Comparison, file: LandingFile) -> publish.FileCounts
     )
 
 
-def _find(bill: Bill, mapped: _Mapped, currency: str) -> Iterator[str]:
+def find_remarkable(bill: Bill, mapped: MappedBill, currency: str) -> Iterator[str]:
     """What an operator should know of a bill that was published all the same."""
     ledger = mapped.ledger
     if bill.lacks_currency():
@@ -301,6 +330,12 @@ def _find(bill: Bill, mapped: _Mapped, currency: str) -> Iterator[str]:
     for code, gross in ledger.totals.gross.items():
         if mapped.basis is CostBasis.NET and gross and not ledger.totals.net.get(code):
             yield f"the net costs in {code} add up to 0, the gross costs to {gross:f}: the net costs were billed"
+    for code, difference in ledger.unproved.items():
+        if mapped.basis is CostBasis.NET and abs(difference) > NET_TOLERANCE:
+            yield (
+                f"the net costs in {code} are {difference:f} off the gross costs less the discounts that the export"
+                " names: the net costs were billed all the same"
+            )
     if ledger.overdrawn_rows:
         yield f"{ledger.overdrawn_rows} commitment fees say that more was used than committed: nothing counts as unused"
     for residual in ledger.residuals:

@@ -206,6 +206,10 @@ def _publications_of(base: Stood, publications: Sequence[Stood]) -> tuple[int, .
 
 def _root_of(publication: Stood, publications: Sequence[Stood]) -> int:
     """The publication that first made the state that stands after this one; NOTHING for the empty state."""
+    if publication.kind is PublicationKind.SWITCH:
+        before = _before(publication, publications)
+        assert before is not None, "only what stands can be switched"
+        return _root_of(before, publications)
     if publication.kind not in (PublicationKind.ROLLBACK, PublicationKind.UNDO):
         return publication.publication_id
     restored = _restored_by(publication, publications)

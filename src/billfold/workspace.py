@@ -14,7 +14,7 @@ import structlog
 
 from billfold.config import Settings
 
-_PURPOSES = ("delivery", "verify")
+_PURPOSES = ("delivery", "verify", "remap")
 
 log = structlog.get_logger(__name__)
 

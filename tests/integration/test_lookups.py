@@ -84,8 +84,8 @@ def test_every_column_but_the_number_of_a_rule_is_text(session: duckdb.DuckDBPyC
 def test_tables_may_be_made_anew_in_the_same_session(session: duckdb.DuckDBPyConnection) -> None:
     create_lookups(session)
 
-    assert ask(session, "SELECT count(*) FROM service_category WHERE product_code = 'awskms'") == 1
-    assert ask(session, "SELECT region_name FROM region_name WHERE region_id = 'global'") == "Global"
+    assert ask(session, "SELECT count(*) FROM service_lookup WHERE code = 'awskms'") == 1
+    assert ask(session, "SELECT region_name FROM region_lookup WHERE region_id = 'global'") == "Global"
 
 
 @pytest.mark.parametrize(

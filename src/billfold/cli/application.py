@@ -29,6 +29,7 @@ LIST_NAMES = {
     "publications": "publications",
     "changes": "changes",
     "verify": "statements",
+    "remap": "statements",
 }
 
 app = typer.Typer(

@@ -95,6 +95,7 @@ def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
         rows_billed_as_effective=remarks.get("billed is effective", 0),
         overdrawn_rows=remarks.get("overdrawn", 0),
         covered_rows_without_share=remarks.get("no effective cost", 0),
+        unproved={row[0]: Decimal(row[1]) for row in bulk.query(queries["sum_unproved"])},
     )
     bulk.rollback()
     return ledger
@@ -134,6 +135,18 @@ def stream_current_rows(
     """The statement's current pairs (row_hash, occurrence) as an Arrow stream."""
     query = read_queries("billfold.store", "charges")["current_rows"].format(**partitions(period))
     with bulk.stream(query, statement_id) as rows:
+        yield rows
+    bulk.rollback()
+
+
+@contextmanager
+def stream_landed_rows(
+    bulk: BulkConnection, period: BillingPeriod, *, statement_id: int
+) -> Iterator[pa.RecordBatchReader]:
+    """The statement's raw rows (row_hash, occurrence, row_data as text) as an Arrow stream, in bounded memory."""
+    # The statement's id stands in the text: with a bound parameter the driver would hold the whole result in memory.
+    query = read_queries("billfold.store", "charges")["landed_rows"]
+    with bulk.stream(query.format(statement_id=int(statement_id), **partitions(period))) as rows:
         yield rows
     bulk.rollback()
 
@@ -179,6 +192,20 @@ def withdraw(
     bulk.execute(queries["withdraw_rows"].format(**names), statement_id, publication_id)
     charges = queries["withdraw_all_charges" if all_charges else "withdraw_charges"]
     bulk.execute(charges.format(**names), statement_id, publication_id)
+
+
+def withdraw_charges(bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int) -> None:
+    """Move every charge of the statement to history; its line items stay."""
+    query = read_queries("billfold.store", "charges")["withdraw_all_charges"]
+    bulk.execute(query.format(**partitions(period)), statement_id, publication_id)
+
+
+def sum_charged(bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int) -> Totals:
+    """Count and billed cost of the charges that this publication added, read back."""
+    query = read_queries("billfold.store", "charges")["sum_charges"]
+    names = partitions(period)
+    rows = bulk.query(query.format(fact=names["fact"], mark="added_by"), statement_id, publication_id)
+    return _as_totals([], rows)
 
 
 def land_charges(bulk: BulkConnection, period: BillingPeriod, charges: pa.RecordBatchReader) -> None:
@@ -324,6 +351,18 @@ def record_publication(bulk: BulkConnection, publication: Publication) -> None:
         publication.mapping_version,
         publication.hash_version,
     )
+
+
+def finish_remap(bulk: BulkConnection, publication: Publication) -> None:
+    """Write the publication, its statement and which mapping made the charges of its delivery, and commit."""
+    record_publication(bulk, publication)
+    bulk.execute(
+        read_queries("billfold.store", "publish")["update_mapping"],
+        str(publication.delivery_id),
+        publication.mapping_version,
+        _money_json(publication.after.billed),
+    )
+    bulk.commit()
 
 
 def _record_arrival(bulk: BulkConnection, publication: Publication, arrival: Arrival) -> None:

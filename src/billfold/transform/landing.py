@@ -23,7 +23,8 @@ CHARGE_BATCH_ROWS = 50_000
 _CHARGE_COLUMNS = (
     "row_hash occurrence part charge_period_start charge_period_end billing_currency billed_cost effective_cost"
     " effective_cost_less effective_cost_more effective_net effective_gross list_cost list_unit_price contracted_cost"
-    " contracted_unit_price pricing_quantity consumed_quantity commitment_discount_quantity commitment_discount_rate"
+    " contracted_unit_price contracted_rate has_unit_price pricing_quantity pricing_quantity_less consumed_quantity"
+    " commitment_discount_quantity commitment_discount_rate"
     " invoice_id pricing_currency pricing_currency_effective_cost pricing_currency_list_unit_price"
     " pricing_currency_contracted_unit_price capacity_reservation_id capacity_reservation_status discounts"
 ).split()
@@ -63,7 +64,11 @@ def read_charges(
 ) -> pa.RecordBatchReader:
     """The charges with their dimension keys as rows of the staging table."""
     key_columns, joins = join_keys()
-    columns = ", ".join(f"charge.{name}" for name in _CHARGE_COLUMNS)
+    # DuckDB's booleans are bytes in Arrow, which the loader cannot take.
+    columns = ", ".join(
+        f"charge.{name}::SMALLINT AS {name}" if name == "has_unit_price" else f"charge.{name}"
+        for name in _CHARGE_COLUMNS
+    )
     return session.sql(
         f"SELECT {statement_id}::INTEGER AS statement_id, DATE '{billing_period}' AS billing_period,"
         f" {publication_id}::BIGINT AS added_by, {columns}, {key_columns} FROM charge {joins}"

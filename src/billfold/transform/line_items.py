@@ -23,21 +23,31 @@ _PRODUCT_ATTRIBUTES = {
 }
 _PRODUCT_MAP_KEYS = {"product_name": ("product_name",), "product_region_code": ("region", "region_code")}
 
+# Attributes of the product that are not properties of its price: what it is, where it is, and its keys, which have
+# columns of their own. A region code of a transfer's ends is told by its location.
+NO_PRICE_DETAILS = frozenset(
+    "availability_zone fee_code fee_description from_location from_location_type from_region_code location"
+    " location_type name operation pricing_unit product_name region region_code servicecode servicename sku to_location"
+    " to_location_type to_region_code usagetype".split()
+)
+
 # The columns that map_cur.sql reads, beside those that are gathered from maps or many columns.
 _CUR_COLUMNS = """
     bill_bill_type bill_billing_period_start_date bill_invoice_id bill_invoicing_entity bill_payer_account_id
     bill_payer_account_name capacity_reservation_capacity_reservation_arn
-    capacity_reservation_capacity_reservation_status line_item_availability_zone line_item_currency_code
-    line_item_legal_entity line_item_line_item_description line_item_line_item_type line_item_net_unblended_cost
-    line_item_operation line_item_product_code line_item_resource_id line_item_tax_type line_item_unblended_cost
+    capacity_reservation_capacity_reservation_status discount_total_discount line_item_availability_zone
+    line_item_currency_code line_item_legal_entity line_item_line_item_description line_item_line_item_type
+    line_item_net_unblended_cost line_item_net_unblended_rate line_item_normalized_usage_amount line_item_operation
+    line_item_product_code line_item_resource_id line_item_tax_type line_item_unblended_cost line_item_unblended_rate
     line_item_usage_account_id line_item_usage_account_name line_item_usage_amount line_item_usage_end_date
     line_item_usage_start_date line_item_usage_type pricing_currency pricing_public_on_demand_cost
     pricing_public_on_demand_rate pricing_rate_code pricing_rate_id pricing_term pricing_unit
-    product_servicecode product_sku reservation_effective_cost reservation_net_effective_cost
+    product_product_family product_servicecode product_sku reservation_effective_cost reservation_net_effective_cost
     reservation_net_unused_amortized_upfront_fee_for_billing_period reservation_net_unused_recurring_fee
-    reservation_reservation_a_r_n reservation_total_reserved_units
-    reservation_unused_amortized_upfront_fee_for_billing_period reservation_unused_quantity
-    reservation_unused_recurring_fee savings_plan_amortized_upfront_commitment_for_billing_period
+    reservation_reservation_a_r_n reservation_total_reserved_normalized_units reservation_total_reserved_units
+    reservation_unused_amortized_upfront_fee_for_billing_period reservation_unused_normalized_unit_quantity
+    reservation_unused_quantity reservation_unused_recurring_fee
+    savings_plan_amortized_upfront_commitment_for_billing_period
     savings_plan_net_amortized_upfront_commitment_for_billing_period
     savings_plan_net_recurring_commitment_for_billing_period savings_plan_net_savings_plan_effective_cost
     savings_plan_recurring_commitment_for_billing_period savings_plan_savings_plan_a_r_n
@@ -74,6 +84,7 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
             "line_item_currency_code": f"coalesce({_column(shape, 'line_item_currency_code')}, {quote(currency)})",
             "product_name": _product_attribute(shape, "product_name"),
             "product_region_code": _product_attribute(shape, "product_region_code"),
+            "price_details": _price_details(shape),
             "resource_tags": _gathered(shape, "resource_tags", {c.sql_name: c.tag_key for c in shape.columns}),
             "cost_category": _gathered(shape, "cost_category", {c.sql_name: c.cost_category for c in shape.columns}),
             "discount": _column(shape, "discount"),
@@ -101,11 +112,29 @@ def _product_attribute(shape: Shape, name: str) -> str:
     return f"coalesce({', '.join(found)})" if len(found) > 1 else found[0] if found else "NULL::VARCHAR"
 
 
+def _price_details(shape: Shape) -> str:
+    """One JSON object of the product's attributes that describe its price; under the empty key the map as AWS wrote it.
+
+    The map is taken apart later, once per distinct text.
+    """
+    members = [("", column.sql_name) for column in shape.columns if column.canonical == "product"]
+    members += sorted(
+        (key, column.sql_name)
+        for column in shape.columns
+        if (key := column.canonical.removeprefix("product_")) != column.canonical and key not in NO_PRICE_DETAILS
+    )
+    return _json_object(members)
+
+
 def _gathered(shape: Shape, map_column: str, keys: dict[str, str | None]) -> str:
     """The map column itself, or one JSON object of the columns that each hold one of its keys."""
     if shape.find(map_column):
         return f"nullif({_column(shape, map_column)}, '{{}}')"
-    members = sorted((key, name) for name, key in keys.items() if key is not None)
+    return _json_object(sorted((key, name) for name, key in keys.items() if key is not None))
+
+
+def _json_object(members: Sequence[tuple[str, str]]) -> str:
+    """One JSON object of (key, column) pairs, without the keys of empty columns; NULL where all are empty."""
     if not members:
         return "NULL::VARCHAR"
     entries = ", ".join(f"',' || {quote(json_key(key))} || ':' || to_json(source.{name})" for key, name in members)

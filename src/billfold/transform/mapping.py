@@ -16,7 +16,7 @@ from billfold.transform.lookups import create_lookups
 from billfold.transform.parse import Shape
 
 # Raised whenever a rule changes what a charge says: a delivery tells which version made its charges.
-MAPPING_VERSION = 1
+MAPPING_VERSION = 2
 
 
 def choose_cost_basis(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> CostBasis:

@@ -6,6 +6,7 @@ import duckdb
 import pyarrow as pa
 
 from billfold.dimensions import DIMENSIONS, Dimension
+from billfold.transform.line_items import NO_PRICE_DETAILS
 from billfold.transform.session import quote
 
 
@@ -48,6 +49,9 @@ def read_members(
 def _as_member(attribute: str, *, is_json: bool, from_cur: bool) -> str:
     if attribute == "tags":
         return f"tags_text(tags, {str(from_cur).lower()})"
+    if attribute == "sku_price_details" and from_cur:
+        left_out = ", ".join(quote(key) for key in sorted(NO_PRICE_DETAILS))
+        return f"price_details_text(sku_price_details, [{left_out}])"
     return f"object_text({attribute})" if is_json else attribute
 
 

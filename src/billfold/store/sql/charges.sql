@@ -6,8 +6,8 @@ CREATE TEMP TABLE charge_staging (
     row_hash uuid, occurrence integer, part smallint, charge_period_start timestamptz, charge_period_end timestamptz,
     billing_currency text, billed_cost text, effective_cost text, effective_cost_less text, effective_cost_more text,
     effective_net text, effective_gross text, list_cost text, list_unit_price text, contracted_cost text,
-    contracted_unit_price text, pricing_quantity text, consumed_quantity text, commitment_discount_quantity text,
-    commitment_discount_rate text, invoice_id text, pricing_currency text, pricing_currency_effective_cost text,
+    contracted_unit_price text, contracted_rate text, has_unit_price smallint, pricing_quantity text, pricing_quantity_less text,
+    consumed_quantity text, commitment_discount_quantity text, commitment_discount_rate text, invoice_id text, pricing_currency text, pricing_currency_effective_cost text,
     pricing_currency_list_unit_price text, pricing_currency_contracted_unit_price text, capacity_reservation_id text,
     capacity_reservation_status text, discounts text,
     billing_account_key integer, sub_account_key integer, service_key integer, region_key integer, resource_key integer,
@@ -27,39 +27,58 @@ INSERT INTO {partition} (
 SELECT
     statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
     billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
-    tag_set_key, billing_currency, billed_cost,
-    -- Multiplied before it is divided: a quotient has to end somewhere.
-    CASE WHEN effective_net IS NOT NULL AND effective_gross <> 0 THEN effective_cost * effective_net / effective_gross
-        ELSE effective_cost END,
-    coalesce(list_cost, list_unit_price * pricing_quantity, billed_cost),
-    coalesce(contracted_cost, list_cost, list_unit_price * pricing_quantity, billed_cost),
-    list_unit_price, contracted_unit_price, pricing_quantity, consumed_quantity, commitment_discount_quantity,
-    invoice_id, pricing_currency, pricing_currency_effective_cost, pricing_currency_list_unit_price,
-    pricing_currency_contracted_unit_price, capacity_reservation_id, capacity_reservation_status, discounts
+    tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost,
+    CASE WHEN list_unit_price IS NULL AND has_unit_price THEN billfold_unit_price(list_cost, pricing_quantity)
+        ELSE list_unit_price END,
+    -- AWS rounds costs: the rate stands where it gives the cost but for that.
+    CASE WHEN contracted_unit_price IS NOT NULL OR NOT has_unit_price THEN contracted_unit_price
+        WHEN abs(contracted_rate * pricing_quantity - contracted_cost) < 0.000000001 THEN contracted_rate
+        ELSE billfold_unit_price(contracted_cost, pricing_quantity) END,
+    pricing_quantity, consumed_quantity, commitment_discount_quantity, invoice_id, pricing_currency,
+    pricing_currency_effective_cost, pricing_currency_list_unit_price, pricing_currency_contracted_unit_price,
+    capacity_reservation_id, capacity_reservation_status, discounts
 FROM (
     SELECT
         statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
         billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
-        tag_set_key, billing_currency,
-        billed_cost::numeric AS billed_cost,
-        coalesce(effective_cost::numeric, 0) - coalesce(effective_cost_less::numeric, 0)
-            + coalesce(effective_cost_more::numeric, 0) AS effective_cost,
-        effective_net::numeric AS effective_net,
-        effective_gross::numeric AS effective_gross,
-        list_cost::numeric AS list_cost,
-        list_unit_price::numeric AS list_unit_price,
-        contracted_cost::numeric AS contracted_cost,
-        contracted_unit_price::numeric AS contracted_unit_price,
-        pricing_quantity::numeric AS pricing_quantity,
-        consumed_quantity::numeric AS consumed_quantity,
-        coalesce(commitment_discount_quantity::numeric, commitment_discount_rate::numeric * consumed_quantity::numeric)
-            AS commitment_discount_quantity,
-        invoice_id, pricing_currency,
-        pricing_currency_effective_cost::numeric AS pricing_currency_effective_cost,
-        pricing_currency_list_unit_price::numeric AS pricing_currency_list_unit_price,
-        pricing_currency_contracted_unit_price::numeric AS pricing_currency_contracted_unit_price,
-        capacity_reservation_id, capacity_reservation_status, discounts::jsonb AS discounts
-    FROM charge_staging
+        tag_set_key, billing_currency, billed_cost,
+        -- Multiplied before it is divided: a quotient has to end somewhere.
+        CASE WHEN effective_net IS NOT NULL AND effective_gross <> 0 THEN effective_cost * effective_net / effective_gross
+            ELSE effective_cost END AS effective_cost,
+        coalesce(list_cost, list_unit_price * pricing_quantity, billed_cost) AS list_cost,
+        coalesce(contracted_cost, list_cost, list_unit_price * pricing_quantity, billed_cost) AS contracted_cost,
+        list_unit_price, contracted_unit_price, contracted_rate, has_unit_price, pricing_quantity, consumed_quantity,
+        coalesce(commitment_discount_quantity, commitment_discount_rate * consumed_quantity,
+            CASE WHEN part = 1 THEN pricing_quantity END) AS commitment_discount_quantity,
+        invoice_id, pricing_currency, pricing_currency_effective_cost, pricing_currency_list_unit_price,
+        pricing_currency_contracted_unit_price, capacity_reservation_id, capacity_reservation_status, discounts
+    FROM (
+        SELECT
+            statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
+            billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key,
+            commitment_key, tag_set_key, billing_currency,
+            billed_cost::numeric AS billed_cost,
+            coalesce(effective_cost::numeric, 0) - coalesce(effective_cost_less::numeric, 0)
+                + coalesce(effective_cost_more::numeric, 0) AS effective_cost,
+            effective_net::numeric AS effective_net,
+            effective_gross::numeric AS effective_gross,
+            list_cost::numeric AS list_cost,
+            list_unit_price::numeric AS list_unit_price,
+            contracted_cost::numeric AS contracted_cost,
+            contracted_unit_price::numeric AS contracted_unit_price,
+            contracted_rate::numeric AS contracted_rate,
+            coalesce(has_unit_price = 1, false) AS has_unit_price,
+            pricing_quantity::numeric - coalesce(pricing_quantity_less::numeric, 0) AS pricing_quantity,
+            consumed_quantity::numeric AS consumed_quantity,
+            commitment_discount_quantity::numeric AS commitment_discount_quantity,
+            commitment_discount_rate::numeric AS commitment_discount_rate,
+            invoice_id, pricing_currency,
+            pricing_currency_effective_cost::numeric AS pricing_currency_effective_cost,
+            pricing_currency_list_unit_price::numeric AS pricing_currency_list_unit_price,
+            pricing_currency_contracted_unit_price::numeric AS pricing_currency_contracted_unit_price,
+            capacity_reservation_id, capacity_reservation_status, discounts::jsonb AS discounts
+        FROM charge_staging
+    ) AS cast_charge
 ) AS computed
 -- What a commitment left unused is a charge only where something was left; less than nothing is a rounding of AWS's.
 WHERE part = 0 OR effective_cost > 0
@@ -173,6 +192,9 @@ DELETE FROM billing_daily_cost WHERE statement_id = $1 AND charge_count = 0
 
 -- name: current_rows
 SELECT row_hash, occurrence FROM {raw} WHERE statement_id = $1
+
+-- name: landed_rows
+SELECT row_hash, occurrence, row_data::text AS row_data FROM {raw} WHERE statement_id = {statement_id}
 
 -- name: sum_raw_added
 -- Rows and money of the landed line items, read back from their JSON.

@@ -3,7 +3,7 @@
 -- name: create_ledger
 CREATE TEMP TABLE ledger (
     billing_account_id text, billing_currency text, disposition text, line_item_type text, remark text,
-    gross_cost text, net_cost text, cost text, row_count bigint
+    gross_cost text, net_cost text, cost text, discount_cost text, row_count bigint
 ) ON COMMIT DROP
 
 -- name: sum_totals
@@ -19,6 +19,17 @@ FROM ledger GROUP BY billing_currency ORDER BY billing_currency
 SELECT coalesce(billing_account_id, ''), billing_currency, sum(cost::numeric * row_count)::text
 FROM ledger WHERE disposition IN ('covered', 'negated')
 GROUP BY 1, 2 HAVING sum(cost::numeric * row_count) <> 0 ORDER BY 1, 2
+
+-- name: sum_unproved
+-- On net basis: what the net costs are off the gross costs less the discounts, be these line items of their own or told
+-- by the rows themselves, whichever sign AWS gives those.
+SELECT billing_currency, difference::text FROM (
+    SELECT billing_currency,
+        coalesce(sum(cost::numeric * row_count) FILTER (WHERE disposition NOT LIKE 'left out: discount%'), 0)
+            - coalesce(sum(gross_cost::numeric * row_count), 0)
+            + abs(coalesce(sum(discount_cost::numeric * row_count), 0)) AS difference
+    FROM ledger GROUP BY billing_currency
+) AS proof WHERE difference <> 0 ORDER BY billing_currency
 
 -- name: sum_left_out
 SELECT

@@ -42,6 +42,10 @@ UPDATE billing_deliveries SET state = 'published', statement_id = $2::integer, b
     error_code = NULL, error_message = NULL, reason = NULL
 WHERE delivery_id = $1::text::uuid
 
+-- name: update_mapping
+UPDATE billing_deliveries SET mapping_version = $2::smallint, source_cost = $3::text::jsonb, billed_cost = $3::text::jsonb
+WHERE delivery_id = $1::text::uuid
+
 -- name: update_run
 UPDATE billing_ingestion_runs SET status = 'success', delivery_id = $2::text::uuid, rows_read = $3::bigint,
     rows_inserted = $4::bigint, rows_skipped = $5::bigint, finished_at = clock_timestamp(), error_code = NULL,

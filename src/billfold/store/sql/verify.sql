@@ -6,7 +6,7 @@ SELECT statement_id, client_id, export_name, billing_period FROM billing_stateme
 WHERE (%(client)s::text IS NULL OR client_id = %(client)s)
     AND (%(export)s::text IS NULL OR export_name = %(export)s)
     AND (%(period)s::date IS NULL OR billing_period = %(period)s)
-    AND (%(statement_id)s::integer IS NULL OR statement_id = %(statement_id)s)
+    AND (%(statement_id)s::bigint IS NULL OR statement_id = %(statement_id)s)
 ORDER BY billing_period, statement_id
 
 -- name: begin

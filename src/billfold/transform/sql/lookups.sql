@@ -47,10 +47,3 @@ FROM lookup_rows('units');
 -- A unit as FOCUS writes it; one that the table does not know stays as AWS writes it.
 CREATE OR REPLACE TEMP MACRO unit_name(value) AS
     coalesce((SELECT focus_unit FROM unit_lookup WHERE unit_lookup.unit = lower(trim(value))), value);
-
--- The names under which `map_cur.sql` joins them.
-CREATE OR REPLACE TEMP VIEW service_category AS
-SELECT service_code AS product_code, service_category, service_subcategory FROM service_lookup;
-
-CREATE OR REPLACE TEMP VIEW region_name AS
-SELECT region_id, region_name FROM region_lookup;

@@ -52,6 +52,54 @@ CREATE OR REPLACE MACRO tags_text(value, from_cur) AS
             list_transform(entries_of(value), lambda entry: entry.value)))::VARCHAR)),
         object_text(value));
 
+-- What kind of thing a resource is, in lower case: of an ARN the word before its name (C), of AWS's short ids what their
+-- beginning says (D: instance, volume, bucket, distribution), of others what was sold (I).
+CREATE OR REPLACE MACRO resource_kind(id, product_code, product_family) AS
+    CASE
+        WHEN id IS NULL THEN NULL
+        WHEN regexp_matches(id, '^arn:([^:]*:){4}/?[^:/]+[:/]') THEN
+            lower(regexp_extract(id, '^arn:(?:[^:]*:){4}/?([^:/]+)[:/]', 1))
+        WHEN id LIKE 'arn:%:s3:%' OR product_code = 'AmazonS3' THEN 'bucket'
+        WHEN id LIKE 'arn:%:sqs:%' THEN 'queue'
+        WHEN id LIKE 'arn:%:sns:%' THEN 'topic'
+        WHEN product_code = 'AmazonCloudFront' THEN 'distribution'
+        WHEN regexp_full_match(id, 'i-[0-9a-z]+') THEN 'instance'
+        WHEN regexp_full_match(id, 'vol-[0-9a-z]+') THEN 'volume'
+        WHEN regexp_full_match(id, 'snap-[0-9a-z]+') THEN 'snapshot'
+        WHEN regexp_full_match(id, 'nat-[0-9a-z]+') THEN 'natgateway'
+        WHEN regexp_full_match(id, 'vpce-[0-9a-z]+') THEN 'vpc-endpoint'
+        WHEN regexp_full_match(id, 'eni-[0-9a-z]+') THEN 'network-interface'
+        WHEN regexp_full_match(id, 'vpn-[0-9a-z]+') THEN 'vpn-connection'
+        WHEN regexp_full_match(id, 'tgw-[0-9a-z]+') THEN 'transit-gateway'
+        WHEN regexp_full_match(id, 'fs-[0-9a-z]+') THEN 'file-system'
+        ELSE lower(coalesce(product_family, product_code, 'resource'))
+    END;
+
+-- The price details of CUR: FOCUS's names for the properties that it knows, x_ before the others (S). The attributes of
+-- the map that CUR 2.0 keeps under an empty key here join those that have columns. Numbers stay as AWS writes them.
+CREATE OR REPLACE MACRO price_detail(key, value) AS
+    CASE
+        WHEN key = 'instance_type' THEN {name: 'InstanceType', value: to_json(value)::VARCHAR}
+        WHEN key = 'instance_type_family' THEN {name: 'InstanceSeries', value: to_json(value)::VARCHAR}
+        WHEN key = 'operating_system' THEN {name: 'OperatingSystem', value: to_json(value)::VARCHAR}
+        WHEN key = 'storage_class' THEN {name: 'StorageClass', value: to_json(value)::VARCHAR}
+        WHEN key = 'vcpu' AND regexp_full_match(value, '[1-9][0-9]*') THEN {name: 'CoreCount', value: value}
+        WHEN key = 'gpu' AND regexp_full_match(value, '[1-9][0-9]*') THEN {name: 'GpuCount', value: value}
+        WHEN key = 'memory' AND regexp_full_match(value, '[1-9][0-9]*(\.[0-9]+)? GiB')
+            THEN {name: 'MemorySize', value: split_part(value, ' ', 1)}
+        ELSE {name: 'x_' || key, value: to_json(value)::VARCHAR}
+    END;
+CREATE OR REPLACE MACRO all_price_details(value, left_out) AS
+    list_filter(
+        list_concat(map_entries(map_of(value)), coalesce(map_entries(map_of(map_of(value)[''])), [])),
+        lambda entry: entry.key <> '' AND entry.value <> '' AND NOT list_contains(left_out, entry.key));
+CREATE OR REPLACE MACRO price_details_text(value, left_out) AS
+        for_jsonb('{' || nullif(list_aggregate(
+            list_transform(
+                list_sort(list_transform(all_price_details(value, left_out), lambda entry: price_detail(entry.key, entry.value))),
+                lambda detail: to_json(detail.name)::VARCHAR || ':' || detail.value),
+            'string_agg', ','), '') || '}');
+
 -- A map of numbers for jsonb, its numbers as they are; not a number is none in JSON.
 CREATE OR REPLACE MACRO discounts_text(value) AS
     CASE WHEN TRY_CAST(value AS JSON) IS NULL OR regexp_matches(value, '(?i):\s*-?(nan|inf)') THEN to_json(value)::VARCHAR

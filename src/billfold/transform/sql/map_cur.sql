@@ -33,7 +33,6 @@ FROM (VALUES
 CREATE OR REPLACE TEMP VIEW classified AS
 SELECT
     *,
-    coalesce(savings_plan_savings_plan_a_r_n, reservation_reservation_a_r_n) AS commitment_id,
     CASE
         WHEN line_item_operation IN ('EKSPod-EC2', 'ECSTask-EC2') THEN 'split cost'            -- A: the EC2 row has the cost
         WHEN line_item_line_item_type = 'Usage' THEN
@@ -59,6 +58,10 @@ SELECT
         WHEN line_item_line_item_type LIKE '%Discount' THEN 'discount'
         ELSE 'unknown'                                                                                          -- I
     END AS kind,
+    -- A discount is of what it lowers, not of the commitment that it names; nothing else that a commitment does not cover
+    -- names one, or FOCUS would ask whether it was used (S).
+    CASE WHEN kind NOT IN ('on demand', 'spot', 'discount', 'usage refund', 'tax', 'tax refund')
+        THEN coalesce(savings_plan_savings_plan_a_r_n, reservation_reservation_a_r_n) END AS commitment_id,
     on_basis(number_text(line_item_unblended_cost), number_text(line_item_net_unblended_cost)) AS cost,
     coalesce(NOT is_zero(number_text(savings_plan_recurring_commitment_for_billing_period))
         AND number_text(savings_plan_net_recurring_commitment_for_billing_period) IS NOT NULL, false) AS has_recurring,
@@ -110,9 +113,36 @@ SELECT
     number_text(line_item_unblended_cost) AS gross_cost,
     number_text(line_item_net_unblended_cost) AS net_cost,
     cost,
+    number_text(discount_total_discount) AS discount_cost,
     count(*) AS row_count
 FROM disposed
 GROUP BY ALL;
+
+-- What was sold, and its category: by the rule for the kind of usage, else by the code of the product, else of the
+-- service: AWS counts data transfer of EC2 as Compute, although its service code is AWSDataTransfer (D).
+CREATE OR REPLACE TEMP TABLE sold AS
+SELECT
+    named.*,
+    coalesce(rule.service_category, by_product.service_category, by_service.service_category, 'Other') AS service_category,
+    coalesce(rule.service_subcategory, by_product.service_subcategory, by_service.service_subcategory, 'Other (Other)')
+        AS service_subcategory
+FROM (
+    SELECT
+        *,
+        coalesce(
+            service_rule_number(product, usage_type, family, name),
+            service_rule_number(service, usage_type, family, name)) AS rule_number
+    FROM (
+        SELECT DISTINCT
+            product_servicecode AS service, line_item_product_code AS product, line_item_usage_type AS usage_type,
+            product_product_family AS family, product_name AS name
+        FROM line_item
+        WHERE is_added
+    ) AS distinct_names
+) AS named
+LEFT JOIN service_rule AS rule USING (rule_number)
+LEFT JOIN service_lookup AS by_service ON by_service.code = lower(trim(named.service))
+LEFT JOIN service_lookup AS by_product ON by_product.code = lower(trim(named.product));
 
 -- The line items that become charges: part 0 is the charge of the row itself, part 1 the unused share of a commitment's
 -- fee (S: EffectiveCost of a purchase is 0, what nobody used is a Usage row of its own).
@@ -146,6 +176,30 @@ WHERE is_added
             AND unused_reservation > 0
     );
 
+-- What prices and quantities are made of. A tier of a price that has several is told by the rate that was billed: the
+-- public rate is that of the highest tier (A, I); a rate of 0 is a free tier or a gift, not a price. Where prices are
+-- negotiated, the billed rate is not public.
+CREATE OR REPLACE TEMP VIEW priced_part AS
+SELECT
+    *,
+    unit_name(pricing_unit) AS unit,
+    charge_category = 'Usage' AND kind NOT IN ('spot', 'discount', 'usage refund') AS has_list_price,
+    CASE
+        WHEN kind = 'on demand' AND NOT is_net_basis() AND NOT is_zero(number_text(line_item_unblended_rate))
+            AND number_text(pricing_public_on_demand_rate) IS NOT NULL THEN number_text(line_item_unblended_rate)
+        ELSE number_text(pricing_public_on_demand_rate)
+    END AS list_price,
+    coalesce(number_text(line_item_usage_amount), '0') AS amount,
+    -- A cost without an amount is of one: some subscription charges have the amount 0 (A).
+    is_zero(amount) AND (NOT is_zero(cost)
+        OR number_text(line_item_usage_amount) IS NULL AND NOT coalesce(is_zero(number_text(pricing_public_on_demand_cost)), true))
+        AS is_one,
+    -- A reservation that is applied to instances of other sizes too is counted in normalised units.
+    NOT is_zero(coalesce(
+        CASE WHEN kind = 'reserved usage' THEN number_text(line_item_normalized_usage_amount)
+            ELSE number_text(reservation_total_reserved_normalized_units) END, '0')) AS is_size_flexible
+FROM charge_part;
+
 CREATE OR REPLACE TABLE charge AS
 SELECT
     row_hash,
@@ -176,18 +230,11 @@ SELECT
     coalesce(bill_invoicing_entity, line_item_legal_entity, 'AWS') AS invoice_issuer_name,                       -- C, I
     coalesce(product_servicecode, line_item_product_code) AS service_code,                                       -- A
     coalesce(product_name, product_servicecode, line_item_product_code, 'Other') AS service_name,                -- D
-    CASE                                                                                                         -- D
-        WHEN line_item_usage_type LIKE '%EBS:%' THEN 'Storage'
-        ELSE coalesce(service_category.service_category, 'Other')
-    END AS service_category,
-    CASE
-        WHEN line_item_usage_type LIKE '%EBS:Snapshot%' THEN 'Backup Storage'
-        WHEN line_item_usage_type LIKE '%EBS:%' THEN 'Block Storage'
-        ELSE coalesce(service_category.service_subcategory, 'Other (Other)')
-    END AS service_subcategory,
+    sold.service_category,                                                                               -- D, I
+    sold.service_subcategory,                                                                            -- I
 
-    product_region_code AS region_id,
-    CASE WHEN product_region_code IS NOT NULL THEN coalesce(region_name.region_name, product_region_code) END AS region_name,
+    product_region_code AS region_id,                                                                            -- C, D
+    CASE WHEN product_region_code IS NOT NULL THEN coalesce(region_lookup.region_name, product_region_code) END AS region_name,
     line_item_availability_zone AS availability_zone,
 
     CASE
@@ -196,35 +243,50 @@ SELECT
     END AS resource_id,
     NULL::VARCHAR AS resource_name,                                                                              -- D
     CASE
-        WHEN part = 0 AND line_item_resource_id LIKE 'arn:%' THEN nullif(split_part(split_part(line_item_resource_id, ':', 6), '/', 1), '')
-    END AS resource_type,                                                                                        -- C
+        WHEN part = 1 OR kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront')
+            THEN resource_kind(commitment_id, NULL, NULL)
+        ELSE resource_kind(line_item_resource_id, line_item_product_code, product_product_family)
+    END AS resource_type,                                                                                        -- C, D, I
 
-    CASE WHEN charge_category NOT IN ('Tax', 'Credit') THEN product_sku END AS sku_id,                           -- S, D
+    CASE WHEN charge_category <> 'Tax' THEN product_sku END AS sku_id,                                           -- S, C, D
     CASE WHEN charge_category NOT IN ('Tax', 'Credit') THEN coalesce(pricing_rate_code, pricing_rate_id) END AS sku_price_id,
-    CASE WHEN charge_category NOT IN ('Tax', 'Credit') AND product_sku IS NOT NULL THEN line_item_usage_type END AS sku_meter,
-    NULL::VARCHAR AS sku_price_details,
+    CASE WHEN charge_category <> 'Tax' AND product_sku IS NOT NULL THEN line_item_usage_type END AS sku_meter,   -- S
+    CASE
+        WHEN charge_category NOT IN ('Tax', 'Credit') AND coalesce(pricing_rate_code, pricing_rate_id) IS NOT NULL
+            THEN price_details
+    END AS sku_price_details,                                                                                    -- S
     line_item_operation AS operation,
-    line_item_line_item_description AS charge_description,
+    line_item_line_item_description AS charge_description,                                                       -- C
+    -- A unit stands where a quantity stands (S), in FOCUS's spelling (D); a discount or a fee without one counts in Units.
     CASE
         WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
-        WHEN part = 1 AND kind = 'plan fee' THEN NULL
-        ELSE pricing_unit
+        WHEN part = 1 AND kind = 'plan fee' THEN line_item_currency_code                                         -- I
+        WHEN kind = 'discount' THEN 'Units'                                                                      -- I
+        WHEN charge_category = 'Adjustment' AND number_text(line_item_usage_amount) IS NULL THEN NULL
+        ELSE coalesce(unit, 'Units')
     END AS pricing_unit,
-    CASE WHEN charge_category = 'Usage' AND part = 0 THEN pricing_unit END AS consumed_unit,
+    CASE
+        WHEN charge_category = 'Usage' AND part = 0 THEN
+            CASE WHEN kind = 'discount' THEN 'Units' ELSE coalesce(unit, 'Units') END
+    END AS consumed_unit,
 
     commitment_id AS commitment_discount_id,
     NULL::VARCHAR AS commitment_discount_name,                                                                   -- D
     CASE
+        WHEN commitment_id IS NULL THEN NULL
         WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN 'Spend'
-        WHEN reservation_reservation_a_r_n IS NOT NULL THEN 'Usage'
+        ELSE 'Usage'
     END AS commitment_discount_category,
     CASE
+        WHEN commitment_id IS NULL THEN NULL
         WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN 'Savings Plan'                                     -- D
-        WHEN reservation_reservation_a_r_n IS NOT NULL THEN 'Reserved Instance'                                  -- I
+        ELSE 'Reserved Instance'                                                                                 -- I
     END AS commitment_discount_type,
     CASE
+        WHEN commitment_id IS NULL THEN NULL
         WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN line_item_currency_code                            -- S
-        WHEN reservation_reservation_a_r_n IS NOT NULL THEN 'Hours'                                              -- I
+        WHEN is_size_flexible THEN 'Normalized Hours'                                                            -- I
+        ELSE 'Hours'                                                                                             -- I
     END AS commitment_discount_unit,
 
     resource_tags AS tags,
@@ -270,48 +332,69 @@ SELECT
             ELSE number_text(savings_plan_amortized_upfront_commitment_for_billing_period) END
     END AS effective_gross,
 
-    -- ListCost: the public rate times the amount; else the public cost; else the cost before commitments (A, C, S).
+    -- ListCost: the public price times the quantity, where there is one; else the cost before commitments (A, C, S).
     CASE
         WHEN part = 1 THEN '0'                                                                                   -- I
         WHEN charge_category IN ('Tax', 'Credit') THEN cost                                                      -- S, D
-        WHEN charge_category <> 'Usage' OR kind IN ('spot', 'discount', 'usage refund') THEN number_text(line_item_unblended_cost)
-        WHEN number_text(pricing_public_on_demand_rate) IS NOT NULL AND number_text(line_item_usage_amount) IS NOT NULL THEN NULL
+        WHEN NOT has_list_price THEN number_text(line_item_unblended_cost)
+        WHEN list_price IS NOT NULL AND NOT is_one THEN NULL
         WHEN NOT is_zero(number_text(pricing_public_on_demand_cost)) THEN number_text(pricing_public_on_demand_cost)
         ELSE number_text(line_item_unblended_cost)
     END AS list_cost,
-    CASE
-        WHEN part = 0 AND charge_category = 'Usage' AND kind NOT IN ('discount', 'usage refund', 'spot')
-            THEN number_text(pricing_public_on_demand_rate)
-    END AS list_unit_price,
+    CASE WHEN part = 0 AND has_list_price AND NOT is_one THEN list_price END AS list_unit_price,
     -- ContractedCost excludes commitments and includes negotiated prices; CUR does not hold it (I). Null: as ListCost.
     CASE
         WHEN part = 1 THEN '0'
         WHEN kind = 'reserved usage' THEN NULL
         ELSE cost
     END AS contracted_cost,
+    -- The rate stands as unit price where it gives the cost exactly; else the cost is divided by the quantity (I).
     NULL::VARCHAR AS contracted_unit_price,
+    CASE WHEN part = 0 THEN on_basis(number_text(line_item_unblended_rate), number_text(line_item_net_unblended_rate)) END
+        AS contracted_rate,
+    charge_category IN ('Usage', 'Purchase') AS has_unit_price,                                                  -- S
     CASE
         WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
         WHEN charge_category = 'Credit' THEN '0'                                                                 -- D
-        WHEN part = 1 AND kind = 'reservation fee' THEN number_text(reservation_unused_quantity)
-        WHEN part = 1 THEN NULL
-        WHEN charge_category = 'Purchase' AND coalesce(is_zero(number_text(line_item_usage_amount)), true) THEN '1'
-        ELSE number_text(line_item_usage_amount)
+        WHEN part = 1 AND kind = 'reservation fee' THEN coalesce(number_text(reservation_unused_quantity), '0')
+        WHEN part = 1 THEN number_text(savings_plan_total_commitment_to_date)                                    -- I
+        -- One of what lowers the bill, so that a price above nothing gives a cost below it (S, I).
+        WHEN kind = 'discount' THEN CASE WHEN starts_with(cost, '-') THEN '-1' ELSE '1' END
+        WHEN kind IN ('usage refund', 'purchase refund', 'plan refund') THEN
+            CASE WHEN starts_with(cost, '-') THEN '-' ELSE '' END || CASE WHEN is_zero(amount) THEN '1' ELSE ltrim(amount, '+-') END
+        WHEN charge_category = 'Purchase' AND is_zero(amount) OR charge_category = 'Usage' AND is_one THEN '1'
+        WHEN charge_category = 'Adjustment' THEN number_text(line_item_usage_amount)
+        ELSE amount
     END AS pricing_quantity,
-    CASE WHEN charge_category = 'Usage' AND part = 0 THEN number_text(line_item_usage_amount) END AS consumed_quantity,
+    CASE WHEN part = 1 AND kind = 'plan fee' THEN number_text(savings_plan_used_commitment) END AS pricing_quantity_less,
+    CASE
+        WHEN kind IN ('discount', 'usage refund') THEN '0'                                                       -- I
+        WHEN charge_category = 'Usage' AND part = 0 THEN amount
+    END AS consumed_quantity,
+    -- Of unused shares of plans it is the pricing quantity (S).
     CASE
         WHEN commitment_id IS NULL OR charge_category NOT IN ('Usage', 'Purchase') THEN NULL
-        WHEN kind = 'plan upfront' THEN cost
-        WHEN kind = 'plan fee' AND part = 0 THEN cost
-        WHEN kind = 'reserved usage' THEN number_text(line_item_usage_amount)
-        WHEN kind = 'reservation fee' AND part = 1 THEN number_text(reservation_unused_quantity)
-        WHEN kind IN ('reservation fee', 'reservation upfront') THEN number_text(reservation_total_reserved_units)
+        WHEN part = 1 AND kind = 'plan fee' THEN NULL
+        WHEN kind IN ('plan upfront', 'plan fee', 'plan refund') THEN cost
+        WHEN kind = 'purchase refund' THEN CASE WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN cost ELSE amount END
+        WHEN kind = 'reserved usage' THEN CASE WHEN is_size_flexible THEN number_text(line_item_normalized_usage_amount) ELSE amount END
+        WHEN kind = 'reservation fee' AND part = 1 THEN coalesce(
+            CASE WHEN is_size_flexible THEN number_text(reservation_unused_normalized_unit_quantity) END,
+            number_text(reservation_unused_quantity), '0')
+        WHEN kind IN ('reservation fee', 'reservation upfront') THEN coalesce(
+            CASE WHEN is_size_flexible THEN number_text(reservation_total_reserved_normalized_units) END,
+            number_text(reservation_total_reserved_units), amount)
     END AS commitment_discount_quantity,
     -- What a covered row drew from its Savings Plan: rate times amount (A).
-    CASE WHEN kind = 'plan usage' THEN number_text(savings_plan_savings_plan_rate) END AS commitment_discount_rate,
+    CASE WHEN kind = 'plan usage' THEN coalesce(number_text(savings_plan_savings_plan_rate), '0') END AS commitment_discount_rate,
     NULL::VARCHAR AS pricing_currency_effective_cost,
     NULL::VARCHAR AS pricing_currency_list_unit_price,
     NULL::VARCHAR AS pricing_currency_contracted_unit_price
-FROM charge_part
-LEFT JOIN service_category ON service_category.product_code = coalesce(charge_part.product_servicecode, charge_part.line_item_product_code)
-LEFT JOIN region_name ON region_name.region_id = charge_part.product_region_code;
+FROM priced_part
+JOIN sold
+    ON sold.service IS NOT DISTINCT FROM priced_part.product_servicecode
+    AND sold.product IS NOT DISTINCT FROM priced_part.line_item_product_code
+    AND sold.usage_type IS NOT DISTINCT FROM priced_part.line_item_usage_type
+    AND sold.family IS NOT DISTINCT FROM priced_part.product_product_family
+    AND sold.name IS NOT DISTINCT FROM priced_part.product_name
+LEFT JOIN region_lookup ON region_lookup.region_id = lower(trim(priced_part.product_region_code));

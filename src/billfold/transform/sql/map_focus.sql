@@ -13,6 +13,7 @@ SELECT
     number_text("BilledCost") AS gross_cost,
     NULL::VARCHAR AS net_cost,
     number_text("BilledCost") AS cost,
+    NULL::VARCHAR AS discount_cost,
     count(*) AS row_count
 FROM line_item
 GROUP BY ALL;
@@ -45,10 +46,15 @@ SELECT
     "x_ServiceCode" AS service_code,
     coalesce("ServiceName", "x_ServiceCode", 'Other') AS service_name,
     coalesce("ServiceCategory", 'Other') AS service_category,
-    coalesce("ServiceSubcategory", 'Other (' || coalesce("ServiceCategory", 'Other') || ')') AS service_subcategory,
+    -- FOCUS 1.0 has no subcategories: our own table knows those of services that it puts in the same category (I).
+    coalesce(
+        "ServiceSubcategory",
+        CASE WHEN service_lookup.service_category = "ServiceCategory" THEN service_lookup.service_subcategory END,
+        'Other (' || coalesce("ServiceCategory", 'Other') || ')') AS service_subcategory,
 
     "RegionId" AS region_id,
-    "RegionName" AS region_name,
+    coalesce("RegionName", CASE WHEN "RegionId" IS NOT NULL THEN coalesce(region_lookup.region_name, "RegionId") END)
+        AS region_name,
     "AvailabilityZone" AS availability_zone,
     "ResourceId" AS resource_id,
     "ResourceName" AS resource_name,
@@ -90,7 +96,11 @@ SELECT
     number_text("ListUnitPrice") AS list_unit_price,
     coalesce(number_text("ContractedCost"), number_text("BilledCost")) AS contracted_cost,
     number_text("ContractedUnitPrice") AS contracted_unit_price,
+    NULL::VARCHAR AS contracted_rate,
+    -- A unit price that the export leaves out follows from cost and quantity (S).
+    "ChargeCategory" IN ('Usage', 'Purchase') AND "ChargeClass" IS DISTINCT FROM 'Correction' AS has_unit_price,
     number_text("PricingQuantity") AS pricing_quantity,
+    NULL::VARCHAR AS pricing_quantity_less,
     number_text("ConsumedQuantity") AS consumed_quantity,
     number_text("CommitmentDiscountQuantity") AS commitment_discount_quantity,
     NULL::VARCHAR AS commitment_discount_rate,
@@ -98,4 +108,6 @@ SELECT
     number_text("PricingCurrencyListUnitPrice") AS pricing_currency_list_unit_price,
     number_text("PricingCurrencyContractedUnitPrice") AS pricing_currency_contracted_unit_price
 FROM line_item
+LEFT JOIN service_lookup ON service_lookup.code = lower(trim("x_ServiceCode"))
+LEFT JOIN region_lookup ON region_lookup.region_id = lower(trim("RegionId"))
 WHERE is_added;
