@@ -1,0 +1,143 @@
+"""The commands that change what a statement's landed rows say: by which mapping, and whether it counts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from billfold.cli.application import app, open_store, start
+from billfold.cli.documents import dump, spell_money
+from billfold.cli.exits import ExitCode
+from billfold.cli.options import Json, OneClient, OneExport, OnePeriod, OneStatement
+from billfold.cli.screen import Screen, write_document
+
+TOLD_BY_STATEMENT_COMMANDS = ("statement_remapped", "statement_switched")
+
+StatementId = Annotated[
+    int, typer.Argument(metavar="STATEMENT", help="A statement's id, as `billfold statements` shows it.")
+]
+
+statement_app = typer.Typer(
+    rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+)
+app.add_typer(statement_app, name="statement", help="Choose which statement makes up the costs.")
+
+
+@app.command(
+    epilog=(
+        "Examples: `billfold remap` (after an upgrade) · `billfold remap --statement 3 --force` ·"
+        " `billfold remap --client acme --period 2026-05 --json`\n\n"
+        "`billfold publications` lists each remap; `billfold changes` shows what it moved."
+    )
+)
+def remap(
+    client: OneClient = None,
+    export: OneExport = None,
+    period: OnePeriod = None,
+    statement: OneStatement = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also remap statements whose charges today's mapping made.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Make the charges anew of the landed line items, by this version's mapping, without asking AWS.
+
+    One statement after the other, the oldest month first, each in one transaction: a reader sees the old charges or
+    the new ones. Statements whose charges this version made already are left as they are.
+    """
+    from billfold.remap import Remapping
+    from billfold.remap import remap as remap_statements
+
+    screen = Screen()
+
+    def show(remapping: Remapping) -> None:
+        if not as_json:
+            name = f"{remapping.client_id} {remapping.export_name} {remapping.billing_period}"
+            before = remapping.mapping_version_before
+            versions = f"mapping version {before} -> {remapping.mapping_version}" if before else "no charges"
+            screen.print(f"{name}: {remapping.state}, {versions}, {remapping.charges:,} charges")
+            for finding in remapping.findings:
+                screen.print(f"  {finding}", style="yellow")
+
+    settings = start(TOLD_BY_STATEMENT_COMMANDS)
+    remapped = remap_statements(
+        settings=settings,
+        database=open_store(settings),
+        client=client,
+        export=export,
+        period=period,
+        statement_id=statement,
+        force=force,
+        tell=show,
+    )
+    if as_json:
+        write_document(dump({"statements": [_remapping(each) for each in remapped]}))
+    elif not remapped:
+        screen.print("no statement matches")
+    return ExitCode.SUCCESS
+
+
+@statement_app.command(epilog="Example: `billfold statement count 4`")
+def count(statement: StatementId, as_json: Json = False) -> int:
+    """Have a statement make up the costs, in place of those that hold the same bill.
+
+    Where two exports of one payer and month came in (legacy beside CUR 2.0 beside FOCUS), the one published first
+    counts and the others are kept beside it. One transaction switches: a reader never sees both, and never none.
+    """
+    return _switch(statement, counted=True, as_json=as_json)
+
+
+@statement_app.command(epilog="Example: `billfold statement uncount 4`")
+def uncount(statement: StatementId, as_json: Json = False) -> int:
+    """Have a statement not make up the costs: its rows and charges stay, views and reports leave them out."""
+    return _switch(statement, counted=False, as_json=as_json)
+
+
+def _switch(statement_id: int, *, counted: bool, as_json: bool) -> int:
+    from billfold.counting import switch
+
+    settings = start(TOLD_BY_STATEMENT_COMMANDS)
+    switched = switch(statement_id, counted=counted, settings=settings, database=open_store(settings))
+    if as_json:
+        document = {
+            "statement_id": switched.statement_id,
+            "client": switched.client_id,
+            "export": switched.export_name,
+            "billing_period": switched.billing_period,
+            "counted": switched.counted,
+            "has_changed": switched.has_changed,
+            "uncounted": switched.uncounted,
+            "overlapping": switched.overlapping,
+        }
+        write_document(dump(document))
+        return ExitCode.SUCCESS
+    screen = Screen()
+    name = f"statement {statement_id} ({switched.client_id} {switched.export_name} {switched.billing_period})"
+    if not switched.has_changed:
+        screen.print(f"{name} {'is counted' if counted else 'is not counted'} already")
+    else:
+        screen.print(f"{name} {'is counted now' if counted else 'is not counted any more'}")
+    for other in switched.uncounted:
+        screen.print(f"statement {other} holds the same bill and is not counted any more")
+    if not counted and switched.overlapping:
+        others = ", ".join(map(str, switched.overlapping))
+        screen.print(f"none of its bill is counted now: `billfold statement count` takes {others}", style="yellow")
+    return ExitCode.SUCCESS
+
+
+def _remapping(remapping: Any) -> dict[str, Any]:
+    return {
+        "statement_id": remapping.statement_id,
+        "client": remapping.client_id,
+        "export": remapping.export_name,
+        "billing_period": remapping.billing_period,
+        "state": remapping.state,
+        "mapping_version_before": remapping.mapping_version_before,
+        "mapping_version": remapping.mapping_version,
+        "charges_before": remapping.charges_before,
+        "charges": remapping.charges,
+        "billed_cost": {currency: spell_money(cost) for currency, cost in remapping.billed_cost.items()},
+        "findings": list(remapping.findings),
+        "duration_seconds": round(remapping.duration_seconds, 3),
+    }
