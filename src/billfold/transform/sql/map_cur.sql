@@ -297,8 +297,9 @@ SELECT
     line_item_currency_code AS billing_currency,
     coalesce(pricing_currency, line_item_currency_code) AS pricing_currency,
     capacity_reservation_capacity_reservation_arn AS capacity_reservation_id,
-    CASE WHEN capacity_reservation_capacity_reservation_arn IS NOT NULL
-        THEN capacity_reservation_capacity_reservation_status END AS capacity_reservation_status,
+    CASE WHEN capacity_reservation_capacity_reservation_arn IS NOT NULL THEN
+        CASE lower(capacity_reservation_capacity_reservation_status) WHEN 'used' THEN 'Used' WHEN 'unused' THEN 'Unused' END
+    END AS capacity_reservation_status,                                                                          -- A, S
 
     -- BilledCost: the row's cost; nothing where a commitment covers it (S).
     CASE WHEN bills THEN cost ELSE '0' END AS billed_cost,
