@@ -29,6 +29,8 @@ LIST_NAMES = {
     "publications": "publications",
     "changes": "changes",
     "verify": "statements",
+    "validate": "statements",
+    "checks": "checks",
 }
 
 app = typer.Typer(
