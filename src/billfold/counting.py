@@ -15,8 +15,10 @@ import structlog
 from billfold.config import Settings
 from billfold.errors import RunConflictError, UsageError
 from billfold.model import CostBasis, PublicationKind
-from billfold.store import control, counting, publish, statements
+from billfold.quality import record_checks
+from billfold.store import control, counting, history, publish, statements
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
+from billfold.store.history import Stood
 from billfold.store.statements import CurrentStatement
 from billfold.store.verifying import VerifiedStatement, list_statements
 
@@ -41,6 +43,14 @@ class Switch:
     overlapping: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """A statement that nobody else may change now, and its publications."""
+
+    statement: CurrentStatement
+    publications: Sequence[Stood]
+
+
 def switch(statement_id: int, *, counted: bool, settings: Settings, database: Database) -> Switch:
     """Have a statement make up the costs in place of those that hold the same bill, or have it not make them up.
 
@@ -57,38 +67,41 @@ def switch(statement_id: int, *, counted: bool, settings: Settings, database: Da
         ]
         bulk.rollback()
         with _hold([statement_id, *(standing if counted else [])], settings, database) as held:
-            if held[0].publication_id is None:
+            if not held[0].publications:
                 raise UsageError(f"statement {statement_id} was never published: there is nothing to count")
-            return _switch(bulk, chosen, held, counted=counted)
+            switched = _switch(bulk, chosen, held, counted=counted)
+    for changed in (statement_id, *switched.uncounted):
+        record_checks(database, statement_id=changed)
+    return switched
 
 
 @contextmanager
-def _hold(statement_ids: Sequence[int], settings: Settings, database: Database) -> Iterator[list[CurrentStatement]]:
+def _hold(statement_ids: Sequence[int], settings: Settings, database: Database) -> Iterator[list[_Held]]:
     """The statements as they stand, while no worker can change them."""
     with ExitStack() as claims:
-        held: dict[int, CurrentStatement] = {}
+        held: dict[int, _Held] = {}
         for statement_id in sorted(statement_ids):
             connection = claims.enter_context(connect(database.conninfo))
             statement = statements.read_statement(connection, statement_id)
             if statement.delivery_id is not None:
                 stored = control.find_delivery(connection, statement.delivery_id)
                 control.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
-            held[statement_id] = statements.read_statement(connection, statement_id)
+            held[statement_id] = _Held(
+                statement=statements.read_statement(connection, statement_id),
+                publications=history.list_publications(connection, statement_id),
+            )
         yield [held[statement_id] for statement_id in statement_ids]
 
 
-def _switch(
-    bulk: BulkConnection, chosen: VerifiedStatement, held: Sequence[CurrentStatement], *, counted: bool
-) -> Switch:
-    own, others = held[0], held[1:]
+def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Sequence[_Held], *, counted: bool) -> Switch:
+    own, others = held[0].statement, [other.statement for other in held[1:]]
     # Publishers take this lock before they touch other statements than their own.
     publish.lock_bucket(bulk, client_id=chosen.client_id)
     overlaps = counting.list_overlaps(bulk, own.statement_id)
     standing = {overlap.statement_id for overlap in overlaps if overlap.is_counted}
     if counted and standing != {other.statement_id for other in others}:
         raise RunConflictError("another bill of the month was published or switched meanwhile", advice="try again")
-    changed = [own] if counting.is_counted(bulk, own.statement_id) is not counted else []
-    changed += others
+    changed = held if counting.is_counted(bulk, own.statement_id) is not counted else held[1:]
     counting.set_counted(bulk, [own.statement_id], counted=counted)
     counting.set_counted(bulk, [other.statement_id for other in others], counted=False)
     if changed:
@@ -108,16 +121,17 @@ def _switch(
     return switched
 
 
-def _publish(bulk: BulkConnection, changed: Sequence[CurrentStatement]) -> None:
+def _publish(bulk: BulkConnection, changed: Sequence[_Held]) -> None:
     """A publication of each, which changes no row: what counted at any moment is read from the publications."""
     publication_ids = {
         statement.statement_id: publish.begin_publication(
             bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
         )
-        for statement in sorted(changed, key=lambda statement: statement.statement_id)
+        for statement in sorted((held.statement for held in changed), key=lambda statement: statement.statement_id)
     }
     moment = publish.take_moment(bulk, list(publication_ids))
-    for statement in changed:
+    for held in changed:
+        statement, stood = held.statement, held.publications[-1]
         publish.record_publication(
             bulk,
             publish.Publication(
@@ -133,5 +147,7 @@ def _publish(bulk: BulkConnection, changed: Sequence[CurrentStatement]) -> None:
                 after=statement.totals,
                 rows_added=0,
                 rows_removed=0,
+                left_out=stood.left_out,
+                unproved=stood.unproved,
             ),
         )

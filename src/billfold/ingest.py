@@ -46,6 +46,7 @@ from billfold.model import (
 )
 from billfold.period import BillingPeriod
 from billfold.publication import Timings, UnchangedBill, publish_bill
+from billfold.quality import record_checks
 from billfold.store import control, statements
 from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
@@ -328,6 +329,8 @@ def _publish(
         rows = control.adopt(connection, registered, statement, compared)
         outcome = outcomes.skipped(client, delivery, registered, statement, rows, status=RunStatus.SUCCESS)
         return replace(outcome, findings=published.findings)
+    # The bill is in, whatever the checks find or miss.
+    record_checks(ingestion.database, statement_id=statement.statement_id)
     return outcomes.published(client, delivery, registered, period, published)
 
 

@@ -95,6 +95,11 @@ class MappedBill:
     remap: bool
     ledger: Ledger
 
+    @property
+    def unproved(self) -> Mapping[str, Decimal]:
+        """By currency what net costs are off their proof; nothing on gross basis."""
+        return self.ledger.unproved if self.basis is CostBasis.NET else {}
+
 
 def publish_bill(
     bill: Bill,
@@ -193,6 +198,7 @@ def publish_bill(
                 rows_added=comparison.rows_added,
                 rows_removed=comparison.rows_removed,
                 left_out=mapped.ledger.left_out,
+                unproved=mapped.unproved,
             ),
             publish.Arrival(
                 billing_period=period,
@@ -330,8 +336,8 @@ def find_remarkable(bill: Bill, mapped: MappedBill, currency: str) -> Iterator[s
     for code, gross in ledger.totals.gross.items():
         if mapped.basis is CostBasis.NET and gross and not ledger.totals.net.get(code):
             yield f"the net costs in {code} add up to 0, the gross costs to {gross:f}: the net costs were billed"
-    for code, difference in ledger.unproved.items():
-        if mapped.basis is CostBasis.NET and abs(difference) > NET_TOLERANCE:
+    for code, difference in mapped.unproved.items():
+        if abs(difference) > NET_TOLERANCE:
             yield (
                 f"the net costs in {code} are {difference:f} off the gross costs less the discounts that the export"
                 " names: the net costs were billed all the same"

@@ -19,6 +19,7 @@ from billfold.errors import UsageError
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.publication import MappedBill, Standing, Timings, find_remarkable, map_bill
+from billfold.quality import record_checks
 from billfold.reconcile import reconcile
 from billfold.store import control, publish, statements
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
@@ -113,6 +114,7 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
         ):
             after, mapped = _publish(bill, bulk, database, chosen.client_id, statement)
             findings = tuple(find_remarkable(bill, mapped, statement.currency))
+    record_checks(database, statement_id=chosen.statement_id)
     remapping = Remapping(
         statement_id=chosen.statement_id,
         client_id=chosen.client_id,
@@ -188,6 +190,7 @@ def _publish(
             rows_added=0,
             rows_removed=0,
             left_out=mapped.ledger.left_out,
+            unproved=mapped.unproved,
         ),
     )
     return after, mapped

@@ -18,6 +18,7 @@ import structlog
 from billfold.config import Settings
 from billfold.errors import ReconciliationError, UsageError
 from billfold.model import CostBasis, DeliveryState, PublicationKind, Totals
+from billfold.quality import record_checks
 from billfold.reconcile import carry, reconcile
 from billfold.store import control, history, publish, statements
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
@@ -91,6 +92,7 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
             plan = replace(plan, delivery_id=_find_standing(connection, statement, plan.target, publications))
         with connect_bulk(database.conninfo) as bulk:
             after, added, removed = _restore(bulk, statement, plan)
+    record_checks(database, statement_id=statement.statement_id)
     restoration = Restoration(
         delivery_id=delivery_id,
         current_delivery_id=plan.delivery_id,
@@ -266,6 +268,7 @@ def _restore(bulk: BulkConnection, statement: statements.CurrentStatement, plan:
             rows_added=added.row_count,
             rows_removed=removed.row_count,
             left_out=target.left_out if target else (),
+            unproved=target.unproved if target else {},
         ),
     )
     if plan.kind is PublicationKind.ROLLBACK:

@@ -11,7 +11,7 @@ import psycopg
 from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
-FILES = "changes charges control history ledger publish reader reports statements verify".split()
+FILES = "changes charges checks control focus history ledger publish reader reports statements verify".split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
     "raw_history": "raw_aws_billing_rows_history_2026_05",
@@ -26,6 +26,15 @@ PLACEHOLDERS = {
     "net_cost": "(raw.row_data ->> 'line_item_net_unblended_cost')::numeric",
     "group_by": '"service", "month"',
     "metric": '"billed_cost"',
+    "default_currency": "'USD'",
+    "is_net": "true",
+    "view": "SELECT * FROM focus_cost_and_usage",
+    "added": "AND fact.added_by = %(added_by)s",
+    "condition": '"BilledCost" IS NULL',
+    "conditions": "pg_typeof(\"BilledCost\") <> 'numeric'::regtype",
+    "counts": 'count(*) FILTER (WHERE "BilledCost" IS NULL)',
+    "any_must": '"BilledCost" IS NULL',
+    "sums": 'sum("BilledCost") FILTER (WHERE "BilledCost" IS NULL)',
 }
 
 
@@ -54,7 +63,11 @@ def test_every_query_can_be_prepared(each_database: Database) -> None:
 def list_queries() -> Iterator[tuple[str, str]]:
     for file in FILES:
         for name, query in read_queries("billfold.store", file).items():
-            yield f"{file}_{name}", re.sub(r"\{(\w+)\}", lambda mark: PLACEHOLDERS[mark[1]], query)
+            yield f"{file}_{name}", with_placeholders(query)
+
+
+def with_placeholders(query: str) -> str:
+    return re.sub(r"\{(\w+)\}", lambda mark: PLACEHOLDERS[mark[1]], query)
 
 
 def with_numbered_parameters(query: str) -> str:
@@ -68,4 +81,6 @@ def create_temporary_tables(connection: psycopg.Connection[tuple[object, ...]]) 
     connection.execute(read_queries("billfold.store", "charges")["create_moved"].encode())
     connection.execute(read_queries("billfold.store", "ledger")["create_ledger"].encode())
     connection.execute(read_queries("billfold.store", "verify")["create_expected"].encode())
+    for name in ("create_checked_charge", "create_checked_line_item"):
+        connection.execute(with_placeholders(read_queries("billfold.store", "checks")[name]).encode())
     connection.execute("CREATE TEMP TABLE removed_row (row_hash uuid, occurrence integer) ON COMMIT DROP")

@@ -30,6 +30,8 @@ LIST_NAMES = {
     "changes": "changes",
     "verify": "statements",
     "remap": "statements",
+    "validate": "statements",
+    "checks": "checks",
 }
 
 app = typer.Typer(

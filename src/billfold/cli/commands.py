@@ -15,6 +15,7 @@ import typer
 from billfold import __version__, reports
 from billfold.cli import tables
 from billfold.cli.application import app, check_client, open_store, start
+from billfold.cli.checks_table import show_warned
 from billfold.cli.documents import costs_document, dump, dump_row, ingest_document, report_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.options import (
@@ -37,7 +38,7 @@ from billfold.store.migrate import migrate_database
 from billfold.store.query import QueryResult, run_query
 
 # On a terminal `ingest` tells these events itself, as a table and as lines.
-_TOLD_BY_INGEST = ("delivery_finished", "delivery_failed", "source_refused", "finding")
+_TOLD_BY_INGEST = ("delivery_finished", "delivery_failed", "source_refused", "finding", "check_warned")
 # A JSON result up to this size waits for its end in memory, a larger one on disk.
 _SPOOL_BYTES = 16 * 2**20
 _DEMO_LINE_ITEMS = 50_000
@@ -97,6 +98,7 @@ def ingest(
         write_document(dump(ingest_document(outcomes)))
     else:
         tables.show_outcomes(Screen(), outcomes)
+        show_warned(Screen(), database, outcomes)
     failures = [outcome.exit_error for outcome in outcomes if outcome.exit_error]
     for failure in failures:
         show_error(str(failure))
@@ -295,6 +297,7 @@ def demo(
     screen = Screen()
     with open_demo(settings, line_items=line_items, tell=lambda step: screen.print(f"• {step}")) as demo:
         tables.show_outcomes(screen, demo.outcomes)
+        show_warned(screen, demo.database, demo.outcomes)
         tables.show_costs(screen, reports.sum_costs(demo.database))
         read = sum(outcome.rows_read for outcome in demo.outcomes)
         added = sum(outcome.rows_added for outcome in demo.outcomes)

@@ -15,6 +15,7 @@ from billfold.model import DeliveryOutcome
 from billfold.reports import (
     ChangeReport,
     ChangeRow,
+    CheckRow,
     CostReport,
     CostRow,
     DeliveryRow,
@@ -27,7 +28,7 @@ from billfold.reports import (
 from billfold.store.query import JsonText
 
 # Fields that hold amounts by currency.
-_MONEY = ("source_cost", "billed_cost", "billed_cost_before", "billed_cost_after")
+_MONEY = ("source_cost", "billed_cost", "billed_cost_before", "billed_cost_after", "cost")
 
 
 def spell_money(amount: Decimal | str) -> str:
@@ -49,7 +50,7 @@ def failure_document(list_name: str | None, error_code: str, message: str) -> di
 
 
 def report_document(
-    list_name: str, rows: Sequence[RunRow | DeliveryRow | StatementRow | PublicationRow]
+    list_name: str, rows: Sequence[RunRow | DeliveryRow | StatementRow | PublicationRow | CheckRow]
 ) -> dict[str, Any]:
     """A list of rows, each field under its own name; `client` and `export` as in the document of `ingest`."""
     names = {"client_id": "client", "export_name": "export"}

@@ -25,6 +25,10 @@ _STYLES = {
     "superseded": "yellow",
     "held": "bold yellow",
     "rolled_back": "yellow",
+    "passed": "green",
+    "warned": "yellow",
+    "must": "bold red",
+    "should": "yellow",
 }
 
 

@@ -11,6 +11,8 @@ from billfold.reports.changes import (
     StatementChange,
     list_changes,
 )
+from billfold.reports.checks import CheckReport, CheckRow, list_checks
+from billfold.reports.conformance import ConformanceReport, JudgedStatement, judge_conformance
 from billfold.reports.costs import DEFAULT_COST_LIMIT, CostColumn, CostReport, CostRow, Metric, sum_costs
 from billfold.reports.lists import (
     DEFAULT_LIMIT,
@@ -34,11 +36,15 @@ __all__ = [
     "ChangeColumn",
     "ChangeReport",
     "ChangeRow",
+    "CheckReport",
+    "CheckRow",
+    "ConformanceReport",
     "CostColumn",
     "CostReport",
     "CostRow",
     "DeliveryRow",
     "Filter",
+    "JudgedStatement",
     "Metric",
     "Point",
     "PublicationRow",
@@ -46,7 +52,9 @@ __all__ = [
     "StandingPublication",
     "StatementChange",
     "StatementRow",
+    "judge_conformance",
     "list_changes",
+    "list_checks",
     "list_clients",
     "list_deliveries",
     "list_publications",

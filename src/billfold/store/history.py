@@ -34,6 +34,7 @@ class Stood:
     mapping_version: int
     totals: Totals
     left_out: tuple[LeftOut, ...]
+    unproved: dict[str, Decimal]
     is_remembered: bool
 
 
@@ -59,7 +60,8 @@ def list_publications(connection: Connection, statement_id: int) -> tuple[Stood,
                 net=_money(row[13]),
             ),
             left_out=_left_out(row[14]),
-            is_remembered=row[15],
+            unproved=_money(row[15]),
+            is_remembered=row[16],
         )
         for row in rows
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -54,6 +54,7 @@ class Publication:
     rows_added: int
     rows_removed: int
     left_out: tuple[LeftOut, ...] = ()
+    unproved: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,6 +341,7 @@ def record_publication(bulk: BulkConnection, publication: Publication) -> None:
         _money_json(publication.after.net),
         _left_out_json(publication.left_out),
         publication.published_at,
+        _money_json(publication.unproved),
     )
     bulk.execute(
         queries["update_statement"],

@@ -118,4 +118,7 @@ def sum_changes(
 
 
 def _query(name: str) -> str:
-    return {**read_queries("billfold.store", "reports"), **read_queries("billfold.store", "changes")}[name]
+    files = ("reports", "changes", "checks", "focus")
+    return next(
+        queries[name] for queries in (read_queries("billfold.store", file) for file in files) if name in queries
+    )

@@ -113,3 +113,35 @@ RETURNS TABLE (billing_account_id text, usage_account_id text) LANGUAGE sql STAB
     JOIN dim_account AS payer ON payer.account_key = daily.billing_account_key
     LEFT JOIN dim_account AS member ON member.account_key = daily.sub_account_key
 $$;
+
+-- Other statements of the client and month that hold the same bill, the one published first leading: both have costs of
+-- one account under one payer. Single files of one folder and format are parts of one bill, not two bills. The delivery
+-- and its format are those that are being published; else the statement's own.
+CREATE FUNCTION billfold_overlaps(
+    wanted_statement_id integer, wanted_delivery_id uuid DEFAULT NULL, wanted_format text DEFAULT NULL
+) RETURNS TABLE (statement_id integer, export_name text, counted boolean) LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT other.statement_id, other.export_name, other.counted
+    FROM billing_statements AS own
+    JOIN billing_statements AS other
+        ON other.client_id = own.client_id AND other.billing_period = own.billing_period
+        AND other.statement_id <> own.statement_id
+    LEFT JOIN billing_deliveries AS own_delivery
+        ON own_delivery.delivery_id = coalesce(wanted_delivery_id, own.current_delivery_id)
+    LEFT JOIN billing_deliveries AS other_delivery ON other_delivery.delivery_id = other.current_delivery_id
+    WHERE own.statement_id = wanted_statement_id AND other.current_publication_id IS NOT NULL
+        AND NOT (
+            own_delivery.manifest_key IS NULL AND other_delivery.manifest_key IS NULL
+            AND own.bucket = other.bucket
+            AND regexp_replace(own.export_path, '[^/]*$', '') = regexp_replace(other.export_path, '[^/]*$', '')
+            AND coalesce(wanted_format, own_delivery.format) = other_delivery.format
+        )
+        AND EXISTS (
+            SELECT * FROM billfold_accounts(own.statement_id) AS held
+            INTERSECT
+            SELECT * FROM billfold_accounts(other.statement_id) AS held_there
+        )
+    ORDER BY (SELECT min(publication_id) FROM billing_publications AS first WHERE first.statement_id = other.statement_id)
+$$;
+
+ALTER TABLE billing_publications ADD COLUMN unproved_cost jsonb NOT NULL DEFAULT '{}';
+COMMENT ON COLUMN billing_publications.unproved_cost IS 'By currency, what the costs on net basis are off the gross costs less the discounts that the export names.';

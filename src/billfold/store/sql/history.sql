@@ -6,6 +6,7 @@ SELECT
     publication.restored_publication_id, publication.published_at, publication.cost_basis, publication.hash_version,
     publication.mapping_version, publication.rows_after, publication.charges_after, publication.billed_cost_after,
     publication.gross_cost_after, publication.net_cost_after, publication.left_out,
+    publication.unproved_cost,
     coalesce(publication.published_at >= statement.remembered_since, true)
 FROM billing_publications AS publication JOIN billing_statements AS statement USING (statement_id)
 WHERE statement_id = %(statement_id)s ORDER BY publication.number

@@ -1,0 +1,50 @@
+"""How checks look: a table of them, and one line after an ingest that says where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from billfold import reports
+from billfold.cli.grid import add_row, make_table, print_table, show_amounts
+from billfold.cli.screen import Screen, printable
+from billfold.model import DeliveryOutcome
+from billfold.reports import CheckReport, Filter
+from billfold.store.database import Database
+
+# So many statements without checks are named.
+_NAMED_STATEMENTS = 10
+
+
+def show_checks(screen: Screen, report: CheckReport) -> None:
+    """A row for each check, and the statements that have none."""
+    table = make_table(screen, "#Statement", "Bill", "#Publication", "|Check", "|State", "#Rows", "#Cost", "Detail")
+    for row in report.rows:
+        add_row(
+            table,
+            row.statement_id,
+            f"{row.client_id} {row.export_name} {row.billing_period}",
+            f"{row.publication_number}{'*' if row.is_current else ''}",
+            row.name,
+            row.state,
+            row.row_count,
+            show_amounts(row.cost),
+            row.detail,
+        )
+    print_table(screen, table, nothing="no checks")
+    if report.unchecked:
+        more = ", …" if len(report.unchecked) > _NAMED_STATEMENTS else ""
+        ids = ", ".join(map(str, report.unchecked[:_NAMED_STATEMENTS]))
+        text = f"not checked as they stand: statements {ids}{more}; `billfold checks --refresh` does it"
+        screen.print(Text(printable(text), style="yellow"), soft_wrap=True)
+
+
+def show_warned(screen: Screen, database: Database, outcomes: Sequence[DeliveryOutcome]) -> None:
+    """One line where a check warned of what these deliveries brought."""
+    wanted = Filter(state="warned", limit=reports.MAX_LIMIT)
+    ids = {outcome.delivery_id for outcome in outcomes if outcome.rows_added or outcome.rows_removed}
+    count = sum(row.delivery_id in ids for row in reports.list_checks(database, wanted).rows) if ids else 0
+    if count:
+        text = f"{count} {'check warns' if count == 1 else 'checks warn'}: billfold checks --state warned"
+        screen.print(Text(text, style="yellow"), soft_wrap=True)

@@ -1,0 +1,59 @@
+-- How the charges of a statement keep the rules of FOCUS. {view} is the definition of focus_cost_and_usage as PostgreSQL
+-- holds it: what the view says is what is judged, also of a statement that does not count or of a part of one. To it,
+-- `billing_usage_fact` and `billing_statements` are the two names that stand before it here.
+
+-- name: read_view
+SELECT pg_get_viewdef('focus_cost_and_usage'::regclass)
+
+-- name: list_view_columns
+SELECT attname::text FROM pg_attribute
+WHERE attrelid = 'focus_cost_and_usage'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+
+-- name: find_broken_types
+-- A row of nothing: the types of its columns are all that {conditions} look at.
+SELECT {conditions} FROM (SELECT) AS nothing LEFT JOIN focus_cost_and_usage ON false
+
+-- name: list_judged
+SELECT statement.statement_id, statement.client_id, statement.export_name, statement.billing_period, statement.counted,
+    statement.row_count
+FROM billing_statements AS statement
+WHERE statement.current_publication_id IS NOT NULL
+    AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+    AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
+    AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
+    AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
+ORDER BY statement.billing_period DESC, statement.client_id, statement.export_name, statement.statement_id
+
+-- name: count_broken
+-- One scan: how many charges there are, and how many break each rule.
+WITH billing_usage_fact AS NOT MATERIALIZED (
+    SELECT * FROM {fact} AS fact WHERE fact.statement_id = %(statement_id)s {added}
+),
+billing_statements AS MATERIALIZED (
+    SELECT (jsonb_populate_record(statement, jsonb_build_object('counted', true))).*
+    FROM billing_statements AS statement WHERE statement.statement_id = %(statement_id)s
+)
+SELECT count(*), {counts} FROM ({view}) AS charge
+
+-- name: sum_broken
+-- Of the rules that are broken: the charges that break one of the musts, and what those cost that break each rule.
+WITH billing_usage_fact AS NOT MATERIALIZED (
+    SELECT * FROM {fact} AS fact WHERE fact.statement_id = %(statement_id)s {added}
+),
+billing_statements AS MATERIALIZED (
+    SELECT (jsonb_populate_record(statement, jsonb_build_object('counted', true))).*
+    FROM billing_statements AS statement WHERE statement.statement_id = %(statement_id)s
+)
+SELECT "BillingCurrency", count(*) FILTER (WHERE {any_must}), sum("BilledCost") FILTER (WHERE {any_must}), {sums}
+FROM ({view}) AS charge GROUP BY "BillingCurrency" ORDER BY "BillingCurrency"
+
+-- name: find_example
+-- A charge that breaks a rule, as exact text.
+WITH billing_usage_fact AS NOT MATERIALIZED (
+    SELECT * FROM {fact} AS fact WHERE fact.statement_id = %(statement_id)s {added}
+),
+billing_statements AS MATERIALIZED (
+    SELECT (jsonb_populate_record(statement, jsonb_build_object('counted', true))).*
+    FROM billing_statements AS statement WHERE statement.statement_id = %(statement_id)s
+)
+SELECT to_jsonb(charge)::text FROM ({view}) AS charge WHERE {condition} LIMIT 1
