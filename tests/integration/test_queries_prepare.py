@@ -11,7 +11,7 @@ import psycopg
 from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
-FILES = "changes charges control history ledger publish reader reports statements verify".split()
+FILES = "changes charges control costs history ledger owners publish reader reports statements verify".split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
     "raw_history": "raw_aws_billing_rows_history_2026_05",
@@ -26,6 +26,7 @@ PLACEHOLDERS = {
     "net_cost": "(raw.row_data ->> 'line_item_net_unblended_cost')::numeric",
     "group_by": '"service", "month"',
     "metric": '"billed_cost"',
+    "source": read_queries("billfold.store", "costs")["daily_cost"].format(metric="billed_cost"),
 }
 
 

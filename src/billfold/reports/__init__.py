@@ -11,7 +11,19 @@ from billfold.reports.changes import (
     StatementChange,
     list_changes,
 )
-from billfold.reports.costs import DEFAULT_COST_LIMIT, CostColumn, CostReport, CostRow, Metric, sum_costs
+from billfold.reports.costs import (
+    DEFAULT_COST_LIMIT,
+    ChargeCategory,
+    CostColumn,
+    CostReport,
+    CostRow,
+    KeyColumn,
+    MapColumn,
+    Metric,
+    Preset,
+    Selection,
+    sum_costs,
+)
 from billfold.reports.lists import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -26,6 +38,7 @@ from billfold.reports.lists import (
     list_runs,
     list_statements,
 )
+from billfold.reports.owners import OwnerRow, UnownedRow, list_accounts_without_owner, list_owners
 
 __all__ = [
     "DEFAULT_COST_LIMIT",
@@ -34,21 +47,30 @@ __all__ = [
     "ChangeColumn",
     "ChangeReport",
     "ChangeRow",
+    "ChargeCategory",
     "CostColumn",
     "CostReport",
     "CostRow",
     "DeliveryRow",
     "Filter",
+    "KeyColumn",
+    "MapColumn",
     "Metric",
+    "OwnerRow",
     "Point",
+    "Preset",
     "PublicationRow",
     "RunRow",
+    "Selection",
     "StandingPublication",
     "StatementChange",
     "StatementRow",
+    "UnownedRow",
+    "list_accounts_without_owner",
     "list_changes",
     "list_clients",
     "list_deliveries",
+    "list_owners",
     "list_publications",
     "list_runs",
     "list_statements",
