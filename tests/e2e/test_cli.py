@@ -23,7 +23,7 @@ from tests.line_items import described, line_item, write_bill, write_object
 
 COMMANDS = (
     *("ingest", "backfill", "release", "rollback", "prune", "verify"),
-    *("runs", "deliveries", "statements", "publications", "costs", "changes", "owner"),
+    *("runs", "deliveries", "statements", "publications", "costs", "changes", "owner", "export"),
     *("sql", "migrate", "demo", "version"),
 )
 LISTS = ("runs", "deliveries", "statements", "publications", "costs", "changes")
@@ -306,6 +306,20 @@ def test_costs_come_as_csv_by_owners_that_a_file_names(operator: Operator) -> No
     assert "line 2, column account_id, value '4444'" in bad.error_lines[0]
 
 
+def test_an_export_is_a_file_or_standard_output(operator: Operator) -> None:
+    file = operator.folder / "may.parquet"
+
+    written = operator.run("export", "--month", "2026-05", "--output", "may.parquet", "--json")
+    again = operator.run("export", "--month", "2026-05", "--output", "may.parquet", "--json")
+    printed = operator.run("export", "--month", "2026-05", "--output", "-")
+
+    assert (written.document["charges"], written.document["billed_cost"]) == (2, {"USD": "3.75"})
+    assert file.read_bytes()[:4] == b"PAR1"
+    assert (again.code, again.document["error"]["code"], len(again.error_lines)) == (2, "usage", 1)
+    assert printed.out.startswith("AvailabilityZone,BilledCost,")
+    assert (len(printed.out.splitlines()), printed.err) == (3, "")
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -315,6 +329,7 @@ def test_costs_come_as_csv_by_owners_that_a_file_names(operator: Operator) -> No
         ("costs", "--month", "2026-13"),
         ("costs", "--csv"),
         ("owner",),
+        ("export", "--month", "2026-05"),
         ("runs", "--limit", "0"),
         ("runs", "--status", "asleep"),
         ("sql", " ; "),

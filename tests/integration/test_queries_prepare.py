@@ -11,7 +11,7 @@ import psycopg
 from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
-FILES = "changes charges control costs history ledger owners publish reader reports statements verify".split()
+FILES = "changes charges control costs export history ledger owners publish reader reports statements verify".split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
     "raw_history": "raw_aws_billing_rows_history_2026_05",
@@ -27,6 +27,9 @@ PLACEHOLDERS = {
     "group_by": '"service", "month"',
     "metric": '"billed_cost"',
     "source": read_queries("billfold.store", "costs")["daily_cost"].format(metric="billed_cost"),
+    "columns": '"BilledCost"',
+    "statements": "1",
+    "snapshot": "00000003-0000001B-1",
 }
 
 

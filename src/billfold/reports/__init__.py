@@ -24,6 +24,7 @@ from billfold.reports.costs import (
     Selection,
     sum_costs,
 )
+from billfold.reports.export import ExportReport, FileFormat, export_charges
 from billfold.reports.lists import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -52,6 +53,8 @@ __all__ = [
     "CostReport",
     "CostRow",
     "DeliveryRow",
+    "ExportReport",
+    "FileFormat",
     "Filter",
     "KeyColumn",
     "MapColumn",
@@ -66,6 +69,7 @@ __all__ = [
     "StatementChange",
     "StatementRow",
     "UnownedRow",
+    "export_charges",
     "list_accounts_without_owner",
     "list_changes",
     "list_clients",
