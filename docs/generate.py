@@ -46,9 +46,13 @@ def commands_document() -> str:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Each command's name and itself, in the order of the help."""
+    """Each command's name and itself, in the order of the help; those of a group are named with it."""
     root: Any = typer.main.get_command(app)
-    yield from root.commands.items()
+    for name, command in root.commands.items():
+        if nested := getattr(command, "commands", None):
+            yield from ((f"{name} {word}", below) for word, below in nested.items())
+        else:
+            yield name, command
 
 
 def main() -> None:
@@ -112,7 +116,7 @@ def _choices(parameter: Any) -> list[str]:
 
 def _default(parameter: Any) -> str | None:
     default = parameter.default
-    if default is None or default is False:
+    if default in (None, False) or default == []:
         return None
     if default is True:
         return str(parameter.opts[0])

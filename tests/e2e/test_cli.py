@@ -23,7 +23,7 @@ from tests.line_items import described, line_item, write_bill, write_object
 
 COMMANDS = (
     *("ingest", "backfill", "release", "rollback", "prune", "verify"),
-    *("runs", "deliveries", "statements", "publications", "costs", "changes"),
+    *("runs", "deliveries", "statements", "publications", "costs", "changes", "owner", "export"),
     *("sql", "migrate", "demo", "version"),
 )
 LISTS = ("runs", "deliveries", "statements", "publications", "costs", "changes")
@@ -289,6 +289,37 @@ def test_costs_are_exact_in_the_document_and_rounded_on_screen(operator: Operato
     assert document["totals"] == [{"month": "2026-05", "currency": "USD", "cost": "3.75"}]
 
 
+def test_costs_come_as_csv_by_owners_that_a_file_names(operator: Operator) -> None:
+    before = operator.run("owner", "list", "--missing", "--json").document
+    imported = operator.run("owner", "import", "-", stdin="account_id,owner\n444455556666,payments\n")
+    by_owner = operator.run("costs", "--by", "owner,month", "--csv")
+    listed = operator.run("owner", "list", "--json").document
+    removed = operator.run("owner", "remove", "444455556666")
+    bad = operator.run("owner", "import", "-", stdin="account_id,owner\n4444,payments\n")
+
+    assert [account["account_id"] for account in before["accounts"]] == ["444455556666"]
+    assert (imported.code, imported.out) == (0, "default: 1 added, 0 changed, 0 unchanged, 0 removed\n")
+    assert (by_owner.out, by_owner.err) == ("owner,month,currency,cost\npayments,2026-05,USD,3.75\n", "")
+    assert [(owner["account_id"], owner["owner"]) for owner in listed["owners"]] == [("444455556666", "payments")]
+    assert removed.out == "444455556666: no owner any more (it was payments)\n"
+    assert (bad.code, len(bad.error_lines)) == (4, 1)
+    assert "line 2, column account_id, value '4444'" in bad.error_lines[0]
+
+
+def test_an_export_is_a_file_or_standard_output(operator: Operator) -> None:
+    file = operator.folder / "may.parquet"
+
+    written = operator.run("export", "--month", "2026-05", "--output", "may.parquet", "--json")
+    again = operator.run("export", "--month", "2026-05", "--output", "may.parquet", "--json")
+    printed = operator.run("export", "--month", "2026-05", "--output", "-")
+
+    assert (written.document["charges"], written.document["billed_cost"]) == (2, {"USD": "3.75"})
+    assert file.read_bytes()[:4] == b"PAR1"
+    assert (again.code, again.document["error"]["code"], len(again.error_lines)) == (2, "usage", 1)
+    assert printed.out.startswith("AvailabilityZone,BilledCost,")
+    assert (len(printed.out.splitlines()), printed.err) == (3, "")
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -296,6 +327,9 @@ def test_costs_are_exact_in_the_document_and_rounded_on_screen(operator: Operato
         ("ingest",),
         ("costs", "--by", "wallet"),
         ("costs", "--month", "2026-13"),
+        ("costs", "--csv"),
+        ("owner",),
+        ("export", "--month", "2026-05"),
         ("runs", "--limit", "0"),
         ("runs", "--status", "asleep"),
         ("sql", " ; "),

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.sql import SQL
 
+from billfold.reports import CostColumn, KeyColumn, MapColumn, Selection
 from billfold.sql import read_queries
+from billfold.store import costs
 from billfold.store.database import Database
 from tests.landing import Landing
 
@@ -102,3 +106,45 @@ def test_the_past_of_one_month_reads_that_month_alone(filled: Landing) -> None:
 
     facts = {relation for relation, _ in read if relation.startswith("billing_usage_fact")}
     assert facts == {NAMES["fact"], NAMES["fact_history"]}
+
+
+def explain_costs(
+    landing: Landing, *columns: CostColumn | KeyColumn, selection: Selection | None = None
+) -> set[tuple[str, str]]:
+    """How `billfold costs --month 2026-05` reads its tables."""
+    wanted = {"client": None, "export": None, "since": PERIOD, "until": PERIOD, "as_of": None, "limit": 10}
+    chosen = selection or Selection()
+    with psycopg.connect(landing.database.conninfo) as connection:
+        connection.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+        query, parameters = costs.compose_sum(
+            [str(column) for column in columns],
+            "billed",
+            {**wanted, **chosen.parameters()},
+            filtered_by=chosen.columns(),
+        )
+        [(document,)] = connection.execute(SQL("EXPLAIN (FORMAT JSON) ") + query, parameters).fetchall()
+    return scans(document[0]["Plan"])
+
+
+def test_costs_of_tags_read_the_charges_of_their_months_alone(filled: Landing) -> None:
+    filled.execute("SELECT billfold_create_partitions('2026-06-01')")
+    team = KeyColumn(column=MapColumn.TAG, key="team")
+
+    for read in (
+        explain_costs(filled, team),
+        explain_costs(filled, CostColumn.INVOICE),
+        explain_costs(filled, CostColumn.SERVICE, selection=Selection(tags={"team": ["red"]})),
+    ):
+        tables = {relation for relation, _ in read}
+        assert {table for table in tables if table.startswith("billing_usage_fact")} == {NAMES["fact"]}
+        assert "billing_daily_cost" not in tables
+
+
+def test_other_costs_read_no_charges_and_only_the_dimensions_that_are_asked_for(filled: Landing) -> None:
+    tables = {relation for relation, _ in explain_costs(filled, CostColumn.SERVICE, CostColumn.MONTH)}
+    owners = {relation for relation, _ in explain_costs(filled, CostColumn.OWNER)}
+
+    assert not {table for table in (*tables, *owners) if table.startswith("billing_usage_fact")}
+    assert {"billing_daily_cost", "dim_service"} <= tables
+    assert not tables & {"dim_region", "dim_charge", "dim_tag_set", "billing_account_owners"}
+    assert {"billing_daily_cost", "dim_account", "billing_account_owners"} <= owners

@@ -11,7 +11,10 @@ import psycopg
 from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
-FILES = "changes charges checks control focus history ledger publish reader reports statements verify".split()
+FILES = (
+    "changes charges checks control costs counting export focus history ledger owners publish reader reports statements"
+    " verify"
+).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
     "raw_history": "raw_aws_billing_rows_history_2026_05",
@@ -35,6 +38,10 @@ PLACEHOLDERS = {
     "counts": 'count(*) FILTER (WHERE "BilledCost" IS NULL)',
     "any_must": '"BilledCost" IS NULL',
     "sums": 'sum("BilledCost") FILTER (WHERE "BilledCost" IS NULL)',
+    "source": read_queries("billfold.store", "costs")["daily_cost"].format(metric="billed_cost"),
+    "columns": '"BilledCost"',
+    "statements": "1",
+    "snapshot": "00000003-0000001B-1",
 }
 
 

@@ -69,7 +69,7 @@ def created_tables() -> dict[str, list[str]]:
 
 
 def view_columns() -> set[str]:
-    (view,) = (migration.script for migration in list_migrations() if "CREATE VIEW" in migration.script)
+    *_, view = (migration.script for migration in list_migrations() if "CREATE VIEW" in migration.script)
     return set(re.findall(r'AS "(\w+)"', view))
 
 

@@ -12,8 +12,11 @@ import structlog
 import typer
 
 from billfold.cli import commands as _commands  # noqa: F401, registers the commands
+from billfold.cli import costs as _costs  # noqa: F401
 from billfold.cli import deliveries as _deliveries  # noqa: F401
+from billfold.cli import export as _export  # noqa: F401
 from billfold.cli import history as _history  # noqa: F401
+from billfold.cli import owners as _owners  # noqa: F401
 from billfold.cli import quality as _quality  # noqa: F401
 from billfold.cli import statements as _statements  # noqa: F401
 from billfold.cli import verification as _verification  # noqa: F401
@@ -49,7 +52,8 @@ def _run(words: list[str]) -> int:
         # A command line that cannot be understood; the commands themselves fail with errors of Billfold's.
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "billfold"
-        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        # A group without a command has shown its help and says nothing more.
+        message = error.format_message().replace("Value error, ", "").rstrip(".") or "which command?"
         return _fail(words, ExitCode.USAGE, "usage", f"{message}: see {path} --help")
     except BillfoldError as error:
         return _fail(words, exit_code([error]), error.error_code, str(error))

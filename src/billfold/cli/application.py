@@ -26,6 +26,7 @@ LIST_NAMES = {
     "deliveries": "deliveries",
     "statements": "statements",
     "costs": "costs",
+    "owner": "owners",
     "publications": "publications",
     "changes": "changes",
     "verify": "statements",

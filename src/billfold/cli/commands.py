@@ -6,7 +6,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,8 @@ from billfold import __version__, reports
 from billfold.cli import tables
 from billfold.cli.application import app, check_client, open_store, start
 from billfold.cli.checks_table import show_warned
-from billfold.cli.documents import costs_document, dump, dump_row, ingest_document, report_document
+from billfold.cli.costs_table import show_costs
+from billfold.cli.documents import dump, dump_row, ingest_document, report_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.options import (
     Json,
@@ -24,15 +24,11 @@ from billfold.cli.options import (
     OneClient,
     OneExport,
     OnePeriod,
-    parse_columns,
-    parse_moment,
-    parse_month,
     read_query,
 )
 from billfold.cli.screen import Screen, discard_output, fetch_bar, show_error, write_document
 from billfold.model import DeliveryState, RunStatus, TriggerSource
-from billfold.period import BillingPeriod
-from billfold.reports import CostColumn, Filter, Metric
+from billfold.reports import Filter
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import migrate_database
 from billfold.store.query import QueryResult, run_query
@@ -161,74 +157,6 @@ def statements(
 @app.command(
     epilog=(
         "Examples:\n\n"
-        "- `billfold costs` (services by month)\n\n"
-        "- `billfold costs --by account,day --month 2026-05`\n\n"
-        "- `billfold costs --by category --by month --since 2026-01 --metric effective --json`\n\n"
-        "- `billfold costs --month 2026-05 --as-of 2026-06-10` (what the bill of May was on 10 June, 00:00 UTC)"
-    )
-)
-def costs(
-    by: Annotated[
-        list[str],
-        typer.Option(
-            "--by",
-            metavar="COLUMN,…",
-            help="Group by these, together or one by one: service, account, region, category, day, month.",
-        ),
-    ] = ["service,month"],  # noqa: B006
-    metric: Annotated[Metric, typer.Option("--metric", help="Which of FOCUS's costs.")] = Metric.BILLED,
-    client: OneClient = None,
-    export: OneExport = None,
-    month: Annotated[
-        BillingPeriod | None,
-        typer.Option("--month", "--period", parser=parse_month, metavar="YYYY-MM", help="Only this billing period."),
-    ] = None,
-    since: Annotated[
-        BillingPeriod | None,
-        typer.Option("--since", parser=parse_month, metavar="YYYY-MM", help="From this billing period on."),
-    ] = None,
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(
-            "--as-of",
-            parser=parse_moment,
-            metavar="MOMENT",
-            help="What this report said then: a date (its beginning, UTC) or an instant such as 2026-05-03T10:00Z.",
-        ),
-    ] = None,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, max=reports.MAX_LIMIT, help="At most this many rows, the dearest first.")
-    ] = reports.DEFAULT_COST_LIMIT,
-    as_json: Json = False,
-) -> int:
-    """Show what was spent: by service and month, or as you group it.
-
-    Costs come from the counted statements of all clients. Each currency has its own rows and totals. The table
-    rounds to the cent; `--json` gives every decimal. With `--as-of` they are those of an earlier moment, to the last
-    decimal, however often the bills were restated since.
-    """
-    columns = parse_columns(by, CostColumn, "costs")
-    report = reports.sum_costs(
-        open_store(start()),
-        columns=columns,
-        metric=metric,
-        client=client,
-        export=export,
-        month=month,
-        since=since,
-        as_of=as_of,
-        limit=limit,
-    )
-    if as_json:
-        write_document(dump(costs_document(report)))
-    else:
-        tables.show_costs(Screen(), report)
-    return ExitCode.SUCCESS
-
-
-@app.command(
-    epilog=(
-        "Examples:\n\n"
         '- `billfold sql "SELECT status, count(*) FROM billing_ingestion_runs GROUP BY status"`\n\n'
         '- `billfold sql --json \'SELECT "ServiceName", sum("BilledCost") FROM focus_cost_and_usage GROUP BY 1\'`\n\n'
         "- `billfold sql - < report.sql`\n\n"
@@ -298,7 +226,7 @@ def demo(
     with open_demo(settings, line_items=line_items, tell=lambda step: screen.print(f"• {step}")) as demo:
         tables.show_outcomes(screen, demo.outcomes)
         show_warned(screen, demo.database, demo.outcomes)
-        tables.show_costs(screen, reports.sum_costs(demo.database))
+        show_costs(screen, reports.sum_costs(demo.database))
         read = sum(outcome.rows_read for outcome in demo.outcomes)
         added = sum(outcome.rows_added for outcome in demo.outcomes)
         screen.print(f"\n{read:,} rows read, {added:,} added in {demo.ingest_seconds:.1f} s.")

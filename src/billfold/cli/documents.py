@@ -70,7 +70,7 @@ def costs_document(report: CostReport) -> dict[str, Any]:
     return {
         "metric": report.metric,
         "as_of": report.as_of,
-        "costs": [spell(row, report.columns) for row in report.rows],
+        "costs": [spell(row, map(str, report.columns)) for row in report.rows],
         "totals": [spell(total, ["month"]) for total in report.totals],
         "is_truncated": report.is_truncated,
     }

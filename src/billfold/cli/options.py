@@ -58,6 +58,9 @@ def parse_point(text: str) -> Point:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
+Csv = Annotated[
+    bool, typer.Option("--csv", help="Print CSV with a header and exact amounts on standard output, and nothing else.")
+]
 OneClient = Annotated[str | None, typer.Option("--client", metavar="ID", help="Only this client.")]
 OneExport = Annotated[
     str | None, typer.Option("--export", metavar="NAME", help="Only this export, by AWS's name of it.")

@@ -1,9 +1,8 @@
-"""What people read: tables of deliveries, runs, statements, publications, costs and query results."""
+"""What people read: tables of deliveries, runs, statements, publications and query results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,23 +11,19 @@ from rich.text import Text
 
 from billfold.cli.grid import (
     add_row,
-    add_total,
     make_table,
     print_table,
     show_amounts,
     show_instant,
-    show_money,
     show_rounded,
 )
 from billfold.cli.screen import Screen, printable
 from billfold.model import DeliveryOutcome
-from billfold.reports import CostColumn, CostReport, CostRow, DeliveryRow, PublicationRow, RunRow, StatementRow
+from billfold.reports import DeliveryRow, PublicationRow, RunRow, StatementRow
 from billfold.store.query import QueryResult
 
 # So many rows of a query are measured and shown at once: memory stays small and the first ones appear early.
 _ROWS_AT_ONCE = 200
-# More months than this do not stand side by side.
-_MAX_MONTH_COLUMNS = 6
 
 
 def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None:
@@ -172,25 +167,6 @@ def show_publications(console: Console, publications: Sequence[PublicationRow]) 
         console.print("* what its statement shows now; Id is the statement's", style="dim")
 
 
-def show_costs(console: Console, report: CostReport) -> None:
-    """The costs rounded to the cent, months side by side where there are few, and totals by currency."""
-    months = sorted({total.group[0] for total in report.totals})
-    others = [column for column in report.columns if column is not CostColumn.MONTH]
-    if CostColumn.MONTH in report.columns and others and len(months) <= _MAX_MONTH_COLUMNS:
-        _show_months(console, report, months)
-    else:
-        table = make_table(
-            console, *(column.capitalize() for column in report.columns), "Currency", f"#{report.metric.capitalize()}"
-        )
-        for row in report.rows:
-            add_row(table, *(value or "-" for value in row.group), row.currency, show_money(row.amount))
-        for number, (currency, amount) in enumerate(_by_currency(report.totals).items()):
-            add_total(table, number, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount)])
-        print_table(console, table, nothing="no costs")
-    if report.is_truncated:
-        console.print(f"only the {len(report.rows)} dearest rows are shown: raise --limit; the totals hold everything")
-
-
 def show_query(screen: Screen, result: QueryResult) -> int:
     """The rows of a query, a block at a time; returns how many they were."""
     row_count = 0
@@ -206,39 +182,6 @@ def show_query(screen: Screen, result: QueryResult) -> int:
             screen.print("\n".join(_align(headers + cells)), soft_wrap=True)
         row_count += len(block)
     return row_count
-
-
-def _show_months(console: Console, report: CostReport, months: Sequence[str]) -> None:
-    place = report.columns.index(CostColumn.MONTH)
-    lines: dict[tuple[tuple[str, ...], str], dict[str, Decimal]] = {}
-    for row in report.rows:
-        group = row.group[:place] + row.group[place + 1 :]
-        amounts = lines.setdefault((group, row.currency), {})
-        amounts[row.group[place]] = row.amount
-    headers = [column.capitalize() for column in report.columns if column is not CostColumn.MONTH]
-    sums = ["#Total"] if len(months) > 1 else []
-    table = make_table(console, *headers, "Currency", *(f"#{month}" for month in months), *sums)
-    for (group, currency), amounts in sorted(lines.items(), key=lambda line: -sum(line[1].values())):
-        cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
-        add_row(table, *(value or "-" for value in group), currency, *cells, *_total(sums, amounts.values()))
-    for number, currency in enumerate(_by_currency(report.totals)):
-        amounts = {total.group[0]: total.amount for total in report.totals if total.currency == currency}
-        cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
-        blanks = [""] * (len(headers) - 1)
-        add_total(table, number, ["Total", *blanks, currency, *cells, *_total(sums, amounts.values())])
-    print_table(console, table, nothing="no costs")
-
-
-def _total(sums: Sequence[str], amounts: Iterable[Decimal]) -> Iterator[str]:
-    if sums:
-        yield show_money(sum(amounts, Decimal(0)))
-
-
-def _by_currency(totals: Sequence[CostRow]) -> dict[str, Decimal]:
-    sums: dict[str, Decimal] = {}
-    for total in totals:
-        sums[total.currency] = sums.get(total.currency, Decimal(0)) + total.amount
-    return dict(sorted(sums.items()))
 
 
 def _align(rows: Sequence[Sequence[str]]) -> Iterator[str]:

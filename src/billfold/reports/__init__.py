@@ -13,7 +13,20 @@ from billfold.reports.changes import (
 )
 from billfold.reports.checks import CheckReport, CheckRow, list_checks
 from billfold.reports.conformance import ConformanceReport, JudgedStatement, judge_conformance
-from billfold.reports.costs import DEFAULT_COST_LIMIT, CostColumn, CostReport, CostRow, Metric, sum_costs
+from billfold.reports.costs import (
+    DEFAULT_COST_LIMIT,
+    ChargeCategory,
+    CostColumn,
+    CostReport,
+    CostRow,
+    KeyColumn,
+    MapColumn,
+    Metric,
+    Preset,
+    Selection,
+    sum_costs,
+)
+from billfold.reports.export import ExportReport, FileFormat, export_charges
 from billfold.reports.lists import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -28,6 +41,7 @@ from billfold.reports.lists import (
     list_runs,
     list_statements,
 )
+from billfold.reports.owners import OwnerRow, UnownedRow, list_accounts_without_owner, list_owners
 
 __all__ = [
     "DEFAULT_COST_LIMIT",
@@ -36,6 +50,7 @@ __all__ = [
     "ChangeColumn",
     "ChangeReport",
     "ChangeRow",
+    "ChargeCategory",
     "CheckReport",
     "CheckRow",
     "ConformanceReport",
@@ -43,20 +58,31 @@ __all__ = [
     "CostReport",
     "CostRow",
     "DeliveryRow",
+    "ExportReport",
+    "FileFormat",
     "Filter",
     "JudgedStatement",
+    "KeyColumn",
+    "MapColumn",
     "Metric",
+    "OwnerRow",
     "Point",
+    "Preset",
     "PublicationRow",
     "RunRow",
+    "Selection",
     "StandingPublication",
     "StatementChange",
     "StatementRow",
+    "UnownedRow",
+    "export_charges",
     "judge_conformance",
+    "list_accounts_without_owner",
     "list_changes",
     "list_checks",
     "list_clients",
     "list_deliveries",
+    "list_owners",
     "list_publications",
     "list_runs",
     "list_statements",

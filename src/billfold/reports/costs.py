@@ -1,31 +1,59 @@
-"""What was spent: sums of the daily costs of the counted statements, now or as of an earlier moment."""
+"""What was spent: sums over the counted statements, now or as of an earlier moment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports.lists import MAX_LIMIT
-from billfold.store import reading
+from billfold.store import costs, reading
 from billfold.store.database import Database
 
 DEFAULT_COST_LIMIT = 10_000
 
 
 class CostColumn(StrEnum):
-    """What costs can be grouped by; a month is a billing period, a day the UTC day on which a charge starts."""
+    """What costs can be grouped by; a month is a billing period, a day the UTC day on which a charge starts.
+
+    The category is the charge's (Usage, Purchase, Tax), pricing its pricing category, commitment its commitment
+    discount status.
+    """
 
     SERVICE = "service"
+    SERVICE_CATEGORY = "service-category"
     ACCOUNT = "account"
+    OWNER = "owner"
     REGION = "region"
     CATEGORY = "category"
+    PRICING = "pricing"
+    COMMITMENT = "commitment"
+    INVOICE = "invoice"
     DAY = "day"
     MONTH = "month"
+
+
+class MapColumn(StrEnum):
+    """What costs can be grouped by one key at a time."""
+
+    TAG = "tag"
+    COST_CATEGORY = "cost-category"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyColumn:
+    """The value of one tag or one cost category; keys are case-sensitive."""
+
+    column: MapColumn
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.column}:{self.key}"
 
 
 class Metric(StrEnum):
@@ -35,6 +63,72 @@ class Metric(StrEnum):
     EFFECTIVE = "effective"
     LIST = "list"
     CONTRACTED = "contracted"
+
+
+class ChargeCategory(StrEnum):
+    """FOCUS 1.2: the allowed values of ChargeCategory."""
+
+    USAGE = "Usage"
+    PURCHASE = "Purchase"
+    TAX = "Tax"
+    CREDIT = "Credit"
+    ADJUSTMENT = "Adjustment"
+
+
+class Preset(StrEnum):
+    """What can be left out: taxes and credits by charge category; refunds by what the bill calls them.
+
+    A refund is CUR's line item type Refund. FOCUS has no such mark: there all corrections of what was invoiced, other
+    than credits, are left out (an inference).
+    """
+
+    TAX = "tax"
+    CREDIT = "credit"
+    REFUND = "refund"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which costs a report is of: of each field one of its values must hold; an empty field lets everything through.
+
+    The value '' stands for none. A service is known by its name or by its code. Of every tag key and every cost
+    category that is named, one of its values must hold.
+    """
+
+    services: Sequence[str] = ()
+    accounts: Sequence[str] = ()
+    regions: Sequence[str] = ()
+    categories: Sequence[ChargeCategory] = ()
+    owners: Sequence[str] = ()
+    tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    cost_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    without: Sequence[Preset] = ()
+
+    def columns(self) -> set[str]:
+        """The columns that it looks at."""
+        looked_at = {
+            CostColumn.SERVICE: self.services,
+            CostColumn.ACCOUNT: self.accounts,
+            CostColumn.REGION: self.regions,
+            CostColumn.CATEGORY: [*self.categories, *self.without],
+            CostColumn.OWNER: self.owners,
+            MapColumn.TAG: self.tags,
+            MapColumn.COST_CATEGORY: self.cost_categories,
+        }
+        return {column for column, values in looked_at.items() if values}
+
+    def parameters(self) -> dict[str, Any]:
+        """The selection as the query binds it."""
+        return {
+            "services": list(self.services) or None,
+            "accounts": list(self.accounts) or None,
+            "regions": list(self.regions) or None,
+            "categories": [str(category) for category in self.categories] or None,
+            "owners": list(self.owners) or None,
+            "tags": json.dumps(dict(self.tags)) if self.tags else None,
+            "cost_categories": json.dumps(dict(self.cost_categories)) if self.cost_categories else None,
+            "without": [str(preset) for preset in self.without],
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,48 +150,69 @@ class CostReport:
 
     metric: Metric
     as_of: datetime | None
-    columns: tuple[CostColumn, ...]
+    columns: tuple[CostColumn | KeyColumn, ...]
     rows: tuple[CostRow, ...]
     totals: tuple[CostRow, ...]
     is_truncated: bool
 
 
+_EVERYTHING = Selection()
+
+
 def sum_costs(
     database: Database,
     *,
-    columns: Sequence[CostColumn] = (CostColumn.SERVICE, CostColumn.MONTH),
+    columns: Sequence[CostColumn | KeyColumn] = (CostColumn.SERVICE, CostColumn.MONTH),
     metric: Metric = Metric.BILLED,
     client: str | None = None,
     export: str | None = None,
     month: BillingPeriod | None = None,
     since: BillingPeriod | None = None,
+    until: BillingPeriod | None = None,
+    selection: Selection = _EVERYTHING,
     as_of: datetime | None = None,
     limit: int = DEFAULT_COST_LIMIT,
 ) -> CostReport:
-    """Costs grouped by `columns` and currency. `month` is one billing period, `since` the first of several.
+    """Costs grouped by `columns` and currency. `month` is one billing period, `since` the first of several, `until`
+    the last.
 
-    As of an earlier moment they are what this report said then: of the statements that counted then, as they stood.
+    As of an earlier moment they are what this report said then: of the statements that counted then, as they stood;
+    owners are today's. Raises UsageError for months that exclude each other and StoreError where what only the charges
+    of an earlier moment could tell is pruned.
     """
     assert columns
-    wanted: dict[str, str | date | datetime | None] = {
-        "client": client,
-        "export": export,
-        "month": month.starts_on if month else None,
-        "since": since.starts_on if since else None,
-        "as_of": as_of,
-    }
+    first, last = _span(month, since, until)
+    wanted = {"client": client, "export": export, "since": first, "until": last, "as_of": as_of, "limit": limit + 1}
     with reading.read(database) as connection:
-        found = reading.sum_costs(connection, columns, metric, {**wanted, "limit": limit + 1})
-        totals = reading.sum_costs(connection, [CostColumn.MONTH], metric, {**wanted, "limit": MAX_LIMIT})
+        summed = costs.sum_costs(
+            connection,
+            [str(column) for column in columns],
+            metric,
+            {**wanted, **selection.parameters()},
+            filtered_by=selection.columns(),
+        )
+    found = [_cost_row(row) for row in summed if row.level == 0]
+    totals = [_cost_row(row) for row in summed if row.level == 1]
     return CostReport(
         metric=metric,
         as_of=as_of,
         columns=tuple(columns),
-        rows=_cost_rows(found[:limit]),
-        totals=tuple(sorted(_cost_rows(totals), key=lambda total: (total.group, total.currency))),
+        rows=tuple(found[:limit]),
+        totals=tuple(sorted(totals, key=lambda total: (total.group, total.currency))),
         is_truncated=len(found) > limit,
     )
 
 
-def _cost_rows(rows: Sequence[tuple[Any, ...]]) -> tuple[CostRow, ...]:
-    return tuple(CostRow(group=tuple(row[:-2]), currency=row[-2], amount=row[-1]) for row in rows)
+def _span(
+    month: BillingPeriod | None, since: BillingPeriod | None, until: BillingPeriod | None
+) -> tuple[date | None, date | None]:
+    """The first and the last billing period that all three allow, None for no bound."""
+    first = max((bound.starts_on for bound in (month, since) if bound), default=None)
+    last = min((bound.starts_on for bound in (month, until) if bound), default=None)
+    if first and last and first > last:
+        raise UsageError(f"no month is from {first:%Y-%m} to {last:%Y-%m}")
+    return first, last
+
+
+def _cost_row(row: costs.SummedCost) -> CostRow:
+    return CostRow(group=tuple(row.place), currency=row.currency, amount=row.amount)

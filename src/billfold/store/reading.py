@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import class_row
 
 from billfold.sql import read_queries
@@ -18,8 +17,7 @@ from billfold.store.database import Connection, Database, connect
 Row = TypeVar("Row")
 
 
-# The columns of `sum_costs` that costs can be grouped by, and its amounts.
-COST_COLUMNS = ("service", "account", "region", "category", "day", "month")
+# The amounts that a report can be of.
 COST_METRICS = ("billed", "effective", "list", "contracted")
 # The columns of `sum_changes` that changes can be grouped by.
 CHANGE_COLUMNS = ("account", "service", "day", "category")
@@ -86,18 +84,6 @@ def list_clients(connection: Connection) -> tuple[str, ...]:
     return tuple(client for (client,) in connection.execute(_query("list_clients")))
 
 
-def sum_costs(
-    connection: Connection, group_by: Sequence[str], metric: str, parameters: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:
-    """Rows of the group's columns, currency and exact amount, the dearest first."""
-    assert set(group_by) <= set(COST_COLUMNS)
-    assert metric in COST_METRICS
-    query = sql.SQL(_query("sum_costs")).format(
-        group_by=sql.SQL(", ").join(map(sql.Identifier, group_by)), metric=sql.Identifier(f"{metric}_cost")
-    )
-    return connection.execute(query, parameters).fetchall()
-
-
 def sum_changes(
     connection: Connection, spans: Sequence[Span], *, columns: Sequence[str], metric: str, limit: int | None
 ) -> tuple[ChangedCost, ...]:
@@ -118,7 +104,5 @@ def sum_changes(
 
 
 def _query(name: str) -> str:
-    files = ("reports", "changes", "checks", "focus")
-    return next(
-        queries[name] for queries in (read_queries("billfold.store", file) for file in files) if name in queries
-    )
+    files = ("reports", "changes", "owners", "checks", "focus")
+    return next(queries[name] for file in files if name in (queries := read_queries("billfold.store", file)))

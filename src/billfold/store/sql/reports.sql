@@ -76,38 +76,3 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
     AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
 ORDER BY publication.published_at DESC, publication.publication_id DESC
 LIMIT %(limit)s
-
--- name: sum_costs
--- {group_by} is one or more of the columns of `cost`, {metric} one of its amounts. LEFT JOINs of unique keys cost
--- nothing where their columns are not asked for. A charge without a sub-account is its payer's. As of an earlier moment
--- it is the function that knows which statements counted.
-SELECT {group_by}, currency, sum({metric}) AS amount
-FROM (
-    SELECT
-        coalesce(service.service_name, service.service_code, '') AS service,
-        coalesce(service.service_category, '') AS category,
-        coalesce(sub_account.account_id, payer.account_id, '') AS account,
-        coalesce(region.region_id, '') AS region,
-        to_char(daily.charge_date, 'YYYY-MM-DD') AS day,
-        to_char(daily.billing_period, 'YYYY-MM') AS month,
-        daily.billing_currency AS currency,
-        daily.billed_cost, daily.effective_cost, daily.list_cost, daily.contracted_cost
-    FROM (
-        SELECT * FROM billing_daily_cost WHERE %(as_of)s::timestamptz IS NULL
-        UNION ALL
-        SELECT * FROM daily_cost_as_of(%(as_of)s) WHERE %(as_of)s IS NOT NULL
-    ) AS daily
-    JOIN billing_statements AS statement
-        ON statement.statement_id = daily.statement_id AND (statement.counted OR %(as_of)s IS NOT NULL)
-    LEFT JOIN dim_service AS service ON service.service_key = daily.service_key
-    LEFT JOIN dim_account AS sub_account ON sub_account.account_key = daily.sub_account_key
-    LEFT JOIN dim_account AS payer ON payer.account_key = daily.billing_account_key
-    LEFT JOIN dim_region AS region ON region.region_key = daily.region_key
-    WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
-        AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
-        AND (%(month)s::date IS NULL OR daily.billing_period = %(month)s)
-        AND (%(since)s::date IS NULL OR daily.billing_period >= %(since)s)
-) AS cost
-GROUP BY {group_by}, currency
-ORDER BY amount DESC, {group_by}, currency
-LIMIT %(limit)s

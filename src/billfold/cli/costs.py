@@ -1,0 +1,159 @@
+"""The command that shows what was spent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from billfold import reports
+from billfold.cli.application import app, open_store, start
+from billfold.cli.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts
+from billfold.cli.costs_table import show_costs, tell_truncation
+from billfold.cli.csv_output import refuse_both, write_csv
+from billfold.cli.documents import costs_document, dump, spell_money
+from billfold.cli.exits import ExitCode
+from billfold.cli.options import Csv, Json, OneClient, OneExport, parse_moment, parse_month
+from billfold.cli.screen import Screen, write_document
+from billfold.period import BillingPeriod
+from billfold.reports import ChargeCategory, Metric, Selection
+
+
+@app.command(
+    epilog=(
+        "Examples:\n\n"
+        "- `billfold costs` (services by month)\n\n"
+        "- `billfold costs --by account,day --month 2026-05`\n\n"
+        "- `billfold costs --by owner,month --since 2026-01 --metric effective --without tax,credit,refund --csv`\n\n"
+        "- `billfold costs --by tag:team,category --tag env=prod --tag env= --json` (production and untagged)\n\n"
+        "- `billfold costs --by invoice --service AmazonEC2 --month 2026-05`\n\n"
+        "- `billfold costs --month 2026-05 --as-of 2026-06-10` (what the bill of May was on 10 June, 00:00 UTC)\n\n"
+        "Values of one filter are alternatives, several filters must hold together, and an empty value stands for none:"
+        " `--owner ''` shows accounts without an owner."
+    )
+)
+def costs(
+    by: Annotated[
+        list[str],
+        typer.Option(
+            "--by",
+            metavar="COLUMN,…",
+            help=(
+                "Group by these, together or one by one: service, service-category, account, owner, region, category"
+                " (of the charge), pricing, commitment, invoice, day, month, tag:KEY, cost-category:KEY."
+            ),
+        ),
+    ] = ["service,month"],  # noqa: B006
+    metric: Annotated[Metric, typer.Option("--metric", help="Which of FOCUS's costs.")] = Metric.BILLED,
+    client: OneClient = None,
+    export: OneExport = None,
+    month: Annotated[
+        BillingPeriod | None,
+        typer.Option("--month", "--period", parser=parse_month, metavar="YYYY-MM", help="Only this billing period."),
+    ] = None,
+    since: Annotated[
+        BillingPeriod | None,
+        typer.Option("--since", parser=parse_month, metavar="YYYY-MM", help="From this billing period on."),
+    ] = None,
+    until: Annotated[
+        BillingPeriod | None,
+        typer.Option("--until", parser=parse_month, metavar="YYYY-MM", help="Up to this billing period, with it."),
+    ] = None,
+    service: Annotated[
+        list[str], typer.Option("--service", metavar="NAME", help="Only this service, by name or code. Repeatable.")
+    ] = [],  # noqa: B006
+    account: Annotated[
+        list[str], typer.Option("--account", metavar="ID", help="Only this usage account. Repeatable.")
+    ] = [],  # noqa: B006
+    region: Annotated[
+        list[str], typer.Option("--region", metavar="ID", help="Only this region, such as eu-west-1. Repeatable.")
+    ] = [],  # noqa: B006
+    category: Annotated[
+        list[ChargeCategory],
+        typer.Option(
+            "--category",
+            metavar="NAME",
+            case_sensitive=False,
+            help="Only charges of this category. Repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    owner: Annotated[
+        list[str],
+        typer.Option("--owner", metavar="NAME", help="Only accounts of this owner (`billfold owner`). Repeatable."),
+    ] = [],  # noqa: B006
+    tag: Annotated[
+        list[str],
+        typer.Option("--tag", metavar="KEY=VALUE", help="Only charges with this tag; `KEY=`: without it. Repeatable."),
+    ] = [],  # noqa: B006
+    cost_category: Annotated[
+        list[str],
+        typer.Option(
+            "--cost-category",
+            metavar="KEY=VALUE",
+            help="Only charges of this cost category; `KEY=`: without it. Repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    without: Annotated[
+        list[str],
+        typer.Option(
+            "--without",
+            metavar="PRESET,…",
+            help="Leave out tax, credit, refund: together or one by one. Refunds of taxes are both.",
+        ),
+    ] = [],  # noqa: B006
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            "--as-of",
+            parser=parse_moment,
+            metavar="MOMENT",
+            help="What this report said then: a date (its beginning, UTC) or an instant such as 2026-05-03T10:00Z.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=reports.MAX_LIMIT, help="At most this many rows, the dearest first.")
+    ] = reports.DEFAULT_COST_LIMIT,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> int:
+    """Show what was spent: by service and month, or as you group it.
+
+    Costs come from the counted statements of all clients. Each currency has its own rows and totals. The table
+    rounds to the cent; `--json` and `--csv` give every decimal. With `--as-of` they are those of an earlier moment, to
+    the last decimal, however often the bills were restated since; owners are today's.
+    """
+    refuse_both(as_json, as_csv)
+    columns = parse_cost_columns(by)
+    selection = Selection(
+        services=parse_texts("--service", service),
+        accounts=parse_texts("--account", account),
+        regions=parse_texts("--region", region),
+        categories=category,
+        owners=parse_texts("--owner", owner),
+        tags=parse_pairs("--tag", tag),
+        cost_categories=parse_pairs("--cost-category", cost_category),
+        without=parse_presets(without),
+    )
+    report = reports.sum_costs(
+        open_store(start()),
+        columns=columns,
+        metric=metric,
+        client=client,
+        export=export,
+        month=month,
+        since=since,
+        until=until,
+        selection=selection,
+        as_of=as_of,
+        limit=limit,
+    )
+    if as_json:
+        write_document(dump(costs_document(report)))
+    elif as_csv:
+        rows = ((*row.group, row.currency, spell_money(row.amount)) for row in report.rows)
+        write_csv([*map(str, columns), "currency", "cost"], rows)
+        tell_truncation(Screen(stderr=True), report)
+    else:
+        show_costs(Screen(), report)
+    return ExitCode.SUCCESS

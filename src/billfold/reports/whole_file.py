@@ -1,0 +1,41 @@
+"""A file that stands under its name only when it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from billfold.errors import UsageError
+
+
+@contextmanager
+def write_whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """A file beside `path` that takes its place at the end; on any failure it goes, and what stood there stays.
+
+    Raises UsageError for a place that cannot be written to, and for a file that is there unless `overwrite` says so.
+    """
+    target = path.resolve()
+    part = target.with_name(f".{target.name}.{uuid4().hex}.part")
+    try:
+        _check_target(target, overwrite=overwrite)
+        with part.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        _check_target(target, overwrite=overwrite)
+        part.replace(target)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{target} is no file", advice="use - for standard output")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} is there already", advice="--force replaces it")

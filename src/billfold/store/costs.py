@@ -1,0 +1,105 @@
+"""Sums of costs: from the daily costs where these can answer, from the charges where only those can."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from billfold.sql import read_queries
+from billfold.store.database import Connection
+from billfold.store.reading import COST_METRICS
+
+# What costs are grouped and filtered by, and the keys of a charge that tell it.
+COLUMN_KEYS: Mapping[str, tuple[str, ...]] = {
+    "service": ("service_key",),
+    "service-category": ("service_key",),
+    "account": ("account_key",),
+    "owner": ("account_key", "statement_id"),
+    "region": ("region_key",),
+    "category": ("charge_key",),
+    "pricing": ("charge_key",),
+    "commitment": ("charge_key",),
+    "day": ("charge_date",),
+    "month": (),
+    "invoice": ("invoice_id",),
+    "tag": ("tag_set_key",),
+    "cost-category": ("tag_set_key",),
+}
+# The daily costs are not kept by these.
+_KEYS_OF_CHARGES = frozenset({"invoice_id", "tag_set_key"})
+# The maps of which one key at a time is a column, named with the key: `tag:Env`.
+_MAPS: Mapping[str, str] = {"tag": "tags", "cost-category": "cost_categories"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummedCost:
+    """The exact cost of a group (level 0) or the total of a month (1); `place` holds the values, '' for none."""
+
+    level: int
+    place: Sequence[str]
+    currency: str
+    amount: Decimal
+
+
+def sum_costs(
+    connection: Connection,
+    columns: Sequence[str],
+    metric: str,
+    parameters: Mapping[str, Any],
+    *,
+    filtered_by: Collection[str] = (),
+) -> tuple[SummedCost, ...]:
+    """Groups by the columns, the dearest first and at most `limit` of them, then the totals by month.
+
+    A column is one of COLUMN_KEYS; `tag` and `cost-category` are followed by a colon and a key. `filtered_by` are those
+    that `parameters` looks at.
+    """
+    query, bound = compose_sum(columns, metric, parameters, filtered_by=filtered_by)
+    connection.execute(_query("prefer_hashing"))
+    with connection.cursor(row_factory=class_row(SummedCost)) as cursor:
+        return tuple(cursor.execute(query, bound))
+
+
+def compose_sum(
+    columns: Sequence[str], metric: str, parameters: Mapping[str, Any], *, filtered_by: Collection[str] = ()
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """The query of `sum_costs` and all that it binds: the daily costs wherever these can answer."""
+    assert metric in COST_METRICS
+    kinds = {*filtered_by, *(column.partition(":")[0] for column in columns)}
+    keys = {key for kind in kinds for key in COLUMN_KEYS[kind]}
+    source = sql.SQL(_query(_source(keys, is_past=parameters["as_of"] is not None)))
+    query = sql.SQL(_query("sum_costs")).format(
+        group_by=sql.SQL(", ").join(_groups(columns)), source=source.format(metric=sql.Identifier(f"{metric}_cost"))
+    )
+    map_keys = {_placeholder(place): column.partition(":")[2] for place, column in enumerate(columns)}
+    return query, {**parameters, **map_keys, "keys": sorted(keys)}
+
+
+def _groups(columns: Sequence[str]) -> Iterator[sql.Composable]:
+    for place, column in enumerate(columns):
+        kind, _, key = column.partition(":")
+        if kind in _MAPS:
+            assert key
+            yield sql.SQL("coalesce({} ->> {}::text, '')").format(
+                sql.Identifier(_MAPS[kind]), sql.Placeholder(_placeholder(place))
+            )
+        else:
+            yield sql.Identifier(column.replace("-", "_"))
+
+
+def _placeholder(place: int) -> str:
+    return f"key_{place}"
+
+
+def _source(keys: Collection[str], *, is_past: bool) -> str:
+    source = "charges" if _KEYS_OF_CHARGES & set(keys) else "daily_cost"
+    return f"{source}_as_of" if is_past else source
+
+
+def _query(name: str) -> str:
+    return read_queries("billfold.store", "costs")[name]

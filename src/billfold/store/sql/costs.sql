@@ -1,0 +1,122 @@
+-- What was spent. Every filter that is NULL lets everything through. {metric} is one of the four costs.
+
+-- name: prefer_hashing
+-- With less memory the planner sorts all cells for fear of many groups. It is asked for only as far as it is needed.
+SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)
+
+-- The four sources of costs have the same columns. Daily costs know neither invoices nor tags, and are much smaller.
+
+-- name: daily_cost
+SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
+    charge_key, NULL::text AS invoice_id, NULL::integer AS tag_set_key, billing_currency, {metric} AS cost
+FROM billing_daily_cost
+
+-- name: daily_cost_as_of
+SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
+    charge_key, NULL::text AS invoice_id, NULL::integer AS tag_set_key, billing_currency, {metric} AS cost
+FROM daily_cost_as_of(%(as_of)s)
+
+-- name: charges
+SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
+    billing_account_key, sub_account_key, service_key, region_key, charge_key, invoice_id, tag_set_key,
+    billing_currency, {metric} AS cost
+FROM billing_usage_fact
+
+-- name: charges_as_of
+SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
+    billing_account_key, sub_account_key, service_key, region_key, charge_key, invoice_id, tag_set_key,
+    billing_currency, {metric} AS cost
+FROM charges_as_of(%(as_of)s)
+
+-- name: sum_costs
+-- {group_by} is one or more of the columns of `named` or values of its two maps. First come sums by those keys alone
+-- that are asked for: names are looked up once for each sum, not for each charge. Level 0 are the groups, the dearest of
+-- them, level 1 the totals by month. As of an earlier moment it is the source that knows which statements counted.
+WITH cell AS MATERIALIZED (
+    SELECT
+        billing_period,
+        CASE WHEN 'statement_id' = ANY (%(keys)s::text[]) THEN statement_id END AS statement_id,
+        CASE WHEN 'charge_date' = ANY (%(keys)s) THEN charge_date END AS charge_date,
+        CASE WHEN 'account_key' = ANY (%(keys)s) THEN billing_account_key END AS billing_account_key,
+        CASE WHEN 'account_key' = ANY (%(keys)s) THEN sub_account_key END AS sub_account_key,
+        CASE WHEN 'service_key' = ANY (%(keys)s) THEN service_key END AS service_key,
+        CASE WHEN 'region_key' = ANY (%(keys)s) THEN region_key END AS region_key,
+        CASE WHEN 'charge_key' = ANY (%(keys)s) THEN charge_key END AS charge_key,
+        CASE WHEN 'invoice_id' = ANY (%(keys)s) THEN invoice_id END AS invoice_id,
+        CASE WHEN 'tag_set_key' = ANY (%(keys)s) THEN tag_set_key END AS tag_set_key,
+        billing_currency,
+        sum(cost) AS cost
+    FROM ({source}) AS entry
+    WHERE statement_id = ANY (ARRAY(
+            SELECT statement.statement_id FROM billing_statements AS statement
+            WHERE (statement.counted OR %(as_of)s::timestamptz IS NOT NULL)
+                AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+                AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)))
+        AND (%(since)s::date IS NULL OR billing_period >= %(since)s)
+        AND (%(until)s::date IS NULL OR billing_period <= %(until)s)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+),
+-- Each reading of it leaves out the tables whose columns are not asked for. A charge without a sub-account is its payer's.
+named AS NOT MATERIALIZED (
+    SELECT
+        coalesce(service.service_name, service.service_code, '') AS service,
+        service.service_code,
+        coalesce(service.service_category, '') AS service_category,
+        coalesce(sub_account.account_id, payer.account_id, '') AS account,
+        coalesce(account_owner.owner, '') AS owner,
+        coalesce(region.region_id, '') AS region,
+        coalesce(charge.charge_category, '') AS category,
+        coalesce(charge.pricing_category, '') AS pricing,
+        coalesce(charge.commitment_discount_status, '') AS commitment,
+        -- CUR marks refunds. FOCUS knows corrections of what was invoiced: what they take back and what they bill anew
+        -- go together, or the same usage would be there twice (I).
+        coalesce(charge.line_item_type = 'Refund' OR charge.line_item_type IS NULL
+            AND charge.charge_class = 'Correction' AND charge.charge_category <> 'Credit', false) AS is_refund,
+        to_char(cell.charge_date, 'YYYY-MM-DD') AS day,
+        to_char(cell.billing_period, 'YYYY-MM') AS month,
+        coalesce(cell.invoice_id, '') AS invoice,
+        tag_set.tags,
+        tag_set.cost_categories,
+        cell.billing_currency AS currency,
+        cell.cost
+    FROM cell
+    LEFT JOIN billing_statements AS statement ON statement.statement_id = cell.statement_id
+    LEFT JOIN dim_service AS service ON service.service_key = cell.service_key
+    LEFT JOIN dim_account AS sub_account ON sub_account.account_key = cell.sub_account_key
+    LEFT JOIN dim_account AS payer ON payer.account_key = cell.billing_account_key
+    LEFT JOIN billing_account_owners AS account_owner
+        ON account_owner.client_id = statement.client_id
+        AND account_owner.account_id = coalesce(sub_account.account_id, payer.account_id)
+    LEFT JOIN dim_region AS region ON region.region_key = cell.region_key
+    LEFT JOIN dim_charge AS charge ON charge.charge_key = cell.charge_key
+    LEFT JOIN dim_tag_set AS tag_set ON tag_set.tag_set_key = cell.tag_set_key
+),
+selected AS NOT MATERIALIZED (
+    SELECT * FROM named
+    WHERE (%(services)s::text[] IS NULL OR service = ANY (%(services)s) OR service_code = ANY (%(services)s))
+        AND (%(accounts)s::text[] IS NULL OR account = ANY (%(accounts)s))
+        AND (%(regions)s::text[] IS NULL OR region = ANY (%(regions)s))
+        AND (%(categories)s::text[] IS NULL OR category = ANY (%(categories)s))
+        AND (%(owners)s::text[] IS NULL OR owner = ANY (%(owners)s))
+        -- Of each key that is named the value must be one of those that are named.
+        AND (%(tags)s::jsonb IS NULL OR NOT EXISTS (
+            SELECT FROM jsonb_each(%(tags)s) AS wanted (key, accepted)
+            WHERE NOT accepted ? coalesce(tags ->> wanted.key, '')))
+        AND (%(cost_categories)s::jsonb IS NULL OR NOT EXISTS (
+            SELECT FROM jsonb_each(%(cost_categories)s) AS wanted (key, accepted)
+            WHERE NOT accepted ? coalesce(cost_categories ->> wanted.key, '')))
+        AND NOT ('tax' = ANY (%(without)s::text[]) AND category = 'Tax')
+        AND NOT ('credit' = ANY (%(without)s) AND category = 'Credit')
+        AND NOT ('refund' = ANY (%(without)s) AND is_refund)
+)
+SELECT level, place, currency, amount FROM (
+    (
+        SELECT 0 AS level, ARRAY[{group_by}] AS place, currency, sum(cost) AS amount
+        FROM selected GROUP BY {group_by}, currency
+        ORDER BY amount DESC, place, currency
+        LIMIT %(limit)s
+    )
+    UNION ALL
+    SELECT 1, ARRAY[month], currency, sum(cost) FROM selected GROUP BY month, currency
+) AS summed
+ORDER BY level, amount DESC, place, currency
