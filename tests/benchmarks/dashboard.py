@@ -136,7 +136,8 @@ def _fill(conninfo: str, charge_count: int) -> int:
 
 
 def _fill_month(connection: psycopg.Connection, period: BillingPeriod, number: int, charge_count: int) -> None:
-    """Charges of one statement. A service of an account is in one or two regions and billed in one or two ways."""
+    """Charges of one statement, by the hour as AWS bills usage: each hour one of every series, a resource's usage."""
+    series_count = max(1, charge_count // (24 * (period.ends_on - period.starts_on).days))
     connection.execute("SELECT billfold_create_partitions(%s)", [period.starts_on])
     connection.execute(
         "INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version,"
@@ -150,15 +151,14 @@ def _fill_month(connection: psycopg.Connection, period: BillingPeriod, number: i
             resource_key, sku_key, charge_key, tag_set_key, billing_currency, billed_cost, effective_cost, list_cost,
             contracted_cost, pricing_quantity, consumed_quantity)
         SELECT {number}, '{period.starts_on}', lpad(to_hex(n), 32, '0')::uuid, 1, 0, 1, hour, hour + interval '1 hour',
-            1, account, service, 1 + (account + service + choice) % {REGIONS}, n % 5000, service,
-            1 + (service + choice) % {KINDS}, 1 + n % {TAG_SETS}, 'USD', cost, cost, cost, cost, 1, 1
+            1, 1 + series % {ACCOUNTS}, 1 + series / {ACCOUNTS} % {SERVICES}, 1 + series % {REGIONS}, 1 + series % 5000,
+            1 + series / {ACCOUNTS} % {SERVICES}, 1 + series / 7 % {KINDS}, 1 + series % {TAG_SETS}, 'USD', cost, cost, cost,
+            cost, 1, 1
         FROM (
-            SELECT n, 1 + (random() * {ACCOUNTS - 1})::integer AS account,
-                1 + (random() * {SERVICES - 1})::integer AS service,
-                (random() * 1.6)::integer AS choice, (random() * 10)::numeric(16, 10) AS cost,
-                '{period.starts_on}'::timestamptz + (random() * 670)::integer * interval '1 hour' AS hour
-            FROM generate_series(1, {charge_count}) AS n
-        ) AS drawn
+            SELECT n, n % {series_count} AS series, (random() * 10)::numeric(16, 10) AS cost,
+                '{period.starts_on}'::timestamptz + n / {series_count} * interval '1 hour' AS hour
+            FROM generate_series(0, {charge_count} - 1) AS n
+        ) AS hourly
         """.encode()
     )
 
