@@ -1,0 +1,1 @@
+-- Keeps the numbers gapless until the migration of this number is merged.
