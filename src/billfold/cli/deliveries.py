@@ -93,11 +93,12 @@ def release(delivery: DeliveryId, as_json: Json = False) -> int:
     """Let a held delivery through: it is ingested although it leaves little of the bill that stands.
 
     A delivery is held when it would leave less than BILLFOLD_HOLD_BELOW_PERCENT of its statement's rows or cost: an
-    emptied bucket, a cut export or a wrong prefix looks like this. Whatever stands at its key now is what is ingested.
+    emptied bucket, a cut export or a wrong prefix looks like this. It must still be what stands at its key: where a
+    newer delivery has taken its place there, nothing is let through.
     """
     settings = start(TOLD_BY_COMMANDS)
     database = open_store(settings)
-    from billfold.ingest import release as let_through
+    from billfold.release import release as let_through
 
     with fetch_bar() as bar:
         outcomes = let_through(
