@@ -58,7 +58,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingestion:
-    """What one call works with: in whose name, on whose behalf, where to and within which limits."""
+    """What one call works with: in whose name, on whose behalf, where to and within which limits.
+
+    `since` is the first billing period that is wanted: what only its content dates is read, and left if it is older.
+    """
 
     client: Client
     settings: Settings
@@ -66,6 +69,7 @@ class Ingestion:
     trigger: TriggerSource
     force: bool
     progress: Progress
+    since: BillingPeriod | None = None
 
 
 def ingest(
@@ -219,6 +223,10 @@ def _bring_in(
             with timings.measure("parse"):
                 bill.parse(list(_unpack_all(spooled, folder, settings)))
                 period = bill.find_period(expected=delivery.period, fallback=delivery.delivered_at.date())
+            if ingestion.since and period < ingestion.since:
+                reason = f"is of {period}, and nothing before {ingestion.since} was asked for"
+                control.set_aside(connection, registered, period, reason)
+                return outcomes.set_aside(client, delivery, registered, period, reason)
             with timings.measure("identify"):
                 bill.identify()
             # What is lost by one that was held is said where it is published.

@@ -134,6 +134,14 @@ def held(
     )
 
 
+def set_aside(
+    client: Client, delivery: Delivery, registered: RegisteredDelivery, period: BillingPeriod, reason: str
+) -> DeliveryOutcome:
+    """The delivery was read and is of a month that nobody asked for: it waits."""
+    outcome = unpublished(client, delivery, registered, DeliveryState.PENDING, RunStatus.PENDING, reason=reason)
+    return replace(outcome, billing_period=str(period))
+
+
 def refused(client: Client, key: str, run_id: UUID | None, error: BillfoldError) -> DeliveryOutcome:
     """What was asked for is no delivery at all."""
     run = (

@@ -57,7 +57,8 @@ def backfill(
 
     It looks at what stands in the bucket now, so it also brings in what events lost. Run it again after an
     interruption: what is in already is skipped. Deliveries that were rolled back stay so, and held ones wait for
-    `billfold release`.
+    `billfold release`. A file without a manifest that is new is read to learn its month, and left pending where that is
+    before `--since`.
     """
     settings = start(TOLD_BY_COMMANDS)
     database = open_store(settings)

@@ -56,6 +56,15 @@ class StoredDelivery:
     key: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownPeriod:
+    """The billing period of one version of a file, as its content told it."""
+
+    key: str
+    etag: str
+    billing_period: BillingPeriod
+
+
 def ensure_client(connection: Connection, client: Client) -> None:
     """Keep the client's row as it is configured."""
     connection.execute(
@@ -231,6 +240,27 @@ def record_fetched(connection: Connection, registered: RegisteredDelivery, spool
                 _query("record_fetched"),
                 {"run_id": run_id, "sha256": file.sha256, "size_bytes": file.source.size_bytes},
             )
+
+
+def set_aside(connection: Connection, registered: RegisteredDelivery, period: BillingPeriod, reason: str) -> None:
+    """The delivery was read to learn its month only, and nobody asked for that one: it waits as if never tried."""
+    facts = {
+        "delivery_id": registered.delivery_id,
+        "run_ids": list(registered.run_ids),
+        "billing_period": period.starts_on,
+        "reason": reason,
+    }
+    with connection.transaction():
+        for name in ("set_delivery_aside", "set_runs_aside", "set_files_aside"):
+            connection.execute(_query(name), facts)
+
+
+def find_periods(connection: Connection, client: Client, bucket: str, keys: Sequence[str]) -> list[KnownPeriod]:
+    """The billing periods that versions of these files were found to be of, the latest delivered last."""
+    rows = connection.execute(
+        _query("find_periods"), {"client_id": client.client_id, "bucket": bucket, "keys": list(keys)}
+    ).fetchall()
+    return [KnownPeriod(key=key, etag=etag, billing_period=BillingPeriod(period)) for key, etag, period in rows]
 
 
 def end(

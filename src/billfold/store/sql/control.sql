@@ -37,6 +37,15 @@ SELECT delivery_id FROM billing_deliveries
 WHERE client_id = %(client_id)s AND bucket = %(bucket)s AND export_path = %(export_path)s
     AND content_digest = %(content_digest)s
 
+-- name: find_periods
+SELECT run.source_s3_key, run.source_etag, delivery.billing_period
+FROM billing_ingestion_runs AS run
+JOIN billing_delivery_files AS file USING (ingestion_run_id)
+JOIN billing_deliveries AS delivery ON delivery.delivery_id = file.delivery_id
+WHERE run.client_id = %(client_id)s AND run.source_bucket = %(bucket)s AND run.source_s3_key = ANY(%(keys)s)
+    AND delivery.billing_period IS NOT NULL
+ORDER BY delivery.delivered_at, delivery.created_at
+
 -- name: register_delivery
 INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, billing_period, manifest_key, manifest_etag,
     execution_id, content_digest, delivered_at, trigger_source)
@@ -86,6 +95,18 @@ UPDATE billing_ingestion_runs SET status = 'running', attempts = attempts + 1, s
     finished_at = NULL, error_code = NULL, error_message = NULL, delivery_id = %(delivery_id)s,
     trigger_source = %(trigger_source)s
 WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
+
+-- name: set_delivery_aside
+UPDATE billing_deliveries SET state = 'pending', billing_period = %(billing_period)s, reason = %(reason)s,
+    started_at = NULL, finished_at = NULL
+WHERE delivery_id = %(delivery_id)s AND state NOT IN ('published', 'rolled_back')
+
+-- name: set_runs_aside
+UPDATE billing_ingestion_runs SET status = 'pending', started_at = NULL, finished_at = NULL
+WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
+
+-- name: set_files_aside
+UPDATE billing_delivery_files SET outcome = 'pending' WHERE delivery_id = %(delivery_id)s AND outcome <> 'success'
 
 -- name: end_delivery
 -- One that had been published before it came back and was held stays published when a newer one overtakes it.
