@@ -10,7 +10,7 @@ from billfold.exports import place_of
 from billfold.model import Client, Delivery, DeliveryState, SpooledFile
 from billfold.period import BillingPeriod
 from billfold.publication import Standing
-from billfold.store import control, statements
+from billfold.store import control, hold, statements
 from billfold.store.database import Connection
 from billfold.store.statements import CurrentStatement
 from billfold.transform.identify import HASH_VERSION
@@ -40,8 +40,13 @@ def find_obstacle(
     delivery: Delivery,
     registered: control.RegisteredDelivery,
     current: CurrentStatement | None,
+    *,
+    least_percent: int,
 ) -> tuple[DeliveryState, str] | None:
-    """The state that a delivery ends in without being read, and why; only force passes it."""
+    """The state that a delivery ends in without being read, and why; only force passes it.
+
+    One that is held stays so while it would be judged by the same limit against the same bill.
+    """
     if registered.state is DeliveryState.ROLLED_BACK:
         return DeliveryState.ROLLED_BACK, "was rolled back"
     if delivery.manifest is None:
@@ -51,7 +56,9 @@ def find_obstacle(
     elif later := _find_later(delivery, registered, current):
         return DeliveryState.SUPERSEDED, f"is older than the published delivery of {later:%Y-%m-%d %H:%M:%S} UTC"
     if registered.state is DeliveryState.HELD and not registered.is_released:
-        return DeliveryState.HELD, registered.reason or "was held"
+        judgement = hold.find_judgement(connection, registered.delivery_id)
+        if judgement and judgement == _judge_now(connection, client, delivery, judgement.statement_id, least_percent):
+            return DeliveryState.HELD, registered.reason or "was held"
     return None
 
 
@@ -65,6 +72,18 @@ def find_standing(connection: Connection, client: Client, delivery: Delivery, st
     )
 
 
+def judge(statement: CurrentStatement, standalone: Sequence[CurrentStatement], *, least_percent: int) -> hold.Judgement:
+    """What a delivery is judged by against these statements."""
+    stood = (each.publication_id for each in (statement, *standalone))
+    return hold.Judgement(
+        statement_id=statement.statement_id,
+        least_percent=least_percent,
+        publication_ids=tuple(sorted(publication_id for publication_id in stood if publication_id is not None)),
+        # Another mapping may find other costs in the same files.
+        mapping_version=MAPPING_VERSION,
+    )
+
+
 def confirm(connection: Connection, client: Client, delivery: Delivery, standing: Standing, *, force: bool) -> None:
     """Raise RunConflictError unless a file and a manifest that names it still are where they were found.
 
@@ -74,6 +93,14 @@ def confirm(connection: Connection, client: Client, delivery: Delivery, standing
     is_same = [each.publication_id for each in found] == [each.publication_id for each in standing.standalone]
     if not is_same or (not force and _find_owner(connection, client, delivery)):
         raise RunConflictError("a file and the manifest that names it came in together", advice="try again")
+
+
+def _judge_now(
+    connection: Connection, client: Client, delivery: Delivery, statement_id: int, least_percent: int
+) -> hold.Judgement:
+    statement = statements.read_statement(connection, statement_id)
+    standalone = find_standalone(connection, client, delivery, statement.billing_period)
+    return judge(statement, standalone, least_percent=least_percent)
 
 
 def _find_later(

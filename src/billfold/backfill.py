@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 
 import structlog
 
@@ -14,7 +15,7 @@ from billfold.exports import Bucket, Progress, SilentProgress, open_bucket
 from billfold.ingest import Ingestion, ingest_delivery, keep_client, resolve_all, retrying
 from billfold.model import Client, Delivery, DeliveryOutcome, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.store import statements
+from billfold.store import control, statements
 from billfold.store.database import Database, connect
 
 log = structlog.get_logger(__name__)
@@ -49,8 +50,13 @@ def backfill(
 ) -> BackfillReport:
     """Ingest what is not current below the client's prefix, the oldest billing period first.
 
-    It asks the database what is current, so it goes on where an earlier one was interrupted. `since` is the first
-    billing period that is looked at. A delivery that fails, is held or was rolled back does not stop the others.
+    It asks the database what is current, so it goes on where an earlier one was interrupted. A delivery that fails, is
+    held or was rolled back does not stop the others. `since` is the first billing period that is wanted.
+
+    The month of a file without a manifest may be told by its content alone: it is known where this very version was
+    read before. Another version takes the place of the one before it, and a file that was never read comes last; what
+    turns out to be of a month before `since` is left pending.
+
     Raises ConfigurationError where no bucket is configured, and what keeps any delivery from being tried.
     """
     require(settings, "AWS_BILLING_BUCKET", purpose="backfill")
@@ -61,10 +67,12 @@ def backfill(
         trigger=trigger,
         force=False,
         progress=progress or SilentProgress(),
+        since=since,
     )
     retrying(settings)(keep_client, database, client)
     bucket: Bucket = retrying(settings)(open_bucket, client, settings)
     deliveries, refused = resolve_all(ingestion, bucket, client.prefix, since=since)
+    deliveries = retrying(settings)(_in_order, database, client, deliveries, since)
     waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
     log.info("backfill_started", statements=len(deliveries) + len(refused), waiting=len(waiting))
     outcomes = list(refused)
@@ -79,6 +87,37 @@ def backfill(
     )
     log.info("backfill_finished", statements=report.statement_count, **report.counts)
     return report
+
+
+def _in_order(
+    database: Database, client: Client, deliveries: list[Delivery], since: BillingPeriod | None
+) -> list[Delivery]:
+    """The oldest period first, without what is known to be of a month before `since`."""
+    undated = [delivery for delivery in deliveries if delivery.period is None and delivery.files]
+    if not undated:
+        return deliveries
+    keys = [delivery.files[0].key for delivery in undated]
+    with connect(database.conninfo) as connection:
+        known = control.find_periods(connection, client, undated[0].bucket, keys)
+    of_version = {(each.key, each.etag): each.billing_period for each in known}
+    of_key = {each.key: each.billing_period for each in known}
+
+    def is_wanted(delivery: Delivery) -> bool:
+        # A file may be overwritten each month with the next one: what an earlier version was of leaves nothing out.
+        period = delivery.period or of_version.get(_version(delivery))
+        return since is None or period is None or period >= since
+
+    def order(delivery: Delivery) -> tuple[date, str]:
+        key, _ = version = _version(delivery)
+        period = delivery.period or of_version.get(version) or of_key.get(key)
+        return period.starts_on if period else date.max, delivery.export_path
+
+    return sorted(filter(is_wanted, deliveries), key=order)
+
+
+def _version(delivery: Delivery) -> tuple[str, str]:
+    """Key and ETag of its first file."""
+    return (delivery.files[0].key, delivery.files[0].etag) if delivery.files else ("", "")
 
 
 def _leave_out_current(database: Database, client: Client, deliveries: list[Delivery]) -> list[Delivery]:

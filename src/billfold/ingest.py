@@ -13,7 +13,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from billfold import outcomes
-from billfold.admission import confirm, find_obstacle, find_standalone, find_standing, holds, is_copy, may_stay
+from billfold.admission import confirm, find_obstacle, find_standalone, find_standing, holds, is_copy, judge, may_stay
 from billfold.config import Settings
 from billfold.errors import (
     BillfoldError,
@@ -22,7 +22,6 @@ from billfold.errors import (
     InternalError,
     RunConflictError,
     SourceError,
-    UsageError,
 )
 from billfold.exports import (
     Bucket,
@@ -30,7 +29,6 @@ from billfold.exports import (
     SilentProgress,
     fetch_delivery,
     locate,
-    open_bucket,
     resolve,
     unpack,
 )
@@ -45,9 +43,9 @@ from billfold.model import (
     UnpackedFile,
 )
 from billfold.period import BillingPeriod
-from billfold.publication import Timings, UnchangedBill, publish_bill
+from billfold.publication import PublishedBill, Timings, UnchangedBill, publish_bill
 from billfold.quality import record_checks
-from billfold.store import control, statements
+from billfold.store import control, hold, statements
 from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
@@ -61,7 +59,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingestion:
-    """What one call works with: in whose name, on whose behalf, where to and within which limits."""
+    """What one call works with: in whose name, on whose behalf, where to and within which limits.
+
+    `since` is the first billing period that is wanted: what only its content dates is read, and left if it is older.
+    """
 
     client: Client
     settings: Settings
@@ -69,6 +70,7 @@ class Ingestion:
     trigger: TriggerSource
     force: bool
     progress: Progress
+    since: BillingPeriod | None = None
 
 
 def ingest(
@@ -101,37 +103,6 @@ def ingest(
         # The role refuses us, a path does not exist, a local manifest cannot be read: there is no bucket to name.
         return [_refuse(ingestion, client.bucket or "", source, error)]
     deliveries, refused = resolve_all(ingestion, bucket, key)
-    return refused + [ingest_delivery(ingestion, bucket, delivery) for delivery in deliveries]
-
-
-def release(
-    delivery_id: UUID,
-    *,
-    client: Client,
-    settings: Settings,
-    database: Database,
-    progress: Progress | None = None,
-) -> list[DeliveryOutcome]:
-    """Let a held delivery through and ingest what stands at its key.
-
-    Where a newer delivery has taken its place there, the outcome is the newer one's, judged by itself. Raises
-    UsageError for a delivery that is not held or is another client's.
-    """
-    with connect(database.conninfo) as connection:
-        stored = control.find_delivery(connection, delivery_id)
-        if stored.client_id != client.client_id:
-            raise UsageError(f"delivery {delivery_id} belongs to client {stored.client_id}, not to {client.client_id}")
-        control.release(connection, stored)
-    ingestion = Ingestion(
-        client=client,
-        settings=settings,
-        database=database,
-        trigger=TriggerSource.CLI,
-        force=False,
-        progress=progress or SilentProgress(),
-    )
-    bucket = open_bucket(client, settings, stored.bucket)
-    deliveries, refused = resolve_all(ingestion, bucket, stored.key)
     return refused + [ingest_delivery(ingestion, bucket, delivery) for delivery in deliveries]
 
 
@@ -229,7 +200,9 @@ def _bring_in(
     # While the claim was waited for, the delivery may have been rolled back, or let through.
     registered = control.read_again(connection, registered)
     current = statements.find_statement(connection, client, delivery)
-    obstacle = find_obstacle(connection, client, delivery, registered, current)
+    obstacle = find_obstacle(
+        connection, client, delivery, registered, current, least_percent=settings.hold_below_percent
+    )
     if obstacle and not ingestion.force:
         return _leave_out(ingestion, connection, delivery, registered, *obstacle)
     if current and find_standalone(connection, client, delivery, current.billing_period):
@@ -251,13 +224,16 @@ def _bring_in(
             with timings.measure("parse"):
                 bill.parse(list(_unpack_all(spooled, folder, settings)))
                 period = bill.find_period(expected=delivery.period, fallback=delivery.delivered_at.date())
+            if ingestion.since and period < ingestion.since:
+                reason = f"is of {period}, and nothing before {ingestion.since} was asked for"
+                control.set_aside(connection, registered, period, reason)
+                return outcomes.set_aside(client, delivery, registered, period, reason)
             with timings.measure("identify"):
                 bill.identify()
-            remarks = [f"published by force, although it {obstacle[1]}"] if obstacle else []
-            try:
-                return _publish(ingestion, connection, delivery, registered, bill, period, remarks, timings)
-            except DeliveryHeldError as error:
-                return _leave_out(ingestion, connection, delivery, registered, DeliveryState.HELD, error.message)
+            # What is lost by one that was held is said where it is published.
+            passed = obstacle[1] if obstacle and obstacle[0] is not DeliveryState.HELD else None
+            remarks = [f"published by force, although it {passed}"] if passed else []
+            return _publish(ingestion, connection, delivery, registered, bill, period, remarks, timings)
 
 
 def _leave_out(
@@ -270,12 +246,7 @@ def _leave_out(
 ) -> DeliveryOutcome:
     """The delivery ends without being published, and says why."""
     control.end(connection, registered, state, RunStatus.SKIPPED, reason=reason)
-    error = None
-    if state is DeliveryState.HELD:
-        error = DeliveryHeldError(
-            f"{delivery.export_name} {delivery.period or ''}".rstrip() + f" is held: it {reason}",
-            advice=f"the old bill stands; if that is right: billfold release {registered.delivery_id}",
-        )
+    error = _ask_for_release(delivery, registered, reason) if state is DeliveryState.HELD else None
     return outcomes.unpublished(ingestion.client, delivery, registered, state, RunStatus.SKIPPED, error, reason=reason)
 
 
@@ -318,20 +289,42 @@ def _publish(
     )
     for finding in published.findings:
         log.warning("finding", text=finding)
+    if isinstance(published, PublishedBill):
+        # The bill is in, whatever the checks find or miss.
+        record_checks(ingestion.database, statement_id=statement.statement_id)
+        return outcomes.published(client, delivery, registered, period, published)
+    read = published.comparison.rows_read_by_file
+    compared = hold.Compared(
+        rows_read=tuple(read.get(number, 0) for number in range(len(delivery.files))),
+        columns=published.columns,
+        findings=published.findings,
+        timings=timings.seconds,
+    )
     if isinstance(published, UnchangedBill):
-        read = published.comparison.rows_read_by_file
-        compared = control.Compared(
-            rows_read=tuple(read.get(number, 0) for number in range(len(delivery.files))),
-            columns=published.columns,
-            findings=published.findings,
-            timings=timings.seconds,
-        )
         rows = control.adopt(connection, registered, statement, compared)
         outcome = outcomes.skipped(client, delivery, registered, statement, rows, status=RunStatus.SUCCESS)
         return replace(outcome, findings=published.findings)
-    # The bill is in, whatever the checks find or miss.
-    record_checks(ingestion.database, statement_id=statement.statement_id)
-    return outcomes.published(client, delivery, registered, period, published)
+    with connection.transaction():
+        control.end(connection, registered, DeliveryState.HELD, RunStatus.SKIPPED, reason=published.reason)
+        hold.keep_judgement(
+            connection,
+            registered.delivery_id,
+            registered.run_ids,
+            judge(statement, standing.standalone, least_percent=settings.hold_below_percent),
+            compared,
+            period=period,
+            export_format=bill.export_format,
+            source_cost=published.source.billed,
+        )
+    error = _ask_for_release(delivery, registered, published.reason)
+    return outcomes.held(client, delivery, registered, period, published, error)
+
+
+def _ask_for_release(delivery: Delivery, registered: control.RegisteredDelivery, reason: str) -> DeliveryHeldError:
+    return DeliveryHeldError(
+        f"{delivery.export_name} {delivery.period or ''}".rstrip() + f" is held: it {reason}",
+        advice=f"the old bill stands; if that is right: billfold release {registered.delivery_id}",
+    )
 
 
 def _keep_failure(ingestion: Ingestion, registered: control.RegisteredDelivery, error: BillfoldError) -> None:

@@ -151,8 +151,8 @@ class RunOutcome:
 class DeliveryOutcome:
     """How the ingestion of one delivery ended. Money is exact, by currency; rows are line items.
 
-    `delivery_id` is None where the source resolved to no delivery. `reason` says why one is superseded, held or rolled
-    back. A failure, and a delivery that waits for its release, keeps its error in `exit_error`.
+    `delivery_id` is None where the source resolved to no delivery. `reason` says why one is superseded, held, rolled
+    back or left pending. A failure, and a delivery that waits for its release, keeps its error in `exit_error`.
     """
 
     delivery_id: UUID | None

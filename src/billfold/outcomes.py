@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from billfold.errors import BillfoldError
 from billfold.model import Client, Delivery, DeliveryOutcome, DeliveryState, RunOutcome, RunStatus
 from billfold.period import BillingPeriod
-from billfold.publication import PublishedBill
+from billfold.publication import HeldBill, PublishedBill
 from billfold.store.control import RegisteredDelivery
 from billfold.store.statements import CurrentStatement
 
@@ -108,6 +109,37 @@ def unpublished(
         reason=reason,
         exit_error=error,
     )
+
+
+def held(
+    client: Client,
+    delivery: Delivery,
+    registered: RegisteredDelivery,
+    period: BillingPeriod,
+    bill: HeldBill,
+    error: BillfoldError,
+) -> DeliveryOutcome:
+    """The delivery was read and waits for its release; the statement is as it was."""
+    outcome = unpublished(
+        client, delivery, registered, DeliveryState.HELD, RunStatus.SKIPPED, error, reason=bill.reason
+    )
+    read = bill.comparison.rows_read_by_file
+    return replace(
+        outcome,
+        billing_period=str(period),
+        rows_read=bill.source.row_count,
+        source_cost=bill.source.billed,
+        findings=bill.findings,
+        runs=tuple(replace(run, rows_read=read.get(number, 0)) for number, run in enumerate(outcome.runs)),
+    )
+
+
+def set_aside(
+    client: Client, delivery: Delivery, registered: RegisteredDelivery, period: BillingPeriod, reason: str
+) -> DeliveryOutcome:
+    """The delivery was read and is of a month that nobody asked for: it waits."""
+    outcome = unpublished(client, delivery, registered, DeliveryState.PENDING, RunStatus.PENDING, reason=reason)
+    return replace(outcome, billing_period=str(period))
 
 
 def refused(client: Client, key: str, run_id: UUID | None, error: BillfoldError) -> DeliveryOutcome:

@@ -17,10 +17,9 @@ from uuid import UUID
 
 from billfold.dimensions import DIMENSIONS
 from billfold.drift import find_drift
-from billfold.errors import DeliveryHeldError
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
 from billfold.reconcile import add_up, carry, find_loss, reconcile
-from billfold.store import counting, history, publish
+from billfold.store import counting, history, hold, publish
 from billfold.store.database import BulkConnection, Database, connect_bulk
 from billfold.store.statements import CurrentStatement
 from billfold.transform import Bill
@@ -74,6 +73,17 @@ class UnchangedBill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBill:
+    """A bill that would leave too little of what stands: nothing was written. `reason` names what would be left."""
+
+    reason: str
+    source: Totals
+    comparison: Comparison
+    columns: Mapping[str, str]
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What stands before a delivery is published, as its claim saw it.
 
@@ -115,15 +125,15 @@ def publish_bill(
     confirm: Callable[[], None],
     remarks: Sequence[str],
     timings: Timings,
-) -> PublishedBill | UnchangedBill:
-    """Make this bill the statement's current one, or raise and leave the old one as it was.
+) -> PublishedBill | UnchangedBill | HeldBill:
+    """Make this bill the statement's current one, or leave the old one as it was.
 
     Where `may_stay` and nothing is new and nothing gone, it is what stands already: equal rows have equal money, so
-    there is nothing to publish. `confirm` is asked under the lock of the client's publications, and raises where
-    something that concerns the delivery was published meanwhile. `remarks` join the delivery's findings. Raises
-    DeliveryHeldError when less than `least_percent` of the old bill would be left, unless somebody has let it through
-    (`by force`, `by release`); ReconciliationError when rows or money do not agree; RunConflictError when the
-    statement was published by another worker meanwhile; and StoreError.
+    there is nothing to publish. When less than `least_percent` of the old bill would be left, it is held, unless
+    somebody has let it through (`by force`, `by release`). `confirm` is asked under the lock of the client's
+    publications, and raises where something that concerns the delivery was published meanwhile. `remarks` join the
+    delivery's findings. Raises ReconciliationError when rows or money do not agree; RunConflictError when the statement
+    was published by another worker meanwhile; and StoreError.
     """
     statement = standing.statement
     period = statement.billing_period
@@ -153,7 +163,9 @@ def publish_bill(
         held = reduce(add_up, (each.totals for each in standing.standalone), statement.totals)
         if loss := find_loss(held, source, least_percent=least_percent):
             if let_through is None:
-                raise DeliveryHeldError(loss)
+                bulk.rollback()
+                findings = (*remarks, *find_remarkable(bill, mapped, statement.currency), *drift)
+                return HeldBill(reason=loss, source=source, comparison=comparison, columns=columns, findings=findings)
             remarks = (*remarks, f"published {let_through}, although it {loss}")
         with timings.measure("charge"):
             if mapped.remap or bill.has_withdrawals():
@@ -183,6 +195,8 @@ def publish_bill(
         )
         for standalone, emptying_id, withdrawn in emptied:
             publish.record_publication(bulk, _adoption(standalone, emptying_id, withdrawn, moment))
+        for each in (statement, *standing.standalone):
+            hold.end_holds(bulk, statement_id=each.statement_id, delivery_id=delivery_id)
         publish.finish_publication(
             bulk,
             publish.Publication(

@@ -152,8 +152,8 @@ def _fill_month(connection: psycopg.Connection, period: BillingPeriod, number: i
             contracted_cost, pricing_quantity, consumed_quantity)
         SELECT {number}, '{period.starts_on}', lpad(to_hex(n), 32, '0')::uuid, 1, 0, 1, hour, hour + interval '1 hour',
             1, 1 + series % {ACCOUNTS}, 1 + series / {ACCOUNTS} % {SERVICES}, 1 + series % {REGIONS}, 1 + series % 5000,
-            1 + series / {ACCOUNTS} % {SERVICES}, 1 + series / 7 % {KINDS}, 1 + series % {TAG_SETS}, 'USD', cost, cost, cost,
-            cost, 1, 1
+            1 + series / {ACCOUNTS} % {SERVICES}, 1 + series / 7 % {KINDS}, 1 + series % {TAG_SETS}, 'USD', cost, cost,
+            cost, cost, 1, 1
         FROM (
             SELECT n, n % {series_count} AS series, (random() * 10)::numeric(16, 10) AS cost,
                 '{period.starts_on}'::timestamptz + n / {series_count} * interval '1 hour' AS hour

@@ -155,6 +155,7 @@ def test_a_first_ingest_prints_the_document_that_scripts_rely_on(newcomer: Opera
         "export": "acme",
         "billing_period": "2026-05",
         "state": "published",
+        "reason": None,
         "rows_read": 2,
         "rows_added": 2,
         "rows_removed": 0,
@@ -186,6 +187,31 @@ def test_a_second_ingest_changes_nothing(operator: Operator) -> None:
     assert ended.code == 0
     assert (delivery["state"], counts, delivery["billed_cost"]) == ("published", [2, 0, 0, 2], {"USD": "3.75"})
     assert [run["status"] for run in delivery["runs"]] == ["skipped"]
+
+
+def test_what_does_not_come_in_says_why(newcomer: Operator) -> None:
+    bucket = newcomer.folder / "bucket"
+    write_bill(bucket, described("1.25", "2.50"), revision=2)
+    with server_of(newcomer):
+        newcomer.run("ingest", "bucket")
+        write_bill(bucket, described("1.25", "2.50", "4"), revision=1)
+        older = newcomer.run("ingest", "bucket")
+        as_document = newcomer.run("ingest", "bucket", "--json")
+        write_bill(bucket, described("1"), revision=3)
+        held = newcomer.run("ingest", "bucket")
+        held_id = newcomer.run("deliveries", "--state", "held", "--json").document["deliveries"][0]["delivery_id"]
+        write_bill(bucket, described("1.25", "2.50", "5"), revision=4)
+        refused = newcomer.run("release", held_id)
+
+    reason = "is older than the published delivery of 2026-05-28 22:26:40 UTC"
+    assert older.code == 0
+    assert f"superseded: acme 2026-05 {reason}" in older.out
+    assert as_document.document["deliveries"][0]["reason"] == reason
+    assert held.code == 8
+    assert "is held: it would leave 1 of 3.75 USD" in held.err
+    assert "would leave" not in held.out
+    assert (refused.code, len(refused.error_lines)) == (2, 1)
+    assert "the delivery of 2026-05-29 00:26:40 UTC does" in refused.err
 
 
 def test_the_log_binds_client_statement_delivery_and_run(newcomer: Operator) -> None:

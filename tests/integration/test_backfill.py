@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ from billfold.model import Delivery, DeliveryState
 from billfold.period import BillingPeriod, parse_period
 from billfold.store.database import Database
 from tests.landing import Landing
-from tests.line_items import described, line_item, write_bill
+from tests.line_items import as_csv, described, line_item, write_bill, write_object
 
 BUCKET = "acme-bills"
 MONTHS = ("2026-03", "2026-04", "2026-05")
@@ -40,8 +41,8 @@ def there(database: Database, settings: Settings, tmp_path: Path, aws: LocalAws)
     )
 
 
-def write_month(root: Path, month: str, *costs: str, revision: int = 1, export_path: str = "exports/acme") -> None:
-    items = [
+def items_of(month: str, *costs: str) -> list[dict[str, str]]:
+    return [
         {
             **item,
             "bill_billing_period_start_date": f"{month}-01T00:00:00.000Z",
@@ -50,7 +51,15 @@ def write_month(root: Path, month: str, *costs: str, revision: int = 1, export_p
         }
         for item in described(*costs)
     ]
-    write_bill(root, items, revision=revision, period=month, export_path=export_path)
+
+
+def write_month(root: Path, month: str, *costs: str, revision: int = 1, export_path: str = "exports/acme") -> None:
+    write_bill(root, items_of(month, *costs), revision=revision, period=month, export_path=export_path)
+
+
+def write_file(root: Path, month: str, *costs: str, name: str = "loose") -> None:
+    """Write a data file whose month only its content tells."""
+    write_object(root, f"exports/{name}.csv.gz", gzip.compress(as_csv(items_of(month, *costs)), mtime=0))
 
 
 def month(text: str) -> BillingPeriod:
@@ -115,6 +124,51 @@ def test_since_leaves_older_months_out(there: Landing, aws: LocalAws) -> None:
 
     assert told == ["1/2 acme 2026-04", "2/2 acme 2026-05"]
     assert report.statement_count == 2
+
+
+def test_a_file_that_only_its_content_dates_comes_in_its_turn_once_it_is_known(there: Landing, aws: LocalAws) -> None:
+    for revision in (1, 2):
+        write_month(there.root, "2026-04", *("1", "2")[:revision], revision=revision)
+        write_file(there.root, "2026-03", *("1", "2")[:revision])
+        aws.upload_folder(BUCKET, there.root)
+        _, told = run(there)
+        if revision == 1:
+            unknown = told
+
+    assert unknown == ["1/2 acme 2026-04", "2/2 exports/loose.csv.gz None"]
+    assert told == ["1/2 exports/loose.csv.gz None", "2/2 acme 2026-04"]
+
+
+def test_since_leaves_a_file_that_only_its_content_dates_waiting(there: Landing, aws: LocalAws) -> None:
+    write_month(there.root, "2026-05", "1")
+    write_file(there.root, "2024-07", "2")
+    aws.upload_folder(BUCKET, there.root)
+
+    first, _ = run(there, since="2026-01")
+    again, told_again = run(there, since="2026-01")
+    billed = there.billed()
+    later, _ = run(there, since="2024-07")
+
+    assert first.counts == {"current": 0, "published": 1, "pending": 1}
+    assert (first.outcomes[1].billing_period, first.outcomes[1].exit_error) == ("2024-07", None)
+    assert first.outcomes[1].reason == "is of 2024-07, and nothing before 2026-01 was asked for"
+    assert (again.counts, told_again) == ({"current": 1}, [])
+    assert billed == {"USD": Decimal(1)}
+    assert later.counts == {"current": 1, "published": 1}
+    assert there.billed() == {"USD": Decimal(3)}
+    assert there.query("SELECT count(*) FROM billing_deliveries WHERE reason IS NOT NULL") == [(0,)]
+
+
+def test_since_does_not_leave_out_a_file_that_is_of_a_later_month_now(there: Landing, aws: LocalAws) -> None:
+    write_file(there.root, "2025-12", "1", name="latest")
+    aws.upload_folder(BUCKET, there.root)
+    run(there)
+    write_file(there.root, "2026-01", "2", name="latest")
+    aws.upload_folder(BUCKET, there.root)
+
+    report, _ = run(there, since="2026-01")
+
+    assert [(each.state, each.billing_period) for each in report.outcomes] == [(DeliveryState.PUBLISHED, "2026-01")]
 
 
 def test_nothing_outside_the_prefix_is_looked_at(there: Landing, aws: LocalAws) -> None:

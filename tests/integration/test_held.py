@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from billfold import ingest
 from billfold.errors import DeliveryHeldError, UsageError
-from billfold.ingest import release
-from billfold.model import DeliveryOutcome, DeliveryState, RunStatus
+from billfold.exports import Bucket
+from billfold.model import Delivery, DeliveryOutcome, DeliveryState, RunStatus, SpooledFile
+from billfold.release import release
+from billfold.rollback import roll_back
 from tests.landing import Landing
-from tests.line_items import described, line_item, write_bill, write_delivery
+from tests.line_items import as_csv, described, line_item, write_bill, write_delivery, write_object
 
 USD = "USD"
 
@@ -21,6 +26,16 @@ def let_through(landing: Landing, delivery_id: UUID | None) -> DeliveryOutcome:
     assert delivery_id is not None
     [outcome] = release(delivery_id, client=landing.client, settings=landing.settings, database=landing.database)
     return outcome
+
+
+def states(landing: Landing) -> list[str]:
+    """The states of all deliveries in the order in which they were first seen."""
+    return [state for (state,) in landing.query("SELECT state FROM billing_deliveries ORDER BY created_at")]
+
+
+def permits(landing: Landing) -> int:
+    """How many deliveries may pass although they were held."""
+    return int(landing.value("SELECT count(*) FROM billing_deliveries WHERE released_at IS NOT NULL"))
 
 
 def test_a_delivery_that_leaves_less_than_half_of_the_rows_is_held(landing: Landing) -> None:
@@ -116,6 +131,75 @@ def test_a_held_delivery_is_not_read_again_until_it_is_let_through(landing: Land
     assert landing.value(attempts) == before == 1
 
 
+def test_another_limit_judges_anew(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+
+    stricter = landing.with_settings(hold_below_percent=60).ingest()
+    never = landing.with_settings(hold_below_percent=0).ingest()
+
+    assert stricter.state is DeliveryState.HELD
+    assert never.state is DeliveryState.PUBLISHED
+    assert never.delivery_id == stricter.delivery_id
+    assert landing.billed() == {USD: Decimal(1)}
+
+
+def test_another_bill_judges_anew(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    first = landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    assert first.delivery_id is not None
+    roll_back(first.delivery_id, settings=landing.settings, database=landing.database)
+
+    again = landing.ingest()
+
+    assert held.state is DeliveryState.HELD
+    assert (again.state, again.delivery_id) == (DeliveryState.PUBLISHED, held.delivery_id)
+    assert landing.billed() == {USD: Decimal(1)}
+
+
+def test_another_bill_of_the_file_that_it_would_take_over_judges_anew(landing: Landing) -> None:
+    data = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+    write_object(landing.root, data, gzip.compress(as_csv(described("1", "2", "3"))))
+    alone = landing.ingest()
+    (landing.root / data).unlink()
+    write_delivery(landing.root, revision=2)
+    held = landing.ingest()
+    assert alone.delivery_id is not None
+    roll_back(alone.delivery_id, settings=landing.settings, database=landing.database)
+
+    again = landing.ingest()
+
+    assert (held.state, again.state) == (DeliveryState.HELD, DeliveryState.PUBLISHED)
+
+
+def test_what_was_found_in_a_held_delivery_is_kept(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3", "4", "5"))
+    landing.ingest()
+    cut = described("1", "2", resource_id="i-1")
+    write_bill(landing.root, cut[:1], cut[1:], revision=2)
+
+    outcome = landing.ingest()
+
+    stored = landing.records("SELECT * FROM billing_deliveries WHERE state = 'held'")[0]
+    assert outcome.state is DeliveryState.HELD
+    assert (outcome.rows_read, outcome.rows_added, outcome.rows_removed) == (2, 0, 0)
+    assert [run.rows_read for run in outcome.runs] == [1, 1]
+    assert (outcome.source_cost, outcome.billed_cost) == ({USD: Decimal(3)}, {})
+    assert outcome.findings == ("new columns: resource_id",)
+    assert (stored["rows_read"], stored["source_cost"]) == (2, {USD: "3"})
+    assert stored["findings"] == list(outcome.findings)
+    assert stored["columns"]["resource_id"] == "text"
+    assert {"fetch", "parse", "identify", "compare", "map"} <= stored["timings"].keys()
+    assert (stored["format"], str(stored["billing_period"])) == ("cur-2.0", "2026-05-01")
+    assert landing.query("SELECT sum(rows_read) FROM billing_delivery_files WHERE outcome = 'skipped'") == [(2,)]
+    assert landing.query("SELECT sum(rows_read) FROM billing_ingestion_runs WHERE status = 'skipped'") == [(2,)]
+    assert landing.broken_rules() == []
+
+
 def test_a_better_delivery_passes_the_held_one_by(landing: Landing) -> None:
     write_bill(landing.root, described("1", "2", "3"))
     landing.ingest()
@@ -124,11 +208,142 @@ def test_a_better_delivery_passes_the_held_one_by(landing: Landing) -> None:
     write_bill(landing.root, described("1", "2", "4"), revision=3)
 
     better = landing.ingest()
-    # What stands at its key now is the better one.
-    late = let_through(landing, held.delivery_id)
 
     assert better.state is DeliveryState.PUBLISHED
-    assert late.delivery_id == better.delivery_id
+    assert landing.query("SELECT delivery_id, reason FROM billing_deliveries WHERE state = 'superseded'") == [
+        (
+            held.delivery_id,
+            "was held (would leave 1 of 3 rows and 1 of 6 USD) until the delivery of 2026-05-28 23:26:40 UTC was"
+            " published",
+        )
+    ]
+    with pytest.raises(UsageError, match=r"is superseded, not held: it was held \(would leave 1 of 3 rows"):
+        let_through(landing, held.delivery_id)
+    assert landing.billed() == {USD: Decimal(7)}
+
+
+def test_a_delivery_of_the_same_rows_passes_the_held_one_by_too(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+    write_bill(landing.root, described("1", "2", "3"), revision=3)
+
+    same = landing.ingest()
+
+    assert (same.state, same.rows_added) == (DeliveryState.PUBLISHED, 0)
+    assert states(landing) == ["published", "superseded", "published"]
+
+
+def test_an_older_delivery_that_is_forced_leaves_a_newer_one_held(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"), revision=2)
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=3)
+    landing.ingest()
+    write_bill(landing.root, described("1", "2"), revision=1)
+
+    forced = landing.ingest(force=True)
+
+    assert forced.state is DeliveryState.PUBLISHED
+    assert states(landing) == ["published", "held", "published"]
+
+
+def test_another_version_of_a_file_passes_the_held_one_by(landing: Landing) -> None:
+    def write_file(*costs: str) -> None:
+        write_object(landing.root, "may.csv.gz", gzip.compress(as_csv(described(*costs))))
+
+    write_file("1", "2", "3")
+    landing.ingest()
+    write_file("1")
+    landing.ingest()
+    write_file("1", "2", "4")
+
+    landing.ingest()
+
+    assert states(landing) == ["published", "superseded", "published"]
+
+
+def test_a_manifest_ends_the_hold_of_a_file_that_it_takes_over(landing: Landing) -> None:
+    data = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+    write_object(landing.root, data, gzip.compress(as_csv(described("1", "2", "3"))))
+    landing.ingest()
+    write_object(landing.root, data, gzip.compress(as_csv(described("1"))))
+    landing.ingest()
+    write_bill(landing.root, described("1", "2", "3"), revision=2)
+
+    landing.ingest()
+
+    assert states(landing) == ["published", "superseded", "published"]
+
+
+def test_a_release_is_refused_where_another_delivery_stands_at_the_key(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    write_bill(landing.root, described("1", "2", "4"), revision=3)
+    before = landing.snapshot()
+
+    with pytest.raises(UsageError, match="the delivery of 2026-05-28 23:26:40 UTC does"):
+        let_through(landing, held.delivery_id)
+
+    assert states(landing) == ["published", "held"]
+    assert permits(landing) == 0
+    assert landing.snapshot() == before
+
+
+def test_a_release_is_not_used_up_by_a_key_that_is_gone(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    manifest = write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    manifest.unlink()
+
+    outcome = let_through(landing, held.delivery_id)
+
+    assert outcome.state is DeliveryState.FAILED
+    assert states(landing) == ["published", "held"]
+    assert permits(landing) == 0
+
+
+def test_a_release_that_is_overtaken_while_it_is_read_lets_nothing_through(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    fetch = ingest.fetch_delivery
+
+    def replace_first(bucket: Bucket, delivery: Delivery, *arguments: Any) -> tuple[SpooledFile, ...]:
+        monkeypatch.setattr(ingest, "fetch_delivery", fetch)
+        write_bill(landing.root, described("1", "2", "4"), revision=3)
+        return fetch(bucket, delivery, *arguments)
+
+    monkeypatch.setattr(ingest, "fetch_delivery", replace_first)
+
+    with pytest.raises(UsageError, match=r"took its place meanwhile and is published"):
+        let_through(landing, held.delivery_id)
+
+    assert permits(landing) == 0
+    assert landing.billed() == {USD: Decimal(7)}
+
+
+def test_a_permit_is_not_kept_for_a_delivery_that_comes_back(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    # The release was given, and broke off before the delivery was read.
+    landing.execute("UPDATE billing_deliveries SET released_at = now() WHERE delivery_id = %s", held.delivery_id)
+    write_bill(landing.root, described("1", "2", "4"), revision=3)
+    landing.ingest()
+    manifest = write_bill(landing.root, described("1"), revision=2)
+    os.utime(manifest, (1_790_000_000, 1_790_000_000))
+
+    back = landing.ingest()
+
+    assert (back.delivery_id, back.state) == (held.delivery_id, DeliveryState.HELD)
     assert landing.billed() == {USD: Decimal(7)}
 
 
@@ -141,6 +356,17 @@ def test_force_passes_the_limit_and_says_so(landing: Landing) -> None:
 
     assert outcome.state is DeliveryState.PUBLISHED
     assert "published by force, although it would leave 1 of 3 rows and 1 of 6 USD" in outcome.findings
+
+
+def test_force_on_a_held_delivery_says_it_once(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+
+    outcome = landing.ingest(force=True)
+
+    assert outcome.findings == ("published by force, although it would leave 1 of 3 rows and 1 of 6 USD",)
 
 
 def test_the_limit_is_a_setting(landing: Landing) -> None:
@@ -183,3 +409,21 @@ def test_a_published_delivery_that_comes_back_and_is_held_can_be_released(landin
     assert (held.state, released.state) == (DeliveryState.HELD, DeliveryState.PUBLISHED)
     assert listed == [(held.delivery_id,)]
     assert landing.billed() == {USD: Decimal(10)}
+
+
+def test_a_published_delivery_that_comes_back_and_is_overtaken_stays_published(landing: Landing) -> None:
+    write_bill(landing.root, described("10"))
+    landing.ingest()
+    write_bill(landing.root, described("10", "20", "30"), revision=2)
+    landing.ingest()
+    manifest = write_bill(landing.root, described("10"), revision=1)
+    os.utime(manifest, (1_790_000_000, 1_790_000_000))
+    held = landing.ingest()
+    manifest = write_bill(landing.root, described("10", "20", "40"), revision=3)
+    os.utime(manifest, (1_790_003_600, 1_790_003_600))
+
+    landing.ingest()
+
+    assert held.state is DeliveryState.HELD
+    assert states(landing) == ["published"] * 3
+    assert landing.broken_rules() == []

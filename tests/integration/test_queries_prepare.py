@@ -12,8 +12,8 @@ from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
 FILES = (
-    "changes charges checks control costs counting export focus history ledger owners publish reader reports statements"
-    " verify"
+    "changes charges checks control costs counting export focus history hold ledger owners publish reader reports"
+    " statements verify"
 ).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",

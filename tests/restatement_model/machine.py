@@ -16,8 +16,8 @@ from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from billfold.errors import UsageError
-from billfold.ingest import release
 from billfold.model import DeliveryOutcome, DeliveryState
+from billfold.release import release
 from billfold.rollback import Restoration, roll_back
 from billfold.transform.mapping import MAPPING_VERSION
 from tests.landing import Landing
@@ -25,7 +25,7 @@ from tests.line_items import write_delivery
 from tests.restatement_model.bills import Item
 from tests.restatement_model.crashes import WHILE_INGESTING, WHILE_RESTORING, CrashPoint, crashing
 from tests.restatement_model.edits import EDITS, ITEMS, LAYOUTS, MAX_ROWS, PLACES, SPECIAL_ITEMS, Edit, Layout
-from tests.restatement_model.statements import Delivery, Outcome, RefusedError, Statement
+from tests.restatement_model.statements import LEAST_PERCENT, Delivery, Outcome, RefusedError, Statement
 from tests.restatement_model.tables import find_differences
 
 # A month that is over, whenever the test runs, and one that is not: both begin in the same export.
@@ -47,7 +47,9 @@ class RestatementMachine(RuleBasedStateMachine):
         self._met = met
         # A key means one in the client's bucket, whichever files its manifest names.
         bucket = f"file://{landing.root.resolve()}"
-        self._landing = landing.with_client(bucket=bucket).with_settings(bucket=bucket)
+        self._landing = landing.with_client(bucket=bucket).with_settings(
+            bucket=bucket, hold_below_percent=LEAST_PERCENT
+        )
         self._statements = {period: Statement(period=period) for period in (CLOSED, OPEN)}
         self._mapping_version = MAPPING_VERSION
         self._numbers = count(1)
@@ -137,19 +139,23 @@ class RestatementMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._having(DeliveryState.HELD))
     @rule(place=PLACES)
     def release(self, place: int) -> None:
-        """A held delivery is let through; what stands at its key is brought in."""
+        """A held delivery is let through, if it is what stands at its key."""
         statement, delivery = self._choose(place, DeliveryState.HELD)
         assert delivery.delivery_id is not None
-        assert statement.in_bucket is not None
-        with self._mapping():
-            [outcome] = release(
-                delivery.delivery_id,
-                client=self._landing.client,
-                settings=self._landing.settings,
-                database=self._landing.database,
-            )
-        delivery.is_released = True
-        self._judge(statement, statement.in_bucket, outcome, force=False)
+        try:
+            with self._mapping():
+                [outcome] = release(
+                    delivery.delivery_id,
+                    client=self._landing.client,
+                    settings=self._landing.settings,
+                    database=self._landing.database,
+                )
+        except UsageError:
+            assert statement.in_bucket is not delivery
+            self._met["release refused"] += 1
+        else:
+            delivery.is_released = True
+            self._judge(statement, delivery, outcome, force=False)
         self._compare()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -27,7 +27,8 @@ from tests.restatement_model.bills import (
 
 # The state before the first publication, and the one after the first was rolled back.
 NOTHING = 0
-LEAST_PERCENT = 50
+# Higher than Billfold's own: random edits seldom take half of a bill away.
+LEAST_PERCENT = 80
 
 
 class RefusedError(Exception):
@@ -39,7 +40,8 @@ class Delivery:
     """One refresh of a statement, and what became of it. `files` are the contents as they were written, in order.
 
     `time` is when its manifest was written; `publication` the number of the one that last made it current,
-    `rolled_back_by` of the one that rolled it back, kept while a later rollback lets it stand again.
+    `rolled_back_by` of the one that rolled it back, kept while a later rollback lets it stand again; `held_against` are
+    the publication and the version of the mapping by which it was last held.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Delivery:
     time: datetime
     state: DeliveryState = DeliveryState.PENDING
     is_released: bool = False
+    held_against: tuple[int, int] | None = None
     publication: int | None = None
     rolled_back_by: int | None = None
     delivery_id: UUID | None = None
@@ -137,12 +140,13 @@ class Statement:
     def ingest(self, delivery: Delivery, *, force: bool, mapping_version: int) -> Outcome:
         """What becomes of a delivery that stands in the bucket."""
         if not force:
-            if obstacle := self._find_obstacle(delivery):
+            if obstacle := self._find_obstacle(delivery, mapping_version):
                 return self._leave_out(delivery, obstacle)
             if self._is_current(delivery, mapping_version) or self._has_same_rows(delivery, mapping_version):
                 return self._adopt(delivery)
             if not delivery.is_released and self._loses_too_much(delivery):
-                return self._leave_out(delivery, DeliveryState.HELD)
+                delivery.held_against = (len(self.publications), mapping_version)
+                return replace(self._leave_out(delivery, DeliveryState.HELD), rows_read=len(delivery.items))
         return self._publish(delivery, mapping_version)
 
     def fail(self, delivery: Delivery) -> None:
@@ -212,12 +216,14 @@ class Statement:
         is_same = self.current is not None and set(number(delivery.items)) == set(self.standing.rows)
         return is_same and self._is_mapped_today(mapping_version)
 
-    def _find_obstacle(self, delivery: Delivery) -> DeliveryState | None:
+    def _find_obstacle(self, delivery: Delivery, mapping_version: int) -> DeliveryState | None:
         if delivery.state is DeliveryState.ROLLED_BACK:
             return DeliveryState.ROLLED_BACK
         if self.current is not None and delivery is not self.current and delivery.time < self.current.time:
             return DeliveryState.SUPERSEDED
-        return DeliveryState.HELD if delivery.state is DeliveryState.HELD and not delivery.is_released else None
+        is_judged = delivery.held_against == (len(self.publications), mapping_version)
+        is_held = delivery.state is DeliveryState.HELD and is_judged and not delivery.is_released
+        return DeliveryState.HELD if is_held else None
 
     def _loses_too_much(self, delivery: Delivery) -> bool:
         basis = basis_of(delivery.items)
@@ -229,15 +235,33 @@ class Statement:
 
     def _leave_out(self, delivery: Delivery, state: DeliveryState) -> Outcome:
         comes_back = delivery.state is DeliveryState.PUBLISHED and state is DeliveryState.HELD
-        if comes_back or delivery.state not in (DeliveryState.PUBLISHED, DeliveryState.ROLLED_BACK):
+        if state is DeliveryState.SUPERSEDED:
+            self._overtake(delivery)
+        elif comes_back or delivery.state not in (DeliveryState.PUBLISHED, DeliveryState.ROLLED_BACK):
             delivery.state = state
         return Outcome(state=state)
+
+    def _overtake(self, delivery: Delivery) -> None:
+        """A newer one is published: no permit is left, and what was published before stays so."""
+        delivery.is_released = False
+        if delivery.state not in (DeliveryState.PUBLISHED, DeliveryState.ROLLED_BACK):
+            delivery.state = DeliveryState.PUBLISHED if delivery.publication else DeliveryState.SUPERSEDED
+
+    def _end_holds(self, newer: Delivery) -> None:
+        """What was held before the delivery that has become current waits no longer."""
+        newer.is_released = False
+        for known in self.deliveries:
+            if known is not newer and known.time <= newer.time:
+                known.is_released = False
+                if known.state is DeliveryState.HELD:
+                    self._overtake(known)
 
     def _adopt(self, delivery: Delivery) -> Outcome:
         if delivery is not self.current:
             delivery.state, delivery.publication = DeliveryState.PUBLISHED, len(self.publications)
             delivery.rolled_back_by = None
             self.current = delivery
+        self._end_holds(delivery)
         return Outcome(state=DeliveryState.PUBLISHED, rows_read=len(delivery.items))
 
     def _publish(self, delivery: Delivery, mapping_version: int) -> Outcome:
@@ -258,6 +282,7 @@ class Statement:
         )
         delivery.state, delivery.publication, delivery.rolled_back_by = DeliveryState.PUBLISHED, this, None
         self.current = delivery
+        self._end_holds(delivery)
         return Outcome(
             state=DeliveryState.PUBLISHED,
             rows_read=len(delivery.items),

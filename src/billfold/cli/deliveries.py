@@ -57,7 +57,8 @@ def backfill(
 
     It looks at what stands in the bucket now, so it also brings in what events lost. Run it again after an
     interruption: what is in already is skipped. Deliveries that were rolled back stay so, and held ones wait for
-    `billfold release`.
+    `billfold release`. A file without a manifest that is new is read to learn its month, and left pending where that is
+    before `--since`.
     """
     settings = start(TOLD_BY_COMMANDS)
     database = open_store(settings)
@@ -93,11 +94,12 @@ def release(delivery: DeliveryId, as_json: Json = False) -> int:
     """Let a held delivery through: it is ingested although it leaves little of the bill that stands.
 
     A delivery is held when it would leave less than BILLFOLD_HOLD_BELOW_PERCENT of its statement's rows or cost: an
-    emptied bucket, a cut export or a wrong prefix looks like this. Whatever stands at its key now is what is ingested.
+    emptied bucket, a cut export or a wrong prefix looks like this. It must still be what stands at its key: where a
+    newer delivery has taken its place there, nothing is let through.
     """
     settings = start(TOLD_BY_COMMANDS)
     database = open_store(settings)
-    from billfold.ingest import release as let_through
+    from billfold.release import release as let_through
 
     with fetch_bar() as bar:
         outcomes = let_through(

@@ -108,6 +108,7 @@ def _outcome(outcome: DeliveryOutcome) -> dict[str, Any]:
         "export": outcome.export_name,
         "billing_period": outcome.billing_period,
         "state": outcome.state,
+        "reason": outcome.reason,
         "rows_read": outcome.rows_read,
         "rows_added": outcome.rows_added,
         "rows_removed": outcome.rows_removed,

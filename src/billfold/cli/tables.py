@@ -27,7 +27,7 @@ _ROWS_AT_ONCE = 200
 
 
 def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None:
-    """How each delivery ended, and what was found in it."""
+    """How each delivery ended and why it did not come in, and what was found in it."""
     clients = _client_header(outcomes)
     headers = [*clients, "Export", "|Period", "|State", "#Read", "#Added", "#Removed", "#Unchanged", "#Billed", "#Took"]
     table = make_table(console, *headers)
@@ -49,6 +49,11 @@ def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None
     for outcome in outcomes:
         for finding in outcome.findings:
             line = f"finding: {outcome.export_name} {outcome.billing_period}: {finding}"
+            console.print(Text(printable(line), style="yellow"))
+        # Of one that is held the error line says it, with what to do.
+        if outcome.reason and not outcome.exit_error:
+            state = outcome.state.replace("_", " ")
+            line = f"{state}: {_statement(outcome.export_name, outcome.billing_period)} {outcome.reason}"
             console.print(Text(printable(line), style="yellow"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from billfold.model import (
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import Connection, lock_timeout
+from billfold.store.hold import Compared, end_holds_beside
 from billfold.store.statements import CurrentStatement
 
 
@@ -49,22 +50,19 @@ class StoredDelivery:
     export_name: str
     billing_period: BillingPeriod | None
     state: DeliveryState
+    reason: str | None
     rolled_back_by: int | None
     has_manifest: bool
     key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """What is known of a delivery whose line items were compared and found to be the current ones.
+class KnownPeriod:
+    """The billing period of one version of a file, as its content told it."""
 
-    `rows_read` are those of each file in the delivery's order.
-    """
-
-    rows_read: tuple[int, ...]
-    columns: Mapping[str, str]
-    findings: tuple[str, ...]
-    timings: Mapping[str, float]
+    key: str
+    etag: str
+    billing_period: BillingPeriod
 
 
 def ensure_client(connection: Connection, client: Client) -> None:
@@ -170,9 +168,8 @@ def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
     row = connection.execute(_query("find_delivery"), {"delivery_id": delivery_id}).fetchone()
     if row is None:
         raise UsageError(f"there is no delivery {delivery_id}", advice="`billfold deliveries` lists them")
-    client_id, statement_id, bucket, export_path, export_name, period, state, rolled_back_by, manifest_key, file_key = (
-        row
-    )
+    client_id, statement_id, bucket, export_path, export_name, period, state, reason, rolled_back_by = row[:9]
+    manifest_key, file_key = row[9:]
     return StoredDelivery(
         delivery_id=delivery_id,
         client_id=client_id,
@@ -182,20 +179,35 @@ def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
         export_name=export_name,
         billing_period=BillingPeriod(period) if period else None,
         state=DeliveryState(state),
+        reason=reason,
         rolled_back_by=rolled_back_by,
         has_manifest=manifest_key is not None,
         key=manifest_key or file_key or export_path,
     )
 
 
-def release(connection: Connection, stored: StoredDelivery) -> None:
-    """Let a held delivery through at its next attempt; raises UsageError for one that is not held."""
-    row = connection.execute(_query("release_delivery"), {"delivery_id": stored.delivery_id}).fetchone()
-    if row is None:
-        raise UsageError(
-            f"delivery {stored.delivery_id} is {stored.state}, not held",
-            advice="`billfold deliveries --state held` lists those that wait",
-        )
+def find_registered(connection: Connection, client: Client, delivery: Delivery) -> UUID | None:
+    """The id of the row that this delivery has; None where it was never seen before."""
+    row = connection.execute(
+        _query("find_registered"),
+        {
+            "client_id": client.client_id,
+            "bucket": delivery.bucket,
+            "export_path": delivery.export_path,
+            "content_digest": _digest(delivery),
+        },
+    ).fetchone()
+    return row[0] if row else None
+
+
+def release(connection: Connection, delivery_id: UUID) -> bool:
+    """Let a held delivery through at its next attempt; False for one that is not held."""
+    return connection.execute(_query("release_delivery"), {"delivery_id": delivery_id}).rowcount == 1
+
+
+def take_release_back(connection: Connection, delivery_id: UUID) -> None:
+    """The delivery is not let through any more."""
+    connection.execute(_query("take_release_back"), {"delivery_id": delivery_id})
 
 
 def end_abandoned(connection: Connection, registered: RegisteredDelivery) -> None:
@@ -230,6 +242,27 @@ def record_fetched(connection: Connection, registered: RegisteredDelivery, spool
             )
 
 
+def set_aside(connection: Connection, registered: RegisteredDelivery, period: BillingPeriod, reason: str) -> None:
+    """The delivery was read to learn its month only, and nobody asked for that one: it waits as if never tried."""
+    facts = {
+        "delivery_id": registered.delivery_id,
+        "run_ids": list(registered.run_ids),
+        "billing_period": period.starts_on,
+        "reason": reason,
+    }
+    with connection.transaction():
+        for name in ("set_delivery_aside", "set_runs_aside", "set_files_aside"):
+            connection.execute(_query(name), facts)
+
+
+def find_periods(connection: Connection, client: Client, bucket: str, keys: Sequence[str]) -> list[KnownPeriod]:
+    """The billing periods that versions of these files were found to be of, the latest delivered last."""
+    rows = connection.execute(
+        _query("find_periods"), {"client_id": client.client_id, "bucket": bucket, "keys": list(keys)}
+    ).fetchall()
+    return [KnownPeriod(key=key, etag=etag, billing_period=BillingPeriod(period)) for key, etag, period in rows]
+
+
 def end(
     connection: Connection,
     registered: RegisteredDelivery,
@@ -240,7 +273,7 @@ def end(
 ) -> None:
     """The attempt ended without publishing: `state` for the delivery, `status` for its runs, the error if it failed.
 
-    `reason` says why a delivery is superseded or held.
+    `reason` says why a delivery is superseded or held. A superseded one is let through no more.
     """
     facts = {
         "error_code": error.error_code if error else None,
@@ -291,8 +324,8 @@ def adopt(
 ) -> dict[tuple[str, str], int]:
     """The delivery holds what the current one does: it becomes the current delivery, and no bill changes.
 
-    Its files are known by key and ETag, or by their bytes, or their rows were `compared`. Returns the rows that each
-    of its file versions (key, ETag) holds.
+    What was held before it is overtaken. Its files are known by key and ETag, or by their bytes, or their rows were
+    `compared`. Returns the rows that each of its file versions (key, ETag) holds.
     """
     parameters = {
         "delivery_id": registered.delivery_id,
@@ -306,15 +339,17 @@ def adopt(
         ),
     }
     with connection.transaction():
+        # Deliveries are written before files and runs, as everywhere: nobody waits for another in a circle.
+        end_holds_beside(connection, statement_id=current.statement_id, delivery_id=registered.delivery_id)
         if registered.delivery_id != current.delivery_id:
+            connection.execute(_query("adopt_delivery"), parameters)
             if compared is None:
                 connection.execute(_query("adopt_files"), parameters)
             else:
                 for file_number, rows_read in enumerate(compared.rows_read):
                     counts = {"file_number": file_number, "rows_read": rows_read}
                     connection.execute(_query("adopt_compared_file"), {**parameters, **counts})
-            for name in ("adopt_runs", "adopt_delivery"):
-                connection.execute(_query(name), parameters)
+            connection.execute(_query("adopt_runs"), parameters)
             if connection.execute(_query("adopt_statement"), parameters).rowcount == 0:
                 raise RunConflictError("the statement was published by another worker meanwhile", advice="try again")
         rows = connection.execute(_query("count_file_rows"), parameters).fetchall()

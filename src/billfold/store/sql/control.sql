@@ -17,7 +17,7 @@ SELECT pg_advisory_lock(hashtextextended(%(statement)s, 0))
 
 -- name: find_delivery
 SELECT delivery.client_id, delivery.statement_id, delivery.bucket, delivery.export_path, delivery.export_name,
-    delivery.billing_period, delivery.state, delivery.rolled_back_by, delivery.manifest_key,
+    delivery.billing_period, delivery.state, delivery.reason, delivery.rolled_back_by, delivery.manifest_key,
     (SELECT run.source_s3_key FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
         WHERE file.delivery_id = delivery.delivery_id ORDER BY file.file_number LIMIT 1)
 FROM billing_deliveries AS delivery WHERE delivery.delivery_id = %(delivery_id)s
@@ -28,7 +28,23 @@ SELECT state, released_at IS NOT NULL, reason FROM billing_deliveries WHERE deli
 -- name: release_delivery
 UPDATE billing_deliveries SET released_at = clock_timestamp()
 WHERE delivery_id = %(delivery_id)s AND state = 'held'
-RETURNING delivery_id
+
+-- name: take_release_back
+UPDATE billing_deliveries SET released_at = NULL WHERE delivery_id = %(delivery_id)s
+
+-- name: find_registered
+SELECT delivery_id FROM billing_deliveries
+WHERE client_id = %(client_id)s AND bucket = %(bucket)s AND export_path = %(export_path)s
+    AND content_digest = %(content_digest)s
+
+-- name: find_periods
+SELECT run.source_s3_key, run.source_etag, delivery.billing_period
+FROM billing_ingestion_runs AS run
+JOIN billing_delivery_files AS file USING (ingestion_run_id)
+JOIN billing_deliveries AS delivery ON delivery.delivery_id = file.delivery_id
+WHERE run.client_id = %(client_id)s AND run.source_bucket = %(bucket)s AND run.source_s3_key = ANY(%(keys)s)
+    AND delivery.billing_period IS NOT NULL
+ORDER BY delivery.delivered_at, delivery.created_at
 
 -- name: register_delivery
 INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, billing_period, manifest_key, manifest_etag,
@@ -80,9 +96,26 @@ UPDATE billing_ingestion_runs SET status = 'running', attempts = attempts + 1, s
     trigger_source = %(trigger_source)s
 WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
 
+-- name: set_delivery_aside
+UPDATE billing_deliveries SET state = 'pending', billing_period = %(billing_period)s, reason = %(reason)s,
+    started_at = NULL, finished_at = NULL
+WHERE delivery_id = %(delivery_id)s AND state NOT IN ('published', 'rolled_back')
+
+-- name: set_runs_aside
+UPDATE billing_ingestion_runs SET status = 'pending', started_at = NULL, finished_at = NULL
+WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
+
+-- name: set_files_aside
+UPDATE billing_delivery_files SET outcome = 'pending' WHERE delivery_id = %(delivery_id)s AND outcome <> 'success'
+
 -- name: end_delivery
-UPDATE billing_deliveries SET state = %(state)s, finished_at = clock_timestamp(), error_code = %(error_code)s,
-    error_message = %(error_message)s, reason = %(reason)s, started_at = coalesce(started_at, clock_timestamp())
+-- One that had been published before it came back and was held stays published when a newer one overtakes it.
+UPDATE billing_deliveries SET
+    state = CASE WHEN %(state)s = 'superseded' AND publication_id IS NOT NULL THEN 'published' ELSE %(state)s END,
+    finished_at = clock_timestamp(), error_code = %(error_code)s, error_message = %(error_message)s,
+    reason = CASE WHEN %(state)s = 'superseded' AND publication_id IS NOT NULL THEN NULL ELSE %(reason)s END,
+    started_at = coalesce(started_at, clock_timestamp()),
+    released_at = CASE WHEN %(state)s = 'superseded' THEN NULL ELSE released_at END
 WHERE delivery_id = %(delivery_id)s
     -- A published delivery stays published, a rolled back one rolled back, whatever came of an attempt to publish it
     -- again; only one that has come back and is held has to be told apart.
