@@ -12,7 +12,7 @@ from billfold.period import BillingPeriod
 from billfold.publication import Standing
 from billfold.store import control, statements
 from billfold.store.database import Connection
-from billfold.store.statements import CurrentStatement, Owner, absolute_key
+from billfold.store.statements import CurrentStatement, Owner, Spelling, absolute_key
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
 
@@ -74,6 +74,8 @@ def confirm(connection: Connection, client: Client, delivery: Delivery, standing
     is_same = [each.publication_id for each in found] == [each.publication_id for each in standing.standalone]
     if not is_same or (not force and find_owner(connection, client, delivery)):
         raise RunConflictError("a file and the manifest that names it came in together", advice="try again")
+    if find_twin(connection, client, delivery):
+        raise RunConflictError("the file came in under two folders together", advice="try again")
 
 
 def _find_later(
@@ -91,6 +93,16 @@ def find_owner(connection: Connection, client: Client, delivery: Delivery) -> Ow
         return None
     place = _statement_of(absolute_key(delivery.bucket, delivery.files[0].key))
     return statements.find_owner(connection, client, delivery, place=place)
+
+
+def find_twin(connection: Connection, client: Client, delivery: Delivery) -> Spelling | None:
+    """Another statement that counts the standalone file, under another folder as its bucket."""
+    if delivery.manifest is not None:
+        return None
+    for spelling in statements.list_spellings(connection, client, delivery):
+        if spelling.is_standing and spelling.is_counted and spelling.bucket != delivery.bucket:
+            return spelling
+    return None
 
 
 def find_standalone(

@@ -24,16 +24,8 @@ from billfold.errors import (
     SourceError,
     UsageError,
 )
-from billfold.exports import (
-    Bucket,
-    Progress,
-    SilentProgress,
-    fetch_delivery,
-    locate,
-    open_bucket,
-    resolve,
-    unpack,
-)
+from billfold.exports import Bucket, Progress, SilentProgress, fetch_delivery, open_bucket, resolve, unpack
+from billfold.local_roots import locate_source, settle
 from billfold.model import (
     Client,
     Delivery,
@@ -95,7 +87,7 @@ def ingest(
     )
     retrying(settings)(keep_client, database, client)
     try:
-        bucket, key = retrying(settings)(locate, source, client, settings)
+        bucket, key = retrying(settings)(locate_source, source, client, settings, database)
     except (SourceError, InputError) as error:
         # The role refuses us, a path does not exist, a local manifest cannot be read: there is no bucket to name.
         return [_refuse(ingestion, client.bucket or "", source, error)]
@@ -160,7 +152,14 @@ def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) ->
     def attempt() -> DeliveryOutcome:
         # What failed may have been replaced meanwhile: the key decides anew which delivery is current.
         latest = resolve(bucket, key, tolerate_newer_files=ingestion.force)[0] if failed else delivery
-        return _attempt(ingestion, bucket, latest, failed)
+        place, latest = settle(
+            latest,
+            bucket,
+            client=ingestion.client,
+            database=ingestion.database,
+            tolerate_newer_files=ingestion.force,
+        )
+        return _attempt(ingestion, place, latest, failed)
 
     try:
         return retrying(ingestion.settings)(attempt)

@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 
 from billfold import adoption
-from billfold.admission import find_owner, find_standalone
+from billfold.admission import find_owner, find_standalone, find_twin
 from billfold.config import Settings
 from billfold.errors import ReconciliationError, UsageError
 from billfold.model import Client, CostBasis, DeliveryState, PublicationKind, Totals
@@ -319,6 +319,12 @@ def _find_standalone(
     if owner := find_owner(connection, client, delivery):
         raise UsageError(
             f"{delivery.export_name} belongs to {owner.name}, whose manifest stands: it would be counted twice",
+            advice="roll that back first",
+        )
+    if twin := find_twin(connection, client, delivery):
+        raise UsageError(
+            f"{delivery.export_name} stands as statement {twin.statement_id} already, in {twin.bucket}: it would be"
+            " counted twice",
             advice="roll that back first",
         )
     return find_standalone(connection, client, delivery, statement.billing_period)

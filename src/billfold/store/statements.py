@@ -46,6 +46,17 @@ class Owner:
     is_counted: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spelling:
+    """A statement of a standalone file under one of its names: a bucket, and the file's key in it."""
+
+    statement_id: int
+    bucket: str
+    key: str
+    is_standing: bool
+    is_counted: bool
+
+
 def absolute_key(bucket: str, key: str) -> str:
     """A key with its bucket. It tells a local file whichever folder above it is taken for the bucket."""
     return f"{bucket.removesuffix('/')}/{key}"
@@ -122,6 +133,23 @@ def list_standalone(
         },
     ).fetchall()
     return dict(rows)
+
+
+def list_buckets(connection: Connection, client: Client) -> list[str]:
+    """The buckets of everything that was ever published for the client."""
+    return [bucket for (bucket,) in connection.execute(_query("list_buckets"), {"client_id": client.client_id})]
+
+
+def list_spellings(connection: Connection, client: Client, delivery: Delivery) -> list[Spelling]:
+    """All statements of a standalone delivery's file: what stands and counts first, then what is in its own bucket."""
+    key = delivery.files[0].key
+    rows = connection.execute(
+        _query("list_spellings"),
+        {"client_id": client.client_id, "bucket": delivery.bucket, "file": absolute_key(delivery.bucket, key)},
+    ).fetchall()
+    return [
+        Spelling(statement_id=row[0], bucket=row[1], key=row[2], is_standing=row[3], is_counted=row[4]) for row in rows
+    ]
 
 
 def list_counted(connection: Connection, statement_ids: Sequence[int]) -> set[int]:

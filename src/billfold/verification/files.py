@@ -1,11 +1,11 @@
-"""Which files are counted: none both by itself and in the bill of an export."""
+"""Which files are counted: none twice, be it by itself and in the bill of an export, or under two folders."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from uuid import UUID
 
-from billfold.admission import find_owner, find_standalone
+from billfold.admission import find_owner, find_standalone, find_twin
 from billfold.model import Client
 from billfold.store import history, statements
 from billfold.store.database import Connection, connect
@@ -35,6 +35,8 @@ def _find_counted_twice(connection: Connection, subject: Subject, delivery_id: U
     for each in standalone:
         if each.statement_id in counted:
             yield f"its file {each.export_path} is counted in statement {each.statement_id} as well"
+    if twin := find_twin(connection, client, delivery):
+        yield f"{delivery.export_name} is counted in statement {twin.statement_id}, of {twin.bucket}, as well"
     owner = find_owner(connection, client, delivery)
     if owner and owner.is_counted:
         yield f"{delivery.export_name} is counted in statement {owner.statement_id} ({owner.name}) as well"

@@ -60,6 +60,19 @@ WHERE statement.client_id = %(client_id)s AND delivery.manifest_key IS NULL
     AND (absolute_key = ANY(%(files)s) OR starts_with(absolute_key, %(folder)s))
 ORDER BY statement.statement_id
 
+-- name: list_buckets
+SELECT DISTINCT bucket FROM billing_statements
+WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
+ORDER BY bucket
+
+-- name: list_spellings
+-- The statements of one standalone file; of a local file any folder above it may have been taken for the bucket.
+SELECT statement_id, bucket, export_path, current_delivery_id IS NOT NULL, counted
+FROM billing_statements
+WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
+    AND regexp_replace(bucket, '/$', '') || '/' || export_path = %(file)s
+ORDER BY current_delivery_id IS NULL, NOT counted, bucket <> %(bucket)s, statement_id
+
 -- name: list_counted
 SELECT statement_id FROM billing_statements WHERE statement_id = ANY(%(statement_ids)s) AND counted
 
