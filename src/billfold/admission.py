@@ -12,7 +12,7 @@ from billfold.period import BillingPeriod
 from billfold.publication import Standing
 from billfold.store import control, hold, statements
 from billfold.store.database import Connection
-from billfold.store.statements import CurrentStatement
+from billfold.store.statements import CurrentStatement, Owner, Spelling, absolute_key
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
 
@@ -51,8 +51,8 @@ def find_obstacle(
         return DeliveryState.ROLLED_BACK, "was rolled back"
     if delivery.manifest is None:
         # A file outside any export has no earlier deliveries: what stands at its key is what counts.
-        if owner := _find_owner(connection, client, delivery):
-            return DeliveryState.SUPERSEDED, f"belongs to {owner}, whose manifest stands"
+        if owner := find_owner(connection, client, delivery):
+            return DeliveryState.SUPERSEDED, f"belongs to {owner.name}, whose manifest stands"
     elif later := _find_later(delivery, registered, current):
         return DeliveryState.SUPERSEDED, f"is older than the published delivery of {later:%Y-%m-%d %H:%M:%S} UTC"
     if registered.state is DeliveryState.HELD and not registered.is_released:
@@ -91,8 +91,10 @@ def confirm(connection: Connection, client: Client, delivery: Delivery, standing
     """
     found = find_standalone(connection, client, delivery, standing.statement.billing_period)
     is_same = [each.publication_id for each in found] == [each.publication_id for each in standing.standalone]
-    if not is_same or (not force and _find_owner(connection, client, delivery)):
+    if not is_same or (not force and find_owner(connection, client, delivery)):
         raise RunConflictError("a file and the manifest that names it came in together", advice="try again")
+    if find_twin(connection, client, delivery):
+        raise RunConflictError("the file came in under two folders together", advice="try again")
 
 
 def _judge_now(
@@ -112,11 +114,22 @@ def _find_later(
     return current.delivered_at if delivery.delivered_at < current.delivered_at else None
 
 
-def _find_owner(connection: Connection, client: Client, delivery: Delivery) -> str | None:
-    """The export and month that a standalone file belongs to; None for any other delivery."""
+def find_owner(connection: Connection, client: Client, delivery: Delivery) -> Owner | None:
+    """The statement that a standalone file belongs to; None for one of its own, and for any other delivery."""
     if delivery.manifest is not None:
         return None
-    return statements.find_owner(connection, client, delivery, place=_statement_of(delivery.files[0].key))
+    place = _statement_of(absolute_key(delivery.bucket, delivery.files[0].key))
+    return statements.find_owner(connection, client, delivery, place=place)
+
+
+def find_twin(connection: Connection, client: Client, delivery: Delivery) -> Spelling | None:
+    """Another statement that counts the standalone file, under another folder as its bucket."""
+    if delivery.manifest is not None:
+        return None
+    for spelling in statements.list_spellings(connection, client, delivery):
+        if spelling.is_standing and spelling.is_counted and spelling.bucket != delivery.bucket:
+            return spelling
+    return None
 
 
 def find_standalone(
@@ -125,11 +138,11 @@ def find_standalone(
     """The statements of single files whose rows this delivery holds: it names them, or they stand in its place."""
     if delivery.manifest is None:
         return []
-    named = {file.key for file in delivery.files}
-    own = (delivery.export_path, delivery.period)
+    named = {absolute_key(delivery.bucket, file.key) for file in delivery.files}
+    own = (absolute_key(delivery.bucket, delivery.export_path), delivery.period)
     return [
         statements.read_statement(connection, statement_id)
-        for key, statement_id in statements.list_standalone(connection, client, delivery, period).items()
+        for statement_id, key in statements.list_standalone(connection, client, delivery, period).items()
         if key in named or _statement_of(key) == own
     ]
 

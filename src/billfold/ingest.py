@@ -23,15 +23,8 @@ from billfold.errors import (
     RunConflictError,
     SourceError,
 )
-from billfold.exports import (
-    Bucket,
-    Progress,
-    SilentProgress,
-    fetch_delivery,
-    locate,
-    resolve,
-    unpack,
-)
+from billfold.exports import Bucket, Progress, SilentProgress, fetch_delivery, resolve, unpack
+from billfold.local_roots import locate_source, settle
 from billfold.model import (
     Client,
     Delivery,
@@ -98,7 +91,7 @@ def ingest(
     )
     retrying(settings)(keep_client, database, client)
     try:
-        bucket, key = retrying(settings)(locate, source, client, settings)
+        bucket, key = retrying(settings)(locate_source, source, client, settings, database)
     except (SourceError, InputError) as error:
         # The role refuses us, a path does not exist, a local manifest cannot be read: there is no bucket to name.
         return [_refuse(ingestion, client.bucket or "", source, error)]
@@ -132,7 +125,14 @@ def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) ->
     def attempt() -> DeliveryOutcome:
         # What failed may have been replaced meanwhile: the key decides anew which delivery is current.
         latest = resolve(bucket, key, tolerate_newer_files=ingestion.force)[0] if failed else delivery
-        return _attempt(ingestion, bucket, latest, failed)
+        place, latest = settle(
+            latest,
+            bucket,
+            client=ingestion.client,
+            database=ingestion.database,
+            tolerate_newer_files=ingestion.force,
+        )
+        return _attempt(ingestion, place, latest, failed)
 
     try:
         return retrying(ingestion.settings)(attempt)

@@ -15,11 +15,12 @@ from decimal import Decimal
 from functools import reduce
 from uuid import UUID
 
+from billfold import adoption
 from billfold.dimensions import DIMENSIONS
 from billfold.drift import find_drift
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
 from billfold.reconcile import add_up, carry, find_loss, reconcile
-from billfold.store import counting, history, hold, publish
+from billfold.store import counting, hold, publish
 from billfold.store.database import BulkConnection, Database, connect_bulk
 from billfold.store.statements import CurrentStatement
 from billfold.transform import Bill
@@ -182,7 +183,7 @@ def publish_bill(
         findings = (*remarks, *find_remarkable(bill, mapped, statement.currency), *drift)
         publish.lock_bucket(bulk, client_id=client.client_id)
         confirm()
-        emptied = [(standalone, *_empty(bulk, standalone)) for standalone in standing.standalone]
+        emptied = adoption.empty(bulk, standing.standalone)
         overlaps = counting.list_overlaps(
             bulk, statement.statement_id, delivery_id=delivery_id, export_format=bill.export_format
         )
@@ -193,8 +194,7 @@ def publish_bill(
         moment = publish.take_moment(
             bulk, [statement.statement_id, *(each.statement_id for each in standing.standalone)]
         )
-        for standalone, emptying_id, withdrawn in emptied:
-            publish.record_publication(bulk, _adoption(standalone, emptying_id, withdrawn, moment))
+        adoption.record(bulk, emptied, moment=moment)
         for each in (statement, *standing.standalone):
             hold.end_holds(bulk, statement_id=each.statement_id, delivery_id=delivery_id)
         publish.finish_publication(
@@ -225,42 +225,6 @@ def publish_bill(
             ),
         )
     return PublishedBill(source=source, after=after, comparison=comparison, findings=findings)
-
-
-def _empty(bulk: BulkConnection, standalone: CurrentStatement) -> tuple[int, Totals]:
-    """Take a standalone file's rows out in the transaction that brings them in under their export's manifest.
-
-    Returns the publication that does it and what it withdrew: everything, to the last decimal.
-    """
-    period = standalone.billing_period
-    publication_id = publish.begin_publication(
-        bulk, statement_id=standalone.statement_id, expected_publication_id=standalone.publication_id
-    )
-    place = {"statement_id": standalone.statement_id, "publication_id": publication_id}
-    history.restore_bill(bulk, period, restored_publication_id=history.NOTHING, **place)
-    publish.roll_up(bulk, period, is_first=False, **place)
-    removed = publish.sum_withdrawn(bulk, period, currency=standalone.currency, **place)
-    reconcile(Totals(), carry(standalone.totals, Totals(), removed))
-    return publication_id, removed
-
-
-def _adoption(standalone: CurrentStatement, publication_id: int, removed: Totals, moment: str) -> publish.Publication:
-    assert standalone.cost_basis is not None, "what is published has a basis"
-    assert standalone.mapping_version is not None, "what is published was mapped"
-    return publish.Publication(
-        publication_id=publication_id,
-        statement_id=standalone.statement_id,
-        published_at=moment,
-        kind=PublicationKind.ADOPTION,
-        delivery_id=None,
-        cost_basis=standalone.cost_basis,
-        hash_version=standalone.hash_version,
-        mapping_version=standalone.mapping_version,
-        before=standalone.totals,
-        after=carry(standalone.totals, Totals(), removed),
-        rows_added=0,
-        rows_removed=removed.row_count,
-    )
 
 
 def _count_once(

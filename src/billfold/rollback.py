@@ -15,14 +15,17 @@ from uuid import UUID
 
 import structlog
 
+from billfold import adoption
+from billfold.admission import find_owner, find_standalone, find_twin
 from billfold.config import Settings
 from billfold.errors import ReconciliationError, UsageError
-from billfold.model import CostBasis, DeliveryState, PublicationKind, Totals
+from billfold.model import Client, CostBasis, DeliveryState, PublicationKind, Totals
 from billfold.quality import record_checks
 from billfold.reconcile import carry, reconcile
 from billfold.store import control, history, publish, statements
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
 from billfold.store.history import NOTHING, Stood
+from billfold.store.statements import CurrentStatement
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +35,7 @@ class Restoration:
     """What a rollback or an undo did. `delivery_id` is the delivery it was asked for, `current_delivery_id` stands now.
 
     `restored_number` is the number of the publication whose bill stands again, None for the empty statement before the
-    first. Costs are exact, by currency.
+    first. `adopted_files` stood alone until now and are part of that bill. Costs are exact, by currency.
     """
 
     delivery_id: UUID
@@ -48,6 +51,7 @@ class Restoration:
     rows_after: int
     billed_cost_before: dict[str, Decimal]
     billed_cost: dict[str, Decimal]
+    adopted_files: tuple[str, ...]
     duration_seconds: float
 
 
@@ -55,25 +59,37 @@ class Restoration:
 class Plan:
     """Which state comes back (None: the empty one), and which delivery stands for it, where that is known by itself.
 
-    A rollback takes back what became current by one of `publication_ids`, all of the bill that came in by `since`; an
-    undo takes back what `since` rolled back.
+    The bill that goes stood after `publication_ids`. A rollback takes back what became current by one of them, of which
+    `since` is the first; an undo takes back what `since` rolled back.
     """
 
     kind: PublicationKind
     target: Stood | None
     delivery_id: UUID | None
     since: Stood
-    publication_ids: tuple[int, ...] = ()
+    publication_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Restored:
+    """The totals after, of what came back and of what went, and the standalone files that were taken over."""
+
+    after: Totals
+    added: Totals
+    removed: Totals
+    adopted_files: tuple[str, ...]
 
 
 def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo: bool = False) -> Restoration:
     """Bring back what stood before the current delivery; with `undo`, bring a rolled back delivery back.
 
     Whatever the delivery's later redeliveries of the same content did goes with it. The delivery is then `rolled_back`:
-    neither an event nor a backfill applies it again, only `ingest --force`, an undo, or a newer delivery. Raises
-    UsageError where the delivery is not current (for an undo: where the statement has moved on since), or what stood
-    is pruned; RunConflictError while another worker holds the statement; ReconciliationError when the restored rows are
-    not what the earlier publication said: then nothing has changed.
+    neither an event nor a backfill applies it again, only `ingest --force`, an undo, or a newer delivery. Standalone
+    files that the bill that comes back holds are taken over in the same transaction. Raises UsageError where the
+    delivery is not current (for an undo: where the statement has moved on since), what stood is pruned, took files over
+    that would be lost, or is a file of an export that stands; RunConflictError while another worker holds the
+    statement; ReconciliationError when the restored rows are not what the earlier publication said: then nothing has
+    changed.
     """
     started = time.monotonic()
     with connect(database.conninfo) as connection:
@@ -86,12 +102,11 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         statement = statements.read_statement(connection, stored.statement_id)
         publications = history.list_publications(connection, stored.statement_id)
         plan = plan_undo(stored, publications) if undo else plan_rollback(stored, statement, publications)
-        if plan.kind is PublicationKind.ROLLBACK:
-            _refuse_adoption(stored, history.list_adopted(connection, plan.since.publication_id))
+        _refuse_adoption(stored, plan, history.list_adopted(connection, plan.publication_ids))
         if plan.delivery_id is None and plan.target is not None:
             plan = replace(plan, delivery_id=_find_standing(connection, statement, plan.target, publications))
         with connect_bulk(database.conninfo) as bulk:
-            after, added, removed = _restore(bulk, statement, plan)
+            restored = _restore(bulk, connection, stored.client_id, statement, plan)
     record_checks(database, statement_id=statement.statement_id)
     restoration = Restoration(
         delivery_id=delivery_id,
@@ -102,11 +117,12 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         statement_id=statement.statement_id,
         kind=plan.kind,
         restored_number=plan.target.number if plan.target else None,
-        rows_added=added.row_count,
-        rows_removed=removed.row_count,
-        rows_after=after.row_count,
+        rows_added=restored.added.row_count,
+        rows_removed=restored.removed.row_count,
+        rows_after=restored.after.row_count,
         billed_cost_before=statement.totals.billed,
-        billed_cost=after.billed,
+        billed_cost=restored.after.billed,
+        adopted_files=restored.adopted_files,
         duration_seconds=time.monotonic() - started,
     )
     log.info(
@@ -114,15 +130,14 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         client=stored.client_id,
         delivery_id=str(delivery_id),
         current_delivery_id=str(plan.delivery_id) if plan.delivery_id else None,
-        rows_added=added.row_count,
-        rows_removed=removed.row_count,
+        rows_added=restoration.rows_added,
+        rows_removed=restoration.rows_removed,
+        **({"adopted_files": list(restoration.adopted_files)} if restoration.adopted_files else {}),
     )
     return restoration
 
 
-def plan_rollback(
-    stored: control.StoredDelivery, statement: statements.CurrentStatement, publications: Sequence[Stood]
-) -> Plan:
+def plan_rollback(stored: control.StoredDelivery, statement: CurrentStatement, publications: Sequence[Stood]) -> Plan:
     """What stood before the bill that stands first came in."""
     if stored.state is DeliveryState.ROLLED_BACK:
         raise UsageError(f"delivery {stored.delivery_id} is rolled back already", advice="`--undo` takes that back")
@@ -159,14 +174,22 @@ def plan_undo(stored: control.StoredDelivery, publications: Sequence[Stood]) -> 
     target = _before(rollback, publications)
     assert target is not None, "something stood that could be rolled back"
     _refuse_forgotten(target)
-    return Plan(kind=PublicationKind.UNDO, target=target, delivery_id=stored.delivery_id, since=rollback)
+    return Plan(
+        kind=PublicationKind.UNDO,
+        target=target,
+        delivery_id=stored.delivery_id,
+        since=rollback,
+        publication_ids=tuple(known.publication_id for known in publications[rollback.number - 1 :]),
+    )
 
 
-def _refuse_adoption(stored: control.StoredDelivery, files: Sequence[str]) -> None:
+def _refuse_adoption(stored: control.StoredDelivery, plan: Plan, files: Sequence[str]) -> None:
     """What stood before were the statements of single files too: bringing back one of them alone would lose money."""
     if files:
+        taker = "the rollback of " if plan.kind is PublicationKind.UNDO else ""
+        noun = "file" if len(files) == 1 else "files"
         raise UsageError(
-            f"delivery {stored.delivery_id} took over {len(files)} standalone files ({files[0]}"
+            f"{taker}delivery {stored.delivery_id} took over {len(files)} standalone {noun} ({files[0]}"
             f"{', …' if len(files) > 1 else ''}): what stood before cannot be brought back by it alone",
             advice="ingest the delivery that should stand, with --force",
         )
@@ -174,7 +197,7 @@ def _refuse_adoption(stored: control.StoredDelivery, files: Sequence[str]) -> No
 
 def _find_standing(
     connection: Connection,
-    statement: statements.CurrentStatement,
+    statement: CurrentStatement,
     target: Stood,
     publications: Sequence[Stood],
 ) -> UUID | None:
@@ -236,8 +259,9 @@ def _refuse_forgotten(target: Stood | None) -> None:
         )
 
 
-def _restore(bulk: BulkConnection, statement: statements.CurrentStatement, plan: Plan) -> tuple[Totals, Totals, Totals]:
-    """The totals after, of what came back and of what went."""
+def _restore(
+    bulk: BulkConnection, connection: Connection, client_id: str, statement: CurrentStatement, plan: Plan
+) -> _Restored:
     period, target = statement.billing_period, plan.target
     publication_id = publish.begin_publication(
         bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
@@ -252,11 +276,16 @@ def _restore(bulk: BulkConnection, statement: statements.CurrentStatement, plan:
     reconcile(wanted, after)
     if wanted.charge_count != after.charge_count:
         raise ReconciliationError(f"{wanted.charge_count} charges stood then, {after.charge_count} would stand now")
+    publish.lock_bucket(bulk, client_id=client_id)
+    standalone = _find_standalone(connection, client_id, statement, plan)
+    emptied = adoption.empty(bulk, standalone)
+    moment = publish.take_moment(bulk, [statement.statement_id, *(each.statement_id for each in standalone)])
+    adoption.record(bulk, emptied, moment=moment)
     publish.record_publication(
         bulk,
         publish.Publication(
             **place,
-            published_at=publish.take_moment(bulk, [statement.statement_id]),
+            published_at=moment,
             kind=plan.kind,
             delivery_id=plan.delivery_id,
             restored_publication_id=target.publication_id if target else None,
@@ -277,4 +306,32 @@ def _restore(bulk: BulkConnection, statement: statements.CurrentStatement, plan:
     else:
         history.mark_taken_back(bulk, rollback_publication_id=plan.since.publication_id, **place)
     bulk.commit()
-    return after, added, removed
+    return _Restored(
+        after=after, added=added, removed=removed, adopted_files=tuple(each.export_path for each in standalone)
+    )
+
+
+def _find_standalone(
+    connection: Connection, client_id: str, statement: CurrentStatement, plan: Plan
+) -> list[CurrentStatement]:
+    """The statements of single files that the delivery that comes back names or has in its place.
+
+    Asked under the lock of the client's publications, where a file and what names it meet. Raises UsageError where it
+    is the other way round: a single file would come back beside the bill that holds it.
+    """
+    if plan.delivery_id is None:
+        return []
+    client = Client(client_id=client_id)
+    delivery = history.read_delivery(connection, plan.delivery_id)
+    if owner := find_owner(connection, client, delivery):
+        raise UsageError(
+            f"{delivery.export_name} belongs to {owner.name}, whose manifest stands: it would be counted twice",
+            advice="roll that back first",
+        )
+    if twin := find_twin(connection, client, delivery):
+        raise UsageError(
+            f"{delivery.export_name} stands as statement {twin.statement_id} already, in {twin.bucket}: it would be"
+            " counted twice",
+            advice="roll that back first",
+        )
+    return find_standalone(connection, client, delivery, statement.billing_period)

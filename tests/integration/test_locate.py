@@ -166,3 +166,59 @@ def test_what_is_no_file_is_never_opened(root: Path, settings: Settings) -> None
         bucket.head("pipe.csv")
 
     assert list(bucket.list_objects("")) == []
+
+
+def known(root: Path, *folders: str) -> list[str]:
+    return [f"file://{(root / folder).resolve()}" for folder in folders]
+
+
+def test_a_data_file_alone_has_the_nearest_known_folder_as_root(root: Path, settings: Settings) -> None:
+    [data_key] = write_data(root, "downloads/2023/november.csv.gz")
+    buckets = known(root, "", "downloads", "elsewhere")
+
+    bucket, key = locate(str(root / data_key), CLIENT, settings, known_buckets=["acme-bills", *buckets])
+
+    assert (bucket.name, key) == (f"file://{(root / 'downloads').resolve()}", "2023/november.csv.gz")
+
+
+def test_a_manifests_root_counts_before_a_known_folder(root: Path, settings: Settings) -> None:
+    [data_key] = write_export(root / "copy")
+
+    bucket, key = locate(str(root / "copy" / data_key), CLIENT, settings, known_buckets=known(root, ""))
+
+    assert (bucket.name, key) == (f"file://{(root / 'copy').resolve()}", data_key)
+
+
+@pytest.mark.parametrize(("folder", "key"), [("", ""), ("exports", "exports/"), ("exports/acme", "exports/acme/")])
+def test_a_folder_of_a_known_one_is_a_prefix_in_it(root: Path, settings: Settings, folder: str, key: str) -> None:
+    write_export(root)
+
+    found, prefix = locate(str(root / folder), CLIENT, settings, known_buckets=known(root, ""))
+
+    assert (found.name, prefix) == (f"file://{root.resolve()}", key)
+    assert len(resolve(found, prefix)) == 1
+
+
+def test_a_folder_that_no_known_one_holds_is_a_bucket(root: Path, settings: Settings) -> None:
+    write_data(root, "downloads/november.csv.gz")
+
+    bucket, key = locate(str(root), CLIENT, settings, known_buckets=known(root, "downloads", "other"))
+
+    assert (bucket.name, key) == (f"file://{root.resolve()}", "")
+
+
+def test_a_manifest_that_cannot_be_read_makes_no_folder_a_bucket(root: Path, settings: Settings) -> None:
+    write(root, "downloads/broken-Manifest.json", b"{")
+
+    bucket, key = locate(str(root / "downloads"), CLIENT, settings, known_buckets=known(root, ""))
+
+    assert (bucket.name, key) == (f"file://{root.resolve()}", "downloads/")
+
+
+def test_an_empty_manifest_keeps_its_export_in_a_known_folder(root: Path, settings: Settings) -> None:
+    write_export(root, chunks=0)
+    manifest = root / "exports/acme/metadata/BILLING_PERIOD=2023-11/acme-Manifest.json"
+
+    bucket, key = locate(str(manifest), CLIENT, settings, known_buckets=known(root, ""))
+
+    assert (bucket.name, resolve(bucket, key)[0].export_path) == (f"file://{root.resolve()}", "exports/acme")

@@ -10,6 +10,7 @@ import pytest
 from billfold.errors import StoreError, UsageError
 from billfold.retention import Pruning, prune
 from billfold.rollback import roll_back
+from billfold.verification import CheckState, verify
 from tests.landing import Landing
 from tests.line_items import described, write_bill
 
@@ -111,3 +112,61 @@ def test_only_the_named_client_is_pruned(restated: Landing) -> None:
 
     assert other.statements == ()
     assert restated.count("raw_aws_billing_rows_history") == 3
+
+
+def forget_everything(landing: Landing) -> None:
+    later = datetime.now(UTC) + timedelta(days=2)
+    pruning = prune(settings=landing.settings, database=landing.database, keep_days=1, now=later)
+    assert pruning.statements
+    assert landing.count("raw_aws_billing_rows_history") == landing.count("billing_usage_fact_history") == 0
+
+
+def differing(landing: Landing) -> list[str]:
+    verdicts = verify(settings=landing.settings, database=landing.database, with_source=False)
+    return [check.name for verdict in verdicts for check in verdict.checks if check.state is CheckState.DIFFERS]
+
+
+def test_a_bill_of_which_every_row_has_changed_is_true_when_the_rest_is_pruned(landing: Landing) -> None:
+    for revision, costs in enumerate((("1", "2"), ("3", "4"), ("5", "6")), start=1):
+        write_bill(landing.root, described(*costs), revision=revision)
+        landing.ingest()
+
+    forget_everything(landing)
+
+    assert differing(landing) == []
+    assert landing.as_of(landing.published_at()[-1]) == {USD: (2, Decimal(11))}
+
+
+def test_a_bill_that_was_emptied_and_restored_is_true_when_the_rest_is_pruned(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2"))
+    delivery_id = landing.ingest().delivery_id
+    assert delivery_id is not None
+    for undo in (False, True):
+        roll_back(delivery_id, settings=landing.settings, database=landing.database, undo=undo)
+
+    forget_everything(landing)
+
+    assert differing(landing) == []
+    assert [landing.as_of(moment) for moment in landing.published_at()[1:]] == [{}, {USD: (2, Decimal(3))}]
+
+
+def test_a_bill_that_was_emptied_and_pruned_is_true(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2"))
+    delivery_id = landing.ingest().delivery_id
+    assert delivery_id is not None
+    roll_back(delivery_id, settings=landing.settings, database=landing.database)
+
+    forget_everything(landing)
+
+    assert differing(landing) == []
+
+
+def test_what_differs_is_still_found_when_the_rest_is_pruned(landing: Landing) -> None:
+    for revision, costs in enumerate((("1", "2"), ("3", "4")), start=1):
+        write_bill(landing.root, described(*costs), revision=revision)
+        landing.ingest()
+    forget_everything(landing)
+
+    landing.execute("DELETE FROM billing_usage_fact WHERE billed_cost = 3")
+
+    assert "history_charges" in differing(landing)

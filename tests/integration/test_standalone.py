@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gzip
+from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from billfold.errors import UsageError
-from billfold.model import DeliveryState
+from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.rollback import roll_back
 from billfold.store import publish
-from billfold.store.database import BulkConnection
+from billfold.store.database import BulkConnection, Connection, connect
 from tests.landing import Landing
 from tests.line_items import PERIOD, LineItem, as_csv, described, write_bill, write_delivery, write_object
 
@@ -168,7 +169,7 @@ def test_a_delivery_that_took_files_over_is_not_rolled_back(landing: Landing) ->
     outcome = landing.ingest()
     assert outcome.delivery_id is not None
 
-    with pytest.raises(UsageError, match="took over 1 standalone files"):
+    with pytest.raises(UsageError, match="took over 1 standalone file "):
         roll_back(outcome.delivery_id, settings=landing.settings, database=landing.database)
 
     assert landing.billed() == {USD: Decimal(6)}
@@ -208,3 +209,44 @@ def test_a_file_that_is_published_beside_its_manifest_counts_once(
     assert outcome.exit_error is None
     assert landing.billed() == {USD: Decimal(6)}
     assert landing.broken_rules() == []
+
+
+def test_a_file_and_its_manifest_that_wait_for_each_other_both_come_in(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = described("1", "2", "3")
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items)
+    landing.ingest()
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items[:2], revision=2)
+    locked = publish.lock_bucket
+
+    with ThreadPoolExecutor(max_workers=1) as beside:
+
+        def let_the_manifest_wait(bulk: BulkConnection, *, client_id: str) -> None:
+            # The file's statement is locked by its own publication when the manifest's wants to empty it.
+            monkeypatch.setattr(publish, "lock_bucket", locked)
+            manifest = write_bill(landing.root, items[:2], revision=3)
+            waiting.append(beside.submit(landing.ingest, manifest))
+            with connect(landing.database.conninfo) as gate:
+                await_lock(gate)
+            locked(bulk, client_id=client_id)
+
+        waiting: list[Future[DeliveryOutcome]] = []
+        monkeypatch.setattr(publish, "lock_bucket", let_the_manifest_wait)
+        outcome = landing.ingest()
+        by_manifest = waiting[0].result()
+
+    assert (outcome.exit_error, by_manifest.exit_error) == (None, None)
+    assert by_manifest.state is DeliveryState.PUBLISHED
+    assert landing.billed() == {USD: Decimal(3)}
+    assert landing.broken_rules() == []
+
+
+def await_lock(connection: Connection) -> None:
+    """Wait until a transaction waits for another one; PostgreSQL itself waits between two questions."""
+    for _ in range(600):
+        waiting = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted")
+        if waiting.fetchone() != (0,):
+            return
+        connection.execute("SELECT pg_sleep(0.05)")
+    raise AssertionError("nobody waits")

@@ -112,6 +112,7 @@ def test_a_restated_bill_is_true(each_database: Database, settings: Settings, tm
         "history_order",
         "daily_costs",
         "restatements",
+        "standalone_files",
         "source_rows",
         "source_totals",
     ]

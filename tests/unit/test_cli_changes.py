@@ -14,6 +14,7 @@ from rich.console import Console
 
 from billfold.cli.changes_table import show_changes, show_difference
 from billfold.cli.documents import changes_document
+from billfold.cli.grid import show_moment
 from billfold.cli.options import parse_columns, parse_moment, parse_point
 from billfold.errors import UsageError
 from billfold.reports import (
@@ -171,7 +172,7 @@ def test_a_narrow_terminal_keeps_what_cannot_be_looked_up_elsewhere() -> None:
 
     assert wide[1].startswith("acme-cur2 2026-05 ")
     assert narrow[1].split() == ["3", "AmazonEC2", "USD", "1.00", "2.50", "+1.50"]
-    assert any("2026-06-02 10:00" in line for line in wide)
+    assert any("2026-06-02 10:00:00" in line for line in wide)
     assert not any("10:00" in line for line in narrow)
 
 
@@ -180,6 +181,26 @@ def test_what_does_not_count_is_marked_and_told_to_be_in_no_total() -> None:
 
     assert any("acme-cur2 2026-05 (not counted)" in line for line in lines)
     assert lines[-1] == "statements that do not count are in no total"
+
+
+def test_rows_that_came_and_went_are_told_as_rewritten() -> None:
+    moved = report(change(rows_added=5, rows_removed=5))
+
+    wide, narrow = shown(moved), shown(moved, width=80)
+
+    assert any("Rows rewritten" in line for line in wide)
+    assert any("+5 -5" in line for line in wide)
+    assert not any("rewritten" in line or "+5" in line for line in narrow)
+
+
+def test_a_publications_time_shows_its_bill_when_it_is_asked_for() -> None:
+    published_at = datetime(2026, 6, 2, 10, 0, 0, 1, tzinfo=UTC)
+
+    text = show_moment(published_at)
+
+    assert text == "2026-06-02 10:00:01"
+    assert parse_moment(text) >= published_at
+    assert show_moment(datetime(2026, 6, 2, 10, tzinfo=UTC)) == "2026-06-02 10:00:00"
 
 
 def test_an_open_month_that_moved_has_none() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from billfold import errors
+from billfold.cli.application import app
+from billfold.cli.commands import ingest
 from billfold.cli.exits import EXIT_CODES, ExitCode, exit_code
 from billfold.errors import BillfoldError
 
@@ -56,3 +58,11 @@ def test_money_that_does_not_agree_outweighs_bad_input() -> None:
 def test_every_exit_code_has_its_place_among_several_failures() -> None:
     for kind in KINDS:
         assert exit_code([fail(kind), fail(errors.TornDeliveryError)]) in (EXIT_CODES[kind], ExitCode.TRY_AGAIN)
+
+
+def test_the_help_of_ingest_tells_every_exit_code_that_a_delivery_can_end_with() -> None:
+    [epilog] = [command.epilog for command in app.registered_commands if command.callback is ingest]
+    codes = {EXIT_CODES[kind] for kind in KINDS} - {ExitCode.INTERNAL}
+
+    assert epilog is not None
+    assert all(f" {code.value} " in epilog for code in codes)

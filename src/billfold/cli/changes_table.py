@@ -8,13 +8,13 @@ from decimal import Decimal
 from rich.console import Console
 from rich.text import Text
 
-from billfold.cli.grid import add_row, add_total, make_table, print_table, show_instant, show_money
+from billfold.cli.grid import add_row, add_total, make_table, print_table, show_moment, show_money
 from billfold.cli.screen import printable
 from billfold.reports import ChangeReport, ChangeRow, StatementChange
 
 _CLOSED_STYLE = "bold yellow"
 _CENT = Decimal("0.01")
-# On a narrower terminal statements are told by their ids alone, and times are left to `publications`.
+# On a narrower terminal statements are told by their ids alone, and times and rows are left to `publications`.
 _WIDE = 110
 
 
@@ -66,8 +66,10 @@ def _show_groups(console: Console, report: ChangeReport, names: Mapping[int, str
 def _show_totals(
     console: Console, report: ChangeReport, changes: Sequence[StatementChange], names: Mapping[int, str]
 ) -> None:
-    times = ["|Published (UTC)"] if console.width >= _WIDE else []
-    places = ["#Id", "Statement", "|Publications", *times, "|Rows"]
+    is_wide = console.width >= _WIDE
+    # Rows are not net as the costs beside them are: what came and went again in between is in both figures.
+    details = ["|Published (UTC)", "|Rows rewritten"] if is_wide else []
+    places = ["#Id", "Statement", "|Publications", *details]
     table = make_table(console, *places, "|Currency", "#Old", "#New", "#Difference")
     for change in changes:
         style = _CLOSED_STYLE if change.closed_month_moved else ""
@@ -75,9 +77,9 @@ def _show_totals(
             str(change.statement_id),
             names[change.statement_id],
             _spell_span(change),
-            *([show_instant(change.later.published_at)] if times else []),
-            f"+{change.rows_added:,} -{change.rows_removed:,}",
         ]
+        if is_wide:
+            cells += [show_moment(change.later.published_at), f"+{change.rows_added:,} -{change.rows_removed:,}"]
         for total in change.totals or [None]:
             add_row(table, *cells, *(_amounts(total) if total else ["-"] * 4), style=style)
             cells = [""] * len(cells)

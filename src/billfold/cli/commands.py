@@ -47,8 +47,9 @@ _DEMO_LINE_ITEMS = 50_000
         "- `billfold ingest exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json`"
         " (a key of AWS_BILLING_BUCKET)\n\n"
         "- `billfold ingest ./downloaded-bucket --json`\n\n"
-        "Exit codes: 0 all published, skipped or superseded; 3 source; 4 bad input; 5 PostgreSQL; 6 try again later;"
-        " 7 rows or money do not agree. What failed published nothing; the rest stays published."
+        "Exit codes: 0 all published, skipped, superseded or rolled back earlier; 2 wrong usage or settings; 3 source;"
+        " 4 bad input; 5 PostgreSQL; 6 try again later; 7 rows or money do not agree; 8 held, and waits for"
+        " `billfold release`. What failed published nothing; the rest stays published."
     )
 )
 def ingest(
@@ -72,7 +73,7 @@ def ingest(
 
     Each delivery is fetched, compared with what its statement holds, reconciled to the last decimal, and published in
     one transaction: a reader sees the old bill or the new one. Ingesting it again changes nothing. A local folder
-    is a bucket's root.
+    is a bucket's root, or a part of the one above it that is known.
     """
     settings = start(_TOLD_BY_INGEST)
     database = open_store(settings)

@@ -7,9 +7,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 
 from billfold.cli.documents import ingest_document, spell_money
 from billfold.cli.grid import add_row, make_table, print_table, show_rounded
+from billfold.cli.screen import printable
 from billfold.cli.tables import show_outcomes
 from billfold.model import PublicationKind
 
@@ -44,6 +46,7 @@ def restoration_document(restoration: Restoration) -> dict[str, Any]:
         "rows_after": restoration.rows_after,
         "billed_cost_before": _spell(restoration.billed_cost_before),
         "billed_cost": _spell(restoration.billed_cost),
+        "adopted_files": list(restoration.adopted_files),
         "duration_seconds": round(restoration.duration_seconds, 3),
     }
 
@@ -93,7 +96,10 @@ def show_restoration(console: Console, restoration: Restoration) -> None:
     console.print(
         f"{restoration.rows_added:,} {noun} came back, {restoration.rows_removed:,} went: {before} -> {after}"
     )
-    if restoration.kind is PublicationKind.ROLLBACK:
+    if restoration.adopted_files:
+        # Their statements are empty now: what undoes this would lose them.
+        console.print(Text(printable(f"taken over, no longer counted alone: {', '.join(restoration.adopted_files)}")))
+    elif restoration.kind is PublicationKind.ROLLBACK:
         console.print(f"to take this back: billfold rollback {restoration.delivery_id} --undo", style="dim")
 
 

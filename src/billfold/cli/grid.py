@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -92,6 +92,12 @@ def show_rounded(amounts: Mapping[str, str]) -> str:
 def show_instant(instant: datetime | None) -> str | None:
     """An instant to the minute."""
     return f"{instant:%Y-%m-%d %H:%M}" if instant else None
+
+
+def show_moment(instant: datetime) -> str:
+    """When something was published, to the second and rounded up: `--as-of` this moment shows the bill after it."""
+    rounded = instant.replace(microsecond=0)
+    return f"{rounded + timedelta(seconds=1) if rounded < instant else rounded:%Y-%m-%d %H:%M:%S}"
 
 
 def _cell(value: Any) -> Text:

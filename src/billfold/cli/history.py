@@ -38,7 +38,8 @@ def publications(
     """List the publications: each is one change of a statement's bill, numbered from 1 inside its statement.
 
     A delivery makes one, so do a rollback and whatever else changes what a statement shows; the starred one is what it
-    shows now. `billfold changes` tells what moved between two of them.
+    shows now. `billfold changes` tells what moved between two of them. Times are rounded up to the second: the costs
+    `--as-of` one of them hold the bill after it. `--json` has them exactly.
     """
     wanted = Filter(client=client, export=export, period=period, statement=statement, limit=limit)
     rows = reports.list_publications(open_store(start()), wanted)
@@ -111,6 +112,9 @@ def changes(
     Without `--from` and `--to` it is what each statement's latest publication moved; with `--to` alone what the one
     that stood there moved. Groups that are the same at both ends are left out; totals hold everything. Statements
     that do not count are compared too. A month that moved although it was over stands out.
+
+    Rows rewritten (`rows_added`, `rows_removed`) are the line items that each publication in between brought and
+    withdrew, added up: one that came and went again is in both, and one that only changed too. Costs are net.
     """
     columns = parse_columns(by, ChangeColumn, "changes")
     report = reports.list_changes(

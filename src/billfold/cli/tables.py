@@ -15,6 +15,7 @@ from billfold.cli.grid import (
     print_table,
     show_amounts,
     show_instant,
+    show_moment,
     show_rounded,
 )
 from billfold.cli.screen import Screen, printable
@@ -154,7 +155,7 @@ def show_publications(console: Console, publications: Sequence[PublicationRow]) 
         restored = "" if publication.restored_number is None else f" to {publication.restored_number}"
         add_row(
             table,
-            show_instant(publication.published_at),
+            show_moment(publication.published_at),
             str(publication.statement_id),
             *([publication.client_id] if clients else []),
             _statement(publication.export_name, publication.billing_period),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from billfold.config import Settings
-from billfold.errors import ManifestError, SourceLimitError, SourceNotFoundError, UsageError
+from billfold.errors import (
+    InputError,
+    ManifestError,
+    SourceError,
+    SourceLimitError,
+    SourceNotFoundError,
+    UsageError,
+)
 from billfold.exports.bucket import LOCAL_SCHEME, Bucket, is_local
 from billfold.exports.credentials import aws_client, open_session
 from billfold.exports.layout import is_manifest, place_of
@@ -20,12 +27,15 @@ _S3_SCHEME = "s3://"
 _PATH_STARTS = ("./", "../", "/", "~")
 
 
-def locate(source: str, client: Client, settings: Settings) -> tuple[Bucket, str]:
+def locate(
+    source: str, client: Client, settings: Settings, *, known_buckets: Collection[str] = ()
+) -> tuple[Bucket, str]:
     """The bucket and key that a SOURCE means: an S3 address, an existing local path, or a key in the client's bucket.
 
-    A folder is a bucket's root. The root of a single file is the nearest folder above it below which the keys of its
-    manifest resolve, else its own folder. Raises SourceNotFoundError for a path that does not exist and UsageError
-    for a bare key where no bucket is configured.
+    A folder is a bucket's root, unless it is a part of one of the `known_buckets` and the manifests in it resolve there
+    and not below itself. The root of a single file is the nearest folder above it below which the keys of its manifest
+    resolve, else the nearest known one, else its own folder. Raises SourceNotFoundError for a path that does not exist
+    and UsageError for a bare key where no bucket is configured.
     """
     if source.lower().startswith(_S3_SCHEME):
         name, _, key = source[len(_S3_SCHEME) :].partition("/")
@@ -35,7 +45,8 @@ def locate(source: str, client: Client, settings: Settings) -> tuple[Bucket, str
     text = source.removeprefix(LOCAL_SCHEME)
     path = _existing(text)
     if path is not None:
-        return _in_folder(path, settings)
+        known = {Path(name.removeprefix(LOCAL_SCHEME)) for name in known_buckets if is_local(name)}
+        return _in_folder(path, settings, known)
     if text != source or text in (".", "..") or text.startswith(_PATH_STARTS):
         raise SourceNotFoundError(f"{source} does not exist", advice="check the path")
     if client.bucket is None:
@@ -66,19 +77,40 @@ def _existing(text: str) -> Path | None:
         return None
 
 
-def _in_folder(path: Path, settings: Settings) -> tuple[Bucket, str]:
+def _in_folder(path: Path, settings: Settings, known: Collection[Path]) -> tuple[Bucket, str]:
     if path.is_dir():
-        return LocalBucket(path, settings), ""
-    root = _root_of(path, settings) or path.parent
+        root = _nearest(path, known)
+        if root is None or root == path or _is_root(path, settings, known):
+            return LocalBucket(path, settings), ""
+        return LocalBucket(root, settings), f"{path.relative_to(root).as_posix()}/"
+    root = _root_of(path, settings, known) or _nearest(path.parent, known) or path.parent
     return LocalBucket(root, settings), path.relative_to(root).as_posix()
 
 
-def _root_of(path: Path, settings: Settings) -> Path | None:
+def _nearest(folder: Path, known: Collection[Path]) -> Path | None:
+    """The folder itself or the nearest one above it that is known."""
+    return next((root for root in (folder, *folder.parents) if root in known), None)
+
+
+def _is_root(folder: Path, settings: Settings, known: Collection[Path]) -> bool:
+    """Whether a manifest in the folder names files below it by keys that begin there, as in a copy of a bucket."""
+    for manifest in folder.rglob("*.json"):
+        if is_manifest(manifest.name):
+            try:
+                root = _root_of_manifest(manifest, settings, all, known)
+            except (InputError, SourceError):
+                continue
+            if root == folder:
+                return True
+    return False
+
+
+def _root_of(path: Path, settings: Settings, known: Collection[Path]) -> Path | None:
     if is_manifest(path.name):
-        return _root_of_manifest(path, settings, all) or _root_of_manifest(path, settings, any)
+        return _root_of_manifest(path, settings, all, known) or _root_of_manifest(path, settings, any, known)
     for manifest in _manifests_of(path):
         try:
-            root = _root_of_manifest(manifest, settings, all)
+            root = _root_of_manifest(manifest, settings, all, known)
         except (ManifestError, SourceLimitError):
             continue
         if root and path.is_relative_to(root):
@@ -86,14 +118,17 @@ def _root_of(path: Path, settings: Settings) -> Path | None:
     return None
 
 
-def _root_of_manifest(path: Path, settings: Settings, how_many: Callable[[Iterable[bool]], bool]) -> Path | None:
+def _root_of_manifest(
+    path: Path, settings: Settings, how_many: Callable[[Iterable[bool]], bool], known: Collection[Path]
+) -> Path | None:
     """The nearest folder above a manifest below which all, or any, of the files that it names stand."""
     folder = LocalBucket(path.parent, settings)
     manifest = parse_manifest(folder.read_small(folder.head(path.name), settings.max_manifest_bytes), str(path))
     place = place_of(_as_key(path))
     if not manifest.file_keys:
         # An empty delivery has no key that could tell; its export's folder is the least that keeps its name.
-        return Path("/", place.export_path).parent if place else None
+        least = Path("/", place.export_path).parent if place else None
+        return (_nearest(least, known) or least) if least else None
     for root in path.parents:
         if how_many((root / key.lstrip("/")).is_file() for key in manifest.file_keys):
             return root

@@ -133,7 +133,7 @@ def connect_bulk(conninfo: str) -> Iterator[BulkConnection]:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Driver errors in our words: lost connections are retryable, everything else is not."""
+    """Driver errors in our words: lost connections and deadlocks are retryable, everything else is not."""
     try:
         yield
     except psycopg.OperationalError as error:
@@ -149,8 +149,12 @@ def translate_errors() -> Iterator[None]:
         raise StoreError(f"PostgreSQL refuses: {_first_line(error)}") from error
 
 
-def _lost(error: BaseException) -> StoreError:
+def _lost(error: BaseException) -> StoreError | RunConflictError:
     """A server that is gone may come back; one that knows neither us nor the database will not."""
+    if "deadlock detected" in str(error):
+        return RunConflictError(
+            "another worker waited for what this one holds, and this one for it", advice="try again"
+        )
     if any(phrase in str(error) for phrase in _REFUSALS):
         return StoreError(f"PostgreSQL refuses us: {_first_line(error)}", advice="check DATABASE_URL")
     return StoreUnavailableError(

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from billfold.model import CostBasis, LeftOut, PublicationKind, Totals
+from billfold.model import CostBasis, Delivery, LeftOut, PublicationKind, SourceObject, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection, Connection, lock_timeout
@@ -75,10 +75,33 @@ def find_standing_delivery(connection: Connection, statement_id: int, publicatio
     return row[0] if row else None
 
 
-def list_adopted(connection: Connection, publication_id: int) -> tuple[str, ...]:
-    """The standalone files that a publication took over."""
-    rows = connection.execute(_query("list_adopted"), {"publication_id": publication_id}).fetchall()
+def list_adopted(connection: Connection, publication_ids: Sequence[int]) -> tuple[str, ...]:
+    """The standalone files that these publications took over, unless they stand alone again."""
+    rows = connection.execute(_query("list_adopted"), {"publication_ids": list(publication_ids)}).fetchall()
     return tuple(name for (name,) in rows)
+
+
+def read_delivery(connection: Connection, delivery_id: UUID) -> Delivery:
+    """A delivery as it was registered: what it named then, whatever stands in its bucket today."""
+    row = connection.execute(_query("read_delivery"), {"delivery_id": delivery_id}).fetchone()
+    assert row is not None, "what stood is known"
+    bucket, export_path, export_name, period, delivered_at, execution_id, manifest_key, manifest_etag = row
+    files = connection.execute(_query("list_files"), {"delivery_id": delivery_id}).fetchall()
+
+    def remember(source_bucket: str, key: str, etag: str, size_bytes: int = 0) -> SourceObject:
+        # Nobody keeps when a single file was written.
+        return SourceObject(bucket=source_bucket, key=key, etag=etag, size_bytes=size_bytes, modified_at=delivered_at)
+
+    return Delivery(
+        bucket=bucket,
+        export_path=export_path,
+        export_name=export_name,
+        period=BillingPeriod(period) if period else None,
+        files=tuple(remember(*file) for file in files),
+        delivered_at=delivered_at,
+        manifest=remember(bucket, manifest_key, manifest_etag) if manifest_key else None,
+        execution_id=execution_id,
+    )
 
 
 def restore_bill(

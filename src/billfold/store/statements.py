@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -21,6 +22,8 @@ class CurrentStatement:
     """A statement and what it holds now; without a publication it holds nothing."""
 
     statement_id: int
+    bucket: str
+    export_path: str
     billing_period: BillingPeriod
     publication_id: int | None
     delivery_id: UUID | None
@@ -32,6 +35,31 @@ class CurrentStatement:
     totals: Totals
     file_versions: frozenset[tuple[str, str]]
     file_digests: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The statement that a standalone file belongs to; `name` is its export and month."""
+
+    statement_id: int
+    name: str
+    is_counted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spelling:
+    """A statement of a standalone file under one of its names: a bucket, and the file's key in it."""
+
+    statement_id: int
+    bucket: str
+    key: str
+    is_standing: bool
+    is_counted: bool
+
+
+def absolute_key(bucket: str, key: str) -> str:
+    """A key with its bucket. It tells a local file whichever folder above it is taken for the bucket."""
+    return f"{bucket.removesuffix('/')}/{key}"
 
 
 def find_statement(connection: Connection, client: Client, delivery: Delivery) -> CurrentStatement | None:
@@ -74,39 +102,60 @@ def ensure_statement(
 
 def find_owner(
     connection: Connection, client: Client, delivery: Delivery, *, place: tuple[str, BillingPeriod] | None
-) -> str | None:
-    """The export and month whose current delivery a standalone file belongs to; None for a file of its own.
+) -> Owner | None:
+    """The statement whose current delivery a standalone file belongs to; None for a file of its own.
 
-    `place` is the statement (export path, period) in whose layout its key stands.
+    `place` is the statement (absolute key of its export, period) in whose layout the file stands.
     """
     row = connection.execute(
         _query("find_owner"),
         {
             "client_id": client.client_id,
-            "bucket": delivery.bucket,
-            "key": delivery.files[0].key,
-            "place_path": place[0] if place else None,
+            "file": absolute_key(delivery.bucket, delivery.files[0].key),
+            "place": place[0] if place else None,
             "place_period": place[1].starts_on if place else None,
         },
     ).fetchone()
-    return f"{row[0]} {BillingPeriod(row[1])}" if row else None
+    return Owner(statement_id=row[0], name=f"{row[1]} {BillingPeriod(row[2])}", is_counted=row[3]) if row else None
 
 
 def list_standalone(
     connection: Connection, client: Client, delivery: Delivery, period: BillingPeriod
-) -> dict[str, int]:
-    """The statements of standalone files that a delivery with a manifest may take over: statement ids by key."""
+) -> dict[int, str]:
+    """The statements of standalone files that a delivery with a manifest may take over: absolute keys by statement."""
     rows = connection.execute(
         _query("list_standalone"),
         {
             "client_id": client.client_id,
-            "bucket": delivery.bucket,
-            "keys": [file.key for file in delivery.files],
-            "folder": f"{delivery.export_path}/",
+            "files": [absolute_key(delivery.bucket, file.key) for file in delivery.files],
+            "folder": absolute_key(delivery.bucket, f"{delivery.export_path}/"),
             "billing_period": period.starts_on,
         },
     ).fetchall()
-    return {key: statement_id for statement_id, key in rows}
+    return dict(rows)
+
+
+def list_buckets(connection: Connection, client: Client) -> list[str]:
+    """The buckets of everything that was ever published for the client."""
+    return [bucket for (bucket,) in connection.execute(_query("list_buckets"), {"client_id": client.client_id})]
+
+
+def list_spellings(connection: Connection, client: Client, delivery: Delivery) -> list[Spelling]:
+    """All statements of a standalone delivery's file: what stands and counts first, then what is in its own bucket."""
+    key = delivery.files[0].key
+    rows = connection.execute(
+        _query("list_spellings"),
+        {"client_id": client.client_id, "bucket": delivery.bucket, "file": absolute_key(delivery.bucket, key)},
+    ).fetchall()
+    return [
+        Spelling(statement_id=row[0], bucket=row[1], key=row[2], is_standing=row[3], is_counted=row[4]) for row in rows
+    ]
+
+
+def list_counted(connection: Connection, statement_ids: Sequence[int]) -> set[int]:
+    """Those of these statements that make up the costs."""
+    rows = connection.execute(_query("list_counted"), {"statement_ids": list(statement_ids)}).fetchall()
+    return {statement_id for (statement_id,) in rows}
 
 
 def find_columns(connection: Connection, client: Client, delivery: Delivery, period: BillingPeriod) -> dict[str, str]:
@@ -126,10 +175,12 @@ def list_residuals(connection: Connection, statement: CurrentStatement) -> dict[
 
 def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatement:
     (statement_id, publication_id, delivery_id, period, basis, mapping_version, hash_version, rows, charges) = row[:9]
-    billed, gross, net, delivered_at, currency = row[9:]
+    billed, gross, net, delivered_at, currency, bucket, export_path = row[9:]
     files = connection.execute(_query("list_delivery_files"), {"delivery_id": delivery_id}).fetchall()
     return CurrentStatement(
         statement_id=statement_id,
+        bucket=bucket,
+        export_path=export_path,
         billing_period=BillingPeriod(period),
         publication_id=publication_id,
         delivery_id=delivery_id,

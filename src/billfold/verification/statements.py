@@ -16,6 +16,7 @@ from billfold.store.verifying import (
     list_statements,
     open_snapshot,
 )
+from billfold.verification.files import check_files
 from billfold.verification.history import check_days, check_history
 from billfold.verification.landed import check_landed
 from billfold.verification.source import check_source
@@ -77,6 +78,7 @@ def _check(
             check_landed(findings, snapshot, subject)
             check_history(findings, snapshot, publications)
             check_days(findings, snapshot, publications)
+        check_files(findings, subject)
         if with_source:
             check_source(findings, subject)
         else:

@@ -12,15 +12,25 @@ FROM billing_publications AS publication JOIN billing_statements AS statement US
 WHERE statement_id = %(statement_id)s ORDER BY publication.number
 
 -- name: list_adopted
--- The files whose statements this publication emptied: what one transaction publishes has one time.
-SELECT adopted.export_name
+-- The files whose statements these publications emptied and that do not stand alone again: what one transaction
+-- publishes has one time.
+SELECT DISTINCT adopted.export_name
 FROM billing_publications AS publication
 JOIN billing_statements AS statement ON statement.statement_id = publication.statement_id
 JOIN billing_publications AS adoption ON adoption.published_at = publication.published_at AND adoption.kind = 'adoption'
 JOIN billing_statements AS adopted ON adopted.statement_id = adoption.statement_id
-    AND adopted.client_id = statement.client_id AND adopted.bucket = statement.bucket
-WHERE publication.publication_id = %(publication_id)s
+    AND adopted.client_id = statement.client_id AND adopted.current_delivery_id IS NULL
+WHERE publication.publication_id = ANY (%(publication_ids)s)
 ORDER BY adopted.export_name
+
+-- name: read_delivery
+SELECT bucket, export_path, export_name, billing_period, delivered_at, execution_id, manifest_key, manifest_etag
+FROM billing_deliveries WHERE delivery_id = %(delivery_id)s
+
+-- name: list_files
+SELECT run.source_bucket, run.source_s3_key, run.source_etag, coalesce(run.size_bytes, 0)
+FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
+WHERE file.delivery_id = %(delivery_id)s ORDER BY file.file_number
 
 -- name: roll_back_deliveries
 -- Every delivery that stood for the bill that goes.

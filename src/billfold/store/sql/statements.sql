@@ -5,7 +5,7 @@ SELECT
     statement.statement_id, statement.current_publication_id, statement.current_delivery_id, statement.billing_period,
     statement.cost_basis, publication.mapping_version, statement.hash_version, statement.row_count,
     publication.charges_after, publication.billed_cost_after, publication.gross_cost_after, publication.net_cost_after,
-    delivery.delivered_at, statement.currency
+    delivery.delivered_at, statement.currency, statement.bucket, statement.export_path
 FROM billing_statements AS statement
 LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
 LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
@@ -32,28 +32,49 @@ WHERE file.delivery_id = %(delivery_id)s
 
 -- name: find_owner
 -- The statement of an export whose current bill a standalone file belongs to: named by the manifest, or by its place.
-SELECT statement.export_name, statement.billing_period
+-- Keys are compared together with their buckets: of a local file any folder above it may be taken for the bucket.
+SELECT statement.statement_id, statement.export_name, statement.billing_period, statement.counted
 FROM billing_statements AS statement
 JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
-WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND delivery.manifest_key IS NOT NULL
+WHERE statement.client_id = %(client_id)s AND delivery.manifest_key IS NOT NULL
     AND (
-        statement.export_path = %(place_path)s AND statement.billing_period = %(place_period)s::date
+        regexp_replace(statement.bucket, '/$', '') || '/' || statement.export_path = %(place)s
+            AND statement.billing_period = %(place_period)s::date
         OR EXISTS (
             SELECT FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
-            WHERE file.delivery_id = delivery.delivery_id AND run.source_s3_key = %(key)s
+            WHERE file.delivery_id = delivery.delivery_id
+                AND regexp_replace(run.source_bucket, '/$', '') || '/' || run.source_s3_key = %(file)s
         )
     )
 ORDER BY statement.statement_id LIMIT 1
 
 -- name: list_standalone
 -- Statements of single files that a manifest may name: by their key, or by standing below its export's folder.
-SELECT statement.statement_id, statement.export_path
-FROM billing_statements AS statement
+SELECT statement.statement_id, absolute_key FROM (
+    SELECT statement.*, regexp_replace(statement.bucket, '/$', '') || '/' || statement.export_path AS absolute_key
+    FROM billing_statements AS statement
+) AS statement
 JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
-WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND delivery.manifest_key IS NULL
+WHERE statement.client_id = %(client_id)s AND delivery.manifest_key IS NULL
     AND statement.billing_period = %(billing_period)s
-    AND (statement.export_path = ANY(%(keys)s) OR starts_with(statement.export_path, %(folder)s))
+    AND (absolute_key = ANY(%(files)s) OR starts_with(absolute_key, %(folder)s))
 ORDER BY statement.statement_id
+
+-- name: list_buckets
+SELECT DISTINCT bucket FROM billing_statements
+WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
+ORDER BY bucket
+
+-- name: list_spellings
+-- The statements of one standalone file; of a local file any folder above it may have been taken for the bucket.
+SELECT statement_id, bucket, export_path, current_delivery_id IS NOT NULL, counted
+FROM billing_statements
+WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
+    AND regexp_replace(bucket, '/$', '') || '/' || export_path = %(file)s
+ORDER BY current_delivery_id IS NULL, NOT counted, bucket <> %(bucket)s, statement_id
+
+-- name: list_counted
+SELECT statement_id FROM billing_statements WHERE statement_id = ANY(%(statement_ids)s) AND counted
 
 -- name: find_columns
 -- The columns of the bill that came before: this statement's, else that of the export's latest other month.

@@ -167,7 +167,9 @@ WITH moved AS (
         FROM {fact_history} WHERE statement_id = $1 GROUP BY 1, 2
     ) AS counted GROUP BY 1, 2
 )
-SELECT publication_id, billing_currency, (sum(charge_count) OVER up_to)::bigint, (sum(billed_cost) OVER up_to)::text,
+SELECT publication_id, billing_currency,
+    -- Before the first mark that is left nothing stands: what was there is pruned.
+    coalesce(sum(charge_count) OVER up_to, 0)::bigint, coalesce(sum(billed_cost) OVER up_to, 0)::text,
     publication.publication_id IS NOT NULL
 FROM (SELECT publication_id FROM billing_publications WHERE statement_id = $1) AS publication
 CROSS JOIN (SELECT DISTINCT billing_currency FROM moved) AS currency

@@ -1,0 +1,42 @@
+"""Which files are counted: none twice, be it by itself and in the bill of an export, or under two folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID
+
+from billfold.admission import find_owner, find_standalone, find_twin
+from billfold.model import Client
+from billfold.store import history, statements
+from billfold.store.database import Connection, connect
+from billfold.verification.verdict import Findings, Subject
+
+
+def check_files(findings: Findings, subject: Subject) -> None:
+    """No file of the current delivery makes up the costs in another statement too.
+
+    What an operator forces in, or an earlier version of Billfold let in, can stand twice. It is asked of what stands
+    now, outside of the statement's snapshot: other statements are concerned too.
+    """
+    delivery_id = subject.held.delivery_id
+    with connect(subject.database.conninfo) as connection:
+        differences = list(_find_counted_twice(connection, subject, delivery_id)) if delivery_id else []
+    findings.tell("standalone_files", differences, "no file counts twice")
+
+
+def _find_counted_twice(connection: Connection, subject: Subject, delivery_id: UUID) -> Iterator[str]:
+    client = Client(client_id=subject.statement.client_id)
+    delivery = history.read_delivery(connection, delivery_id)
+    standalone = find_standalone(connection, client, delivery, subject.statement.billing_period)
+    own = subject.statement.statement_id
+    counted = statements.list_counted(connection, [own, *(each.statement_id for each in standalone)])
+    if own not in counted:
+        return
+    for each in standalone:
+        if each.statement_id in counted:
+            yield f"its file {each.export_path} is counted in statement {each.statement_id} as well"
+    if twin := find_twin(connection, client, delivery):
+        yield f"{delivery.export_name} is counted in statement {twin.statement_id}, of {twin.bucket}, as well"
+    owner = find_owner(connection, client, delivery)
+    if owner and owner.is_counted:
+        yield f"{delivery.export_name} is counted in statement {owner.statement_id} ({owner.name}) as well"
