@@ -49,7 +49,9 @@ def read_members(
 def _as_member(attribute: str, *, is_json: bool, from_cur: bool) -> str:
     if attribute == "tags":
         return f"tags_text(tags, {str(from_cur).lower()})"
-    if attribute == "sku_price_details" and from_cur:
+    if attribute == "sku_price_details":
+        if not from_cur:
+            return "typed_object_text(sku_price_details)"
         left_out = ", ".join(quote(key) for key in sorted(NO_PRICE_DETAILS))
         return f"price_details_text(sku_price_details, [{left_out}])"
     return f"object_text({attribute})" if is_json else attribute

@@ -45,6 +45,12 @@ CREATE OR REPLACE MACRO for_jsonb(value) AS
     replace(replace(replace(value, '\\', chr(1)), '\u0000', ''), chr(1), '\\');
 CREATE OR REPLACE MACRO object_text(value) AS
     for_jsonb(CASE WHEN map_of(value) IS NOT NULL THEN to_json(map_of(value))::VARCHAR ELSE to_json(value)::VARCHAR END);
+-- The same with values as they are: the numbers among FOCUS's price details stay numbers.
+CREATE OR REPLACE MACRO typed_object_text(value) AS
+    coalesce(
+        for_jsonb(to_json(map_from_entries(list_sort(map_entries(
+            TRY_CAST(TRY_CAST(value AS JSON) AS MAP(VARCHAR, JSON))))))::VARCHAR),
+        for_jsonb(to_json(value)::VARCHAR));
 CREATE OR REPLACE MACRO tags_text(value, from_cur) AS
     coalesce(
         for_jsonb(TRY(to_json(map(
