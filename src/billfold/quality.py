@@ -226,7 +226,7 @@ def _tell(names: Sequence[str]) -> str:
 
 @cache
 def _known_services() -> tuple[str, ...]:
-    """The codes of services that have a place in the mapping, be it Other."""
+    """The codes and names of services that have a place in the mapping, be it Other."""
     table = resources.files("billfold.transform") / "lookups" / "services.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
-    return tuple(line["service_code"] for line in csv.DictReader(lines))
+    return tuple(line[column] for line in csv.DictReader(lines) for column in ("service_code", "service_name"))

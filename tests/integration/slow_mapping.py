@@ -85,20 +85,22 @@ def charges_of(item: LineItem, *, net_basis: bool) -> list[SlowCharge]:
                 "savings_plan_net_savings_plan_effective_cost",
                 net_basis=net_basis,
             )
-            return one("Usage", "Usage-Based", "Committed", status="Used", billed=_ZERO, effective=share or _ZERO)
+            used = "Used" if _commitment_of(item) else None
+            return one("Usage", "Usage-Based", "Committed", status=used, billed=_ZERO, effective=share or _ZERO)
         case "SavingsPlanNegation":
             return []
         case "SavingsPlanUpfrontFee":
             return one("Purchase", "One-Time", "Standard", effective=_ZERO)
         case "SavingsPlanRecurringFee":
             purchase = one("Purchase", "Recurring", "Standard", effective=_ZERO) if cost else []
-            return purchase + _unused(_unused_plan(item, net_basis=net_basis))
+            return purchase + _unused(item, _unused_plan(item, net_basis=net_basis))
         case "DiscountedUsage":
             share = on_basis(item, "reservation_effective_cost", "reservation_net_effective_cost", net_basis=net_basis)
-            return one("Usage", "Usage-Based", "Committed", status="Used", effective=share or _ZERO)
+            used = "Used" if _commitment_of(item) else None
+            return one("Usage", "Usage-Based", "Committed", status=used, effective=share or _ZERO)
         case "RIFee":
             purchase = one("Purchase", "Recurring", "Standard", effective=_ZERO) if cost else []
-            return purchase + _unused(_unused_reservation(item, net_basis=net_basis))
+            return purchase + _unused(item, _unused_reservation(item, net_basis=net_basis))
         case "Fee" if item.get("reservation_reservation_a_r_n"):
             return one("Purchase", "One-Time", "Standard", effective=_ZERO)
         case "Fee":
@@ -153,7 +155,7 @@ def source_cost_of(items: Sequence[LineItem]) -> Decimal:
     return total
 
 
-def _unused(effective: Decimal) -> list[SlowCharge]:
+def _unused(item: LineItem, effective: Decimal) -> list[SlowCharge]:
     if effective <= 0:
         return []
     return [
@@ -162,7 +164,7 @@ def _unused(effective: Decimal) -> list[SlowCharge]:
             category="Usage",
             frequency="Usage-Based",
             pricing="Committed",
-            status="Unused",
+            status="Unused" if _commitment_of(item) else None,
             billed=_ZERO,
             effective=effective,
         )
@@ -197,9 +199,10 @@ def _refunds_plan(item: LineItem) -> bool:
     ).startswith("Refund for one-time fee for Savings Plan ID")
 
 
+def _commitment_of(item: LineItem) -> str:
+    """Its ARN: without one FOCUS allows no status either."""
+    return item.get("savings_plan_savings_plan_a_r_n") or item.get("reservation_reservation_a_r_n") or ""
+
+
 def _is_of_commitment(item: LineItem) -> bool:
-    return bool(
-        item.get("savings_plan_savings_plan_a_r_n")
-        or item.get("reservation_reservation_a_r_n")
-        or item.get("line_item_product_code", "").endswith("SavingsPlans")
-    )
+    return bool(_commitment_of(item) or item.get("line_item_product_code", "").endswith("SavingsPlans"))

@@ -147,6 +147,14 @@ EXAMPLES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
             }
         },
     ),
+    "what has no SKU is known by its product": (
+        line_item("Fee", "12", line_item_product_code="2wqkpek696qhdeo7lbbjncqli"),
+        {"SkuId": "2wqkpek696qhdeo7lbbjncqli", "SkuPriceId": "2wqkpek696qhdeo7lbbjncqli", "SkuPriceDetails": None},
+    ),
+    "a zone is in its region": (
+        line_item(line_item_availability_zone="us-east-1b", **USED),
+        {"RegionId": "us-east-1", "RegionName": "US East (N. Virginia)"},
+    ),
     "a region has its name": (
         line_item(product_region_code="eu-central-1", **USED),
         {"RegionId": "eu-central-1", "RegionName": "Europe (Frankfurt)"},

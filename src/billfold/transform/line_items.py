@@ -85,6 +85,8 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
             "product_name": _product_attribute(shape, "product_name"),
             "product_region_code": _product_attribute(shape, "product_region_code"),
             "price_details": _price_details(shape),
+            # Where the export tells SKUs, what has none is known by its product: a seller's, a support plan, a fee.
+            "unlisted_sku": _column(shape, "line_item_product_code") if shape.find("product_sku") else "NULL::VARCHAR",
             "resource_tags": _gathered(shape, "resource_tags", {c.sql_name: c.tag_key for c in shape.columns}),
             "cost_category": _gathered(shape, "cost_category", {c.sql_name: c.cost_category for c in shape.columns}),
             "discount": _column(shape, "discount"),

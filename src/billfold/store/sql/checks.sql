@@ -98,6 +98,7 @@ FROM (
         -- What Savings Plans leave over belongs to no service.
         AND NOT (charge.charge_category = 'Adjustment' AND charge.line_item_type IS NULL AND service.service_code IS NULL)
         AND coalesce(service.service_code <> ALL (%(known)s::text[]), true)
+        AND coalesce(service.service_name <> ALL (%(known)s), true)
         AND (service.publisher_name = service.invoice_issuer_name OR service.publisher_name ~* '^(aws|amazon)')
     GROUP BY 1, 2
 ) AS unmapped GROUP BY billing_currency

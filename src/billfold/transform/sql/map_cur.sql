@@ -183,6 +183,10 @@ CREATE OR REPLACE TEMP VIEW priced_part AS
 SELECT
     *,
     unit_name(pricing_unit) AS unit,
+    -- A product without a region of its own is in that of its availability zone.
+    coalesce(product_region_code, nullif(regexp_extract(line_item_availability_zone, '^(([a-z]+-)+[0-9]+)[a-z]$', 1), ''))
+        AS region_code,
+    CASE WHEN charge_category IN ('Usage', 'Purchase') THEN unlisted_sku END AS other_sku,
     charge_category = 'Usage' AND kind NOT IN ('spot', 'discount', 'usage refund') AS has_list_price,
     CASE
         WHEN kind = 'on demand' AND NOT is_net_basis() AND NOT is_zero(number_text(line_item_unblended_rate))
@@ -215,7 +219,7 @@ SELECT
     END AS charge_class,
     charge_frequency,
     pricing_category,
-    commitment_discount_status,
+    CASE WHEN commitment_id IS NOT NULL THEN commitment_discount_status END AS commitment_discount_status,       -- S
     line_item_line_item_type AS line_item_type,
 
     coalesce(bill_payer_account_id, line_item_usage_account_id) AS billing_account_id,
@@ -233,8 +237,8 @@ SELECT
     sold.service_category,                                                                               -- D, I
     sold.service_subcategory,                                                                            -- I
 
-    product_region_code AS region_id,                                                                            -- C, D
-    CASE WHEN product_region_code IS NOT NULL THEN coalesce(region_lookup.region_name, product_region_code) END AS region_name,
+    region_code AS region_id,                                                                                    -- C, D, I
+    CASE WHEN region_code IS NOT NULL THEN coalesce(region_lookup.region_name, region_code) END AS region_name,
     line_item_availability_zone AS availability_zone,
 
     CASE
@@ -248,9 +252,13 @@ SELECT
         ELSE resource_kind(line_item_resource_id, line_item_product_code, product_product_family)
     END AS resource_type,                                                                                        -- C, D, I
 
-    CASE WHEN charge_category <> 'Tax' THEN product_sku END AS sku_id,                                           -- S, C, D
-    CASE WHEN charge_category NOT IN ('Tax', 'Credit') THEN coalesce(pricing_rate_code, pricing_rate_id) END AS sku_price_id,
-    CASE WHEN charge_category <> 'Tax' AND product_sku IS NOT NULL THEN line_item_usage_type END AS sku_meter,   -- S
+    CASE WHEN charge_category <> 'Tax' THEN coalesce(product_sku, other_sku) END AS sku_id,                      -- S, C, D, I
+    CASE
+        WHEN charge_category IN ('Usage', 'Purchase') THEN coalesce(pricing_rate_code, pricing_rate_id, product_sku, other_sku)
+        WHEN charge_category = 'Adjustment' THEN coalesce(pricing_rate_code, pricing_rate_id)
+    END AS sku_price_id,                                                                                         -- C, S, I
+    CASE WHEN charge_category <> 'Tax' AND coalesce(product_sku, other_sku) IS NOT NULL THEN line_item_usage_type END
+        AS sku_meter,                                                                                            -- S
     CASE
         WHEN charge_category NOT IN ('Tax', 'Credit') AND coalesce(pricing_rate_code, pricing_rate_id) IS NOT NULL
             THEN price_details
@@ -387,7 +395,8 @@ SELECT
             number_text(reservation_total_reserved_units), amount)
     END AS commitment_discount_quantity,
     -- What a covered row drew from its Savings Plan: rate times amount (A).
-    CASE WHEN kind = 'plan usage' THEN coalesce(number_text(savings_plan_savings_plan_rate), '0') END AS commitment_discount_rate,
+    CASE WHEN kind = 'plan usage' AND commitment_id IS NOT NULL THEN coalesce(number_text(savings_plan_savings_plan_rate), '0')
+    END AS commitment_discount_rate,
     NULL::VARCHAR AS pricing_currency_effective_cost,
     NULL::VARCHAR AS pricing_currency_list_unit_price,
     NULL::VARCHAR AS pricing_currency_contracted_unit_price
@@ -398,4 +407,4 @@ JOIN sold
     AND sold.usage_type IS NOT DISTINCT FROM priced_part.line_item_usage_type
     AND sold.family IS NOT DISTINCT FROM priced_part.product_product_family
     AND sold.name IS NOT DISTINCT FROM priced_part.product_name
-LEFT JOIN region_lookup ON region_lookup.region_id = lower(trim(priced_part.product_region_code));
+LEFT JOIN region_lookup ON region_lookup.region_id = lower(trim(priced_part.region_code));
