@@ -35,9 +35,10 @@ check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Time a cold ingest against a bare COPY, and restatements against the cold ingest.
+bench: $(INSTALLED) ## Time cold ingests against a bare COPY, restatements against them, and a large bill's memory.
 	$(BIN)/python -m tests.benchmarks.cold_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.restatement $(ARGS)
+	$(BIN)/python -m tests.benchmarks.large_ingest $(ARGS)
 
 soak: $(INSTALLED) ## Kill ingests, 200 trials by default, and prove after each that nothing is lost or doubled.
 	$(BIN)/python -m tests.soak $(ARGS)
