@@ -11,7 +11,7 @@ import psycopg
 from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
-FILES = "changes charges control history ledger publish reader reports statements verify".split()
+FILES = "changes charges control history ledger publish reader reports statements verify verify_history".split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
     "raw_history": "raw_aws_billing_rows_history_2026_05",

@@ -103,10 +103,9 @@ def _product_attribute(shape: Shape, name: str) -> str:
 
 def _gathered(shape: Shape, map_column: str, keys: dict[str, str | None]) -> str:
     """The map column itself, or one JSON object of the columns that each hold one of its keys."""
-    if shape.find(map_column):
-        return f"nullif({_column(shape, map_column)}, '{{}}')"
+    map_itself = f"nullif({_column(shape, map_column)}, '{{}}')"
     members = sorted((key, name) for name, key in keys.items() if key is not None)
-    if not members:
-        return "NULL::VARCHAR"
+    if not members or (shape.find(map_column) and not shape.is_of_many):
+        return map_itself
     entries = ", ".join(f"',' || {quote(json_key(key))} || ':' || to_json(source.{name})" for key, name in members)
-    return f"nullif('{{' || substr(concat({entries}), 2) || '}}', '{{}}')"
+    return f"coalesce({map_itself}, nullif('{{' || substr(concat({entries}), 2) || '}}', '{{}}'))"
