@@ -35,11 +35,13 @@ check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Time a cold ingest against a bare COPY, and restatements against the cold ingest.
+bench: $(INSTALLED) ## Time cold ingests, restatements, a large bill's memory and a year's reports, each as a ratio.
 	$(BIN)/python -m tests.benchmarks.cold_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.restatement $(ARGS)
+	$(BIN)/python -m tests.benchmarks.large_ingest $(ARGS)
+	$(BIN)/python -m tests.benchmarks.dashboard $(ARGS)
 
-soak: $(INSTALLED) ## Kill ingests, 200 trials by default, and prove after each that nothing is lost or doubled.
+soak: $(INSTALLED) ## Kill 200 ingests and restate at random, and prove after each that nothing is lost or doubled.
 	$(BIN)/python -m tests.soak $(ARGS)
 
 # Compiled by the oldest Python supported, so that every pin installs on the newer ones too.

@@ -17,14 +17,14 @@ import psycopg
 from billfold.store.embedded import start_embedded
 from billfold.transform.sample_bill import CUR2_COLUMNS, write_sample_bill
 from tests.benchmarks.measurement import Measurement, measure_ingest
-from tests.benchmarks.workbench import MEBIBYTE, fresh_database, make_parser, sample_bill, work_folder
+from tests.benchmarks.workbench import MEBIBYTE, fresh_database, parse_options, sample_bill, work_folder
 
 COPY_BLOCK_BYTES = 1 << 20
 
 
 def main() -> None:
     """Measure, print and leave nothing behind."""
-    options = make_parser(__doc__ or "").parse_args()
+    options = parse_options(__doc__ or "")
     with work_folder() as folder:
         conninfo = start_embedded(folder / "home", postgres_version=options.postgres)
         print(f"{options.rows:,} line items of {len(CUR2_COLUMNS)} columns, PostgreSQL {options.postgres}", flush=True)

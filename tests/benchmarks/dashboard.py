@@ -21,7 +21,7 @@ from billfold.sql import read_queries
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from billfold.store.publish import partitions
-from tests.benchmarks.workbench import fresh_database, make_parser, work_folder
+from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
 
 MONTHS = 12
 YEAR = 2025
@@ -65,10 +65,9 @@ class Shown:
 
 def main() -> None:
     """Measure, print and leave nothing behind."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--charges", type=int, default=10_000_000, help="charges of the year (default 10,000,000)")
-    options = parser.parse_args()
+    options = parse_options(__doc__ or "")
     if not options.charges:
+        print("\nthe year of charges is left out", flush=True)
         return
     with work_folder() as folder:
         conninfo = start_embedded(folder / "home", postgres_version=options.postgres)

@@ -23,7 +23,7 @@ from billfold.store.embedded import start_embedded
 from billfold.store.publish import partitions
 from billfold.transform.sample_bill import CUR2_COLUMNS, write_sample_bill
 from tests.benchmarks.measurement import measure_ingest
-from tests.benchmarks.workbench import fresh_database, make_parser, sample_bill, work_folder
+from tests.benchmarks.workbench import fresh_database, parse_options, sample_bill, work_folder
 
 COPY_BLOCK_BYTES = 1 << 20
 # Room to sort in for whoever builds indexes, twice the server's default and more.
@@ -45,7 +45,7 @@ class Load:
 
 def main() -> None:
     """Measure, print and leave nothing behind."""
-    options = make_parser(__doc__ or "").parse_args()
+    options = parse_options(__doc__ or "")
     bill = sample_bill(options.rows)
     with work_folder() as folder:
         conninfo = start_embedded(folder / "home", postgres_version=options.postgres)

@@ -9,7 +9,6 @@ rewriting every row costs on disk, and what brings it back.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -31,7 +30,7 @@ from billfold.store.embedded import start_embedded
 from billfold.transform.sample_bill import CUR2_COLUMNS, write_sample_bill
 from tests.benchmarks.measurement import Measurement, measure_ingest
 from tests.benchmarks.table_sizes import TABLES, TableSizes, print_sizes, read_sizes
-from tests.benchmarks.workbench import MEBIBYTE, fresh_database, make_parser, sample_bill, work_folder
+from tests.benchmarks.workbench import MEBIBYTE, fresh_database, parse_options, sample_bill, work_folder
 
 BUCKET = "restated-bills"
 SOURCE_PREFIX = "exports/"
@@ -143,7 +142,7 @@ def _is_part(measured: Measurement, rows: int) -> bool:
 
 def main() -> None:
     """Measure, print and leave nothing behind."""
-    options = _parse_options()
+    options = parse_options(__doc__ or "")
     steps = STEPS[:1] if options.only_cold else STEPS
     with work_folder() as folder:
         conninfo = start_embedded(folder / "home", postgres_version=options.postgres)
@@ -167,12 +166,6 @@ def main() -> None:
                     _print_stage_seconds(runs[-1])
                     if not options.only_cold:
                         _measure_room(place, runs[-1].sizes)
-
-
-def _parse_options() -> argparse.Namespace:
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--only-cold", action="store_true", help="only the cold load: time and memory of a large bill")
-    return parser.parse_args()
 
 
 def _write_bills(folder: Path, rows: int, wanted: set[str]) -> dict[str, Path]:

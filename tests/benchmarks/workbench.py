@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,13 +20,29 @@ from billfold.transform.sample_bill import SampleBill
 MEBIBYTE = 1 << 20
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has, so that one line of ARGS serves them all."""
+def parse_options(description: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of every benchmark: each knows all of them, so that one line of ARGS serves all of `make bench`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=500_000, help="line items (default 500,000)")
     parser.add_argument("--runs", type=int, default=3, help="how often everything is measured, in turn (default 3)")
     parser.add_argument("--postgres", type=int, choices=(16, 18), default=16, help="version of the embedded server")
-    return parser
+    parser.add_argument("--only-cold", action="store_true", help="measure first loads alone, no restatement")
+    parser.add_argument(
+        "--large-rows",
+        type=int,
+        default=5_000_000,
+        help="line items of the large bill, which is loaded once (default 5,000,000; 0 leaves it out)",
+    )
+    parser.add_argument(
+        "--charges",
+        type=int,
+        default=10_000_000,
+        help="charges of the year that reports are asked about (default 10,000,000; 0 leaves it out)",
+    )
+    options = parser.parse_args(arguments)
+    if options.rows < 100 or options.runs < 1 or min(options.large_rows, options.charges) < 0:
+        parser.error("at least 100 rows and 1 run, and no negative number")
+    return options
 
 
 def sample_bill(line_item_count: int) -> SampleBill:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, date, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from billfold.cli import main
 from billfold.config import Settings
@@ -17,7 +22,7 @@ from billfold.exports import LocalAws
 from billfold.period import BillingPeriod
 from billfold.retention import prune
 from billfold.rollback import roll_back
-from billfold.store.database import Database
+from billfold.store.database import Database, connect
 from billfold.transform.sample_bill import SampleBill, SampleFormat, write_sample_bill
 from billfold.verification import CheckState, Verdict, verify
 from tests.landing import Landing
@@ -58,7 +63,7 @@ def plan_rows(covered: str = "10", negated: str = "-9") -> list[dict[str, str]]:
 
 def restate(landing: Landing) -> None:
     """Three publications: everything that a statement can hold, and something withdrawn by each later one."""
-    twins = [line_item(cost="1.5")] * 3
+    twins = [line_item(cost="1.5", line_item_resource_id="i-0a1b2c")] * 3
     write_bill(landing.root, [*described("1", "2", "3", "4"), *twins, *plan_rows()])
     landing.ingest()
     write_bill(landing.root, [*described("1", "2", "3.5", "4", "5"), *twins[:2], *plan_rows()], revision=2)
@@ -67,10 +72,51 @@ def restate(landing: Landing) -> None:
     landing.ingest()
 
 
+@dataclass(slots=True, kw_only=True)
+class Pattern:
+    """The restated bill of this module, landed once: its database and its bucket are copied for each test.
+
+    The bucket's path stands in the database: the tests have it one after the other.
+    """
+
+    folder: Path
+    database: Database | None = None
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "bucket"
+
+    @property
+    def kept(self) -> Path:
+        return self.folder / "kept"
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Pattern:
+    return Pattern(folder=tmp_path_factory.mktemp("restated"))
+
+
 @pytest.fixture
-def restated(landing: Landing) -> Landing:
-    restate(landing)
-    return landing
+def restated(pattern: Pattern, new_database: Callable[[int], Database], settings: Settings) -> Iterator[Landing]:
+    """A bill that was restated twice; what a test does to it is its own."""
+    if pattern.database is None:
+        pattern.database = new_database(16)
+        restate(Landing.make(pattern.database, settings, pattern.root))
+        shutil.copytree(pattern.root, pattern.kept)
+    shutil.rmtree(pattern.root)
+    shutil.copytree(pattern.kept, pattern.root)
+    with copied(pattern.database) as database:
+        yield Landing.make(database, settings, pattern.root)
+
+
+@contextmanager
+def copied(database: Database) -> Iterator[Database]:
+    """A copy of a database that nobody is connected to; it is dropped at the end."""
+    name, source = f"test_{uuid4().hex}", conninfo_to_dict(database.conninfo)["dbname"]
+    with connect(make_conninfo(database.conninfo, dbname="postgres")) as server:
+        server.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy".encode())
+        yield replace(database, conninfo=make_conninfo(database.conninfo, dbname=name), reader_conninfo=None)
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.mark.parametrize("tree", FIXTURES)
@@ -106,10 +152,16 @@ def test_a_restated_bill_is_true(each_database: Database, settings: Settings, tm
         "dimension_keys",
         "dimension_members",
         "charges_mapped",
+        "delivery",
+        "raw_sources",
         "publications",
         "history_rows",
+        "history_costs",
         "history_charges",
         "history_order",
+        "history_versions",
+        "history_hashes",
+        "history_mapped",
         "daily_costs",
         "restatements",
         "standalone_files",
@@ -236,6 +288,137 @@ def test_rows_of_an_older_format_may_stand_beside_newer_ones(landing: Landing) -
     assert untrue(landing) == {}
 
 
+def test_history_of_every_format_is_true(landing: Landing) -> None:
+    legacy = {
+        "bill/PayerAccountId": PAYER,
+        "bill/BillingPeriodStartDate": "2026-05-01T00:00:00Z",
+        "lineItem/LineItemType": "Usage",
+        "lineItem/UsageStartDate": "2026-05-03T04:00:00Z",
+        "lineItem/UsageEndDate": "2026-05-03T05:00:00Z",
+        "lineItem/UsageAccountId": PAYER,
+        "lineItem/CurrencyCode": "USD",
+        "lineItem/UnblendedCost": "1",
+        "resourceTags/user:env": "one",
+    }
+    focus = {
+        "BilledCost": "4",
+        "EffectiveCost": "4",
+        "BillingCurrency": "USD",
+        "ChargeCategory": "Usage",
+        "ChargePeriodStart": "2026-05-03T00:00:00Z",
+        "ChargePeriodEnd": "2026-05-04T00:00:00Z",
+        "BillingPeriodStart": "2026-05-01T00:00:00Z",
+        "BillingPeriodEnd": "2026-06-01T00:00:00Z",
+        "BillingAccountId": PAYER,
+        "Tags": '{"env": "four"}',
+    }
+    bills = [
+        [legacy, {**legacy, "resourceTags/user:env": ""}],
+        [line_item(cost="2", resource_tags_user_env="two", cost_category_team="a"), *plan_rows()],
+        [line_item(cost="3", resource_tags='{"user_env": "three"}', cost_category='{"team": "b"}'), *plan_rows("10.5")],
+        [focus, {**focus, "Tags": ""}],
+        [line_item(cost="5", line_item_resource_id="i-1")],
+    ]
+    for revision, items in enumerate(bills, start=1):
+        write_bill(landing.root, items, revision=revision)
+        landing.ingest()
+
+    found = untrue(landing)
+    landing.execute(f"UPDATE {FACT_HISTORY} SET tag_set_key = NULL WHERE billed_cost = 4")
+
+    assert found == {}
+    assert landing.count("billing_publications") == len(bills)
+    assert "column tag_set_key: expected " in untrue(landing)["history_mapped"]
+
+
+def test_charges_of_rows_that_stay_are_proved_too(landing: Landing) -> None:
+    write_bill(landing.root, [*described("1", "2"), *plan_rows()])
+    landing.ingest()
+    # A row more changes what Savings Plans leave over, and nothing else is withdrawn.
+    write_bill(landing.root, [*described("1", "2"), *plan_rows(), plan_rows("3")[0]], revision=2)
+    landing.ingest()
+    withdrawn_first = landing.query(f"SELECT occurrence, billed_cost::text FROM {FACT_HISTORY}")
+    # One net cost, and all charges are made anew of the rows that were there.
+    net = [*described("1", "2"), *plan_rows(), plan_rows("3")[0], line_item(cost="9", **{NET: "8"})]
+    write_bill(landing.root, net, revision=3)
+    landing.ingest()
+
+    found = untrue(landing)
+    landing.execute(f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77 WHERE billed_cost = 2")
+
+    assert withdrawn_first == [(0, "1")]
+    assert landing.count(RAW_HISTORY) == 0
+    assert found == {}
+    assert "column consumed_quantity: expected null, found 77" in untrue(landing)["history_mapped"]
+
+
+def test_withdrawn_charges_of_another_mapping_are_left_out(restated: Landing) -> None:
+    restated.execute("UPDATE billing_publications SET mapping_version = 0 WHERE number = 1")
+    restated.execute(f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77 WHERE added_by = 1")
+
+    [verdict] = verify_all(restated)
+
+    [told] = [check.detail for check in verdict.checks if check.name == "history_mapped"]
+    assert verdict.is_true
+    assert "but for 6 that another version of the mapping made" in told
+
+
+def test_withdrawn_rows_hashed_another_way_leave_their_check_out(restated: Landing) -> None:
+    restated.execute("UPDATE billing_publications SET hash_version = 0 WHERE number = 1")
+
+    assert untrue(restated) == {"history_hashes": "hashed by version 0 too, this is version 1"}
+
+
+def test_a_redelivery_that_took_the_place_of_another_is_true(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2"))
+    landing.ingest()
+    write_bill(landing.root, described("1", "2", "3"), revision=2)
+    landing.ingest()
+    for revision in (3, 4):
+        write_bill(landing.root, list(reversed(described("1", "2", "3"))), revision=revision)
+        landing.ingest()
+    [current] = landing.query("SELECT current_delivery_id FROM billing_statements")
+    after_redeliveries = untrue(landing)
+    roll_back(current[0], settings=landing.settings, database=landing.database)
+    after_rollback = untrue(landing, with_source=False)
+    roll_back(current[0], settings=landing.settings, database=landing.database, undo=True)
+    after_undo = untrue(landing)
+    # An earlier redelivery of the same rows stood before the latest one.
+    landing.execute(
+        "UPDATE billing_statements SET current_delivery_id = (SELECT delivery_id FROM billing_publications"
+        " WHERE number = 1)"
+    )
+
+    assert landing.count("billing_publications") == 4
+    assert after_redeliveries == after_undo == {}
+    assert after_rollback == {"source_rows": "not asked for"}
+    assert f"column current_delivery_id: expected {current[0]}, found " in untrue(landing)["delivery"]
+
+
+def test_the_place_of_a_redelivery_is_not_that_of_the_one_before(landing: Landing) -> None:
+    for revision in (1, 2):
+        write_bill(landing.root, described("1", "2")[::-1] if revision > 1 else described("1", "2"), revision=revision)
+        landing.ingest()
+    [[current]] = landing.query("SELECT current_delivery_id FROM billing_statements")
+    landing.execute(
+        "UPDATE billing_statements SET current_delivery_id = (SELECT delivery_id FROM billing_publications)"
+    )
+
+    found = untrue(landing, with_source=False)
+
+    assert f"column current_delivery_id: expected {current}, found " in found["delivery"]
+
+
+def test_a_rollback_that_says_another_total_is_found(restated: Landing) -> None:
+    [[current]] = restated.query("SELECT current_delivery_id FROM billing_statements")
+    roll_back(current, settings=restated.settings, database=restated.database)
+    restated.execute("UPDATE billing_publications SET net_cost_after = '{\"USD\": \"1\"}' WHERE kind = 'rollback'")
+
+    found = untrue(restated, with_source=False)
+
+    assert "publication 4: column net_cost_after: expected 0 USD, found 1 USD" in found["publications"]
+
+
 def test_what_is_pruned_is_left_out(restated: Landing) -> None:
     [second] = restated.query("SELECT published_at FROM billing_publications WHERE number = 2")
     prune(
@@ -262,6 +445,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
             "raw_hashes": "column row_hash: expected ",
             "raw_totals": "column gross_cost_after: expected ",
             "charges_mapped": "column billed_cost: expected 2.5, found 2",
+            "history_costs": "column gross_cost_after: expected ",
         },
     ),
     "a text inside a raw row": (
@@ -275,6 +459,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
             "raw_totals": "gross_cost_after",
             "charges_mapped": "",
             "dimension_members": "",
+            "history_costs": "column gross_cost_after: expected ",
         },
     ),
     "the number of a raw row": (
@@ -295,6 +480,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
             "charges_mapped": "column part: expected no charge, found a charge",
             "history_rows": "rows of publication 1: column added_by: expected 9, found 8",
             "source_rows": "there is no such raw row (1 only in the files, 0 only landed)",
+            "history_costs": "column gross_cost_after: expected ",
         },
     ),
     "a raw row stands twice": (
@@ -305,6 +491,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
             "charges_mapped": "occurrence 2, part 0: column part: expected a charge, found no charge",
             "history_rows": "expected 9, found 10",
             "source_rows": "there is no such row in the files (0 only in the files, 1 only landed)",
+            "history_costs": "column gross_cost_after: expected ",
         },
     ),
     "the cost of a charge": (
@@ -385,18 +572,29 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "a withdrawn row is gone": (
         f"DELETE FROM {RAW_HISTORY} WHERE row_data::text LIKE '%item 3%'",
-        {"history_rows": "rows of publication 1: column added_by: expected 9, found 8"},
+        {
+            "history_rows": "rows of publication 1: column added_by: expected 9, found 8",
+            "history_costs": "column gross_cost_after: expected ",
+            "history_versions": "expected a raw row that stood as long, found nothing",
+            "history_mapped": "column part: expected no charge, found a charge",
+        },
     ),
     "a withdrawn row was there before it came": (
         f"UPDATE {RAW_HISTORY} SET removed_by = added_by WHERE row_data::text LIKE '%item 3%'",
         {
             "history_rows": "rows of publication 1: column removed_by: expected 0, found 1",
             "history_order": "column removed_by: expected more than ",
+            "history_costs": "column gross_cost_after: expected ",
+            "history_versions": "expected a raw row that stood as long",
         },
     ),
     "two versions of one row at a time": (
         f"INSERT INTO {RAW_HISTORY} SELECT raw.*, added_by + 1 FROM {RAW} AS raw WHERE row_hash = {ITEM_2}",
-        {"history_rows": "rows of publication 1", "history_order": "column added_by"},
+        {
+            "history_rows": "rows of publication 1",
+            "history_order": "column added_by",
+            "history_costs": "column gross_cost_after: expected ",
+        },
     ),
     "a withdrawn charge is gone": (
         f"DELETE FROM {FACT_HISTORY} WHERE billed_cost = 3",
@@ -407,11 +605,119 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "the cost of a withdrawn charge": (
         f"UPDATE {FACT_HISTORY} SET billed_cost = 3.01 WHERE billed_cost = 3",
-        {"history_charges": "billed_cost_after", "restatements": "column billed_cost"},
+        {
+            "history_charges": "billed_cost_after",
+            "restatements": "column billed_cost",
+            "history_mapped": "column billed_cost: expected 3, found 3.01",
+        },
+    ),
+    "a cost inside a withdrawn row": (
+        f"UPDATE {RAW_HISTORY} SET row_data = replace(row_data::text, '\"4\"', '\"4.5\"')::json"
+        " WHERE row_data::text LIKE '%item 4%'",
+        {
+            "history_hashes": "of exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz, withdrawn by"
+            " publication_id 3: column row_hash: expected ",
+            "history_costs": "rows as of publication 1: column gross_cost_after: expected ",
+            "history_mapped": "occurrence 1, part 0, withdrawn by publication_id 3: column billed_cost: expected 4.5,"
+            " found 4",
+        },
+    ),
+    "a withdrawn row that is no object": (
+        f"UPDATE {RAW_HISTORY} SET row_data = '[]' WHERE row_data::text LIKE '%item 4%'",
+        {"history_hashes": "column row_hash", "history_costs": "gross_cost_after", "history_mapped": ""},
+    ),
+    "the hash of a withdrawn row": (
+        f"UPDATE {RAW_HISTORY} SET row_hash = gen_random_uuid() WHERE row_data::text LIKE '%item 4%'",
+        {
+            "history_hashes": "column row_hash: expected ",
+            "history_versions": "column row_hash: expected a raw row that stood as long, found nothing",
+            "history_mapped": "column part: expected no charge, found a charge",
+        },
+    ),
+    "a key of withdrawn charges that is no member's": (
+        f"UPDATE {FACT_HISTORY} SET sku_key = 99999",
+        {
+            "dimension_keys": "column sku_key: expected a member's key, found 99999",
+            "history_mapped": "column sku_key: expected ",
+        },
+    ),
+    "a key of another member in a withdrawn charge": (
+        f"UPDATE {FACT_HISTORY} SET sku_key = (SELECT sku_key FROM {FACT} WHERE row_hash = {ITEM_2})"
+        " WHERE billed_cost = 4",
+        {"history_mapped": "column sku_key: expected "},
+    ),
+    "the resource of withdrawn charges": (
+        f"UPDATE {FACT_HISTORY} SET resource_key = NULL",
+        {"history_mapped": "withdrawn by publication_id 3: column resource_key: expected "},
+    ),
+    "a quantity of withdrawn charges": (
+        f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77",
+        {"history_mapped": "column consumed_quantity: expected null, found 77"},
+    ),
+    "a quantity of what Savings Plans left over": (
+        f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77 WHERE occurrence = 0",
+        {"history_mapped": "occurrence 0, part 0, withdrawn by publication_id 3: column consumed_quantity"},
+    ),
+    "the hashes of withdrawn charges": (
+        f"UPDATE {FACT_HISTORY} SET row_hash = gen_random_uuid()",
+        {
+            "history_versions": "column row_hash: expected a raw row that stood as long, found nothing",
+            "history_mapped": "column part: expected no charge, found a charge",
+        },
+    ),
+    "a publication that was before an earlier one": (
+        "UPDATE billing_publications SET published_at = published_at - interval '1 year' WHERE number = 2",
+        {"publications": "publication 2: column published_at: expected later than 20"},
+    ),
+    "the gross and net costs of earlier publications": (
+        """UPDATE billing_publications SET gross_cost_after = '{"USD": "1"}', net_cost_after = '{"USD": "2"}'"""
+        " WHERE number < 3",
+        {"history_costs": "rows as of publication 1: column gross_cost_after: expected 1 USD, found "},
+    ),
+    "which delivery stands": (
+        "UPDATE billing_statements SET current_delivery_id = (SELECT delivery_id FROM billing_publications WHERE"
+        " number = 1)",
+        {"delivery": "billing_statements: column current_delivery_id: expected "},
+    ),
+    "the rows of a delivery": (
+        "UPDATE billing_deliveries SET rows_read = rows_read + 1, rows_unchanged = rows_unchanged + 1"
+        " WHERE delivery_id = (SELECT current_delivery_id FROM billing_statements)",
+        {"delivery": "column rows_read: expected 7, found 8"},
+    ),
+    "the new rows of a delivery": (
+        "UPDATE billing_deliveries SET rows_added = rows_added + 1, rows_unchanged = rows_unchanged - 1"
+        " WHERE delivery_id = (SELECT current_delivery_id FROM billing_statements)",
+        {"delivery": "column rows_added: expected "},
+    ),
+    "the rows of a delivery's file": (
+        "UPDATE billing_delivery_files SET rows_read = rows_read + 1"
+        " WHERE delivery_id = (SELECT current_delivery_id FROM billing_statements)",
+        {"delivery": "billing_delivery_files of delivery ", "source_rows": "column rows_read: expected 7, found 8"},
+    ),
+    "the file of a raw row": (
+        f"UPDATE {RAW} SET source_s3_key = 'other.csv' WHERE row_hash = {ITEM_2}",
+        {"raw_sources": "occurrence 1: column source_s3_key: expected exports/acme/data/"},
+    ),
+    "the version of a withdrawn row's file": (
+        f"UPDATE {RAW_HISTORY} SET source_etag = 'other' WHERE row_data::text LIKE '%item 3%'",
+        {"raw_sources": "occurrence 1, withdrawn by publication_id 2: column source_etag: expected "},
+    ),
+    "the run of a raw row": (
+        f"UPDATE {RAW} SET ingestion_run_id = gen_random_uuid() WHERE row_hash = {ITEM_2}",
+        {"raw_sources": "column ingestion_run_id: expected a run of delivery "},
+    ),
+    "a raw row of another delivery's run": (
+        f"UPDATE {RAW} AS raw SET ingestion_run_id = run.ingestion_run_id, source_etag = run.source_etag FROM"
+        f" billing_ingestion_runs AS run WHERE run.source_etag <> raw.source_etag AND row_hash = {ITEM_2}",
+        {"raw_sources": "column ingestion_run_id: expected a run of delivery "},
     ),
     "a row marked by nobody's publication": (
         f"UPDATE {RAW} SET added_by = 9999 WHERE row_hash = {ITEM_2}",
-        {"history_rows": "rows of publication 1: column added_by: expected 9, found 8 (1 more like it)"},
+        {
+            "history_rows": "rows of publication 1: column added_by: expected 9, found 8 (1 more like it)",
+            "history_costs": "column gross_cost_after: expected ",
+            "charge_rows": "expected a raw row, found nothing",
+        },
     ),
     "a daily cost": (
         "UPDATE billing_daily_cost SET list_cost = list_cost + 0.01",
@@ -437,7 +743,11 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "the gross cost of a publication": (
         'UPDATE billing_publications SET gross_cost_after = \'{"USD": "1"}\' WHERE number = 3',
-        {"raw_totals": "column gross_cost_after: expected 1 USD, found ", "source_totals": "expected 1 USD"},
+        {
+            "raw_totals": "column gross_cost_after: expected 1 USD, found ",
+            "source_totals": "expected 1 USD",
+            "history_costs": "rows as of publication 3: column gross_cost_after: expected 1 USD",
+        },
     ),
     "the billed cost of a publication": (
         'UPDATE billing_publications SET billed_cost_after = \'{"USD": "1"}\' WHERE number = 2',
@@ -487,7 +797,8 @@ def test_tampering_is_found_and_named(restated: Landing, tampering: str) -> None
     assert set(found) == set(expected)
     assert {name: found[name] for name, part in expected.items() if part not in found[name]} == {}
     named = f"statement 1, row_hash {row_hash}, occurrence "
-    assert all(named in found[name] for name in ("raw_hashes", "charge_rows", "dimension_keys") if name in found)
+    of_item_2 = [found[name] for name in ("raw_hashes", "charge_rows", "dimension_keys") if name in found]
+    assert all(named in detail or "withdrawn by" in detail for detail in of_item_2)
     assert isinstance(verdict.exit_error, ReconciliationError)
     assert "\n" not in str(verdict.exit_error)
 
@@ -565,7 +876,7 @@ def test_a_source_that_says_otherwise_is_found(restated: Landing) -> None:
 
     found = untrue(restated)
 
-    assert set(found) == {"source_rows", "source_totals"}
+    assert set(found) == {"raw_sources", "source_rows", "source_totals"}
     assert "(1 only in the files, 3 only landed)" in found["source_rows"]
     assert found["source_totals"].startswith("raw rows: column rows_after: expected 7, found 5")
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from billfold.dimensions import Dimension
-from billfold.model import Client, CostBasis, Totals
+from billfold.model import Client, CostBasis, PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
@@ -41,7 +42,10 @@ class VerifiedStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldStatement:
-    """What the control tables say of a statement in the snapshot; `files` are (key, ETag) of its current delivery."""
+    """What the control tables say of a statement in the snapshot.
+
+    `files` are (key, ETag, rows read) of its current delivery.
+    """
 
     client: Client
     bucket: str
@@ -52,16 +56,20 @@ class HeldStatement:
     cost_basis: CostBasis | None
     publication_id: int | None
     delivery_id: UUID | None
-    files: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaidPublication:
     """What a publication says it did. `is_whole`: what it added, and what stood after it, is not pruned;
-    `is_remembered`: neither is what it withdrew."""
+    `is_remembered`: neither is what it withdrew. `restored_publication_id` is set where it is a rollback or an undo of
+    one, unless that left nothing."""
 
     publication_id: int
     number: int
+    kind: PublicationKind
+    published_at: datetime
+    restored_publication_id: int | None
     rows_before: int
     rows_added: int
     rows_removed: int
@@ -122,7 +130,8 @@ class Snapshot:
         names = partitions(statement.billing_period)
         self._queries = {
             name: query.format(**names, statement_id=statement.statement_id) if "{" in query else query
-            for name, query in read_queries("billfold.store", "verify").items()
+            for file in ("verify", "verify_history")
+            for name, query in read_queries("billfold.store", file).items()
         }
 
     def has_partitions(self) -> bool:
@@ -132,7 +141,7 @@ class Snapshot:
 
     def read_statement(self) -> HeldStatement:
         """The statement's own rows in the control tables."""
-        [row] = self._ask("read_statement")
+        [row] = self.ask("read_statement")
         delivery_id = UUID(row[7]) if row[7] else None
         files = self._bulk.query(self._queries["list_files"], row[7]) if row[7] else []
         return HeldStatement(
@@ -154,7 +163,7 @@ class Snapshot:
             cost_basis=CostBasis(row[5]) if row[5] else None,
             publication_id=row[6],
             delivery_id=delivery_id,
-            files=tuple((key, etag) for key, etag in files),
+            files=tuple((key, etag, rows_read) for key, etag, rows_read in files),
         )
 
     def list_publications(self) -> list[SaidPublication]:
@@ -177,38 +186,46 @@ class Snapshot:
                 ),
                 is_whole=row[12],
                 is_remembered=row[13],
+                kind=PublicationKind(row[14]),
+                published_at=row[15],
+                restored_publication_id=row[16],
             )
-            for row in self._ask("list_publications")
+            for row in self.ask("list_publications")
         ]
 
     @contextmanager
     def stream_rows(self) -> Iterator[pa.RecordBatchReader]:
         """The current raw rows (row_hash, occurrence, row_data as text), in bounded memory."""
-        with self._bulk.stream(self._queries["stream_rows"]) as rows:
+        with self.stream("stream_rows") as rows:
+            yield rows
+
+    @contextmanager
+    def stream(self, name: str) -> Iterator[pa.RecordBatchReader]:
+        """The rows of a named query about this statement, in bounded memory."""
+        with self._bulk.stream(self._queries[name]) as rows:
             yield rows
 
     def name_row(self, row_hash: str, occurrence: int) -> str:
         """A raw row as a difference names it, with the file that first brought it."""
         found = self._bulk.query(self._queries["find_row"], self._statement.statement_id, row_hash, occurrence)
-        return self._name(row_hash, occurrence, None) + (f" of {found[0][0]}" if found else "")
+        return self.name(row_hash, occurrence, None) + (f" of {found[0][0]}" if found else "")
 
     def sum_charges(self) -> Totals:
         """Count and billed cost of the current charges."""
-        rows = self._ask("sum_charges")
+        rows = self.ask("sum_charges")
         return Totals(charge_count=sum(row[1] for row in rows), billed={row[0]: Decimal(row[2]) for row in rows})
 
     def find_charge_without_row(self) -> Difference | None:
-        """A charge whose line item is not there."""
-        for row in self._ask("find_charge_without_row"):
-            return Difference(row=self._name(*row), column="row_hash", expected="a raw row", found=None)
+        """A charge whose line item is not there, or came after it."""
+        for row in self.ask("find_charge_without_row"):
+            return Difference(row=self.name(*row), column="row_hash", expected="a raw row", found=None)
         return None
 
     def find_unknown_key(self) -> Difference | None:
-        """A charge with a dimension key that is no member's."""
-        for row_hash, occurrence, part, column, key in self._ask("find_unknown_key"):
-            return Difference(
-                row=self._name(row_hash, occurrence, part), column=column, expected="a member's key", found=str(key)
-            )
+        """A charge, current or withdrawn, with a dimension key that is no member's."""
+        for row_hash, occurrence, part, removed_by, column, key in self.ask("find_unknown_key"):
+            name = self.name(row_hash, occurrence, part, removed_by)
+            return Difference(row=name, column=column, expected="a member's key", found=str(key))
         return None
 
     def find_members(
@@ -251,20 +268,28 @@ class Snapshot:
             )
         return keys.to_reader(), difference
 
-    def compute_charges(self, charges: pa.RecordBatchReader) -> None:
-        """Compute the charges that should be held, by the very query that lands them, into a temporary table."""
-        landing = read_queries("billfold.store", "charges")
+    def expect_no_charges(self) -> None:
+        """Begin anew with the charges that should be held."""
+        self._bulk.execute(self._queries["drop_expected"])
         self._bulk.execute(self._queries["create_expected"])
+
+    def compute_charges(self, charges: pa.RecordBatchReader) -> None:
+        """Compute charges that should be held, by the very query that lands them, into a temporary table."""
+        landing = read_queries("billfold.store", "charges")
         self._bulk.execute(landing["create_staging"])
         self._bulk.load("charge_staging", charges, temporary=True)
         self._bulk.execute(landing["insert_charges"].format(partition="expected_charge"))
+        self._bulk.execute(self._queries["drop_staging"])
         self._bulk.execute(self._queries["analyze_expected"])
 
     def find_charge_difference(self) -> Difference | None:
         """A charge that is not what `compute_charges` gave, in any column, or that only one side has."""
-        for row in self._ask("find_charge_difference"):
-            row_hash, occurrence, part, is_expected, is_held, column, expected, found = row
-            name = self._name(row_hash, occurrence, part)
+        return self.describe_charge(self.ask("find_charge_difference"))
+
+    def describe_charge(self, rows: list[tuple[Any, ...]]) -> Difference | None:
+        """The first of these charges (row_hash, occurrence, part, removed_by, then both sides) as a difference."""
+        for row_hash, occurrence, part, removed_by, is_expected, is_held, column, expected, found in rows:
+            name = self.name(row_hash, occurrence, part, removed_by)
             if is_expected and is_held:
                 return Difference(row=name, column=column, expected=expected, found=found)
             return Difference(
@@ -275,41 +300,9 @@ class Snapshot:
             )
         return None
 
-    def count_moved_rows(self) -> dict[int, tuple[int, int]]:
-        """Rows added and withdrawn by publication, as the rows are marked."""
-        return {row[0]: (row[1], row[2]) for row in self._ask("count_moved_rows")}
-
-    def sum_charges_as_of(self) -> dict[int, Totals]:
-        """Count and billed cost of the charges that stood after each publication that moved any, or came later."""
-        totals: dict[int, Totals] = {}
-        for publication_id, currency, count, cost, _ in self._ask("sum_charges_as_of"):
-            known = totals.get(publication_id, Totals())
-            totals[publication_id] = Totals(
-                charge_count=known.charge_count + count, billed={**known.billed, currency: Decimal(cost)}
-            )
-        return totals
-
-    def find_out_of_order(self) -> Difference | None:
-        """A version of a row or a charge that goes before it came, or comes before the one before has gone."""
-        for kind in ("row", "charge"):
-            for row in self._ask(f"find_{kind}_out_of_order"):
-                added_by, removed_by, next_added_by = row[3:]
-                name = self._name(*row[:3])
-                if removed_by is not None and removed_by <= added_by:
-                    return Difference(
-                        row=name, column="removed_by", expected=f"more than {added_by}", found=str(removed_by)
-                    )
-                return Difference(
-                    row=name,
-                    column="added_by",
-                    expected=f"{removed_by} or more" if removed_by is not None else "one version that stands",
-                    found=str(next_added_by),
-                )
-        return None
-
     def find_day_difference(self) -> Difference | None:
         """A key of the daily costs that does not hold its charges' sums."""
-        for key, expected, found in self._ask("find_day_difference"):
+        for key, expected, found in self.ask("find_day_difference"):
             return _day_difference(f"{self._prefix}, billing_daily_cost", key, expected, found)
         return None
 
@@ -322,19 +315,22 @@ class Snapshot:
 
     def find_restatement_total(self) -> Difference | None:
         """A restatement that does not add up to what its publication made of the statement's totals."""
-        for publication_id, count, said_count, currency, cost, said_cost in self._ask("find_restatement_total"):
+        for publication_id, count, said_count, currency, cost, said_cost in self.ask("find_restatement_total"):
             name = f"{self._prefix}, billing_restatement of publication_id {publication_id}"
             if Decimal(cost) != Decimal(said_cost):
                 return Difference(row=f"{name}, {currency}", column="billed_cost", expected=said_cost, found=cost)
             return Difference(row=name, column="charge_count", expected=str(said_count), found=str(count))
         return None
 
-    def _ask(self, name: str) -> list[tuple[Any, ...]]:
-        return self._bulk.query(self._queries[name], self._statement.statement_id)
+    def ask(self, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a named query about this statement."""
+        return self._bulk.query(self._queries[name], self._statement.statement_id, *parameters)
 
-    def _name(self, row_hash: str, occurrence: int, part: int | None) -> str:
+    def name(self, row_hash: str, occurrence: int, part: int | None, removed_by: int | None = None) -> str:
+        """A row, or a charge where there is a part, as a difference names it; `removed_by` where it is withdrawn."""
         name = f"{self._prefix}, row_hash {row_hash}, occurrence {occurrence}"
-        return name if part is None else f"{name}, part {part}"
+        name = name if part is None else f"{name}, part {part}"
+        return name if removed_by is None else f"{name}, withdrawn by publication_id {removed_by}"
 
 
 @contextmanager

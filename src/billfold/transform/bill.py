@@ -30,6 +30,7 @@ class Bill:
         self._session = session
         self._mapper = mapper
         self._shapes: tuple[Shape, ...] = ()
+        self._families: tuple[tuple[Shape, ...], ...] = ()
 
     @property
     def export_format(self) -> ExportFormat:
@@ -43,6 +44,26 @@ class Bill:
     def load_landed(self, rows: pa.RecordBatchReader) -> None:
         """Load landed rows (row_hash, occurrence, row_data as text) in place of files."""
         self._shapes = landed.load_landed(self._session, rows)
+
+    def load_withdrawn(self, rows: pa.RecordBatchReader) -> int:
+        """Load withdrawn rows, each with a number in place of its occurrence; returns how many families they are of.
+
+        `take_family` chooses the one that the next steps work on.
+        """
+        self._families = landed.load_families(self._session, rows, of_many=True)
+        return len(self._families)
+
+    def take_family(self, number: int) -> None:
+        """Go on with this family of the withdrawn rows, counted from 0."""
+        self._shapes = self._families[number]
+
+    def find_changed(self) -> tuple[str, int, str, str, str] | None:
+        """The first loaded row whose content has another hash than its own, as `find_misidentified` tells it."""
+        return landed.find_changed(self._session, self._shapes)
+
+    def identify_once(self) -> None:
+        """Give one row of each landed hash its row_hash and the occurrence 1; the others of it are left out."""
+        landed.identify_once(self._session, self._shapes)
 
     def identify_as_landed(self) -> None:
         """Give every landed row the row_hash and occurrence that it stands under."""

@@ -6,6 +6,7 @@ Identity, mapping and ledger work on them unchanged, so that charges can be rebu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice, product
 
 import duckdb
@@ -41,6 +42,18 @@ def load_landed(session: duckdb.DuckDBPyConnection, rows: pa.RecordBatchReader) 
     both. FOCUS shares no needed column with them, so no row outlives a change to or from it: such a mixture raises
     MalformedFileError, and rows without the needed columns raise MissingColumnError.
     """
+    [shapes] = load_families(session, rows, of_many=False)
+    return shapes
+
+
+def load_families(
+    session: duckdb.DuckDBPyConnection, rows: pa.RecordBatchReader, *, of_many: bool
+) -> tuple[tuple[Shape, ...], ...]:
+    """Load rows of any format as `load_landed` does: the shapes of each family that one mapping takes, CUR or FOCUS.
+
+    There is one family at least, and the most frequent format is in the first. `of_many`: the rows stood in several
+    bills, whose headers may differ; of one bill there is one family. Pairs of row_hash and occurrence are unique.
+    """
     session.register("landed_stream", rows)
     session.execute(
         "CREATE TABLE landed_row AS SELECT row_hash::UUID AS row_hash, occurrence::INTEGER AS occurrence, row_data"
@@ -55,30 +68,41 @@ def load_landed(session: duckdb.DuckDBPyConnection, rows: pa.RecordBatchReader) 
         "SELECT format FROM landed_headers GROUP BY format ORDER BY sum(row_count) DESC, format"
     ).fetchall()
     formats = [ExportFormat(name) for (name,) in found if name]
-    if ExportFormat.FOCUS in formats and len(formats) > 1:
+    if not of_many and ExportFormat.FOCUS in formats and len(formats) > 1:
         raise MalformedFileError(f"rows of {formats[1]} stand between rows of {formats[0]}", file=LANDED_ROWS)
-    shapes: list[Shape] = []
+    families: dict[bool, list[Shape]] = {}
+    number = 0
     for export_format in (formats or [ExportFormat.CUR2]) if found else ():
         # What a row without any known column was meant to be, the others tell.
         of_format = f"coalesce({_FORMAT}, {quote(formats[0] if formats else ExportFormat.CUR2)})"
         where = f" WHERE {of_format} = {quote(export_format)}" if len(found) > 1 else ""
-        shapes += _load_format(session, export_format, where, first_number=len(shapes))
-    if not shapes:
-        shapes.append(_create_shape(session, 0, ExportFormat.CUR2, (), ""))
+        shapes = list(_load_format(session, export_format, where, first_number=number))
+        families.setdefault(export_format is ExportFormat.FOCUS, []).extend(
+            replace(shape, is_of_many=of_many) for shape in shapes
+        )
+        number += len(shapes)
+    if not number:
+        families[False] = [_create_shape(session, 0, ExportFormat.CUR2, (), "")]
     session.execute("DROP TABLE landed_headers")
     session.execute("DROP TABLE landed_row")
-    return tuple(shapes)
+    return tuple(tuple(family) for family in families.values())
 
 
 def identify_as_landed(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
     """Fill `row_identity` with the pairs (row_hash, occurrence) under which the rows stand in PostgreSQL."""
     session.execute(
-        "CREATE OR REPLACE TABLE row_identity AS "
-        + " UNION ALL ".join(
-            f"SELECT {shape.number}::SMALLINT AS shape, rowid AS row, file_number, landed_hash AS row_hash,"
-            f" landed_occurrence AS occurrence FROM {shape.table}"
-            for shape in shapes
-        )
+        "CREATE OR REPLACE TABLE row_identity AS"
+        " SELECT shape::SMALLINT AS shape, row, 0::SMALLINT AS file_number, landed_hash AS row_hash,"
+        f" landed_occurrence AS occurrence FROM ({_select_landed(shapes)})"
+    )
+
+
+def identify_once(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
+    """Fill `row_identity` with one row of each landed hash: rows of one hash give the same charges."""
+    session.execute(
+        "CREATE OR REPLACE TABLE row_identity AS"
+        " SELECT min(shape)::SMALLINT AS shape, arg_min(row, shape) AS row, 0::SMALLINT AS file_number,"
+        f" landed_hash AS row_hash, 1::INTEGER AS occurrence FROM ({_select_landed(shapes)}) GROUP BY landed_hash"
     )
 
 
@@ -89,27 +113,35 @@ def find_misidentified(
 
     Identity is computed anew; identical rows may change places, so only pairs are compared. None where all agree.
     """
-    session.execute("DROP TABLE IF EXISTS row_identity")
-    identify(session, shapes)
-    landed = " UNION ALL ".join(
-        f"SELECT {shape.number} AS shape, rowid AS row, landed_hash, landed_occurrence FROM {shape.table}"
-        for shape in shapes
-    )
-    changed = session.execute(
-        f"SELECT landed_hash::VARCHAR, landed_occurrence, row_hash::VARCHAR FROM ({landed})"
-        " JOIN row_identity USING (shape, row) WHERE row_hash <> landed_hash ORDER BY 1, 2 LIMIT 1"
-    ).fetchone()
-    if changed:
-        return changed[0], changed[1], "row_hash", changed[2], changed[0]
+    if changed := find_changed(session, shapes):
+        return changed
     misnumbered = session.execute(
         f"SELECT landed_hash::VARCHAR, landed_occurrence, (SELECT count(*) FROM row_identity"
-        f" WHERE row_identity.row_hash = landed_hash) FROM ({landed}) AS landed WHERE NOT EXISTS"
+        f" WHERE row_identity.row_hash = landed_hash) FROM ({_select_landed(shapes)}) AS landed WHERE NOT EXISTS"
         " (SELECT 1 FROM row_identity WHERE row_identity.row_hash = landed_hash"
         " AND row_identity.occurrence = landed_occurrence) ORDER BY 1, 2 LIMIT 1"
     ).fetchone()
     if misnumbered:
         return misnumbered[0], misnumbered[1], "occurrence", f"1 to {misnumbered[2]}", str(misnumbered[1])
     return None
+
+
+def find_changed(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> tuple[str, int, str, str, str] | None:
+    """As `find_misidentified`, of the hash alone: where rows are versions, their occurrences tell nothing."""
+    session.execute("DROP TABLE IF EXISTS row_identity")
+    identify(session, shapes)
+    changed = session.execute(
+        f"SELECT landed_hash::VARCHAR, landed_occurrence, row_hash::VARCHAR FROM ({_select_landed(shapes)})"
+        " JOIN row_identity USING (shape, row) WHERE row_hash <> landed_hash ORDER BY 1, 2 LIMIT 1"
+    ).fetchone()
+    return (changed[0], changed[1], "row_hash", changed[2], changed[0]) if changed else None
+
+
+def _select_landed(shapes: Sequence[Shape]) -> str:
+    return " UNION ALL ".join(
+        f"SELECT {shape.number} AS shape, rowid AS row, landed_hash, landed_occurrence FROM {shape.table}"
+        for shape in shapes
+    )
 
 
 def _load_format(

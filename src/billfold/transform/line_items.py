@@ -85,8 +85,6 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
             "product_name": _product_attribute(shape, "product_name"),
             "product_region_code": _product_attribute(shape, "product_region_code"),
             "price_details": _price_details(shape),
-            # Where the export tells SKUs, what has none is known by its product: a seller's, a support plan, a fee.
-            "unlisted_sku": _column(shape, "line_item_product_code") if shape.find("product_sku") else "NULL::VARCHAR",
             "resource_tags": _gathered(shape, "resource_tags", {c.sql_name: c.tag_key for c in shape.columns}),
             "cost_category": _gathered(shape, "cost_category", {c.sql_name: c.cost_category for c in shape.columns}),
             "discount": _column(shape, "discount"),
@@ -130,9 +128,11 @@ def _price_details(shape: Shape) -> str:
 
 def _gathered(shape: Shape, map_column: str, keys: dict[str, str | None]) -> str:
     """The map column itself, or one JSON object of the columns that each hold one of its keys."""
-    if shape.find(map_column):
-        return f"nullif({_column(shape, map_column)}, '{{}}')"
-    return _json_object(sorted((key, name) for name, key in keys.items() if key is not None))
+    map_itself = f"nullif({_column(shape, map_column)}, '{{}}')"
+    members = sorted((key, name) for name, key in keys.items() if key is not None)
+    if not members or (shape.find(map_column) and not shape.is_of_many):
+        return map_itself
+    return f"coalesce({map_itself}, {_json_object(members)})"
 
 
 def _json_object(members: Sequence[tuple[str, str]]) -> str:

@@ -4,32 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from billfold.model import Totals
+from billfold.model import PublicationKind, Totals
 from billfold.store.verifying import SaidPublication, Snapshot
-from billfold.verification.verdict import Findings, compare_charges, compare_money, compare_number
+from billfold.store.verifying_history import History
+from billfold.verification.verdict import Findings, compare_charges, compare_money, compare_number, compare_totals
 
 
-def check_history(findings: Findings, snapshot: Snapshot, publications: Sequence[SaidPublication]) -> None:
+def check_history(findings: Findings, history: History, publications: Sequence[SaidPublication]) -> None:
     """Each publication did what it says, by the marks of rows and charges, unless they are pruned."""
-    moved = snapshot.count_moved_rows()
-    stood = snapshot.sum_charges_as_of()
+    moved = history.count_moved_rows()
     pruned = sum(not publication.is_remembered for publication in publications)
     told = f"{len(publications)} publications" + (f", {pruned} of them pruned" if pruned else "")
-    findings.tell("publications", _compare_steps(publications), told)
+    findings.tell("publications", [*_compare_steps(publications), *_compare_restored(publications)], told)
     findings.tell("history_rows", _compare_moved(publications, moved), told)
-    findings.tell("history_charges", _compare_stood(publications, stood), told)
-    findings.tell_first("history_order", snapshot.find_out_of_order(), "versions follow each other")
+    findings.tell("history_costs", _compare_costs(publications, history.sum_rows_as_of()), told)
+    findings.tell("history_charges", _compare_stood(publications, history.sum_charges_as_of()), told)
+    findings.tell_first("history_order", history.find_out_of_order(), "versions follow each other")
 
 
 def _compare_steps(publications: Sequence[SaidPublication]) -> Iterator[str]:
-    """Each publication starts from what the one before left."""
-    before = Totals()
-    for publication in publications:
+    """Each publication starts from what the one before left and comes after it, so that any moment has one bill."""
+    for earlier, publication in zip((None, *publications), publications, strict=False):
         place = f"publication {publication.number}"
+        before = earlier.after if earlier else Totals()
+        yield from compare_number(place, "number", (earlier.number if earlier else 0) + 1, publication.number)
         yield from compare_number(place, "rows_before", before.row_count, publication.rows_before)
         yield from compare_number(place, "charges_before", before.charge_count, publication.charges_before)
         yield from compare_money(place, "billed_cost_before", before.billed, publication.billed_before)
-        before = publication.after
+        if earlier is None:
+            continue
+        if publication.publication_id <= earlier.publication_id:
+            yield f"{place}: column publication_id: expected more than {earlier.publication_id}"
+        if publication.published_at <= earlier.published_at:
+            yield (
+                f"{place}: column published_at: expected later than {earlier.published_at},"
+                f" found {publication.published_at}"
+            )
+
+
+def _compare_restored(publications: Sequence[SaidPublication]) -> Iterator[str]:
+    """A rollback and an undo leave exactly what stood after the publication that they bring back, pruned or not."""
+    known = {publication.publication_id: publication for publication in publications}
+    for publication in publications:
+        if publication.kind in (PublicationKind.ROLLBACK, PublicationKind.UNDO):
+            restored = known.get(publication.restored_publication_id or 0)
+            wanted = restored.after if restored else Totals()
+            place = f"publication {publication.number}"
+            yield from compare_totals(wanted, publication.after, place=place)
+            yield from compare_number(place, "charges_after", wanted.charge_count, publication.after.charge_count)
 
 
 def _compare_moved(publications: Sequence[SaidPublication], moved: Mapping[int, tuple[int, int]]) -> Iterator[str]:
@@ -42,6 +64,15 @@ def _compare_moved(publications: Sequence[SaidPublication], moved: Mapping[int, 
             yield from compare_number(place, "removed_by", publication.rows_removed, removed)
     for publication_id in sorted(set(moved) - {publication.publication_id for publication in publications}):
         yield f"rows are marked by publication_id {publication_id}, which is none of the statement's"
+
+
+def _compare_costs(publications: Sequence[SaidPublication], stood: Mapping[int, Totals]) -> Iterator[str]:
+    for publication in publications:
+        if publication.is_whole:
+            found = stood.get(publication.publication_id, Totals())
+            place = f"rows as of publication {publication.number}"
+            yield from compare_money(place, "gross_cost_after", publication.after.gross, found.gross)
+            yield from compare_money(place, "net_cost_after", publication.after.net, found.net)
 
 
 def _compare_stood(publications: Sequence[SaidPublication], stood: Mapping[int, Totals]) -> Iterator[str]:

@@ -93,8 +93,16 @@ def _check_charges(findings: Findings, snapshot: Snapshot, said: SaidPublication
 
 def _check_mapping(findings: Findings, snapshot: Snapshot, subject: Subject, bill: Bill, ledger: Ledger) -> None:
     """The charges made anew of the landed rows, and their members, are those that are held."""
+    bill.add_residuals(ledger.residuals, period=subject.statement.billing_period)
+    snapshot.expect_no_charges()
+    differences = compute_charges(snapshot, subject, bill)
+    findings.tell("dimension_members", differences, "every member is what its charges say")
+    findings.tell_first("charges_mapped", snapshot.find_charge_difference(), "mapping the raw rows gives the charges")
+
+
+def compute_charges(snapshot: Snapshot, subject: Subject, bill: Bill) -> list[str]:
+    """Have the bill's charges computed beside those that are held; returns which of their members are not there."""
     statement = subject.statement
-    bill.add_residuals(ledger.residuals, period=statement.billing_period)
     differences = []
     for dimension in DIMENSIONS:
         members = bill.read_members(dimension, client_id=statement.client_id)
@@ -102,7 +110,6 @@ def _check_mapping(findings: Findings, snapshot: Snapshot, subject: Subject, bil
         bill.keep_keys(dimension, keys)
         if difference:
             differences.append(str(difference))
-    findings.tell("dimension_members", differences, "every member is what its charges say")
     snapshot.compute_charges(
         bill.read_charges(
             statement_id=statement.statement_id,
@@ -110,7 +117,7 @@ def _check_mapping(findings: Findings, snapshot: Snapshot, subject: Subject, bil
             publication_id=subject.said.publication_id,
         )
     )
-    findings.tell_first("charges_mapped", snapshot.find_charge_difference(), "mapping the raw rows gives the charges")
+    return differences
 
 
 def _spool(rows: pa.RecordBatchReader, path: Path) -> None:

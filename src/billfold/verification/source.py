@@ -18,7 +18,7 @@ from billfold.store.verifying import HeldStatement, VerifiedStatement
 from billfold.transform import open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
-from billfold.verification.verdict import Findings, Subject, compare_totals, spell_totals
+from billfold.verification.verdict import Findings, Subject, compare_number, compare_totals, spell_totals
 
 
 def check_source(findings: Findings, subject: Subject) -> None:
@@ -58,6 +58,9 @@ def check_source(findings: Findings, subject: Subject) -> None:
                 f"{place}{of_file}: there is no such {side}"
                 f" ({comparison.rows_added} only in the files, {comparison.rows_removed} only landed)"
             )
+        for number, (key, _, rows_read) in enumerate(held.files):
+            found_rows = comparison.rows_read_by_file.get(number, 0)
+            differences.extend(compare_number(key, "rows_read", found_rows, rows_read))
         findings.tell("source_rows", differences, f"{comparison.rows_unchanged} rows of {len(delivery.files)} files")
         bill.prepare_mapping(basis=held.cost_basis or CostBasis.GROSS, currency=held.currency, remap=False)
         with connect_bulk(subject.database.conninfo) as bulk:
@@ -76,7 +79,7 @@ def check_source(findings: Findings, subject: Subject) -> None:
 def _pin(bucket: Bucket, statement: VerifiedStatement, held: HeldStatement) -> Delivery:
     """The current delivery's files as they stand in the bucket; raises SourceError where one is another version."""
     files: list[SourceObject] = []
-    for key, etag in held.files:
+    for key, etag, _ in held.files:
         current = bucket.head(key)
         if current.etag != etag:
             raise SourceError(f"{key} is another version now")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from billfold.config import Settings
 from billfold.errors import UsageError
-from billfold.model import Totals
+from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.store.database import Database
 from billfold.store.verifying import (
@@ -16,11 +17,14 @@ from billfold.store.verifying import (
     list_statements,
     open_snapshot,
 )
+from billfold.store.verifying_history import History
 from billfold.verification.files import check_files
 from billfold.verification.history import check_days, check_history
 from billfold.verification.landed import check_landed
+from billfold.verification.origin import check_origin
 from billfold.verification.source import check_source
 from billfold.verification.verdict import Check, Findings, Subject, Verdict, compare_totals
+from billfold.verification.withdrawn import check_withdrawn
 from billfold.workspace import work_folder
 
 
@@ -76,7 +80,10 @@ def _check(
                 findings.tell("raw_totals", compare_totals(subject.said.after, Totals()), "nothing was ever landed")
                 return tuple(findings.checks)
             check_landed(findings, snapshot, subject)
-            check_history(findings, snapshot, publications)
+            check_origin(findings, snapshot, subject)
+            history = History(snapshot)
+            check_history(findings, history, publications)
+            check_withdrawn(findings, snapshot, history, subject)
             check_days(findings, snapshot, publications)
         check_files(findings, subject)
         if with_source:
@@ -106,6 +113,9 @@ def _find_current(findings: Findings, held: HeldStatement, publications: Sequenc
 _NOTHING_SAID = SaidPublication(
     publication_id=0,
     number=0,
+    kind=PublicationKind.DELIVERY,
+    published_at=datetime.min.replace(tzinfo=UTC),
+    restored_publication_id=None,
     rows_before=0,
     rows_added=0,
     rows_removed=0,

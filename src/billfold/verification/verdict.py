@@ -101,12 +101,12 @@ class Findings:
         self.checks.append(Check(name=name, state=CheckState.SKIPPED, detail=reason))
 
 
-def compare_totals(said: Totals, found: Totals) -> Iterator[str]:
+def compare_totals(said: Totals, found: Totals, *, place: str = "raw rows") -> Iterator[str]:
     """The differences between what a publication says of its line items and what was found."""
-    yield from compare_number("raw rows", "rows_after", said.row_count, found.row_count)
-    yield from compare_money("raw rows", "gross_cost_after", said.gross, found.gross)
-    yield from compare_money("raw rows", "net_cost_after", said.net, found.net)
-    yield from compare_money("raw rows", "billed_cost_after", said.billed, found.billed)
+    yield from compare_number(place, "rows_after", said.row_count, found.row_count)
+    yield from compare_money(place, "gross_cost_after", said.gross, found.gross)
+    yield from compare_money(place, "net_cost_after", said.net, found.net)
+    yield from compare_money(place, "billed_cost_after", said.billed, found.billed)
 
 
 def compare_charges(said: Totals, found: Totals, *, place: str = "charges") -> Iterator[str]:

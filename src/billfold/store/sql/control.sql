@@ -156,7 +156,7 @@ RETURNING ingestion_run_id
 
 -- name: adopt_files
 -- A file version that the current delivery has too, or one of the same content under another key or ETag.
-UPDATE billing_delivery_files AS file SET rows_read = known.rows_read, rows_skipped = known.rows_read,
+UPDATE billing_delivery_files AS file SET rows_read = known.rows_read, rows_inserted = 0, rows_skipped = known.rows_read,
     outcome = CASE WHEN known.ingestion_run_id = run.ingestion_run_id THEN 'skipped' ELSE 'success' END
 FROM billing_ingestion_runs AS run, billing_delivery_files AS known
 JOIN billing_ingestion_runs AS known_run ON known_run.ingestion_run_id = known.ingestion_run_id

@@ -32,12 +32,13 @@ WHERE statement_id = $1
 -- Withdrawals up to `remembered_since` may be pruned; what stood then, and what was added, is whole from then on.
 SELECT publication_id, number, rows_before, rows_added, rows_removed, rows_after, charges_before, charges_after,
     billed_cost_before::text, billed_cost_after::text, gross_cost_after::text, net_cost_after::text,
-    coalesce(published_at >= remembered_since, true), coalesce(published_at > remembered_since, true)
+    coalesce(published_at >= remembered_since, true), coalesce(published_at > remembered_since, true), kind,
+    published_at, restored_publication_id
 FROM billing_publications JOIN billing_statements USING (statement_id)
 WHERE statement_id = $1 ORDER BY number
 
 -- name: list_files
-SELECT run.source_s3_key, run.source_etag FROM billing_delivery_files AS file
+SELECT run.source_s3_key, run.source_etag, file.rows_read FROM billing_delivery_files AS file
 JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
 WHERE file.delivery_id = $1::text::uuid ORDER BY file.file_number
 
@@ -58,13 +59,22 @@ WHERE statement_id = $1 GROUP BY billing_currency
 SELECT row_hash::text, occurrence, part::integer FROM {fact} AS fact
 WHERE statement_id = $1 AND occurrence <> 0 AND NOT EXISTS (
     SELECT FROM {raw} AS raw
-    WHERE raw.statement_id = $1 AND raw.row_hash = fact.row_hash AND raw.occurrence = fact.occurrence)
+    WHERE raw.statement_id = $1 AND raw.row_hash = fact.row_hash AND raw.occurrence = fact.occurrence
+        AND raw.added_by <= fact.added_by)
 ORDER BY 1, 2, 3 LIMIT 1
 
 -- name: find_unknown_key
 -- There are no foreign keys: each key must be that of a member.
-SELECT row_hash::text, occurrence, part::integer, role.name, role.key
-FROM {fact} AS fact
+SELECT row_hash::text, occurrence, part::integer, removed_by, role.name, role.key
+FROM (
+    SELECT NULL::bigint AS removed_by, statement_id, row_hash, occurrence, part, billing_account_key, sub_account_key,
+        service_key, region_key, resource_key, sku_key, charge_key, commitment_key, tag_set_key
+    FROM {fact}
+    UNION ALL
+    SELECT removed_by, statement_id, row_hash, occurrence, part, billing_account_key, sub_account_key, service_key,
+        region_key, resource_key, sku_key, charge_key, commitment_key, tag_set_key
+    FROM {fact_history}
+) AS fact
 LEFT JOIN dim_account AS billing_account ON billing_account.account_key = fact.billing_account_key
 LEFT JOIN dim_account AS sub_account ON sub_account.account_key = fact.sub_account_key
 LEFT JOIN dim_service AS service ON service.service_key = fact.service_key
@@ -96,18 +106,24 @@ WHERE fact.statement_id = $1
         OR (fact.commitment_key IS NOT NULL AND commitment.commitment_key IS NULL)
         OR (fact.tag_set_key IS NOT NULL AND tag_set.tag_set_key IS NULL))
     AND role.key IS NOT NULL AND role.known IS NULL
-ORDER BY 1, 2, 3, 4 LIMIT 1
+ORDER BY 1, 2, 3, 4 NULLS FIRST, 5 LIMIT 1
 
 -- name: create_expected
 -- As the facts, without their constraints: what comes of a damaged row must be comparable too.
 CREATE TEMP TABLE expected_charge ON COMMIT DROP AS SELECT * FROM billing_usage_fact WITH NO DATA
+
+-- name: drop_expected
+DROP TABLE IF EXISTS expected_charge
+
+-- name: drop_staging
+DROP TABLE charge_staging
 
 -- name: analyze_expected
 ANALYZE expected_charge (row_hash, occurrence, part)
 
 -- name: find_charge_difference
 -- The first charge that is not what mapping its line item gives, and the first of its columns; a side may be missing.
-SELECT row_hash::text, occurrence, part::integer, expected IS NOT NULL, held IS NOT NULL, name,
+SELECT row_hash::text, occurrence, part::integer, NULL::bigint, expected IS NOT NULL, held IS NOT NULL, name,
     trim('"' FROM wanted::text), trim('"' FROM found::text)
 FROM (
     SELECT row_hash, occurrence, part, to_jsonb(expected) - 'added_by' AS expected, to_jsonb(held) - 'added_by' AS held
@@ -141,75 +157,6 @@ LEFT JOIN LATERAL (
     WHERE wanted IS DISTINCT FROM found
     ORDER BY name LIMIT 1
 ) AS differing_column ON true
-
--- name: count_moved_rows
--- What each publication added and withdrew, by the marks of the rows.
-SELECT publication_id, sum(added)::bigint, sum(removed)::bigint FROM (
-    SELECT added_by AS publication_id, count(*) AS added, 0 AS removed FROM {raw}
-    WHERE statement_id = $1 GROUP BY added_by
-    UNION ALL
-    SELECT added_by, count(*), 0 FROM {raw_history} WHERE statement_id = $1 GROUP BY added_by
-    UNION ALL
-    SELECT removed_by, 0, count(*) FROM {raw_history} WHERE statement_id = $1 GROUP BY removed_by
-) AS moved GROUP BY publication_id ORDER BY publication_id
-
--- name: sum_charges_as_of
--- What stood after each publication, in one pass: what every publication added and withdrew, summed up to it.
-WITH moved AS (
-    SELECT publication_id, billing_currency, sum(charge_count) AS charge_count, sum(billed_cost) AS billed_cost FROM (
-        SELECT added_by AS publication_id, billing_currency, count(*) AS charge_count, sum(billed_cost) AS billed_cost
-        FROM {fact} WHERE statement_id = $1 GROUP BY 1, 2
-        UNION ALL
-        SELECT added_by, billing_currency, count(*), sum(billed_cost)
-        FROM {fact_history} WHERE statement_id = $1 GROUP BY 1, 2
-        UNION ALL
-        SELECT removed_by, billing_currency, -count(*), -sum(billed_cost)
-        FROM {fact_history} WHERE statement_id = $1 GROUP BY 1, 2
-    ) AS counted GROUP BY 1, 2
-)
-SELECT publication_id, billing_currency,
-    -- Before the first mark that is left nothing stands: what was there is pruned.
-    coalesce(sum(charge_count) OVER up_to, 0)::bigint, coalesce(sum(billed_cost) OVER up_to, 0)::text,
-    publication.publication_id IS NOT NULL
-FROM (SELECT publication_id FROM billing_publications WHERE statement_id = $1) AS publication
-CROSS JOIN (SELECT DISTINCT billing_currency FROM moved) AS currency
-FULL JOIN moved USING (publication_id, billing_currency)
-WINDOW up_to AS (PARTITION BY billing_currency ORDER BY publication_id)
-ORDER BY 1, 2
-
--- name: find_row_out_of_order
--- Versions of one line item follow each other: none goes before it came, none comes before the one before has gone.
-SELECT row_hash::text, occurrence, NULL::integer, added_by, removed_by, next_added_by FROM (
-    SELECT row_hash, occurrence, added_by, removed_by, lead(added_by) OVER (
-        PARTITION BY row_hash, occurrence ORDER BY added_by, removed_by NULLS LAST) AS next_added_by
-    FROM (
-        SELECT row_hash, occurrence, added_by, removed_by FROM {raw_history} WHERE statement_id = $1
-        UNION ALL
-        SELECT row_hash, occurrence, added_by, NULL FROM {raw} AS raw
-        WHERE statement_id = $1 AND EXISTS (
-            SELECT FROM {raw_history} AS gone
-            WHERE gone.statement_id = $1 AND gone.row_hash = raw.row_hash AND gone.occurrence = raw.occurrence)
-    ) AS version
-) AS followed
-WHERE removed_by <= added_by OR next_added_by < removed_by OR (removed_by IS NULL AND next_added_by IS NOT NULL)
-ORDER BY row_hash, occurrence, added_by LIMIT 1
-
--- name: find_charge_out_of_order
-SELECT row_hash::text, occurrence, part::integer, added_by, removed_by, next_added_by FROM (
-    SELECT row_hash, occurrence, part, added_by, removed_by, lead(added_by) OVER (
-        PARTITION BY row_hash, occurrence, part ORDER BY added_by, removed_by NULLS LAST) AS next_added_by
-    FROM (
-        SELECT row_hash, occurrence, part, added_by, removed_by FROM {fact_history} WHERE statement_id = $1
-        UNION ALL
-        SELECT row_hash, occurrence, part, added_by, NULL FROM {fact} AS fact
-        WHERE statement_id = $1 AND EXISTS (
-            SELECT FROM {fact_history} AS gone
-            WHERE gone.statement_id = $1 AND gone.row_hash = fact.row_hash AND gone.occurrence = fact.occurrence
-                AND gone.part = fact.part)
-    ) AS version
-) AS followed
-WHERE removed_by <= added_by OR next_added_by < removed_by OR (removed_by IS NULL AND next_added_by IS NOT NULL)
-ORDER BY row_hash, occurrence, part, added_by LIMIT 1
 
 -- name: find_day_difference
 -- The first key of the daily costs whose sums, or whose being there, are not the charges'.
@@ -327,3 +274,67 @@ LEFT JOIN (
 WHERE coalesce(billed_cost, 0) <> coalesce(difference, 0)
     OR coalesce(charge_count, 0) <> CASE WHEN number = 1 THEN 0 ELSE charges_after - charges_before END
 ORDER BY 1, 4 LIMIT 1
+
+-- name: read_delivery
+-- The delivery that stands, what was counted of it, and which one should stand: the last publication's, or a redelivery
+-- of the same rows that came later.
+SELECT publication.delivery_id::text, publication.kind = 'delivery', publication.rows_added, publication.rows_removed,
+    coalesce(delivery.state = 'published' AND delivery.publication_id = publication.publication_id, false),
+    coalesce(delivery.rows_read, 0), coalesce(delivery.rows_added, 0), coalesce(delivery.rows_removed, 0),
+    coalesce(delivery.rows_unchanged, 0), file.rows_read, file.rows_inserted,
+    (
+        SELECT later.delivery_id::text FROM billing_deliveries AS later
+        WHERE later.statement_id = $1 AND later.state = 'published'
+            AND later.publication_id = publication.publication_id
+            AND later.finished_at > greatest(publication.published_at, delivery.finished_at)
+            AND later.delivered_at > delivery.delivered_at
+        ORDER BY later.finished_at DESC LIMIT 1
+    )
+FROM billing_statements AS statement
+JOIN billing_publications AS publication ON publication.statement_id = statement.statement_id
+    AND publication.number = (SELECT max(number) FROM billing_publications WHERE statement_id = $1)
+LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
+    AND delivery.statement_id = statement.statement_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(rows_read), 0)::bigint AS rows_read, coalesce(sum(rows_inserted), 0)::bigint AS rows_inserted
+    FROM billing_delivery_files WHERE delivery_id = delivery.delivery_id
+) AS file
+WHERE statement.statement_id = $1
+
+-- name: find_foreign_source
+-- The first raw row, current or withdrawn, whose source is not the file version of its run, or whose run is none of
+-- the delivery that brought it. A rollback brings rows of several deliveries back.
+SELECT first_row.row_hash::text, first_row.occurrence, first_row.removed_by, name, expected, found
+FROM (
+    SELECT source.*, differing.* FROM (
+        SELECT added_by, ingestion_run_id, source_bucket, source_s3_key, source_etag FROM {raw} WHERE statement_id = $1
+        UNION
+        SELECT added_by, ingestion_run_id, source_bucket, source_s3_key, source_etag
+        FROM {raw_history} WHERE statement_id = $1
+    ) AS source
+    LEFT JOIN billing_publications AS publication ON publication.publication_id = source.added_by
+        AND publication.statement_id = $1 AND publication.kind = 'delivery'
+    LEFT JOIN billing_ingestion_runs AS run ON run.ingestion_run_id = source.ingestion_run_id
+    CROSS JOIN LATERAL (VALUES
+        ('ingestion_run_id', 'a run of ' || coalesce('delivery ' || publication.delivery_id, 'a delivery'),
+            source.ingestion_run_id::text,
+            run.ingestion_run_id IS NULL OR publication.publication_id IS NOT NULL AND NOT EXISTS (
+                SELECT FROM billing_delivery_files AS file WHERE file.delivery_id = publication.delivery_id
+                    AND file.ingestion_run_id = source.ingestion_run_id)),
+        ('source_bucket', run.source_bucket, source.source_bucket, run.source_bucket <> source.source_bucket),
+        ('source_s3_key', run.source_s3_key, source.source_s3_key, run.source_s3_key <> source.source_s3_key),
+        ('source_etag', run.source_etag, source.source_etag, run.source_etag <> source.source_etag)
+    ) AS differing (name, expected, found, differs)
+    WHERE differs
+    ORDER BY added_by, name, found LIMIT 1
+) AS odd
+CROSS JOIN LATERAL (
+    SELECT row_hash, occurrence, NULL::bigint AS removed_by FROM {raw} AS raw
+    WHERE statement_id = $1 AND (raw.added_by, raw.ingestion_run_id, raw.source_bucket, raw.source_s3_key,
+        raw.source_etag) = (odd.added_by, odd.ingestion_run_id, odd.source_bucket, odd.source_s3_key, odd.source_etag)
+    UNION ALL
+    SELECT row_hash, occurrence, removed_by FROM {raw_history} AS gone
+    WHERE statement_id = $1 AND (gone.added_by, gone.ingestion_run_id, gone.source_bucket, gone.source_s3_key,
+        gone.source_etag) = (odd.added_by, odd.ingestion_run_id, odd.source_bucket, odd.source_s3_key, odd.source_etag)
+    ORDER BY row_hash, occurrence LIMIT 1
+) AS first_row

@@ -186,7 +186,8 @@ SELECT
     -- A product without a region of its own is in that of its availability zone.
     coalesce(product_region_code, nullif(regexp_extract(line_item_availability_zone, '^(([a-z]+-)+[0-9]+)[a-z]$', 1), ''))
         AS region_code,
-    CASE WHEN charge_category IN ('Usage', 'Purchase') THEN unlisted_sku END AS other_sku,
+    -- What has no SKU is known by its product: a seller's, a support plan, a fee.
+    CASE WHEN charge_category IN ('Usage', 'Purchase') THEN line_item_product_code END AS other_sku,
     charge_category = 'Usage' AND kind NOT IN ('spot', 'discount', 'usage refund') AS has_list_price,
     CASE
         WHEN kind = 'on demand' AND NOT is_net_basis() AND NOT is_zero(number_text(line_item_unblended_rate))

@@ -1,0 +1,83 @@
+"""What was withdrawn: raw rows by their own hashes, charges by the raw rows that they came of."""
+
+from __future__ import annotations
+
+import shutil
+
+from billfold.errors import InputError
+from billfold.store.verifying import Difference, Snapshot
+from billfold.store.verifying_history import History
+from billfold.transform import Bill, open_bill
+from billfold.transform.identify import HASH_VERSION
+from billfold.transform.mapping import MAPPING_VERSION
+from billfold.verification.landed import compute_charges
+from billfold.verification.verdict import Findings, Subject
+
+
+def check_withdrawn(findings: Findings, snapshot: Snapshot, history: History, subject: Subject) -> None:
+    """Withdrawn rows are what they are named by, withdrawn charges what mapping these rows gives.
+
+    What was pruned is not there, and needs nothing that is not: a row goes no sooner than its charges.
+    """
+    findings.tell_first(
+        "history_versions", history.find_charge_without_version(), "every withdrawn charge had its raw row"
+    )
+    if not history.has_withdrawn():
+        for name in ("history_hashes", "history_mapped"):
+            findings.tell(name, (), "nothing withdrawn is remembered")
+        return
+    settings, folder = subject.settings, subject.folder / "withdrawn"
+    folder.mkdir()
+    with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
+        try:
+            with history.stream_rows() as rows:
+                family_count = bill.load_withdrawn(rows)
+        except InputError as error:
+            findings.tell("history_hashes", [str(error)], "")
+            findings.skip("history_mapped", "the withdrawn rows cannot be read")
+            return
+        _check_hashes(findings, history, bill, family_count)
+        _check_mapping(findings, snapshot, history, subject, bill, family_count)
+    # The source files need the room next.
+    shutil.rmtree(folder)
+
+
+def _check_hashes(findings: Findings, history: History, bill: Bill, family_count: int) -> None:
+    others = [version for version in history.list_hash_versions() if version != HASH_VERSION]
+    if others:
+        findings.skip("history_hashes", f"hashed by version {others[0]} too, this is version {HASH_VERSION}")
+        return
+    differences = []
+    for number in range(family_count):
+        bill.take_family(number)
+        if found := bill.find_changed():
+            row_hash, _, column, expected, value = found
+            name = history.name_row(row_hash)
+            differences.append(str(Difference(row=name, column=column, expected=expected, found=value)))
+    findings.tell("history_hashes", differences, "withdrawn rows are what they are named by")
+
+
+def _check_mapping(
+    findings: Findings, snapshot: Snapshot, history: History, subject: Subject, bill: Bill, family_count: int
+) -> None:
+    """The withdrawn charges that today's mapping made, on each cost basis that there was."""
+    differences = []
+    for basis in history.list_bases(mapping_version=MAPPING_VERSION):
+        snapshot.expect_no_charges()
+        residuals = history.list_residuals(basis, mapping_version=MAPPING_VERSION)
+        for number in range(family_count):
+            bill.take_family(number)
+            bill.identify_once()
+            bill.prepare_mapping(basis=basis, currency=subject.held.currency, remap=True)
+            if number == 0:
+                bill.add_residuals(residuals, period=subject.statement.billing_period)
+            differences += compute_charges(snapshot, subject, bill)
+        if found := history.find_charge_difference(basis, mapping_version=MAPPING_VERSION):
+            differences.append(str(found))
+    left_out = history.count_other_mappings(mapping_version=MAPPING_VERSION)
+    findings.tell(
+        "history_mapped",
+        differences,
+        "mapping the withdrawn rows gives their charges"
+        + (f", but for {left_out} that another version of the mapping made" if left_out else ""),
+    )
