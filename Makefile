@@ -40,7 +40,7 @@ bench: $(INSTALLED) ## Time cold ingests against a bare COPY, restatements again
 	$(BIN)/python -m tests.benchmarks.restatement $(ARGS)
 	$(BIN)/python -m tests.benchmarks.large_ingest $(ARGS)
 
-soak: $(INSTALLED) ## Kill ingests, 200 trials by default, and prove after each that nothing is lost or doubled.
+soak: $(INSTALLED) ## Kill 200 ingests and restate at random, and prove after each that nothing is lost or doubled.
 	$(BIN)/python -m tests.soak $(ARGS)
 
 # Compiled by the oldest Python supported, so that every pin installs on the newer ones too.

@@ -51,8 +51,19 @@ ROLLBACK_CRASHES = (
     CrashPoint("billfold.store.history", "mark_rolled_back"),
     CrashPoint("billfold.store.history", "mark_taken_back"),
 )
-# Most attempts do not crash.
-WHILE_INGESTING = st.one_of(st.none(), st.none(), st.sampled_from(INGEST_CRASHES))
+FETCH_CRASH, LAND_CRASH, WITHDRAW_CRASH, FINISH_CRASH = (
+    next(point for point in INGEST_CRASHES if point.function == name)
+    for name in ("fetch_delivery", "land_rows", "withdraw", "finish_publication")
+)
+RESTORE_CRASH = next(point for point in ROLLBACK_CRASHES if point.function == "restore_bill")
+# Most attempts do not crash; those that do break off in the middle of the work as often as anywhere.
+WHILE_INGESTING = st.one_of(
+    st.none(),
+    st.none(),
+    st.none(),
+    st.sampled_from((FETCH_CRASH, LAND_CRASH, WITHDRAW_CRASH)),
+    st.sampled_from(INGEST_CRASHES),
+)
 WHILE_RESTORING = st.one_of(st.none(), st.sampled_from(ROLLBACK_CRASHES))
 
 

@@ -1,8 +1,11 @@
-"""Crash trials by the hundred: `make soak`, or `python -m tests.soak --help`.
+"""Crash trials by the hundred, and the random restatements: `make soak`, or `python -m tests.soak --help`.
 
 Each trial lands a random bill in an empty database, kills the ingest of its restatement one to three times, at named
 points and at random moments, runs it to its end and looks at everything that was promised. The first broken promise
 ends the soak with exit code 1 and with the seed that makes the same bills and the same kills again.
+
+After the trials the tables are held against a simple model through random deliveries, rollbacks, remaps and crashes:
+`python -m tests.restatement_model`, with as many examples as `--examples` says and the same seed.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import argparse
 import atexit
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -62,7 +66,16 @@ def main() -> int:
                 _tell(f"{number} of {options.trials} trials, {met.total()} kills, {seconds / number:.1f} s each")
         _tell(f"\n{options.trials} trials in {time.monotonic() - started:.0f} s, no promise broken")
         _tell("the kills left the delivery: " + ", ".join(f"{state} {count}" for state, count in met.most_common()))
-    return 0
+    return _run_model(options) if options.examples else 0
+
+
+def _run_model(options: argparse.Namespace) -> int:
+    """The random restatements in a process of their own, which prints its seed and how a failure comes again."""
+    command = [sys.executable, "-m", "tests.restatement_model"]
+    for name in ("examples", "steps", "seed", "postgres"):
+        command += [f"--{name}", str(getattr(options, name))]
+    _tell(f"\n{' '.join(['python', *command[1:]])}")
+    return subprocess.run(command, check=False).returncode
 
 
 def _parse_options() -> argparse.Namespace:
@@ -73,9 +86,13 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of the first trial; each further one has the next (default: any)")
     parser.add_argument("--items", type=int, default=2_000, help="line items of a bill (default 2,000)")
     parser.add_argument("--postgres", type=int, choices=(16, 18), default=16, help="version of the embedded server")
+    parser.add_argument(
+        "--examples", type=int, default=50, help="of random restatements after the trials (default 50; 0: none)"
+    )
+    parser.add_argument("--steps", type=int, default=20, help="of such an example at most (default 20)")
     options = parser.parse_args()
-    if options.trials < 1 or options.items < 100:
-        parser.error("at least 1 trial and 100 line items")
+    if options.trials < 1 or options.items < 100 or options.examples < 0 or options.steps < 1:
+        parser.error("at least 1 trial, 100 line items and 1 step, and no negative number of examples")
     if options.seed is None:
         options.seed = SystemRandom().randrange(MAX_RANDOM_SEED)
     return options
