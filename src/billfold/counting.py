@@ -6,7 +6,7 @@ each statement that it changes gets a publication of its own, all at the same mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -29,8 +29,9 @@ log = structlog.get_logger(__name__)
 class Switch:
     """What a switch did: the statement that it was asked for, whether it counts now, and which others it changed.
 
-    `overlapping` are the statements of the same bill that neither count nor were changed. Where `has_changed` is false
-    everything was so already.
+    `also_counted` are the other parts of its bill, such as single files of its folder, that yielded until now.
+    `overlapping` are the statements of the same bill that do not count. Where `has_changed` is false everything was so
+    already.
     """
 
     statement_id: int
@@ -40,6 +41,7 @@ class Switch:
     counted: bool
     has_changed: bool
     uncounted: tuple[int, ...]
+    also_counted: tuple[int, ...]
     overlapping: tuple[int, ...]
 
 
@@ -50,75 +52,104 @@ class _Held:
     statement: CurrentStatement
     publications: Sequence[Stood]
 
+    @property
+    def statement_id(self) -> int:
+        return self.statement.statement_id
+
 
 def switch(statement_id: int, *, counted: bool, settings: Settings, database: Database) -> Switch:
     """Have a statement make up the costs in place of those that hold the same bill, or have it not make them up.
 
-    Raises UsageError for a statement that does not exist or was never published, and RunConflictError while a worker
-    holds one of the statements, or where another bill came in meanwhile.
+    What counts no longer yields: it counts again when no other statement of its bill does. Raises UsageError for a
+    statement that does not exist or was never published, and RunConflictError while a worker holds one of the
+    statements, or where another bill came in meanwhile.
     """
     found = list_statements(database, client=None, export=None, period=None, statement_id=statement_id)
     if not found:
         raise UsageError(f"there is no such statement {statement_id}", advice="`billfold statements` lists them")
     [chosen] = found
     with connect_bulk(database.conninfo) as bulk:
-        standing = [
-            overlap.statement_id for overlap in counting.list_overlaps(bulk, statement_id) if overlap.is_counted
-        ]
+        concerned = _find_concerned(bulk, statement_id) if counted else frozenset()
         bulk.rollback()
-        with _hold([statement_id, *(standing if counted else [])], settings, database) as held:
-            if not held[0].publications:
+        with _hold({statement_id, *concerned}, settings, database) as held:
+            if not held[statement_id].publications:
                 raise UsageError(f"statement {statement_id} was never published: there is nothing to count")
             switched = _switch(bulk, chosen, held, counted=counted)
-    for changed in (statement_id, *switched.uncounted):
-        record_checks(database, statement_id=changed)
+    for checked in {statement_id, *switched.uncounted, *switched.also_counted, *switched.overlapping}:
+        record_checks(database, statement_id=checked)
     return switched
 
 
+def _find_concerned(bulk: BulkConnection, statement_id: int) -> frozenset[int]:
+    """The counted statements that hold the same bill, and what yields to them."""
+    counted = [each.statement_id for each in counting.list_overlaps(bulk, statement_id) if each.is_counted]
+    yielding = [
+        each.statement_id
+        for other in counted
+        for each in counting.list_overlaps(bulk, other)
+        if not each.is_counted and each.statement_id != statement_id
+    ]
+    return frozenset((*counted, *yielding))
+
+
 @contextmanager
-def _hold(statement_ids: Sequence[int], settings: Settings, database: Database) -> Iterator[list[_Held]]:
+def _hold(statement_ids: Collection[int], settings: Settings, database: Database) -> Iterator[dict[int, _Held]]:
     """The statements as they stand, while no worker can change them."""
     with ExitStack() as claims:
         held: dict[int, _Held] = {}
         for statement_id in sorted(statement_ids):
             connection = claims.enter_context(connect(database.conninfo))
-            statement = statements.read_statement(connection, statement_id)
-            if statement.delivery_id is not None:
-                stored = control.find_delivery(connection, statement.delivery_id)
+            publications = history.list_publications(connection, statement_id)
+            # One that is empty now is claimed by what it held before.
+            delivered = [each.delivery_id for each in publications if each.delivery_id is not None]
+            if delivered:
+                stored = control.find_delivery(connection, delivered[-1])
                 control.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
             held[statement_id] = _Held(
                 statement=statements.read_statement(connection, statement_id),
                 publications=history.list_publications(connection, statement_id),
             )
-        yield [held[statement_id] for statement_id in statement_ids]
+        yield held
 
 
-def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Sequence[_Held], *, counted: bool) -> Switch:
-    own, others = held[0].statement, [other.statement for other in held[1:]]
+def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Mapping[int, _Held], *, counted: bool) -> Switch:
+    own = chosen.statement_id
     # Publishers take this lock before they touch other statements than their own.
     publish.lock_bucket(bulk, client_id=chosen.client_id)
-    overlaps = counting.list_overlaps(bulk, own.statement_id)
-    standing = {overlap.statement_id for overlap in overlaps if overlap.is_counted}
-    if counted and standing != {other.statement_id for other in others}:
+    if counted and {own, *_find_concerned(bulk, own)} != set(held):
         raise RunConflictError("another bill of the month was published or switched meanwhile", advice="try again")
-    changed = held if counting.is_counted(bulk, own.statement_id) is not counted else held[1:]
-    counting.set_counted(bulk, [own.statement_id], counted=counted)
-    counting.set_counted(bulk, [other.statement_id for other in others], counted=False)
+    overlaps = counting.list_overlaps(bulk, own)
+    uncounted = tuple(each.statement_id for each in overlaps if counted and each.is_counted)
+    has_changed = counting.read(bulk, own)[0] is not counted
+    counting.keep(bulk, own, is_counted=counted, yields=False)
+    for other in uncounted:
+        counting.keep(bulk, other, is_counted=False, yields=True)
+    also_counted = tuple(_count_parts(bulk, [other for other in held if other != own and other not in uncounted]))
+    changed = [*((own,) if has_changed else ()), *uncounted, *also_counted]
     if changed:
-        _publish(bulk, changed)
+        _publish(bulk, [held[statement_id] for statement_id in changed])
     bulk.commit()
-    switched = Switch(
-        statement_id=own.statement_id,
+    log.info("statement_switched", client=chosen.client_id, statement=f"{chosen.export_name} {chosen.billing_period}")
+    return Switch(
+        statement_id=own,
         client_id=chosen.client_id,
         export_name=chosen.export_name,
         billing_period=str(chosen.billing_period),
         counted=counted,
         has_changed=bool(changed),
-        uncounted=tuple(other.statement_id for other in others),
-        overlapping=tuple(overlap.statement_id for overlap in overlaps if overlap.statement_id not in standing),
+        uncounted=uncounted,
+        also_counted=also_counted,
+        overlapping=tuple(each.statement_id for each in overlaps if not each.is_counted),
     )
-    log.info("statement_switched", client=chosen.client_id, statement=f"{chosen.export_name} {chosen.billing_period}")
-    return switched
+
+
+def _count_parts(bulk: BulkConnection, statement_ids: Iterable[int]) -> Iterator[int]:
+    """Have those count that yielded to what counts no longer, unless they hold the bill of one that does."""
+    for statement_id in sorted(statement_ids):
+        _, yields = counting.read(bulk, statement_id)
+        if yields and not any(each.is_counted for each in counting.list_overlaps(bulk, statement_id)):
+            counting.keep(bulk, statement_id, is_counted=True, yields=False)
+            yield statement_id
 
 
 def _publish(bulk: BulkConnection, changed: Sequence[_Held]) -> None:

@@ -15,12 +15,12 @@ from decimal import Decimal
 from functools import reduce
 from uuid import UUID
 
-from billfold import adoption
+from billfold import adoption, overlap
 from billfold.dimensions import DIMENSIONS
 from billfold.drift import find_drift
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
 from billfold.reconcile import add_up, carry, find_loss, reconcile
-from billfold.store import counting, hold, publish
+from billfold.store import hold, publish
 from billfold.store.database import BulkConnection, Database, connect_bulk
 from billfold.store.statements import CurrentStatement
 from billfold.transform import Bill
@@ -150,6 +150,7 @@ def publish_bill(
             bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
         )
         place = {"statement_id": statement.statement_id, "publication_id": publication_id}
+        counted_before = overlap.find_counted(bulk, statement.statement_id)
         mapping = beside.submit(map_bill, bill, database, client.client_id, standing, timings)
         if sum(comparison.rows_read_by_file.values()) > MOST_ROWS_BESIDE:
             wait([mapping])
@@ -184,13 +185,14 @@ def publish_bill(
         publish.lock_bucket(bulk, client_id=client.client_id)
         confirm()
         emptied = adoption.empty(bulk, standing.standalone)
-        overlaps = counting.list_overlaps(
-            bulk, statement.statement_id, delivery_id=delivery_id, export_format=bill.export_format
+        settled = overlap.settle(
+            bulk,
+            statement.statement_id,
+            before=counted_before,
+            delivery_id=delivery_id,
+            export_format=bill.export_format,
         )
-        findings = (
-            *findings,
-            *_count_once(bulk, statement.statement_id, is_first=is_first, overlaps=overlaps),
-        )
+        findings = (*findings, *settled)
         moment = publish.take_moment(
             bulk, [statement.statement_id, *(each.statement_id for each in standing.standalone)]
         )
@@ -225,28 +227,6 @@ def publish_bill(
             ),
         )
     return PublishedBill(source=source, after=after, comparison=comparison, findings=findings)
-
-
-def _count_once(
-    bulk: BulkConnection, statement_id: int, *, is_first: bool, overlaps: Sequence[counting.Overlap]
-) -> Iterator[str]:
-    """What a publication says of the other statements of its bill; the first one of a statement yields to them."""
-    others = [overlap for overlap in overlaps if overlap.is_counted]
-    if not others:
-        return
-    named = ", ".join(f"statement {overlap.statement_id} ({overlap.export_name})" for overlap in others)
-    if is_first:
-        counting.set_counted(bulk, [statement_id], counted=False)
-    if is_first or not counting.is_counted(bulk, statement_id):
-        yield (
-            f"{named} holds the same bill and makes up the costs: this one is kept but not counted;"
-            f" `billfold statement count {statement_id}` switches"
-        )
-    else:
-        yield (
-            f"{named} holds the same bill, and both make up the costs: it is counted twice;"
-            f" `billfold statement count {statement_id}` leaves only this one"
-        )
 
 
 def _compare(bulk: BulkConnection, bill: Bill, statement: CurrentStatement) -> Comparison:
@@ -315,7 +295,8 @@ def find_remarkable(bill: Bill, mapped: MappedBill, currency: str) -> Iterator[s
         if mapped.basis is CostBasis.NET and gross and not ledger.totals.net.get(code):
             yield f"the net costs in {code} add up to 0, the gross costs to {gross:f}: the net costs were billed"
     for code, difference in mapped.unproved.items():
-        if abs(difference) > NET_TOLERANCE:
+        # Net costs of nothing are told above.
+        if abs(difference) > NET_TOLERANCE and ledger.totals.net.get(code):
             yield (
                 f"the net costs in {code} are {difference:f} off the gross costs less the discounts that the export"
                 " names: the net costs were billed all the same"

@@ -147,7 +147,7 @@ def _check_residual(bill: CheckedBill) -> _Finding:
 
 def _check_hours(bill: CheckedBill) -> _Finding:
     if not bill.has_commitments:
-        return _Finding(is_warned=False, detail="no commitments")
+        return _Finding(is_warned=False, detail="no commitments whose fees the bill tells")
     found = bill.find("check_savings_plan_hours")
     return _warn_of(
         found,
@@ -158,7 +158,7 @@ def _check_hours(bill: CheckedBill) -> _Finding:
 
 def _check_commitments(bill: CheckedBill) -> _Finding:
     if not bill.has_commitments:
-        return _Finding(is_warned=False, detail="no commitments")
+        return _Finding(is_warned=False, detail="no commitments whose fees the bill tells")
     named, with_fees = bill.count_commitments()
     judged = f"{with_fees} of {named} commitments have their fees in this bill"
     found = bill.find("check_commitment_identity")

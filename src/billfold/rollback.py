@@ -15,14 +15,14 @@ from uuid import UUID
 
 import structlog
 
-from billfold import adoption
+from billfold import adoption, overlap
 from billfold.admission import find_owner, find_standalone, find_twin
 from billfold.config import Settings
 from billfold.errors import ReconciliationError, UsageError
 from billfold.model import Client, CostBasis, DeliveryState, PublicationKind, Totals
 from billfold.quality import record_checks
 from billfold.reconcile import carry, reconcile
-from billfold.store import control, history, publish, statements
+from billfold.store import control, counting, history, publish, statements
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
 from billfold.store.history import NOTHING, Stood
 from billfold.store.statements import CurrentStatement
@@ -35,7 +35,8 @@ class Restoration:
     """What a rollback or an undo did. `delivery_id` is the delivery it was asked for, `current_delivery_id` stands now.
 
     `restored_number` is the number of the publication whose bill stands again, None for the empty statement before the
-    first. `adopted_files` stood alone until now and are part of that bill. Costs are exact, by currency.
+    first. `adopted_files` stood alone until now and are part of that bill. `findings` tell which statements of the bill
+    make up the costs now, where there are several. Costs are exact, by currency.
     """
 
     delivery_id: UUID
@@ -52,6 +53,7 @@ class Restoration:
     billed_cost_before: dict[str, Decimal]
     billed_cost: dict[str, Decimal]
     adopted_files: tuple[str, ...]
+    findings: tuple[str, ...]
     duration_seconds: float
 
 
@@ -78,6 +80,8 @@ class _Restored:
     added: Totals
     removed: Totals
     adopted_files: tuple[str, ...]
+    findings: tuple[str, ...]
+    overlapping: frozenset[int]
 
 
 def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo: bool = False) -> Restoration:
@@ -107,7 +111,8 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
             plan = replace(plan, delivery_id=_find_standing(connection, statement, plan.target, publications))
         with connect_bulk(database.conninfo) as bulk:
             restored = _restore(bulk, connection, stored.client_id, statement, plan)
-    record_checks(database, statement_id=statement.statement_id)
+    for checked in (statement.statement_id, *restored.overlapping):
+        record_checks(database, statement_id=checked)
     restoration = Restoration(
         delivery_id=delivery_id,
         current_delivery_id=plan.delivery_id,
@@ -123,6 +128,7 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         billed_cost_before=statement.totals.billed,
         billed_cost=restored.after.billed,
         adopted_files=restored.adopted_files,
+        findings=restored.findings,
         duration_seconds=time.monotonic() - started,
     )
     log.info(
@@ -267,6 +273,7 @@ def _restore(
         bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
     )
     place = {"statement_id": statement.statement_id, "publication_id": publication_id}
+    before = counting.list_overlaps(bulk, statement.statement_id)
     history.restore_bill(bulk, period, restored_publication_id=target.publication_id if target else NOTHING, **place)
     publish.roll_up(bulk, period, is_first=False, **place)
     added = publish.sum_restored(bulk, period, currency=statement.currency, **place)
@@ -279,6 +286,7 @@ def _restore(
     publish.lock_bucket(bulk, client_id=client_id)
     standalone = _find_standalone(connection, client_id, statement, plan)
     emptied = adoption.empty(bulk, standalone)
+    findings = _settle(bulk, statement.statement_id, before, is_empty=not after.row_count)
     moment = publish.take_moment(bulk, [statement.statement_id, *(each.statement_id for each in standalone)])
     adoption.record(bulk, emptied, moment=moment)
     publish.record_publication(
@@ -307,7 +315,28 @@ def _restore(
         history.mark_taken_back(bulk, rollback_publication_id=plan.since.publication_id, **place)
     bulk.commit()
     return _Restored(
-        after=after, added=added, removed=removed, adopted_files=tuple(each.export_path for each in standalone)
+        after=after,
+        added=added,
+        removed=removed,
+        adopted_files=tuple(each.export_path for each in standalone),
+        findings=findings,
+        overlapping=frozenset(each.statement_id for each in before),
+    )
+
+
+def _settle(
+    bulk: BulkConnection, statement_id: int, before: Sequence[counting.Overlap], *, is_empty: bool
+) -> tuple[str, ...]:
+    """Which statement of the bill makes up the costs now, and what an operator should know of that."""
+    counted = [each.statement_id for each in before if each.is_counted]
+    if not is_empty:
+        return overlap.settle(bulk, statement_id, before=counted)
+    is_counted, _ = counting.read(bulk, statement_id)
+    return tuple(
+        f"statement {each.statement_id} ({each.export_name}) holds the same bill and is not counted yet:"
+        f" `billfold statement count {each.statement_id}`"
+        for each in before
+        if is_counted and not counted
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ import pytest
 
 from billfold.counting import switch
 from billfold.errors import UsageError
+from billfold.model import DeliveryOutcome
 from billfold.rollback import roll_back
 from billfold.store.database import connect
 from tests.landing import Landing
@@ -178,6 +180,126 @@ def test_a_rollback_keeps_the_choice_and_can_be_undone_after_a_switch(landing: L
     switch(first, counted=True, settings=landing.settings, database=landing.database)
     assert viewed(landing) == 6
     assert landing.broken_rules() == []
+
+
+def deliver(landing: Landing, export: str, *costs: str, revision: int = 1, **columns: str) -> DeliveryOutcome:
+    """A delivery of one export, let through however little it leaves."""
+    items = [line_item(cost=cost, **columns) for cost in costs]
+    headers = line_item(**columns)
+    manifest = write_bill(landing.root, items, headers=headers, export_path=f"exports/{export}", revision=revision)
+    return landing.with_settings(hold_below_percent=0).ingest(manifest)
+
+
+def test_a_statement_that_was_empty_yields_when_its_bill_comes(landing: Landing) -> None:
+    deliver(landing, "legacy")
+    deliver(landing, "modern", "7")
+
+    outcome = deliver(landing, "legacy", "5", revision=2)
+
+    assert "makes up the costs: this one is kept but not counted" in outcome.findings[-1]
+    assert counted(landing) == {"legacy": False, "modern": True}
+    assert viewed(landing) == 7
+
+
+def test_a_statement_that_comes_to_hold_the_accounts_of_another_yields(landing: Landing) -> None:
+    deliver(landing, "legacy", "5", line_item_usage_account_id=OTHER_ACCOUNT)
+    deliver(landing, "modern", "7")
+    before = viewed(landing)
+
+    deliver(landing, "legacy", "5", revision=2)
+
+    assert before == 12
+    assert viewed(landing) == 7
+
+
+def test_what_an_undo_brings_back_yields_to_what_counts_meanwhile(landing: Landing) -> None:
+    legacy = deliver(landing, "legacy", "5")
+    assert legacy.delivery_id is not None
+    roll_back(legacy.delivery_id, settings=landing.settings, database=landing.database)
+    deliver(landing, "modern", "7")
+
+    restored = roll_back(legacy.delivery_id, settings=landing.settings, database=landing.database, undo=True)
+
+    assert "makes up the costs: this one is kept but not counted" in restored.findings[0]
+    assert viewed(landing) == 7
+    assert landing.as_of(landing.published_at()[-1])["USD"][1] == 7
+
+
+def test_a_bill_whose_counted_statement_is_rolled_back_is_told_and_counts_with_its_next_delivery(
+    landing: Landing,
+) -> None:
+    legacy = deliver(landing, "legacy", "5")
+    deliver(landing, "modern", "7")
+    assert legacy.delivery_id is not None
+
+    restored = roll_back(legacy.delivery_id, settings=landing.settings, database=landing.database)
+    between = viewed(landing)
+    outcome = deliver(landing, "modern", "7", "1", revision=2)
+
+    assert restored.findings == (
+        "statement 2 (modern) holds the same bill and is not counted yet: `billfold statement count 2`",
+    )
+    assert landing.value("SELECT state FROM billing_checks WHERE name = 'overlap' AND statement_id = 2 LIMIT 1") == (
+        "warned"
+    )
+    assert between == 0
+    assert "no other statement of the same bill makes up the costs any more" in outcome.findings[0]
+    assert viewed(landing) == 8
+
+
+def test_what_an_operator_left_out_stays_out(landing: Landing) -> None:
+    deliver(landing, "legacy", "5")
+    switch(1, counted=False, settings=landing.settings, database=landing.database)
+
+    outcome = deliver(landing, "legacy", "6", revision=2)
+
+    assert outcome.findings == ()
+    assert viewed(landing) == 0
+
+
+def test_an_emptied_statement_that_counted_yields_after_a_switch(landing: Landing) -> None:
+    legacy = deliver(landing, "legacy", "5")
+    deliver(landing, "modern", "7")
+    assert legacy.delivery_id is not None
+    roll_back(legacy.delivery_id, settings=landing.settings, database=landing.database)
+    switch(2, counted=True, settings=landing.settings, database=landing.database)
+
+    deliver(landing, "legacy", "8", revision=2)
+
+    assert viewed(landing) == 7
+
+
+def test_a_manifest_that_takes_over_what_counted_counts(landing: Landing) -> None:
+    loose = write_object(landing.root, "loose/part.csv", as_csv([line_item(cost="7")]))
+    landing.ingest(loose)
+    deliver(landing, "modern", "5")
+    before = viewed(landing)
+    manifest = landing.root / "exports/modern/metadata/BILLING_PERIOD=2026-05/modern-Manifest.json"
+    document = json.loads(manifest.read_text())
+    document |= {"dataFiles": [*document["dataFiles"], "s3://acme-bills/loose/part.csv"], "executionId": "later"}
+    write_object(landing.root, str(manifest.relative_to(landing.root)), json.dumps(document).encode(), revision=2)
+
+    outcome = landing.ingest(manifest)
+
+    assert before == 7
+    assert outcome.rows_read == 2
+    assert viewed(landing) == 12
+    assert landing.broken_rules() == []
+
+
+def test_all_parts_of_a_bill_are_counted_together(landing: Landing) -> None:
+    items = [line_item(cost="5"), line_item(cost="6", line_item_usage_account_id=OTHER_ACCOUNT)]
+    landing.ingest(write_bill(landing.root, items, export_path="exports/legacy"))
+    for number, item in enumerate(items, start=1):
+        write_object(landing.root, f"loose/part-{number}.csv", as_csv([item]))
+    landing.ingest_all()
+    before = counted(landing)
+
+    switched = switch(2, counted=True, settings=landing.settings, database=landing.database)
+
+    assert before == {"legacy": True, "loose/part-1.csv": False, "loose/part-2.csv": False}
+    assert (switched.uncounted, switched.also_counted) == ((1,), (3,))
+    assert viewed(landing) == 11
 
 
 @pytest.mark.parametrize("statement_id", [99, 2_147_483_648])

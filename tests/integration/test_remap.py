@@ -159,6 +159,17 @@ def test_rows_that_were_tampered_with_are_not_mapped(landing: Landing) -> None:
     assert landing.count("billing_publications") == 1
 
 
+def test_tags_in_columns_beside_an_empty_map_come_back_as_they_were(landing: Landing) -> None:
+    write_bill(landing.root, [line_item(resource_tags="", resource_tags_user_env="prod")])
+    landing.ingest()
+    wanted = landing.snapshot()
+
+    run(landing, force=True)
+
+    assert landing.value('SELECT "Tags" FROM focus_cost_and_usage') == {"env": "prod"}
+    assert landing.snapshot() == wanted
+
+
 def test_a_net_bill_stays_net(landing: Landing) -> None:
     write_bill(landing.root, [line_item(cost="10", line_item_net_unblended_cost="9")])
     landing.ingest()

@@ -90,7 +90,7 @@ def _go_through_everything(machine: RestatementMachine) -> None:
     plain = Layout()
     try:
         machine.begin(items=[Item("7", name="b")], layout=plain)
-        for cost, crash in (("1", FETCH_CRASH), ("2", LAND_CRASH), ("3", WITHDRAW_CRASH), ("4", FINISH_CRASH)):
+        for cost, crash in (("10", FETCH_CRASH), ("20", LAND_CRASH), ("30", WITHDRAW_CRASH), ("40", FINISH_CRASH)):
             edits = [Recost(3, cost), Add(Item(cost, day=2))]
             machine.deliver(period=CLOSED, edits=edits, layout=plain, is_late=False, force=False, crash=crash)
         machine.deliver(period=CLOSED, edits=[Remove(0)], layout=plain, is_late=True, force=False, crash=None)

@@ -47,6 +47,7 @@ def restoration_document(restoration: Restoration) -> dict[str, Any]:
         "billed_cost_before": _spell(restoration.billed_cost_before),
         "billed_cost": _spell(restoration.billed_cost),
         "adopted_files": list(restoration.adopted_files),
+        "findings": list(restoration.findings),
         "duration_seconds": round(restoration.duration_seconds, 3),
     }
 
@@ -96,6 +97,8 @@ def show_restoration(console: Console, restoration: Restoration) -> None:
     console.print(
         f"{restoration.rows_added:,} {noun} came back, {restoration.rows_removed:,} went: {before} -> {after}"
     )
+    for finding in restoration.findings:
+        console.print(Text(printable(finding)), style="yellow")
     if restoration.adopted_files:
         # Their statements are empty now: what undoes this would lose them.
         console.print(Text(printable(f"taken over, no longer counted alone: {', '.join(restoration.adopted_files)}")))

@@ -108,6 +108,7 @@ def _switch(statement_id: int, *, counted: bool, as_json: bool) -> int:
             "counted": switched.counted,
             "has_changed": switched.has_changed,
             "uncounted": switched.uncounted,
+            "also_counted": switched.also_counted,
             "overlapping": switched.overlapping,
         }
         write_document(dump(document))
@@ -120,6 +121,8 @@ def _switch(statement_id: int, *, counted: bool, as_json: bool) -> int:
         screen.print(f"{name} {'is counted now' if counted else 'is not counted any more'}")
     for other in switched.uncounted:
         screen.print(f"statement {other} holds the same bill and is not counted any more")
+    for other in switched.also_counted:
+        screen.print(f"statement {other} is another part of its bill and is counted now")
     if not counted and switched.overlapping:
         others = ", ".join(map(str, switched.overlapping))
         screen.print(f"none of its bill is counted now: `billfold statement count` takes {others}", style="yellow")

@@ -45,6 +45,7 @@ class CheckedBill:
         currency: str,
         rows_added: int,
         row_count: int,
+        tells_fees: bool,
     ) -> None:
         self._connection = connection
         self._statement_id = statement_id
@@ -58,7 +59,8 @@ class CheckedBill:
         for scan in scans:
             connection.execute(f"SET LOCAL {scan} = off".encode())
         self._create("create_checked_charge", **names)
-        self.has_commitments: bool = self._one("has_commitments")[0]
+        # What a FOCUS export's commitments cost is in no column of it.
+        self.has_commitments: bool = tells_fees and self._one("has_commitments")[0]
         if self.has_commitments:
             # The raw rows are read for commitments alone.
             self._create(
@@ -145,6 +147,7 @@ def open_checked_bill(database: Database, statement_id: int) -> Iterator[Checked
                 currency=row[5],
                 rows_added=row[6],
                 row_count=row[7],
+                tells_fees=row[8],
             )
 
 

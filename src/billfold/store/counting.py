@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -32,12 +31,13 @@ def list_overlaps(
     return [Overlap(statement_id=row[0], export_name=row[1], is_counted=row[2]) for row in rows]
 
 
-def is_counted(bulk: BulkConnection, statement_id: int) -> bool:
-    """Whether the statement makes up the costs."""
-    return bool(bulk.query(read_queries("billfold.store", "counting")["is_counted"], statement_id)[0][0])
+def read(bulk: BulkConnection, statement_id: int) -> tuple[bool, bool]:
+    """Whether the statement makes up the costs, and whether it does not because another one of its bill does."""
+    [(is_counted, yields)] = bulk.query(read_queries("billfold.store", "counting")["read_counted"], statement_id)
+    return is_counted, yields
 
 
-def set_counted(bulk: BulkConnection, statement_ids: Sequence[int], *, counted: bool) -> None:
-    """Have these statements make up the costs, or not, from the next publication of each on."""
-    for statement_id in statement_ids:
-        bulk.execute(read_queries("billfold.store", "counting")["set_counted"], statement_id, counted)
+def keep(bulk: BulkConnection, statement_id: int, *, is_counted: bool, yields: bool) -> None:
+    """Have the statement make up the costs, or not, from its next publication on, and say why not."""
+    query = read_queries("billfold.store", "counting")["keep_counted"]
+    bulk.execute(query, statement_id, int(is_counted), int(yields))

@@ -6,7 +6,6 @@ Identity, mapping and ledger work on them unchanged, so that charges can be rebu
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice, product
 
 import duckdb
@@ -77,9 +76,7 @@ def load_families(
         of_format = f"coalesce({_FORMAT}, {quote(formats[0] if formats else ExportFormat.CUR2)})"
         where = f" WHERE {of_format} = {quote(export_format)}" if len(found) > 1 else ""
         shapes = list(_load_format(session, export_format, where, first_number=number))
-        families.setdefault(export_format is ExportFormat.FOCUS, []).extend(
-            replace(shape, is_of_many=of_many) for shape in shapes
-        )
+        families.setdefault(export_format is ExportFormat.FOCUS, []).extend(shapes)
         number += len(shapes)
     if not number:
         families[False] = [_create_shape(session, 0, ExportFormat.CUR2, (), "")]

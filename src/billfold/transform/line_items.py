@@ -127,10 +127,13 @@ def _price_details(shape: Shape) -> str:
 
 
 def _gathered(shape: Shape, map_column: str, keys: dict[str, str | None]) -> str:
-    """The map column itself, or one JSON object of the columns that each hold one of its keys."""
+    """The map column itself; where it is empty, one JSON object of the columns that each hold one of its keys.
+
+    Row by row: landed rows no longer tell which of both the file had.
+    """
     map_itself = f"nullif({_column(shape, map_column)}, '{{}}')"
     members = sorted((key, name) for name, key in keys.items() if key is not None)
-    if not members or (shape.find(map_column) and not shape.is_of_many):
+    if not members:
         return map_itself
     return f"coalesce({map_itself}, {_json_object(members)})"
 

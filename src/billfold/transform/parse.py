@@ -52,8 +52,7 @@ class Shape:
     """The files of a delivery that have the same columns in the same order, and the table that holds their rows.
 
     `types` are DuckDB's types of the columns in the file: VARCHAR throughout for CSV, the declared type of a decimal
-    with more digits than DuckDB's. `is_of_many`: the rows stood in several deliveries, of which one may have had a map
-    where another had columns.
+    with more digits than DuckDB's.
     """
 
     number: int
@@ -62,7 +61,6 @@ class Shape:
     columns: tuple[SourceColumn, ...]
     types: tuple[str, ...]
     files: tuple[SourceFile, ...]
-    is_of_many: bool = False
 
     @property
     def table(self) -> str:

@@ -143,5 +143,10 @@ CREATE FUNCTION billfold_overlaps(
     ORDER BY (SELECT min(publication_id) FROM billing_publications AS first WHERE first.statement_id = other.statement_id)
 $$;
 
+ALTER TABLE billing_statements
+    ADD COLUMN yields boolean NOT NULL DEFAULT false,
+    ADD CHECK (NOT (counted AND yields));
+COMMENT ON COLUMN billing_statements.yields IS 'It is not counted because another statement of the same bill is: it counts again when none is any more.';
+
 ALTER TABLE billing_publications ADD COLUMN unproved_cost jsonb NOT NULL DEFAULT '{}';
 COMMENT ON COLUMN billing_publications.unproved_cost IS 'By currency, what the costs on net basis are off the gross costs less the discounts that the export names.';

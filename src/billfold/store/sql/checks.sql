@@ -4,9 +4,11 @@
 -- name: find_subject
 -- Nothing where the statement is empty.
 SELECT statement.statement_id, statement.billing_period, publication.publication_id, publication.delivery_id,
-    publication.cost_basis, statement.currency, publication.rows_added, statement.row_count
+    publication.cost_basis, statement.currency, publication.rows_added, statement.row_count,
+    delivery.format IS DISTINCT FROM 'focus'
 FROM billing_statements AS statement
 JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
+LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = publication.delivery_id
 WHERE statement.statement_id = %(statement_id)s AND publication.delivery_id IS NOT NULL
 
 -- name: lock_checks
@@ -31,11 +33,11 @@ CREATE TEMP TABLE checked_line_item ON COMMIT DROP AS
 SELECT line_item_type, commitment_id, coalesce(currency, {default_currency}) AS billing_currency, starts_at::timestamptz AS starts_at,
     CASE WHEN {is_net} THEN coalesce(billfold_number(net_cost), billfold_number(gross_cost))
         ELSE billfold_number(gross_cost) END AS cost,
-    CASE WHEN {is_net} THEN coalesce(billfold_number(net_recurring), billfold_number(net_amortized))
-        ELSE coalesce(billfold_number(recurring), billfold_number(amortized)) END IS NOT NULL AS has_fee,
-    CASE WHEN {is_net} THEN coalesce(billfold_number(net_recurring), 0) + coalesce(billfold_number(net_amortized), 0)
-        ELSE coalesce(billfold_number(recurring), 0) + coalesce(billfold_number(amortized), 0) END AS fee,
-    coalesce(CASE WHEN {is_net} THEN billfold_number(net_upfront_fee) ELSE billfold_number(upfront_fee) END, 0) AS upfront_fee
+    -- On net basis a number without its net twin stands for itself, as in the mapping.
+    coalesce(billfold_number(recurring), billfold_number(amortized)) IS NOT NULL AS has_fee,
+    coalesce(CASE WHEN {is_net} THEN billfold_number(net_recurring) END, billfold_number(recurring), 0)
+        + coalesce(CASE WHEN {is_net} THEN billfold_number(net_amortized) END, billfold_number(amortized), 0) AS fee,
+    coalesce(CASE WHEN {is_net} THEN billfold_number(net_upfront_fee) END, billfold_number(upfront_fee), 0) AS upfront_fee
 FROM (
     SELECT
         coalesce(item."lineItem/LineItemType", item.line_item_line_item_type) AS line_item_type,

@@ -3,8 +3,8 @@
 -- name: list_overlaps
 SELECT statement_id, export_name, counted FROM billfold_overlaps($1::integer, $2::text::uuid, $3::text)
 
--- name: is_counted
-SELECT counted FROM billing_statements WHERE statement_id = $1::integer
+-- name: read_counted
+SELECT counted, yields FROM billing_statements WHERE statement_id = $1::integer
 
--- name: set_counted
-UPDATE billing_statements SET counted = $2::boolean WHERE statement_id = $1::integer
+-- name: keep_counted
+UPDATE billing_statements SET counted = $2::integer = 1, yields = $3::integer = 1 WHERE statement_id = $1::integer
