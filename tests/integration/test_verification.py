@@ -23,6 +23,7 @@ from billfold.period import BillingPeriod
 from billfold.retention import prune
 from billfold.rollback import roll_back
 from billfold.store.database import Database, connect
+from billfold.transform.mapping import MAPPING_VERSION
 from billfold.transform.sample_bill import SampleBill, SampleFormat, write_sample_bill
 from billfold.verification import CheckState, Verdict, verify
 from tests.landing import Landing
@@ -349,7 +350,7 @@ def test_charges_of_rows_that_stay_are_proved_too(landing: Landing) -> None:
     assert withdrawn_first == [(0, "1")]
     assert landing.count(RAW_HISTORY) == 0
     assert found == {}
-    assert "column consumed_quantity: expected null, found 77" in untrue(landing)["history_mapped"]
+    assert "column consumed_quantity: expected 0, found 77" in untrue(landing)["history_mapped"]
 
 
 def test_withdrawn_charges_of_another_mapping_are_left_out(restated: Landing) -> None:
@@ -512,7 +513,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "a quantity of a charge": (
         f"UPDATE {FACT} SET consumed_quantity = 5 WHERE row_hash = {ITEM_2}",
-        {"charges_mapped": "column consumed_quantity: expected null, found 5"},
+        {"charges_mapped": "column consumed_quantity: expected 0, found 5"},
     ),
     "the currency of a charge": (
         f"UPDATE {FACT} SET billing_currency = 'EUR' WHERE row_hash = {ITEM_2}",
@@ -652,7 +653,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "a quantity of withdrawn charges": (
         f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77",
-        {"history_mapped": "column consumed_quantity: expected null, found 77"},
+        {"history_mapped": "column consumed_quantity: expected 0, found 77"},
     ),
     "a quantity of what Savings Plans left over": (
         f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77 WHERE occurrence = 0",
@@ -819,8 +820,8 @@ def test_a_changed_mapping_leaves_its_check_out(restated: Landing) -> None:
     found = untrue(restated)
 
     assert found == {
-        "dimension_members": "mapped by version 0, this is version 1",
-        "charges_mapped": "mapped by version 0, this is version 1",
+        "dimension_members": f"mapped by version 0, this is version {MAPPING_VERSION}",
+        "charges_mapped": f"mapped by version 0, this is version {MAPPING_VERSION}",
     }
 
 
