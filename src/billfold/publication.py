@@ -22,6 +22,7 @@ from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
 from billfold.reconcile import add_up, carry, find_loss, reconcile
 from billfold.store import hold, publish
 from billfold.store.database import BulkConnection, Database, connect_bulk
+from billfold.store.ledger import sum_ledger
 from billfold.store.statements import CurrentStatement
 from billfold.transform import Bill
 from billfold.transform.compare import Comparison
@@ -246,7 +247,7 @@ def map_bill(
         known = (statement.cost_basis, statement.mapping_version)
         remap = anew or (statement.publication_id is not None and known != (basis, MAPPING_VERSION))
         bill.prepare_mapping(basis=basis, currency=statement.currency, remap=remap)
-        ledger = publish.sum_ledger(bulk, bill.read_ledger())
+        ledger = sum_ledger(bulk, bill.read_ledger())
         held = {} if remap else standing.residuals
         due = {residual.row_hash: residual for residual in ledger.residuals}
         bill.add_residuals(

@@ -60,12 +60,15 @@ def error_tree(root: type[errors.BillfoldError] = errors.BillfoldError) -> Itera
 
 
 def created_tables() -> dict[str, list[str]]:
-    """The tables of the migrations and the columns that each declares itself."""
+    """The tables of the migrations and the columns that each declares itself, or was given later."""
     script = "\n".join(migration.script for migration in list_migrations())
-    return {
+    tables = {
         name: re.findall(r"^    ([a-z_0-9]+) [a-z]", body, re.MULTILINE)
         for name, body in re.findall(r"^CREATE TABLE (\w+) \((.*?)^\)", script, re.MULTILINE | re.DOTALL)
     }
+    for name, body in re.findall(r"^ALTER TABLE (\w+)(.*?);$", script, re.MULTILINE | re.DOTALL):
+        tables[name] += re.findall(r"ADD COLUMN (\w+)", body)
+    return tables
 
 
 def view_columns() -> set[str]:

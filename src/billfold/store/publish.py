@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from billfold.dimensions import Dimension
 from billfold.errors import RunConflictError
-from billfold.model import CostBasis, Ledger, LeftOut, MoneyColumns, PublicationKind, Residual, Totals
+from billfold.model import CostBasis, LeftOut, MoneyColumns, PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection
@@ -68,38 +68,6 @@ class Arrival:
     columns: Mapping[str, str]
     timings: Mapping[str, float]
     files: tuple[FileCounts, ...]
-
-
-def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
-    """The exact sums of a delivery's line items, from their texts; nothing is kept in the database."""
-    queries = read_queries("billfold.store", "ledger")
-    bulk.execute(queries["create_ledger"])
-    bulk.load("ledger", lines, temporary=True)
-    totals = bulk.query(queries["sum_totals"])
-    remarks = dict(bulk.query(queries["count_remarks"]))
-    ledger = Ledger(
-        totals=Totals(
-            row_count=sum(row[1] for row in totals),
-            gross={row[0]: Decimal(row[2]) for row in totals},
-            net={row[0]: Decimal(row[3]) for row in totals},
-            billed={row[0]: Decimal(row[4]) for row in totals},
-        ),
-        residuals=tuple(
-            Residual(billing_account_id=row[0], billing_currency=row[1], cost=Decimal(row[2]))
-            for row in bulk.query(queries["sum_residuals"])
-        ),
-        left_out=tuple(
-            LeftOut(reason=row[0], currency=row[1], row_count=row[2], cost=Decimal(row[3]))
-            for row in bulk.query(queries["sum_left_out"])
-        ),
-        unknown_types=dict(bulk.query(queries["count_unknown_types"])),
-        rows_billed_as_effective=remarks.get("billed is effective", 0),
-        overdrawn_rows=remarks.get("overdrawn", 0),
-        covered_rows_without_share=remarks.get("no effective cost", 0),
-        unproved={row[0]: Decimal(row[1]) for row in bulk.query(queries["sum_unproved"])},
-    )
-    bulk.rollback()
-    return ledger
 
 
 def ensure_members(bulk: BulkConnection, dimension: Dimension, members: pa.RecordBatchReader) -> pa.RecordBatchReader:

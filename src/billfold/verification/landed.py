@@ -10,8 +10,8 @@ import pyarrow as pa
 from billfold.dimensions import DIMENSIONS
 from billfold.errors import InputError
 from billfold.model import Ledger, Totals
-from billfold.store import publish
 from billfold.store.database import connect_bulk
+from billfold.store.ledger import sum_ledger
 from billfold.store.verifying import Difference, SaidPublication, Snapshot
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
@@ -44,7 +44,7 @@ def check_landed(findings: Findings, snapshot: Snapshot, subject: Subject) -> No
         basis = held.cost_basis or bill.choose_cost_basis()
         bill.prepare_mapping(basis=basis, currency=held.currency, remap=True)
         with connect_bulk(subject.database.conninfo) as beside:
-            ledger = publish.sum_ledger(beside, bill.read_ledger())
+            ledger = sum_ledger(beside, bill.read_ledger())
         _check_raw_totals(findings, ledger, said, is_mapped_today=is_mapped_today)
         _check_charges(findings, snapshot, said)
         if not is_mapped_today:

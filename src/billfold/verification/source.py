@@ -12,8 +12,8 @@ from billfold.config import Settings
 from billfold.errors import InputError, SourceError
 from billfold.exports import Bucket, SilentProgress, fetch_delivery, open_bucket, unpack
 from billfold.model import CostBasis, Delivery, SourceObject, SpooledFile, Totals, UnpackedFile
-from billfold.store import publish
 from billfold.store.database import connect_bulk
+from billfold.store.ledger import sum_ledger
 from billfold.store.verifying import HeldStatement, VerifiedStatement
 from billfold.transform import open_bill
 from billfold.transform.identify import HASH_VERSION
@@ -64,7 +64,7 @@ def check_source(findings: Findings, subject: Subject) -> None:
         findings.tell("source_rows", differences, f"{comparison.rows_unchanged} rows of {len(delivery.files)} files")
         bill.prepare_mapping(basis=held.cost_basis or CostBasis.GROSS, currency=held.currency, remap=False)
         with connect_bulk(subject.database.conninfo) as bulk:
-            source = publish.sum_ledger(bulk, bill.read_ledger()).totals
+            source = sum_ledger(bulk, bill.read_ledger()).totals
         is_mapped_today = held.mapping_version == MAPPING_VERSION
         found_totals = Totals(
             row_count=source.row_count,
