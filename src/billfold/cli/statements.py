@@ -46,7 +46,7 @@ def remap(
     One statement after the other, the oldest month first, each in one transaction: a reader sees the old charges or
     the new ones. Statements whose charges this version made already are left as they are.
     """
-    from billfold.remap import Remapping
+    from billfold.remap import Remapping, RemapState
     from billfold.remap import remap as remap_statements
 
     screen = Screen()
@@ -55,7 +55,10 @@ def remap(
         if not as_json:
             name = f"{remapping.client_id} {remapping.export_name} {remapping.billing_period}"
             before = remapping.mapping_version_before
-            versions = f"mapping version {before} -> {remapping.mapping_version}" if before else "no charges"
+            versions = "no charges"
+            if before is not None:
+                known = remapping.state is RemapState.CURRENT
+                versions = f"mapping version {before}" + ("" if known else f" -> {remapping.mapping_version}")
             screen.print(f"{name}: {remapping.state}, {versions}, {remapping.charges:,} charges")
             for finding in remapping.findings:
                 screen.print(f"  {finding}", style="yellow")
