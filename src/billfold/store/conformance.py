@@ -100,8 +100,8 @@ class _Scan:
         self._parameters = {"statement_id": statement_id, "added_by": added_by}
         self._names = {
             "fact": partitions(period)["fact"],
-            # Nothing is newer than what is current; "from there on" is not taken for a handful of charges by the planner,
-            # which would then build its hash tables of them.
+            # Nothing is newer than what is current. Asked for one publication alone, the planner would expect a handful
+            # of charges and build its hash tables of them.
             "added": "" if added_by is None else "AND fact.added_by >= %(added_by)s",
             "view": _escape(_read_view(connection)),
         }
