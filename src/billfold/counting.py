@@ -64,10 +64,7 @@ def switch(statement_id: int, *, counted: bool, settings: Settings, database: Da
     statement that does not exist or was never published, and RunConflictError while a worker holds one of the
     statements, or where another bill came in meanwhile.
     """
-    found = list_statements(database, client=None, export=None, period=None, statement_id=statement_id)
-    if not found:
-        raise UsageError(f"there is no such statement {statement_id}", advice="`billfold statements` lists them")
-    [chosen] = found
+    [chosen] = list_statements(database, client=None, export=None, period=None, statement_id=statement_id)
     with connect_bulk(database.conninfo) as bulk:
         concerned = _find_concerned(bulk, statement_id) if counted else frozenset()
         bulk.rollback()

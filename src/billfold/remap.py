@@ -15,7 +15,6 @@ from enum import StrEnum
 import structlog
 
 from billfold.config import Settings
-from billfold.errors import UsageError
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.publication import MappedBill, Standing, Timings, find_remarkable, map_bill
@@ -79,8 +78,6 @@ def remap(
     charges do not bill what the raw rows cost (then that statement is as it was), and StoreError.
     """
     chosen = list_statements(database, client=client, export=export, period=period, statement_id=statement_id)
-    if statement_id is not None and not chosen:
-        raise UsageError(f"there is no such statement {statement_id}", advice="`billfold statements` lists them")
     remapped = []
     for statement in chosen:
         remapping = _remap(statement, settings, database, force=force)

@@ -17,6 +17,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from billfold.dimensions import Dimension
+from billfold.errors import UsageError
 from billfold.model import Client, CostBasis, PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
@@ -101,7 +102,10 @@ def list_statements(
     period: BillingPeriod | None,
     statement_id: int | None,
 ) -> list[VerifiedStatement]:
-    """The statements that these filters let through, the oldest month first."""
+    """The statements that these filters let through, the oldest month first.
+
+    Raises UsageError where there is no statement of `statement_id`.
+    """
     with connect(database.conninfo) as connection:
         rows = connection.execute(
             read_queries("billfold.store", "verify")["list_statements"].encode(),
@@ -112,6 +116,8 @@ def list_statements(
                 "statement_id": statement_id,
             },
         ).fetchall()
+    if statement_id is not None and not rows:
+        raise UsageError(f"there is no such statement {statement_id}", advice="`billfold statements` lists them")
     return [
         VerifiedStatement(
             statement_id=row[0], client_id=row[1], export_name=row[2], billing_period=BillingPeriod(row[3])

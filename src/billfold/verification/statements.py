@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from billfold.config import Settings
-from billfold.errors import UsageError
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.store.database import Database
@@ -44,8 +43,6 @@ def verify(
     Raises UsageError where there is no statement of `statement_id`, and StoreError.
     """
     statements = list_statements(database, client=client, export=export, period=period, statement_id=statement_id)
-    if statement_id is not None and not statements:
-        raise UsageError(f"there is no such statement {statement_id}", advice="`billfold statements` lists them")
     verdicts = []
     for statement in statements:
         verdict = Verdict(
