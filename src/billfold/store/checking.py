@@ -16,9 +16,10 @@ from psycopg.types.json import Jsonb
 from billfold.model import CostBasis
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
+from billfold.store import scans
 from billfold.store.conformance import Judgement, judge_added
 from billfold.store.database import Connection, Database, connect
-from billfold.store.publish import SCAN_FROM_ROWS, partitions
+from billfold.store.publish import partitions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +55,7 @@ class CheckedBill:
         self._delivery_id = delivery_id
         self._rows_added = rows_added
         names = {name: sql.Identifier(table) for name, table in partitions(period).items()}
-        # Before its first ANALYZE a table seems to hold little of a statement: it would be read through its index.
-        scans = ("enable_indexscan", "enable_bitmapscan") if row_count >= SCAN_FROM_ROWS else ()
-        for scan in scans:
-            connection.execute(f"SET LOCAL {scan} = off".encode())
+        scans.prefer_scans(self._query, period, row_count=row_count)
         self._create("create_checked_charge", **names)
         # What a FOCUS export's commitments cost is in no column of it.
         self.has_commitments: bool = tells_fees and self._one("has_commitments")[0]
@@ -69,8 +67,7 @@ class CheckedBill:
                 default_currency=sql.Literal(currency),
                 is_net=sql.Literal(basis is CostBasis.NET),
             )
-        for scan in scans:
-            connection.execute(f"SET LOCAL {scan} = on".encode())
+        scans.allow_lookups(self._query)
 
     def find(self, name: str, **parameters: Any) -> Found:
         """What the query of this name finds."""
@@ -119,6 +116,9 @@ class CheckedBill:
     def _create(self, name: str, **names: sql.Composable) -> None:
         query = sql.SQL(read_queries("billfold.store", "checks")[name])
         self._connection.execute(query.format(statement_id=sql.Literal(self._statement_id), **names))
+
+    def _query(self, query: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(query.encode()).fetchall()
 
     def _one(self, name: str) -> Sequence[Any]:
         row = self._connection.execute(_query(name)).fetchone()

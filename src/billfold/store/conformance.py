@@ -12,8 +12,9 @@ from billfold.errors import StoreError
 from billfold.focus import Rule, Severity, charge_rules, columns, type_rules
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
+from billfold.store import scans
 from billfold.store.database import Connection
-from billfold.store.publish import SCAN_FROM_ROWS, partitions
+from billfold.store.publish import partitions
 
 # What an example shows of its charge beside the columns that the rule names.
 _SHOWN = ("ChargePeriodStart", "SubAccountId", "ServiceName", "ChargeCategory", "ChargeDescription", "BilledCost")
@@ -67,7 +68,7 @@ def judge_charges(connection: Connection, period: BillingPeriod, *, statement_id
     Needs an open transaction; `row_count` is about how many line items there are. A clean statement is scanned once,
     any other a second time for what is broken alone.
     """
-    scan = _Scan(connection, period, statement_id=statement_id, is_large=row_count >= SCAN_FROM_ROWS)
+    scan = _Scan(connection, period, statement_id=statement_id, row_count=row_count)
     judgement = scan.judge(charge_rules())
     return replace(
         judgement,
@@ -79,8 +80,7 @@ def judge_added(
     connection: Connection, period: BillingPeriod, *, statement_id: int, publication_id: int, row_count: int
 ) -> Judgement:
     """Judge the charges that one publication added, by the must-rules alone and without examples."""
-    is_large = row_count >= SCAN_FROM_ROWS
-    scan = _Scan(connection, period, statement_id=statement_id, is_large=is_large, added_by=publication_id)
+    scan = _Scan(connection, period, statement_id=statement_id, row_count=row_count, added_by=publication_id)
     return scan.judge([rule for rule in charge_rules() if rule.severity is Severity.MUST])
 
 
@@ -93,11 +93,11 @@ class _Scan:
         period: BillingPeriod,
         *,
         statement_id: int,
-        is_large: bool,
+        row_count: int,
         added_by: int | None = None,
     ) -> None:
         self._connection = connection
-        self._parameters = {"statement_id": statement_id, "added_by": added_by}
+        self._parameters = {"statement_ids": [statement_id], "added_by": added_by}
         self._names = {
             "fact": partitions(period)["fact"],
             # Nothing is newer than what is current. Asked for one publication alone, the planner would expect a handful
@@ -105,12 +105,11 @@ class _Scan:
             "added": "" if added_by is None else "AND fact.added_by >= %(added_by)s",
             "view": _escape(_read_view(connection)),
         }
-        # Compiling some hundred conditions takes longer than evaluating them. Before its first ANALYZE a table seems to
-        # hold hardly any charge of a publication: each dimension would be looked up once for every one of them.
+        # Compiling some hundred conditions takes longer than evaluating them.
         connection.execute("SET LOCAL jit = off")
         connection.execute("SET LOCAL work_mem = '64MB'")
-        if is_large:
-            connection.execute("SET LOCAL enable_nestloop = off")
+        if scans.prefer_scans(self._query, period, row_count=row_count):
+            scans.prefer_hashing(self._query)
 
     def judge(self, rules: Sequence[Rule]) -> Judgement:
         counts = ", ".join(f"count(*) FILTER (WHERE {_condition(rule)})" for rule in rules)
@@ -148,8 +147,12 @@ class _Scan:
         return {name: charge[name] for name in dict.fromkeys((*named, *_SHOWN))}
 
     def _run(self, name: str, **names: str) -> list[tuple[Any, ...]]:
-        query = _query(name).decode().format(**self._names, **names)
+        judged = _query("judged").decode().format(**self._names)
+        query = _query(name).decode().format(judged=judged, **self._names, **names)
         return self._connection.execute(query.encode(), self._parameters).fetchall()
+
+    def _query(self, query: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(query.encode()).fetchall()
 
 
 def _read_view(connection: Connection) -> str:

@@ -17,10 +17,8 @@ from billfold.errors import RunConflictError
 from billfold.model import CostBasis, LeftOut, MoneyColumns, PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
+from billfold.store import scans
 from billfold.store.database import BulkConnection
-
-# From this many landed rows on it is cheaper to scan a partition than to look them up.
-SCAN_FROM_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +134,8 @@ def begin_publication(bulk: BulkConnection, *, statement_id: int, expected_publi
 def land_rows(bulk: BulkConnection, period: BillingPeriod, rows: pa.RecordBatchReader, *, row_count: int) -> None:
     """COPY the added line items into the partition of their month."""
     bulk.load(partitions(period)["raw"], rows)
-    if row_count >= SCAN_FROM_ROWS:
-        # Without statistics the reconciliation would read the new rows through their index, in one process. ANALYZE
-        # would hold a lock on the partition that other statements of the month wait for.
-        bulk.execute("SET LOCAL enable_indexscan = off")
-        bulk.execute("SET LOCAL enable_bitmapscan = off")
+    # The reconciliation reads them back.
+    scans.prefer_scans(bulk.query, period, row_count=row_count)
 
 
 def withdraw(

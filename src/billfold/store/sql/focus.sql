@@ -24,36 +24,26 @@ WHERE statement.current_publication_id IS NOT NULL
     AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
 ORDER BY statement.billing_period DESC, statement.client_id, statement.export_name, statement.statement_id
 
+-- name: judged
+-- Both lists have one element: with an equals sign nothing would be left to join the two by but a nested loop, and that
+-- is not shared among processes.
+WITH billing_usage_fact AS NOT MATERIALIZED (
+    SELECT * FROM {fact} AS fact WHERE fact.statement_id = ANY (%(statement_ids)s) {added}
+),
+billing_statements AS NOT MATERIALIZED (
+    SELECT statement.statement_id, statement.client_id, true AS counted
+    FROM billing_statements AS statement WHERE statement.statement_id = ANY (%(statement_ids)s)
+)
+
 -- name: count_broken
 -- One scan: how many charges there are, and how many break each rule.
-WITH billing_usage_fact AS NOT MATERIALIZED (
-    SELECT * FROM {fact} AS fact WHERE fact.statement_id = %(statement_id)s {added}
-),
-billing_statements AS MATERIALIZED (
-    SELECT (jsonb_populate_record(statement, jsonb_build_object('counted', true))).*
-    FROM billing_statements AS statement WHERE statement.statement_id = %(statement_id)s
-)
-SELECT count(*), {counts} FROM ({view}) AS charge
+{judged} SELECT count(*), {counts} FROM ({view}) AS charge
 
 -- name: sum_broken
 -- Of the rules that are broken: the charges that break one of the musts, and what those cost that break each rule.
-WITH billing_usage_fact AS NOT MATERIALIZED (
-    SELECT * FROM {fact} AS fact WHERE fact.statement_id = %(statement_id)s {added}
-),
-billing_statements AS MATERIALIZED (
-    SELECT (jsonb_populate_record(statement, jsonb_build_object('counted', true))).*
-    FROM billing_statements AS statement WHERE statement.statement_id = %(statement_id)s
-)
-SELECT "BillingCurrency", count(*) FILTER (WHERE {any_must}), sum("BilledCost") FILTER (WHERE {any_must}), {sums}
+{judged} SELECT "BillingCurrency", count(*) FILTER (WHERE {any_must}), sum("BilledCost") FILTER (WHERE {any_must}), {sums}
 FROM ({view}) AS charge GROUP BY "BillingCurrency" ORDER BY "BillingCurrency"
 
 -- name: find_example
 -- A charge that breaks a rule, as exact text.
-WITH billing_usage_fact AS NOT MATERIALIZED (
-    SELECT * FROM {fact} AS fact WHERE fact.statement_id = %(statement_id)s {added}
-),
-billing_statements AS MATERIALIZED (
-    SELECT (jsonb_populate_record(statement, jsonb_build_object('counted', true))).*
-    FROM billing_statements AS statement WHERE statement.statement_id = %(statement_id)s
-)
-SELECT to_jsonb(charge)::text FROM ({view}) AS charge WHERE {condition} LIMIT 1
+{judged} SELECT to_jsonb(charge)::text FROM ({view}) AS charge WHERE {condition} LIMIT 1
