@@ -59,7 +59,8 @@ def backfill(
 
     Raises ConfigurationError where no bucket is configured, and what keeps any delivery from being tried.
     """
-    require(settings, "AWS_BILLING_BUCKET", purpose="backfill")
+    if client.bucket is None:
+        require(settings, "AWS_BILLING_BUCKET", purpose="backfill")
     ingestion = Ingestion(
         client=client,
         settings=settings,

@@ -27,6 +27,7 @@ from billfold.setting import (
     EndpointUrl,
     ExternalId,
     Folder,
+    KmsKeyArn,
     Prefix,
     Region,
     RoleArn,
@@ -174,6 +175,34 @@ class Settings(BaseSettings):
         default=None,
         examples=["111122223333"],
     )
+    source_identity: SessionName | None = setting(
+        "BILLFOLD_SOURCE_IDENTITY",
+        "The source identity of the role's sessions, where its trust policy asks for one.",
+        expected="2 to 64 letters, digits or _+=,.@-",
+        default=None,
+        examples=["billfold-finops"],
+    )
+    kms_key_arn: KmsKeyArn | None = setting(
+        "BILLFOLD_KMS_KEY_ARN",
+        "The key of the bucket, where it has one of its own: sessions may then decrypt with that key alone.",
+        expected="arn:aws:kms:<region>:<12 digits>:key/<id>",
+        default=None,
+        examples=["arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"],
+    )
+    max_deliveries: int = whole(
+        "BILLFOLD_MAX_DELIVERIES",
+        "How many deliveries of this client all workers together ingest at a time.",
+        default=2,
+        least=1,
+        most=1000,
+    )
+    refresh_hours: int = whole(
+        "BILLFOLD_REFRESH_HOURS",
+        "How often AWS is expected to deliver; `schedule` looks through the prefix as often.",
+        default=24,
+        least=1,
+        most=8760,
+    )
     currency: Currency = setting(
         "BILLFOLD_CURRENCY",
         "The currency of bills that have no currency column.",
@@ -271,6 +300,10 @@ class Settings(BaseSettings):
             prefix=self.prefix,
             account_id=self.account_id,
             currency=self.currency,
+            source_identity=self.source_identity,
+            kms_key_arn=self.kms_key_arn,
+            max_deliveries=self.max_deliveries,
+            refresh_hours=self.refresh_hours,
         )
 
 

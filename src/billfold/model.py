@@ -68,17 +68,29 @@ class ExportFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A tenant whose bill we ingest. `account_id` (12 digits), where known, is sent as ExpectedBucketOwner."""
+    """A tenant whose bill we ingest: the one that the settings describe, or one of the registry.
+
+    `account_id` (12 digits), where known, is sent as ExpectedBucketOwner. `prefix` is empty or ends with a slash: what
+    stands outside of it, in the client's bucket, is not the client's. `max_deliveries` are ingested at a time by all
+    workers together; `max_file_bytes` is None where the settings decide.
+    """
 
     client_id: str
     role_arn: str | None = None
     role_session_name: str = "billfold"
-    external_id: str | None = None
+    external_id: str | None = field(default=None, repr=False)
     region: str | None = None
     bucket: str | None = None
     prefix: str = ""
     account_id: str | None = None
     currency: str = "USD"
+    source_identity: str | None = None
+    kms_key_arn: str | None = None
+    max_deliveries: int = 2
+    max_file_bytes: int | None = None
+    refresh_hours: int = 24
+    is_registered: bool = False
+    enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,12 @@ def matching(pattern: str) -> AfterValidator:
     return accepted_by(lambda text: expression.fullmatch(text) is not None)
 
 
+def as_folder(prefix: str) -> str:
+    """The folder of a bucket that a prefix means: empty for all of it, else without a leading and with a last slash."""
+    folder = prefix.strip("/")
+    return f"{folder}/" if folder else ""
+
+
 def lowered(value: object) -> object:
     """The same text in lower case; what is no text stays as it is."""
     return value.lower() if isinstance(value, str) else value
@@ -87,6 +93,7 @@ def _is_endpoint(text: str) -> bool:
 
 
 AccountId = Annotated[str, matching(r"[0-9]{12}")]
+KmsKeyArn = Annotated[str, matching(r"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,128}")]
 BucketName = Annotated[str, accepted_by(is_bucket_name)]
 ClientId = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")]
 Currency = Annotated[str, matching(r"[A-Z]{3}")]
@@ -94,7 +101,7 @@ DatabaseUrl = Annotated[str, accepted_by(_is_database_url)]
 EndpointUrl = Annotated[str, accepted_by(_is_endpoint)]
 ExternalId = Annotated[str, matching(r"[\w+=,.@:/-]{2,1224}")]
 Folder = Annotated[Path, AfterValidator(_absolute)]
-Prefix = Annotated[str, AfterValidator(lambda text: text.lstrip("/"))]
+Prefix = Annotated[str, AfterValidator(as_folder)]
 Region = Annotated[str, matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")]
 RoleArn = Annotated[str, matching(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}")]
 SessionName = Annotated[str, matching(r"[\w+=,.@-]{2,64}")]

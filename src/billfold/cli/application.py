@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from billfold import __version__, reports
+from billfold import __version__
 from billfold.cli.exits import ExitCode
 from billfold.cli.screen import Screen
 from billfold.config import Settings, load_settings
-from billfold.errors import UsageError
 from billfold.log import configure_logging
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
@@ -27,6 +26,7 @@ LIST_NAMES = {
     "statements": "statements",
     "costs": "costs",
     "owner": "owners",
+    "client": "clients",
     "publications": "publications",
     "changes": "changes",
     "verify": "statements",
@@ -81,12 +81,3 @@ def open_store(settings: Settings) -> Database:
     database = open_database(settings)
     prepare(database)
     return database
-
-
-def check_client(client: str | None, settings: Settings, database: Database) -> None:
-    """Raise UsageError for a client that is not the configured one."""
-    if client not in (None, settings.client):
-        raise UsageError(
-            f"client {client} is not configured: BILLFOLD_CLIENT is {settings.client}",
-            advice=f"known clients: {', '.join(reports.list_clients(database)) or 'none yet'}",
-        )

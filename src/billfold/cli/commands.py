@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from billfold import __version__, reports
+from billfold import __version__, clients, reports
 from billfold.cli import tables
-from billfold.cli.application import app, check_client, open_store, start
+from billfold.cli.application import app, open_store, start
 from billfold.cli.checks_table import show_warned
 from billfold.cli.costs_table import show_costs
 from billfold.cli.documents import dump, dump_row, ingest_document, report_document
@@ -77,14 +77,14 @@ def ingest(
     """
     settings = start(_TOLD_BY_INGEST)
     database = open_store(settings)
-    check_client(client, settings, database)
+    in_name_of = clients.resolve_client(database, settings, client)
     # DuckDB, Arrow and boto3 take a second to load: only this command needs them.
     from billfold.ingest import ingest as ingest_source
 
     with fetch_bar() as bar:
         outcomes = ingest_source(
             source,
-            client=settings.default_client(),
+            client=in_name_of,
             settings=settings,
             database=database,
             trigger=TriggerSource.CLI,

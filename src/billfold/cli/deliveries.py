@@ -7,8 +7,9 @@ from uuid import UUID
 
 import typer
 
+from billfold import clients
 from billfold.cli import delivery_reports
-from billfold.cli.application import app, check_client, open_store, start
+from billfold.cli.application import app, open_store, start
 from billfold.cli.documents import dump, ingest_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.options import Json, parse_month
@@ -62,13 +63,13 @@ def backfill(
     """
     settings = start(TOLD_BY_COMMANDS)
     database = open_store(settings)
-    check_client(client, settings, database)
+    in_name_of = clients.resolve_client(database, settings, client)
     from billfold.backfill import backfill as bring_in_all
 
     screen = Screen(stderr=True)
     with fetch_bar() as bar:
         report = bring_in_all(
-            client=settings.default_client(),
+            client=in_name_of,
             settings=settings,
             database=database,
             since=since,
@@ -99,12 +100,11 @@ def release(delivery: DeliveryId, as_json: Json = False) -> int:
     """
     settings = start(TOLD_BY_COMMANDS)
     database = open_store(settings)
+    in_name_of = clients.resolve_client_of_delivery(database, settings, delivery)
     from billfold.release import release as let_through
 
     with fetch_bar() as bar:
-        outcomes = let_through(
-            delivery, client=settings.default_client(), settings=settings, database=database, progress=bar
-        )
+        outcomes = let_through(delivery, client=in_name_of, settings=settings, database=database, progress=bar)
     if as_json:
         write_document(dump(ingest_document(outcomes)))
     else:

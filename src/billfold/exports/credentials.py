@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from billfold.config import Settings
 from billfold.errors import AccessDeniedError
 from billfold.exports.aws_errors import code_of, translated
+from billfold.exports.session_policy import session_policy
 from billfold.model import Client
 
 # A role assumed by a role may not ask for more than an hour (AWS: "role chaining"), and no bill needs more at once.
@@ -33,8 +34,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_session(client: Client, settings: Settings, clock: Clock = utc_now) -> boto3.Session:
-    """A session that acts for this client and for no other.
+def open_session(
+    client: Client, settings: Settings, clock: Clock = utc_now, *, bucket: str | None = None
+) -> boto3.Session:
+    """A session that acts for this client and for no other, and may read `bucket` alone, the client's by default.
 
     With a role the first AssumeRole happens when the session makes its first AWS client, and each further one well
     before the credentials expire (botocore: 15 minutes). Raises AccessDeniedError where the role refuses us.
@@ -44,7 +47,7 @@ def open_session(client: Client, settings: Settings, clock: Clock = utc_now) -> 
         if client.role_arn is None:
             return ambient
         core = botocore.session.Session()
-        provider = _RoleProvider(client, settings, ambient, clock)
+        provider = _RoleProvider(client, settings, ambient, clock, bucket or client.bucket)
         core.register_component("credential_provider", CredentialResolver(providers=[provider]))
         return boto3.Session(botocore_session=core, region_name=ambient.region_name)
 
@@ -68,8 +71,11 @@ class _RoleProvider(CredentialProvider):
 
     METHOD = "billfold-assume-role"
 
-    def __init__(self, client: Client, settings: Settings, ambient: boto3.Session, clock: Clock) -> None:
+    def __init__(
+        self, client: Client, settings: Settings, ambient: boto3.Session, clock: Clock, bucket: str | None
+    ) -> None:
         super().__init__()
+        self._bucket = bucket
         self._client = client
         self._settings = settings
         self._ambient = ambient
@@ -96,6 +102,10 @@ class _RoleProvider(CredentialProvider):
         }
         if self._client.external_id:
             request["ExternalId"] = self._client.external_id
+        if self._client.source_identity:
+            request["SourceIdentity"] = self._client.source_identity
+        if self._bucket:
+            request["Policy"] = session_policy(self._client, self._bucket)
         with translated(f"role {role_arn}", permission="sts:AssumeRole"):
             try:
                 answer = aws_client(self._ambient, "sts", self._settings).assume_role(**request)

@@ -96,6 +96,11 @@ def folder_of(key: str) -> str:
     return key[: key.rfind("/") + 1]
 
 
+def is_trick(key: str) -> bool:
+    """Whether a key has parts that other programs take for another folder; S3 does not, and AWS writes none."""
+    return any(part in (".", "..") for part in key.split("/"))
+
+
 def decode_event_key(key: str) -> str:
     """The key that an S3 event notification means: it is form-encoded once, so a literal `%3D` comes as `%253D`.
 

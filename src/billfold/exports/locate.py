@@ -64,8 +64,15 @@ def open_bucket(client: Client, settings: Settings, name: str | None = None) -> 
         raise UsageError(f"client {client.client_id} has no bucket", advice="set AWS_BILLING_BUCKET")
     if is_local(name):
         return LocalBucket(Path(name.removeprefix(LOCAL_SCHEME)), settings)
-    s3 = aws_client(open_session(client, settings), "s3", settings)
-    return S3Bucket(name, s3, settings, account_id=client.account_id)
+    if client.is_registered and name != client.bucket:
+        raise UsageError(
+            f"the bucket {name} is not that of client {client.client_id}", advice="a client reads its own bucket alone"
+        )
+    if client.max_file_bytes:
+        settings = settings.model_copy(update={"max_file_bytes": client.max_file_bytes})
+    s3 = aws_client(open_session(client, settings, bucket=name), "s3", settings)
+    folder = client.prefix if client.is_registered else ""
+    return S3Bucket(name, s3, settings, account_id=client.account_id, folder=folder)
 
 
 def _existing(text: str) -> Path | None:

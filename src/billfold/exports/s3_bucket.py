@@ -8,17 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from billfold.config import Settings
-from billfold.errors import SourceLimitError, TornDeliveryError
+from billfold.errors import AccessDeniedError, SourceLimitError, TornDeliveryError
 from billfold.exports.aws_errors import translated
 from billfold.exports.bucket import address
+from billfold.exports.layout import is_trick
 from billfold.exports.spool import CHUNK_BYTES, OnBytes, spool
 from billfold.model import SourceObject, SpooledFile
 
 
 class S3Bucket:
-    """One bucket through one boto3 S3 client. `account_id`, where known, must own it: else S3 refuses every call."""
+    """One bucket, or a folder of it, through one boto3 S3 client: no key outside of the folder is asked for.
 
-    def __init__(self, name: str, s3: Any, settings: Settings, *, account_id: str | None = None) -> None:
+    `account_id`, where known, must own the bucket: else S3 refuses every call.
+    """
+
+    def __init__(
+        self, name: str, s3: Any, settings: Settings, *, account_id: str | None = None, folder: str = ""
+    ) -> None:
+        self._folder = folder
         self._name = name
         self._s3 = s3
         self._settings = settings
@@ -75,4 +82,9 @@ class S3Bucket:
         )
 
     def _translated(self, key: str, permission: str) -> Any:
+        if not key.startswith(self._folder) or is_trick(key):
+            raise AccessDeniedError(
+                f"{address(self._name, key)} does not lie in the client's folder {self._folder or '/'}",
+                advice="a client reads its own folder alone",
+            )
         return translated(address(self._name, key), permission=permission, account_id=self._account_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -66,14 +66,20 @@ class KnownPeriod:
 
 
 def ensure_client(connection: Connection, client: Client) -> None:
-    """Keep the client's row as it is configured."""
-    connection.execute(
-        _query("ensure_client"),
-        {
-            name: getattr(client, name)
-            for name in ("client_id", "role_arn", "external_id", "bucket", "prefix", "region", "account_id", "currency")
-        },
-    )
+    """Keep the client's row as it is configured; the registry keeps its own.
+
+    Raises UsageError for a client that is not of the registry and has the id or the folder of one that is.
+    """
+    if client.is_registered:
+        return
+    parameters = asdict(client)
+    if row := connection.execute(_query("find_registered_client"), parameters).fetchone():
+        raise UsageError(
+            f"client {row[0]} is registered"
+            + (f", and s3://{row[1]}/{row[2]} is its own" if row[0] != client.client_id else ""),
+            advice="a folder of a bucket belongs to one client; choose another BILLFOLD_CLIENT or AWS_BILLING_PREFIX",
+        )
+    connection.execute(_query("ensure_client"), parameters)
 
 
 def claim(connection: Connection, client: Client, delivery: Delivery, *, wait_seconds: int) -> None:

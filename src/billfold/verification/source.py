@@ -30,7 +30,8 @@ def check_source(findings: Findings, subject: Subject) -> None:
     if held.hash_version != HASH_VERSION or not subject.pairs.exists():
         findings.skip("source_rows", "the raw rows' identity is not known")
         return
-    client = settings.default_client() if held.client.client_id == settings.client else held.client
+    is_default = held.client.client_id == settings.client and not held.client.is_registered
+    client = settings.default_client() if is_default else held.client
     folder = subject.folder / "source"
     try:
         bucket = open_bucket(client, settings, held.bucket)

@@ -1,15 +1,29 @@
 -- Clients, statements, deliveries and runs, in short transactions of their own.
 
 -- name: ensure_client
-INSERT INTO billing_clients (client_id, role_arn, external_id, bucket, prefix, region, account_id, currency)
-VALUES (%(client_id)s, %(role_arn)s, %(external_id)s, %(bucket)s, %(prefix)s, %(region)s, %(account_id)s, %(currency)s)
+INSERT INTO billing_clients (client_id, role_arn, external_id, bucket, prefix, region, account_id, currency,
+    source_identity, kms_key_arn, max_deliveries, refresh_hours)
+VALUES (%(client_id)s, %(role_arn)s, %(external_id)s, %(bucket)s, %(prefix)s, %(region)s, %(account_id)s, %(currency)s,
+    %(source_identity)s, %(kms_key_arn)s, %(max_deliveries)s, %(refresh_hours)s)
 ON CONFLICT (client_id) DO UPDATE SET
     role_arn = excluded.role_arn, external_id = excluded.external_id, bucket = excluded.bucket, prefix = excluded.prefix,
-    region = excluded.region, account_id = excluded.account_id, currency = excluded.currency
-WHERE (billing_clients.role_arn, billing_clients.external_id, billing_clients.bucket, billing_clients.prefix,
-    billing_clients.region, billing_clients.account_id, billing_clients.currency)
+    region = excluded.region, account_id = excluded.account_id, currency = excluded.currency,
+    source_identity = excluded.source_identity, kms_key_arn = excluded.kms_key_arn,
+    max_deliveries = excluded.max_deliveries, refresh_hours = excluded.refresh_hours
+WHERE NOT billing_clients.is_registered
+    AND (billing_clients.role_arn, billing_clients.external_id, billing_clients.bucket, billing_clients.prefix,
+    billing_clients.region, billing_clients.account_id, billing_clients.currency, billing_clients.source_identity,
+    billing_clients.kms_key_arn, billing_clients.max_deliveries, billing_clients.refresh_hours)
     IS DISTINCT FROM (excluded.role_arn, excluded.external_id, excluded.bucket, excluded.prefix, excluded.region,
-    excluded.account_id, excluded.currency)
+    excluded.account_id, excluded.currency, excluded.source_identity, excluded.kms_key_arn, excluded.max_deliveries,
+    excluded.refresh_hours)
+
+-- name: find_registered_client
+-- A client of the registry of the same id, or whose folder is the client's, holds it or lies in it.
+SELECT client_id, bucket, prefix FROM billing_clients
+WHERE is_registered AND (client_id = %(client_id)s OR bucket = %(bucket)s
+    AND (starts_with(prefix, %(prefix)s) OR starts_with(%(prefix)s, prefix)))
+ORDER BY client_id <> %(client_id)s, client_id LIMIT 1
 
 -- name: lock_statement
 -- A session lock: it dies with its connection, so a killed worker leaves nothing to clean.

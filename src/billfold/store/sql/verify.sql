@@ -24,7 +24,8 @@ SELECT to_regclass('{raw}') IS NOT NULL AND to_regclass('{raw_history}') IS NOT 
 SELECT statement.bucket, statement.currency, statement.row_count, statement.hash_version::integer,
     statement.mapping_version::integer, statement.cost_basis, statement.current_publication_id,
     statement.current_delivery_id::text, client.role_arn, client.external_id, client.region, client.bucket,
-    client.prefix, client.account_id, client.currency
+    client.prefix, client.account_id, client.currency, client.source_identity, client.kms_key_arn, client.is_registered,
+    client.max_file_bytes
 FROM billing_statements AS statement JOIN billing_clients AS client USING (client_id)
 WHERE statement_id = $1
 

@@ -1,0 +1,202 @@
+"""The commands of `billfold client`: whose bills are ingested, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from billfold import clients
+from billfold.cli.application import app, open_store, start
+from billfold.cli.documents import dump
+from billfold.cli.exits import ExitCode
+from billfold.cli.grid import add_row, make_table, print_table
+from billfold.cli.options import Json
+from billfold.cli.screen import Screen, printable, write_document
+from billfold.model import Client
+
+client_app = typer.Typer(
+    rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+)
+app.add_typer(client_app, name="client", help="Keep the clients whose bills are ingested.")
+
+ClientId = Annotated[str, typer.Argument(metavar="ID", help="The client's id, as it is shown everywhere.")]
+
+
+@client_app.command(
+    "add",
+    epilog=(
+        "Examples:\n\n"
+        "- `billfold client add acme --bucket acme-billing --prefix exports/ --account-id 111122223333"
+        " --region eu-central-1`\n\n"
+        "- `billfold onboard --client acme > acme.json` then gives the template that the client deploys."
+    ),
+)
+def add_client(
+    client: ClientId,
+    bucket: Annotated[str, typer.Option("--bucket", metavar="NAME", help="The bucket of the billing exports.")],
+    account_id: Annotated[
+        str,
+        typer.Option("--account-id", metavar="ID", help="The account of bucket and role: 12 digits."),
+    ],
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="FOLDER", help="The folder of the exports; the whole bucket by default.")
+    ] = "",
+    role_arn: Annotated[
+        str | None,
+        typer.Option(
+            "--role-arn", metavar="ARN", help="The read-only role; by default the one that `billfold onboard` creates."
+        ),
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="REGION", help="The bucket's region; AWS_REGION by default.")
+    ] = None,
+    kms_key: Annotated[
+        str | None,
+        typer.Option("--kms-key-arn", metavar="ARN", help="The bucket's own key, if it has one: no other is used."),
+    ] = None,
+    source_identity: Annotated[
+        str | None,
+        typer.Option("--source-identity", metavar="NAME", help="What sessions call themselves in CloudTrail."),
+    ] = None,
+    currency: Annotated[
+        str | None,
+        typer.Option("--currency", metavar="CODE", help="Of bills without a currency; BILLFOLD_CURRENCY by default."),
+    ] = None,
+    max_deliveries: Annotated[
+        int | None,
+        typer.Option("--max-deliveries", metavar="N", help="Ingested at a time by all workers together; 2 by default."),
+    ] = None,
+    max_file_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-file-bytes", metavar="N", help="The largest object fetched; BILLFOLD_MAX_FILE_BYTES by default."
+        ),
+    ] = None,
+    refresh_hours: Annotated[
+        int | None,
+        typer.Option("--refresh-hours", metavar="N", help="How often AWS is expected to deliver; 24 by default."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Register a client. Its external id is made here, at random, and goes into its onboarding template alone.
+
+    A folder of a bucket belongs to one client: one that overlaps with another client's is refused.
+    """
+    settings = start(("client_registered",))
+    registered = clients.register(
+        open_store(settings),
+        settings,
+        {
+            "client_id": client,
+            "bucket": bucket,
+            "account_id": account_id,
+            "prefix": prefix,
+            "role_arn": role_arn,
+            "region": region,
+            "kms_key_arn": kms_key,
+            "source_identity": source_identity,
+            "currency": currency,
+            "max_deliveries": max_deliveries,
+            "max_file_bytes": max_file_bytes,
+            "refresh_hours": refresh_hours,
+        },
+    )
+    if as_json:
+        write_document(dump({"clients": [_document(registered)]}))
+    else:
+        screen = Screen()
+        screen.print(printable(f"{client}: s3://{registered.bucket}/{registered.prefix} as {registered.role_arn}"))
+        screen.print(printable(f"Next: billfold onboard --client {client}"))
+    return ExitCode.SUCCESS
+
+
+@client_app.command("list", epilog="Examples: `billfold client list` · `billfold client list --json`")
+def list_clients(as_json: Json = False) -> int:
+    """List the clients: those of the registry, and those that settings described when they were last used."""
+    rows = clients.list_clients(open_store(start()))
+    if as_json:
+        write_document(dump({"clients": [_document(row) for row in rows]}))
+    else:
+        _show_clients(Screen(), rows)
+    return ExitCode.SUCCESS
+
+
+@client_app.command("show", epilog="Example: `billfold client show acme`")
+def show_client(client: ClientId, as_json: Json = False) -> int:
+    """Show one client with all that is configured of it, but not its external id."""
+    row = clients.find_known(open_store(start()), client)
+    if as_json:
+        write_document(dump({"clients": [_document(row)]}))
+    else:
+        screen = Screen()
+        for name, value in _document(row).items():
+            screen.print(printable(f"{name:<16} {'-' if value in (None, '') else value}"))
+    return ExitCode.SUCCESS
+
+
+@client_app.command("enable", epilog="Example: `billfold client enable acme`")
+def enable_client(client: ClientId) -> int:
+    """Let the client's bills come in again."""
+    return _switch(client, enabled=True)
+
+
+@client_app.command("disable", epilog="Example: `billfold client disable acme`")
+def disable_client(client: ClientId) -> int:
+    """Take no more bills in for the client; what stands stays, and its costs are shown as before."""
+    return _switch(client, enabled=False)
+
+
+@client_app.command("remove", epilog="Examples: `billfold client remove acme` · `billfold client remove acme --purge`")
+def remove_client(
+    client: ClientId,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete its bills, its history and its owners too. There is no way back.")
+    ] = False,
+) -> int:
+    """Remove a client. As long as anything is kept of it, that is refused, unless `--purge` deletes it all."""
+    holdings = clients.remove(open_store(start(("client_removed",))), client, purge=purge)
+    Screen().print(
+        printable(
+            f"{client}: removed, with {holdings.statement_count:,} statements of {holdings.row_count:,} line items"
+        )
+    )
+    return ExitCode.SUCCESS
+
+
+def _switch(client: str, *, enabled: bool) -> int:
+    clients.set_enabled(open_store(start(("client_enabled", "client_disabled"))), client, enabled=enabled)
+    Screen().print(printable(f"{client}: {'enabled' if enabled else 'disabled'}"))
+    return ExitCode.SUCCESS
+
+
+def _document(client: Client) -> dict[str, Any]:
+    """What may be told of a client: its external id is between it and us."""
+    return {
+        "client": client.client_id,
+        "registered": client.is_registered,
+        "enabled": client.enabled,
+        "bucket": client.bucket,
+        "prefix": client.prefix,
+        "region": client.region,
+        "account_id": client.account_id,
+        "role_arn": client.role_arn,
+        "has_external_id": client.external_id is not None,
+        "source_identity": client.source_identity,
+        "kms_key_arn": client.kms_key_arn,
+        "currency": client.currency,
+        "max_deliveries": client.max_deliveries,
+        "max_file_bytes": client.max_file_bytes,
+        "refresh_hours": client.refresh_hours,
+    }
+
+
+def _show_clients(console: Console, rows: Sequence[Client]) -> None:
+    table = make_table(console, "Client", "Bucket and folder", "|Account", "Role", "State")
+    for row in rows:
+        place = f"s3://{row.bucket}/{row.prefix}" if row.bucket else None
+        state = "from settings" if not row.is_registered else "enabled" if row.enabled else "disabled"
+        add_row(table, row.client_id, place, row.account_id, row.role_arn, state)
+    print_table(console, table, nothing="no clients")

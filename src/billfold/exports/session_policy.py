@@ -1,0 +1,41 @@
+"""What a session in a client's name may do: read that client's folder of its bucket, and nothing else.
+
+A session has the rights that both the role and the session's policy allow (AWS: "Session policies"): a role that was
+given more than it should have still reads nothing else in our hands.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from billfold.model import Client
+
+
+def session_policy(client: Client, bucket: str) -> str:
+    """The policy, as AssumeRole takes it, of sessions that read `bucket` in the client's name.
+
+    In the client's own bucket it ends at the client's folder. Where the bucket's key is not named, any key that the
+    role may use decrypts, and only what S3 asks for.
+    """
+    partition = (client.role_arn or "arn:aws:").split(":")[1]
+    arn = f"arn:{partition}:s3:::{bucket}"
+    prefix = _escape(client.prefix) if bucket == client.bucket else ""
+    listing: dict[str, Any] = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn}
+    if prefix:
+        listing["Condition"] = {"StringLike": {"s3:prefix": f"{prefix}*"}}
+    decrypting: dict[str, Any] = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": client.kms_key_arn or "*"}
+    if client.kms_key_arn is None:
+        decrypting["Condition"] = {"StringLike": {"kms:ViaService": "s3.*.amazonaws.com*"}}
+    statements = [
+        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:GetObjectVersion"], "Resource": f"{arn}/{prefix}*"},
+        listing,
+        {"Effect": "Allow", "Action": "s3:GetBucketLocation", "Resource": arn},
+        decrypting,
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
+
+
+def _escape(text: str) -> str:
+    """The text as a policy means it letter by letter (AWS: "Policy variables", special characters)."""
+    return "".join(f"${{{letter}}}" if letter in "*?$" else letter for letter in text)
