@@ -1,0 +1,144 @@
+"""A queue of SQS: messages in, and what becomes of each. It is asked with our own credentials, never a client's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+
+from billfold.config import Settings
+from billfold.exports.aws_errors import translated
+from billfold.exports.credentials import aws_client
+
+# AWS: a receive returns ten messages at most, waits 20 seconds at most, and hides what it returns for 12 hours at most.
+MAX_MESSAGES = 10
+MAX_WAIT_SECONDS = 20
+MAX_HIDDEN_SECONDS = 43_200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message as one receive returned it: `receipt` is good for that receive alone, `attributes` are the sender's."""
+
+    message_id: str
+    receipt: str
+    body: str
+    receive_count: int = 1
+    sent_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """How many messages wait and are being worked on, and where the queue sends those that were received too often."""
+
+    arn: str
+    waiting_count: int
+    hidden_count: int
+    dead_letter_arn: str | None
+    max_receive_count: int | None
+
+
+class Queue:
+    """One queue. Every call raises SourceError, or SourceUnavailableError where it may succeed later."""
+
+    def __init__(self, url: str, sqs: Any) -> None:
+        self.url = url
+        self._sqs = sqs
+
+    def receive(
+        self, *, max_messages: int = MAX_MESSAGES, wait_seconds: int = MAX_WAIT_SECONDS, hide_seconds: int
+    ) -> Sequence[Message]:
+        """The next messages, hidden from others for so long; none where none came in the time to wait."""
+        with self._translated("sqs:ReceiveMessage"):
+            answer = self._sqs.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=max_messages,
+                WaitTimeSeconds=wait_seconds,
+                VisibilityTimeout=hide_seconds,
+                AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                MessageAttributeNames=["All"],
+            )
+        return [_message(entry) for entry in answer.get("Messages", ())]
+
+    def delete(self, message: Message) -> None:
+        """The message is dealt with."""
+        with self._translated("sqs:DeleteMessage"):
+            self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
+
+    def hide(self, message: Message, seconds: int) -> None:
+        """Nobody else receives the message for so long from now on; 0 gives it back at once."""
+        with self._translated("sqs:ChangeMessageVisibility"):
+            self._sqs.change_message_visibility(
+                QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=min(seconds, MAX_HIDDEN_SECONDS)
+            )
+
+    def send(self, body: str, attributes: Mapping[str, str] | None = None) -> None:
+        """A new message with this body."""
+        with self._translated("sqs:SendMessage"):
+            self._sqs.send_message(
+                QueueUrl=self.url,
+                MessageBody=body,
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()
+                },
+            )
+
+    def describe(self) -> QueueState:
+        """What the queue says of itself; counts are approximate."""
+        with self._translated("sqs:GetQueueAttributes"):
+            said = self._sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["All"])["Attributes"]
+        redrive = json.loads(said["RedrivePolicy"]) if said.get("RedrivePolicy") else {}
+        return QueueState(
+            arn=said["QueueArn"],
+            waiting_count=int(said.get("ApproximateNumberOfMessages", 0)),
+            hidden_count=int(said.get("ApproximateNumberOfMessagesNotVisible", 0)),
+            dead_letter_arn=redrive.get("deadLetterTargetArn"),
+            max_receive_count=int(redrive["maxReceiveCount"]) if "maxReceiveCount" in redrive else None,
+        )
+
+    def open_dead_letters(self) -> Queue | None:
+        """The queue that this one's redrive policy names, None where it has none."""
+        arn = self.describe().dead_letter_arn
+        if arn is None:
+            return None
+        account, name = arn.split(":")[4:6]
+        with self._translated("sqs:GetQueueUrl"):
+            answer = self._sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+        return Queue(str(answer["QueueUrl"]), self._sqs)
+
+    def _translated(self, permission: str) -> Any:
+        return translated(f"queue {self.url}", permission=permission)
+
+
+def open_queue(url: str, settings: Settings) -> Queue:
+    """The queue at this URL; its region is the one that the URL names, else the settings'."""
+    with translated("the AWS configuration", permission="none"):
+        session = boto3.Session(region_name=_region_of(url) or settings.region)
+    return Queue(url, aws_client(session, "sqs", settings))
+
+
+def _region_of(url: str) -> str | None:
+    """The region in `https://sqs.<region>.amazonaws.com/<account>/<name>`."""
+    parts = (urlsplit(url).hostname or "").split(".")
+    return parts[1] if len(parts) > 2 and parts[0] == "sqs" else None
+
+
+def _message(entry: Mapping[str, Any]) -> Message:
+    said = entry.get("Attributes", {})
+    sent = said.get("SentTimestamp")
+    return Message(
+        message_id=entry["MessageId"],
+        receipt=entry["ReceiptHandle"],
+        body=entry["Body"],
+        receive_count=int(said.get("ApproximateReceiveCount", 1)),
+        sent_at=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else datetime.now(UTC),
+        attributes={
+            name: str(value.get("StringValue", "")) for name, value in entry.get("MessageAttributes", {}).items()
+        },
+    )
