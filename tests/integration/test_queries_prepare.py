@@ -12,8 +12,8 @@ from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
 FILES = (
-    "changes charges checks control costs counting export focus history hold ledger owners publish reader reports"
-    " scans statements verify verify_history"
+    "changes charges checks clients control costs counting export focus history hold ledger owners publish reader"
+    " reports scans statements verify verify_history"
 ).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
@@ -22,6 +22,7 @@ PLACEHOLDERS = {
     "fact_history": "billing_usage_fact_history_2026_05",
     "partition": "billing_usage_fact_2026_05",
     "table": "raw_aws_billing_rows_2026_05",
+    "client_table": "billing_clients",
     "mark": "added_by",
     "statement_id": "1",
     "currency": "raw.row_data ->> 'line_item_currency_code'",

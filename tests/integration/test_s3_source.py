@@ -125,14 +125,14 @@ def test_the_role_is_assumed_in_the_clients_name(client: Client, here: Settings,
     with pytest.raises(SourceNotFoundError):
         resolve(open_bucket(client, here), "")
 
-    assert sent.of("AssumeRole") == [
-        {
-            "RoleArn": client.role_arn,
-            "RoleSessionName": "billfold-acme",
-            "DurationSeconds": 3600,
-            "ExternalId": "secret-id",
-        }
-    ]
+    [request] = sent.of("AssumeRole")
+    assert json.loads(request.pop("Policy"))["Version"] == "2012-10-17"
+    assert request == {
+        "RoleArn": client.role_arn,
+        "RoleSessionName": "billfold-acme",
+        "DurationSeconds": 3600,
+        "ExternalId": "secret-id",
+    }
 
 
 def test_without_an_external_id_none_is_sent(aws: LocalAws, here: Settings, sent: Sent) -> None:

@@ -108,7 +108,7 @@ def delete_client(connection: Connection, client_id: str) -> None:
 
 
 def _delete(connection: Connection, name: str, table: str, parameters: dict[str, Any]) -> None:
-    connection.execute(_query(name).decode().format(table=table).encode(), parameters)
+    connection.execute(_query(name).decode().format(table=table, client_table=table).encode(), parameters)
 
 
 def _query(name: str) -> bytes:

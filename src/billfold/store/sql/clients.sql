@@ -54,4 +54,4 @@ WHERE delivery_id IN (SELECT delivery_id FROM billing_deliveries WHERE client_id
 
 -- name: purge_of_client
 -- One of the tables that name the client themselves.
-DELETE FROM {table} WHERE client_id = %(client_id)s
+DELETE FROM {client_table} WHERE client_id = %(client_id)s
