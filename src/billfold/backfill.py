@@ -26,11 +26,15 @@ OnDelivery = Callable[[int, int, Delivery], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillReport:
-    """What a backfill found: how many statements, how many of them current, and how the others ended."""
+    """What a backfill found: how many statements, how many of them current, and how the others ended.
+
+    It is complete where the folder could be looked through to its end, however its statements fared.
+    """
 
     statement_count: int
     current_count: int
     outcomes: tuple[DeliveryOutcome, ...]
+    is_complete: bool = True
 
     @property
     def counts(self) -> dict[str, int]:
@@ -85,6 +89,8 @@ def backfill(
         statement_count=len(deliveries) + len(refused),
         current_count=len(deliveries) - len(waiting),
         outcomes=tuple(outcomes),
+        # What is refused under the folder's own name is the folder: a statement's name is a manifest's.
+        is_complete=all(outcome.export_name != client.prefix for outcome in refused),
     )
     log.info("backfill_finished", statements=report.statement_count, **report.counts)
     return report

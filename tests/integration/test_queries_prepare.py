@@ -12,7 +12,7 @@ from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
 FILES = (
-    "changes charges checks clients control costs counting export focus history hold ledger owners publish reader"
+    "changes charges checks clients control costs counting export focus freshness history hold ledger owners publish reader"
     " reports scans statements verify verify_history"
 ).split()
 PLACEHOLDERS = {

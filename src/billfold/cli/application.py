@@ -27,6 +27,7 @@ LIST_NAMES = {
     "costs": "costs",
     "owner": "owners",
     "client": "clients",
+    "schedule": "clients",
     "publications": "publications",
     "changes": "changes",
     "verify": "statements",

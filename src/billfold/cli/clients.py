@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from billfold import clients
+from billfold import clients, reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.documents import dump
 from billfold.cli.exits import ExitCode
-from billfold.cli.grid import add_row, make_table, print_table
+from billfold.cli.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.options import Json
 from billfold.cli.screen import Screen, printable, write_document
 from billfold.model import Client
+from billfold.reports import ClientFreshness
 
 client_app = typer.Typer(
     rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
@@ -116,24 +118,32 @@ def add_client(
 @client_app.command("list", epilog="Examples: `billfold client list` · `billfold client list --json`")
 def list_clients(as_json: Json = False) -> int:
     """List the clients: those of the registry, and those that settings described when they were last used."""
-    rows = clients.list_clients(open_store(start()))
+    settings = start()
+    database = open_store(settings)
+    rows = clients.list_clients(database)
+    fresh = {row.client_id: row for row in reports.list_client_freshness(database, settings.client)}
     if as_json:
-        write_document(dump({"clients": [_document(row) for row in rows]}))
+        write_document(dump({"clients": [_document(row) | _freshness(fresh.get(row.client_id)) for row in rows]}))
     else:
-        _show_clients(Screen(), rows)
+        _show_clients(Screen(), rows, fresh)
     return ExitCode.SUCCESS
 
 
 @client_app.command("show", epilog="Example: `billfold client show acme`")
 def show_client(client: ClientId, as_json: Json = False) -> int:
     """Show one client with all that is configured of it, but not its external id."""
-    row = clients.find_known(open_store(start()), client)
+    settings = start()
+    database = open_store(settings)
+    row = clients.find_known(database, client)
+    [fresh] = reports.list_client_freshness(database, settings.client, client) or [None]
+    document = _document(row) | _freshness(fresh)
     if as_json:
-        write_document(dump({"clients": [_document(row)]}))
+        write_document(dump({"clients": [document]}))
     else:
         screen = Screen()
-        for name, value in _document(row).items():
-            screen.print(printable(f"{name:<16} {'-' if value in (None, '') else value}"))
+        for name, value in document.items():
+            text = show_instant(value) if isinstance(value, datetime) else value
+            screen.print(printable(f"{name:<17} {'-' if text in (None, '') else text}"))
     return ExitCode.SUCCESS
 
 
@@ -193,10 +203,20 @@ def _document(client: Client) -> dict[str, Any]:
     }
 
 
-def _show_clients(console: Console, rows: Sequence[Client]) -> None:
-    table = make_table(console, "Client", "Bucket and folder", "|Account", "Role", "State")
+def _freshness(fresh: ClientFreshness | None) -> dict[str, Any]:
+    """When something came, when it was looked for, and since when it is late."""
+    return {
+        "last_delivered_at": fresh.last_delivered_at if fresh else None,
+        "backfilled_at": fresh.backfilled_at if fresh else None,
+        "late_since": fresh.late_since if fresh else None,
+    }
+
+
+def _show_clients(console: Console, rows: Sequence[Client], fresh: Mapping[str, ClientFreshness]) -> None:
+    table = make_table(console, "Client", "Bucket and folder", "|Account", "Role", "State", "|Late since (UTC)")
     for row in rows:
         place = f"s3://{row.bucket}/{row.prefix}" if row.bucket else None
         state = "from settings" if not row.is_registered else "enabled" if row.enabled else "disabled"
-        add_row(table, row.client_id, place, row.account_id, row.role_arn, state)
+        late_since = fresh[row.client_id].late_since if row.client_id in fresh else None
+        add_row(table, row.client_id, place, row.account_id, row.role_arn, state, show_instant(late_since))
     print_table(console, table, nothing="no clients")

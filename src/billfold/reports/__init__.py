@@ -27,6 +27,12 @@ from billfold.reports.costs import (
     sum_costs,
 )
 from billfold.reports.export import ExportReport, FileFormat, export_charges
+from billfold.reports.freshness import (
+    ClientFreshness,
+    StatementFreshness,
+    list_client_freshness,
+    list_statement_freshness,
+)
 from billfold.reports.lists import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -53,6 +59,7 @@ __all__ = [
     "ChargeCategory",
     "CheckReport",
     "CheckRow",
+    "ClientFreshness",
     "ConformanceReport",
     "CostColumn",
     "CostReport",
@@ -73,6 +80,7 @@ __all__ = [
     "Selection",
     "StandingPublication",
     "StatementChange",
+    "StatementFreshness",
     "StatementRow",
     "UnownedRow",
     "export_charges",
@@ -80,11 +88,13 @@ __all__ = [
     "list_accounts_without_owner",
     "list_changes",
     "list_checks",
+    "list_client_freshness",
     "list_clients",
     "list_deliveries",
     "list_owners",
     "list_publications",
     "list_runs",
+    "list_statement_freshness",
     "list_statements",
     "sum_costs",
 ]

@@ -9,7 +9,10 @@ ON CONFLICT (client_id) DO UPDATE SET
     role_arn = excluded.role_arn, external_id = excluded.external_id, bucket = excluded.bucket, prefix = excluded.prefix,
     region = excluded.region, account_id = excluded.account_id, currency = excluded.currency,
     source_identity = excluded.source_identity, kms_key_arn = excluded.kms_key_arn,
-    max_deliveries = excluded.max_deliveries, refresh_hours = excluded.refresh_hours
+    max_deliveries = excluded.max_deliveries, refresh_hours = excluded.refresh_hours,
+    -- Another folder was never looked through.
+    backfilled_at = CASE WHEN (billing_clients.bucket, billing_clients.prefix)
+        IS NOT DISTINCT FROM (excluded.bucket, excluded.prefix) THEN billing_clients.backfilled_at END
 WHERE NOT billing_clients.is_registered
     AND (billing_clients.role_arn, billing_clients.external_id, billing_clients.bucket, billing_clients.prefix,
     billing_clients.region, billing_clients.account_id, billing_clients.currency, billing_clients.source_identity,

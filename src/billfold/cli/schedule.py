@@ -1,0 +1,147 @@
+"""The command that looks through every client's folder at its interval."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from billfold.cli.application import app, open_store, start
+from billfold.cli.documents import dump
+from billfold.cli.exits import ExitCode, exit_code
+from billfold.cli.grid import add_row, make_table, print_table, show_instant
+from billfold.cli.options import Json
+from billfold.cli.screen import Screen, printable, show_error, write_document
+from billfold.errors import UsageError
+from billfold.reports import ClientFreshness
+
+if TYPE_CHECKING:
+    from billfold.schedule import Visit
+
+_DEFAULT_INTERVAL_SECONDS = 300
+# On a terminal `--once` tells these itself, as a table.
+_TOLD_BY_ONCE = (
+    "backfill_started",
+    "backfill_finished",
+    "client_late",
+    "delivery_failed",
+    "delivery_finished",
+    "schedule_client_failed",
+    "schedule_client_finished",
+    "source_refused",
+)
+
+
+@app.command(
+    epilog=(
+        "Examples: `billfold schedule` · `billfold schedule --once --json`, for cron, every hour or more often\n\n"
+        "Exit codes of `--once` are those of `billfold ingest`. Without it the command ends with 0 when it is told to"
+        " (SIGTERM, Ctrl-C), after the delivery that it is at."
+    )
+)
+def schedule(
+    once: Annotated[
+        bool, typer.Option("--once", help="Visit the clients that are due now, and end: for cron and the like.")
+    ] = False,
+    interval_seconds: Annotated[
+        int,
+        typer.Option(
+            "--interval-seconds",
+            metavar="N",
+            min=1,
+            max=86_400,
+            help="How long to wait before asking again who is due.",
+        ),
+    ] = _DEFAULT_INTERVAL_SECONDS,
+    as_json: Json = False,
+) -> int:
+    """Look through the folder of each client at its refresh interval, and say whose delivery is late.
+
+    Events can be lost: whatever is not current is brought in here, as `billfold backfill` does, for every client that
+    is enabled and for the one that the settings describe. What is in already is not read again. A client that fails
+    does not stop the others. Several schedules at once share the clients between them. A client is late when no
+    delivery came for one and a half of its refresh intervals.
+    """
+    if as_json and not once:
+        raise UsageError("--json prints the visits of one pass", advice="use it with --once")
+    settings = start(_TOLD_BY_ONCE if once else ())
+    database = open_store(settings)
+    from billfold.schedule import keep_schedule, tell_late, visit_due
+
+    if not once:
+        with _ended_by_signals() as stop:
+            keep_schedule(settings=settings, database=database, interval_seconds=interval_seconds, stop=stop)
+        return ExitCode.SUCCESS
+    visits = visit_due(settings=settings, database=database)
+    late = tell_late(settings=settings, database=database)
+    if as_json:
+        write_document(dump(_document(visits, late)))
+    else:
+        _show(Screen(), visits, late)
+    failures = [(visit.client_id, failure) for visit in visits for failure in visit.failures]
+    for client_id, failure in failures:
+        show_error(f"{client_id}: {failure}")
+    return exit_code(failure for _, failure in failures)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[threading.Event]:
+    """An event that the first SIGTERM or SIGINT sets; the second one ends the process as it would any other."""
+    stop = threading.Event()
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    for number in former:
+        signal.signal(number, end)
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _document(visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> dict[str, Any]:
+    return {
+        "clients": [
+            {
+                "client": visit.client_id,
+                "state": visit.state,
+                "statements": visit.statement_count,
+                "counts": dict(visit.counts),
+                "errors": [{"code": failure.error_code, "message": str(failure)} for failure in visit.failures],
+            }
+            for visit in visits
+        ],
+        "late": [
+            {
+                "client": row.client_id,
+                "last_delivered_at": row.last_delivered_at,
+                "late_since": row.late_since,
+                "refresh_hours": row.refresh_hours,
+            }
+            for row in late
+        ],
+    }
+
+
+def _show(screen: Screen, visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> None:
+    table = make_table(screen, "Client", "State", "#Statements", "Ended")
+    for visit in visits:
+        counts = ", ".join(f"{count} {state}" for state, count in visit.counts.items() if count)
+        add_row(table, visit.client_id, visit.state, visit.statement_count, counts or None)
+    print_table(screen, table, nothing="no client is due")
+    for row in late:
+        last = show_instant(row.last_delivered_at)
+        said = f"its last delivery is of {last} UTC" if last else "nothing was ever delivered"
+        screen.print(printable(f"{row.client_id} is late since {show_instant(row.late_since)} UTC: {said}"))
+    sys.stdout.flush()

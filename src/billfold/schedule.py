@@ -1,0 +1,212 @@
+"""The schedule: each client's folder is looked through at its refresh interval, and a delivery that is late is told.
+
+It brings in what events lost, by the same `backfill` that an operator can call.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import structlog
+
+from billfold import clients, reports
+from billfold.backfill import BackfillReport, backfill
+from billfold.config import Settings
+from billfold.errors import BillfoldError, InternalError
+from billfold.ingest import keep_client
+from billfold.model import Client, TriggerSource
+from billfold.reports import ClientFreshness
+from billfold.store import freshness
+from billfold.store.database import Connection, Database, connect
+
+# However often a client failed, it is tried again after this time.
+MAX_PATIENCE_SECONDS = 3600
+
+# Holds one of the client's places among the deliveries that all workers ingest at a time.
+HoldSlot = Callable[[Client], AbstractContextManager[object]]
+
+log = structlog.get_logger(__name__)
+
+
+class VisitState(StrEnum):
+    """How a client's turn ended: busy is one that another schedule looks through at this moment."""
+
+    DONE = "done"
+    FAILED = "failed"
+    BUSY = "busy"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One client's turn. `counts` are its statements by how they ended; `failures` are what kept any of them out."""
+
+    client_id: str
+    state: VisitState
+    statement_count: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    failures: tuple[BillfoldError, ...] = ()
+
+
+class _Stopping(Exception):  # noqa: N818, no error: between two deliveries the schedule was asked to end
+    """Ends a backfill before its next delivery."""
+
+
+def keep_schedule(
+    *,
+    settings: Settings,
+    database: Database,
+    interval_seconds: int,
+    stop: threading.Event,
+    hold_slot: HoldSlot = nullcontext,
+) -> None:
+    """Visit whoever is due, again and again, until `stop` is set: then the delivery at work ends, and no other begins.
+
+    A client that failed waits for twice as long each time, an hour at most. A database that is gone is waited for.
+    """
+    patience = _Patience(interval_seconds)
+    while not stop.is_set():
+        try:
+            visits = visit_due(
+                settings=settings,
+                database=database,
+                leave_out=patience.list_waiting(),
+                should_stop=stop.is_set,
+                hold_slot=hold_slot,
+            )
+            patience.learn(visits)
+            tell_late(settings=settings, database=database)
+        except BillfoldError as error:
+            if not error.retryable:
+                raise
+            log.error("schedule_interrupted", error_code=error.error_code, error=str(error))
+        stop.wait(interval_seconds)
+
+
+def visit_due(
+    *,
+    settings: Settings,
+    database: Database,
+    leave_out: Collection[str] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+    hold_slot: HoldSlot = nullcontext,
+) -> tuple[Visit, ...]:
+    """Look through the folder of each client whose interval has gone by; one that fails does not stop the others.
+
+    Two schedules at once share the clients between them. What may succeed later leaves the client due. Raises what
+    keeps any client from being visited: the database.
+    """
+    visits: list[Visit] = []
+    with connect(database.conninfo) as connection:
+        due = freshness.list_due(connection)
+    default = settings.default_client()
+    if default.bucket and default.client_id not in due:
+        due.append(default.client_id)
+    for client_id in due:
+        if should_stop():
+            break
+        if client_id not in leave_out:
+            with structlog.contextvars.bound_contextvars(client=client_id):
+                visit = _visit(client_id, settings, database, should_stop, hold_slot)
+            if visit is not None:
+                visits.append(visit)
+    return tuple(visits)
+
+
+def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshness, ...]:
+    """The clients of which no delivery came for one and a half of their intervals, each with a log line."""
+    late = tuple(row for row in reports.list_client_freshness(database, settings.client) if row.late_since)
+    for row in late:
+        log.warning(
+            "client_late",
+            client=row.client_id,
+            last_delivered_at=row.last_delivered_at.isoformat() if row.last_delivered_at else None,
+            late_since=row.late_since.isoformat() if row.late_since else None,
+            hours=row.refresh_hours,
+        )
+    return late
+
+
+def _visit(
+    client_id: str, settings: Settings, database: Database, should_stop: Callable[[], bool], hold_slot: HoldSlot
+) -> Visit | None:
+    """One client's turn; None where it is not due after all."""
+    try:
+        client = clients.resolve_client(database, settings, client_id)
+        keep_client(database, client)
+        with connect(database.conninfo) as connection:
+            if not freshness.try_lock_client(connection, client_id):
+                return Visit(client_id=client_id, state=VisitState.BUSY)
+            # Another schedule may have finished with it since it was found to be due.
+            if not freshness.is_due(connection, client_id):
+                return None
+            with hold_slot(client):
+                return _look_through(client, settings, database, connection, should_stop)
+    except _Stopping:
+        log.info("schedule_client_stopped")
+        return Visit(client_id=client_id, state=VisitState.STOPPED)
+    except BillfoldError as error:
+        log.error("schedule_client_failed", error_code=error.error_code, error=str(error))
+        return Visit(client_id=client_id, state=VisitState.FAILED, failures=(error,))
+    except Exception as error:
+        log.exception("internal_error")
+        known = InternalError(f"{type(error).__name__}: {error}")
+        return Visit(client_id=client_id, state=VisitState.FAILED, failures=(known,))
+
+
+def _look_through(
+    client: Client, settings: Settings, database: Database, connection: Connection, should_stop: Callable[[], bool]
+) -> Visit:
+    def go_on(*_: object) -> None:
+        if should_stop():
+            raise _Stopping
+
+    began_at = freshness.read_clock(connection)
+    report = backfill(
+        client=client, settings=settings, database=database, trigger=TriggerSource.SCHEDULE, on_delivery=go_on
+    )
+    failures = tuple(outcome.exit_error for outcome in report.outcomes if outcome.exit_error)
+    if _is_finished(report, failures):
+        # The connection of the lock may have been lost in the hours that a first backfill takes.
+        with connect(database.conninfo) as again:
+            freshness.mark_backfilled(again, client.client_id, began_at)
+    state = VisitState.FAILED if failures else VisitState.DONE
+    log.info("schedule_client_finished", state=state, statements=report.statement_count, **report.counts)
+    return Visit(
+        client_id=client.client_id,
+        state=state,
+        statement_count=report.statement_count,
+        counts=report.counts,
+        failures=failures,
+    )
+
+
+def _is_finished(report: BackfillReport, failures: Collection[BillfoldError]) -> bool:
+    """Whether looking again before the next interval would find nothing else."""
+    return report.is_complete and not any(failure.retryable for failure in failures)
+
+
+class _Patience:
+    """Which clients failed of late, and until when (monotonic seconds) each is left alone."""
+
+    def __init__(self, interval_seconds: int) -> None:
+        self._interval_seconds = interval_seconds
+        self._failed: dict[str, tuple[int, float]] = {}
+
+    def list_waiting(self) -> set[str]:
+        now = time.monotonic()
+        return {client_id for client_id, (_, until) in self._failed.items() if until > now}
+
+    def learn(self, visits: Collection[Visit]) -> None:
+        for visit in visits:
+            if visit.state is VisitState.FAILED:
+                count = self._failed.get(visit.client_id, (0, 0.0))[0] + 1
+                delay = min(self._interval_seconds * 2 ** min(count, 16), MAX_PATIENCE_SECONDS)
+                self._failed[visit.client_id] = (count, time.monotonic() + delay)
+            elif visit.state is VisitState.DONE:
+                self._failed.pop(visit.client_id, None)

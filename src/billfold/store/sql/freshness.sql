@@ -1,0 +1,62 @@
+-- When AWS delivered last, who waits for too long, and whose folder was not looked through for a while.
+-- A delivery is late once one and a half of the client's refresh intervals have gone by: 90 minutes for each hour of it.
+
+-- name: list_client_freshness
+-- Every client. Nothing is expected of a disabled one, nor of one that settings described once and do not any more.
+SELECT client.client_id, client.refresh_hours, client.backfilled_at, newest.delivered_at AS last_delivered_at,
+    CASE WHEN client.enabled AND client.bucket IS NOT NULL
+            AND (client.is_registered OR client.client_id = %(default_client)s)
+            AND expected.latest_at < clock_timestamp() THEN expected.latest_at END AS late_since
+FROM billing_clients AS client
+CROSS JOIN LATERAL (
+    SELECT max(delivered_at) AS delivered_at FROM billing_deliveries
+    WHERE client_id = client.client_id AND state <> 'failed'
+) AS newest
+CROSS JOIN LATERAL (
+    SELECT coalesce(newest.delivered_at, client.created_at) + client.refresh_hours * interval '90 minutes' AS latest_at
+) AS expected
+WHERE %(client)s::text IS NULL OR client.client_id = %(client)s
+ORDER BY client.client_id
+
+-- name: list_statement_freshness
+-- Every statement; AWS is expected to refresh that of an export's newest month alone.
+SELECT statement.statement_id, statement.client_id, statement.export_name,
+    to_char(statement.billing_period, 'YYYY-MM') AS billing_period, newest.delivered_at AS last_delivered_at,
+    publication.published_at,
+    CASE WHEN client.enabled AND statement.billing_period = max(statement.billing_period)
+                OVER (PARTITION BY statement.client_id, statement.bucket, statement.export_path)
+            AND newest.delivered_at + client.refresh_hours * interval '90 minutes' < clock_timestamp()
+        THEN newest.delivered_at + client.refresh_hours * interval '90 minutes' END AS late_since
+FROM billing_statements AS statement
+JOIN billing_clients AS client USING (client_id)
+LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
+CROSS JOIN LATERAL (
+    SELECT max(delivered_at) AS delivered_at FROM billing_deliveries
+    WHERE client_id = statement.client_id AND bucket = statement.bucket AND export_path = statement.export_path
+        AND billing_period = statement.billing_period AND state <> 'failed'
+) AS newest
+WHERE %(client)s::text IS NULL OR statement.client_id = %(client)s
+ORDER BY statement.client_id, statement.export_name, statement.billing_period DESC, statement.statement_id
+
+-- name: list_due
+-- The clients of the registry whose folder was not looked through within their interval, the longest overdue first.
+SELECT client_id FROM billing_clients
+WHERE enabled AND is_registered
+    AND (backfilled_at IS NULL OR backfilled_at + refresh_hours * interval '1 hour' <= clock_timestamp())
+ORDER BY backfilled_at + refresh_hours * interval '1 hour' NULLS FIRST, client_id
+
+-- name: is_due
+SELECT backfilled_at IS NULL OR backfilled_at + refresh_hours * interval '1 hour' <= clock_timestamp()
+FROM billing_clients WHERE client_id = %(client_id)s
+
+-- name: try_lock_client
+-- A session lock: it dies with its connection, so a killed schedule leaves nothing to clean.
+SELECT pg_try_advisory_lock(hashtextextended('billfold schedule ' || %(client_id)s, 0))
+
+-- name: mark_backfilled
+-- What came after it began is for the next time to find.
+UPDATE billing_clients SET backfilled_at = %(began_at)s
+WHERE client_id = %(client_id)s AND (backfilled_at IS NULL OR backfilled_at < %(began_at)s)
+
+-- name: read_clock
+SELECT clock_timestamp()

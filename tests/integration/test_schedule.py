@@ -1,0 +1,246 @@
+"""The schedule: every client in its turn, whatever becomes of the others, and whose delivery is late."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from billfold import clients, reports
+from billfold.config import Settings
+from billfold.exports import LocalAws
+from billfold.model import Client
+from billfold.schedule import Visit, VisitState, keep_schedule, tell_late, visit_due
+from billfold.store import freshness
+from billfold.store.database import Database, connect
+from tests.landing import Landing
+from tests.registry import Registry
+
+
+@pytest.fixture
+def registry(
+    database: Database, settings: Settings, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Registry]:
+    with LocalAws() as aws:
+        for name, value in aws.environment().items():
+            environment.setenv(name, value)
+        changes = {"endpoint_url": aws.endpoint_url, "region": aws.region, "retry_base_delay_ms": 0, "threads": 2}
+        here = settings.model_copy(update=changes)
+        yield Registry(aws=aws, database=database, settings=here, folder=tmp_path)
+
+
+@pytest.fixture
+def tables(registry: Registry, tmp_path: Path) -> Landing:
+    """What can be asked of the registry's database."""
+    return Landing.make(registry.database, registry.settings, tmp_path / "unused")
+
+
+def visit(registry: Registry, **options: object) -> dict[str, Visit]:
+    visits = visit_due(settings=registry.settings, database=registry.database, **options)  # type: ignore[arg-type]
+    return {each.client_id: each for each in visits}
+
+
+def states(visits: dict[str, Visit]) -> dict[str, str]:
+    return {client_id: str(each.state) for client_id, each in visits.items()}
+
+
+def test_every_client_that_is_due_is_looked_through_and_then_left_alone(registry: Registry, tables: Landing) -> None:
+    for name in ("acme", "globex"):
+        registry.deliver(registry.add(name), "1", "2")
+
+    first = visit(registry)
+    again = visit(registry)
+
+    assert states(first) == {"acme": "done", "globex": "done"}
+    assert first["acme"].counts == {"current": 0, "published": 1}
+    assert again == {}
+    assert tables.query("SELECT DISTINCT client_id, trigger_source FROM billing_deliveries ORDER BY 1") == [
+        ("acme", "schedule"),
+        ("globex", "schedule"),
+    ]
+
+
+def test_a_lost_event_is_made_up_for_once_the_interval_has_gone_by(registry: Registry, tables: Landing) -> None:
+    client = registry.add("acme", refresh_hours=6)
+    registry.deliver(client, "1")
+    visit(registry)
+    registry.deliver(client, "1", "5", revision=2)
+
+    tables.execute("UPDATE billing_clients SET backfilled_at = backfilled_at - interval '5 hours 59 minutes'")
+    early = visit(registry)
+    tables.execute("UPDATE billing_clients SET backfilled_at = backfilled_at - interval '1 minute'")
+    due = visit(registry)
+
+    assert early == {}
+    assert due["acme"].counts == {"current": 0, "published": 1}
+    assert tables.billed()["USD"] == 6
+
+
+def test_a_client_that_fails_does_not_stop_the_others_and_stays_due(registry: Registry, tables: Landing) -> None:
+    broken = registry.add("broken")
+    registry.deliver(registry.add("zeta"), "1")
+    registry.aws.client("s3").delete_bucket(Bucket=broken.bucket)
+
+    visits = visit(registry)
+    again = visit(registry)
+
+    assert states(visits) == {"broken": "failed", "zeta": "done"}
+    assert [failure.error_code for failure in visits["broken"].failures] == ["source_not_found"]
+    assert states(again) == {"broken": "failed"}
+
+
+def test_a_delivery_that_no_later_attempt_can_bring_in_is_not_tried_at_every_turn(
+    registry: Registry, tables: Landing
+) -> None:
+    client = registry.add("acme")
+    registry.deliver(client, "1")
+    registry.aws.put("acme-bills", "exports/b/metadata/BILLING_PERIOD=2026-04/b-Manifest.json", b"no manifest")
+
+    visits = visit(registry)
+    again = visit(registry)
+
+    assert states(visits) == {"acme": "failed"}
+    assert visits["acme"].counts == {"current": 0, "failed": 1, "published": 1}
+    assert again == {}
+
+
+def test_a_disabled_client_has_no_turn(registry: Registry) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    clients.set_enabled(registry.database, "acme", enabled=False)
+
+    assert visit(registry) == {}
+
+
+def test_the_client_of_the_settings_has_its_turn_too(registry: Registry) -> None:
+    registry.aws.create_bucket("own-bills")
+    own = Client(client_id="own", bucket="own-bills")
+    registry.deliver(own, "1")
+    here = replace(
+        registry, settings=registry.settings.model_copy(update={"client": "own", "bucket": "own-bills", "prefix": ""})
+    )
+
+    first = visit(here)
+    again = visit(here)
+
+    assert states(first) == {"own": "done"}
+    assert again == {}
+
+
+def test_another_folder_of_the_settings_was_never_looked_through(registry: Registry) -> None:
+    registry.aws.create_bucket("own-bills")
+    registry.deliver(Client(client_id="own", bucket="own-bills"), "1")
+    described = {"client": "own", "bucket": "own-bills", "prefix": ""}
+    visit(replace(registry, settings=registry.settings.model_copy(update=described)))
+
+    moved = registry.settings.model_copy(update={**described, "prefix": "exports/"})
+
+    assert states(visit(replace(registry, settings=moved))) == {"own": "done"}
+
+
+def test_two_schedules_do_not_look_through_one_client_at_once(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    registry.deliver(registry.add("globex"), "1")
+
+    with connect(registry.database.conninfo) as other:
+        assert freshness.try_lock_client(other, "acme")
+        beside = visit(registry)
+    after = visit(registry)
+
+    assert states(beside) == {"acme": "busy", "globex": "done"}
+    assert states(after) == {"acme": "done"}
+
+
+def test_what_another_schedule_finished_meanwhile_is_not_done_again(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    registry.deliver(registry.add("globex"), "1")
+
+    def finish_globex() -> bool:
+        # The other schedule ends with globex after this one has found it to be due.
+        tables.execute("UPDATE billing_clients SET backfilled_at = now() WHERE client_id = 'globex'")
+        return False
+
+    assert states(visit(registry, should_stop=finish_globex)) == {"acme": "done"}
+
+
+def test_a_schedule_that_is_told_to_stop_begins_no_other_delivery(registry: Registry, tables: Landing) -> None:
+    client = registry.add("acme")
+    for period in ("2026-05", "2026-04"):
+        registry.deliver(client, "1", period=period, export_path=f"exports/{period}")
+    stop = threading.Event()
+
+    keep_schedule(
+        settings=registry.settings,
+        database=registry.database,
+        interval_seconds=60,
+        stop=stop,
+        hold_slot=lambda _: _Stopping(stop),
+    )
+
+    assert tables.count("billing_statements") == 0
+    assert tables.value("SELECT backfilled_at FROM billing_clients") is None
+
+
+class _Stopping:
+    """A slot that is given when somebody tells the schedule to stop."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def __enter__(self) -> None:
+        self._stop.set()
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+def test_a_client_without_a_delivery_is_late_after_one_and_a_half_intervals(
+    registry: Registry, tables: Landing
+) -> None:
+    client = registry.add("acme", refresh_hours=10)
+    registry.deliver(client, "1")
+    visit(registry)
+
+    for hours, is_late in ((14, False), (16, True)):
+        tables.execute("UPDATE billing_deliveries SET delivered_at = now() - make_interval(hours => %s)", hours)
+        with capture_logs() as events:
+            late = tell_late(settings=registry.settings, database=registry.database)
+
+        assert bool(late) == is_late
+        assert [event["event"] for event in events] == ["client_late"] * is_late
+
+    [row] = reports.list_client_freshness(registry.database, "default", "acme")
+    assert row.last_delivered_at
+    assert row.late_since
+    assert row.late_since - row.last_delivered_at == timedelta(hours=15)
+    [statement] = reports.list_statement_freshness(registry.database)
+    assert statement.late_since == row.late_since
+
+
+def test_a_failed_delivery_is_none_and_nothing_is_expected_of_a_disabled_client(
+    registry: Registry, tables: Landing
+) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    visit(registry)
+    tables.execute("UPDATE billing_clients SET created_at = now() - interval '3 days'")
+    tables.execute("UPDATE billing_deliveries SET state = 'failed', error_code = 'source'")
+
+    [failed] = tell_late(settings=registry.settings, database=registry.database)
+    clients.set_enabled(registry.database, "acme", enabled=False)
+
+    assert failed.last_delivered_at is None
+    assert tell_late(settings=registry.settings, database=registry.database) == ()
+
+
+def test_a_client_that_registry_and_settings_both_describe_is_refused_alone(registry: Registry) -> None:
+    registry.add("acme")
+    here = registry.settings.model_copy(update={"client": "acme", "bucket": "acme-bills"})
+
+    [refused] = visit_due(settings=here, database=registry.database)
+
+    assert refused.state is VisitState.FAILED
+    assert [failure.error_code for failure in refused.failures] == ["configuration"]
