@@ -203,6 +203,13 @@ class Settings(BaseSettings):
         least=1,
         most=8760,
     )
+    queue_url: EndpointUrl | None = setting(
+        "BILLFOLD_QUEUE_URL",
+        "The queue that the worker takes its messages from.",
+        expected="https://sqs.<region>.amazonaws.com/<12 digits>/<name>",
+        default=None,
+        examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold"],
+    )
     currency: Currency = setting(
         "BILLFOLD_CURRENCY",
         "The currency of bills that have no currency column.",

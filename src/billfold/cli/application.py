@@ -28,6 +28,7 @@ LIST_NAMES = {
     "owner": "owners",
     "client": "clients",
     "schedule": "clients",
+    "dlq": "messages",
     "publications": "publications",
     "changes": "changes",
     "verify": "statements",

@@ -18,7 +18,16 @@ from billfold.errors import (
     TornDeliveryError,
 )
 
-_NOT_FOUND = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound"})
+_NOT_FOUND = frozenset(
+    {
+        "404",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "NoSuchKey",
+        "NoSuchVersion",
+        "NotFound",
+        "QueueDoesNotExist",
+    }
+)
 _BUSY = frozenset(
     {
         "BandwidthLimitExceeded",
