@@ -58,6 +58,16 @@ class TriggerSource(StrEnum):
     SCHEDULE = "schedule"
 
 
+class ProbeState(StrEnum):
+    """What doctor found: unknown is what it may not see, skipped what does not apply or has nothing to go by."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
 class ExportFormat(StrEnum):
     """The family of columns a file has, found in its content and never in its name."""
 
@@ -91,6 +101,21 @@ class Client:
     refresh_hours: int = 24
     is_registered: bool = False
     enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One thing that doctor looked at: what it found and, where that is not well, exactly what mends it.
+
+    `area` is machine, database or aws; `client_id` is None for what all clients share.
+    """
+
+    name: str
+    state: ProbeState
+    found: str
+    fix: str = ""
+    area: str = "aws"
+    client_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

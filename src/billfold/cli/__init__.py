@@ -16,6 +16,7 @@ from billfold.cli import commands as _commands  # noqa: F401, registers the comm
 from billfold.cli import costs as _costs  # noqa: F401
 from billfold.cli import deliveries as _deliveries  # noqa: F401
 from billfold.cli import dlq as _dlq  # noqa: F401
+from billfold.cli import doctor as _doctor  # noqa: F401
 from billfold.cli import export as _export  # noqa: F401
 from billfold.cli import history as _history  # noqa: F401
 from billfold.cli import owners as _owners  # noqa: F401

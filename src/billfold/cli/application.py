@@ -29,6 +29,7 @@ LIST_NAMES = {
     "client": "clients",
     "schedule": "clients",
     "dlq": "messages",
+    "doctor": "checks",
     "publications": "publications",
     "changes": "changes",
     "verify": "statements",

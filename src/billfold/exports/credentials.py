@@ -66,6 +66,22 @@ def aws_client(session: boto3.Session, service: Any, settings: Settings) -> Any:
         return session.client(service, region_name=region, endpoint_url=settings.endpoint_url, config=config)
 
 
+def role_request(client: Client, bucket: str | None) -> dict[str, Any]:
+    """The parameters of AssumeRole for a session in the client's name that may read `bucket` alone."""
+    request: dict[str, Any] = {
+        "RoleArn": client.role_arn,
+        "RoleSessionName": client.role_session_name,
+        "DurationSeconds": SESSION_SECONDS,
+    }
+    if client.external_id:
+        request["ExternalId"] = client.external_id
+    if client.source_identity:
+        request["SourceIdentity"] = client.source_identity
+    if bucket:
+        request["Policy"] = session_policy(client, bucket)
+    return request
+
+
 class _RoleProvider(CredentialProvider):
     """What boto3 asks for credentials when a client has a role."""
 
@@ -95,17 +111,7 @@ class _RoleProvider(CredentialProvider):
 
     def _assume(self) -> dict[str, str]:
         role_arn = self._client.role_arn
-        request = {
-            "RoleArn": role_arn,
-            "RoleSessionName": self._client.role_session_name,
-            "DurationSeconds": SESSION_SECONDS,
-        }
-        if self._client.external_id:
-            request["ExternalId"] = self._client.external_id
-        if self._client.source_identity:
-            request["SourceIdentity"] = self._client.source_identity
-        if self._bucket:
-            request["Policy"] = session_policy(self._client, self._bucket)
+        request = role_request(self._client, self._bucket)
         with translated(f"role {role_arn}", permission="sts:AssumeRole"):
             try:
                 answer = aws_client(self._ambient, "sts", self._settings).assume_role(**request)

@@ -1,0 +1,80 @@
+"""The columns of a data file from a few of its bytes, and those that a manifest lists."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zlib
+from collections.abc import Callable
+
+# Thousands of tags fit into it, compressed.
+HEADER_BYTES = 256 * 2**10
+_MAX_UNPACKED_BYTES = 4 * 2**20
+_GZIP = b"\x1f\x8b"
+_ZIP = b"PK\x03\x04"
+_PARQUET = b"PAR1"
+# At the end of a Parquet file stand its footer, the footer's length (4 bytes, little-endian) and the magic again.
+_PARQUET_ENDING_BYTES = 8
+_MAX_FOOTER_BYTES = 16 * 2**20
+
+
+def read_manifest_columns(content: bytes) -> tuple[str, ...] | None:
+    """The headers that a manifest lists, as its data files spell them; None where it lists none.
+
+    Legacy reports list a category and a name, which are `lineItem/UnblendedCost` in the file.
+    """
+    document = json.loads(content.decode("utf-8-sig"))
+    columns = document.get("columns") if isinstance(document, dict) else None
+    if not isinstance(columns, list):
+        return None
+    headers = []
+    for column in columns:
+        if not isinstance(column, dict) or not isinstance(column.get("name"), str):
+            return None
+        category = column.get("category")
+        headers.append(f"{category}/{column['name']}" if category else column["name"])
+    return tuple(headers) or None
+
+
+def read_headers(beginning: bytes, size_bytes: int, read_part: Callable[[str], bytes]) -> tuple[str, ...] | None:
+    """The headers of a CSV file from its beginning, those of a Parquet file from its end; None for what tells neither.
+
+    `read_part` reads a range of the object as HTTP spells it (`bytes=0-9`).
+    """
+    if beginning.startswith(_PARQUET):
+        return _read_parquet(size_bytes, read_part)
+    if beginning.startswith(_ZIP):
+        # Its table of contents stands at the end, and no export of Data Exports is one.
+        return None
+    text = _unpack(beginning) if beginning.startswith(_GZIP) else beginning
+    line, found, _ = text.partition(b"\n")
+    if not found and len(beginning) < size_bytes:
+        return None
+    try:
+        return tuple(next(csv.reader(io.StringIO(line.decode("utf-8-sig").rstrip("\r"))), [])) or None
+    except (UnicodeDecodeError, csv.Error):
+        return None
+
+
+def _unpack(beginning: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(31).decompress(beginning, _MAX_UNPACKED_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _read_parquet(size_bytes: int, read_part: Callable[[str], bytes]) -> tuple[str, ...] | None:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    ending = read_part(f"bytes=-{_PARQUET_ENDING_BYTES}")
+    footer_bytes = int.from_bytes(ending[:4], "little")
+    if ending[4:] != _PARQUET or not 0 < footer_bytes <= min(_MAX_FOOTER_BYTES, size_bytes):
+        return None
+    footer = read_part(f"bytes=-{footer_bytes + _PARQUET_ENDING_BYTES}")
+    try:
+        # The schema is all that is asked for: the rows before the footer are never looked at.
+        return tuple(parquet.read_schema(io.BytesIO(_PARQUET + footer)).names)
+    except pyarrow.ArrowException:
+        return None
