@@ -50,6 +50,8 @@ class RefusingAws:
         self.clock_offset = timedelta()
         # The session tokens that were given without a session policy.
         self.wide_tokens: set[str] = set()
+        # The secret keys and session tokens that were given.
+        self.secrets: set[str] = set()
         behind = urlsplit(aws.endpoint_url).netloc
         outer = self
 
@@ -75,8 +77,11 @@ class RefusingAws:
                 response = connection.getresponse()
                 content = response.read()
                 connection.close()
-                if request.action == "AssumeRole" and "Policy" not in request.form:
-                    outer.wide_tokens.update(re.findall("<SessionToken>(.*?)</SessionToken>", content.decode()))
+                if request.action == "AssumeRole":
+                    tokens = re.findall("<SessionToken>(.*?)</SessionToken>", content.decode())
+                    keys = re.findall("<SecretAccessKey>(.*?)</SecretAccessKey>", content.decode())
+                    outer.secrets.update(tokens, keys)
+                    outer.wide_tokens.update(tokens if "Policy" not in request.form else ())
                 self.reply(response.status, dict(response.getheaders()), content)
 
             do_GET = do_HEAD = do_POST = do_PUT = answer  # noqa: N815

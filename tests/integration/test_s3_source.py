@@ -8,9 +8,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import botocore.handlers
 import pytest
 
 from billfold.config import Settings, load_settings
@@ -32,21 +30,9 @@ from billfold.exports import (
 )
 from billfold.model import Client
 from tests.export_trees import BUCKET, write_export, write_report
+from tests.sent import Sent
 
 ACCOUNT = "123456789012"
-
-
-class Sent:
-    """The parameters of every call that boto3 makes, by operation."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def capture(self, params: dict[str, Any], model: Any, **_: Any) -> None:
-        self.calls.append((model.name, dict(params)))
-
-    def of(self, operation: str) -> list[dict[str, Any]]:
-        return [params for name, params in self.calls if name == operation]
 
 
 @pytest.fixture
@@ -80,10 +66,7 @@ def client(aws: LocalAws) -> Client:
 
 @pytest.fixture
 def sent(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Sent:
-    sent = Sent()
-    handlers = [*botocore.handlers.BUILTIN_HANDLERS, ("before-parameter-build", sent.capture)]
-    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", handlers)
-    return sent
+    return Sent.by_this_process(monkeypatch)
 
 
 def test_a_delivery_comes_from_s3_as_it_was_written(
