@@ -264,6 +264,48 @@ class Settings(BaseSettings):
         least=0,
         most=100,
     )
+    queue_url: EndpointUrl | None = setting(
+        "BILLFOLD_QUEUE_URL",
+        "The queue of SQS from which `billfold worker` takes its messages.",
+        expected="https://sqs.<region>.amazonaws.com/<account>/<name>",
+        default=None,
+        examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-events"],
+    )
+    dead_letter_queue_url: EndpointUrl | None = setting(
+        "BILLFOLD_DEAD_LETTER_QUEUE_URL",
+        "Where the Lambda handler sends what can never succeed; a worker asks its queue's redrive policy.",
+        expected="https://sqs.<region>.amazonaws.com/<account>/<name>",
+        default=None,
+        examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-dead-letters"],
+    )
+    message_attempts: int = whole(
+        "BILLFOLD_MESSAGE_ATTEMPTS",
+        "How often a message is tried before it goes to the dead-letter queue; waits for others do not count.",
+        default=10,
+        least=1,
+        most=1000,
+    )
+    message_retry_seconds: int = whole(
+        "BILLFOLD_MESSAGE_RETRY_SECONDS",
+        "How long a message waits after its first failure; each further wait is twice as long, up to 15 minutes.",
+        default=10,
+        least=0,
+        most=900,
+    )
+    visibility_seconds: int = whole(
+        "BILLFOLD_VISIBILITY_SECONDS",
+        "How long a killed worker keeps a message from the others. While one works, it extends this in time.",
+        default=60,
+        least=3,
+        most=43_200,
+    )
+    shutdown_seconds: int = whole(
+        "BILLFOLD_SHUTDOWN_SECONDS",
+        "How long a worker that is told to end lets its deliveries run before it gives them back.",
+        default=25,
+        least=0,
+        most=3600,
+    )
     keep_history_days: int | None = setting(
         "BILLFOLD_KEEP_HISTORY_DAYS",
         "How long `billfold prune` keeps withdrawn rows and charges. Without it everything is kept.",

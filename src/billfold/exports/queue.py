@@ -78,6 +78,23 @@ class Queue:
                 QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=min(seconds, MAX_HIDDEN_SECONDS)
             )
 
+    def hide_all(self, hidden: Sequence[tuple[Message, int]]) -> None:
+        """The same for at most ten messages, each for its seconds, in one call; one that cannot be hidden comes again."""
+        if not hidden:
+            return
+        with self._translated("sqs:ChangeMessageVisibility"):
+            self._sqs.change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {
+                        "Id": str(number),
+                        "ReceiptHandle": message.receipt,
+                        "VisibilityTimeout": min(seconds, MAX_HIDDEN_SECONDS),
+                    }
+                    for number, (message, seconds) in enumerate(hidden)
+                ],
+            )
+
     def send(self, body: str, attributes: Mapping[str, str] | None = None) -> None:
         """A new message with this body."""
         with self._translated("sqs:SendMessage"):
@@ -107,10 +124,7 @@ class Queue:
         arn = self.describe().dead_letter_arn
         if arn is None:
             return None
-        account, name = arn.split(":")[4:6]
-        with self._translated("sqs:GetQueueUrl"):
-            answer = self._sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
-        return Queue(str(answer["QueueUrl"]), self._sqs)
+        return _find_queue(arn, self._sqs)
 
     def _translated(self, permission: str) -> Any:
         return translated(f"queue {self.url}", permission=permission)
@@ -121,6 +135,20 @@ def open_queue(url: str, settings: Settings) -> Queue:
     with translated("the AWS configuration", permission="none"):
         session = boto3.Session(region_name=_region_of(url) or settings.region)
     return Queue(url, aws_client(session, "sqs", settings))
+
+
+def open_queue_by_arn(arn: str, settings: Settings) -> Queue:
+    """The queue of this ARN, in the region that it names."""
+    with translated("the AWS configuration", permission="none"):
+        session = boto3.Session(region_name=arn.split(":")[3])
+    return _find_queue(arn, aws_client(session, "sqs", settings))
+
+
+def _find_queue(arn: str, sqs: Any) -> Queue:
+    account, name = arn.split(":")[4:6]
+    with translated(f"queue {arn}", permission="sqs:GetQueueUrl"):
+        answer = sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+    return Queue(str(answer["QueueUrl"]), sqs)
 
 
 def _region_of(url: str) -> str | None:

@@ -15,6 +15,7 @@ from billfold.errors import BillfoldError, RunConflictError, UsageError
 from billfold.model import (
     Client,
     Delivery,
+    DeliveryOutcome,
     DeliveryState,
     RunStatus,
     SpooledFile,
@@ -320,6 +321,53 @@ def record_failed_source(
         },
     ).fetchone()
     return row[0] if row else None
+
+
+def mark_pending(
+    connection: Connection,
+    client: Client,
+    *,
+    bucket: str,
+    key: str,
+    etag: str,
+    size_bytes: int | None,
+    trigger: TriggerSource,
+) -> bool:
+    """Leave a pending run for a version of a data file that is told to have come; False where it is known already.
+
+    The manifest decides what becomes of it. Nothing that is known of a version changes.
+    """
+    parameters = {
+        "client_id": client.client_id,
+        "source_bucket": bucket,
+        "source_s3_key": key,
+        "source_etag": etag,
+        "trigger_source": trigger,
+        "size_bytes": size_bytes,
+    }
+    return connection.execute(_query("mark_pending"), parameters).rowcount == 1
+
+
+def count_attempts(connection: Connection, outcome: DeliveryOutcome) -> int:
+    """How often this delivery was started, or this source refused; 0 where nothing is kept of it."""
+    run_ids = [run.ingestion_run_id for run in outcome.runs]
+    return int(_one(connection, "count_attempts", {"delivery_id": outcome.delivery_id, "run_ids": run_ids})[0])
+
+
+def count_unfinished(
+    connection: Connection, client: Client, *, bucket: str, export_path: str, period: BillingPeriod | None
+) -> int:
+    """How often a delivery of this statement was started that never came to an end; 0 where there is none.
+
+    Whoever has the statement's turn knows that no other worker is at it.
+    """
+    parameters = {
+        "client_id": client.client_id,
+        "bucket": bucket,
+        "export_path": export_path,
+        "billing_period": period.starts_on if period else None,
+    }
+    return int(_one(connection, "count_unfinished", parameters)[0])
 
 
 def adopt(
