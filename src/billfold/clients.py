@@ -47,7 +47,7 @@ _FIELDS: Mapping[str, tuple[TypeAdapter[Any], str]] = {
     "max_file_bytes": (TypeAdapter(Annotated[int, Field(ge=1)]), "a number of bytes, 1 or more"),
     "refresh_hours": (TypeAdapter(Annotated[int, Field(ge=1, le=8760)]), "a whole number of hours from 1 to 8760"),
 }
-# Parts of a key that other programs take for another folder; AWS writes none.
+# Parts of a folder's name that other programs take for another folder; AWS writes none.
 _FORBIDDEN_PARTS = ("", ".", "..")
 
 log = structlog.get_logger(__name__)
@@ -125,8 +125,10 @@ def resolve_client_of_delivery(database: Database, settings: Settings, delivery_
 def find_owner(database: Database, settings: Settings, bucket: str, key: str) -> Client | None:
     """The client that a key of a bucket belongs to, disabled ones too; None where it is nobody's.
 
-    The settings' own client is asked first, then the registry: what an event says decides nothing but this.
+    The settings' own client is asked first, then the registry. A key with a part `..` or `.` is nobody's.
     """
+    if any(part in (".", "..") for part in key.split("/")):
+        return None
     default = settings.default_client()
     if default.bucket == bucket and key.startswith(default.prefix):
         return default

@@ -25,6 +25,7 @@ from billfold.setting import (
     Currency,
     DatabaseUrl,
     EndpointUrl,
+    EventsSecret,
     ExternalId,
     Folder,
     KmsKeyArn,
@@ -263,6 +264,13 @@ class Settings(BaseSettings):
         default=50,
         least=0,
         most=100,
+    )
+    events_secret: EventsSecret | None = setting(
+        "BILLFOLD_EVENTS_SECRET",
+        "What an API destination of EventBridge sends in the header X-Billfold-Secret to `billfold serve`.",
+        expected="16 to 512 letters, digits or other visible characters of ASCII",
+        secret=True,
+        default=None,
     )
     queue_url: EndpointUrl | None = setting(
         "BILLFOLD_QUEUE_URL",

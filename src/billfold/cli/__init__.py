@@ -19,6 +19,7 @@ from billfold.cli import export as _export  # noqa: F401
 from billfold.cli import history as _history  # noqa: F401
 from billfold.cli import owners as _owners  # noqa: F401
 from billfold.cli import quality as _quality  # noqa: F401
+from billfold.cli import serve as _serve  # noqa: F401
 from billfold.cli import statements as _statements  # noqa: F401
 from billfold.cli import verification as _verification  # noqa: F401
 from billfold.cli.application import LIST_NAMES, app
