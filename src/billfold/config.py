@@ -176,6 +176,13 @@ class Settings(BaseSettings):
         default=None,
         examples=["111122223333"],
     )
+    our_account_id: AccountId | None = setting(
+        "BILLFOLD_OUR_ACCOUNT_ID",
+        "The account that Billfold runs in: the one that a client's role trusts, as `billfold onboard` writes it.",
+        expected="12 digits",
+        default=None,
+        examples=["999988887777"],
+    )
     source_identity: SessionName | None = setting(
         "BILLFOLD_SOURCE_IDENTITY",
         "The source identity of the role's sessions, where its trust policy asks for one.",

@@ -17,6 +17,7 @@ from billfold.cli import costs as _costs  # noqa: F401
 from billfold.cli import deliveries as _deliveries  # noqa: F401
 from billfold.cli import export as _export  # noqa: F401
 from billfold.cli import history as _history  # noqa: F401
+from billfold.cli import onboard as _onboard  # noqa: F401
 from billfold.cli import owners as _owners  # noqa: F401
 from billfold.cli import quality as _quality  # noqa: F401
 from billfold.cli import serve as _serve  # noqa: F401
