@@ -133,11 +133,21 @@ def permission_policy(client: Client) -> dict[str, Any]:
 def next_steps(client: Client, plan: Onboarding, file: str) -> Sequence[str]:
     """What is done with the template in `file`, and by whom: comments and commands, in order."""
     stack = re.sub(r"[^A-Za-z0-9-]", "-", f"billfold-{client.client_id}")
-    steps = [
+    steps: list[str] = []
+    if plan.destination:
+        allowed = f"{client.account_id} to ClientAccountIds"
+        if plan.destination.notify is Notify.SQS:
+            allowed += f" and arn:{_role_of(client).partition}:s3:::{client.bucket} to ClientBucketArns"
+        steps.append(f"# First, by us: add {allowed} of deploy/cloudformation/messaging.yaml.")
+    if not _role_of(client).name.startswith("billfold-"):
+        steps.append(f"# First, by us: let our own role assume {client.role_arn}, whose name is not billfold-….")
+    steps += [
         f"# In account {client.account_id}, by its administrator:",
         f"aws cloudformation deploy --region {client.region} --stack-name {stack}"
         f" --template-file {shlex.quote(file)} --capabilities CAPABILITY_NAMED_IAM",
     ]
+    if client.kms_key_arn:
+        steps.append(f"# The policy of {client.kms_key_arn} has to let the role decrypt, or leave it to IAM.")
     if plan.destination and not plan.export:
         bucket = f"--bucket {client.bucket} --expected-bucket-owner {client.account_id} --region {client.region}"
         notification = json.dumps(bucket_events.of_existing_bucket(client, plan.destination))

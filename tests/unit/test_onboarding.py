@@ -276,6 +276,18 @@ def test_without_events_and_with_a_bucket_of_its_own_there_is_no_such_command() 
         assert any(step.startswith("aws cloudformation deploy ") for step in steps)
 
 
+def test_what_must_be_ready_on_our_side_is_told_first() -> None:
+    by_queue = next_steps(ACME, replace(PLAN, destination=QUEUE), "acme.json")[0]
+    by_bus = next_steps(ACME, replace(PLAN, destination=BUS), "acme.json")[0]
+    other_role = replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/read-bills")
+
+    assert f"add {THEIRS} to ClientAccountIds and arn:aws:s3:::{BUCKET} to ClientBucketArns" in by_queue
+    assert f"add {THEIRS} to ClientAccountIds of" in by_bus
+    assert "role/read-bills, whose name" in next_steps(other_role, PLAN, "acme.json")[0]
+    assert next_steps(ACME, PLAN, "acme.json")[0].startswith(f"# In account {THEIRS}")
+    assert [step for step in next_steps(replace(ACME, kms_key_arn=KEY_ARN), PLAN, "acme.json") if KEY_ARN in step]
+
+
 def test_a_folder_with_odd_letters_is_spelled_as_s3s_filters_want_it() -> None:
     steps = list(next_steps(replace(ACME, prefix="my exports/ä/"), replace(PLAN, destination=QUEUE), "acme.json"))
 
