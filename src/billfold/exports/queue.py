@@ -79,7 +79,7 @@ class Queue:
             )
 
     def hide_all(self, hidden: Sequence[tuple[Message, int]]) -> None:
-        """The same for at most ten messages, each for its seconds, in one call; one that cannot be hidden comes again."""
+        """The same for at most ten messages, each for its seconds; one that cannot be hidden comes again earlier."""
         if not hidden:
             return
         with self._translated("sqs:ChangeMessageVisibility"):
