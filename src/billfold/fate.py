@@ -82,8 +82,11 @@ def choose(fates: Sequence[Fate]) -> Fate:
 
 
 def wait_seconds(receive_count: int, random: Random) -> int:
-    """How long a message waits for somebody else: longer each time, and by chance, so that not all come at once."""
-    return random.randint(1, min(2 ** min(receive_count, 10), MAX_WAIT_SECONDS))
+    """How long a message waits for somebody else: longer each time, and by chance, so that not all come at once.
+
+    It grows slowly: a slot that becomes free must not wait long for the next message.
+    """
+    return random.randint(1, min(1 + receive_count, MAX_WAIT_SECONDS))
 
 
 def retry_seconds(failure_count: int, base_seconds: int, random: Random) -> int:

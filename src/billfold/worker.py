@@ -99,6 +99,8 @@ class Worker:
             if is_over or not (working or receiver.is_alive()):
                 break
             receiver.join(_TICK_SECONDS)
+        # As long as it asks, what is given back could come to itself.
+        receiver.join(POLL_SECONDS)
         self._load.count("unfinished", len(working))
         self._give_back(self._load.kept())
 
@@ -109,6 +111,7 @@ class Worker:
                 free = self._load.wait_for_room(_TICK_SECONDS)
                 if not free or (self._is_database_away and not self._find_database()):
                     continue
+                was_empty = self._load.is_empty()
                 try:
                     messages = self._receive(min(max(wanted, free), MAX_MESSAGES))
                     failures = 0
@@ -121,8 +124,9 @@ class Worker:
                 needing = self._distribute(messages, free)
                 # A flood of what is settled at once is gone through by full hands, anything else as threads are free.
                 wanted = MAX_MESSAGES if messages and not needing else 0
-                empty_in_a_row = 0 if messages else empty_in_a_row + 1
-                if self._drain and not messages and self._is_drained(empty_in_a_row):
+                # What is worked on or hidden by us may come again: only a poll without it tells that nothing is left.
+                empty_in_a_row = empty_in_a_row + 1 if was_empty and not messages else 0
+                if self._drain and empty_in_a_row and self._is_drained(empty_in_a_row):
                     return
         except BaseException as error:
             self._failure = error
@@ -162,8 +166,6 @@ class Worker:
 
     def _is_drained(self, empty_in_a_row: int) -> bool:
         """Whether nothing is left that this worker has to wait for; what others have hidden is theirs."""
-        if not self._load.is_empty():
-            return False
         if empty_in_a_row > 1:
             return True
         state = self._queue.describe()
