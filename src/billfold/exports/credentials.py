@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import boto3
@@ -11,6 +12,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, RefreshableCredentials
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
 
 from billfold.config import Settings
 from billfold.errors import AccessDeniedError
@@ -43,13 +45,18 @@ def open_session(
     before the credentials expire (botocore: 15 minutes). Raises AccessDeniedError where the role refuses us.
     """
     with translated("the AWS configuration", permission="none"):
-        ambient = boto3.Session(region_name=client.region or settings.region)
+        ambient = open_own_session(client.region or settings.region)
         if client.role_arn is None:
             return ambient
-        core = botocore.session.Session()
+        core = _new_core()
         provider = _RoleProvider(client, settings, ambient, clock, bucket or client.bucket)
         core.register_component("credential_provider", CredentialResolver(providers=[provider]))
         return boto3.Session(botocore_session=core, region_name=ambient.region_name)
+
+
+def open_own_session(region: str | None) -> boto3.Session:
+    """A session with our own credentials, as boto3 finds them."""
+    return boto3.Session(botocore_session=_new_core(), region_name=region)
 
 
 def aws_client(session: boto3.Session, service: Any, settings: Settings) -> Any:
@@ -64,6 +71,27 @@ def aws_client(session: boto3.Session, service: Any, settings: Settings) -> Any:
     region = session.region_name or _DEFAULT_REGION
     with translated(f"AWS {service}", permission="none"):
         return session.client(service, region_name=region, endpoint_url=settings.endpoint_url, config=config)
+
+
+class _SharedLoader(Loader):
+    """What botocore knows of AWS's services, read once: else each session reads it anew for a quarter of a second."""
+
+    @property
+    def search_paths(self) -> list[str]:
+        # Each boto3 session adds its own folder to the list, and here they are many.
+        return list(super().search_paths)
+
+
+@cache
+def _shared_loader() -> Loader:
+    # As botocore makes its own; the sessions share nothing but what they never change.
+    return _SharedLoader(extra_search_paths=[])
+
+
+def _new_core() -> botocore.session.Session:
+    core = botocore.session.Session()
+    core.register_component("data_loader", _shared_loader())
+    return core
 
 
 class _RoleProvider(CredentialProvider):

@@ -1,7 +1,7 @@
 """What a message of the queue tells: which objects were created, or whose key somebody asks us to read.
 
-Sources: "Event message structure" and "EventBridge event structure" in the guide of Amazon S3, "Parsing message formats"
-in that of Amazon SNS. Whatever else arrives is told apart, so that it can be deleted and never comes twice.
+Sources: "Event message structure" and "EventBridge event structure" in the guide of Amazon S3, "Parsing message
+formats" in that of Amazon SNS. Whatever else arrives is told apart, so that it can be deleted and never comes twice.
 
     S3        {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {…}}]}, keys form-encoded
     SNS       {"Type": "Notification", "Message": "<one of the others as text>"}; raw delivery sends the text alone
@@ -33,7 +33,7 @@ class CreatedObject:
     """An object that came to be, as its event tells: the event may be old, repeated or made up.
 
     `key` is decoded. `etag`, where it is told, stands without quotes. `account_id` is that of the event: EventBridge
-    vouches for it, an event that S3 sends to a queue has none. `sequencer` orders events of one key, and may be missing.
+    vouches for it, an event that S3 sends to a queue has none. `sequencer` orders the events of one key.
     """
 
     bucket: str

@@ -9,11 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
-
 from billfold.config import Settings
 from billfold.exports.aws_errors import translated
-from billfold.exports.credentials import aws_client
+from billfold.exports.credentials import aws_client, open_own_session
 
 # AWS: a receive returns ten messages at most, waits 20 seconds at most, and hides what it returns for 12 hours at most.
 MAX_MESSAGES = 10
@@ -79,7 +77,7 @@ class Queue:
             )
 
     def hide_all(self, hidden: Sequence[tuple[Message, int]]) -> None:
-        """The same for at most ten messages, each for its seconds, in one call; one that cannot be hidden comes again."""
+        """The same for at most ten messages, each for its seconds; one that cannot be hidden comes again earlier."""
         if not hidden:
             return
         with self._translated("sqs:ChangeMessageVisibility"):
@@ -133,14 +131,14 @@ class Queue:
 def open_queue(url: str, settings: Settings) -> Queue:
     """The queue at this URL; its region is the one that the URL names, else the settings'."""
     with translated("the AWS configuration", permission="none"):
-        session = boto3.Session(region_name=_region_of(url) or settings.region)
+        session = open_own_session(_region_of(url) or settings.region)
     return Queue(url, aws_client(session, "sqs", settings))
 
 
 def open_queue_by_arn(arn: str, settings: Settings) -> Queue:
     """The queue of this ARN, in the region that it names."""
     with translated("the AWS configuration", permission="none"):
-        session = boto3.Session(region_name=arn.split(":")[3])
+        session = open_own_session(arn.split(":")[3])
     return _find_queue(arn, aws_client(session, "sqs", settings))
 
 

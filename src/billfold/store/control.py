@@ -15,7 +15,6 @@ from billfold.errors import BillfoldError, RunConflictError, UsageError
 from billfold.model import (
     Client,
     Delivery,
-    DeliveryOutcome,
     DeliveryState,
     RunStatus,
     SpooledFile,
@@ -64,6 +63,16 @@ class KnownPeriod:
     key: str
     etag: str
     billing_period: BillingPeriod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """How the latest attempt on a statement stands, and how often that delivery was tried."""
+
+    delivery_id: UUID
+    state: DeliveryState
+    attempts: int
+    error_code: str | None
 
 
 def ensure_client(connection: Connection, client: Client) -> None:
@@ -348,26 +357,25 @@ def mark_pending(
     return connection.execute(_query("mark_pending"), parameters).rowcount == 1
 
 
-def count_attempts(connection: Connection, outcome: DeliveryOutcome) -> int:
-    """How often this delivery was started, or this source refused; 0 where nothing is kept of it."""
-    run_ids = [run.ingestion_run_id for run in outcome.runs]
-    return int(_one(connection, "count_attempts", {"delivery_id": outcome.delivery_id, "run_ids": run_ids})[0])
+def count_attempts(connection: Connection, delivery_id: UUID | None, run_ids: Sequence[UUID]) -> int:
+    """How often the delivery was started or, where there is none, the source of these runs refused; 0: never."""
+    return int(_one(connection, "count_attempts", {"delivery_id": delivery_id, "run_ids": list(run_ids)})[0])
 
 
-def count_unfinished(
+def find_latest_attempt(
     connection: Connection, client: Client, *, bucket: str, export_path: str, period: BillingPeriod | None
-) -> int:
-    """How often a delivery of this statement was started that never came to an end; 0 where there is none.
-
-    Whoever has the statement's turn knows that no other worker is at it.
-    """
+) -> Attempt | None:
+    """The delivery of this statement that was started last, of any period where None is given; None where none was."""
     parameters = {
         "client_id": client.client_id,
         "bucket": bucket,
         "export_path": export_path,
         "billing_period": period.starts_on if period else None,
     }
-    return int(_one(connection, "count_unfinished", parameters)[0])
+    row = connection.execute(_query("find_latest_attempt"), parameters).fetchone()
+    if row is None:
+        return None
+    return Attempt(delivery_id=row[0], state=DeliveryState(row[1]), attempts=row[2], error_code=row[3])
 
 
 def adopt(

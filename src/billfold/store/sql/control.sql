@@ -179,10 +179,11 @@ SELECT coalesce(
     (SELECT attempts FROM billing_deliveries WHERE delivery_id = %(delivery_id)s::uuid),
     (SELECT max(attempts) FROM billing_ingestion_runs WHERE ingestion_run_id = ANY(%(run_ids)s::uuid[])), 0)
 
--- name: count_unfinished
-SELECT coalesce(max(attempts), 0) FROM billing_deliveries
-WHERE client_id = %(client_id)s AND bucket = %(bucket)s AND export_path = %(export_path)s AND state = 'running'
-    AND billing_period IS NOT DISTINCT FROM %(billing_period)s::date
+-- name: find_latest_attempt
+SELECT delivery_id, state, attempts, error_code FROM billing_deliveries
+WHERE client_id = %(client_id)s AND bucket = %(bucket)s AND export_path = %(export_path)s
+    AND (%(billing_period)s::date IS NULL OR billing_period = %(billing_period)s) AND started_at IS NOT NULL
+ORDER BY started_at DESC LIMIT 1
 
 -- name: adopt_files
 -- A file version that the current delivery has too, or one of the same content under another key or ETag.
