@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -47,7 +48,7 @@ _FIELDS: Mapping[str, tuple[TypeAdapter[Any], str]] = {
     "max_file_bytes": (TypeAdapter(Annotated[int, Field(ge=1)]), "a number of bytes, 1 or more"),
     "refresh_hours": (TypeAdapter(Annotated[int, Field(ge=1, le=8760)]), "a whole number of hours from 1 to 8760"),
 }
-# Parts of a key that other programs take for another folder; AWS writes none.
+# Parts of a folder's name that other programs take for another folder; AWS writes none.
 _FORBIDDEN_PARTS = ("", ".", "..")
 
 log = structlog.get_logger(__name__)
@@ -125,8 +126,10 @@ def resolve_client_of_delivery(database: Database, settings: Settings, delivery_
 def find_owner(database: Database, settings: Settings, bucket: str, key: str) -> Client | None:
     """The client that a key of a bucket belongs to, disabled ones too; None where it is nobody's.
 
-    The settings' own client is asked first, then the registry: what an event says decides nothing but this.
+    The settings' own client is asked first, then the registry. A key with a part `..` or `.` is nobody's.
     """
+    if any(part in (".", "..") for part in key.split("/")):
+        return None
     default = settings.default_client()
     if default.bucket == bucket and key.startswith(default.prefix):
         return default
@@ -144,6 +147,34 @@ def set_enabled(database: Database, client_id: str, *, enabled: bool) -> None:
         _find_registered(connection, client_id)
         store.set_enabled(connection, client_id, enabled=enabled)
     log.info("client_enabled" if enabled else "client_disabled", client=client_id)
+
+
+def find_for_onboarding(database: Database, settings: Settings, client_id: str | None) -> Client:
+    """As `resolve_client`, and disabled ones too: their accounts can be prepared before their bills come in.
+
+    The role of a client that names none is the one that its template creates.
+    """
+    wanted = client_id or settings.client
+    registered = [each for each in list_clients(database) if each.client_id == wanted and each.is_registered]
+    client = registered[0] if registered else resolve_client(database, settings, wanted)
+    if client.role_arn is None and client.account_id:
+        return replace(client, role_arn=role_arn(client.account_id, wanted, client.region))
+    return client
+
+
+def renew_external_id(database: Database, client_id: str) -> Client:
+    """Give a registered client another external id, at random, and return it.
+
+    Its role refuses us until the client has deployed the new template. Raises UsageError for a client that is not
+    registered.
+    """
+    with connect(database.conninfo) as connection, connection.transaction():
+        client = _find_registered(connection, client_id)
+        renewed = replace(client, external_id=secrets.token_urlsafe(_EXTERNAL_ID_BYTES))
+        assert renewed.external_id is not None
+        store.set_external_id(connection, client_id, renewed.external_id)
+    log.warning("external_id_renewed", client=client_id)
+    return renewed
 
 
 def remove(database: Database, client_id: str, *, purge: bool) -> Holdings:

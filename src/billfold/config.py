@@ -25,6 +25,7 @@ from billfold.setting import (
     Currency,
     DatabaseUrl,
     EndpointUrl,
+    EventsSecret,
     ExternalId,
     Folder,
     KmsKeyArn,
@@ -175,6 +176,13 @@ class Settings(BaseSettings):
         default=None,
         examples=["111122223333"],
     )
+    our_account_id: AccountId | None = setting(
+        "BILLFOLD_OUR_ACCOUNT_ID",
+        "The account that Billfold runs in: the one that a client's role trusts, as `billfold onboard` writes it.",
+        expected="12 digits",
+        default=None,
+        examples=["999988887777"],
+    )
     source_identity: SessionName | None = setting(
         "BILLFOLD_SOURCE_IDENTITY",
         "The source identity of the role's sessions, where its trust policy asks for one.",
@@ -202,13 +210,6 @@ class Settings(BaseSettings):
         default=24,
         least=1,
         most=8760,
-    )
-    queue_url: EndpointUrl | None = setting(
-        "BILLFOLD_QUEUE_URL",
-        "The queue that the worker takes its messages from.",
-        expected="https://sqs.<region>.amazonaws.com/<12 digits>/<name>",
-        default=None,
-        examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold"],
     )
     currency: Currency = setting(
         "BILLFOLD_CURRENCY",
@@ -270,6 +271,55 @@ class Settings(BaseSettings):
         default=50,
         least=0,
         most=100,
+    )
+    events_secret: EventsSecret | None = setting(
+        "BILLFOLD_EVENTS_SECRET",
+        "What an API destination of EventBridge sends in the header X-Billfold-Secret to `billfold serve`.",
+        expected="16 to 512 letters, digits or other visible characters of ASCII",
+        secret=True,
+        default=None,
+    )
+    queue_url: EndpointUrl | None = setting(
+        "BILLFOLD_QUEUE_URL",
+        "The queue of SQS from which `billfold worker` takes its messages.",
+        expected="https://sqs.<region>.amazonaws.com/<account>/<name>",
+        default=None,
+        examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-events"],
+    )
+    dead_letter_queue_url: EndpointUrl | None = setting(
+        "BILLFOLD_DEAD_LETTER_QUEUE_URL",
+        "Where the Lambda handler sends what can never succeed; a worker asks its queue's redrive policy.",
+        expected="https://sqs.<region>.amazonaws.com/<account>/<name>",
+        default=None,
+        examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-dead-letters"],
+    )
+    message_attempts: int = whole(
+        "BILLFOLD_MESSAGE_ATTEMPTS",
+        "How often a message is tried before it goes to the dead-letter queue; waits for others do not count.",
+        default=10,
+        least=1,
+        most=1000,
+    )
+    message_retry_seconds: int = whole(
+        "BILLFOLD_MESSAGE_RETRY_SECONDS",
+        "How long a message waits after its first failure; each further wait is twice as long, up to 15 minutes.",
+        default=10,
+        least=0,
+        most=900,
+    )
+    visibility_seconds: int = whole(
+        "BILLFOLD_VISIBILITY_SECONDS",
+        "How long a killed worker keeps a message from the others. While one works, it extends this in time.",
+        default=60,
+        least=3,
+        most=43_200,
+    )
+    shutdown_seconds: int = whole(
+        "BILLFOLD_SHUTDOWN_SECONDS",
+        "How long a worker that is told to end lets its deliveries run before it gives them back.",
+        default=25,
+        least=0,
+        most=3600,
     )
     keep_history_days: int | None = setting(
         "BILLFOLD_KEEP_HISTORY_DAYS",

@@ -5,18 +5,17 @@ SQS has no way to look at a queue: whoever reads it receives its messages and gi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import structlog
 
 from billfold.config import Settings
-from billfold.errors import BillfoldError, UsageError
-from billfold.exports.layout import decode_event_key
+from billfold.errors import BillfoldError, MessageError, UsageError
+from billfold.exports.notifications import parse_notification
 from billfold.exports.queue import Message, Queue, open_queue
 
 # What the worker writes onto a message that it gives up.
@@ -191,35 +190,10 @@ def _read(message: Message) -> DeadLetter:
 
 def _subject_of(body: str) -> tuple[str | None, list[tuple[str | None, str]]]:
     """The client and the objects that a body names; whatever it is, a listing must be able to show it."""
-    document = _object(body)
-    if isinstance(document.get("Message"), str):
-        # Wrapped by SNS.
-        document = _object(document["Message"])
-    own = document.get("billfold")
-    if isinstance(own, dict):
-        client, key = own.get("client"), own.get("key")
-        return (str(client) if client else None), ([(None, str(key))] if key else [])
-    records = document.get("Records")
-    if isinstance(records, list):
-        found = [_bucket_and_key(record.get("s3")) for record in records if isinstance(record, dict)]
-        return None, [(bucket, decode_event_key(key)) for bucket, key in filter(None, found)]
-    place = _bucket_and_key(document.get("detail"))
-    return None, [place] if place else []
-
-
-def _object(text: str) -> dict[str, Any]:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _bucket_and_key(place: Any) -> tuple[str | None, str] | None:
-    if not isinstance(place, dict):
-        return None
-    bucket, item = place.get("bucket"), place.get("object")
-    if not isinstance(item, dict) or not isinstance(item.get("key"), str):
-        return None
-    name = bucket.get("name") if isinstance(bucket, dict) else None
-    return (str(name) if name else None), item["key"]
+        notification = parse_notification(body)
+    except MessageError:
+        return None, []
+    if notification.requests:
+        return notification.requests[0].client_id, [(None, request.key) for request in notification.requests]
+    return None, [(created.bucket, created.key) for created in notification.created]

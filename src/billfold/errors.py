@@ -3,6 +3,7 @@
     BillfoldError
     ├── ConfigurationError          a setting is wrong or missing
     ├── UsageError                  a command was asked for something that does not exist
+    ├── MessageError                a message of the queue is none that we understand
     ├── SourceError                 AWS or the file system does not give what was asked for
     │   ├── AccessDeniedError           the role, the bucket or the key refuses us
     │   ├── SourceNotFoundError         no such bucket, key, file or folder
@@ -51,6 +52,10 @@ class ConfigurationError(BillfoldError):
 
 class UsageError(BillfoldError):
     error_code = "usage"
+
+
+class MessageError(BillfoldError):
+    error_code = "message"
 
 
 class SourceError(BillfoldError):

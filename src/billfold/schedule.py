@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,18 +22,16 @@ from billfold.model import Client, TriggerSource
 from billfold.reports import ClientFreshness
 from billfold.store import freshness
 from billfold.store.database import Connection, Database, connect
+from billfold.store.slots import open_slots, take_slot
 
 # However often a client failed, it is tried again after this time.
 MAX_PATIENCE_SECONDS = 3600
-
-# Holds one of the client's places among the deliveries that all workers ingest at a time.
-HoldSlot = Callable[[Client], AbstractContextManager[object]]
 
 log = structlog.get_logger(__name__)
 
 
 class VisitState(StrEnum):
-    """How a client's turn ended: busy is one that another schedule looks through at this moment."""
+    """How a client's turn ended: busy is one whom another schedule visits, or all of whose slots workers have taken."""
 
     DONE = "done"
     FAILED = "failed"
@@ -63,7 +60,6 @@ def keep_schedule(
     database: Database,
     interval_seconds: int,
     stop: threading.Event,
-    hold_slot: HoldSlot = nullcontext,
 ) -> None:
     """Visit whoever is due, again and again, until `stop` is set: then the delivery at work ends, and no other begins.
 
@@ -77,7 +73,6 @@ def keep_schedule(
                 database=database,
                 leave_out=patience.list_waiting(),
                 should_stop=stop.is_set,
-                hold_slot=hold_slot,
             )
             patience.learn(visits)
             tell_late(settings=settings, database=database)
@@ -94,7 +89,6 @@ def visit_due(
     database: Database,
     leave_out: Collection[str] = (),
     should_stop: Callable[[], bool] = lambda: False,
-    hold_slot: HoldSlot = nullcontext,
 ) -> tuple[Visit, ...]:
     """Look through the folder of each client whose interval has gone by; one that fails does not stop the others.
 
@@ -112,7 +106,7 @@ def visit_due(
             break
         if client_id not in leave_out:
             with structlog.contextvars.bound_contextvars(client=client_id):
-                visit = _visit(client_id, settings, database, should_stop, hold_slot)
+                visit = _visit(client_id, settings, database, should_stop)
             if visit is not None:
                 visits.append(visit)
     return tuple(visits)
@@ -132,21 +126,21 @@ def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshnes
     return late
 
 
-def _visit(
-    client_id: str, settings: Settings, database: Database, should_stop: Callable[[], bool], hold_slot: HoldSlot
-) -> Visit | None:
+def _visit(client_id: str, settings: Settings, database: Database, should_stop: Callable[[], bool]) -> Visit | None:
     """One client's turn; None where it is not due after all."""
     try:
         client = clients.resolve_client(database, settings, client_id)
         keep_client(database, client)
-        with connect(database.conninfo) as connection:
+        with open_slots(database) as connection:
             if not freshness.try_lock_client(connection, client_id):
                 return Visit(client_id=client_id, state=VisitState.BUSY)
             # Another schedule may have finished with it since it was found to be due.
             if not freshness.is_due(connection, client_id):
                 return None
-            with hold_slot(client):
-                return _look_through(client, settings, database, connection, should_stop)
+            # A backfill ingests one delivery at a time: it counts as one among those of the workers.
+            if take_slot(connection, client) is None:
+                return Visit(client_id=client_id, state=VisitState.BUSY)
+            return _look_through(client, settings, database, connection, should_stop)
     except _Stopping:
         log.info("schedule_client_stopped")
         return Visit(client_id=client_id, state=VisitState.STOPPED)

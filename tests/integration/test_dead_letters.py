@@ -14,13 +14,17 @@ from billfold.errors import SourceError, UsageError
 from billfold.exports import LocalAws
 from billfold.exports.queue import Message, Queue
 
-EVENT = json.dumps(
-    {
-        "Records": [
-            {"s3": {"bucket": {"name": "acme-bills"}, "object": {"key": "exports/BILLING_PERIOD%3D2026-05/a+b.gz"}}},
-            {"s3": {"bucket": {"name": "acme-bills"}, "object": {"key": "exports/c.gz"}}},
-        ]
-    }
+
+def record(key: str) -> dict[str, Any]:
+    s3 = {"bucket": {"name": "acme-bills"}, "object": {"key": key}}
+    return {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": s3}
+
+
+EVENT = json.dumps({"Records": [record("exports/BILLING_PERIOD%3D2026-05/a+b.gz"), record("exports/c.gz")]})
+WRAPPED = json.dumps({"Type": "Notification", "TopicArn": "arn:aws:sns:us-east-1:123456789012:t", "Message": EVENT})
+DETAIL = {"bucket": {"name": "acme-bills"}, "object": {"key": "a%3Db"}}
+BY_EVENTBRIDGE = json.dumps(
+    {"source": "aws.s3", "account": "123456789012", "detail-type": "Object Created", "detail": DETAIL}
 )
 
 
@@ -84,11 +88,8 @@ def test_a_listing_shows_every_message_and_leaves_them_all_there(queues: Queues)
     ("body", "about"),
     [
         (EVENT, (None, "acme-bills", "exports/BILLING_PERIOD=2026-05/a b.gz", 2)),
-        (json.dumps({"Message": EVENT}), (None, "acme-bills", "exports/BILLING_PERIOD=2026-05/a b.gz", 2)),
-        (
-            json.dumps({"detail": {"bucket": {"name": "acme-bills"}, "object": {"key": "a%3Db"}}}),
-            (None, "acme-bills", "a%3Db", 1),
-        ),
+        (WRAPPED, (None, "acme-bills", "exports/BILLING_PERIOD=2026-05/a b.gz", 2)),
+        (BY_EVENTBRIDGE, (None, "acme-bills", "a%3Db", 1)),
         (json.dumps({"billfold": {"client": "acme", "key": "exports/"}}), ("acme", None, "exports/", 1)),
         ("not JSON", (None, None, None, 0)),
         (json.dumps({"Records": [{"s3": 1}, 2], "detail": []}), (None, None, None, 0)),

@@ -18,6 +18,7 @@ from billfold.model import Client
 from billfold.schedule import Visit, VisitState, keep_schedule, tell_late, visit_due
 from billfold.store import freshness
 from billfold.store.database import Database, connect
+from billfold.store.slots import open_slots, take_slot
 from tests.landing import Landing
 from tests.registry import Registry
 
@@ -168,34 +169,39 @@ def test_what_another_schedule_finished_meanwhile_is_not_done_again(registry: Re
 
 
 def test_a_schedule_that_is_told_to_stop_begins_no_other_delivery(registry: Registry, tables: Landing) -> None:
-    client = registry.add("acme")
-    for period in ("2026-05", "2026-04"):
-        registry.deliver(client, "1", period=period, export_path=f"exports/{period}")
-    stop = threading.Event()
+    registry.deliver(registry.add("acme"), "1")
+    registry.deliver(registry.add("globex"), "1")
+    # Asked before acme, and again before its first delivery.
+    answers = iter([False, True, True])
 
-    keep_schedule(
-        settings=registry.settings,
-        database=registry.database,
-        interval_seconds=60,
-        stop=stop,
-        hold_slot=lambda _: _Stopping(stop),
-    )
+    visits = visit(registry, should_stop=lambda: next(answers))
+
+    assert states(visits) == {"acme": "stopped"}
+    assert tables.count("billing_statements") == 0
+    assert tables.query("SELECT backfilled_at FROM billing_clients") == [(None,), (None,)]
+
+
+def test_a_schedule_that_was_told_to_stop_visits_nobody(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    stop = threading.Event()
+    stop.set()
+
+    keep_schedule(settings=registry.settings, database=registry.database, interval_seconds=60, stop=stop)
 
     assert tables.count("billing_statements") == 0
-    assert tables.value("SELECT backfilled_at FROM billing_clients") is None
 
 
-class _Stopping:
-    """A slot that is given when somebody tells the schedule to stop."""
+def test_a_client_all_of_whose_slots_are_taken_waits_for_the_next_turn(registry: Registry) -> None:
+    client = registry.add("acme", max_deliveries=1)
+    registry.deliver(client, "1")
 
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
+    with open_slots(registry.database) as worker:
+        assert take_slot(worker, client) == 1
+        beside = visit(registry)
+    after = visit(registry)
 
-    def __enter__(self) -> None:
-        self._stop.set()
-
-    def __exit__(self, *_: object) -> None:
-        return
+    assert states(beside) == {"acme": "busy"}
+    assert states(after) == {"acme": "done"}
 
 
 def test_a_client_without_a_delivery_is_late_after_one_and_a_half_intervals(

@@ -19,11 +19,14 @@ from billfold.cli import dlq as _dlq  # noqa: F401
 from billfold.cli import doctor as _doctor  # noqa: F401
 from billfold.cli import export as _export  # noqa: F401
 from billfold.cli import history as _history  # noqa: F401
+from billfold.cli import onboard as _onboard  # noqa: F401
 from billfold.cli import owners as _owners  # noqa: F401
 from billfold.cli import quality as _quality  # noqa: F401
 from billfold.cli import schedule as _schedule  # noqa: F401
+from billfold.cli import serve as _serve  # noqa: F401
 from billfold.cli import statements as _statements  # noqa: F401
 from billfold.cli import verification as _verification  # noqa: F401
+from billfold.cli import worker as _worker  # noqa: F401
 from billfold.cli.application import LIST_NAMES, app
 from billfold.cli.documents import dump, failure_document
 from billfold.cli.exits import ExitCode, exit_code

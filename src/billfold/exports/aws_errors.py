@@ -33,7 +33,9 @@ _BUSY = frozenset(
         "BandwidthLimitExceeded",
         "InternalError",
         "OperationAborted",
+        "OverLimit",
         "RequestLimitExceeded",
+        "RequestThrottled",
         "RequestTimeout",
         "RequestTimeoutException",
         "ServiceUnavailable",
@@ -116,7 +118,8 @@ def _translate(error: aws.ClientError, place: str, permission: str, account_id: 
     if code in _BUSY or status >= 500 or status == 429:
         return SourceUnavailableError(f"{place} does not answer now: {code}")
     if code in _EXPIRED:
-        return AccessDeniedError(f"{place}: the AWS session has expired", advice="sign in again")
+        # The next attempt assumes a role anew; credentials that nobody renews fail as often as it is tried.
+        return SourceUnavailableError(f"{place}: the AWS session has expired", advice="sign in again if it is your own")
     if code in _REFUSED_KEYS:
         return AccessDeniedError(f"{place}: AWS does not know our credentials ({code})", advice="check the access key")
     if code == "RequestTimeTooSkewed":
@@ -131,10 +134,8 @@ def _translate(error: aws.ClientError, place: str, permission: str, account_id: 
 def _denied(error: aws.ClientError, place: str, permission: str, account_id: str | None) -> AccessDeniedError:
     owner = f" or is not owned by account {account_id}" if account_id else ""
     needed = "kms:Decrypt on the bucket's key" if "kms:" in str(error).lower() else permission
-    return AccessDeniedError(
-        f"{place} refuses us{owner}",
-        advice=f"the role needs {needed} (without s3:ListBucket a missing key looks like this too)",
-    )
+    remark = " (without s3:ListBucket a missing key looks like this too)" if permission.startswith("s3:") else ""
+    return AccessDeniedError(f"{place} refuses us{owner}", advice=f"the role needs {needed}{remark}")
 
 
 def _wrong_region(error: aws.ClientError, place: str) -> ConfigurationError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import boto3
@@ -11,6 +12,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, RefreshableCredentials
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
 
 from billfold.config import Settings
 from billfold.errors import AccessDeniedError
@@ -43,13 +45,29 @@ def open_session(
     before the credentials expire (botocore: 15 minutes). Raises AccessDeniedError where the role refuses us.
     """
     with translated("the AWS configuration", permission="none"):
-        ambient = boto3.Session(region_name=client.region or settings.region)
+        ambient = open_own_session(client.region or settings.region)
         if client.role_arn is None:
             return ambient
-        core = botocore.session.Session()
+        core = _new_core()
         provider = _RoleProvider(client, settings, ambient, clock, bucket or client.bucket)
         core.register_component("credential_provider", CredentialResolver(providers=[provider]))
         return boto3.Session(botocore_session=core, region_name=ambient.region_name)
+
+
+def open_own_session(region: str | None) -> boto3.Session:
+    """A session with our own credentials, as boto3 finds them."""
+    return boto3.Session(botocore_session=_new_core(), region_name=region)
+
+
+def open_given_session(credentials: Mapping[str, Any], region: str | None) -> boto3.Session:
+    """A session with the credentials that AssumeRole answered; it ends with them."""
+    return boto3.Session(
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+        botocore_session=_new_core(),
+        region_name=region,
+    )
 
 
 def aws_client(session: boto3.Session, service: Any, settings: Settings) -> Any:
@@ -80,6 +98,27 @@ def role_request(client: Client, bucket: str | None) -> dict[str, Any]:
     if bucket:
         request["Policy"] = session_policy(client, bucket)
     return request
+
+
+class _SharedLoader(Loader):
+    """What botocore knows of AWS's services, read once: else each session reads it anew for a quarter of a second."""
+
+    @property
+    def search_paths(self) -> list[str]:
+        # Each boto3 session adds its own folder to the list, and here they are many.
+        return list(super().search_paths)
+
+
+@cache
+def _shared_loader() -> Loader:
+    # As botocore makes its own; the sessions share nothing but what they never change.
+    return _SharedLoader(extra_search_paths=[])
+
+
+def _new_core() -> botocore.session.Session:
+    core = botocore.session.Session()
+    core.register_component("data_loader", _shared_loader())
+    return core
 
 
 class _RoleProvider(CredentialProvider):

@@ -15,7 +15,15 @@ from botocore.exceptions import ClientError
 from billfold.config import Settings
 from billfold.errors import BillfoldError
 from billfold.exports.aws_errors import code_of, translated
-from billfold.exports.credentials import SESSION_SECONDS, Clock, aws_client, role_request, utc_now
+from billfold.exports.credentials import (
+    SESSION_SECONDS,
+    Clock,
+    aws_client,
+    open_given_session,
+    open_own_session,
+    role_request,
+    utc_now,
+)
 from billfold.exports.queue import open_queue
 from billfold.model import Client, Probe, ProbeState
 
@@ -48,7 +56,7 @@ def probe_identity(settings: Settings, clock: Clock = utc_now) -> tuple[tuple[Pr
     """Our own credentials and this machine's clock, and the ARN that we are known by; empty where nobody knows us."""
     try:
         with translated("our own credentials", permission="sts:GetCallerIdentity"):
-            sts = aws_client(_ambient(settings.region), "sts", settings)
+            sts = aws_client(open_own_session(settings.region), "sts", settings)
             answer = sts.get_caller_identity()
     except BillfoldError as error:
         probe = failed("credentials", error, "set AWS_PROFILE or AWS_ACCESS_KEY_ID, or run where AWS provides a role")
@@ -137,7 +145,7 @@ class _Role:
         self._client = client
         self._settings = settings
         self._our_arn = our_arn
-        self._sts = aws_client(_ambient(client.region or settings.region), "sts", settings)
+        self._sts = aws_client(open_own_session(client.region or settings.region), "sts", settings)
 
     def assume(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         with translated(f"role {self._client.role_arn}", permission="sts:AssumeRole"):
@@ -213,13 +221,7 @@ class _Role:
             answer = self.assume(role_request(self._client, None) | {"DurationSeconds": _SHORT_SESSION_SECONDS})
         except BillfoldError:
             return None
-        credentials = answer["Credentials"]
-        return boto3.Session(
-            aws_access_key_id=credentials["AccessKeyId"],
-            aws_secret_access_key=credentials["SecretAccessKey"],
-            aws_session_token=credentials["SessionToken"],
-            region_name=self._client.region or self._settings.region,
-        )
+        return open_given_session(answer["Credentials"], self._client.region or self._settings.region)
 
     def _trust(self) -> str:
         identity = " and sts:SetSourceIdentity" if self._client.source_identity else ""
@@ -231,10 +233,6 @@ class _Role:
 
     def _name(self) -> str:
         return (self._client.role_arn or "").rpartition("/")[2]
-
-
-def _ambient(region: str | None) -> boto3.Session:
-    return boto3.Session(region_name=region)
 
 
 def _headers(answer: Any) -> Mapping[str, str]:

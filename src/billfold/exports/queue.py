@@ -9,11 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
-
 from billfold.config import Settings
 from billfold.exports.aws_errors import translated
-from billfold.exports.credentials import aws_client
+from billfold.exports.credentials import aws_client, open_own_session
 
 # AWS: a receive returns ten messages at most, waits 20 seconds at most, and hides what it returns for 12 hours at most.
 MAX_MESSAGES = 10
@@ -78,6 +76,23 @@ class Queue:
                 QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=min(seconds, MAX_HIDDEN_SECONDS)
             )
 
+    def hide_all(self, hidden: Sequence[tuple[Message, int]]) -> None:
+        """The same for at most ten messages, each for its seconds; one that cannot be hidden comes again earlier."""
+        if not hidden:
+            return
+        with self._translated("sqs:ChangeMessageVisibility"):
+            self._sqs.change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {
+                        "Id": str(number),
+                        "ReceiptHandle": message.receipt,
+                        "VisibilityTimeout": min(seconds, MAX_HIDDEN_SECONDS),
+                    }
+                    for number, (message, seconds) in enumerate(hidden)
+                ],
+            )
+
     def send(self, body: str, attributes: Mapping[str, str] | None = None) -> None:
         """A new message with this body."""
         with self._translated("sqs:SendMessage"):
@@ -107,10 +122,7 @@ class Queue:
         arn = self.describe().dead_letter_arn
         if arn is None:
             return None
-        account, name = arn.split(":")[4:6]
-        with self._translated("sqs:GetQueueUrl"):
-            answer = self._sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
-        return Queue(str(answer["QueueUrl"]), self._sqs)
+        return _find_queue(arn, self._sqs)
 
     def _translated(self, permission: str) -> Any:
         return translated(f"queue {self.url}", permission=permission)
@@ -119,8 +131,22 @@ class Queue:
 def open_queue(url: str, settings: Settings) -> Queue:
     """The queue at this URL; its region is the one that the URL names, else the settings'."""
     with translated("the AWS configuration", permission="none"):
-        session = boto3.Session(region_name=_region_of(url) or settings.region)
+        session = open_own_session(_region_of(url) or settings.region)
     return Queue(url, aws_client(session, "sqs", settings))
+
+
+def open_queue_by_arn(arn: str, settings: Settings) -> Queue:
+    """The queue of this ARN, in the region that it names."""
+    with translated("the AWS configuration", permission="none"):
+        session = open_own_session(arn.split(":")[3])
+    return _find_queue(arn, aws_client(session, "sqs", settings))
+
+
+def _find_queue(arn: str, sqs: Any) -> Queue:
+    account, name = arn.split(":")[4:6]
+    with translated(f"queue {arn}", permission="sqs:GetQueueUrl"):
+        answer = sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+    return Queue(str(answer["QueueUrl"]), sqs)
 
 
 def _region_of(url: str) -> str | None:

@@ -20,7 +20,7 @@ def session_policy(client: Client, bucket: str) -> str:
     """
     partition = (client.role_arn or "arn:aws:").split(":")[1]
     arn = f"arn:{partition}:s3:::{bucket}"
-    prefix = _escape(client.prefix) if bucket == client.bucket else ""
+    prefix = spell_literally(client.prefix) if bucket == client.bucket else ""
     listing: dict[str, Any] = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn}
     if prefix:
         listing["Condition"] = {"StringLike": {"s3:prefix": f"{prefix}*"}}
@@ -36,6 +36,6 @@ def session_policy(client: Client, bucket: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"))
 
 
-def _escape(text: str) -> str:
+def spell_literally(text: str) -> str:
     """The text as a policy means it letter by letter (AWS: "Policy variables", special characters)."""
     return "".join(f"${{{letter}}}" if letter in "*?$" else letter for letter in text)

@@ -87,6 +87,12 @@ def set_enabled(connection: Connection, client_id: str, *, enabled: bool) -> boo
     return connection.execute(_query("set_enabled"), {"client_id": client_id, "enabled": enabled}).rowcount == 1
 
 
+def set_external_id(connection: Connection, client_id: str, external_id: str) -> bool:
+    """Keep another external id of a registered client; False where there is no such client."""
+    parameters = {"client_id": client_id, "external_id": external_id}
+    return connection.execute(_query("set_external_id"), parameters).rowcount == 1
+
+
 def count_holdings(connection: Connection, client_id: str) -> Holdings:
     """What the tables hold of the client."""
     row = connection.execute(_query("count_rows"), {"client_id": client_id}).fetchone()

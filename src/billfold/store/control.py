@@ -65,6 +65,16 @@ class KnownPeriod:
     billing_period: BillingPeriod
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """How the latest attempt on a statement stands, and how often that delivery was tried."""
+
+    delivery_id: UUID
+    state: DeliveryState
+    attempts: int
+    error_code: str | None
+
+
 def ensure_client(connection: Connection, client: Client) -> None:
     """Keep the client's row as it is configured; the registry keeps its own.
 
@@ -320,6 +330,52 @@ def record_failed_source(
         },
     ).fetchone()
     return row[0] if row else None
+
+
+def mark_pending(
+    connection: Connection,
+    client: Client,
+    *,
+    bucket: str,
+    key: str,
+    etag: str,
+    size_bytes: int | None,
+    trigger: TriggerSource,
+) -> bool:
+    """Leave a pending run for a version of a data file that is told to have come; False where it is known already.
+
+    The manifest decides what becomes of it. Nothing that is known of a version changes.
+    """
+    parameters = {
+        "client_id": client.client_id,
+        "source_bucket": bucket,
+        "source_s3_key": key,
+        "source_etag": etag,
+        "trigger_source": trigger,
+        "size_bytes": size_bytes,
+    }
+    return connection.execute(_query("mark_pending"), parameters).rowcount == 1
+
+
+def count_attempts(connection: Connection, delivery_id: UUID | None, run_ids: Sequence[UUID]) -> int:
+    """How often the delivery was started or, where there is none, the source of these runs refused; 0: never."""
+    return int(_one(connection, "count_attempts", {"delivery_id": delivery_id, "run_ids": list(run_ids)})[0])
+
+
+def find_latest_attempt(
+    connection: Connection, client: Client, *, bucket: str, export_path: str, period: BillingPeriod | None
+) -> Attempt | None:
+    """The delivery of this statement that was started last, of any period where None is given; None where none was."""
+    parameters = {
+        "client_id": client.client_id,
+        "bucket": bucket,
+        "export_path": export_path,
+        "billing_period": period.starts_on if period else None,
+    }
+    row = connection.execute(_query("find_latest_attempt"), parameters).fetchone()
+    if row is None:
+        return None
+    return Attempt(delivery_id=row[0], state=DeliveryState(row[1]), attempts=row[2], error_code=row[3])
 
 
 def adopt(

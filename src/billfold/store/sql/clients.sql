@@ -31,6 +31,9 @@ VALUES (%(client_id)s, %(role_arn)s, %(external_id)s, %(bucket)s, %(prefix)s, %(
 -- name: set_enabled
 UPDATE billing_clients SET enabled = %(enabled)s WHERE client_id = %(client_id)s
 
+-- name: set_external_id
+UPDATE billing_clients SET external_id = %(external_id)s WHERE client_id = %(client_id)s AND is_registered
+
 -- name: count_rows
 -- What would be lost with the client: its statements, their line items, and deliveries that never came to a statement.
 SELECT count(*), coalesce(sum(row_count), 0)::bigint,

@@ -171,6 +171,23 @@ ON CONFLICT (source_bucket, source_s3_key, source_etag) DO UPDATE SET
 WHERE billing_ingestion_runs.status <> 'success'
 RETURNING ingestion_run_id
 
+-- name: mark_pending
+INSERT INTO billing_ingestion_runs (client_id, source_bucket, source_s3_key, source_etag, trigger_source, size_bytes)
+VALUES (%(client_id)s, %(source_bucket)s, %(source_s3_key)s, %(source_etag)s, %(trigger_source)s, %(size_bytes)s)
+ON CONFLICT (source_bucket, source_s3_key, source_etag) DO NOTHING
+
+-- name: count_attempts
+-- Of the delivery, where there is one: its runs may have been tried in others.
+SELECT coalesce(
+    (SELECT attempts FROM billing_deliveries WHERE delivery_id = %(delivery_id)s::uuid),
+    (SELECT max(attempts) FROM billing_ingestion_runs WHERE ingestion_run_id = ANY(%(run_ids)s::uuid[])), 0)
+
+-- name: find_latest_attempt
+SELECT delivery_id, state, attempts, error_code FROM billing_deliveries
+WHERE client_id = %(client_id)s AND bucket = %(bucket)s AND export_path = %(export_path)s
+    AND (%(billing_period)s::date IS NULL OR billing_period = %(billing_period)s) AND started_at IS NOT NULL
+ORDER BY started_at DESC LIMIT 1
+
 -- name: adopt_files
 -- A file version that the current delivery has too, or one of the same content under another key or ETag.
 UPDATE billing_delivery_files AS file SET rows_read = known.rows_read, rows_inserted = 0, rows_skipped = known.rows_read,

@@ -1,0 +1,157 @@
+"""How a client's bucket tells us of a new object: its own notification to our queue, or a rule to our event bus."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote_plus
+
+from billfold.errors import UsageError
+from billfold.model import Client
+
+_MAX_RULE_NAME = 64
+
+
+class Notify(StrEnum):
+    """Through which service of AWS we are told."""
+
+    SQS = "sqs"
+    EVENTBRIDGE = "eventbridge"
+    NONE = "none"
+
+
+# What may be told, and how an ARN of it is refused. S3 sends to no FIFO queue.
+_ARNS = {
+    Notify.SQS: (
+        re.compile(r"arn:(aws[a-z-]*):sqs:([a-z0-9-]+):(\d{12}):[\w-]{1,80}", re.ASCII),
+        "arn:aws:sqs:<region>:<12 digits>:<name> of a queue that is no FIFO queue",
+    ),
+    Notify.EVENTBRIDGE: (
+        re.compile(r"arn:(aws[a-z-]*):events:([a-z0-9-]+):(\d{12}):event-bus/[\w./-]{1,256}", re.ASCII),
+        "arn:aws:events:<region>:<12 digits>:event-bus/<name>",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Our queue, or our event bus, by its ARN."""
+
+    notify: Notify
+    arn: str
+
+
+def check(client: Client, destination: Destination, our_account_id: str) -> None:
+    """Raise UsageError for a destination that is not ours, or that the client's bucket cannot reach."""
+    pattern, expected = _ARNS[destination.notify]
+    found = pattern.fullmatch(destination.arn)
+    if found is None:
+        raise UsageError(f"{destination.arn!r} is no destination of {destination.notify}: expected {expected}")
+    partition, region, account = found.groups()
+    if account != our_account_id:
+        raise UsageError(
+            f"{destination.arn} belongs to account {account}, not to ours, {our_account_id}",
+            advice="nobody else may be told of the client's objects",
+        )
+    if partition != _partition(client):
+        raise UsageError(f"{destination.arn} is in partition {partition}, the client in {_partition(client)}")
+    if destination.notify is Notify.SQS and region != client.region:
+        raise UsageError(
+            f"the bucket is in {client.region} and the queue in {region}: S3 notifies queues of its own region alone",
+            advice="use --notify eventbridge, which crosses regions",
+        )
+
+
+def of_new_bucket(client: Client, destination: Destination | None) -> Mapping[str, Any]:
+    """What a template gives a bucket that it makes, in CloudFormation's words."""
+    if destination is None:
+        return {}
+    if destination.notify is Notify.EVENTBRIDGE:
+        return {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+    return {
+        "QueueConfigurations": [
+            {
+                "Event": "s3:ObjectCreated:*",
+                "Queue": destination.arn,
+                "Filter": {"S3Key": {"Rules": [{"Name": "prefix", "Value": _filter_value(client)}]}},
+            }
+        ]
+    }
+
+
+def of_existing_bucket(client: Client, destination: Destination) -> Mapping[str, Any]:
+    """The same in the words of S3's API: CloudFormation changes no bucket that it has not made."""
+    if destination.notify is Notify.EVENTBRIDGE:
+        return {"EventBridgeConfiguration": {}}
+    rules = [{"Name": "prefix", "Value": _filter_value(client)}]
+    return {
+        "QueueConfigurations": [
+            {
+                "Id": f"billfold-{client.client_id}",
+                "QueueArn": destination.arn,
+                "Events": ["s3:ObjectCreated:*"],
+                **({"Filter": {"Key": {"FilterRules": rules}}} if client.prefix else {}),
+            }
+        ]
+    }
+
+
+def rule(client: Client, event_bus_arn: str) -> dict[str, Any]:
+    """Resources of a template: the rule that passes the folder's events on to us, and the role with which it may.
+
+    EventBridge sees a bucket's objects once the bucket sends it its events (`of_new_bucket`, `of_existing_bucket`).
+    """
+    name = f"billfold-{client.client_id}"[:_MAX_RULE_NAME]
+    arn = f"arn:{_partition(client)}:events:{client.region}:{client.account_id}:rule/{name}"
+    detail: dict[str, Any] = {"bucket": {"name": [client.bucket]}}
+    if client.prefix:
+        detail["object"] = {"key": [{"prefix": client.prefix}]}
+    return {
+        "EventsRole": {
+            "Type": "AWS::IAM::Role",
+            "Properties": {
+                "Description": "Lets EventBridge tell Billfold of new billing exports",
+                "AssumeRolePolicyDocument": _allow(
+                    Principal={"Service": "events.amazonaws.com"},
+                    Action="sts:AssumeRole",
+                    Condition={
+                        "StringEquals": {"aws:SourceAccount": client.account_id},
+                        "ArnEquals": {"aws:SourceArn": arn},
+                    },
+                ),
+                "Policies": [
+                    {
+                        "PolicyName": "billfold-events",
+                        "PolicyDocument": _allow(Action="events:PutEvents", Resource=event_bus_arn),
+                    }
+                ],
+            },
+        },
+        "EventsRule": {
+            "Type": "AWS::Events::Rule",
+            "Properties": {
+                "Name": name,
+                "Description": "Tells Billfold of new billing exports",
+                "EventPattern": {"source": ["aws.s3"], "detail-type": ["Object Created"], "detail": detail},
+                "State": "ENABLED",
+                "Targets": [{"Id": "billfold", "Arn": event_bus_arn, "RoleArn": {"Fn::GetAtt": ["EventsRole", "Arn"]}}],
+            },
+        },
+    }
+
+
+def _filter_value(client: Client) -> str:
+    """The prefix as S3's filters spell it (AWS: "Configuring event notifications using object key name filtering")."""
+    return quote_plus(client.prefix, safe="/")
+
+
+def _partition(client: Client) -> str:
+    assert client.role_arn is not None
+    return client.role_arn.split(":")[1]
+
+
+def _allow(**statement: Any) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]}

@@ -1,0 +1,34 @@
+"""The command that serves HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from billfold.cli.application import app, open_store, start
+from billfold.cli.exits import ExitCode
+
+
+@app.command(
+    epilog=(
+        "Examples: `billfold serve` · `BILLFOLD_EVENTS_SECRET=… billfold serve --host 0.0.0.0 --port 8080`\n\n"
+        "Routes: GET /healthz, GET /readyz, POST /v1/events/eventbridge (with the header X-Billfold-Secret)."
+    )
+)
+def serve(
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to answer on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="The port; 0 takes a free one.")] = 8080,
+) -> int:
+    """Answer HTTP: health, and the events that an API destination of EventBridge sends.
+
+    An event is checked against the clients' buckets, folders and accounts, and goes on through the worker's queue
+    (BILLFOLD_QUEUE_URL). Without BILLFOLD_EVENTS_SECRET only this machine may ask.
+    """
+    settings = start()
+    database = open_store(settings)
+    # FastAPI takes a moment to load: only this command needs it.
+    from billfold.web import serve as answer
+
+    answer(settings, database, host=host, port=port)
+    return ExitCode.SUCCESS

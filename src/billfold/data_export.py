@@ -1,0 +1,225 @@
+"""A Data Export of AWS's with the bucket that it is delivered to, as resources of a CloudFormation template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from billfold.errors import UsageError
+from billfold.model import Client
+
+# AWS makes Data Exports in this region alone, and a template's bucket stands where the template is deployed.
+EXPORT_REGION = "us-east-1"
+# Both write deliveries, as AWS's own policy for such buckets says (AWS: "Setting up an Amazon S3 bucket for data
+# exports"); the second is the older name, under which an export is checked when it is made.
+_WRITERS = ("bcm-data-exports.amazonaws.com", "billingreports.amazonaws.com")
+
+
+class ExportTable(StrEnum):
+    """What AWS can export and Billfold reads best."""
+
+    CUR2 = "cur2"
+    FOCUS = "focus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Query:
+    """A table of Data Exports by AWS's name, how it is filled, and the columns to ask for: AWS refuses `SELECT *`."""
+
+    table: str
+    configuration: Mapping[str, str]
+    columns: Sequence[str]
+
+
+def resources(client: Client, table: ExportTable, notification: Mapping[str, Any]) -> dict[str, Any]:
+    """The bucket, its policy and the export by their logical names; `notification` is the bucket's configuration.
+
+    CSV keeps every amount as AWS wrote it, and overwriting keeps one copy of each month. Deleting the stack leaves the
+    bucket and its bills. Raises UsageError for what AWS would not deliver.
+    """
+    _check(client)
+    assert client.bucket is not None
+    query = _QUERIES[table]
+    bucket: dict[str, Any] = {
+        "BucketName": client.bucket,
+        "BucketEncryption": {
+            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        "PublicAccessBlockConfiguration": {
+            "BlockPublicAcls": True,
+            "BlockPublicPolicy": True,
+            "IgnorePublicAcls": True,
+            "RestrictPublicBuckets": True,
+        },
+    }
+    if notification:
+        bucket["NotificationConfiguration"] = dict(notification)
+    return {
+        "ExportBucket": {
+            "Type": "AWS::S3::Bucket",
+            "DeletionPolicy": "Retain",
+            "UpdateReplacePolicy": "Retain",
+            "Properties": bucket,
+        },
+        "ExportBucketPolicy": {
+            "Type": "AWS::S3::BucketPolicy",
+            "Properties": {"Bucket": {"Ref": "ExportBucket"}, "PolicyDocument": _bucket_policy(client)},
+        },
+        "BillingExport": {
+            "Type": "AWS::BCMDataExports::Export",
+            # AWS writes a first object when the export is made, and needs the policy for it.
+            "DependsOn": "ExportBucketPolicy",
+            "Properties": {"Export": _export(client, query)},
+        },
+    }
+
+
+def _check(client: Client) -> None:
+    if client.region != EXPORT_REGION:
+        raise UsageError(
+            f"the bucket of client {client.client_id} is in {client.region or 'no known region'}, and AWS makes exports"
+            f" in {EXPORT_REGION}, where the template would make the bucket too",
+            advice="let the client make the export itself, or register it with --region us-east-1",
+        )
+    if not client.prefix:
+        raise UsageError(
+            f"client {client.client_id} has the whole bucket, and an export needs a folder",
+            advice="register it with a folder: --prefix exports/",
+        )
+    if client.kms_key_arn:
+        raise UsageError(
+            f"client {client.client_id} has a key of its own, and the bucket of the template is encrypted with S3's",
+            advice="register it without --kms-key-arn, or let the client make bucket and export itself",
+        )
+
+
+def _bucket_policy(client: Client) -> dict[str, Any]:
+    """What AWS asks for, for exports of this account alone, and nobody may come without TLS."""
+    arn = f"arn:aws:s3:::{client.bucket}"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "EnableAWSDataExportsToWriteToS3AndCheckPolicy",
+                "Effect": "Allow",
+                "Principal": {"Service": list(_WRITERS)},
+                "Action": ["s3:PutObject", "s3:GetBucketPolicy"],
+                "Resource": [arn, f"{arn}/*"],
+                "Condition": {
+                    "StringEquals": {"aws:SourceAccount": client.account_id},
+                    "ArnLike": {
+                        "aws:SourceArn": [
+                            f"arn:aws:bcm-data-exports:{EXPORT_REGION}:{client.account_id}:export/*",
+                            f"arn:aws:cur:{EXPORT_REGION}:{client.account_id}:definition/*",
+                        ]
+                    },
+                },
+            },
+            {
+                "Sid": "RefuseWithoutTls",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": [arn, f"{arn}/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+        ],
+    }
+
+
+def _export(client: Client, query: _Query) -> dict[str, Any]:
+    return {
+        # CloudFormation takes letters, digits, hyphens and underscores.
+        "Name": f"billfold-{client.client_id}".replace(".", "-"),
+        "Description": "Read by Billfold",
+        "DataQuery": {
+            "QueryStatement": f"SELECT {', '.join(query.columns)} FROM {query.table}",
+            "TableConfigurations": {query.table: dict(query.configuration)},
+        },
+        "DestinationConfigurations": {
+            "S3Destination": {
+                "S3Bucket": {"Ref": "ExportBucket"},
+                "S3Prefix": client.prefix.rstrip("/"),
+                "S3Region": EXPORT_REGION,
+                "S3OutputConfigurations": {
+                    "OutputType": "CUSTOM",
+                    "Format": "TEXT_OR_CSV",
+                    "Compression": "GZIP",
+                    "Overwrite": "OVERWRITE_REPORT",
+                },
+            }
+        },
+        "RefreshCadence": {"Frequency": "SYNCHRONOUS"},
+    }
+
+
+# AWS: "CUR 2.0", the columns that are there whatever else is configured, and the resource ids.
+_CUR2_COLUMNS = """
+    bill_bill_type bill_billing_entity bill_billing_period_end_date bill_billing_period_start_date
+    bill_invoice_id bill_invoicing_entity bill_payer_account_id bill_payer_account_name cost_category discount
+    discount_bundled_discount discount_total_discount identity_line_item_id identity_time_interval
+    line_item_availability_zone line_item_blended_cost line_item_blended_rate line_item_currency_code
+    line_item_legal_entity line_item_line_item_description line_item_line_item_type line_item_net_unblended_cost
+    line_item_net_unblended_rate line_item_normalization_factor line_item_normalized_usage_amount
+    line_item_operation line_item_product_code line_item_resource_id line_item_tax_type line_item_unblended_cost
+    line_item_unblended_rate line_item_usage_account_id line_item_usage_account_name line_item_usage_amount
+    line_item_usage_end_date line_item_usage_start_date line_item_usage_type pricing_currency
+    pricing_lease_contract_length pricing_offering_class pricing_public_on_demand_cost
+    pricing_public_on_demand_rate pricing_purchase_option pricing_rate_code pricing_rate_id pricing_term
+    pricing_unit product product_comment product_fee_code product_fee_description product_from_location
+    product_from_location_type product_from_region_code product_instance_family product_instance_type
+    product_instancesku product_location product_location_type product_operation product_pricing_unit
+    product_product_family product_region_code product_servicecode product_sku product_to_location
+    product_to_location_type product_to_region_code product_usagetype
+    reservation_amortized_upfront_cost_for_usage reservation_amortized_upfront_fee_for_billing_period
+    reservation_availability_zone reservation_effective_cost reservation_end_time
+    reservation_modification_status reservation_net_amortized_upfront_cost_for_usage
+    reservation_net_amortized_upfront_fee_for_billing_period reservation_net_effective_cost
+    reservation_net_recurring_fee_for_usage reservation_net_unused_amortized_upfront_fee_for_billing_period
+    reservation_net_unused_recurring_fee reservation_net_upfront_value
+    reservation_normalized_units_per_reservation reservation_number_of_reservations
+    reservation_recurring_fee_for_usage reservation_reservation_a_r_n reservation_start_time
+    reservation_subscription_id reservation_total_reserved_normalized_units reservation_total_reserved_units
+    reservation_units_per_reservation reservation_unused_amortized_upfront_fee_for_billing_period
+    reservation_unused_normalized_unit_quantity reservation_unused_quantity reservation_unused_recurring_fee
+    reservation_upfront_value resource_tags savings_plan_amortized_upfront_commitment_for_billing_period
+    savings_plan_end_time savings_plan_instance_type_family
+    savings_plan_net_amortized_upfront_commitment_for_billing_period
+    savings_plan_net_recurring_commitment_for_billing_period savings_plan_net_savings_plan_effective_cost
+    savings_plan_offering_type savings_plan_payment_option savings_plan_purchase_term
+    savings_plan_recurring_commitment_for_billing_period savings_plan_region savings_plan_savings_plan_a_r_n
+    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate savings_plan_start_time
+    savings_plan_total_commitment_to_date savings_plan_used_commitment
+""".split()
+# AWS: "FOCUS 1.2 with AWS columns": 57 columns of FOCUS and three of its own.
+_FOCUS_COLUMNS = """
+    AvailabilityZone BilledCost BillingAccountId BillingAccountName BillingAccountType BillingCurrency
+    BillingPeriodEnd BillingPeriodStart CapacityReservationId CapacityReservationStatus ChargeCategory
+    ChargeClass ChargeDescription ChargeFrequency ChargePeriodEnd ChargePeriodStart CommitmentDiscountCategory
+    CommitmentDiscountId CommitmentDiscountName CommitmentDiscountQuantity CommitmentDiscountStatus
+    CommitmentDiscountType CommitmentDiscountUnit ConsumedQuantity ConsumedUnit ContractedCost
+    ContractedUnitPrice EffectiveCost InvoiceId InvoiceIssuerName ListCost ListUnitPrice PricingCategory
+    PricingCurrency PricingCurrencyContractedUnitPrice PricingCurrencyEffectiveCost PricingCurrencyListUnitPrice
+    PricingQuantity PricingUnit ProviderName PublisherName RegionId RegionName ResourceId ResourceName
+    ResourceType ServiceCategory ServiceName ServiceSubcategory SkuId SkuMeter SkuPriceDetails SkuPriceId
+    SubAccountId SubAccountName SubAccountType Tags x_Discounts x_Operation x_ServiceCode
+""".split()
+_QUERIES: Mapping[ExportTable, _Query] = {
+    ExportTable.CUR2: _Query(
+        table="COST_AND_USAGE_REPORT",
+        configuration={
+            "TIME_GRANULARITY": "HOURLY",
+            "INCLUDE_RESOURCES": "TRUE",
+            "INCLUDE_SPLIT_COST_ALLOCATION_DATA": "FALSE",
+            # Otherwise the discount columns are not there to be asked for.
+            "INCLUDE_MANUAL_DISCOUNT_COMPATIBILITY": "FALSE",
+        },
+        columns=_CUR2_COLUMNS,
+    ),
+    ExportTable.FOCUS: _Query(
+        table="FOCUS_1_2_AWS", configuration={"TIME_GRANULARITY": "HOURLY"}, columns=_FOCUS_COLUMNS
+    ),
+}

@@ -1,0 +1,324 @@
+"""One message of the queue, from what it tells to its fate: whose is it, may it be read, and how did that end.
+
+    message -> parse -> owner by the registry -> data file: its run is pending
+                                              -> manifest or file without one: turn, slot, ingest
+
+The worker and the Lambda handler share it. Messages are at least once and in any order: whatever is repeated, late or
+reversed changes nothing, because each object is looked at as it stands now and ingested only if it is not in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, assert_never
+from uuid import UUID
+
+import structlog
+
+from billfold import clients
+from billfold.config import Settings
+from billfold.errors import (
+    AccessDeniedError,
+    BillfoldError,
+    ConfigurationError,
+    DeliveryHeldError,
+    InternalError,
+    MessageError,
+    RunConflictError,
+    StoreError,
+    StoreUnavailableError,
+)
+from billfold.exports.layout import Place, is_data_file, is_manifest, is_trick, place_of
+from billfold.exports.notifications import CreatedObject, Request, parse_notification
+from billfold.exports.queue import Message
+from billfold.fate import Cause, Dead, Done, Fate, Later, choose, retry_seconds, wait_seconds
+from billfold.ingest import ingest
+from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
+from billfold.store import control
+from billfold.store.database import Connection, Database, connect
+from billfold.store.slots import open_slots, take_slot, take_turn
+
+# A backfill or a command may hold the statement: the message can wait better than a thread that others need.
+_CLAIM_WAIT_SECONDS = 5
+
+# What is wrong with us is not the message's fault: an operator may mend it before the last attempt.
+_OUR_OWN = (InternalError, ConfigurationError, StoreError)
+
+log = structlog.get_logger(__name__)
+_random = Random()
+
+
+def take_in(message: Message, *, settings: Settings, database: Database) -> Fate:
+    """Do what the message asks for and say what becomes of it; the end is logged. Raises nothing of Exception's."""
+    with structlog.contextvars.bound_contextvars(message_id=message.message_id):
+        try:
+            notification = parse_notification(message.body)
+        except MessageError as error:
+            fate: Fate = Dead(reason=str(error), error_code=error.error_code)
+            tell(fate)
+            return fate
+        for name in notification.ignored:
+            log.info("event_ignored", reason=name)
+        taking = _Taking(message, settings, database)
+        told: tuple[CreatedObject | Request, ...] = (*notification.created, *notification.requests)
+        with structlog.contextvars.bound_contextvars(**({"key": told[0].key} if len(told) == 1 else {})):
+            fate = choose([taking.take(what) for what in told])
+            tell(fate)
+        return fate
+
+
+def find_full(message: Message, full: Sequence[Client]) -> Client | None:
+    """Which of these clients, who have no slot free, the message would have to wait for; it is not looked at further.
+
+    That decides nothing but that it comes again, so the registry need not be asked.
+    """
+    if not full:
+        return None
+    try:
+        notification = parse_notification(message.body)
+    except MessageError:
+        return None
+    for client in full:
+        if any(request.client_id == client.client_id for request in notification.requests):
+            return client
+        for created in notification.created:
+            is_theirs = created.bucket == client.bucket and created.key.startswith(client.prefix)
+            if is_theirs and _starts_delivery(created.key):
+                return client
+    return None
+
+
+def tell(fate: Fate) -> None:
+    """Log the end of a message: `message_done`, `message_later` or `message_dead`."""
+    facts: dict[str, Any] = {
+        **({"client": fate.client.client_id} if fate.client else {}),
+        **({"delivery_id": str(fate.delivery_id)} if fate.delivery_id else {}),
+        **({"reason": fate.reason} if fate.reason else {}),
+    }
+    match fate:
+        case Done():
+            log.info("message_done", **({"state": fate.state} if fate.state else {}), **facts)
+        case Later(cause=Cause.SLOT | Cause.BUSY):
+            # A flood of one client's events tells this thousands of times.
+            log.debug("message_later", cause=fate.cause, delay_seconds=fate.delay_seconds, **facts)
+        case Later():
+            code = {"error_code": fate.error_code} if fate.error_code else {}
+            log.warning("message_later", cause=fate.cause, delay_seconds=fate.delay_seconds, **code, **facts)
+        case Dead():
+            log.error("message_dead", error_code=fate.error_code, **facts)
+        case _:
+            assert_never(fate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """What is ingested: a manifest, a file without one, or whatever a request names."""
+
+    client: Client
+    bucket: str
+    key: str
+    place: Place | None
+
+    @property
+    def address(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    def find_latest_attempt(self, connection: Connection) -> control.Attempt | None:
+        return control.find_latest_attempt(
+            connection,
+            self.client,
+            bucket=self.bucket,
+            export_path=self.place.export_path if self.place else self.key,
+            period=self.place.period if self.place else None,
+        )
+
+
+class _Taking:
+    """One message at work: how often it was received decides how long it waits."""
+
+    def __init__(self, message: Message, settings: Settings, database: Database) -> None:
+        self._message = message
+        self._settings = settings
+        self._database = database
+
+    def take(self, what: CreatedObject | Request) -> Fate:
+        """The fate of one object or request, whatever happens on the way."""
+        with structlog.contextvars.bound_contextvars(key=what.key):
+            try:
+                return self._take_request(what) if isinstance(what, Request) else self._take_object(what)
+            except BillfoldError as error:
+                return self._fail(error, None)
+            except Exception as error:
+                log.exception("message_failed")
+                return self._fail(_internal(error), None)
+
+    def _take_object(self, created: CreatedObject) -> Fate:
+        place = f"s3://{created.bucket}/{created.key}"
+        client = clients.find_owner(self._database, self._settings, created.bucket, created.key)
+        if client is None:
+            log.warning("event_foreign", bucket=created.bucket, reason="belongs to no client")
+            return Done(reason="belongs to no client")
+        if is_trick(created.key):
+            return _refuse(client, created.bucket, f"{place} has parts such as `..`, which AWS never writes")
+        if created.account_id and client.account_id and created.account_id != client.account_id:
+            # The registry's account is never told to whoever sent the event.
+            return _refuse(client, created.bucket, f"{place} is told by account {created.account_id}, not its owner's")
+        if not client.enabled:
+            log.warning("event_refused", client=client.client_id, bucket=created.bucket, reason="is disabled")
+            return Done(client=client, reason="the client is disabled")
+        if _starts_delivery(created.key):
+            return self._ingest(client, created.bucket, created.key, created.source)
+        if is_data_file(created.key):
+            return self._mark_pending(client, created)
+        log.debug("object_left_out", client=client.client_id, reason="is no bill")
+        return Done(client=client, reason="is no bill")
+
+    def _take_request(self, request: Request) -> Fate:
+        client = clients.resolve_client(self._database, self._settings, request.client_id)
+        if client.bucket is None:
+            return Dead(client=client, reason=f"client {client.client_id} has no bucket", error_code="configuration")
+        if not request.key.startswith(client.prefix) or is_trick(request.key):
+            return _refuse(client, client.bucket, f"{request.key} does not lie in the folder of {client.client_id}")
+        return self._ingest(client, client.bucket, request.key, TriggerSource.SQS)
+
+    def _mark_pending(self, client: Client, created: CreatedObject) -> Fate:
+        """The data came; its manifest will say what it belongs to."""
+        if created.etag is None:
+            return Done(client=client, reason="the event names no version")
+        with connect(self._database.conninfo) as connection:
+            control.ensure_client(connection, client)
+            is_new = control.mark_pending(
+                connection,
+                client,
+                bucket=created.bucket,
+                key=created.key,
+                etag=created.etag,
+                size_bytes=created.size_bytes,
+                trigger=created.source,
+            )
+        return Done(client=client, state="pending" if is_new else None, reason="waits for its manifest")
+
+    def _ingest(self, client: Client, bucket: str, key: str, trigger: TriggerSource) -> Fate:
+        """Ingest in the client's name, where nobody else does the same and the client has a slot left."""
+        place = place_of(key)
+        work = f"{bucket} {place.export_path} {place.period}" if place else f"{bucket} {key}"
+        with (
+            structlog.contextvars.bound_contextvars(client=client.client_id),
+            open_slots(self._database) as connection,
+        ):
+            if not take_turn(connection, client, work):
+                return self._wait(Cause.BUSY, client, "another message of its statement is worked on")
+            if take_slot(connection, client) is None:
+                return self._wait(Cause.SLOT, client, f"all {client.max_deliveries} slots are taken")
+            source = _Source(client=client, bucket=bucket, key=key, place=place)
+            if dead := self._find_killer(connection, source):
+                return dead
+            settings = self._settings.model_copy(
+                # The queue tries again, and so lets others go on meanwhile.
+                update={
+                    "retry_max_attempts": 1,
+                    "claim_wait_seconds": min(self._settings.claim_wait_seconds, _CLAIM_WAIT_SECONDS),
+                }
+            )
+            try:
+                outcomes = ingest(
+                    source.address, client=client, settings=settings, database=self._database, trigger=trigger
+                )
+            except BillfoldError as error:
+                return self._fail(error, client)
+            except Exception as error:
+                log.exception("message_failed")
+                return self._fail(_internal(error), client, attempts=self._keep_defect(source, error, trigger))
+        return choose([self._judge(client, outcome) for outcome in outcomes])
+
+    def _find_killer(self, connection: Connection, source: _Source) -> Dead | None:
+        """A delivery whose every attempt ended with its worker is not tried for ever."""
+        latest = source.find_latest_attempt(connection)
+        if latest is None or latest.state is not DeliveryState.RUNNING:
+            return None
+        if min(latest.attempts, self._message.receive_count - 1) < self._settings.message_attempts:
+            return None
+        reason = f"{latest.attempts} attempts ended with their worker"
+        return Dead(client=source.client, delivery_id=latest.delivery_id, reason=reason, error_code="interrupted")
+
+    def _keep_defect(self, source: _Source, error: Exception, trigger: TriggerSource) -> int:
+        """How often it was tried, now that nobody knows what went wrong; what left no trace yet gets a failed run."""
+        try:
+            with connect(self._database.conninfo) as connection:
+                latest = source.find_latest_attempt(connection)
+                if latest and latest.state is DeliveryState.FAILED and latest.error_code == InternalError.error_code:
+                    return latest.attempts
+                run_id = control.record_failed_source(
+                    connection,
+                    source.client,
+                    bucket=source.bucket,
+                    key=source.key,
+                    etag="",
+                    error=_internal(error),
+                    trigger=trigger,
+                )
+                return control.count_attempts(connection, None, [run_id] if run_id else [])
+        except BillfoldError:
+            return 0
+
+    def _judge(self, client: Client, outcome: DeliveryOutcome) -> Fate:
+        error = outcome.exit_error
+        delivery_id = outcome.delivery_id
+        if error is None or isinstance(error, DeliveryHeldError):
+            return Done(client=client, delivery_id=delivery_id, state=str(outcome.state), reason=outcome.reason)
+        try:
+            with connect(self._database.conninfo) as connection:
+                run_ids = [run.ingestion_run_id for run in outcome.runs]
+                attempts = control.count_attempts(connection, delivery_id, run_ids)
+        except StoreUnavailableError as unavailable:
+            return self._wait(Cause.DATABASE, client, str(unavailable), delivery_id)
+        return self._fail(error, client, attempts=attempts, delivery_id=delivery_id)
+
+    def _fail(
+        self, error: BillfoldError, client: Client | None, *, attempts: int = 0, delivery_id: UUID | None = None
+    ) -> Fate:
+        """What can succeed later comes again, `attempts` told by the database deciding when and how often.
+
+        A conflict, and a database that is away, do not count.
+        """
+        if isinstance(error, RunConflictError):
+            return self._wait(Cause.BUSY, client, str(error), delivery_id)
+        if isinstance(error, StoreUnavailableError) and not attempts:
+            return self._wait(Cause.DATABASE, client, str(error), delivery_id)
+        if not error.retryable and not isinstance(error, _OUR_OWN):
+            return Dead(client=client, delivery_id=delivery_id, reason=str(error), error_code=error.error_code)
+        # The queue counts waits too, the database the failures of earlier messages: each is an upper bound.
+        received = max(self._message.receive_count, 1)
+        failures = min(attempts or received, received)
+        if failures >= self._settings.message_attempts:
+            reason = f"failed {failures} times, at last: {error}"
+            return Dead(client=client, delivery_id=delivery_id, reason=reason, error_code=error.error_code)
+        return Later(
+            cause=Cause.FAILURE,
+            delay_seconds=retry_seconds(failures, self._settings.message_retry_seconds, _random),
+            reason=str(error),
+            client=client,
+            delivery_id=delivery_id,
+            error_code=error.error_code,
+        )
+
+    def _wait(self, cause: Cause, client: Client | None, reason: str, delivery_id: UUID | None = None) -> Later:
+        delay_seconds = wait_seconds(self._message.receive_count, _random)
+        return Later(cause=cause, delay_seconds=delay_seconds, reason=reason, client=client, delivery_id=delivery_id)
+
+
+def _starts_delivery(key: str) -> bool:
+    """A manifest does, and a data file that no manifest will follow."""
+    return is_manifest(key) or (is_data_file(key) and place_of(key) is None)
+
+
+def _refuse(client: Client, bucket: str, reason: str) -> Dead:
+    """Nothing is read for an event that somebody made up; it is kept as evidence."""
+    log.error("event_refused", client=client.client_id, bucket=bucket, reason=reason)
+    return Dead(client=client, reason=reason, error_code=AccessDeniedError.error_code)
+
+
+def _internal(error: Exception) -> InternalError:
+    return InternalError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")

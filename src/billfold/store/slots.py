@@ -1,0 +1,42 @@
+"""Slots: how many deliveries of a client, and which statements, are worked on by all workers together.
+
+Each is an advisory lock of a session: it holds across the whole fleet, needs no other server, and dies with the
+connection, so that a killed worker leaves nothing to clean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from billfold.model import Client
+from billfold.sql import read_queries
+from billfold.store.database import Connection, Database, connect
+
+# A worker whose machine is gone says nothing: the server asks after half a minute, and frees its slots within a minute.
+_KEEPALIVE = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+
+
+@contextmanager
+def open_slots(database: Database) -> Iterator[Connection]:
+    """A connection for what is taken: all of it is free again when it closes."""
+    with connect(database.conninfo, **_KEEPALIVE) as connection:
+        yield connection
+
+
+def take_slot(connection: Connection, client: Client) -> int | None:
+    """The number of the slot of this client that was free, from 1; None where all of them are taken. Never waits."""
+    parameters = {"client_id": client.client_id, "slot_count": client.max_deliveries}
+    row = connection.execute(_query("take_slot"), parameters).fetchone()
+    return row[0] if row else None
+
+
+def take_turn(connection: Connection, client: Client, work: str) -> bool:
+    """Whether nobody else works on this `work` of the client's: a statement, or a key. Never waits."""
+    row = connection.execute(_query("take_turn"), {"client_id": client.client_id, "work": work}).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def _query(name: str) -> bytes:
+    return read_queries("billfold.store", "slots")[name].encode()

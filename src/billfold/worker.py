@@ -1,0 +1,268 @@
+"""The worker: takes messages from the queue, works on several at a time, and lets none get lost.
+
+    receiver   asks for as many messages as threads are free, and settles at once what only waits for a slot
+    threads    one message each: intake decides its fate, the thread tells the queue
+    heartbeat  keeps messages hidden from others while they are worked on
+    caller     waits for the end: nothing is left where it drains, or `stop`
+
+What a worker holds in PostgreSQL dies with it, and what it holds of the queue comes back when its time is over: another
+one goes on where it was killed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+
+import structlog
+
+from billfold.config import Settings
+from billfold.errors import BillfoldError, StoreError
+from billfold.exports.queue import MAX_MESSAGES, Message, Queue
+from billfold.fate import Cause, Dead, Fate, Later, wait_seconds
+from billfold.intake import find_full, take_in, tell
+from billfold.store.database import Database, connect
+from billfold.workload import Report, Workload
+
+# SQS could wait 20 seconds for a message; a worker that is told to end must not wait so long for the answer.
+POLL_SECONDS = 5
+# Whoever drains wants to know soon that nothing is left.
+DRAIN_POLL_SECONDS = 1
+# Without a dead-letter queue a dead message stays where it is; SQS hides one for 12 hours after its receipt at most.
+STUCK_SECONDS = 6 * 3600
+_TICK_SECONDS = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """One worker of a queue, for one `run`."""
+
+    def __init__(
+        self, queue: Queue, *, settings: Settings, database: Database, concurrency: int, drain: bool = False
+    ) -> None:
+        self._queue = queue
+        self._dead_letters: Queue | None = None
+        self._settings = settings
+        self._database = database
+        self._concurrency = concurrency
+        self._drain = drain
+        self._load = Workload(concurrency)
+        # Plain values, because a signal's handler may take no lock; how often `stop` was called.
+        self._stops = 0
+        self._is_database_away = False
+        self._failure: BaseException | None = None
+        self._beating = threading.Lock()
+        self._random = Random()
+
+    def stop(self) -> None:
+        """Receive nothing more. What has begun may finish within BILLFOLD_SHUTDOWN_SECONDS, or not: at a second call.
+
+        Any thread may call it, and a signal's handler.
+        """
+        self._stops += 1
+
+    def run(self) -> Report:
+        """Work until nothing is left, where it drains, or until `stop`; say what was done.
+
+        Raises what keeps it from receiving at all: SourceError for a queue that does not exist or refuses us.
+        """
+        started = time.monotonic()
+        self._dead_letters = self._queue.open_dead_letters()
+        if self._dead_letters is None:
+            log.warning("no_dead_letter_queue", queue=self._queue.url)
+        log.info("worker_started", queue=self._queue.url, concurrency=self._concurrency, drain=self._drain)
+        receiver = threading.Thread(target=self._receive_all, name="receiver", daemon=True)
+        receiver.start()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        while receiver.is_alive() and not self._stops:
+            receiver.join(_TICK_SECONDS)
+        if self._stops:
+            log.info("worker_stopping", seconds=self._settings.shutdown_seconds)
+        self._finish(receiver)
+        report = self._load.report(time.monotonic() - started)
+        log.info("worker_finished", received=report.received_count, done=report.done_count, dead=report.dead_count)
+        if self._failure is not None:
+            raise self._failure
+        return report
+
+    def _finish(self, receiver: threading.Thread) -> None:
+        """Let everybody come to an end while there is time, and give back what does not."""
+        deadline = time.monotonic() + self._settings.shutdown_seconds
+        self._stops = max(self._stops, 1)
+        while True:
+            working = self._load.wait_for_end(_TICK_SECONDS)
+            is_over = time.monotonic() >= deadline or self._stops > 1
+            if is_over or not (working or receiver.is_alive()):
+                break
+            receiver.join(_TICK_SECONDS)
+        # As long as it asks, what is given back could come to itself.
+        receiver.join(POLL_SECONDS)
+        self._load.count("unfinished", len(working))
+        self._give_back(self._load.kept())
+
+    def _receive_all(self) -> None:
+        failures, empty_in_a_row, wanted = 0, 0, 0
+        try:
+            while not self._stops:
+                free = self._load.wait_for_room(_TICK_SECONDS)
+                if not free or (self._is_database_away and not self._find_database()):
+                    continue
+                was_empty = self._load.is_empty()
+                try:
+                    messages = self._receive(min(max(wanted, free), MAX_MESSAGES))
+                    failures = 0
+                except BillfoldError as error:
+                    if not error.retryable:
+                        raise
+                    failures += 1
+                    self._back_off("receive_failed", failures, error)
+                    continue
+                needing = self._distribute(messages, free)
+                # A flood of what is settled at once is gone through by full hands, anything else as threads are free.
+                wanted = MAX_MESSAGES if messages and not needing else 0
+                # What is worked on or hidden by us may come again: only a poll without it tells that nothing is left.
+                empty_in_a_row = empty_in_a_row + 1 if was_empty and not messages else 0
+                if self._drain and empty_in_a_row and self._is_drained(empty_in_a_row):
+                    return
+        except BaseException as error:
+            self._failure = error
+
+    def _receive(self, count: int) -> Sequence[Message]:
+        messages = self._queue.receive(
+            max_messages=count,
+            wait_seconds=DRAIN_POLL_SECONDS if self._drain else POLL_SECONDS,
+            hide_seconds=self._settings.visibility_seconds,
+        )
+        self._load.receive(messages)
+        return messages
+
+    def _distribute(self, messages: Sequence[Message], free: int) -> int:
+        """A thread for each message that needs one, as long as there are any; returns how many need one."""
+        settled: list[tuple[Message, int]] = []
+        back: list[Message] = []
+        needing = 0
+        for message in messages:
+            client = find_full(message, self._load.full_clients())
+            if client is not None:
+                delay_seconds = wait_seconds(message.receive_count, self._random)
+                reason = f"all {client.max_deliveries} slots are taken"
+                tell(Later(cause=Cause.SLOT, delay_seconds=delay_seconds, reason=reason, client=client))
+                self._load.wait_for(message, delay_seconds)
+                settled.append((message, delay_seconds))
+                continue
+            needing += 1
+            if self._stops or needing > free:
+                back.append(message)
+            elif self._load.begin(message):
+                threading.Thread(target=self._work, args=[message], name=message.message_id, daemon=True).start()
+            # Else its time was not extended while a thread is at it: it stays hidden, as it was received now.
+        self._try("hide", lambda: self._queue.hide_all(settled))
+        self._give_back(back)
+        return needing
+
+    def _is_drained(self, empty_in_a_row: int) -> bool:
+        """Whether nothing is left that this worker has to wait for; what others have hidden is theirs."""
+        if empty_in_a_row > 1:
+            return True
+        state = self._queue.describe()
+        return state.waiting_count == 0 and state.hidden_count == 0
+
+    def _find_database(self) -> bool:
+        """Whether the database answers again: until then messages would come and go for nothing."""
+        try:
+            with connect(self._database.conninfo):
+                self._is_database_away = False
+        except StoreError as error:
+            self._back_off("database_away", 2, error)
+            return False
+        log.info("database_found")
+        return True
+
+    def _back_off(self, event: str, failures: int, error: BillfoldError) -> None:
+        delay_seconds = wait_seconds(failures, self._random)
+        log.warning(event, delay_seconds=delay_seconds, error_code=error.error_code, error=str(error))
+        until = time.monotonic() + delay_seconds
+        while time.monotonic() < until and not self._stops:
+            time.sleep(_TICK_SECONDS)
+
+    def _work(self, message: Message) -> None:
+        """One message, in a thread of its own."""
+        with structlog.contextvars.bound_contextvars(message_id=message.message_id):
+            try:
+                fate = take_in(message, settings=self._settings, database=self._database)
+                self._learn(fate)
+                with self._beating:
+                    self._load.let_go(message)
+                self._settle(message, fate)
+            except Exception:
+                # The message comes again when its time is over.
+                log.exception("internal_error")
+            finally:
+                self._load.end(message)
+
+    def _learn(self, fate: Fate) -> None:
+        if isinstance(fate, Later) and fate.cause is Cause.DATABASE:
+            self._is_database_away = True
+        if fate.client and isinstance(fate, Later) and fate.cause is Cause.SLOT:
+            self._load.note_full(fate.client)
+        elif fate.client:
+            self._load.note_room(fate.client)
+
+    def _settle(self, message: Message, fate: Fate) -> None:
+        if isinstance(fate, Later):
+            self._load.wait_for(message, fate.delay_seconds)
+            self._try("hide", lambda: self._queue.hide(message, fate.delay_seconds))
+        elif isinstance(fate, Dead):
+            self._bury(message, fate)
+        else:
+            self._try("delete", lambda: self._queue.delete(message))
+            self._load.count("done")
+            if fate.state:
+                self._load.count_state(fate.state)
+
+    def _bury(self, message: Message, fate: Dead) -> None:
+        """Send it to the dead-letter queue, and only then delete it; where it cannot be sent, hide it for long."""
+        target = self._dead_letters
+        if target is not None and self._try(
+            "send", lambda: target.send(message.body, fate.attributes(message.message_id))
+        ):
+            self._try("delete", lambda: self._queue.delete(message))
+            self._load.count("dead")
+            return
+        log.error("message_stuck", reason=fate.reason, error_code=fate.error_code, delay_seconds=STUCK_SECONDS)
+        self._load.count("stuck")
+        self._try("hide", lambda: self._queue.hide(message, STUCK_SECONDS))
+
+    def _beat(self) -> None:
+        """Hide what is worked on for longer; after a third of the time, so that two beats may fail."""
+        seconds = self._settings.visibility_seconds
+        while True:
+            time.sleep(seconds / 3)
+            # Whoever lets a message go waits for the beat: it would be hidden for longer than its fate asks.
+            with self._beating:
+                self._hide_all(self._load.kept(), seconds)
+
+    def _give_back(self, messages: Sequence[Message]) -> None:
+        """Others may have them at once."""
+        self._load.count("given_back", len(messages))
+        for message in messages:
+            log.debug("message_given_back", message_id=message.message_id)
+        self._hide_all(messages, 0)
+
+    def _hide_all(self, messages: Sequence[Message], seconds: int) -> None:
+        for start in range(0, len(messages), MAX_MESSAGES):
+            hidden = [(message, seconds) for message in messages[start : start + MAX_MESSAGES]]
+            self._try("hide", partial(self._queue.hide_all, hidden))
+
+    def _try(self, action: str, call: Callable[[], None]) -> bool:
+        """Whether the queue did it; a message that it does not let go comes again, and nothing is done twice."""
+        try:
+            call()
+        except BillfoldError as error:
+            log.warning("queue_failed", action=action, error_code=error.error_code, error=str(error))
+            return False
+        return True

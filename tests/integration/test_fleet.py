@@ -1,0 +1,29 @@
+"""Ten clients, fifty deliveries, five hundred events in disorder, two workers: each delivery is published once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from billfold.exports import LocalAws
+from tests.landing import Landing
+from tests.soak.fleet import Fleet, run_fleet
+
+
+@pytest.fixture
+def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    with LocalAws() as aws:
+        for name, value in aws.environment().items():
+            environment.setenv(name, value)
+        yield aws
+
+
+@pytest.mark.slow
+def test_five_hundred_events_in_disorder_publish_fifty_deliveries_once_each(landing: Landing, aws: LocalAws) -> None:
+    fleet = Fleet(client_count=10, delivery_count=50, event_count=500, worker_count=2, seed=5)
+
+    report = run_fleet(fleet, landing.with_settings(endpoint_url=aws.endpoint_url), aws)
+
+    assert report.violations == ()
+    assert report.received_count >= 500

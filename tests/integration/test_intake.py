@@ -1,0 +1,375 @@
+"""One message and its fate: whose object it tells of, what comes of it, and when it comes again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from billfold import clients
+from billfold.config import load_settings
+from billfold.exports import LocalAws
+from billfold.exports.queue import Message
+from billfold.fate import Cause, Dead, Done, Fate, Later
+from billfold.intake import find_full, take_in
+from billfold.model import Client
+from billfold.store.database import Database
+from billfold.store.slots import open_slots, take_slot, take_turn
+from tests.export_trees import BUCKET
+from tests.landing import Landing
+from tests.line_items import as_csv, described, write_bill
+from tests.messages import ACCOUNT, S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record
+
+MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
+DATA = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+NOWHERE = "host=127.0.0.1 port=1 dbname=nowhere user=nobody"
+
+
+@pytest.fixture
+def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    with LocalAws() as aws:
+        for name, value in aws.environment().items():
+            environment.setenv(name, value)
+        aws.create_bucket(BUCKET)
+        yield aws
+
+
+@pytest.fixture
+def fleet(aws: LocalAws, landing: Landing) -> Landing:
+    """A landing whose bucket stands in the local AWS, and whose client `acme` is registered with one slot."""
+    landing = landing.with_settings(endpoint_url=load_settings().endpoint_url, message_retry_seconds=0)
+    values = {"client_id": "acme", "bucket": BUCKET, "account_id": ACCOUNT, "prefix": "exports/", "max_deliveries": 1}
+    return replace(landing, client=clients.register(landing.database, landing.settings, values))
+
+
+def message(body: str, *, receive_count: int = 1) -> Message:
+    return Message(message_id="m-1", receipt="r-1", body=body, receive_count=receive_count)
+
+
+def take(fleet: Landing, body: str, *, receive_count: int = 1, database: Database | None = None) -> Fate:
+    return take_in(
+        message(body, receive_count=receive_count), settings=fleet.settings, database=database or fleet.database
+    )
+
+
+def deliver(fleet: Landing, aws: LocalAws, *costs: str, revision: int = 1) -> None:
+    write_bill(fleet.root, described(*costs), revision=revision, bucket=BUCKET)
+    aws.upload_folder(BUCKET, fleet.root)
+
+
+def events(logged: list[Any]) -> list[str]:
+    return [event["event"] for event in logged]
+
+
+def test_the_event_of_a_manifest_brings_the_delivery_in(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25", "2.50")
+
+    with capture_logs() as logged:
+        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert (fate.state, fate.delivery_id) == (
+        "published",
+        fleet.value("SELECT current_delivery_id FROM billing_statements"),
+    )
+    assert fleet.billed() == {"USD": Decimal("3.75")}
+    assert fleet.query("SELECT DISTINCT trigger_source FROM billing_ingestion_runs") == [("sqs",)]
+    [done] = [event for event in logged if event["event"] == "message_done"]
+    assert (done["client"], done["delivery_id"], done["state"]) == ("acme", str(fate.delivery_id), "published")
+
+
+def test_an_event_of_eventbridge_is_told_by_its_trigger(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+
+    fate = take(fleet, eventbridge_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert fleet.query("SELECT DISTINCT trigger_source FROM billing_deliveries") == [("eventbridge",)]
+
+
+def test_the_event_of_a_data_file_marks_its_run_pending_until_the_manifest_comes(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    etag = aws.client("s3").head_object(Bucket=BUCKET, Key=DATA)["ETag"].strip('"')
+    told = s3_event(BUCKET, DATA, etag=etag, size=77)
+
+    first, again = take(fleet, told), take(fleet, told)
+    pending = fleet.query("SELECT source_s3_key, source_etag, status, size_bytes FROM billing_ingestion_runs")
+    take(fleet, s3_event(BUCKET, MANIFEST))
+    late = take(fleet, told)
+
+    assert [isinstance(fate, Done) for fate in (first, again, late)] == [True] * 3
+    assert pending == [(DATA, etag, "pending", 77)]
+    assert fleet.query("SELECT status, rows_read FROM billing_ingestion_runs") == [("success", 1)]
+
+
+def test_a_data_file_outside_any_export_is_ingested_by_itself(fleet: Landing, aws: LocalAws) -> None:
+    key = "exports/by-hand/may 2026.csv"
+    aws.put(BUCKET, key, as_csv(described("4")))
+
+    fate = take(fleet, s3_event(BUCKET, key))
+
+    assert isinstance(fate, Done)
+    assert fleet.query("SELECT export_path FROM billing_statements") == [(key,)]
+
+
+def test_a_request_of_our_own_is_done_in_the_clients_name(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+
+    fate = take(fleet, request("acme", MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert fate.state == "published"
+
+
+@pytest.mark.parametrize(
+    ("client_id", "key", "error_code"),
+    [
+        ("nobody", MANIFEST, "usage"),
+        ("acme", "other/acme-Manifest.json", "access_denied"),
+        ("acme", "exports-evil/acme-Manifest.json", "access_denied"),
+        ("acme", "exports/../secret/acme-Manifest.json", "access_denied"),
+        ("default", MANIFEST, "configuration"),
+    ],
+)
+def test_a_request_for_what_is_not_the_clients_is_dead(
+    fleet: Landing, client_id: str, key: str, error_code: str
+) -> None:
+    fate = take(fleet, request(client_id, key))
+
+    assert isinstance(fate, Dead)
+    assert fate.error_code == error_code
+    assert fleet.count("billing_ingestion_runs") == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        s3_event("someone-elses-bucket", MANIFEST),
+        s3_event(BUCKET, "exports-evil/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"),
+        s3_event(BUCKET, MANIFEST.upper()),
+        eventbridge_event(BUCKET, "exports%2Facme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"),
+    ],
+)
+def test_an_event_of_nobodys_folder_is_logged_and_forgotten(fleet: Landing, body: str) -> None:
+    with capture_logs() as logged:
+        fate = take(fleet, body)
+
+    assert isinstance(fate, Done)
+    assert events(logged) == ["event_foreign", "message_done"]
+    assert fleet.count("billing_ingestion_runs") == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        eventbridge_event(BUCKET, MANIFEST, account="999999999999"),
+        eventbridge_event(BUCKET, DATA, account="999999999999"),
+        s3_event(BUCKET, "exports/../exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"),
+        s3_event(BUCKET, "exports/./acme-Manifest.json"),
+    ],
+)
+def test_an_event_that_somebody_made_up_is_kept_as_evidence_and_nothing_is_read(fleet: Landing, body: str) -> None:
+    with capture_logs() as logged:
+        fate = take(fleet, body)
+
+    assert isinstance(fate, Dead)
+    assert fate.error_code == "access_denied"
+    assert ACCOUNT not in fate.reason
+    assert events(logged) == ["event_refused", "message_dead"]
+    assert fleet.count("billing_ingestion_runs") == 0
+
+
+def test_an_event_of_a_disabled_client_is_refused(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    clients.set_enabled(fleet.database, "acme", enabled=False)
+
+    with capture_logs() as logged:
+        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert events(logged) == ["event_refused", "message_done"]
+    assert fleet.count("billing_deliveries") == 0
+
+
+@pytest.mark.parametrize(
+    "body", [S3_TEST_EVENT, "{}", s3_event(BUCKET, MANIFEST, name="ObjectRemoved:Delete"), '{"Type": "Notification"}']
+)
+def test_what_is_nothing_for_us_is_done_with_one_line(fleet: Landing, body: str) -> None:
+    with capture_logs() as logged:
+        fate = take(fleet, body)
+
+    assert fate == Done()
+    assert events(logged) == ["event_ignored", "message_done"]
+
+
+@pytest.mark.parametrize("key", ["exports/", "exports/acme/index.html", "exports/acme/acme-RedshiftManifest.json"])
+def test_an_object_that_is_no_bill_is_left_out(fleet: Landing, key: str) -> None:
+    assert isinstance(take(fleet, s3_event(BUCKET, key)), Done)
+    assert fleet.count("billing_ingestion_runs") == 0
+
+
+def test_a_message_that_is_no_json_is_dead_with_its_reason(fleet: Landing) -> None:
+    fate = take(fleet, "garbage")
+
+    assert isinstance(fate, Dead)
+    assert (fate.error_code, "no JSON" in fate.reason) == ("message", True)
+
+
+def test_a_bill_that_cannot_be_one_is_dead_and_its_run_keeps_the_reason(fleet: Landing, aws: LocalAws) -> None:
+    aws.put(BUCKET, "exports/bad.csv", b"not,a\nbill,at all\n")
+
+    fate = take(fleet, s3_event(BUCKET, "exports/bad.csv"))
+
+    assert isinstance(fate, Dead)
+    assert fleet.query("SELECT error_code, error_message FROM billing_ingestion_runs") == [
+        (fate.error_code, fate.reason)
+    ]
+
+
+def test_one_bad_object_of_a_message_does_not_keep_the_others_out(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    aws.put(BUCKET, "exports/bad.csv", b"not,a\nbill,at all\n")
+    records = [s3_record(BUCKET, "exports/bad.csv"), s3_record(BUCKET, MANIFEST), s3_record("elsewhere", MANIFEST)]
+
+    fate = take(fleet, json.dumps({"Records": records}))
+
+    assert isinstance(fate, Dead)
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+
+
+def test_without_a_free_slot_a_message_waits_and_nothing_is_counted(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+
+    with open_slots(fleet.database) as other:
+        assert take_slot(other, fleet.client) == 1
+        waiting = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=100)
+    after = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=101)
+
+    assert isinstance(waiting, Later)
+    assert waiting.cause is Cause.SLOT
+    assert 1 <= waiting.delay_seconds <= 60
+    assert isinstance(after, Done)
+    assert fleet.query("SELECT attempts FROM billing_deliveries") == [(1,)]
+
+
+def test_a_statement_is_worked_on_once_at_a_time(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+
+    with open_slots(fleet.database) as other:
+        assert take_turn(other, fleet.client, f"{BUCKET} exports/acme 2026-05")
+        waiting = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(waiting, Later)
+    assert waiting.cause is Cause.BUSY
+
+
+def test_slots_are_counted_for_each_client_and_end_with_their_connection(fleet: Landing) -> None:
+    acme, globex = replace(fleet.client, max_deliveries=2), Client(client_id="globex", max_deliveries=1)
+
+    with open_slots(fleet.database) as first, open_slots(fleet.database) as second:
+        assert take_slot(first, acme) == 1
+        with open_slots(fleet.database) as third:
+            assert take_slot(third, acme) == 2
+            assert take_slot(second, acme) is None
+            assert take_slot(second, globex) == 1
+        with open_slots(fleet.database) as fourth:
+            assert take_slot(fourth, acme) == 2
+            assert take_slot(fourth, globex) is None
+
+
+def test_a_database_that_is_away_is_waited_for(fleet: Landing) -> None:
+    nowhere = Database(conninfo=NOWHERE, reader_conninfo=None, is_embedded=False)
+
+    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=10_000, database=nowhere)
+
+    assert isinstance(fate, Later)
+    assert fate.cause is Cause.DATABASE
+
+
+def test_a_defect_keeps_its_traceback_and_has_a_limit(fleet: Landing, aws: LocalAws, tmp_path: Path) -> None:
+    deliver(fleet, aws, "1.25")
+    # A spool that is a file is nothing that the code foresees.
+    (tmp_path / "spool").write_text("")
+    limited = fleet.with_settings(message_attempts=2, spool=tmp_path / "spool")
+
+    with capture_logs() as logged:
+        fates = [take(limited, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (1, 2)]
+
+    assert [type(fate) for fate in fates] == [Later, Dead]
+    assert isinstance(fates[1], Dead)
+    assert fates[1].error_code == "internal"
+    assert [event["exc_info"] for event in logged if event["event"] == "message_failed"] == [True, True]
+    assert fleet.query("SELECT state, attempts, error_code FROM billing_deliveries") == [("failed", 2, "internal")]
+
+
+def test_a_delivery_that_kills_its_workers_is_dead_at_last_and_may_be_tried_again(
+    fleet: Landing, aws: LocalAws, tmp_path: Path
+) -> None:
+    deliver(fleet, aws, "1.25")
+    (tmp_path / "spool").write_text("")
+    take(fleet.with_settings(spool=tmp_path / "spool"), s3_event(BUCKET, MANIFEST))
+    fleet.execute(
+        "UPDATE billing_deliveries SET state = 'running', attempts = 10, finished_at = NULL, error_code = NULL"
+    )
+
+    dead = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=11)
+    redriven = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=1)
+
+    assert isinstance(dead, Dead)
+    assert (dead.error_code, dead.reason) == ("interrupted", "10 attempts ended with their worker")
+    assert isinstance(redriven, Done)
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+
+
+def test_repeated_and_reversed_events_leave_what_stands(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25", revision=1)
+    old = s3_event(BUCKET, MANIFEST, etag="old", sequencer="01")
+    take(fleet, old)
+    deliver(fleet, aws, "1.25", "7", revision=2)
+    new = s3_event(BUCKET, MANIFEST, etag="new", sequencer="02")
+
+    fates = [take(fleet, body) for body in (new, old, new, s3_event(BUCKET, DATA), old)]
+
+    assert all(isinstance(fate, Done) for fate in fates)
+    assert fleet.billed() == {"USD": Decimal("8.25")}
+    assert fleet.count("billing_publications") == 2
+    assert fleet.broken_rules() == []
+
+
+def test_a_held_delivery_waits_for_its_release_and_not_in_the_queue(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1", "2", "3", "4", revision=1)
+    take(fleet, s3_event(BUCKET, MANIFEST))
+    deliver(fleet, aws, "1", revision=2)
+
+    fate = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert fate.state == "held"
+
+
+@pytest.mark.parametrize(
+    ("body", "is_theirs"),
+    [
+        (s3_event(BUCKET, MANIFEST), True),
+        (s3_event(BUCKET, "exports/a.csv"), True),
+        (eventbridge_event(BUCKET, MANIFEST), True),
+        (request("acme", "exports/a.csv"), True),
+        (s3_event(BUCKET, DATA), False),
+        (s3_event(BUCKET, "exports-evil/a.csv"), False),
+        (s3_event("other", MANIFEST), False),
+        (request("globex", "exports/a.csv"), False),
+        (S3_TEST_EVENT, False),
+        ("garbage", False),
+    ],
+)
+def test_only_what_needs_a_slot_of_a_full_client_waits_for_it(body: str, is_theirs: bool) -> None:
+    acme = Client(client_id="acme", bucket=BUCKET, prefix="exports/")
+
+    assert find_full(message(body), [acme]) == (acme if is_theirs else None)
+    assert find_full(message(body), []) is None

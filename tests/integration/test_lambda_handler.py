@@ -1,0 +1,138 @@
+"""Batches of a queue as AWS Lambda hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from billfold import clients, lambda_handler
+from billfold.config import load_settings
+from billfold.errors import ConfigurationError
+from billfold.exports import LocalAws
+from billfold.lambda_handler import handler
+from billfold.store.slots import open_slots, take_slot
+from tests.export_trees import BUCKET
+from tests.landing import Landing
+from tests.line_items import described, write_bill
+from tests.messages import ACCOUNT, Mailbox, s3_event
+
+
+class Context:
+    """What Lambda gives a handler beside the event, as far as it is asked for."""
+
+    def __init__(self, remaining_seconds: int = 300) -> None:
+        self._remaining_seconds = remaining_seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._remaining_seconds * 1000
+
+
+@pytest.fixture
+def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    with LocalAws() as aws:
+        for name, value in aws.environment().items():
+            environment.setenv(name, value)
+        aws.create_bucket(BUCKET)
+        yield aws
+
+
+@pytest.fixture
+def mailbox(aws: LocalAws) -> Mailbox:
+    return Mailbox(aws)
+
+
+@pytest.fixture
+def fleet(aws: LocalAws, landing: Landing, environment: pytest.MonkeyPatch, mailbox: Mailbox) -> Iterator[Landing]:
+    """The registered client `acme`, and an environment as a function's; its container is a new one."""
+    landing = landing.with_settings(endpoint_url=load_settings().endpoint_url)
+    values = {"client_id": "acme", "bucket": BUCKET, "account_id": ACCOUNT, "max_deliveries": 1}
+    environment.setenv("DATABASE_URL", landing.database.conninfo)
+    environment.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+    environment.setenv("BILLFOLD_DEAD_LETTER_QUEUE_URL", mailbox.dead_letter_url)
+    lambda_handler._container.cache_clear()
+    lambda_handler._source_queue.cache_clear()
+    yield replace(landing, client=clients.register(landing.database, landing.settings, values))
+    lambda_handler._container.cache_clear()
+    lambda_handler._source_queue.cache_clear()
+
+
+def batch(mailbox: Mailbox) -> tuple[dict[str, Any], dict[str, str]]:
+    """What waits in the queue as Lambda's event, and each message's body by its id."""
+    received = mailbox.receive()
+    records = [
+        {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": {"ApproximateReceiveCount": message["Attributes"]["ApproximateReceiveCount"]},
+            "eventSource": "aws:sqs",
+            "eventSourceARN": mailbox.arn,
+            "awsRegion": "us-east-1",
+        }
+        for message in received
+    ]
+    return {"Records": records}, {message["MessageId"]: message["Body"] for message in received}
+
+
+def deliver(fleet: Landing, aws: LocalAws, *costs: str) -> str:
+    path = write_bill(fleet.root, described(*costs), bucket=BUCKET)
+    aws.upload_folder(BUCKET, fleet.root)
+    return path.relative_to(fleet.root).as_posix()
+
+
+def failed(answer: Any, bodies: dict[str, str]) -> list[str]:
+    return [bodies[failure["itemIdentifier"]] for failure in answer["batchItemFailures"]]
+
+
+def test_a_batch_is_taken_in_and_its_poison_is_buried(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    mailbox.send("garbage", s3_event(BUCKET, deliver(fleet, aws, "1.25")), "{}")
+    event, bodies = batch(mailbox)
+
+    answer = handler(event, Context())
+
+    assert failed(answer, bodies) == []
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+    assert [(letter["body"], letter["error_code"]) for letter in mailbox.dead_letters()] == [("garbage", "message")]
+
+
+def test_what_has_to_wait_is_named_and_hidden_and_the_rest_is_done(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    told = s3_event(BUCKET, deliver(fleet, aws, "1.25"))
+    mailbox.send("{}", told)
+    event, bodies = batch(mailbox)
+
+    with open_slots(fleet.database) as other:
+        assert take_slot(other, fleet.client) == 1
+        answer = handler(event, Context())
+
+    assert failed(answer, bodies) == [told]
+    assert fleet.count("billing_deliveries") == 0
+
+
+def test_without_a_dead_letter_queue_a_dead_message_fails(
+    fleet: Landing, mailbox: Mailbox, environment: pytest.MonkeyPatch
+) -> None:
+    environment.delenv("BILLFOLD_DEAD_LETTER_QUEUE_URL")
+    mailbox.send("garbage")
+    event, bodies = batch(mailbox)
+
+    assert failed(handler(event, Context()), bodies) == ["garbage"]
+
+
+def test_shortly_before_its_time_is_over_nothing_is_begun(fleet: Landing, mailbox: Mailbox) -> None:
+    mailbox.send("{}")
+    event, bodies = batch(mailbox)
+
+    assert failed(handler(event, Context(remaining_seconds=5)), bodies) == ["{}"]
+
+
+def test_without_a_database_of_its_own_it_refuses_to_start(fleet: Landing, environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("DATABASE_URL")
+
+    with pytest.raises(ConfigurationError, match="DATABASE_URL is not set: the Lambda handler needs it"):
+        handler({"Records": []}, Context())

@@ -1,0 +1,344 @@
+"""The worker against a queue: what it takes, gives back, buries and leaves, alone and beside another one."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import botocore.handlers
+import pytest
+from structlog.testing import capture_logs
+
+from billfold import clients
+from billfold.config import load_settings
+from billfold.errors import SourceNotFoundError
+from billfold.exports import LocalAws
+from billfold.exports.queue import open_queue
+from billfold.store.slots import open_slots, take_slot
+from billfold.worker import Worker
+from billfold.workload import Report
+from tests.export_trees import BUCKET
+from tests.faulty_aws import Call, Fault, faulty_aws
+from tests.landing import Landing
+from tests.line_items import described, write_bill
+from tests.messages import ACCOUNT, Mailbox, eventbridge_event, request, s3_event, wrapped_by_sns
+
+MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
+DATA = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+# Nothing here takes nearly as long; who waits longer waits for a worker that hangs.
+LIMIT_SECONDS = 60
+
+
+@pytest.fixture
+def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    with LocalAws() as aws:
+        for name, value in aws.environment().items():
+            environment.setenv(name, value)
+        aws.create_bucket(BUCKET)
+        yield aws
+
+
+@pytest.fixture
+def fleet(aws: LocalAws, landing: Landing) -> Landing:
+    """A landing whose bucket stands in the local AWS, and whose client `acme` is registered."""
+    landing = landing.with_settings(endpoint_url=load_settings().endpoint_url, message_retry_seconds=0)
+    values = {"client_id": "acme", "bucket": BUCKET, "account_id": ACCOUNT, "prefix": "exports/"}
+    return replace(landing, client=clients.register(landing.database, landing.settings, values))
+
+
+@pytest.fixture
+def mailbox(aws: LocalAws) -> Mailbox:
+    return Mailbox(aws)
+
+
+def make_worker(fleet: Landing, mailbox: Mailbox, *, drain: bool = True, concurrency: int = 2) -> Worker:
+    return Worker(
+        open_queue(mailbox.url, fleet.settings),
+        settings=fleet.settings,
+        database=fleet.database,
+        concurrency=concurrency,
+        drain=drain,
+    )
+
+
+def drain(fleet: Landing, mailbox: Mailbox, **options: Any) -> Report:
+    return make_worker(fleet, mailbox, **options).run()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Look until it is so; a worker that never gets there fails the test."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
+
+
+def deliver(fleet: Landing, aws: LocalAws, *costs: str, revision: int = 1, export: str = "acme") -> str:
+    """Write a delivery into the bucket, the manifest last, and return the manifest's key."""
+    path = write_bill(fleet.root, described(*costs), revision=revision, bucket=BUCKET, export_path=f"exports/{export}")
+    aws.upload_folder(BUCKET, fleet.root)
+    return path.relative_to(fleet.root).as_posix()
+
+
+def test_what_s3_tells_the_queue_comes_in(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    mailbox.listen_to(BUCKET, "exports/")
+    deliver(fleet, aws, "1.25", "2.50")
+    aws.put(BUCKET, "elsewhere/acme-Manifest.json", b"{}")
+
+    with capture_logs() as logged:
+        report = drain(fleet, mailbox)
+
+    assert fleet.billed() == {"USD": Decimal("3.75")}
+    assert fleet.query("SELECT status FROM billing_ingestion_runs") == [("success",)]
+    assert mailbox.counts() == (0, 0)
+    # moto sends the test event without the envelope of the real one.
+    assert report.done_count == report.received_count >= 2
+    assert report.states.get("published") == 1
+    assert {"worker_started", "worker_finished", "message_done"} <= {event["event"] for event in logged}
+
+
+def test_every_wrapping_and_every_stranger_are_told_apart_and_no_poison_keeps_the_others(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    first, second, third = (
+        deliver(fleet, aws, cost, export=export) for cost, export in (("1", "a"), ("2", "b"), ("4", "c"))
+    )
+    aws.put(BUCKET, "exports/bad.csv", b"not,a\nbill,at all\n")
+    mailbox.send(
+        "garbage",
+        '{"hello": "world"}',
+        s3_event(BUCKET, "exports/bad.csv"),
+        s3_event("someone-elses-bucket", first),
+        eventbridge_event(BUCKET, first, account="999999999999"),
+        s3_event(BUCKET, first),
+        wrapped_by_sns(eventbridge_event(BUCKET, second)),
+        request("acme", third),
+        "[" * 10_000,
+    )
+
+    report = drain(fleet, mailbox)
+
+    dead = mailbox.dead_letters()
+    assert fleet.billed() == {"USD": Decimal(7)}
+    assert mailbox.counts() == (0, 0)
+    assert (report.done_count, report.dead_count) == (5, 4)
+    assert sorted(letter["error_code"] for letter in dead) == ["access_denied", "message", "message", "unknown_format"]
+    assert all(letter["reason"] and letter["source_message_id"] for letter in dead)
+    assert "garbage" in {letter["body"] for letter in dead}
+
+
+def test_what_can_succeed_later_comes_again_and_at_its_limit_is_dead(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    key = deliver(fleet, aws, "1.25")
+
+    def refuse(call: Call) -> Fault:
+        return (503, "SlowDown") if call.is_download and call.path.endswith("gz") else None
+
+    with faulty_aws(aws.endpoint_url, refuse) as faulty:
+        failing = fleet.with_settings(endpoint_url=faulty.endpoint_url, message_attempts=2)
+        mailbox.send(s3_event(BUCKET, key))
+        report = drain(failing, mailbox)
+
+    [letter] = mailbox.dead_letters()
+    assert (report.later_count, report.dead_count) == (1, 1)
+    assert letter["error_code"] == "source_unavailable"
+    assert letter["reason"].startswith("failed 2 times, at last: s3://")
+    assert fleet.query("SELECT state, attempts, error_code FROM billing_deliveries") == [
+        ("failed", 2, "source_unavailable")
+    ]
+
+
+def test_without_a_dead_letter_queue_a_dead_message_stays_and_is_told(fleet: Landing, aws: LocalAws) -> None:
+    mailbox = Mailbox(aws, "lonely", has_dead_letters=False)
+    mailbox.send("garbage")
+
+    with capture_logs() as logged:
+        report = drain(fleet, mailbox)
+
+    assert report.stuck_count == 1
+    assert mailbox.counts() == (0, 1)
+    assert {"no_dead_letter_queue", "message_stuck"} <= {event["event"] for event in logged}
+
+
+def test_a_queue_that_does_not_exist_is_one_clear_line(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    mailbox.url += "-gone"
+
+    with pytest.raises(SourceNotFoundError, match=r"queue http://.*-gone does not exist"):
+        drain(fleet, mailbox)
+
+
+def test_while_it_works_a_message_stays_hidden_for_as_long_as_that_takes(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    key = deliver(fleet, aws, "1.25")
+    patient = fleet.with_settings(visibility_seconds=3)
+    released = threading.Event()
+    seen: list[int] = []
+
+    def hold(call: Call) -> Fault:
+        if call.is_download and call.path.endswith("gz"):
+            released.wait(LIMIT_SECONDS)
+        return None
+
+    with faulty_aws(aws.endpoint_url, hold) as faulty:
+        slow = patient.with_settings(endpoint_url=faulty.endpoint_url)
+        mailbox.send(s3_event(BUCKET, key))
+        worker = make_worker(slow, mailbox)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        wait_until(lambda: mailbox.counts() == (0, 1))
+        hidden_since = time.monotonic()
+        # Longer than the message was hidden for when it was received.
+        wait_until(lambda: seen.append(mailbox.counts()[0]) or time.monotonic() - hidden_since > 4.5)  # type: ignore[func-returns-value]
+        released.set()
+        thread.join(LIMIT_SECONDS)
+
+    assert set(seen) == {0}
+    assert mailbox.counts() == (0, 0)
+    assert fleet.query("SELECT attempts FROM billing_deliveries") == [(1,)]
+
+
+def test_told_to_end_it_lets_what_runs_finish_and_begins_nothing_new(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    keys = [deliver(fleet, aws, "1", export=f"e{number}") for number in range(3)]
+    reached, released = threading.Event(), threading.Event()
+
+    def hold(call: Call) -> Fault:
+        if call.is_download and call.path.endswith("gz"):
+            reached.set()
+            released.wait(LIMIT_SECONDS)
+        return None
+
+    with faulty_aws(aws.endpoint_url, hold) as faulty:
+        mailbox.send(*(s3_event(BUCKET, key) for key in keys))
+        worker = make_worker(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox, drain=False, concurrency=1)
+        reports: list[Report] = []
+        thread = threading.Thread(target=lambda: reports.append(worker.run()))
+        thread.start()
+        assert reached.wait(LIMIT_SECONDS)
+        worker.stop()
+        released.set()
+        thread.join(LIMIT_SECONDS)
+
+    assert [(report.done_count, report.unfinished_count) for report in reports] == [(1, 0)]
+    assert mailbox.counts() == (2, 0)
+
+
+def test_when_its_time_is_over_it_gives_back_what_runs_and_another_one_takes_it(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    key = deliver(fleet, aws, "1.25")
+    reached, released = threading.Event(), threading.Event()
+
+    def hold(call: Call) -> Fault:
+        if call.is_download and call.path.endswith("gz"):
+            reached.set()
+            released.wait(LIMIT_SECONDS)
+            return (503, "SlowDown")
+        return None
+
+    with faulty_aws(aws.endpoint_url, hold) as faulty:
+        hasty = fleet.with_settings(endpoint_url=faulty.endpoint_url, shutdown_seconds=0)
+        mailbox.send(s3_event(BUCKET, key))
+        worker = make_worker(hasty, mailbox, drain=False)
+        reports: list[Report] = []
+        thread = threading.Thread(target=lambda: reports.append(worker.run()))
+        thread.start()
+        assert reached.wait(LIMIT_SECONDS)
+        worker.stop()
+        thread.join(LIMIT_SECONDS)
+        given_back = mailbox.counts()
+        released.set()
+        drain(fleet, mailbox)
+
+    assert [report.unfinished_count for report in reports] == [1]
+    assert given_back == (1, 0)
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+
+
+def test_the_slots_of_a_client_hold_across_two_workers(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    keys = [deliver(fleet, aws, "1", export=f"e{number}") for number in range(3)]
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 1")
+    fleet.execute("CREATE TABLE seen (working bigint)")
+    fleet.execute(
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO seen SELECT count(*) FROM billing_deliveries WHERE state = 'running'; RETURN NULL; END $$"
+    )
+    fleet.execute("CREATE TRIGGER see AFTER UPDATE ON billing_deliveries FOR EACH STATEMENT EXECUTE FUNCTION see()")
+    mailbox.send(*(s3_event(BUCKET, key) for key in keys))
+
+    workers = [make_worker(fleet, mailbox) for _ in range(2)]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_SECONDS)
+
+    assert fleet.billed() == {"USD": Decimal(3)}
+    assert fleet.value("SELECT max(working) FROM seen") == 1
+    assert mailbox.counts() == (0, 0)
+
+
+def test_a_client_without_a_free_slot_does_not_keep_another_one_waiting(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    aws.create_bucket("globex-bills")
+    values = {"client_id": "globex", "bucket": "globex-bills", "account_id": ACCOUNT}
+    clients.register(fleet.database, fleet.settings, values)
+    key = deliver(fleet, aws, "1.25")
+    aws.upload_folder("globex-bills", fleet.root)
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 1")
+    mailbox.send(*[s3_event(BUCKET, key)] * 40, s3_event("globex-bills", key))
+    worker = make_worker(fleet, mailbox, drain=False)
+    thread = threading.Thread(target=worker.run)
+
+    with open_slots(fleet.database) as other:
+        assert take_slot(other, fleet.client) == 1
+        thread.start()
+        wait_until(lambda: fleet.count("billing_publications") == 1)
+        begun = fleet.query("SELECT client_id FROM billing_deliveries")
+    worker.stop()
+    thread.join(LIMIT_SECONDS)
+
+    assert begun == [("globex",)]
+
+
+def test_a_queue_that_does_not_answer_is_asked_again(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    key = deliver(fleet, aws, "1.25")
+    mailbox.send(s3_event(BUCKET, key))
+    refusals = iter(range(6))
+
+    def refuse(call: Call) -> Fault:
+        return (500, "InternalError") if call.action == "ReceiveMessage" and next(refusals, None) is not None else None
+
+    with faulty_aws(aws.endpoint_url, refuse) as faulty, capture_logs() as logged:
+        report = drain(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox)
+
+    assert report.states["published"] == 1
+    assert "receive_failed" in {event["event"] for event in logged}
+
+
+def test_the_queue_is_asked_for_as_many_messages_as_threads_are_free(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def capture(params: dict[str, Any], model: Any, **_: Any) -> None:
+        if model.name == "ReceiveMessage":
+            asked.append(params["MaxNumberOfMessages"])
+
+    handlers = [*botocore.handlers.BUILTIN_HANDLERS, ("before-parameter-build", capture)]
+    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", handlers)
+    mailbox.send(*[json.dumps({"hello": number}) for number in range(20)])
+
+    report = drain(fleet, mailbox, concurrency=3)
+
+    assert report.done_count == 20
+    assert max(asked) <= 3

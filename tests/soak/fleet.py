@@ -1,0 +1,176 @@
+"""Many clients whose deliveries are told to one queue, more than once and in any order, and workers that share it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+
+import billfold
+from billfold import clients
+from billfold.exports import LocalAws
+from tests.landing import Landing
+from tests.line_items import LineItem, line_item, write_bill
+from tests.messages import ACCOUNT, Mailbox, eventbridge_event, s3_event, wrapped_by_sns
+from tests.worker_process import start_worker
+
+# A delivery is one month of a client's only export.
+_FIRST_YEAR = 2020
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """How many of each; the seed makes the bills, the repeated events and their order."""
+
+    client_count: int
+    delivery_count: int
+    event_count: int
+    worker_count: int
+    seed: int
+    concurrency: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetReport:
+    """How long the workers took, and which promises were broken, in words."""
+
+    seconds: float
+    received_count: int
+    violations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Delivery:
+    client_id: str
+    period: str
+    cost: Decimal
+    keys: tuple[str, ...]
+
+    @property
+    def bucket(self) -> str:
+        return _bucket(self.client_id)
+
+
+def run_fleet(fleet: Fleet, landing: Landing, aws: LocalAws) -> FleetReport:
+    """Register, deliver and tell; let the workers drain the queue; then look at everything that was promised."""
+    random = Random(fleet.seed)
+    mailbox = Mailbox(aws)
+    client_ids = [f"client-{number:03d}" for number in range(fleet.client_count)]
+    for client_id in client_ids:
+        aws.create_bucket(_bucket(client_id))
+        values = {"client_id": client_id, "bucket": _bucket(client_id), "prefix": "exports/", "account_id": ACCOUNT}
+        clients.register(landing.database, landing.settings, values)
+    deliveries = [
+        _deliver(random, landing.root / client_ids[number % fleet.client_count], aws, client_ids, number)
+        for number in range(fleet.delivery_count)
+    ]
+    mailbox.send(*_tell(random, deliveries, fleet.event_count))
+    started = time.monotonic()
+    documents = _work(fleet, landing, aws, mailbox)
+    seconds = time.monotonic() - started
+    return FleetReport(
+        seconds=seconds,
+        received_count=sum(document["received"] for document in documents),
+        violations=tuple(_find_violations(landing, mailbox, deliveries)),
+    )
+
+
+def worker_environment(landing: Landing, aws: LocalAws, mailbox: Mailbox) -> Mapping[str, str]:
+    """What a worker of this queue and this database needs to know."""
+    return {
+        **os.environ,
+        **aws.environment(),
+        "PYTHONPATH": str(Path(billfold.__file__).parents[1]),
+        "DATABASE_URL": landing.database.conninfo,
+        "BILLFOLD_HOME": str(landing.root.parent / "home"),
+        "BILLFOLD_MIN_FREE_BYTES": "0",
+        "BILLFOLD_QUEUE_URL": mailbox.url,
+        # Tiny bills gain nothing by more threads.
+        "BILLFOLD_THREADS": "1",
+    }
+
+
+def _work(fleet: Fleet, landing: Landing, aws: LocalAws, mailbox: Mailbox) -> list[dict[str, int]]:
+    environment = worker_environment(landing, aws, mailbox)
+    options = ("--drain", "--concurrency", str(fleet.concurrency))
+    with ExitStack() as stack:
+        workers = [stack.enter_context(start_worker(environment, *options)) for _ in range(fleet.worker_count)]
+        return [worker.finish() for worker in workers]
+
+
+def _deliver(random: Random, folder: Path, aws: LocalAws, client_ids: list[str], number: int) -> _Delivery:
+    """Write one delivery of a few line items into the client's bucket."""
+    month = number // len(client_ids)
+    period = f"{_FIRST_YEAR + month // 12}-{month % 12 + 1:02d}"
+    files = [[_item(random, period, position) for position in range(random.randint(1, 3))] for _ in range(2)]
+    manifest = write_bill(folder, *files, period=period, bucket=_bucket(folder.name))
+    data = manifest.parents[2] / "data" / manifest.parent.name
+    keys = tuple(path.relative_to(folder).as_posix() for path in (*sorted(data.iterdir()), manifest))
+    for key in keys:
+        aws.put(_bucket(folder.name), key, (folder / key).read_bytes())
+    cost = sum((Decimal(item["line_item_unblended_cost"]) for items in files for item in items), Decimal())
+    return _Delivery(client_id=folder.name, period=period, cost=cost, keys=keys)
+
+
+def _item(random: Random, period: str, position: int) -> LineItem:
+    return line_item(
+        cost=f"{random.randint(1, 999)}.{random.randint(0, 9_999_999_999):010d}",
+        bill_billing_period_start_date=f"{period}-01T00:00:00.000Z",
+        line_item_usage_start_date=f"{period}-03T04:00:00.000Z",
+        line_item_usage_end_date=f"{period}-03T05:00:00.000Z",
+        line_item_line_item_description=f"item {position}",
+    )
+
+
+def _tell(random: Random, deliveries: list[_Delivery], event_count: int) -> list[str]:
+    """An event of each object, and repeated ones up to the number; in any wrapping and any order."""
+    objects = [(delivery.bucket, key) for delivery in deliveries for key in delivery.keys]
+    assert event_count >= len(objects), "each object has an event"
+    told = objects + random.choices(objects, k=event_count - len(objects))
+    random.shuffle(told)
+    return [_wrap(random, bucket, key) for bucket, key in told]
+
+
+def _wrap(random: Random, bucket: str, key: str) -> str:
+    match random.randrange(4):
+        case 0:
+            return wrapped_by_sns(s3_event(bucket, key))
+        case 1:
+            return eventbridge_event(bucket, key)
+        case _:
+            return s3_event(bucket, key)
+
+
+def _find_violations(landing: Landing, mailbox: Mailbox, deliveries: list[_Delivery]) -> Iterator[str]:
+    if (left := mailbox.counts()) != (0, 0):
+        yield f"{left} messages wait and are hidden"
+    for letter in mailbox.dead_letters():
+        yield f"a message is dead: {letter}"
+    published = {
+        (client_id, period): (count, cost)
+        for client_id, period, count, cost in landing.query(
+            "SELECT client_id, to_char(statement.billing_period, 'YYYY-MM'),"
+            " (SELECT count(*) FROM billing_publications AS publication"
+            "  WHERE publication.statement_id = statement.statement_id),"
+            " (SELECT sum(billed_cost) FROM billing_usage_fact AS fact"
+            "  WHERE fact.statement_id = statement.statement_id)"
+            " FROM billing_statements AS statement"
+        )
+    }
+    expected = {(delivery.client_id, delivery.period): (1, delivery.cost) for delivery in deliveries}
+    for place in sorted(published.keys() | expected.keys()):
+        if published.get(place) != expected.get(place):
+            yield f"{place} has {published.get(place)} publications and cost, not {expected.get(place)}"
+    states = landing.query("SELECT state, count(*) FROM billing_deliveries GROUP BY 1")
+    if states != [("published", len(deliveries))]:
+        yield f"deliveries are {states}"
+    yield from landing.broken_rules()
+
+
+def _bucket(client_id: str) -> str:
+    return f"{client_id}-bills"

@@ -1,0 +1,390 @@
+"""What a client is asked to deploy: who may do what, and nothing more than that."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+
+from billfold.bucket_events import Destination, Notify
+from billfold.data_export import ExportTable
+from billfold.errors import BillfoldError, ConfigurationError, UsageError
+from billfold.model import Client
+from billfold.onboarding import Onboarding, iam_documents, next_steps, permission_policy, template, trust_policy
+
+OURS = "999988887777"
+THEIRS = "111122223333"
+BUCKET = "acme-billing"
+KEY_ARN = f"arn:aws:kms:eu-central-1:{THEIRS}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+QUEUE = Destination(notify=Notify.SQS, arn=f"arn:aws:sqs:eu-central-1:{OURS}:billfold")
+BUS = Destination(notify=Notify.EVENTBRIDGE, arn=f"arn:aws:events:us-west-2:{OURS}:event-bus/billfold")
+PLAN = Onboarding(our_account_id=OURS)
+ACME = Client(
+    client_id="acme",
+    role_arn=f"arn:aws:iam::{THEIRS}:role/billfold-acme",
+    external_id="between-acme-and-us",
+    region="eu-central-1",
+    bucket=BUCKET,
+    prefix="exports/data/",
+    account_id=THEIRS,
+    is_registered=True,
+)
+IN_US = replace(ACME, region="us-east-1")
+
+
+def statements(policy: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {statement["Sid"]: statement for statement in policy["Statement"]}
+
+
+def values(of: Any) -> list[Any]:
+    return of if isinstance(of, list) else [of]
+
+
+def policies(document: Any) -> Iterator[dict[str, Any]]:
+    """Every policy in a template, wherever it stands."""
+    if isinstance(document, dict):
+        if "Statement" in document:
+            yield document
+        document = list(document.values())
+    if isinstance(document, list):
+        for part in document:
+            yield from policies(part)
+
+
+def text_of(document: Any) -> str:
+    return json.dumps(document)
+
+
+def test_the_role_is_the_one_that_we_assume_and_its_sessions_last_an_hour() -> None:
+    made = template(ACME, PLAN)
+
+    role = made["Resources"]["BillfoldRole"]["Properties"]
+    assert list(made["Resources"]) == ["BillfoldRole"]
+    assert (role["Path"], role["RoleName"]) == ("/", "billfold-acme")
+    assert role["MaxSessionDuration"] == 3600
+    assert role["AssumeRolePolicyDocument"] == trust_policy(ACME, OURS)
+    assert [policy["PolicyDocument"] for policy in role["Policies"]] == [permission_policy(ACME)]
+
+
+def test_a_role_of_another_name_is_made_under_that_name() -> None:
+    made = template(replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/team/finance/read-bills"), PLAN)
+
+    role = made["Resources"]["BillfoldRole"]["Properties"]
+    assert (role["Path"], role["RoleName"]) == ("/team/finance/", "read-bills")
+
+
+def test_the_trust_is_in_our_account_with_the_external_id() -> None:
+    assert trust_policy(ACME, OURS) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "BillfoldAssumesTheRole",
+                "Effect": "Allow",
+                "Principal": {"AWS": f"arn:aws:iam::{OURS}:root"},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"sts:ExternalId": "between-acme-and-us"}},
+            }
+        ],
+    }
+
+
+def test_a_source_identity_is_asked_for_and_may_be_set() -> None:
+    trust = statements(trust_policy(replace(ACME, source_identity="billfold-finops"), OURS))
+
+    assert trust["BillfoldAssumesTheRole"]["Condition"]["StringEquals"] == {
+        "sts:ExternalId": "between-acme-and-us",
+        "sts:SourceIdentity": "billfold-finops",
+    }
+    assert trust["BillfoldNamesItself"]["Action"] == "sts:SetSourceIdentity"
+    assert trust["BillfoldNamesItself"]["Condition"] == {"StringEquals": {"sts:SourceIdentity": "billfold-finops"}}
+
+
+def test_the_role_may_read_the_folder_and_nothing_else() -> None:
+    assert permission_policy(ACME) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "ReadTheFolder",
+                "Effect": "Allow",
+                "Action": ["s3:GetObject", "s3:GetObjectVersion"],
+                "Resource": "arn:aws:s3:::acme-billing/exports/data/*",
+            },
+            {
+                "Sid": "ListTheFolder",
+                "Effect": "Allow",
+                "Action": "s3:ListBucket",
+                "Resource": "arn:aws:s3:::acme-billing",
+                "Condition": {"StringLike": {"s3:prefix": "exports/data/*"}},
+            },
+            {
+                "Sid": "FindTheBucket",
+                "Effect": "Allow",
+                "Action": "s3:GetBucketLocation",
+                "Resource": "arn:aws:s3:::acme-billing",
+            },
+        ],
+    }
+
+
+def test_only_the_named_key_decrypts() -> None:
+    allowed = statements(permission_policy(replace(ACME, kms_key_arn=KEY_ARN)))
+
+    assert allowed["DecryptTheBills"] == {
+        "Sid": "DecryptTheBills",
+        "Effect": "Allow",
+        "Action": "kms:Decrypt",
+        "Resource": KEY_ARN,
+    }
+    assert "kms" not in text_of(permission_policy(ACME))
+
+
+def test_a_client_with_a_whole_bucket_may_list_all_of_it() -> None:
+    allowed = statements(permission_policy(replace(ACME, prefix="")))
+
+    assert allowed["ReadTheFolder"]["Resource"] == "arn:aws:s3:::acme-billing/*"
+    assert "Condition" not in allowed["ListTheFolder"]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_readable"),
+    [
+        ("exports/data/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json", True),
+        ("exports/data/", True),
+        ("exports/data-evil/bill.csv.gz", False),
+        ("exports/database/bill.csv.gz", False),
+        ("exports/data", False),
+        ("exports/other/bill.csv.gz", False),
+        ("other/exports/data/bill.csv.gz", False),
+        ("Exports/data/bill.csv.gz", False),
+        ("", False),
+    ],
+)
+def test_folders_that_look_alike_are_not_the_clients(key: str, is_readable: bool) -> None:
+    allowed = statements(permission_policy(ACME))
+
+    assert fnmatchcase(f"arn:aws:s3:::{BUCKET}/{key}", allowed["ReadTheFolder"]["Resource"]) is is_readable
+    assert fnmatchcase(key, allowed["ListTheFolder"]["Condition"]["StringLike"]["s3:prefix"]) is is_readable
+    assert not fnmatchcase(f"arn:aws:s3:::{BUCKET}-evil/{key}", allowed["ReadTheFolder"]["Resource"])
+
+
+def test_a_wildcard_in_a_folders_name_means_itself() -> None:
+    allowed = statements(permission_policy(replace(ACME, prefix="a*b?/$c/")))
+
+    assert allowed["ReadTheFolder"]["Resource"] == "arn:aws:s3:::acme-billing/a${*}b${?}/${$}c/*"
+    assert allowed["ListTheFolder"]["Condition"]["StringLike"]["s3:prefix"] == "a${*}b${?}/${$}c/*"
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eu-central-1", "aws")]
+)
+def test_every_arn_is_of_the_clients_partition(region: str, partition: str) -> None:
+    bus = Destination(notify=Notify.EVENTBRIDGE, arn=f"arn:{partition}:events:{region}:{OURS}:event-bus/billfold")
+    client = replace(ACME, region=region, role_arn=f"arn:{partition}:iam::{THEIRS}:role/billfold-acme")
+
+    made = text_of(template(client, replace(PLAN, destination=bus)))
+
+    assert set(re.findall(r"arn:([a-z-]+):", made)) == {partition}
+
+
+PLANS = [
+    (ACME, PLAN),
+    (ACME, replace(PLAN, destination=QUEUE)),
+    (replace(ACME, kms_key_arn=KEY_ARN, source_identity="billfold"), replace(PLAN, destination=BUS)),
+    (IN_US, replace(PLAN, destination=BUS, export=ExportTable.FOCUS)),
+    (IN_US, replace(PLAN, export=ExportTable.CUR2)),
+]
+
+
+@pytest.mark.parametrize(("client", "plan"), PLANS)
+def test_nothing_is_allowed_by_a_wildcard_that_could_be_named(client: Client, plan: Onboarding) -> None:
+    for policy in policies(template(client, plan)):
+        for statement in policy["Statement"]:
+            if statement["Effect"] == "Deny":
+                continue
+            assert not [action for action in values(statement["Action"]) if "*" in action]
+            assert "*" not in values(statement.get("Resource", ""))
+            assert statement.get("Principal") != "*"
+            if "Principal" in statement:
+                assert statement["Condition"], "whoever comes from outside has to show something"
+
+
+@pytest.mark.parametrize(("client", "plan"), PLANS)
+def test_the_external_id_stands_in_the_roles_trust_alone(client: Client, plan: Onboarding) -> None:
+    made = template(client, plan)
+
+    assert text_of(made).count("between-acme-and-us") == 1
+    assert "between-acme-and-us" not in "\n".join(next_steps(client, plan, "acme.json"))
+
+
+def test_plain_iam_is_the_same_two_policies() -> None:
+    assert iam_documents(ACME, PLAN) == {
+        "trust_policy": trust_policy(ACME, OURS),
+        "permission_policy": permission_policy(ACME),
+    }
+
+
+def test_a_rule_passes_on_what_is_made_in_the_folder_and_may_do_nothing_else() -> None:
+    made = template(ACME, replace(PLAN, destination=BUS))["Resources"]
+
+    rule, role = made["EventsRule"]["Properties"], made["EventsRole"]["Properties"]
+    assert rule["EventPattern"] == {
+        "source": ["aws.s3"],
+        "detail-type": ["Object Created"],
+        "detail": {"bucket": {"name": [BUCKET]}, "object": {"key": [{"prefix": "exports/data/"}]}},
+    }
+    assert [target["Arn"] for target in rule["Targets"]] == [BUS.arn]
+    [allowed] = role["Policies"][0]["PolicyDocument"]["Statement"]
+    assert (allowed["Action"], allowed["Resource"]) == ("events:PutEvents", BUS.arn)
+    [trusted] = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Principal"] == {"Service": "events.amazonaws.com"}
+    assert trusted["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": THEIRS},
+        "ArnEquals": {"aws:SourceArn": f"arn:aws:events:eu-central-1:{THEIRS}:rule/billfold-acme"},
+    }
+
+
+def put_notification(steps: list[str]) -> Any:
+    [command] = [step for step in steps if "put-bucket-notification-configuration" in step]
+    assert f"--bucket {BUCKET} --expected-bucket-owner {THEIRS} --region eu-central-1" in command
+    return json.loads(command.split("--notification-configuration '")[1].removesuffix("'"))
+
+
+def test_what_a_template_cannot_do_with_a_bucket_is_told_as_a_command() -> None:
+    plan = replace(PLAN, destination=QUEUE)
+
+    steps = list(next_steps(ACME, plan, "acme.json"))
+
+    assert list(template(ACME, plan)["Resources"]) == ["BillfoldRole"]
+    [queue] = put_notification(steps)["QueueConfigurations"]
+    assert (queue["QueueArn"], queue["Events"]) == (QUEUE.arn, ["s3:ObjectCreated:*"])
+    assert queue["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "exports/data/"}]
+    assert put_notification(list(next_steps(ACME, replace(PLAN, destination=BUS), "acme.json"))) == {
+        "EventBridgeConfiguration": {}
+    }
+
+
+def test_without_events_and_with_a_bucket_of_its_own_there_is_no_such_command() -> None:
+    for client, plan in ((ACME, PLAN), (IN_US, replace(PLAN, destination=BUS, export=ExportTable.CUR2))):
+        steps = next_steps(client, plan, "acme.json")
+
+        assert not [step for step in steps if "s3api" in step]
+        assert any(step.startswith("aws cloudformation deploy ") for step in steps)
+
+
+def test_what_must_be_ready_on_our_side_is_told_first() -> None:
+    by_queue = next_steps(ACME, replace(PLAN, destination=QUEUE), "acme.json")[0]
+    by_bus = next_steps(ACME, replace(PLAN, destination=BUS), "acme.json")[0]
+    other_role = replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/read-bills")
+
+    assert f"add {THEIRS} to ClientAccountIds and arn:aws:s3:::{BUCKET} to ClientBucketArns" in by_queue
+    assert f"add {THEIRS} to ClientAccountIds of" in by_bus
+    assert "role/read-bills, whose name" in next_steps(other_role, PLAN, "acme.json")[0]
+    assert next_steps(ACME, PLAN, "acme.json")[0].startswith(f"# In account {THEIRS}")
+    assert [step for step in next_steps(replace(ACME, kms_key_arn=KEY_ARN), PLAN, "acme.json") if KEY_ARN in step]
+
+
+def test_a_folder_with_odd_letters_is_spelled_as_s3s_filters_want_it() -> None:
+    steps = list(next_steps(replace(ACME, prefix="my exports/ä/"), replace(PLAN, destination=QUEUE), "acme.json"))
+
+    [queue] = put_notification(steps)["QueueConfigurations"]
+    assert queue["Filter"]["Key"]["FilterRules"][0]["Value"] == "my+exports/%C3%A4/"
+
+
+def test_a_bucket_that_is_made_has_its_notification_at_once() -> None:
+    queue = replace(QUEUE, arn=f"arn:aws:sqs:us-east-1:{OURS}:billfold")
+
+    by_sqs = template(IN_US, replace(PLAN, destination=queue, export=ExportTable.CUR2))["Resources"]
+    by_bus = template(IN_US, replace(PLAN, destination=BUS, export=ExportTable.CUR2))["Resources"]
+
+    assert by_sqs["ExportBucket"]["Properties"]["NotificationConfiguration"] == {
+        "QueueConfigurations": [
+            {
+                "Event": "s3:ObjectCreated:*",
+                "Queue": queue.arn,
+                "Filter": {"S3Key": {"Rules": [{"Name": "prefix", "Value": "exports/data/"}]}},
+            }
+        ]
+    }
+    assert by_bus["ExportBucket"]["Properties"]["NotificationConfiguration"] == {
+        "EventBridgeConfiguration": {"EventBridgeEnabled": True}
+    }
+    assert "EventsRule" in by_bus
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "columns"),
+    [(ExportTable.CUR2, "COST_AND_USAGE_REPORT", 114), (ExportTable.FOCUS, "FOCUS_1_2_AWS", 60)],
+)
+def test_an_export_names_all_columns_of_its_table_and_delivers_below_the_folder(
+    kind: ExportTable, table: str, columns: int
+) -> None:
+    made = template(IN_US, replace(PLAN, export=kind))["Resources"]
+
+    export = made["BillingExport"]["Properties"]["Export"]
+    query = export["DataQuery"]["QueryStatement"]
+    named = query.removeprefix("SELECT ").removesuffix(f" FROM {table}").split(", ")
+    assert len(set(named)) == len(named) == columns
+    assert list(export["DataQuery"]["TableConfigurations"]) == [table]
+    assert export["DestinationConfigurations"]["S3Destination"]["S3Prefix"] == "exports/data"
+    assert export["Name"] == "billfold-acme"
+
+
+def test_only_exports_of_the_clients_account_may_write_to_the_bucket() -> None:
+    made = template(IN_US, replace(PLAN, export=ExportTable.FOCUS))["Resources"]
+
+    allowed = statements(made["ExportBucketPolicy"]["Properties"]["PolicyDocument"])
+    writing = allowed["EnableAWSDataExportsToWriteToS3AndCheckPolicy"]
+    assert writing["Principal"] == {"Service": ["bcm-data-exports.amazonaws.com", "billingreports.amazonaws.com"]}
+    assert writing["Action"] == ["s3:PutObject", "s3:GetBucketPolicy"]
+    assert writing["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": THEIRS},
+        "ArnLike": {
+            "aws:SourceArn": [
+                f"arn:aws:bcm-data-exports:us-east-1:{THEIRS}:export/*",
+                f"arn:aws:cur:us-east-1:{THEIRS}:definition/*",
+            ]
+        },
+    }
+    assert [each["Sid"] for each in allowed.values() if each["Effect"] == "Deny"] == ["RefuseWithoutTls"]
+
+
+def test_the_bucket_outlives_the_stack() -> None:
+    bucket = template(IN_US, replace(PLAN, export=ExportTable.FOCUS))["Resources"]["ExportBucket"]
+
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+@pytest.mark.parametrize(
+    ("client", "plan", "kind", "words"),
+    [
+        (replace(ACME, account_id=None), PLAN, ConfigurationError, "BILLFOLD_ACCOUNT_ID"),
+        (replace(ACME, bucket=None, external_id=None), PLAN, ConfigurationError, "BILLFOLD_EXTERNAL_ID"),
+        (replace(ACME, region=None), PLAN, ConfigurationError, "AWS_REGION"),
+        (replace(ACME, account_id="444455556666"), PLAN, UsageError, "444455556666"),
+        (ACME, replace(PLAN, destination=replace(QUEUE, arn="https://sqs/…")), UsageError, "arn:aws:sqs:"),
+        (ACME, replace(PLAN, destination=replace(QUEUE, arn=f"{QUEUE.arn}.fifo")), UsageError, "FIFO"),
+        (replace(ACME, region="eu-west-1"), replace(PLAN, destination=QUEUE), UsageError, "its own region"),
+        (ACME, replace(PLAN, our_account_id=THEIRS, destination=QUEUE), UsageError, "not to ours"),
+        (ACME, replace(PLAN, destination=replace(BUS, arn=QUEUE.arn)), UsageError, "event-bus"),
+        (
+            ACME,
+            replace(PLAN, destination=replace(BUS, arn=BUS.arn.replace("aws:", "aws-cn:", 1))),
+            UsageError,
+            "partition aws-cn",
+        ),
+        (ACME, replace(PLAN, export=ExportTable.CUR2), UsageError, "us-east-1"),
+        (replace(IN_US, prefix=""), replace(PLAN, export=ExportTable.CUR2), UsageError, "--prefix"),
+        (replace(IN_US, kms_key_arn=KEY_ARN), replace(PLAN, export=ExportTable.CUR2), UsageError, "--kms-key-arn"),
+    ],
+)
+def test_what_aws_would_refuse_or_a_stranger_would_hear_is_refused(
+    client: Client, plan: Onboarding, kind: type[BillfoldError], words: str
+) -> None:
+    with pytest.raises(kind, match=re.escape(words)):
+        template(client, plan)

@@ -1,0 +1,78 @@
+"""`billfold worker` as a process of its own, which a test can tell to end, or kill."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Nothing here takes nearly as long; who waits longer waits for a process that hangs.
+LIMIT_SECONDS = 300
+
+
+class WorkerProcess:
+    """The parent's hold on the process."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for its end; returns the exit code."""
+        self._process.send_signal(number)
+        self._process.communicate(timeout=LIMIT_SECONDS)
+        return self._process.returncode
+
+    def finish(self) -> dict[str, Any]:
+        """Wait until it has drained the queue; returns its document."""
+        out, _ = self._process.communicate(timeout=LIMIT_SECONDS)
+        assert self._process.returncode == 0, self._log.read_text()
+        document: dict[str, Any] = json.loads(out)
+        return document
+
+    def wait_for(self, event: str, is_it: Callable[[dict[str, Any]], bool] = lambda _: True) -> None:
+        """Wait until it logs this event."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while not any(logged["event"] == event and is_it(logged) for logged in self.events()):
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.05)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it has logged so far; a line that is still being written comes later."""
+        lines = self._log.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def kill(self) -> None:
+        """Kill it as a machine that is gone."""
+        self._process.kill()
+        self._process.communicate(timeout=LIMIT_SECONDS)
+
+
+@contextmanager
+def start_worker(environment: Mapping[str, str], *options: str) -> Iterator[WorkerProcess]:
+    """A worker with these variables; it is killed, if it still lives, at the end."""
+    with tempfile.TemporaryDirectory(prefix="billfold-worker-") as name:
+        log = Path(name) / "log"
+        with (
+            log.open("w") as stderr,
+            subprocess.Popen(
+                [sys.executable, "-m", "billfold", "worker", *options, "--json"],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                cwd=name,
+                env={**environment, "BILLFOLD_LOG_FORMAT": "json"},
+            ) as process,
+        ):
+            try:
+                yield WorkerProcess(process, log)
+            finally:
+                process.kill()
