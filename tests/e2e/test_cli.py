@@ -268,7 +268,7 @@ def test_another_client_than_the_configured_one_is_refused_with_the_known_ones(o
     ended = operator.run("ingest", "bucket", "--client", "other", "--json")
 
     assert (ended.code, ended.document["error"]["code"]) == (2, "usage")
-    assert "known clients: default" in ended.error_lines[0]
+    assert "client other is not registered, and the settings describe default" in ended.error_lines[0]
 
 
 def test_each_wrong_setting_has_its_line(operator: Operator) -> None:
