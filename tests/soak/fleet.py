@@ -22,6 +22,7 @@ from tests.worker_process import start_worker
 # A delivery is one month of a client's only export.
 _FIRST_YEAR = 2020
 _FILE_COUNT = 3
+OBJECT_COUNT = _FILE_COUNT + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
