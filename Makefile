@@ -35,13 +35,14 @@ check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Time cold ingests, restatements, a large bill's memory and a year's reports, each as a ratio.
+bench: $(INSTALLED) ## Time cold ingests, restatements, a large bill's memory, a year's reports and waits beside a flood, as ratios.
 	$(BIN)/python -m tests.benchmarks.cold_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.restatement $(ARGS)
 	$(BIN)/python -m tests.benchmarks.large_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.dashboard $(ARGS)
+	$(BIN)/python -m tests.benchmarks.fairness $(ARGS)
 
-soak: $(INSTALLED) ## Kill 200 ingests and restate at random, and prove after each that nothing is lost or doubled.
+soak: $(INSTALLED) ## Kill 200 ingests, restate at random and let workers share 10,000 events: nothing is lost or doubled.
 	$(BIN)/python -m tests.soak $(ARGS)
 
 # Compiled by the oldest Python supported, so that every pin installs on the newer ones too.

@@ -39,8 +39,14 @@ def parse_options(description: str, arguments: Sequence[str] | None = None) -> a
         default=10_000_000,
         help="charges of the year that reports are asked about (default 10,000,000; 0 leaves it out)",
     )
+    parser.add_argument(
+        "--flood",
+        type=int,
+        default=40,
+        help="deliveries of the client that floods the queue (default 40; 0 leaves fairness out)",
+    )
     options = parser.parse_args(arguments)
-    if options.rows < 100 or options.runs < 1 or min(options.large_rows, options.charges) < 0:
+    if options.rows < 100 or options.runs < 1 or min(options.large_rows, options.charges, options.flood) < 0:
         parser.error("at least 100 rows and 1 run, and no negative number")
     return options
 

@@ -40,14 +40,14 @@ def test_manifest_and_file_tell_the_same_columns_and_they_are_enough(shared_samp
 @pytest.mark.parametrize(
     ("content", "headers"),
     [
-        (b"\xef\xbb\xbfa,b\r\n1,2\r\n", ("a", "b")),
-        (gzip.compress(b'"a,b",c\n1,2\n'), ("a,b", "c")),
-        (b"a,b", ("a", "b")),
-        (b"", None),
-        (b"PAR1 cut off", None),
-        (b"PK\x03\x04 a zip", None),
-        (b"\x1f\x8b no gzip", None),
-        (b"\xff\xfe\n", None),
+        pytest.param(b"\xef\xbb\xbfa,b\r\n1,2\r\n", ("a", "b"), id="plain, with a BOM"),
+        pytest.param(gzip.compress(b'"a,b",c\n1,2\n', mtime=0), ("a,b", "c"), id="gzip, with quotes"),
+        pytest.param(b"a,b", ("a", "b"), id="a header alone"),
+        pytest.param(b"", None, id="empty"),
+        pytest.param(b"PAR1 cut off", None, id="Parquet that is cut off"),
+        pytest.param(b"PK\x03\x04 a zip", None, id="zip"),
+        pytest.param(b"\x1f\x8b no gzip", None, id="no gzip"),
+        pytest.param(b"\xff\xfe\n", None, id="no text"),
     ],
 )
 def test_what_tells_no_header_is_left(content: bytes, headers: tuple[str, ...] | None) -> None:

@@ -1,1 +1,1 @@
-"""Random bills, crash trials with them, and `make soak`, which runs hundreds of these."""
+"""Random bills, crash trials with them, a fleet of workers, and `make soak`, which runs all of these at length."""

@@ -1,4 +1,4 @@
-"""Crash trials by the hundred, and the random restatements: `make soak`, or `python -m tests.soak --help`.
+"""Crash trials, random restatements and a fleet of workers: `make soak`, or `python -m tests.soak --help`.
 
 Each trial lands a random bill in an empty database, kills the ingest of its restatement one to three times, at named
 points and at random moments, runs it to its end and looks at everything that was promised. The first broken promise
@@ -6,6 +6,9 @@ ends the soak with exit code 1 and with the seed that makes the same bills and t
 
 After the trials the tables are held against a simple model through random deliveries, rollbacks, remaps and crashes:
 `python -m tests.restatement_model`, with as many examples as `--examples` says and the same seed.
+
+At last four workers share the queue of 50 clients: 10,000 events of 500 deliveries, in disorder and repeated. Each
+delivery must be published once, with nothing left in the queue; `--events` and the options beside it make it smaller.
 """
 
 from __future__ import annotations
@@ -27,12 +30,14 @@ from random import Random, SystemRandom
 from psycopg.conninfo import make_conninfo
 
 from billfold.config import load_settings, setting_fields
+from billfold.exports import LocalAws
 from billfold.log import configure_logging
 from billfold.store.database import Database, connect
 from billfold.store.embedded import start_embedded
 from billfold.store.migrate import migrate_database
 from tests.crash_worker import POINTS
 from tests.landing import Landing
+from tests.soak.fleet import OBJECT_COUNT, Fleet, run_fleet
 from tests.soak.trials import Trial, TrialReport, measure_duration, run_trial
 
 MAX_KILLS = 3
@@ -64,9 +69,39 @@ def main() -> int:
             if number % TELL_EVERY_TRIALS == 0:
                 seconds = time.monotonic() - started
                 _tell(f"{number} of {options.trials} trials, {met.total()} kills, {seconds / number:.1f} s each")
-        _tell(f"\n{options.trials} trials in {time.monotonic() - started:.0f} s, no promise broken")
-        _tell("the kills left the delivery: " + ", ".join(f"{state} {count}" for state, count in met.most_common()))
+        if options.trials:
+            _tell(f"\n{options.trials} trials in {time.monotonic() - started:.0f} s, no promise broken")
+            _tell("the kills left the delivery: " + ", ".join(f"{state} {count}" for state, count in met.most_common()))
+        if options.events and not _run_fleet(options, conninfo, folder):
+            return 1
     return _run_model(options) if options.examples else 0
+
+
+def _run_fleet(options: argparse.Namespace, conninfo: str, folder: Path) -> bool:
+    """Workers on the events of many clients; whether every promise was kept."""
+    fleet = Fleet(
+        client_count=options.clients,
+        delivery_count=options.deliveries,
+        event_count=options.events,
+        worker_count=options.workers,
+        seed=options.seed,
+    )
+    _tell(
+        f"\n{fleet.event_count:,} events of {fleet.delivery_count:,} deliveries of {fleet.client_count:,} clients,"
+        f" {fleet.worker_count} workers"
+    )
+    with LocalAws() as aws, _landing(conninfo, folder, "fleet") as landing:
+        os.environ |= aws.environment()
+        report = run_fleet(fleet, landing.with_settings(endpoint_url=aws.endpoint_url), aws)
+        for name in aws.environment():
+            del os.environ[name]
+    _tell(
+        f"{report.seconds:.0f} s, {fleet.event_count / report.seconds:.1f} events and"
+        f" {fleet.delivery_count / report.seconds:.2f} deliveries per second; {report.received_count:,} receipts"
+    )
+    for violation in report.violations:
+        _tell(f"  {violation}")
+    return not report.violations
 
 
 def _run_model(options: argparse.Namespace) -> int:
@@ -89,10 +124,18 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--examples", type=int, default=50, help="of random restatements after the trials (default 50; 0: none)"
     )
+    parser.add_argument("--events", type=int, default=10_000, help="told to the workers (default 10,000; 0: none)")
+    parser.add_argument("--deliveries", type=int, default=500, help="that the events tell of (default 500)")
+    parser.add_argument("--clients", type=int, default=50, help="that the deliveries are of (default 50)")
+    parser.add_argument("--workers", type=int, default=4, help="that share the queue (default 4)")
     parser.add_argument("--steps", type=int, default=20, help="of such an example at most (default 20)")
     options = parser.parse_args()
-    if options.trials < 1 or options.items < 100 or options.examples < 0 or options.steps < 1:
-        parser.error("at least 1 trial, 100 line items and 1 step, and no negative number of examples")
+    if options.trials < 0 or options.items < 100 or options.examples < 0 or options.steps < 1:
+        parser.error("at least 100 line items and 1 step, and no negative number of trials and examples")
+    if min(options.deliveries, options.clients, options.workers) < 1:
+        parser.error("at least 1 delivery, client and worker")
+    if options.events and options.events < options.deliveries * OBJECT_COUNT:
+        parser.error(f"each delivery has {OBJECT_COUNT} objects: at least {options.deliveries * OBJECT_COUNT} events")
     if options.seed is None:
         options.seed = SystemRandom().randrange(MAX_RANDOM_SEED)
     return options

@@ -21,6 +21,8 @@ from tests.worker_process import start_worker
 
 # A delivery is one month of a client's only export.
 _FIRST_YEAR = 2020
+_FILE_COUNT = 3
+OBJECT_COUNT = _FILE_COUNT + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ def _deliver(random: Random, folder: Path, aws: LocalAws, client_ids: list[str],
     """Write one delivery of a few line items into the client's bucket."""
     month = number // len(client_ids)
     period = f"{_FIRST_YEAR + month // 12}-{month % 12 + 1:02d}"
-    files = [[_item(random, period, position) for position in range(random.randint(1, 3))] for _ in range(2)]
+    files = [[_item(random, period, position) for position in range(random.randint(1, 2))] for _ in range(_FILE_COUNT)]
     manifest = write_bill(folder, *files, period=period, bucket=_bucket(folder.name))
     data = manifest.parents[2] / "data" / manifest.parent.name
     keys = tuple(path.relative_to(folder).as_posix() for path in (*sorted(data.iterdir()), manifest))
