@@ -156,12 +156,12 @@ class _Taking:
 
     def _take_object(self, created: CreatedObject) -> Fate:
         place = f"s3://{created.bucket}/{created.key}"
+        if is_trick(created.key):
+            return _refuse(None, created.bucket, f"{place} has parts such as `..`, which AWS never writes")
         client = clients.find_owner(self._database, self._settings, created.bucket, created.key)
         if client is None:
             log.warning("event_foreign", bucket=created.bucket, reason="belongs to no client")
             return Done(reason="belongs to no client")
-        if is_trick(created.key):
-            return _refuse(client, created.bucket, f"{place} has parts such as `..`, which AWS never writes")
         if created.account_id and client.account_id and created.account_id != client.account_id:
             # The registry's account is never told to whoever sent the event.
             return _refuse(client, created.bucket, f"{place} is told by account {created.account_id}, not its owner's")
@@ -314,9 +314,10 @@ def _starts_delivery(key: str) -> bool:
     return is_manifest(key) or (is_data_file(key) and place_of(key) is None)
 
 
-def _refuse(client: Client, bucket: str, reason: str) -> Dead:
+def _refuse(client: Client | None, bucket: str, reason: str) -> Dead:
     """Nothing is read for an event that somebody made up; it is kept as evidence."""
-    log.error("event_refused", client=client.client_id, bucket=bucket, reason=reason)
+    whose = {"client": client.client_id} if client else {}
+    log.error("event_refused", bucket=bucket, reason=reason, **whose)
     return Dead(client=client, reason=reason, error_code=AccessDeniedError.error_code)
 
 
