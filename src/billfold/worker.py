@@ -151,7 +151,6 @@ class Worker:
                 delay_seconds = wait_seconds(message.receive_count, self._random)
                 reason = f"all {client.max_deliveries} slots are taken"
                 tell(Later(cause=Cause.SLOT, delay_seconds=delay_seconds, reason=reason, client=client))
-                self._load.wait_for(message, delay_seconds)
                 settled.append((message, delay_seconds))
                 continue
             needing += 1
@@ -161,6 +160,9 @@ class Worker:
                 threading.Thread(target=self._work, args=[message], name=message.message_id, daemon=True).start()
             # Else its time was not extended while a thread is at it: it stays hidden, as it was received now.
         self._try("hide", lambda: self._queue.hide_all(settled))
+        # Its time begins when the queue has heard of it: whoever drains must not look for it too early.
+        for message, delay_seconds in settled:
+            self._load.wait_for(message, delay_seconds)
         self._give_back(back)
         return needing
 
@@ -214,8 +216,9 @@ class Worker:
 
     def _settle(self, message: Message, fate: Fate) -> None:
         if isinstance(fate, Later):
-            self._load.wait_for(message, fate.delay_seconds)
             self._try("hide", lambda: self._queue.hide(message, fate.delay_seconds))
+            # Its time begins when the queue has heard of it: whoever drains must not look for it too early.
+            self._load.wait_for(message, fate.delay_seconds)
         elif isinstance(fate, Dead):
             self._bury(message, fate)
         else:

@@ -155,8 +155,8 @@ def source_cost_of(items: Sequence[LineItem]) -> Decimal:
     return total
 
 
-def _unused(item: LineItem, effective: Decimal) -> list[SlowCharge]:
-    if effective <= 0:
+def _unused(item: LineItem, effective: Decimal | None) -> list[SlowCharge]:
+    if effective is None:
         return []
     return [
         SlowCharge(
@@ -171,10 +171,15 @@ def _unused(item: LineItem, effective: Decimal) -> list[SlowCharge]:
     ]
 
 
-def _unused_plan(item: LineItem, *, net_basis: bool) -> Decimal:
-    """The commitment that nobody used; on net basis reduced as the recurring (else the amortised) part is."""
+def _unused_plan(item: LineItem, *, net_basis: bool) -> Decimal | None:
+    """The commitment that nobody used; on net basis reduced as the recurring (else the amortised) part is.
+
+    Gross costs decide whether there is any: more used than committed is nothing unused, whatever a net cost says.
+    """
     total = number(item, "savings_plan_total_commitment_to_date") or _ZERO
     unused = total - (number(item, "savings_plan_used_commitment") or _ZERO)
+    if unused <= 0:
+        return None
     if not net_basis:
         return unused
     for name in ("recurring", "amortized_upfront"):
@@ -185,12 +190,13 @@ def _unused_plan(item: LineItem, *, net_basis: bool) -> Decimal:
     return unused
 
 
-def _unused_reservation(item: LineItem, *, net_basis: bool) -> Decimal:
+def _unused_reservation(item: LineItem, *, net_basis: bool) -> Decimal | None:
     parts = [
         on_basis(item, f"reservation_{name}", f"reservation_net_{name}", net_basis=net_basis) or _ZERO
         for name in ("unused_amortized_upfront_fee_for_billing_period", "unused_recurring_fee")
     ]
-    return sum(parts, _ZERO)
+    unused = sum(parts, _ZERO)
+    return unused if unused > 0 else None
 
 
 def _refunds_plan(item: LineItem) -> bool:
