@@ -156,7 +156,7 @@ def source_cost_of(items: Sequence[LineItem]) -> Decimal:
 
 
 def _unused(item: LineItem, effective: Decimal | None) -> list[SlowCharge]:
-    if effective is None:
+    if effective is None or effective <= 0:
         return []
     return [
         SlowCharge(
