@@ -139,8 +139,12 @@ def next_steps(client: Client, plan: Onboarding, file: str) -> Sequence[str]:
         if plan.destination.notify is Notify.SQS:
             allowed += f" and arn:{_role_of(client).partition}:s3:::{client.bucket} to ClientBucketArns"
         steps.append(f"# First, by us: add {allowed} of deploy/cloudformation/messaging.yaml.")
-    if not _role_of(client).name.startswith("billfold-"):
-        steps.append(f"# First, by us: let our own role assume {client.role_arn}, whose name is not billfold-….")
+    role = _role_of(client)
+    if not f"{role.path}{role.name}".startswith("/billfold-"):
+        steps.append(
+            f"# First, by us: add {client.role_arn} to ActForClients, twice, in deploy/cloudformation/worker.yaml: our"
+            " own roles may assume role/billfold-… alone, without a path."
+        )
     steps += [
         f"# In account {client.account_id}, by its administrator:",
         f"aws cloudformation deploy --region {client.region} --stack-name {stack}"

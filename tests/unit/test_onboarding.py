@@ -279,13 +279,31 @@ def test_without_events_and_with_a_bucket_of_its_own_there_is_no_such_command() 
 def test_what_must_be_ready_on_our_side_is_told_first() -> None:
     by_queue = next_steps(ACME, replace(PLAN, destination=QUEUE), "acme.json")[0]
     by_bus = next_steps(ACME, replace(PLAN, destination=BUS), "acme.json")[0]
-    other_role = replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/read-bills")
 
     assert f"add {THEIRS} to ClientAccountIds and arn:aws:s3:::{BUCKET} to ClientBucketArns" in by_queue
     assert f"add {THEIRS} to ClientAccountIds of" in by_bus
-    assert "role/read-bills, whose name" in next_steps(other_role, PLAN, "acme.json")[0]
     assert next_steps(ACME, PLAN, "acme.json")[0].startswith(f"# In account {THEIRS}")
     assert [step for step in next_steps(replace(ACME, kms_key_arn=KEY_ARN), PLAN, "acme.json") if KEY_ARN in step]
+
+
+@pytest.mark.parametrize(
+    ("role", "is_covered"),
+    [
+        ("billfold-acme", True),
+        ("billfold-team/acme", True),
+        ("read-bills", False),
+        ("team/billfold-acme", False),
+        ("team/read-bills", False),
+    ],
+)
+def test_a_role_that_our_own_role_may_not_assume_is_told(role: str, is_covered: bool) -> None:
+    client = replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/{role}")
+
+    told = [step for step in next_steps(client, PLAN, "acme.json") if "ActForClients" in step]
+
+    assert bool(told) != is_covered
+    assert fnmatchcase(client.role_arn or "", "arn:aws:iam::*:role/billfold-*") == is_covered
+    assert all(f"add {client.role_arn} to" in step for step in told)
 
 
 def test_a_folder_with_odd_letters_is_spelled_as_s3s_filters_want_it() -> None:
