@@ -299,13 +299,31 @@ def test_a_new_object_is_told_from_the_clients_account_and_region_through_both_r
     assert (created.bucket, created.key, created.source) == (ACME.bucket, KEY, TriggerSource.EVENTBRIDGE)
 
 
-def test_the_bus_passes_on_only_what_clients_accounts_say(aws: LocalAws) -> None:
-    ours = deploy_messaging(aws, THEIRS)
-    event = {"Source": "aws.s3", "DetailType": "Object Created", "Detail": "{}", "EventBusName": ours["EventBusArn"]}
+def test_what_aws_limits_does_not_grow_with_the_clients_of_the_bus() -> None:
+    made = read("messaging")["Resources"]
+    by_bus = [place for place, said in policies(made) if "ClientAccountIds" in json.dumps(said)]
 
-    aws.client("events").put_events(Entries=[event])
+    patterns = {key: each["Properties"]["EventPattern"] for key, each in made.items() if "Rule" in each["Type"]}
 
-    assert receive_all(aws, ours["QueueUrl"]) == []
+    assert patterns.keys() == {"RuleToQueue", "RuleToHttp"}
+    assert all(said == {"source": ["aws.s3"], "detail-type": ["Object Created"]} for said in patterns.values())
+    assert by_bus == ["QueueKey", "QueuePolicy", "EventBusPolicy"]
+
+
+def test_the_dead_letters_outlive_the_stack_and_can_be_read_then() -> None:
+    made = read("messaging")["Resources"]
+
+    for kept in ("DeadLetterQueue", "QueueKey"):
+        assert (made[kept]["DeletionPolicy"], made[kept]["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_a_schedule_that_does_not_run_rings() -> None:
+    made = read("alarms")["Resources"]
+
+    alarm = made["SilentScheduleAlarm"]["Properties"]
+    assert made["SchedulesFinished"]["Properties"]["FilterPattern"] == '{ $.event = "schedule_finished" }'
+    assert (alarm["MetricName"], alarm["TreatMissingData"]) == ("SchedulesFinished", "breaching")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
 
 
 def test_s3_tells_our_queue_by_itself(aws: LocalAws) -> None:
