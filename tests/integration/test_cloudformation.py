@@ -82,9 +82,18 @@ CLIENTS_TEMPLATES = {
         replace(IN_US, client_id="acme.eu_1"),
         replace(PLAN, destination=BUS, export=ExportTable.FOCUS),
     ),
+    "a trail": (ACME, replace(PLAN, is_recorded=True)),
+    "an export, a rule and a trail": (
+        IN_US,
+        replace(PLAN, destination=BUS, export=ExportTable.CUR2, is_recorded=True),
+    ),
     "China": (
         replace(ACME, region="cn-north-1", role_arn=f"arn:aws-cn:iam::{THEIRS}:role/billfold-acme"),
-        replace(PLAN, destination=replace(BUS, arn=f"arn:aws-cn:events:cn-north-1:{OURS}:event-bus/billfold")),
+        replace(
+            PLAN,
+            is_recorded=True,
+            destination=replace(BUS, arn=f"arn:aws-cn:events:cn-north-1:{OURS}:event-bus/billfold"),
+        ),
     ),
     "GovCloud": (
         replace(ACME, region="us-gov-west-1", role_arn=f"arn:aws-us-gov:iam::{THEIRS}:role/billfold-acme"),
@@ -386,6 +395,12 @@ def test_our_templates_allow_nothing_by_a_wildcard_that_could_be_named(path: Pat
         # In a key's policy the resource is that key. ECR's login knows no resource.
         if place != "QueueKey" and actions != ["ecr:GetAuthorizationToken"]:
             assert statement.get("Resource") != "*", place
+
+
+def test_our_trail_claims_no_objects_that_it_cannot_see() -> None:
+    [selector] = read("audit")["Resources"]["Trail"]["Properties"]["AdvancedEventSelectors"]
+
+    assert selector["FieldSelectors"] == [{"Field": "eventCategory", "Equals": ["Management"]}]
 
 
 def test_who_sends_to_the_queue_is_named_by_account_and_source() -> None:

@@ -186,7 +186,7 @@ def test_every_arn_is_of_the_clients_partition(region: str, partition: str) -> N
     bus = Destination(notify=Notify.EVENTBRIDGE, arn=f"arn:{partition}:events:{region}:{OURS}:event-bus/billfold")
     client = replace(ACME, region=region, role_arn=f"arn:{partition}:iam::{THEIRS}:role/billfold-acme")
 
-    made = text_of(template(client, replace(PLAN, destination=bus)))
+    made = text_of(template(client, replace(PLAN, destination=bus, is_recorded=True)))
 
     assert set(re.findall(r"arn:([a-z-]+):", made)) == {partition}
 
@@ -197,6 +197,7 @@ PLANS = [
     (replace(ACME, kms_key_arn=KEY_ARN, source_identity="billfold"), replace(PLAN, destination=BUS)),
     (IN_US, replace(PLAN, destination=BUS, export=ExportTable.FOCUS)),
     (IN_US, replace(PLAN, export=ExportTable.CUR2)),
+    (ACME, replace(PLAN, is_recorded=True)),
 ]
 
 
@@ -369,6 +370,36 @@ def test_only_exports_of_the_clients_account_may_write_to_the_bucket() -> None:
         },
     }
     assert [each["Sid"] for each in allowed.values() if each["Effect"] == "Deny"] == ["RefuseWithoutTls"]
+
+
+def test_a_trail_is_made_where_asked_for_and_sees_the_folder_alone() -> None:
+    assert "AccessTrail" not in template(ACME, PLAN)["Resources"]
+
+    made = template(replace(ACME, client_id="acme.-_eu"), replace(PLAN, is_recorded=True))["Resources"]
+
+    trail = made["AccessTrail"]["Properties"]
+    [selector] = trail["AdvancedEventSelectors"]
+    fields = {each["Field"]: each.get("Equals") or each.get("StartsWith") for each in selector["FieldSelectors"]}
+    assert trail["TrailName"] == "billfold-acme-eu"
+    assert fields == {
+        "eventCategory": ["Data"],
+        "resources.type": ["AWS::S3::Object"],
+        "resources.ARN": [f"arn:aws:s3:::{BUCKET}/exports/data/"],
+    }
+
+
+def test_only_the_clients_trail_may_write_to_its_bucket_and_the_records_outlive_it() -> None:
+    made = template(ACME, replace(PLAN, is_recorded=True))["Resources"]
+
+    bucket = made["AccessLogBucket"]
+    allowed = statements(made["AccessLogBucketPolicy"]["Properties"]["PolicyDocument"])
+    arn = f"arn:aws:cloudtrail:eu-central-1:{THEIRS}:trail/billfold-acme"
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert [each["Sid"] for each in allowed.values() if each["Effect"] == "Deny"] == ["RefuseWithoutTls"]
+    for sid, action in (("TheTrailLooks", "s3:GetBucketAcl"), ("TheTrailWrites", "s3:PutObject")):
+        assert allowed[sid]["Principal"] == {"Service": "cloudtrail.amazonaws.com"}
+        assert allowed[sid]["Action"] == action
+        assert allowed[sid]["Condition"]["StringEquals"]["aws:SourceArn"] == arn
 
 
 def test_the_bucket_outlives_the_stack() -> None:
