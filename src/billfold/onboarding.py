@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from billfold import bucket_events, data_export
+from billfold import access_trail, bucket_events, data_export
 from billfold.bucket_events import Destination, Notify
 from billfold.data_export import ExportTable
 from billfold.errors import ConfigurationError, UsageError
@@ -24,11 +24,15 @@ _SESSION_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarding:
-    """What the client is asked for: trust in our account, events for `destination`, and an export where it has none."""
+    """What the client is asked for: trust in our account, events for `destination`, and an export where it has none.
+
+    With `is_recorded` it also gets a trail of its own, which shows it every object that was read.
+    """
 
     our_account_id: str
     destination: Destination | None = None
     export: ExportTable | None = None
+    is_recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,8 @@ def template(client: Client, plan: Onboarding) -> dict[str, Any]:
         resources |= data_export.resources(client, plan.export, notification)
     if plan.destination and plan.destination.notify is Notify.EVENTBRIDGE:
         resources |= bucket_events.rule(client, plan.destination.arn)
+    if plan.is_recorded:
+        resources |= access_trail.resources(client)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Lets Billfold read the billing exports of {client.client_id}",
@@ -139,8 +145,12 @@ def next_steps(client: Client, plan: Onboarding, file: str) -> Sequence[str]:
         if plan.destination.notify is Notify.SQS:
             allowed += f" and arn:{_role_of(client).partition}:s3:::{client.bucket} to ClientBucketArns"
         steps.append(f"# First, by us: add {allowed} of deploy/cloudformation/messaging.yaml.")
-    if not _role_of(client).name.startswith("billfold-"):
-        steps.append(f"# First, by us: let our own role assume {client.role_arn}, whose name is not billfold-….")
+    role = _role_of(client)
+    if not f"{role.path}{role.name}".startswith("/billfold-"):
+        steps.append(
+            f"# First, by us: add {client.role_arn} to ActForClients, twice, in deploy/cloudformation/worker.yaml: our"
+            " own roles may assume role/billfold-… alone, without a path."
+        )
     steps += [
         f"# In account {client.account_id}, by its administrator:",
         f"aws cloudformation deploy --region {client.region} --stack-name {stack}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -75,7 +75,7 @@ def keep_schedule(
                 should_stop=stop.is_set,
             )
             patience.learn(visits)
-            tell_late(settings=settings, database=database)
+            finish_pass(settings=settings, database=database, visits=visits)
         except BillfoldError as error:
             if not error.retryable:
                 raise
@@ -112,9 +112,24 @@ def visit_due(
     return tuple(visits)
 
 
+def finish_pass(*, settings: Settings, database: Database, visits: Collection[Visit]) -> tuple[ClientFreshness, ...]:
+    """Tell who is late, as `tell_late` does; then that the pass is over, whether or not anybody was due.
+
+    A schedule that does not run cannot say who is late: the absence of this line is what an alarm can see.
+    """
+    known = reports.list_client_freshness(database, settings.client)
+    late = _tell_late(known)
+    log.info("schedule_finished", clients=len(known), visited=len(visits))
+    return late
+
+
 def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshness, ...]:
     """The clients of which no delivery came for one and a half of their intervals, each with a log line."""
-    late = tuple(row for row in reports.list_client_freshness(database, settings.client) if row.late_since)
+    return _tell_late(reports.list_client_freshness(database, settings.client))
+
+
+def _tell_late(known: Sequence[ClientFreshness]) -> tuple[ClientFreshness, ...]:
+    late = tuple(row for row in known if row.late_since)
     for row in late:
         log.warning(
             "client_late",

@@ -82,9 +82,18 @@ CLIENTS_TEMPLATES = {
         replace(IN_US, client_id="acme.eu_1"),
         replace(PLAN, destination=BUS, export=ExportTable.FOCUS),
     ),
+    "a trail": (ACME, replace(PLAN, is_recorded=True)),
+    "an export, a rule and a trail": (
+        IN_US,
+        replace(PLAN, destination=BUS, export=ExportTable.CUR2, is_recorded=True),
+    ),
     "China": (
         replace(ACME, region="cn-north-1", role_arn=f"arn:aws-cn:iam::{THEIRS}:role/billfold-acme"),
-        replace(PLAN, destination=replace(BUS, arn=f"arn:aws-cn:events:cn-north-1:{OURS}:event-bus/billfold")),
+        replace(
+            PLAN,
+            is_recorded=True,
+            destination=replace(BUS, arn=f"arn:aws-cn:events:cn-north-1:{OURS}:event-bus/billfold"),
+        ),
     ),
     "GovCloud": (
         replace(ACME, region="us-gov-west-1", role_arn=f"arn:aws-us-gov:iam::{THEIRS}:role/billfold-acme"),
@@ -299,13 +308,31 @@ def test_a_new_object_is_told_from_the_clients_account_and_region_through_both_r
     assert (created.bucket, created.key, created.source) == (ACME.bucket, KEY, TriggerSource.EVENTBRIDGE)
 
 
-def test_the_bus_passes_on_only_what_clients_accounts_say(aws: LocalAws) -> None:
-    ours = deploy_messaging(aws, THEIRS)
-    event = {"Source": "aws.s3", "DetailType": "Object Created", "Detail": "{}", "EventBusName": ours["EventBusArn"]}
+def test_what_aws_limits_does_not_grow_with_the_clients_of_the_bus() -> None:
+    made = read("messaging")["Resources"]
+    by_bus = [place for place, said in policies(made) if "ClientAccountIds" in json.dumps(said)]
 
-    aws.client("events").put_events(Entries=[event])
+    patterns = {key: each["Properties"]["EventPattern"] for key, each in made.items() if "Rule" in each["Type"]}
 
-    assert receive_all(aws, ours["QueueUrl"]) == []
+    assert patterns.keys() == {"RuleToQueue", "RuleToHttp"}
+    assert all(said == {"source": ["aws.s3"], "detail-type": ["Object Created"]} for said in patterns.values())
+    assert by_bus == ["QueueKey", "QueuePolicy", "EventBusPolicy"]
+
+
+def test_the_dead_letters_outlive_the_stack_and_can_be_read_then() -> None:
+    made = read("messaging")["Resources"]
+
+    for kept in ("DeadLetterQueue", "QueueKey"):
+        assert (made[kept]["DeletionPolicy"], made[kept]["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_a_schedule_that_does_not_run_rings() -> None:
+    made = read("alarms")["Resources"]
+
+    alarm = made["SilentScheduleAlarm"]["Properties"]
+    assert made["SchedulesFinished"]["Properties"]["FilterPattern"] == '{ $.event = "schedule_finished" }'
+    assert (alarm["MetricName"], alarm["TreatMissingData"]) == ("SchedulesFinished", "breaching")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
 
 
 def test_s3_tells_our_queue_by_itself(aws: LocalAws) -> None:
@@ -368,6 +395,12 @@ def test_our_templates_allow_nothing_by_a_wildcard_that_could_be_named(path: Pat
         # In a key's policy the resource is that key. ECR's login knows no resource.
         if place != "QueueKey" and actions != ["ecr:GetAuthorizationToken"]:
             assert statement.get("Resource") != "*", place
+
+
+def test_our_trail_claims_no_objects_that_it_cannot_see() -> None:
+    [selector] = read("audit")["Resources"]["Trail"]["Properties"]["AdvancedEventSelectors"]
+
+    assert selector["FieldSelectors"] == [{"Field": "eventCategory", "Equals": ["Management"]}]
 
 
 def test_who_sends_to_the_queue_is_named_by_account_and_source() -> None:

@@ -92,6 +92,13 @@ def test_a_file_is_for_its_owners_eyes_only(operator: Operator, acme: Client) ->
     assert "put-bucket-notification-configuration" in ended.stderr
 
 
+def test_a_trail_of_who_reads_is_added_where_asked_for(operator: Operator, acme: Client) -> None:
+    ended = operator.run("--client", "acme", "--trail")
+
+    assert json.loads(ended.stdout) == template(acme, Onboarding(our_account_id=OURS, is_recorded=True))
+    assert "AccessTrail" in ended.stdout
+
+
 def test_plain_iam_is_printed_for_who_makes_roles_otherwise(operator: Operator, acme: Client) -> None:
     ended = operator.run("--client", "acme", "--iam-json", "--our-account", "222233334444")
 

@@ -15,7 +15,7 @@ from billfold import clients, reports
 from billfold.config import Settings
 from billfold.exports import LocalAws
 from billfold.model import Client
-from billfold.schedule import Visit, VisitState, keep_schedule, tell_late, visit_due
+from billfold.schedule import Visit, VisitState, finish_pass, keep_schedule, tell_late, visit_due
 from billfold.store import freshness
 from billfold.store.database import Database, connect
 from billfold.store.slots import open_slots, take_slot
@@ -189,6 +189,18 @@ def test_a_schedule_that_was_told_to_stop_visits_nobody(registry: Registry, tabl
     keep_schedule(settings=registry.settings, database=registry.database, interval_seconds=60, stop=stop)
 
     assert tables.count("billing_statements") == 0
+
+
+def test_a_pass_says_that_it_is_over_whether_or_not_anybody_was_due(registry: Registry) -> None:
+    registry.deliver(registry.add("acme"), "1")
+
+    for visited in (1, 0):
+        visits = visit(registry)
+        with capture_logs() as events:
+            finish_pass(settings=registry.settings, database=registry.database, visits=visits)
+
+        told = [event for event in events if event["event"] == "schedule_finished"]
+        assert [(event["clients"], event["visited"]) for event in told] == [(1, visited)]
 
 
 def test_a_client_all_of_whose_slots_are_taken_waits_for_the_next_turn(registry: Registry) -> None:

@@ -186,7 +186,7 @@ def test_every_arn_is_of_the_clients_partition(region: str, partition: str) -> N
     bus = Destination(notify=Notify.EVENTBRIDGE, arn=f"arn:{partition}:events:{region}:{OURS}:event-bus/billfold")
     client = replace(ACME, region=region, role_arn=f"arn:{partition}:iam::{THEIRS}:role/billfold-acme")
 
-    made = text_of(template(client, replace(PLAN, destination=bus)))
+    made = text_of(template(client, replace(PLAN, destination=bus, is_recorded=True)))
 
     assert set(re.findall(r"arn:([a-z-]+):", made)) == {partition}
 
@@ -197,6 +197,7 @@ PLANS = [
     (replace(ACME, kms_key_arn=KEY_ARN, source_identity="billfold"), replace(PLAN, destination=BUS)),
     (IN_US, replace(PLAN, destination=BUS, export=ExportTable.FOCUS)),
     (IN_US, replace(PLAN, export=ExportTable.CUR2)),
+    (ACME, replace(PLAN, is_recorded=True)),
 ]
 
 
@@ -279,13 +280,31 @@ def test_without_events_and_with_a_bucket_of_its_own_there_is_no_such_command() 
 def test_what_must_be_ready_on_our_side_is_told_first() -> None:
     by_queue = next_steps(ACME, replace(PLAN, destination=QUEUE), "acme.json")[0]
     by_bus = next_steps(ACME, replace(PLAN, destination=BUS), "acme.json")[0]
-    other_role = replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/read-bills")
 
     assert f"add {THEIRS} to ClientAccountIds and arn:aws:s3:::{BUCKET} to ClientBucketArns" in by_queue
     assert f"add {THEIRS} to ClientAccountIds of" in by_bus
-    assert "role/read-bills, whose name" in next_steps(other_role, PLAN, "acme.json")[0]
     assert next_steps(ACME, PLAN, "acme.json")[0].startswith(f"# In account {THEIRS}")
     assert [step for step in next_steps(replace(ACME, kms_key_arn=KEY_ARN), PLAN, "acme.json") if KEY_ARN in step]
+
+
+@pytest.mark.parametrize(
+    ("role", "is_covered"),
+    [
+        ("billfold-acme", True),
+        ("billfold-team/acme", True),
+        ("read-bills", False),
+        ("team/billfold-acme", False),
+        ("team/read-bills", False),
+    ],
+)
+def test_a_role_that_our_own_role_may_not_assume_is_told(role: str, is_covered: bool) -> None:
+    client = replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/{role}")
+
+    told = [step for step in next_steps(client, PLAN, "acme.json") if "ActForClients" in step]
+
+    assert bool(told) != is_covered
+    assert fnmatchcase(client.role_arn or "", "arn:aws:iam::*:role/billfold-*") == is_covered
+    assert all(f"add {client.role_arn} to" in step for step in told)
 
 
 def test_a_folder_with_odd_letters_is_spelled_as_s3s_filters_want_it() -> None:
@@ -351,6 +370,36 @@ def test_only_exports_of_the_clients_account_may_write_to_the_bucket() -> None:
         },
     }
     assert [each["Sid"] for each in allowed.values() if each["Effect"] == "Deny"] == ["RefuseWithoutTls"]
+
+
+def test_a_trail_is_made_where_asked_for_and_sees_the_folder_alone() -> None:
+    assert "AccessTrail" not in template(ACME, PLAN)["Resources"]
+
+    made = template(replace(ACME, client_id="acme.-_eu"), replace(PLAN, is_recorded=True))["Resources"]
+
+    trail = made["AccessTrail"]["Properties"]
+    [selector] = trail["AdvancedEventSelectors"]
+    fields = {each["Field"]: each.get("Equals") or each.get("StartsWith") for each in selector["FieldSelectors"]}
+    assert trail["TrailName"] == "billfold-acme-eu"
+    assert fields == {
+        "eventCategory": ["Data"],
+        "resources.type": ["AWS::S3::Object"],
+        "resources.ARN": [f"arn:aws:s3:::{BUCKET}/exports/data/"],
+    }
+
+
+def test_only_the_clients_trail_may_write_to_its_bucket_and_the_records_outlive_it() -> None:
+    made = template(ACME, replace(PLAN, is_recorded=True))["Resources"]
+
+    bucket = made["AccessLogBucket"]
+    allowed = statements(made["AccessLogBucketPolicy"]["Properties"]["PolicyDocument"])
+    arn = f"arn:aws:cloudtrail:eu-central-1:{THEIRS}:trail/billfold-acme"
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert [each["Sid"] for each in allowed.values() if each["Effect"] == "Deny"] == ["RefuseWithoutTls"]
+    for sid, action in (("TheTrailLooks", "s3:GetBucketAcl"), ("TheTrailWrites", "s3:PutObject")):
+        assert allowed[sid]["Principal"] == {"Service": "cloudtrail.amazonaws.com"}
+        assert allowed[sid]["Action"] == action
+        assert allowed[sid]["Condition"]["StringEquals"]["aws:SourceArn"] == arn
 
 
 def test_the_bucket_outlives_the_stack() -> None:

@@ -65,6 +65,13 @@ def onboard(
             "--create-export", help="Also make a bucket and a Data Export: CUR 2.0 or FOCUS 1.2, in us-east-1 alone."
         ),
     ] = None,
+    trail: Annotated[
+        bool,
+        typer.Option(
+            "--trail",
+            help="Also make a CloudTrail trail of who reads the folder's objects: only the client's account can.",
+        ),
+    ] = False,
     iam_json: Annotated[
         bool, typer.Option("--iam-json", help="Print the role's trust and permissions as plain IAM JSON instead.")
     ] = False,
@@ -91,7 +98,9 @@ def onboard(
     settings = start(("external_id_renewed",))
     account_id = _our_account(settings, our_account)
     destination = _destination(notify, queue_arn, event_bus_arn)
-    plan = onboarding.Onboarding(our_account_id=account_id, destination=destination, export=create_export)
+    plan = onboarding.Onboarding(
+        our_account_id=account_id, destination=destination, export=create_export, is_recorded=trail
+    )
     database = open_store(settings)
     found = clients.find_for_onboarding(database, settings, client)
     write = onboarding.iam_documents if iam_json else onboarding.template

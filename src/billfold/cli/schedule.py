@@ -34,6 +34,7 @@ _TOLD_BY_ONCE = (
     "delivery_finished",
     "schedule_client_failed",
     "schedule_client_finished",
+    "schedule_finished",
     "source_refused",
 )
 
@@ -72,14 +73,14 @@ def schedule(
         raise UsageError("--json prints the visits of one pass", advice="use it with --once")
     settings = start(_TOLD_BY_ONCE if once else ())
     database = open_store(settings)
-    from billfold.schedule import keep_schedule, tell_late, visit_due
+    from billfold.schedule import finish_pass, keep_schedule, visit_due
 
     if not once:
         with _ended_by_signals() as stop:
             keep_schedule(settings=settings, database=database, interval_seconds=interval_seconds, stop=stop)
         return ExitCode.SUCCESS
     visits = visit_due(settings=settings, database=database)
-    late = tell_late(settings=settings, database=database)
+    late = finish_pass(settings=settings, database=database, visits=visits)
     if as_json:
         write_document(dump(_document(visits, late)))
     else:
