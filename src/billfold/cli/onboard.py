@@ -69,7 +69,7 @@ def onboard(
         bool,
         typer.Option(
             "--trail",
-            help="Also make a CloudTrail trail of who reads the folder's objects: only the client's account can.",
+            help="Also make a CloudTrail trail of who reads the folder: AWS tells the client's account alone.",
         ),
     ] = False,
     iam_json: Annotated[
