@@ -292,7 +292,8 @@ class _Taking:
         # The queue counts waits too, the database the failures of earlier messages: each is an upper bound.
         received = max(self._message.receive_count, 1)
         failures = min(attempts or received, received)
-        if failures >= self._settings.message_attempts:
+        # What failed before anything was tried is our own trouble: however often the message came, it is not its fault.
+        if attempts and failures >= self._settings.message_attempts:
             reason = f"failed {failures} times, at last: {error}"
             return Dead(client=client, delivery_id=delivery_id, reason=reason, error_code=error.error_code)
         return Later(

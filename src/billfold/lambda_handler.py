@@ -41,8 +41,9 @@ class _Container:
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
     """Take in the messages of one batch and name those that must come again.
 
-    A message that can never succeed is sent to BILLFOLD_DEAD_LETTER_QUEUE_URL; without it, it fails like any other, and
-    the redrive policy of its queue decides. Raises ConfigurationError and StoreError where nothing can be tried at all.
+    A message that can never succeed is sent to BILLFOLD_DEAD_LETTER_QUEUE_URL, without it to the queue that the redrive
+    policy of its own queue names; where there is none it fails like any other. Raises ConfigurationError and StoreError
+    where nothing can be tried at all.
     """
     container = _container()
     failed = [record["messageId"] for record in event.get("Records", ()) if not _is_settled(container, record, context)]
@@ -53,6 +54,7 @@ def _is_settled(container: _Container, record: Mapping[str, Any], context: Any) 
     message = _message(record)
     if context.get_remaining_time_in_millis() < MIN_REMAINING_SECONDS * 1000:
         log.warning("message_given_back", message_id=message.message_id, reason="the call's time is nearly over")
+        _hide(record, message, 0, container.settings)
         return False
     fate = take_in(message, settings=container.settings, database=container.database)
     match fate:
@@ -62,16 +64,17 @@ def _is_settled(container: _Container, record: Mapping[str, Any], context: Any) 
             _hide(record, message, fate.delay_seconds, container.settings)
             return False
         case Dead():
-            return _is_buried(container, message, fate)
+            return _is_buried(container, record, message, fate)
         case _:
             assert_never(fate)
 
 
-def _is_buried(container: _Container, message: Message, fate: Dead) -> bool:
-    if container.dead_letters is None:
-        return False
+def _is_buried(container: _Container, record: Mapping[str, Any], message: Message, fate: Dead) -> bool:
     try:
-        container.dead_letters.send(message.body, fate.attributes(message.message_id))
+        target = container.dead_letters or _dead_letters_of(record["eventSourceARN"], container.settings)
+        if target is None:
+            return False
+        target.send(message.body, fate.attributes(message.message_id))
     except BillfoldError as error:
         log.warning("queue_failed", action="send", error_code=error.error_code, error=str(error))
         return False
@@ -106,6 +109,11 @@ def _container() -> _Container:
     return _Container(
         settings=settings, database=database, dead_letters=open_queue(url, settings) if url is not None else None
     )
+
+
+@cache
+def _dead_letters_of(arn: str, settings: Settings) -> Queue | None:
+    return _source_queue(arn, settings).open_dead_letters()
 
 
 @cache

@@ -246,8 +246,12 @@ class Worker:
         while True:
             time.sleep(seconds / 3)
             # Whoever lets a message go waits for the beat: it would be hidden for longer than its fate asks.
-            with self._beating:
-                self._hide_all(self._load.kept(), seconds)
+            try:
+                with self._beating:
+                    self._hide_all(self._load.kept(), seconds)
+            except Exception:
+                # Without its beats a worker would lose what it works on to others.
+                log.exception("internal_error")
 
     def _give_back(self, messages: Sequence[Message]) -> None:
         """Others may have them at once."""

@@ -114,12 +114,24 @@ def test_what_has_to_wait_is_named_and_hidden_and_the_rest_is_done(
     assert fleet.count("billing_deliveries") == 0
 
 
-def test_without_a_dead_letter_queue_a_dead_message_fails(
+def test_a_dead_message_goes_where_its_queues_redrive_policy_says(
     fleet: Landing, mailbox: Mailbox, environment: pytest.MonkeyPatch
 ) -> None:
     environment.delenv("BILLFOLD_DEAD_LETTER_QUEUE_URL")
     mailbox.send("garbage")
     event, bodies = batch(mailbox)
+
+    assert failed(handler(event, Context()), bodies) == []
+    assert [letter["body"] for letter in mailbox.dead_letters()] == ["garbage"]
+
+
+def test_without_a_dead_letter_queue_a_dead_message_fails(
+    fleet: Landing, aws: LocalAws, environment: pytest.MonkeyPatch
+) -> None:
+    environment.delenv("BILLFOLD_DEAD_LETTER_QUEUE_URL")
+    alone = Mailbox(aws, "alone", has_dead_letters=False)
+    alone.send("garbage")
+    event, bodies = batch(alone)
 
     assert failed(handler(event, Context()), bodies) == ["garbage"]
 

@@ -32,6 +32,8 @@ _BUSY = frozenset(
     {
         "BandwidthLimitExceeded",
         "InternalError",
+        "KMS.ThrottlingException",
+        "KmsThrottled",
         "OperationAborted",
         "OverLimit",
         "RequestLimitExceeded",

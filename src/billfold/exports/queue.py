@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
+
 from billfold.config import Settings
 from billfold.exports.aws_errors import translated
 from billfold.exports.credentials import aws_client, open_own_session
@@ -17,6 +19,9 @@ from billfold.exports.credentials import aws_client, open_own_session
 MAX_MESSAGES = 10
 MAX_WAIT_SECONDS = 20
 MAX_HIDDEN_SECONDS = 43_200
+
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +86,7 @@ class Queue:
         if not hidden:
             return
         with self._translated("sqs:ChangeMessageVisibility"):
-            self._sqs.change_message_visibility_batch(
+            answer = self._sqs.change_message_visibility_batch(
                 QueueUrl=self.url,
                 Entries=[
                     {
@@ -91,6 +96,15 @@ class Queue:
                     }
                     for number, (message, seconds) in enumerate(hidden)
                 ],
+            )
+        for failed in answer.get("Failed", ()):
+            message, _ = hidden[int(failed["Id"])]
+            log.warning(
+                "queue_failed",
+                action="hide",
+                message_id=message.message_id,
+                error_code=failed.get("Code"),
+                error=failed.get("Message"),
             )
 
     def send(self, body: str, attributes: Mapping[str, str] | None = None) -> None:

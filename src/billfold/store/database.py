@@ -174,14 +174,28 @@ def _checked(url: str, name: str) -> str:
 
 
 def _tuned(conninfo: str, options: dict[str, str]) -> str:
-    """Sessions that end with their client: a killed worker's locks go within a second."""
-    wanted = {"client_connection_check_interval": "1000", "TimeZone": "UTC", **options}
+    """Sessions that end with their client: a killed worker's locks go within a second.
+
+    A machine that is gone says nothing: either side asks the other after half a minute, and gives up within a minute.
+    """
+    wanted = {
+        "client_connection_check_interval": "1000",
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+        "TimeZone": "UTC",
+        **options,
+    }
     given = conninfo_to_dict(conninfo).get("options") or ""
     switches = " ".join(f"-c {name}={value}" for name, value in wanted.items())
     return make_conninfo(
         conninfo,
         options=f"{given} {switches}".strip(),
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        keepalives_idle=30,
+        keepalives_interval=10,
+        keepalives_count=3,
+        tcp_user_timeout=60_000,
         application_name="billfold",
     )
 

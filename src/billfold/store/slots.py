@@ -13,14 +13,11 @@ from billfold.model import Client
 from billfold.sql import read_queries
 from billfold.store.database import Connection, Database, connect
 
-# A worker whose machine is gone says nothing: the server asks after half a minute, and frees its slots within a minute.
-_KEEPALIVE = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
-
 
 @contextmanager
 def open_slots(database: Database) -> Iterator[Connection]:
     """A connection for what is taken: all of it is free again when it closes."""
-    with connect(database.conninfo, **_KEEPALIVE) as connection:
+    with connect(database.conninfo) as connection:
         yield connection
 
 
