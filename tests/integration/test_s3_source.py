@@ -13,6 +13,7 @@ import pytest
 
 from billfold.config import Settings, load_settings
 from billfold.errors import (
+    AccessDeniedError,
     SourceLimitError,
     SourceNotFoundError,
     TornDeliveryError,
@@ -30,6 +31,7 @@ from billfold.exports import (
 )
 from billfold.model import Client
 from tests.export_trees import BUCKET, write_export, write_report
+from tests.refusing_aws import RefusingAws
 from tests.sent import Sent
 
 ACCOUNT = "123456789012"
@@ -288,3 +290,29 @@ def test_manifests_are_uploaded_last(aws: LocalAws, tmp_path: Path) -> None:
     keys = aws.upload_folder(BUCKET, tmp_path / "tree")
 
     assert [key.endswith("Manifest.json") for key in keys] == [False, True, True]
+
+
+@pytest.mark.parametrize("operation", ["head", "read"])
+def test_an_object_that_is_gone_is_told_from_one_that_is_refused(
+    aws: LocalAws, client: Client, here: Settings, operation: str
+) -> None:
+    """As S3 does where s3:ListBucket is granted for a prefix: a missing key is refused like a forbidden one."""
+    for key in ("exports/gone.csv", "exports/gone.csv.1", "exports/secret.csv"):
+        aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    with RefusingAws(aws) as gate:
+        bucket = open_bucket(client, here.model_copy(update={"endpoint_url": gate.endpoint_url}))
+        known = {key: bucket.head(f"exports/{key}") for key in ("gone.csv", "secret.csv")}
+        aws.client("s3").delete_object(Bucket=BUCKET, Key="exports/gone.csv")
+        gate.refuse(lambda request: request.path.endswith(("/gone.csv", "/secret.csv")))
+
+        def ask(key: str) -> object:
+            return bucket.head(f"exports/{key}") if operation == "head" else bucket.read_small(known[key], 10)
+
+        with pytest.raises(SourceNotFoundError, match=r"exports/gone\.csv does not exist"):
+            ask("gone.csv")
+        with pytest.raises(AccessDeniedError):
+            ask("secret.csv")
+
+        gate.refuse(lambda request: "list-type" in request.form)
+        with pytest.raises(AccessDeniedError):
+            ask("gone.csv")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from billfold.config import Settings
-from billfold.errors import AccessDeniedError, SourceLimitError, TornDeliveryError
+from billfold.errors import AccessDeniedError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.exports.aws_errors import translated
 from billfold.exports.bucket import address
 from billfold.exports.layout import is_trick
@@ -48,7 +48,7 @@ class S3Bucket:
                     yield self._object(entry["Key"], entry["ETag"], entry["Size"], entry["LastModified"])
 
     def head(self, key: str) -> SourceObject:
-        with self._translated(key, "s3:GetObject"):
+        with self._reading(key):
             answer = self._s3.head_object(**self._scope, Key=key)
         return self._object(key, answer["ETag"], answer["ContentLength"], answer["LastModified"])
 
@@ -63,7 +63,7 @@ class S3Bucket:
         return spool(self._chunks(source), source, path, self._settings, on_bytes)
 
     def _chunks(self, source: SourceObject) -> Iterator[bytes]:
-        with self._translated(source.key, "s3:GetObject"):
+        with self._reading(source.key):
             answer = self._s3.get_object(**self._scope, Key=source.key, IfMatch=f'"{source.etag}"')
             # A store that ignores If-Match must not slip another version in.
             if answer["ETag"].strip('"') != source.etag:
@@ -80,6 +80,35 @@ class S3Bucket:
             size_bytes=size_bytes,
             modified_at=modified_at.replace(microsecond=0),
         )
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        """Tell an object that is gone from one that is refused.
+
+        S3 answers 403 for a missing key where s3:ListBucket is granted under a condition on s3:prefix: a HEAD or GET
+        sends no prefix, so the condition never holds (AWS: "GetObject", Permissions). A listing sends one.
+        """
+        # Refuses a key outside of the folder before S3 is asked anything about it.
+        translation = self._translated(key, "s3:GetObject")
+        try:
+            with translation:
+                yield
+        except AccessDeniedError as error:
+            if self._is_gone(key):
+                raise SourceNotFoundError(f"{address(self._name, key)} does not exist") from error
+            raise
+
+    def _is_gone(self, key: str) -> bool:
+        """Whether S3 lets us list the key's name and has no object of it; of all names that begin so, it is the first.
+
+        Raises SourceUnavailableError where S3 is busy: then nobody knows, and another attempt asks again.
+        """
+        try:
+            with self._translated(key, "s3:ListBucket"):
+                answer = self._s3.list_objects_v2(**self._scope, Prefix=key, MaxKeys=1)
+        except AccessDeniedError:
+            return False
+        return key not in [entry["Key"] for entry in answer.get("Contents", ())]
 
     def _translated(self, key: str, permission: str) -> Any:
         if not key.startswith(self._folder) or is_trick(key):
