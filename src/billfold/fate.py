@@ -10,8 +10,10 @@ from uuid import UUID
 
 from billfold.model import Client
 
-# A wait for somebody else is short at first, and never longer than this.
+# A wait for somebody else is short at first, and longer than this only
 MAX_WAIT_SECONDS = 60
+# for a message that came so often: SQS gives up on it after 1,000 times at most, and those must last for days.
+_PATIENT_FROM = 100
 # A wait after a failure.
 MAX_RETRY_DELAY_SECONDS = 900
 # SQS: an attribute counts towards the size of its message, and a reason is for people.
@@ -86,7 +88,9 @@ def wait_seconds(receive_count: int, random: Random) -> int:
 
     It grows slowly: a slot that becomes free must not wait long for the next message.
     """
-    return random.randint(1, min(1 + receive_count, MAX_WAIT_SECONDS))
+    patience = max(receive_count - _PATIENT_FROM, 0) * 5
+    bound = min(1 + receive_count, MAX_WAIT_SECONDS) + patience
+    return random.randint(1, min(bound, MAX_RETRY_DELAY_SECONDS))
 
 
 def retry_seconds(failure_count: int, base_seconds: int, random: Random) -> int:

@@ -22,12 +22,21 @@ def test_a_message_comes_again_as_long_as_one_of_its_objects_can_succeed() -> No
     assert choose([]) == Done()
 
 
-@pytest.mark.parametrize("receive_count", [0, 1, 2, 6, 59, 1_000_000])
+@pytest.mark.parametrize("receive_count", [0, 1, 2, 6, 59, 100])
 def test_a_wait_is_short_at_first_and_never_long(receive_count: int) -> None:
     waits = {wait_seconds(receive_count, Random(seed)) for seed in range(2000)}
 
     assert min(waits) == 1
     assert max(waits) == min(1 + receive_count, 60)
+
+
+def test_a_thousand_waits_last_for_days() -> None:
+    random = Random(1)
+
+    hours = sum(wait_seconds(receive_count, random) for receive_count in range(1, 1001)) / 3600
+
+    assert 72 < hours < 14 * 24
+    assert max(wait_seconds(1_000_000, Random(seed)) for seed in range(2000)) == 900
 
 
 def test_a_failure_waits_twice_as_long_each_time_up_to_a_quarter_of_an_hour() -> None:
