@@ -83,7 +83,7 @@ def register(database: Database, settings: Settings, values: Mapping[str, Any]) 
             raise UsageError(f"client {client_id} is the one that the settings describe (BILLFOLD_CLIENT)")
         if store.find_client(connection, client_id):
             raise UsageError(f"there is a client {client_id} already", advice="`billfold client show` tells it")
-        _refuse_overlap(connection, client)
+        _refuse_overlap(connection, settings, client)
         store.insert_client(connection, client)
     log.info("client_registered", client=client_id, bucket=client.bucket, prefix=client.prefix)
     return client
@@ -126,19 +126,17 @@ def resolve_client_of_delivery(database: Database, settings: Settings, delivery_
 def find_owner(database: Database, settings: Settings, bucket: str, key: str) -> Client | None:
     """The client that a key of a bucket belongs to, disabled ones too; None where it is nobody's.
 
-    The settings' own client is asked first, then the registry. A key with a part `..` or `.` is nobody's.
+    The registry is asked first, then the settings. A key with a part `..` or `.` is nobody's.
     """
     if any(part in (".", "..") for part in key.split("/")):
         return None
-    default = settings.default_client()
-    if default.bucket == bucket and key.startswith(default.prefix):
-        return default
     with connect(database.conninfo) as connection:
         for client_id in store.find_owners(connection, bucket, key):
             client = store.find_client(connection, client_id)
             if client is not None and client.is_registered:
                 return client
-    return None
+    default = settings.default_client()
+    return default if default.bucket == bucket and key.startswith(default.prefix) else None
 
 
 def set_enabled(database: Database, client_id: str, *, enabled: bool) -> None:
@@ -247,14 +245,25 @@ def _describes_client(settings: Settings) -> bool:
     return bool(settings.bucket or settings.role_arn)
 
 
-def _refuse_overlap(connection: Connection, client: Client) -> None:
-    if found := store.find_overlapping(connection, client):
+def _refuse_overlap(connection: Connection, settings: Settings, client: Client) -> None:
+    found = store.find_overlapping(connection, client)
+    default = settings.default_client()
+    # The settings' own client has a row only once something came in for it.
+    if found is None and default.client_id != client.client_id and _overlaps(default, client):
+        found = default.client_id, default.prefix
+    if found:
         other, prefix = found
         raise UsageError(
             f"s3://{client.bucket}/{prefix} belongs to client {other} already: s3://{client.bucket}/{client.prefix}"
             " overlaps with it",
             advice="a folder of a bucket belongs to one client",
         )
+
+
+def _overlaps(one: Client, other: Client) -> bool:
+    """Whether the folder of one is the other's, lies in it or holds it."""
+    is_nested = one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)
+    return one.bucket is not None and one.bucket == other.bucket and is_nested
 
 
 def _find_registered(connection: Connection, client_id: str) -> Client:

@@ -73,6 +73,25 @@ def test_a_folder_belongs_to_one_client(landing: Landing, taken: str, wanted: st
     assert [client.client_id for client in clients.list_clients(landing.database)] == ["acme"]
 
 
+def test_the_settings_client_has_its_folder_before_anything_came_in_for_it(landing: Landing) -> None:
+    described = landing.with_settings(client="globex", bucket=BUCKET, prefix="exports/")
+
+    for prefix in ("exports/acme", "exports", ""):
+        with pytest.raises(UsageError, match="belongs to client globex already"):
+            add(described, prefix=prefix)
+
+    assert add(described, prefix="exports-acme").prefix == "exports-acme/"
+    assert owner(described, "exports/x.csv") == "globex"
+
+
+def test_what_is_registered_is_not_the_settings_clients(landing: Landing) -> None:
+    add(landing, prefix="exports/acme")
+    described = landing.with_settings(client="globex", bucket=BUCKET, prefix="exports/")
+
+    assert owner(described, "exports/acme/x.csv") == "acme"
+    assert owner(described, "exports/other/x.csv") == "globex"
+
+
 def test_a_look_alike_folder_and_another_bucket_are_free(landing: Landing) -> None:
     add(landing, prefix="data")
 

@@ -229,6 +229,15 @@ def test_an_owner_that_may_not_create_roles_migrates_all_the_same(database: Data
         assert refusal(owned, INGEST_ROLE, "SELECT billfold_create_partitions('2026-05-01')") == ""
         assert refusal(owned, INGEST_ROLE, "CREATE TABLE mine (a integer)") == "42501"
         assert refusal(owned, READER_ROLE, "SELECT external_id FROM billing_clients") == "42501"
+
+        # A table of another role beside Billfold's stays closed, and is in nobody's way.
+        with connect(owned.conninfo) as connection:
+            connection.execute("CREATE TABLE public.somebodys AS SELECT 1 AS secret")
+        assert refusal(owned, "plain_owner", "SELECT billfold_grant_rights()") == ""
+        with connect(plain) as connection:
+            connection.execute("SELECT billfold_grant_rights()")
+        assert refusal(owned, READER_ROLE, "SELECT * FROM somebodys") == "42501"
+        assert refusal(owned, READER_ROLE, "SELECT * FROM billfold_migrations, focus_cost_and_usage") == ""
     finally:
         with connect(database.conninfo) as connection:
             connection.execute(f"DROP DATABASE {name}_plain WITH (FORCE)".encode())

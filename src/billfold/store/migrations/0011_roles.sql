@@ -63,7 +63,14 @@ DECLARE
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'billfold_reader') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO billfold_reader', home);
-        EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO billfold_reader', home);
+        -- The schema may hold tables that are not Billfold's: they are not ours to open.
+        FOR relation IN
+            SELECT relname FROM pg_class WHERE relnamespace = home::regnamespace AND relkind IN ('r', 'p', 'v')
+                AND (relname ~ '^(billing_|raw_aws_billing_rows|dim_)'
+                    OR relname IN ('billfold_migrations', 'focus_cost_and_usage'))
+        LOOP
+            EXECUTE format('GRANT SELECT ON %I.%I TO billfold_reader', home, relation);
+        END LOOP;
         EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT SELECT ON TABLES TO billfold_reader', home);
         -- An external id is between a client and us.
         EXECUTE format('REVOKE SELECT ON %I.billing_clients FROM billfold_reader', home);
