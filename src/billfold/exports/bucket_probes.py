@@ -115,7 +115,9 @@ class _Asked:
         configured = self._client.region or self._settings.region
         if configured and region != configured:
             fix = (
-                f"register the client with --region {region}" if self._client.is_registered else f"AWS_REGION={region}"
+                f"billfold client change {self._client.client_id} --region {region}"
+                if self._client.is_registered
+                else f"AWS_REGION={region}"
             )
             found = f"the bucket is in {region}, {configured} is configured: each first request is redirected"
             return Probe(name=name, state=ProbeState.WARNING, found=found, fix=fix)
