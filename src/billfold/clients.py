@@ -48,6 +48,17 @@ _FIELDS: Mapping[str, tuple[TypeAdapter[Any], str]] = {
     "max_file_bytes": (TypeAdapter(Annotated[int, Field(ge=1)]), "a number of bytes, 1 or more"),
     "refresh_hours": (TypeAdapter(Annotated[int, Field(ge=1, le=8760)]), "a whole number of hours from 1 to 8760"),
 }
+# The fields that may change of a client, and whether each can be taken away.
+CHANGEABLE: Mapping[str, bool] = {
+    "role_arn": True,
+    "region": True,
+    "kms_key_arn": True,
+    "source_identity": True,
+    "currency": False,
+    "max_deliveries": False,
+    "max_file_bytes": True,
+    "refresh_hours": False,
+}
 # Parts of a folder's name that other programs take for another folder; AWS writes none.
 _FORBIDDEN_PARTS = ("", ".", "..")
 
@@ -56,6 +67,8 @@ log = structlog.get_logger(__name__)
 
 def register(database: Database, settings: Settings, values: Mapping[str, Any]) -> Client:
     """Keep a new client, with an external id that nobody can guess, and return it.
+
+    One that so far only settings described, and do not any more, is taken into the registry with all that came in.
 
     `values` are fields of Client by name; those that are None or missing get their defaults: the role that
     `billfold onboard` creates, the region and currency of the settings. Raises UsageError for a value that cannot be,
@@ -81,12 +94,43 @@ def register(database: Database, settings: Settings, values: Mapping[str, Any]) 
         store.lock_clients(connection)
         if client_id == settings.client and _describes_client(settings):
             raise UsageError(f"client {client_id} is the one that the settings describe (BILLFOLD_CLIENT)")
-        if store.find_client(connection, client_id):
-            raise UsageError(f"there is a client {client_id} already", advice="`billfold client show` tells it")
+        known = store.find_client(connection, client_id)
+        if known is not None and known.is_registered:
+            raise UsageError(
+                f"there is a client {client_id} already",
+                advice="`billfold client show` tells it, `billfold client change` changes it",
+            )
         _refuse_overlap(connection, settings, client)
         store.insert_client(connection, client)
     log.info("client_registered", client=client_id, bucket=client.bucket, prefix=client.prefix)
     return client
+
+
+def change(database: Database, settings: Settings, client_id: str, values: Mapping[str, Any]) -> Client:
+    """Change what may change of a registered client, and return it; bucket, folder and account stay what they are.
+
+    `values` are fields of CHANGEABLE by name. None leaves a field alone, an empty text takes an optional one away: the
+    role is then the one that `billfold onboard` creates. Raises UsageError for a client that is not registered, a value
+    that cannot be, and where nothing is to be changed.
+    """
+    wanted = {name: value for name, value in values.items() if value is not None}
+    if not wanted:
+        raise UsageError(f"nothing is to be changed of client {client_id}", advice="billfold client change --help")
+    with connect(database.conninfo) as connection, connection.transaction():
+        store.lock_clients(connection)
+        client = _find_registered(connection, client_id)
+        fields: dict[str, Any] = {}
+        for name, value in wanted.items():
+            is_cleared = value == "" and CHANGEABLE[name]
+            fields[name] = None if is_cleared else _check(name, value)
+        changed = replace(client, **fields)
+        if changed.role_arn is None and changed.account_id:
+            changed = replace(changed, role_arn=role_arn(changed.account_id, client_id, changed.region))
+        if changed.region is None:
+            changed = replace(changed, region=settings.region)
+        store.update_client(connection, changed)
+    log.info("client_changed", client=client_id, fields=sorted(wanted))
+    return changed
 
 
 def resolve_client(database: Database, settings: Settings, client_id: str | None) -> Client:

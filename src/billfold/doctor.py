@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import structlog
 
 from billfold import clients
 from billfold.config import Settings
@@ -29,6 +30,8 @@ _MEMORY_SHARE = 0.8
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 Tell = Callable[[Probe], None]
+
+log = structlog.get_logger(__name__)
 
 
 def examine(
@@ -60,8 +63,19 @@ def examine(
     keep(identity)
     keep((probe_queue(settings),))
     for client in chosen:
-        keep(_probe_client(client, settings, database, our_arn, clock), client)
+        keep(_unbroken(_probe_client(client, settings, database, our_arn, clock)), client)
     return tuple(probes)
+
+
+def _unbroken(probes: Iterator[Probe]) -> Iterator[Probe]:
+    """The probes of one client; a fault of ours ends them with one that failed, and the other clients are examined."""
+    try:
+        yield from probes
+    except Exception as error:
+        # The text of an error that nobody foresaw may hold anything.
+        log.exception("internal_error")
+        found = f"the examination broke off: {type(error).__name__}"
+        yield Probe(name="client", state=ProbeState.FAILED, found=found, fix="report this as a fault of Billfold")
 
 
 def _open(settings: Settings, open_store: Callable[[Settings], Database]) -> tuple[Database | None, Sequence[Probe]]:

@@ -152,6 +152,59 @@ def test_an_id_is_given_once(landing: Landing) -> None:
         add(landing, bucket="another-bucket")
 
 
+def test_what_settings_described_is_taken_into_the_registry_with_its_bills(landing: Landing) -> None:
+    write_bill(landing.root, [line_item(cost="7")])
+    landing.ingest()
+    assert not clients.find_known(landing.database, "acme").is_registered
+    add(landing, "globex", prefix="globex")
+
+    with pytest.raises(UsageError, match="belongs to client globex already"):
+        add(landing, prefix="globex/more")
+    adopted = add(landing, prefix="exports")
+
+    assert adopted.is_registered
+    assert clients.find_known(landing.database, "acme") == adopted
+    assert landing.billed() == {"USD": Decimal(7)}
+
+
+def test_what_may_change_of_a_client_changes_and_the_rest_stays(landing: Landing) -> None:
+    key = f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    before = add(
+        landing, prefix="exports", kms_key_arn=key, max_file_bytes=5, role_arn=f"arn:aws:iam::{ACCOUNT}:role/x"
+    )
+
+    values = {"region": "eu-west-1", "kms_key_arn": "", "max_file_bytes": "", "role_arn": "", "refresh_hours": 48}
+    changed = clients.change(landing.database, landing.settings, "acme", values)
+
+    assert clients.find_known(landing.database, "acme") == changed
+    assert changed == replace(
+        before,
+        region="eu-west-1",
+        kms_key_arn=None,
+        max_file_bytes=None,
+        role_arn=f"arn:aws:iam::{ACCOUNT}:role/billfold-acme",
+        refresh_hours=48,
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, "nothing is to be changed"),
+        ({"currency": ""}, "--currency is ''"),
+        ({"refresh_hours": 0}, "1 to 8760"),
+        ({"region": "x y"}, "such as eu-central-1"),
+    ],
+)
+def test_what_no_client_can_have_is_not_changed(landing: Landing, values: dict[str, object], expected: str) -> None:
+    before = add(landing)
+
+    with pytest.raises(UsageError, match=expected):
+        clients.change(landing.database, landing.settings, "acme", values)
+
+    assert clients.find_known(landing.database, "acme") == before
+
+
 def test_a_name_alone_chooses_a_client_of_the_registry(landing: Landing) -> None:
     registered = add(landing)
     here = landing.with_settings(client="acme")

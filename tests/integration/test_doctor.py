@@ -15,6 +15,7 @@ from billfold import clients, doctor
 from billfold.config import Settings
 from billfold.errors import UsageError
 from billfold.exports import LocalAws
+from billfold.exports.bucket_probes import MAX_LISTED_OBJECTS
 from billfold.exports.credentials import Clock, utc_now
 from billfold.model import Client, Probe
 from billfold.store.database import Database
@@ -212,6 +213,51 @@ def test_a_bucket_of_another_account_is_told_as_such(registry: Registry, client:
     assert f"does not belong to account {ACCOUNT}" in probe.found
 
 
+def test_a_busy_s3_does_not_tell_of_another_owner(registry: Registry, client: Client, gate: RefusingAws) -> None:
+    gate.refuse(
+        lambda request: "x-amz-expected-bucket-owner" in request.headers and request.form.get("max-keys") == "1",
+        "SlowDown",
+    )
+
+    probe = examine(registry)["bucket owner"]
+
+    assert probe.state == "unknown"
+    assert "does not answer now" in probe.found
+
+
+def test_a_folder_that_was_not_listed_to_its_end_tells_nothing_of_manifests(
+    registry: Registry, client: Client, gate: RefusingAws
+) -> None:
+    entry = (
+        "<Contents><Key>exports/{:06}.csv</Key><ETag>&quot;e&quot;</ETag><Size>1</Size>"
+        "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+    )
+    entries = "".join(entry.format(number) for number in range(MAX_LISTED_OBJECTS + 1))
+    gate.answer(
+        lambda request: "list-type" in request.form and "max-keys" not in request.form,
+        f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode(),
+    )
+
+    probes = examine(registry)
+
+    assert states(probes) == {"manifest": "unknown", "freshness": "unknown"}
+    assert "more than 10,000" in probes["listing"].found
+
+
+def test_a_fault_with_one_client_does_not_hide_the_others(
+    registry: Registry, client: Client, gate: RefusingAws
+) -> None:
+    registry.deliver(registry.add("globex"), "1")
+    gate.answer(lambda request: request.method == "HEAD" and request.path.startswith("/acme-bills/"), b"")
+
+    probes = doctor.examine(settings=registry.settings, open_store=lambda _: registry.database)
+
+    assert [probe.found for probe in probes if (probe.client_id, probe.name) == ("acme", "client")] == [
+        "the examination broke off: KeyError"
+    ]
+    assert [str(probe.state) for probe in probes if (probe.client_id, probe.name) == ("globex", "columns")] == ["ok"]
+
+
 def test_a_bucket_that_does_not_exist_is_told_once_with_its_name(registry: Registry, client: Client) -> None:
     change_client(registry, "bucket = 'not-there'")
 
@@ -306,6 +352,7 @@ def test_credentials_that_nobody_knows_are_told_with_the_clock(registry: Registr
         ({}, "warning"),
         ({"Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "exports/"}]}}}, "ok"),
         ({"Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "logs/"}]}}}, "warning"),
+        ({"Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "exports/other/"}]}}}, "warning"),
     ],
 )
 def test_a_notification_is_of_the_clients_folder(

@@ -107,7 +107,7 @@ def add_client(
         },
     )
     if as_json:
-        write_document(dump({"clients": [_document(registered)]}))
+        write_document(dump({"clients": [describe_client(registered)]}))
     else:
         screen = Screen()
         screen.print(printable(f"{client}: s3://{registered.bucket}/{registered.prefix} as {registered.role_arn}"))
@@ -123,7 +123,7 @@ def list_clients(as_json: Json = False) -> int:
     rows = clients.list_clients(database)
     fresh = {row.client_id: row for row in reports.list_client_freshness(database, settings.client)}
     if as_json:
-        write_document(dump({"clients": [_document(row) | _freshness(fresh.get(row.client_id)) for row in rows]}))
+        write_document(dump({"clients": [describe_client(row) | _freshness(fresh.get(row.client_id)) for row in rows]}))
     else:
         _show_clients(Screen(), rows, fresh)
     return ExitCode.SUCCESS
@@ -136,7 +136,7 @@ def show_client(client: ClientId, as_json: Json = False) -> int:
     database = open_store(settings)
     row = clients.find_known(database, client)
     [fresh] = reports.list_client_freshness(database, settings.client, client) or [None]
-    document = _document(row) | _freshness(fresh)
+    document = describe_client(row) | _freshness(fresh)
     if as_json:
         write_document(dump({"clients": [document]}))
     else:
@@ -182,7 +182,7 @@ def _switch(client: str, *, enabled: bool) -> int:
     return ExitCode.SUCCESS
 
 
-def _document(client: Client) -> dict[str, Any]:
+def describe_client(client: Client) -> dict[str, Any]:
     """What may be told of a client: its external id is between it and us."""
     return {
         "client": client.client_id,

@@ -17,6 +17,7 @@ from billfold.exports.credentials import Clock, aws_client, open_session, utc_no
 from billfold.exports.file_header import HEADER_BYTES, read_headers, read_manifest_columns
 from billfold.exports.layout import is_manifest
 from billfold.exports.manifest import Manifest, parse_manifest
+from billfold.exports.notification_probe import judge_notification
 from billfold.exports.probes import failed
 from billfold.exports.s3_bucket import S3Bucket
 from billfold.model import Client, Probe, ProbeState, SourceObject
@@ -54,13 +55,21 @@ def probe_bucket(
     except BillfoldError as error:
         return BucketFindings(probes=(failed("listing", error, error.advice or "see the role above"),))
     probes = [asked.probe_region(), asked.probe_owner()]
-    listing, manifests = asked.probe_listing()
+    listing, manifests, is_whole = asked.probe_listing()
     probes += [listing, asked.probe_outside()]
     if manifests is None:
         skipped = [asked.skip(name) for name in ("manifest", "freshness", "reading", "decryption")]
         return BucketFindings(probes=(*probes, *skipped, asked.probe_notification()))
+    where = f"s3://{client.bucket}/{client.prefix}"
+    if not manifests and not is_whole:
+        found = f"no manifest is among the first {MAX_LISTED_OBJECTS:,} objects below {where}; more were not listed"
+        fix = "narrow the client's prefix to the folder of its exports, or see `billfold backfill`"
+        probes += [
+            Probe(name=name, state=ProbeState.UNKNOWN, found=found, fix=fix) for name in ("manifest", "freshness")
+        ]
+        skipped = [asked.skip(name, found) for name in ("reading", "decryption")]
+        return BucketFindings(probes=(*probes, *skipped, asked.probe_notification()))
     if not manifests:
-        where = f"s3://{client.bucket}/{client.prefix}"
         found = f"no manifest stands below {where}"
         fix = "wait a day for AWS's first delivery, or correct the client's prefix; case matters"
         probes.append(Probe(name="manifest", state=ProbeState.FAILED, found=found, fix=fix))
@@ -68,7 +77,8 @@ def probe_bucket(
         return BucketFindings(probes=(*probes, *skipped, asked.probe_notification()))
     newest = max(manifests, key=lambda manifest: (manifest.modified_at, manifest.key))
     reading = asked.probe_reading(newest)
-    probes += [asked.found_manifest(newest, len(manifests)), asked.probe_freshness(newest, clock()), *reading.probes]
+    freshness = asked.probe_freshness(newest, clock(), is_whole=is_whole)
+    probes += [asked.found_manifest(newest, len(manifests)), freshness, *reading.probes]
     return replace(reading, probes=(*probes, asked.probe_notification()))
 
 
@@ -105,7 +115,9 @@ class _Asked:
         configured = self._client.region or self._settings.region
         if configured and region != configured:
             fix = (
-                f"register the client with --region {region}" if self._client.is_registered else f"AWS_REGION={region}"
+                f"billfold client change {self._client.client_id} --region {region}"
+                if self._client.is_registered
+                else f"AWS_REGION={region}"
             )
             found = f"the bucket is in {region}, {configured} is configured: each first request is redirected"
             return Probe(name=name, state=ProbeState.WARNING, found=found, fix=fix)
@@ -125,7 +137,8 @@ class _Asked:
             with self._translated("s3:ListBucket"):
                 self._s3.list_objects_v2(**question, **self._owner)
         except BillfoldError as error:
-            if self._allows(self._s3, question):
+            # Only a refusal that goes away without the owner's account tells of another owner; a busy S3 does not.
+            if isinstance(error, AccessDeniedError) and self._allows(self._s3, question):
                 return Probe(
                     name=name,
                     state=ProbeState.FAILED,
@@ -135,19 +148,20 @@ class _Asked:
             return Probe(name=name, state=ProbeState.UNKNOWN, found=error.message, fix="see the listing below")
         return Probe(name=name, state=ProbeState.OK, found=f"account {self._client.account_id}, sent with each call")
 
-    def probe_listing(self) -> tuple[Probe, list[SourceObject] | None]:
-        """Whether the folder can be listed, and the manifests in it; None where it cannot."""
+    def probe_listing(self) -> tuple[Probe, list[SourceObject] | None, bool]:
+        """Whether the folder can be listed, the manifests in it (None where it cannot), and whether that is all."""
         folder = self._client.prefix
         try:
-            listed = list(islice(self._bucket.list_objects(folder), MAX_LISTED_OBJECTS))
+            listed = list(islice(self._bucket.list_objects(folder), MAX_LISTED_OBJECTS + 1))
         except BillfoldError as error:
             condition = f" where s3:prefix is like {folder}*" if folder else ""
             fix = self._mend(error, f"the role needs s3:ListBucket on {self._arn}{condition}")
-            return failed("listing", error, fix), None
-        more = " or more" if len(listed) == MAX_LISTED_OBJECTS else ""
-        found = f"objects below s3://{self._name}/{folder}: {len(listed):,}{more}"
+            return failed("listing", error, fix), None, False
+        is_whole = len(listed) <= MAX_LISTED_OBJECTS
+        count = f"{len(listed):,}" if is_whole else f"more than {MAX_LISTED_OBJECTS:,}"
+        found = f"objects below s3://{self._name}/{folder}: {count}"
         manifests = [source for source in listed if is_manifest(source.key)]
-        return Probe(name="listing", state=ProbeState.OK, found=found), manifests
+        return Probe(name="listing", state=ProbeState.OK, found=found), manifests, is_whole
 
     def probe_outside(self) -> Probe:
         """Whether what lies beside the client's folder is closed to us."""
@@ -174,9 +188,13 @@ class _Asked:
         found = f"{newest.key}, the newest of {count:,}" if count > 1 else newest.key
         return Probe(name="manifest", state=ProbeState.OK, found=found)
 
-    def probe_freshness(self, newest: SourceObject, now: datetime) -> Probe:
+    def probe_freshness(self, newest: SourceObject, now: datetime, *, is_whole: bool) -> Probe:
         hours = (now - newest.modified_at) / timedelta(hours=1)
         found = f"the newest manifest is of {newest.modified_at:%Y-%m-%d %H:%M} UTC, {hours:.0f} hours ago"
+        if hours > self._client.refresh_hours * 1.5 and not is_whole:
+            found += f", of the first {MAX_LISTED_OBJECTS:,} objects; a newer one may stand behind them"
+            fix = "narrow the client's prefix to the folder of its exports"
+            return Probe(name="freshness", state=ProbeState.UNKNOWN, found=found, fix=fix)
         if hours > self._client.refresh_hours * 1.5:
             fix = "look at the export in the client's Billing console; or expect it less often: --refresh-hours"
             expected = f"; one is expected every {self._client.refresh_hours} hours"
@@ -214,25 +232,7 @@ class _Asked:
         except BillfoldError:
             fix = f"the client can look: aws s3api get-bucket-notification-configuration --bucket {self._name}"
             return Probe(name=name, state=ProbeState.UNKNOWN, found="may not be asked of the bucket", fix=fix)
-        if "EventBridgeConfiguration" in answer:
-            return Probe(
-                name=name, state=ProbeState.OK, found="the bucket tells EventBridge; its rule is not seen here"
-            )
-        told = [
-            entry
-            for kind in ("QueueConfigurations", "TopicConfigurations")
-            for entry in answer.get(kind, ())
-            if _tells_of(entry, self._client.prefix)
-        ]
-        if told:
-            target = told[0].get("QueueArn") or told[0].get("TopicArn")
-            return Probe(name=name, state=ProbeState.OK, found=f"new objects are told to {target}")
-        return Probe(
-            name=name,
-            state=ProbeState.WARNING,
-            found="the bucket tells nobody of new objects: deliveries come in when `billfold schedule` looks",
-            fix=f"deploy the template of `billfold onboard --client {self._client.client_id}`",
-        )
+        return judge_notification(answer, self._client, self._settings.queue_url)
 
     def _probe_key(self, key: str) -> Probe:
         """By which key the object is encrypted, and whether it is the one that a session may decrypt with."""
@@ -307,11 +307,3 @@ def _name_of(manifest: Manifest, key: str) -> str:
 def _is_same_key(used: str, configured: str) -> bool:
     """S3 tells the key's ARN, other stores its id alone."""
     return used == configured or configured.endswith(f"/{used}")
-
-
-def _tells_of(entry: Mapping[str, Any], prefix: str) -> bool:
-    """Whether a notification is of objects that are created below the prefix, wherever their names end."""
-    is_of_creation = any(event.startswith("s3:ObjectCreated:") for event in entry.get("Events", ()))
-    rules = entry.get("Filter", {}).get("Key", {}).get("FilterRules", ())
-    prefixes = [rule.get("Value", "") for rule in rules if str(rule.get("Name", "")).lower() == "prefix"]
-    return is_of_creation and all(prefix.startswith(each) or each.startswith(prefix) for each in prefixes)

@@ -76,5 +76,6 @@ def _read_parquet(size_bytes: int, read_part: Callable[[str], bytes]) -> tuple[s
     try:
         # The schema is all that is asked for: the rows before the footer are never looked at.
         return tuple(parquet.read_schema(io.BytesIO(_PARQUET + footer)).names)
-    except pyarrow.ArrowException:
+    except (pyarrow.ArrowException, OSError):
+        # A footer that Thrift cannot read is a plain OSError.
         return None

@@ -78,8 +78,13 @@ def lock_clients(connection: Connection) -> None:
 
 
 def insert_client(connection: Connection, client: Client) -> None:
-    """Keep a new client in the registry."""
+    """Keep a new client in the registry, or take one into it that settings described."""
     connection.execute(_query("insert_client"), asdict(client))
+
+
+def update_client(connection: Connection, client: Client) -> None:
+    """Keep what may change of a registered client."""
+    connection.execute(_query("update_client"), asdict(client))
 
 
 def set_enabled(connection: Connection, client_id: str, *, enabled: bool) -> bool:

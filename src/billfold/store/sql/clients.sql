@@ -23,10 +23,27 @@ ORDER BY client_id LIMIT 1
 SELECT client_id FROM billing_clients WHERE bucket = %(bucket)s AND starts_with(%(key)s, prefix) ORDER BY client_id
 
 -- name: insert_client
+-- A row that settings left is taken over; one of the registry never is.
 INSERT INTO billing_clients (client_id, role_arn, external_id, bucket, prefix, region, account_id, currency, is_registered,
     enabled, source_identity, kms_key_arn, max_deliveries, max_file_bytes, refresh_hours)
 VALUES (%(client_id)s, %(role_arn)s, %(external_id)s, %(bucket)s, %(prefix)s, %(region)s, %(account_id)s, %(currency)s,
     true, true, %(source_identity)s, %(kms_key_arn)s, %(max_deliveries)s, %(max_file_bytes)s, %(refresh_hours)s)
+ON CONFLICT (client_id) DO UPDATE SET
+    role_arn = excluded.role_arn, external_id = excluded.external_id, bucket = excluded.bucket, prefix = excluded.prefix,
+    region = excluded.region, account_id = excluded.account_id, currency = excluded.currency, is_registered = true,
+    enabled = true, source_identity = excluded.source_identity, kms_key_arn = excluded.kms_key_arn,
+    max_deliveries = excluded.max_deliveries, max_file_bytes = excluded.max_file_bytes,
+    refresh_hours = excluded.refresh_hours,
+    -- Another folder was never looked through.
+    backfilled_at = CASE WHEN (billing_clients.bucket, billing_clients.prefix)
+        IS NOT DISTINCT FROM (excluded.bucket, excluded.prefix) THEN billing_clients.backfilled_at END
+WHERE NOT billing_clients.is_registered
+
+-- name: update_client
+UPDATE billing_clients SET role_arn = %(role_arn)s, region = %(region)s, currency = %(currency)s,
+    source_identity = %(source_identity)s, kms_key_arn = %(kms_key_arn)s, max_deliveries = %(max_deliveries)s,
+    max_file_bytes = %(max_file_bytes)s, refresh_hours = %(refresh_hours)s
+WHERE client_id = %(client_id)s AND is_registered
 
 -- name: set_enabled
 UPDATE billing_clients SET enabled = %(enabled)s WHERE client_id = %(client_id)s
