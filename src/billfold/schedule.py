@@ -114,7 +114,7 @@ def visit_due(
 
 def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshness, ...]:
     """The clients of which no delivery came for one and a half of their intervals, each with a log line."""
-    late = tuple(row for row in reports.list_client_freshness(database, settings.client) if row.late_since)
+    late = tuple(row for row in reports.list_client_freshness(database, settings.described_client_id) if row.late_since)
     for row in late:
         log.warning(
             "client_late",
