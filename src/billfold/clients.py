@@ -228,10 +228,10 @@ def remove(database: Database, client_id: str, *, purge: bool) -> Holdings:
         store.lock_clients(connection)
         _find_known(connection, client_id)
         holdings = store.count_holdings(connection, client_id)
-        if holdings != Holdings(statement_count=0, row_count=0, trace_count=0) and not purge:
+        if holdings != Holdings(statement_count=0, row_count=0, trace_count=0, owner_count=0) and not purge:
             raise UsageError(
                 f"client {client_id} has {holdings.statement_count:,} statements of {holdings.row_count:,} line items"
-                f" and {holdings.trace_count:,} deliveries and runs",
+                f", {holdings.trace_count:,} deliveries and runs and {holdings.owner_count:,} owners of accounts",
                 advice="--purge deletes all of it for ever; `billfold client disable` keeps it and takes no more in",
             )
         store.delete_client(connection, client_id)

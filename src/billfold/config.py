@@ -345,6 +345,11 @@ class Settings(BaseSettings):
         most=100_000_000,
     )
 
+    @property
+    def described_client_id(self) -> str | None:
+        """The client whose bucket the settings tell; None where they tell none, whatever rows earlier ones left."""
+        return self.client if self.bucket else None
+
     def default_client(self) -> Client:
         """The plan's single client, as these settings describe it."""
         return Client(

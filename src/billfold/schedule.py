@@ -117,7 +117,7 @@ def finish_pass(*, settings: Settings, database: Database, visits: Collection[Vi
 
     A schedule that does not run cannot say who is late: the absence of this line is what an alarm can see.
     """
-    known = reports.list_client_freshness(database, settings.client)
+    known = reports.list_client_freshness(database, settings.described_client_id)
     late = _tell_late(known)
     log.info("schedule_finished", clients=len(known), visited=len(visits))
     return late
@@ -125,7 +125,7 @@ def finish_pass(*, settings: Settings, database: Database, visits: Collection[Vi
 
 def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshness, ...]:
     """The clients of which no delivery came for one and a half of their intervals, each with a log line."""
-    return _tell_late(reports.list_client_freshness(database, settings.client))
+    return _tell_late(reports.list_client_freshness(database, settings.described_client_id))
 
 
 def _tell_late(known: Sequence[ClientFreshness]) -> tuple[ClientFreshness, ...]:

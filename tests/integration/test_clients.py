@@ -306,6 +306,19 @@ def test_a_client_of_whom_anything_is_kept_goes_with_all_of_it_or_not_at_all(
     assert (other.count("raw_aws_billing_rows"), other.billed()) == (1, {"USD": Decimal(7)})
 
 
+def test_the_owners_of_its_accounts_keep_a_client(landing: Landing) -> None:
+    add(landing)
+    landing.execute(
+        "INSERT INTO billing_account_owners (client_id, account_id, owner) VALUES ('acme', %s, 'finance')", ACCOUNT
+    )
+
+    with pytest.raises(UsageError, match=r"1 owners of accounts.*--purge"):
+        clients.remove(landing.database, "acme", purge=False)
+    assert landing.count("billing_account_owners") == 1
+
+    assert clients.remove(landing.database, "acme", purge=True).owner_count == 1
+
+
 def traces(landing: Landing) -> dict[str, int]:
     """How many rows of client acme, or of a statement that is no more, each table has."""
     found = {}

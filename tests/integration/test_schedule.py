@@ -239,6 +239,20 @@ def test_a_client_without_a_delivery_is_late_after_one_and_a_half_intervals(
     assert statement.late_since == row.late_since
 
 
+def test_the_settings_client_is_late_only_while_the_settings_describe_it(registry: Registry, tables: Landing) -> None:
+    tables.execute(
+        "INSERT INTO billing_clients (client_id, bucket, created_at)"
+        " VALUES ('own', 'own-bills', now() - interval '9 days')"
+    )
+
+    def late(**changes: str) -> list[str]:
+        settings = registry.settings.model_copy(update={"client": "own", **changes})
+        return [row.client_id for row in tell_late(settings=settings, database=registry.database)]
+
+    assert late(bucket="own-bills") == ["own"]
+    assert late() == []
+
+
 def test_a_failed_delivery_is_none_and_nothing_is_expected_of_a_disabled_client(
     registry: Registry, tables: Landing
 ) -> None:

@@ -121,7 +121,7 @@ def list_clients(as_json: Json = False) -> int:
     settings = start()
     database = open_store(settings)
     rows = clients.list_clients(database)
-    fresh = {row.client_id: row for row in reports.list_client_freshness(database, settings.client)}
+    fresh = {row.client_id: row for row in reports.list_client_freshness(database, settings.described_client_id)}
     if as_json:
         write_document(dump({"clients": [describe_client(row) | _freshness(fresh.get(row.client_id)) for row in rows]}))
     else:
@@ -135,7 +135,7 @@ def show_client(client: ClientId, as_json: Json = False) -> int:
     settings = start()
     database = open_store(settings)
     row = clients.find_known(database, client)
-    [fresh] = reports.list_client_freshness(database, settings.client, client) or [None]
+    [fresh] = reports.list_client_freshness(database, settings.described_client_id, client) or [None]
     document = describe_client(row) | _freshness(fresh)
     if as_json:
         write_document(dump({"clients": [document]}))

@@ -38,9 +38,12 @@ class StatementFreshness:
 
 
 def list_client_freshness(
-    database: Database, default_client: str, client: str | None = None
+    database: Database, default_client: str | None, client: str | None = None
 ) -> tuple[ClientFreshness, ...]:
-    """All clients, or one, by id; of those outside of the registry only `default_client` can be late."""
+    """All clients, or one, by id; of those outside of the registry only `default_client` can be late.
+
+    It is the client that the settings describe, None where they describe none: a name alone tells no bucket.
+    """
     with reading.read(database) as connection:
         parameters = {"client": client, "default_client": default_client}
         return reading.fetch(connection, "list_client_freshness", ClientFreshness, parameters)

@@ -37,11 +37,15 @@ _TABLES_OF_CLIENTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What the tables hold of a client; `trace_count` counts all of its deliveries and runs."""
+    """What the tables hold of a client; `trace_count` counts all of its deliveries and runs.
+
+    `owner_count` counts the accounts whose owners the operator wrote.
+    """
 
     statement_count: int
     row_count: int
     trace_count: int
+    owner_count: int
 
 
 def find_client(connection: Connection, client_id: str) -> Client | None:
@@ -102,7 +106,7 @@ def count_holdings(connection: Connection, client_id: str) -> Holdings:
     """What the tables hold of the client."""
     row = connection.execute(_query("count_rows"), {"client_id": client_id}).fetchone()
     assert row is not None
-    return Holdings(statement_count=row[0], row_count=row[1], trace_count=row[2])
+    return Holdings(statement_count=row[0], row_count=row[1], trace_count=row[2], owner_count=row[3])
 
 
 def delete_client(connection: Connection, client_id: str) -> None:

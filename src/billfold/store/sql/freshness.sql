@@ -2,10 +2,10 @@
 -- A delivery is late once one and a half of the client's refresh intervals have gone by: 90 minutes for each hour of it.
 
 -- name: list_client_freshness
--- Every client. Nothing is expected of a disabled one, nor of one that settings described once and do not any more.
+-- Every client; `default_client` is NULL where settings describe none. Nothing is expected of a disabled one, nor of one that settings described once and do not any more.
 SELECT client.client_id, client.refresh_hours, client.backfilled_at, newest.delivered_at AS last_delivered_at,
     CASE WHEN client.enabled AND client.bucket IS NOT NULL
-            AND (client.is_registered OR client.client_id = %(default_client)s)
+            AND (client.is_registered OR client.client_id = %(default_client)s::text)
             AND expected.latest_at < clock_timestamp() THEN expected.latest_at END AS late_since
 FROM billing_clients AS client
 CROSS JOIN LATERAL (
