@@ -85,7 +85,7 @@ def register(database: Database, settings: Settings, values: Mapping[str, Any]) 
             "currency": settings.currency,
             "role_arn": role_arn(fields["account_id"], client_id, fields.get("region") or settings.region),
             **fields,
-            "role_session_name": session_name(client_id),
+            "role_session_name": role_name(client_id),
             "external_id": secrets.token_urlsafe(_EXTERNAL_ID_BYTES),
             "is_registered": True,
         }
@@ -175,10 +175,9 @@ def find_owner(database: Database, settings: Settings, bucket: str, key: str) ->
     if any(part in (".", "..") for part in key.split("/")):
         return None
     with connect(database.conninfo) as connection:
-        for client_id in store.find_owners(connection, bucket, key):
-            client = store.find_client(connection, client_id)
-            if client is not None and client.is_registered:
-                return client
+        client_id = store.find_owner(connection, bucket, key)
+        if client_id is not None:
+            return store.find_client(connection, client_id)
     default = settings.default_client()
     return default if default.bucket == bucket and key.startswith(default.prefix) else None
 
@@ -257,12 +256,7 @@ def role_arn(account_id: str, client_id: str, region: str | None = None) -> str:
 
 
 def role_name(client_id: str) -> str:
-    """What the client's role is called: 64 characters at most."""
-    return f"billfold-{client_id}"[:64]
-
-
-def session_name(client_id: str) -> str:
-    """What sessions of the client's role are called in its CloudTrail."""
+    """What the client's role, and each session of it in its CloudTrail, is called: 64 characters at most."""
     return f"billfold-{client_id}"[:64]
 
 

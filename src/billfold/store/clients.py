@@ -64,9 +64,10 @@ def _find(connection: Connection, client_id: str | None) -> list[Client]:
         return cursor.execute(_query("find_clients"), {"client_id": client_id}).fetchall()
 
 
-def find_owners(connection: Connection, bucket: str, key: str) -> list[str]:
-    """The ids of the clients whose folder holds the key: one of the registry at most."""
-    return [row[0] for row in connection.execute(_query("find_owner"), {"bucket": bucket, "key": key})]
+def find_owner(connection: Connection, bucket: str, key: str) -> str | None:
+    """The id of the registered client whose folder holds the key; folders do not overlap."""
+    row = connection.execute(_query("find_owner"), {"bucket": bucket, "key": key}).fetchone()
+    return row[0] if row else None
 
 
 def find_overlapping(connection: Connection, client: Client) -> tuple[str, str] | None:

@@ -19,8 +19,8 @@ WHERE bucket = %(bucket)s AND client_id <> %(client_id)s
 ORDER BY client_id LIMIT 1
 
 -- name: find_owner
--- The client whose folder holds the key.
-SELECT client_id FROM billing_clients WHERE bucket = %(bucket)s AND starts_with(%(key)s, prefix) ORDER BY client_id
+-- The client of the registry whose folder holds the key.
+SELECT client_id FROM billing_clients WHERE is_registered AND bucket = %(bucket)s AND starts_with(%(key)s, prefix)
 
 -- name: insert_client
 -- A row that settings left is taken over; one of the registry never is.
