@@ -265,7 +265,7 @@ class Worker:
             hidden = [(message, seconds) for message in messages[start : start + MAX_MESSAGES]]
             self._try("hide", partial(self._queue.hide_all, hidden))
 
-    def _try(self, action: str, call: Callable[[], None]) -> bool:
+    def _try(self, action: str, call: Callable[[], object]) -> bool:
         """Whether the queue did it; a message that it does not let go comes again, and nothing is done twice."""
         try:
             call()

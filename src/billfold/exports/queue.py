@@ -25,6 +25,17 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """What a sender attached to a message: bytes where `data_type` is Binary, else text (AWS: "message attributes").
+
+    A type may have a label of the sender's own, as in `Number.int`.
+    """
+
+    value: str | bytes
+    data_type: str = "String"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """A message as one receive returned it: `receipt` is good for that receive alone, `attributes` are the sender's."""
 
@@ -33,7 +44,7 @@ class Message:
     body: str
     receive_count: int = 1
     sent_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +118,15 @@ class Queue:
                 error=failed.get("Message"),
             )
 
-    def send(self, body: str, attributes: Mapping[str, str] | None = None) -> None:
-        """A new message with this body."""
+    def send(self, body: str, attributes: Mapping[str, str | Attribute] | None = None) -> str:
+        """A new message with this body, each attribute as it was received or as text; returns its id."""
         with self._translated("sqs:SendMessage"):
-            self._sqs.send_message(
+            answer = self._sqs.send_message(
                 QueueUrl=self.url,
                 MessageBody=body,
-                MessageAttributes={
-                    name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()
-                },
+                MessageAttributes={name: _spell_attribute(value) for name, value in (attributes or {}).items()},
             )
+        return str(answer["MessageId"])
 
     def describe(self) -> QueueState:
         """What the queue says of itself; counts are approximate."""
@@ -178,7 +188,16 @@ def _message(entry: Mapping[str, Any]) -> Message:
         body=entry["Body"],
         receive_count=int(said.get("ApproximateReceiveCount", 1)),
         sent_at=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else datetime.now(UTC),
-        attributes={
-            name: str(value.get("StringValue", "")) for name, value in entry.get("MessageAttributes", {}).items()
-        },
+        attributes={name: _read_attribute(value) for name, value in entry.get("MessageAttributes", {}).items()},
     )
+
+
+def _read_attribute(entry: Mapping[str, Any]) -> Attribute:
+    value = entry["BinaryValue"] if "BinaryValue" in entry else entry.get("StringValue", "")
+    return Attribute(value=value, data_type=entry["DataType"])
+
+
+def _spell_attribute(given: str | Attribute) -> dict[str, Any]:
+    attribute = Attribute(value=given) if isinstance(given, str) else given
+    name = "BinaryValue" if isinstance(attribute.value, bytes) else "StringValue"
+    return {"DataType": attribute.data_type, name: attribute.value}
