@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from billfold.exports.credentials import aws_client, open_own_session
 MAX_MESSAGES = 10
 MAX_WAIT_SECONDS = 20
 MAX_HIDDEN_SECONDS = 43_200
+# Its receipt is a little older than we know.
+_RECEIPT_SECONDS = 60
 
 
 log = structlog.get_logger(__name__)
@@ -37,7 +40,10 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message as one receive returned it: `receipt` is good for that receive alone, `attributes` are the sender's."""
+    """A message as one receive returned it: `receipt` is good for that receive alone, `attributes` are the sender's.
+
+    `received_at` is monotonic, in seconds.
+    """
 
     message_id: str
     receipt: str
@@ -45,6 +51,12 @@ class Message:
     receive_count: int = 1
     sent_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    received_at: float = field(default_factory=time.monotonic, compare=False)
+
+    def limit_hiding(self, seconds: int) -> int:
+        """So many seconds, or as many as are left: SQS counts the 12 hours from the receipt on, and refuses more."""
+        left = MAX_HIDDEN_SECONDS - _RECEIPT_SECONDS - int(time.monotonic() - self.received_at)
+        return max(min(seconds, left), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +98,10 @@ class Queue:
             self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
 
     def hide(self, message: Message, seconds: int) -> None:
-        """Nobody else receives the message for so long from now on; 0 gives it back at once."""
+        """Nobody else receives the message for so long from now on, 12 hours after its receipt at most; 0: at once."""
         with self._translated("sqs:ChangeMessageVisibility"):
             self._sqs.change_message_visibility(
-                QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=min(seconds, MAX_HIDDEN_SECONDS)
+                QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=message.limit_hiding(seconds)
             )
 
     def hide_all(self, hidden: Sequence[tuple[Message, int]]) -> None:
@@ -103,7 +115,7 @@ class Queue:
                     {
                         "Id": str(number),
                         "ReceiptHandle": message.receipt,
-                        "VisibilityTimeout": min(seconds, MAX_HIDDEN_SECONDS),
+                        "VisibilityTimeout": message.limit_hiding(seconds),
                     }
                     for number, (message, seconds) in enumerate(hidden)
                 ],
