@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from billfold.config import Settings, load_settings
+from billfold.config import Settings
 from billfold.dead_letters import (
     DeadLetter,
     Queues,
@@ -34,19 +33,6 @@ DETAIL = {"bucket": {"name": "acme-bills"}, "object": {"key": "a%3Db"}}
 BY_EVENTBRIDGE = json.dumps(
     {"source": "aws.s3", "account": "123456789012", "detail-type": "Object Created", "detail": DETAIL}
 )
-
-
-@pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        yield aws
-
-
-@pytest.fixture
-def here(aws: LocalAws) -> Settings:
-    return load_settings()
 
 
 @pytest.fixture

@@ -14,12 +14,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from billfold import clients, reports
-from billfold.config import Settings
-from billfold.exports import LocalAws
 from billfold.model import Client
 from billfold.schedule import Visit, VisitState, finish_pass, keep_schedule, tell_late, visit_due
 from billfold.store import freshness
-from billfold.store.database import Database, connect
+from billfold.store.database import connect
 from billfold.store.slots import open_slots, take_slot
 from tests.faulty_aws import Call, Fault, faulty_aws
 from tests.landing import Landing
@@ -27,18 +25,6 @@ from tests.registry import Registry
 
 # Nothing here takes nearly as long; who waits longer waits for a schedule that hangs.
 LIMIT_SECONDS = 60
-
-
-@pytest.fixture
-def registry(
-    database: Database, settings: Settings, environment: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Registry]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        changes = {"endpoint_url": aws.endpoint_url, "region": aws.region, "retry_base_delay_ms": 0, "threads": 2}
-        here = settings.model_copy(update=changes)
-        yield Registry(aws=aws, database=database, settings=here, folder=tmp_path)
 
 
 @pytest.fixture
