@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from billfold.config import Settings
 from billfold.errors import ConfigurationError, UsageError
+from billfold.keys import is_trick
 from billfold.model import Client
 from billfold.setting import (
     AccountId,
@@ -70,11 +71,12 @@ def register(database: Database, settings: Settings, values: Mapping[str, Any]) 
 
     One that so far only settings described, and do not any more, is taken into the registry with all that came in.
 
-    `values` are fields of Client by name; those that are None or missing get their defaults: the role that
-    `billfold onboard` creates, the region and currency of the settings. Raises UsageError for a value that cannot be,
-    an id that is taken, and a folder that belongs, wholly or in part, to another client.
+    `values` are fields of Client by name; those that are None or missing, and empty ones of those that `change` can
+    take away, get their defaults: the role that `billfold onboard` creates, the region and currency of the settings.
+    Raises UsageError for a value that cannot be, an id that is taken, and a folder that belongs, wholly or in part, to
+    another client.
     """
-    fields = {name: _check(name, value) for name, value in values.items() if value is not None}
+    fields = {name: _check(name, value) for name, value in values.items() if not _is_left_out(name, value)}
     for name in ("client_id", "bucket", "account_id"):
         if name not in fields:
             raise UsageError(f"a client needs its {name}")
@@ -172,7 +174,7 @@ def find_owner(database: Database, settings: Settings, bucket: str, key: str) ->
 
     The registry is asked first, then the settings. A key with a part `..` or `.` is nobody's.
     """
-    if any(part in (".", "..") for part in key.split("/")):
+    if is_trick(key):
         return None
     with connect(database.conninfo) as connection:
         client_id = store.find_owner(connection, bucket, key)
@@ -264,6 +266,10 @@ def partition_of(region: str | None) -> str:
     """The partition of AWS that a region is in (AWS: "Amazon Resource Names")."""
     name = region or ""
     return "aws-cn" if name.startswith("cn-") else "aws-us-gov" if name.startswith("us-gov-") else "aws"
+
+
+def _is_left_out(name: str, value: Any) -> bool:
+    return value is None or (value == "" and CHANGEABLE.get(name, False))
 
 
 def _check(name: str, value: Any) -> Any:

@@ -316,7 +316,7 @@ class Settings(BaseSettings):
     )
     shutdown_seconds: int = whole(
         "BILLFOLD_SHUTDOWN_SECONDS",
-        "How long a worker that is told to end lets its deliveries run before it gives them back.",
+        "How long a worker or a schedule that is told to end lets its deliveries run before it gives them back.",
         default=25,
         least=0,
         most=3600,

@@ -5,9 +5,9 @@ SQS has no way to look at a queue: whoever reads it receives its messages and gi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +16,7 @@ import structlog
 from billfold.config import Settings
 from billfold.errors import BillfoldError, MessageError, UsageError
 from billfold.exports.notifications import parse_notification
-from billfold.exports.queue import Message, Queue, open_queue
+from billfold.exports.queue import MAX_MESSAGES, Attribute, Message, Queue, open_queue
 
 # What the worker writes onto a message that it gives up.
 REASON = "reason"
@@ -49,15 +49,27 @@ class DeadLetter:
     key: str | None
     object_count: int
     body: str
-    attributes: Mapping[str, str]
+    attributes: Mapping[str, Attribute]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The dead letters that were looked at; `has_more` says whether the limit kept others from being looked at."""
+
+    letters: tuple[DeadLetter, ...]
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redriven:
-    """What was sent to its queue once more, and which of the wanted messages are not there (any more)."""
+    """How many were sent to their queue once more, and which of the wanted messages were not found.
 
-    sent: tuple[DeadLetter, ...]
+    `has_more` says whether the limit kept others from being looked at.
+    """
+
+    sent_count: int
     missing_ids: tuple[str, ...]
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,79 +91,101 @@ def open_queues(url: str, settings: Settings) -> Queues:
     return Queues(source=source, dead=dead)
 
 
-def list_dead_letters(queues: Queues, *, limit: int) -> tuple[DeadLetter, ...]:
+def list_dead_letters(queues: Queues, *, limit: int) -> Listing:
     """The dead letters, the oldest first, at most so many; they are hidden from others while they are looked at."""
     with _Walk(queues.dead, limit) as walk:
-        return tuple(sorted(map(_read, walk), key=lambda letter: (letter.sent_at, letter.message_id)))
+        letters = sorted(map(_read, walk), key=lambda letter: (letter.sent_at, letter.message_id))
+        return Listing(letters=tuple(letters), has_more=walk.has_more)
 
 
 def find_dead_letter(queues: Queues, message_id: str, *, limit: int) -> DeadLetter:
-    """The dead letter of this id; raises UsageError where it is not among the first so many."""
+    """The dead letter of this id; raises UsageError where it is not among so many, in whatever order SQS gives them."""
     with _Walk(queues.dead, limit) as walk:
         for message in walk:
             if message.message_id == message_id:
                 return _read(message)
-    raise _unknown([message_id])
+        raise missing_error([message_id], limit if walk.has_more else None)
 
 
-def redrive(queues: Queues, message_ids: Collection[str] | None, *, limit: int) -> Redriven:
-    """Send the named dead letters, or all that are there now, to their queue once more, at most so many looked at.
+def redrive(
+    queues: Queues,
+    message_ids: Collection[str] | None,
+    *,
+    limit: int | None,
+    on_sent: Callable[[DeadLetter], None] = lambda letter: None,
+) -> Redriven:
+    """Send the named dead letters, or all that are there, to their queue once more, at most so many looked at.
 
     Each is sent before it is deleted: a crash in between leaves a duplicate, which changes nothing. What the worker
-    noted on it is left out.
+    noted on it is left out. `on_sent` is told each of them; of what was looked at nothing but ids and receipts is kept.
     """
-    started_at = datetime.now(UTC)
-    sent: list[DeadLetter] = []
     wanted = set(message_ids) if message_ids is not None else None
+    count = 0
+    resent: set[str] = set()
     with _Walk(queues.dead, limit) as walk:
         for message in walk:
-            # One that failed again meanwhile is not sent round and round.
-            if message.message_id in wanted if wanted is not None else message.sent_at <= started_at:
-                letter = _read(message)
-                kept = {name: value for name, value in message.attributes.items() if name not in OUR_ATTRIBUTES}
-                queues.source.send(message.body, kept)
-                walk.delete(message)
-                log.info("message_redriven", message_id=message.message_id, reason=letter.reason)
-                sent.append(letter)
-            if wanted is not None and len(sent) == len(wanted):
-                break
-    missing = sorted((wanted or set()) - {letter.message_id for letter in sent})
-    return Redriven(sent=tuple(sent), missing_ids=tuple(missing))
+            if wanted is not None and message.message_id not in wanted:
+                continue
+            letter = _read(message)
+            # One that fails again meanwhile comes back, as itself or with its former id: it is not sent in circles.
+            if {letter.message_id, _text(letter.attributes, SOURCE_MESSAGE_ID)} & resent:
+                continue
+            kept = {name: value for name, value in message.attributes.items() if name not in OUR_ATTRIBUTES}
+            resent.add(queues.source.send(message.body, kept))
+            walk.delete(message)
+            log.info("message_redriven", message_id=message.message_id, reason=letter.reason)
+            count += 1
+            on_sent(letter)
+            if wanted is not None:
+                wanted.discard(message.message_id)
+                if not wanted:
+                    break
+        return Redriven(sent_count=count, missing_ids=tuple(sorted(wanted or ())), has_more=walk.has_more)
 
 
-def _unknown(message_ids: Sequence[str]) -> UsageError:
-    return UsageError(f"there is no dead letter {', '.join(message_ids)}", advice="`billfold dlq list` lists them")
+def missing_error(message_ids: Sequence[str], limit: int | None) -> UsageError:
+    """What to say where messages were not found among the first so many of the queue, or, None, among all of them."""
+    names = ", ".join(message_ids)
+    if limit is None:
+        return UsageError(f"there is no dead letter {names} (any more)", advice="`billfold dlq list` lists them")
+    return UsageError(
+        f"no dead letter {names} is among the {limit:,} that were looked at",
+        advice="more are in the queue: --limit N looks at more",
+    )
 
 
 class _Walk:
-    """Each message of a queue once, up to a limit; in the end all that were not deleted are given back."""
+    """Each message of a queue once, up to a limit; in the end all that were not deleted are given back.
 
-    def __init__(self, queue: Queue, limit: int) -> None:
+    `has_more` is true once the limit was reached and another message came.
+    """
+
+    def __init__(self, queue: Queue, limit: int | None) -> None:
         self._queue = queue
         self._limit = limit
         self._held: dict[str, Message] = {}
         self._seen: set[str] = set()
+        self.has_more = False
 
     def __iter__(self) -> Iterator[Message]:
-        while len(self._seen) < self._limit:
-            messages = self._queue.receive(
-                max_messages=min(10, self._limit - len(self._seen)),
-                wait_seconds=_WAIT_SECONDS,
-                hide_seconds=_HIDE_SECONDS,
-            )
-            if not messages:
-                return
-            # All of them are held, also where the caller has seen enough after the first.
-            self._held.update({message.message_id: message for message in messages})
+        while messages := self._queue.receive(
+            max_messages=MAX_MESSAGES, wait_seconds=_WAIT_SECONDS, hide_seconds=_HIDE_SECONDS
+        ):
+            # All of them are held, also where the caller has seen enough after the first. Bodies may be large.
+            self._held.update({each.message_id: replace(each, body="", attributes={}) for each in messages})
             for message in messages:
-                if message.message_id not in self._seen:
-                    self._seen.add(message.message_id)
-                    yield message
+                if message.message_id in self._seen:
+                    continue
+                if len(self._seen) == self._limit:
+                    self.has_more = True
+                    return
+                self._seen.add(message.message_id)
+                yield message
 
     def delete(self, message: Message) -> None:
         """The message is no longer needed here."""
         self._queue.delete(message)
-        del self._held[message.message_id]
+        self._held.pop(message.message_id, None)
 
     def __enter__(self) -> Self:
         return self
@@ -177,8 +211,8 @@ def _read(message: Message) -> DeadLetter:
     return DeadLetter(
         message_id=message.message_id,
         sent_at=message.sent_at,
-        reason=message.attributes.get(REASON),
-        error_code=message.attributes.get(ERROR_CODE),
+        reason=_text(message.attributes, REASON),
+        error_code=_text(message.attributes, ERROR_CODE),
         client=client,
         bucket=bucket,
         key=key,
@@ -186,6 +220,12 @@ def _read(message: Message) -> DeadLetter:
         body=message.body,
         attributes=message.attributes,
     )
+
+
+def _text(attributes: Mapping[str, Attribute], name: str) -> str | None:
+    """A note of the worker's: whoever else sends here may have used the name for bytes."""
+    value = attributes[name].value if name in attributes else None
+    return value if isinstance(value, str) else None
 
 
 def _subject_of(body: str) -> tuple[str | None, list[tuple[str | None, str]]]:

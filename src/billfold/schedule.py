@@ -1,13 +1,14 @@
 """The schedule: each client's folder is looked through at its refresh interval, and a delivery that is late is told.
 
-It brings in what events lost, by the same `backfill` that an operator can call.
+It brings in what events lost, by the same `backfill` that an operator can call. Several clients are visited at a time,
+so that one with much to bring in does not keep the others waiting, and who is late is told whoever is being visited.
 """
 
 from __future__ import annotations
 
-import threading
+import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,20 +24,27 @@ from billfold.reports import ClientFreshness
 from billfold.store import freshness
 from billfold.store.database import Connection, Database, connect
 from billfold.store.slots import open_slots, take_slot
+from billfold.visits import Visits
 
+DEFAULT_CONCURRENCY = 2
 # However often a client failed, it is tried again after this time.
 MAX_PATIENCE_SECONDS = 3600
+_TICK_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
 
 
 class VisitState(StrEnum):
-    """How a client's turn ended: busy is one whom another schedule visits, or all of whose slots workers have taken."""
+    """How a client's turn ended: busy is one whom another schedule visits, or all of whose slots workers have taken.
+
+    Unfinished is one whose delivery still ran when the time to end was over; it is claimed anew later.
+    """
 
     DONE = "done"
     FAILED = "failed"
     BUSY = "busy"
     STOPPED = "stopped"
+    UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,77 +67,66 @@ def keep_schedule(
     settings: Settings,
     database: Database,
     interval_seconds: int,
-    stop: threading.Event,
-) -> None:
-    """Visit whoever is due, again and again, until `stop` is set: then the delivery at work ends, and no other begins.
+    concurrency: int = DEFAULT_CONCURRENCY,
+    count_stops: Callable[[], int],
+) -> int:
+    """Visit whoever is due, so many at a time, until it is told to stop; returns how many visits did not end in time.
 
-    A client that failed waits for twice as long each time, an hour at most. A database that is gone is waited for.
+    `count_stops` says how often it was told. At the first time no other delivery begins, and those at work may end
+    within BILLFOLD_SHUTDOWN_SECONDS; a second time cuts that short. A pass begins at each interval, whether or not the
+    visits of the one before have ended. A client that failed waits for twice as long each time, an hour at most. A
+    database that is gone is waited for.
     """
     patience = _Patience(interval_seconds)
-    while not stop.is_set():
+    visits = _make_visits(settings, database, concurrency, lambda: count_stops() > 0)
+
+    def is_stopped() -> bool:
+        return count_stops() > 0
+
+    while not is_stopped():
+        next_at = time.monotonic() + interval_seconds
         try:
-            visits = visit_due(
-                settings=settings,
-                database=database,
-                leave_out=patience.list_waiting(),
-                should_stop=stop.is_set,
-            )
-            patience.learn(visits)
-            finish_pass(settings=settings, database=database, visits=visits)
+            tell_late(settings=settings, database=database)
+            visits.add(each for each in _list_due(settings, database) if each not in patience.list_waiting())
+            under_way = visits.wait_for_end(interval_seconds, is_stopped)
+            ended = visits.take_results()
+            patience.learn(ended)
+            finish_pass(settings=settings, database=database, visited=len(ended), visiting=len(under_way))
+            # What ended early leaves the whole interval until the next pass.
+            next_at = next_at if under_way else time.monotonic() + interval_seconds
         except BillfoldError as error:
             if not error.retryable:
                 raise
             log.error("schedule_interrupted", error_code=error.error_code, error=str(error))
-        stop.wait(interval_seconds)
+        while time.monotonic() < next_at and not is_stopped():
+            time.sleep(_TICK_SECONDS)
+    return len(_end_visits(visits, settings, count_stops))
 
 
 def visit_due(
     *,
     settings: Settings,
     database: Database,
-    leave_out: Collection[str] = (),
-    should_stop: Callable[[], bool] = lambda: False,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    count_stops: Callable[[], int] = lambda: 0,
 ) -> tuple[Visit, ...]:
     """Look through the folder of each client whose interval has gone by; one that fails does not stop the others.
 
-    Two schedules at once share the clients between them. What may succeed later leaves the client due. Raises what
-    keeps any client from being visited: the database.
+    Two schedules at once share the clients between them. What may succeed later leaves the client due. It can be told
+    to stop as `keep_schedule` can. Raises what keeps any client from being visited: the database.
     """
-    visits: list[Visit] = []
-    with connect(database.conninfo) as connection:
-        due = freshness.list_due(connection)
-    default = settings.default_client()
-    if default.bucket and default.client_id not in due:
-        due.append(default.client_id)
-    for client_id in due:
-        if should_stop():
-            break
-        if client_id not in leave_out:
-            with structlog.contextvars.bound_contextvars(client=client_id):
-                visit = _visit(client_id, settings, database, should_stop)
-            if visit is not None:
-                visits.append(visit)
-    return tuple(visits)
-
-
-def finish_pass(*, settings: Settings, database: Database, visits: Collection[Visit]) -> tuple[ClientFreshness, ...]:
-    """Tell who is late, as `tell_late` does; then that the pass is over, whether or not anybody was due.
-
-    A schedule that does not run cannot say who is late: the absence of this line is what an alarm can see.
-    """
-    known = reports.list_client_freshness(database, settings.described_client_id)
-    late = _tell_late(known)
-    log.info("schedule_finished", clients=len(known), visited=len(visits))
-    return late
+    due = _list_due(settings, database)
+    visits = _make_visits(settings, database, concurrency, lambda: count_stops() > 0)
+    visits.add(due)
+    visits.wait_for_end(math.inf, lambda: count_stops() > 0)
+    unfinished = _end_visits(visits, settings, count_stops) if count_stops() else ()
+    ended = visits.take_results() + [Visit(client_id=each, state=VisitState.UNFINISHED) for each in unfinished]
+    return tuple(sorted(ended, key=lambda visit: due.index(visit.client_id)))
 
 
 def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshness, ...]:
     """The clients of which no delivery came for one and a half of their intervals, each with a log line."""
-    return _tell_late(reports.list_client_freshness(database, settings.described_client_id))
-
-
-def _tell_late(known: Sequence[ClientFreshness]) -> tuple[ClientFreshness, ...]:
-    late = tuple(row for row in known if row.late_since)
+    late = _find_late(reports.list_client_freshness(database, settings.described_client_id))
     for row in late:
         log.warning(
             "client_late",
@@ -139,6 +136,53 @@ def _tell_late(known: Sequence[ClientFreshness]) -> tuple[ClientFreshness, ...]:
             hours=row.refresh_hours,
         )
     return late
+
+
+def finish_pass(
+    *, settings: Settings, database: Database, visited: int, visiting: int = 0
+) -> tuple[ClientFreshness, ...]:
+    """Log that the pass is over, whether or not anybody was due, and return who is late now.
+
+    A schedule that does not run cannot say who is late: the absence of this line is what an alarm can see.
+    """
+    known = reports.list_client_freshness(database, settings.described_client_id)
+    log.info("schedule_finished", clients=len(known), visited=visited, visiting=visiting)
+    return _find_late(known)
+
+
+def _find_late(known: Collection[ClientFreshness]) -> tuple[ClientFreshness, ...]:
+    return tuple(row for row in known if row.late_since)
+
+
+def _list_due(settings: Settings, database: Database) -> list[str]:
+    """The clients whose interval has gone by, and the one that the settings describe, due or not."""
+    with connect(database.conninfo) as connection:
+        due = freshness.list_due(connection)
+    default = settings.default_client()
+    if default.bucket and default.client_id not in due:
+        due.append(default.client_id)
+    return due
+
+
+def _make_visits(
+    settings: Settings, database: Database, concurrency: int, should_stop: Callable[[], bool]
+) -> Visits[Visit]:
+    def visit(client_id: str) -> Visit | None:
+        if should_stop():
+            return None
+        with structlog.contextvars.bound_contextvars(client=client_id):
+            return _visit(client_id, settings, database, should_stop)
+
+    return Visits(concurrency, visit)
+
+
+def _end_visits(visits: Visits[Visit], settings: Settings, count_stops: Callable[[], int]) -> Collection[str]:
+    """Let the deliveries at work come to an end while there is time; the clients whose did not."""
+    visits.forget_waiting()
+    unfinished = visits.wait_for_end(settings.shutdown_seconds, lambda: count_stops() > 1)
+    if unfinished:
+        log.warning("schedule_unfinished", clients=list(unfinished))
+    return unfinished
 
 
 def _visit(client_id: str, settings: Settings, database: Database, should_stop: Callable[[], bool]) -> Visit | None:

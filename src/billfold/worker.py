@@ -19,10 +19,11 @@ from random import Random
 
 import structlog
 
+from billfold import clients
 from billfold.config import Settings
 from billfold.errors import BillfoldError, StoreError
 from billfold.exports.queue import MAX_MESSAGES, Message, Queue
-from billfold.fate import Cause, Dead, Fate, Later, wait_seconds
+from billfold.fate import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
 from billfold.intake import find_full, take_in, tell
 from billfold.store.database import Database, connect
 from billfold.workload import Report, Workload
@@ -31,8 +32,12 @@ from billfold.workload import Report, Workload
 POLL_SECONDS = 5
 # Whoever drains wants to know soon that nothing is left.
 DRAIN_POLL_SECONDS = 1
-# Without a dead-letter queue a dead message stays where it is; SQS hides one for 12 hours after its receipt at most.
+# Without a dead-letter queue a dead message stays where it is, hidden for as long as this.
 STUCK_SECONDS = 6 * 3600
+# A queue's policy reaches all of SQS after a while only: one that refuses what it allowed before is asked again.
+MAX_REFUSALS = 5
+# So many clients are named in a warning.
+_NAMED_CLIENTS = 10
 _TICK_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
@@ -68,13 +73,15 @@ class Worker:
     def run(self) -> Report:
         """Work until nothing is left, where it drains, or until `stop`; say what was done.
 
-        Raises what keeps it from receiving at all: SourceError for a queue that does not exist or refuses us.
+        Raises what keeps it from receiving at all: SourceError for a queue that does not exist or refuses us, the first
+        time or several times in a row.
         """
         started = time.monotonic()
         self._dead_letters = self._queue.open_dead_letters()
         if self._dead_letters is None:
             log.warning("no_dead_letter_queue", queue=self._queue.url)
         log.info("worker_started", queue=self._queue.url, concurrency=self._concurrency, drain=self._drain)
+        self._warn_of_crowds()
         receiver = threading.Thread(target=self._receive_all, name="receiver", daemon=True)
         receiver.start()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -88,6 +95,25 @@ class Worker:
         if self._failure is not None:
             raise self._failure
         return report
+
+    def _warn_of_crowds(self) -> None:
+        """Say it where one client's deliveries could take every thread, and other clients would have to wait."""
+        try:
+            known = [each for each in clients.list_clients(self._database) if each.is_registered and each.enabled]
+        except StoreError:
+            # It is waited for where messages need it.
+            return
+        default = self._settings.default_client()
+        known += [default] if default.bucket else []
+        crowds = sorted(each.client_id for each in known if each.max_deliveries >= self._concurrency)
+        if crowds and len(known) > 1:
+            log.warning(
+                "worker_crowded",
+                concurrency=self._concurrency,
+                clients=crowds[:_NAMED_CLIENTS],
+                client_count=len(crowds),
+                advice="let --concurrency be more than the slots of any client",
+            )
 
     def _finish(self, receiver: threading.Thread) -> None:
         """Let everybody come to an end while there is time, and give back what does not."""
@@ -105,7 +131,8 @@ class Worker:
         self._give_back(self._load.kept())
 
     def _receive_all(self) -> None:
-        failures, empty_in_a_row, wanted = 0, 0, 0
+        failures, refusals, empty_in_a_row, wanted = 0, 0, 0, 0
+        has_received = False
         try:
             while not self._stops:
                 free = self._load.wait_for_room(_TICK_SECONDS)
@@ -114,13 +141,14 @@ class Worker:
                 was_empty = self._load.is_empty()
                 try:
                     messages = self._receive(min(max(wanted, free), MAX_MESSAGES))
-                    failures = 0
                 except BillfoldError as error:
-                    if not error.retryable:
+                    failures, refusals = (failures + 1, 0) if error.retryable else (0, refusals + 1)
+                    # A wrong URL is told at once.
+                    if refusals >= (MAX_REFUSALS if has_received else 1):
                         raise
-                    failures += 1
-                    self._back_off("receive_failed", failures, error)
+                    self._back_off("receive_failed", self._wait_after(failures, refusals), error)
                     continue
+                failures, refusals, has_received = 0, 0, True
                 needing = self._distribute(messages, free)
                 # A flood of what is settled at once is gone through by full hands, anything else as threads are free.
                 wanted = MAX_MESSAGES if messages and not needing else 0
@@ -130,6 +158,12 @@ class Worker:
                     return
         except BaseException as error:
             self._failure = error
+
+    def _wait_after(self, failures: int, refusals: int) -> int:
+        """How long to wait before the queue is asked again: a refusal is mended in minutes, if at all."""
+        if refusals:
+            return retry_seconds(refusals, self._settings.message_retry_seconds, self._random)
+        return wait_seconds(failures, self._random)
 
     def _receive(self, count: int) -> Sequence[Message]:
         messages = self._queue.receive(
@@ -170,7 +204,12 @@ class Worker:
         """Whether nothing is left that this worker has to wait for; what others have hidden is theirs."""
         if empty_in_a_row > 1:
             return True
-        state = self._queue.describe()
+        try:
+            state = self._queue.describe()
+        except BillfoldError as error:
+            # The next empty poll tells it as well.
+            log.warning("queue_failed", action="describe", error_code=error.error_code, error=str(error))
+            return False
         return state.waiting_count == 0 and state.hidden_count == 0
 
     def _find_database(self) -> bool:
@@ -179,13 +218,12 @@ class Worker:
             with connect(self._database.conninfo):
                 self._is_database_away = False
         except StoreError as error:
-            self._back_off("database_away", 2, error)
+            self._back_off("database_away", wait_seconds(2, self._random), error)
             return False
         log.info("database_found")
         return True
 
-    def _back_off(self, event: str, failures: int, error: BillfoldError) -> None:
-        delay_seconds = wait_seconds(failures, self._random)
+    def _back_off(self, event: str, delay_seconds: int, error: BillfoldError) -> None:
         log.warning(event, delay_seconds=delay_seconds, error_code=error.error_code, error=str(error))
         until = time.monotonic() + delay_seconds
         while time.monotonic() < until and not self._stops:
@@ -236,9 +274,10 @@ class Worker:
             self._try("delete", lambda: self._queue.delete(message))
             self._load.count("dead")
             return
-        log.error("message_stuck", reason=fate.reason, error_code=fate.error_code, delay_seconds=STUCK_SECONDS)
+        delay_seconds = message.limit_hiding(STUCK_SECONDS)
+        log.error("message_stuck", reason=fate.reason, error_code=fate.error_code, delay_seconds=delay_seconds)
         self._load.count("stuck")
-        self._try("hide", lambda: self._queue.hide(message, STUCK_SECONDS))
+        self._try("hide", lambda: self._queue.hide(message, delay_seconds))
 
     def _beat(self) -> None:
         """Hide what is worked on for longer; after a third of the time, so that two beats may fail."""
@@ -265,7 +304,7 @@ class Worker:
             hidden = [(message, seconds) for message in messages[start : start + MAX_MESSAGES]]
             self._try("hide", partial(self._queue.hide_all, hidden))
 
-    def _try(self, action: str, call: Callable[[], None]) -> bool:
+    def _try(self, action: str, call: Callable[[], object]) -> bool:
         """Whether the queue did it; a message that it does not let go comes again, and nothing is done twice."""
         try:
             call()

@@ -15,11 +15,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from billfold.config import Settings
+from billfold.config import Settings, load_settings
+from billfold.exports import LocalAws
 from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.embedded import start_embedded
 from billfold.store.migrate import migrate_database
 from tests.landing import Landing
+from tests.registry import Registry
 
 _TEMPLATE = "billfold_template"
 
@@ -103,3 +105,25 @@ def each_database(request: pytest.FixtureRequest, new_database: NewDatabase) -> 
 def landing(database: Database, settings: Settings, tmp_path: Path) -> Landing:
     """A client's database and the folder that stands for its bucket."""
     return Landing.make(database, settings, tmp_path / "bucket")
+
+
+@pytest.fixture
+def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    """An empty AWS to which the environment leads; a module may fill it in a fixture of the same name."""
+    with LocalAws() as aws:
+        for name, value in aws.environment().items():
+            environment.setenv(name, value)
+        yield aws
+
+
+@pytest.fixture
+def here(aws: LocalAws) -> Settings:
+    """The settings that lead to the local AWS."""
+    return load_settings()
+
+
+@pytest.fixture
+def registry(aws: LocalAws, database: Database, settings: Settings, tmp_path: Path) -> Registry:
+    """A registry without clients, whose buckets are in the local AWS."""
+    changes = {"endpoint_url": aws.endpoint_url, "region": aws.region, "retry_base_delay_ms": 0, "threads": 2}
+    return Registry(aws=aws, database=database, settings=settings.model_copy(update=changes), folder=tmp_path)

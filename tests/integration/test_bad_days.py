@@ -37,12 +37,9 @@ TOTAL = sum((Decimal(cost) for costs in COSTS.values() for cost in costs), Decim
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        aws.create_bucket(BUCKET)
-        yield aws
+def aws(aws: LocalAws) -> LocalAws:
+    aws.create_bucket(BUCKET)
+    return aws
 
 
 def register(landing: Landing) -> Landing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -32,12 +31,9 @@ def add(landing: Landing, client_id: str = "acme", **values: Any) -> Client:
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        aws.create_bucket(BUCKET)
-        yield aws
+def aws(aws: LocalAws) -> LocalAws:
+    aws.create_bucket(BUCKET)
+    return aws
 
 
 def test_a_client_is_kept_with_a_role_and_an_external_id_of_its_own(landing: Landing) -> None:

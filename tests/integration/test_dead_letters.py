@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from billfold.config import Settings, load_settings
-from billfold.dead_letters import Queues, find_dead_letter, list_dead_letters, open_queues, redrive
+from billfold.config import Settings
+from billfold.dead_letters import (
+    DeadLetter,
+    Queues,
+    Redriven,
+    find_dead_letter,
+    list_dead_letters,
+    open_queues,
+    redrive,
+)
 from billfold.errors import SourceError, UsageError
 from billfold.exports import LocalAws
-from billfold.exports.queue import Message, Queue
+from billfold.exports.queue import Attribute, Message, Queue
 
 
 def record(key: str) -> dict[str, Any]:
@@ -26,19 +33,6 @@ DETAIL = {"bucket": {"name": "acme-bills"}, "object": {"key": "a%3Db"}}
 BY_EVENTBRIDGE = json.dumps(
     {"source": "aws.s3", "account": "123456789012", "detail-type": "Object Created", "detail": DETAIL}
 )
-
-
-@pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        yield aws
-
-
-@pytest.fixture
-def here(aws: LocalAws) -> Settings:
-    return load_settings()
 
 
 @pytest.fixture
@@ -60,7 +54,7 @@ def bury(queues: Queues, *bodies: str, **attributes: str) -> list[str]:
     """Put messages into the empty dead-letter queue; returns their ids in the order in which they are listed."""
     for body in bodies:
         queues.dead.send(body, attributes)
-    return [letter.message_id for letter in list_dead_letters(queues, limit=1000)]
+    return [letter.message_id for letter in list_dead_letters(queues, limit=1000).letters]
 
 
 def take_all(queue: Queue) -> list[Message]:
@@ -74,13 +68,12 @@ def test_a_listing_shows_every_message_and_leaves_them_all_there(queues: Queues)
     for number in range(23):
         queues.dead.send(str(number), {"reason": f"no. {number}", "error_code": "manifest"})
 
-    first = list_dead_letters(queues, limit=1000)
-    again = list_dead_letters(queues, limit=1000)
+    first = list_dead_letters(queues, limit=1000).letters
+    again = list_dead_letters(queues, limit=1000).letters
 
     assert {letter.body for letter in first} == {str(number) for number in range(23)}
     assert first == again
     assert {letter.error_code for letter in first} == {"manifest"}
-    assert len(list_dead_letters(queues, limit=15)) == 15
     assert queues.dead.describe().hidden_count == 0
 
 
@@ -99,7 +92,7 @@ def test_a_listing_shows_every_message_and_leaves_them_all_there(queues: Queues)
 def test_whatever_a_message_is_it_can_be_listed(queues: Queues, body: str, about: tuple[Any, ...]) -> None:
     queues.dead.send(body)
 
-    [letter] = list_dead_letters(queues, limit=10)
+    [letter] = list_dead_letters(queues, limit=10).letters
 
     assert (letter.client, letter.bucket, letter.key, letter.object_count) == about
     assert letter.body == body
@@ -109,24 +102,25 @@ def test_whatever_a_message_is_it_can_be_listed(queues: Queues, body: str, about
 def test_a_named_message_is_sent_once_more_without_our_notes_and_the_others_stay(queues: Queues) -> None:
     first, second = bury(queues, "one", "two", reason="no manifest", error_code="manifest", origin="s3")
 
-    redriven = redrive(queues, [second], limit=1000)
+    sent: list[DeadLetter] = []
+    redriven = redrive(queues, [second], limit=1000, on_sent=sent.append)
 
-    assert [letter.message_id for letter in redriven.sent] == [second]
-    assert redriven.missing_ids == ()
+    assert [letter.message_id for letter in sent] == [second]
+    assert redriven == Redriven(sent_count=1, missing_ids=(), has_more=False)
     [message] = take_all(queues.source)
-    assert message.body == redriven.sent[0].body
-    assert dict(message.attributes) == {"origin": "s3"}
-    assert [letter.message_id for letter in list_dead_letters(queues, limit=10)] == [first]
+    assert message.body == sent[0].body
+    assert dict(message.attributes) == {"origin": Attribute(value="s3")}
+    assert [letter.message_id for letter in list_dead_letters(queues, limit=10).letters] == [first]
 
 
 def test_all_messages_are_sent_once_more(queues: Queues) -> None:
     bury(queues, *map(str, range(12)))
 
-    redriven = redrive(queues, None, limit=1000)
+    redriven = redrive(queues, None, limit=None)
 
-    assert len(redriven.sent) == 12
+    assert redriven == Redriven(sent_count=12, missing_ids=(), has_more=False)
     assert {message.body for message in take_all(queues.source)} == set(map(str, range(12)))
-    assert list_dead_letters(queues, limit=10) == ()
+    assert list_dead_letters(queues, limit=10).letters == ()
 
 
 def test_a_message_that_is_not_there_is_told_and_the_others_are_sent(queues: Queues) -> None:
@@ -135,9 +129,71 @@ def test_a_message_that_is_not_there_is_told_and_the_others_are_sent(queues: Que
     redriven = redrive(queues, [there, "gone"], limit=1000)
 
     assert redriven.missing_ids == ("gone",)
-    assert len(redriven.sent) == 1
+    assert redriven.sent_count == 1
     with pytest.raises(UsageError, match="no dead letter gone"):
         find_dead_letter(queues, "gone", limit=10)
+
+
+def test_a_limit_says_whether_more_are_left(queues: Queues) -> None:
+    ids = bury(queues, *map(str, range(12)))
+
+    short = list_dead_letters(queues, limit=11)
+    whole = list_dead_letters(queues, limit=12)
+
+    assert (len(short.letters), short.has_more) == (11, True)
+    assert (len(whole.letters), whole.has_more) == (12, False)
+    assert redrive(queues, ["gone"], limit=11) == Redriven(sent_count=0, missing_ids=("gone",), has_more=True)
+    with pytest.raises(UsageError, match="among the 11 that were looked at: more are in the queue"):
+        find_dead_letter(queues, "gone", limit=11)
+    assert redrive(queues, None, limit=11) == Redriven(sent_count=11, missing_ids=(), has_more=True)
+    [left] = list_dead_letters(queues, limit=10).letters
+    assert left.message_id in ids
+
+
+def test_attributes_of_every_type_are_carried_over_unharmed(queues: Queues) -> None:
+    attributes = {
+        "digest": Attribute(value=b"\x00\xff", data_type="Binary.sha"),
+        "count": Attribute(value="7", data_type="Number.int"),
+    }
+    queues.dead.send("one", {**attributes, "reason": "no manifest"})
+
+    [letter] = list_dead_letters(queues, limit=10).letters
+    redrive(queues, None, limit=None)
+
+    assert letter.attributes["digest"].value == b"\x00\xff"
+    [message] = take_all(queues.source)
+    assert dict(message.attributes) == attributes
+
+
+def test_one_that_a_worker_buries_again_meanwhile_is_not_sent_round_and_round(queues: Queues) -> None:
+    bury(queues, "one", "two")
+
+    def bury_again(_: DeadLetter) -> None:
+        for message in queues.source.receive(wait_seconds=0, hide_seconds=60):
+            queues.dead.send(message.body, {"source_message_id": message.message_id})
+
+    redriven = redrive(queues, None, limit=None, on_sent=bury_again)
+
+    assert redriven.sent_count == 2
+    assert {letter.body for letter in list_dead_letters(queues, limit=10).letters} == {"one", "two"}
+
+
+def test_one_that_sqs_moves_again_meanwhile_is_not_sent_round_and_round(
+    url: str, here: Settings, aws: LocalAws
+) -> None:
+    queues = open_queues(url, here)
+    policy = json.dumps({"deadLetterTargetArn": queues.dead.describe().arn, "maxReceiveCount": 1})
+    aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": policy})
+    bury(queues, "one")
+
+    def receive_too_often(_: DeadLetter) -> None:
+        assert len(queues.source.receive(wait_seconds=0, hide_seconds=0)) == 1
+        assert queues.source.receive(wait_seconds=0, hide_seconds=0) == []
+
+    redriven = redrive(queues, None, limit=None, on_sent=receive_too_often)
+
+    assert redriven.sent_count == 1
+    assert len(list_dead_letters(queues, limit=10).letters) == 1
 
 
 def test_a_message_is_shown_whole(queues: Queues) -> None:
@@ -146,7 +202,7 @@ def test_a_message_is_shown_whole(queues: Queues) -> None:
     letter = find_dead_letter(queues, first, limit=1000)
 
     assert letter.reason == "r" * 900
-    assert len(list_dead_letters(queues, limit=10)) == 2
+    assert len(list_dead_letters(queues, limit=10).letters) == 2
 
 
 class _BrokenQueue(Queue):
@@ -163,7 +219,7 @@ def test_a_message_that_cannot_be_sent_is_not_deleted(queues: Queues, aws: Local
     with pytest.raises(SourceError, match="refuses"):
         redrive(broken, None, limit=10)
 
-    assert [letter.message_id for letter in list_dead_letters(queues, limit=10)] == [there]
+    assert [letter.message_id for letter in list_dead_letters(queues, limit=10).letters] == [there]
 
 
 def test_a_queue_without_dead_letters_is_told(aws: LocalAws, here: Settings) -> None:

@@ -29,14 +29,6 @@ OTHER_KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/00000000-12ab-34cd-56ef-123456
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        yield aws
-
-
-@pytest.fixture
 def gate(aws: LocalAws, environment: pytest.MonkeyPatch) -> Iterator[RefusingAws]:
     """What stands between us and AWS, and refuses what the test says."""
     with RefusingAws(aws) as gate:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from billfold.exports import LocalAws
 from tests.landing import Landing
 from tests.soak.fleet import Fleet, run_fleet
-
-
-@pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        yield aws
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -32,12 +31,9 @@ NOWHERE = "host=127.0.0.1 port=1 dbname=nowhere user=nobody"
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        aws.create_bucket(BUCKET)
-        yield aws
+def aws(aws: LocalAws) -> LocalAws:
+    aws.create_bucket(BUCKET)
+    return aws
 
 
 @pytest.fixture

@@ -32,12 +32,9 @@ class Context:
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        aws.create_bucket(BUCKET)
-        yield aws
+def aws(aws: LocalAws) -> LocalAws:
+    aws.create_bucket(BUCKET)
+    return aws
 
 
 @pytest.fixture

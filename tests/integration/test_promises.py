@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -112,12 +111,9 @@ def test_the_counts_of_each_file_are_told(landing: Landing) -> None:
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        aws.create_bucket("acme-bills")
-        yield aws
+def aws(aws: LocalAws) -> LocalAws:
+    aws.create_bucket("acme-bills")
+    return aws
 
 
 def test_the_current_delivery_again_downloads_nothing(

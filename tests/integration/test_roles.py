@@ -199,6 +199,30 @@ def test_the_role_that_ingests_cannot_migrate(ingest_database: Database, landing
         migrate_database(ingest_database)
 
 
+def test_a_database_that_was_migrated_with_a_former_wording_is_accepted_as_it_is(
+    database: Database, landing: Landing
+) -> None:
+    """0004 granted all tables of the schema once, and failed beside a table of another role."""
+    former = "0aaedf7c745a297f5c97fcdfd77acb21ae534b2dc9075745585d3786750d7595"
+    landing.execute("UPDATE billfold_migrations SET sha256 = %s WHERE number = 4", former)
+
+    applied = migrate_database(database)
+
+    assert applied == ()
+    with connect(database.conninfo) as connection:
+        check_schema(connection)
+
+
+@pytest.mark.parametrize(
+    ("number", "sha256"), [(4, "0" * 64), (5, "0aaedf7c745a297f5c97fcdfd77acb21ae534b2dc9075745585d3786750d7595")]
+)
+def test_any_other_wording_is_refused(database: Database, landing: Landing, number: int, sha256: str) -> None:
+    landing.execute("UPDATE billfold_migrations SET sha256 = %s WHERE number = %s", sha256, number)
+
+    with pytest.raises(SchemaVersionError, match=rf"migration {number} .* in another wording"):
+        migrate_database(database)
+
+
 def test_a_role_that_is_made_later_gets_its_rights_from_the_owner(filled: Landing) -> None:
     filled.execute(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {INGEST_ROLE}, {READER_ROLE}")
     filled.execute(f"REVOKE SELECT (client_id) ON billing_clients FROM {READER_ROLE}")
@@ -219,11 +243,13 @@ def test_an_owner_that_may_not_create_roles_migrates_all_the_same(database: Data
         connection.execute("CREATE ROLE plain_owner LOGIN")
         connection.execute(f"CREATE DATABASE {name}_plain OWNER plain_owner".encode())
     plain = make_conninfo(database.conninfo, dbname=f"{name}_plain", user="plain_owner")
+    owned = replace(database, conninfo=make_conninfo(database.conninfo, dbname=f"{name}_plain"))
     try:
+        with connect(owned.conninfo) as connection:
+            connection.execute("CREATE TABLE public.somebodys AS SELECT 1 AS secret")
         applied = migrate_database(Database(conninfo=plain, reader_conninfo=None, is_embedded=False))
 
         assert applied[-1].number >= 11
-        owned = replace(database, conninfo=make_conninfo(database.conninfo, dbname=f"{name}_plain"))
         with connect(database.conninfo) as connection:
             connection.execute(f"ALTER ROLE {INGEST_ROLE} LOGIN".encode())
         assert refusal(owned, INGEST_ROLE, "SELECT billfold_create_partitions('2026-05-01')") == ""
@@ -231,8 +257,6 @@ def test_an_owner_that_may_not_create_roles_migrates_all_the_same(database: Data
         assert refusal(owned, READER_ROLE, "SELECT external_id FROM billing_clients") == "42501"
 
         # A table of another role beside Billfold's stays closed, and is in nobody's way.
-        with connect(owned.conninfo) as connection:
-            connection.execute("CREATE TABLE public.somebodys AS SELECT 1 AS secret")
         assert refusal(owned, "plain_owner", "SELECT billfold_grant_rights()") == ""
         with connect(plain) as connection:
             connection.execute("SELECT billfold_grant_rights()")

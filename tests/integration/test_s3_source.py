@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -38,19 +37,10 @@ ACCOUNT = "123456789012"
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        environment.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        aws.create_bucket(BUCKET)
-        yield aws
-
-
-@pytest.fixture
-def here(aws: LocalAws) -> Settings:
-    """The settings that lead to the local AWS."""
-    return load_settings()
+def aws(aws: LocalAws, environment: pytest.MonkeyPatch) -> LocalAws:
+    environment.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+    aws.create_bucket(BUCKET)
+    return aws
 
 
 @pytest.fixture

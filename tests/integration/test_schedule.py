@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,27 +14,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from billfold import clients, reports
-from billfold.config import Settings
-from billfold.exports import LocalAws
 from billfold.model import Client
 from billfold.schedule import Visit, VisitState, finish_pass, keep_schedule, tell_late, visit_due
 from billfold.store import freshness
-from billfold.store.database import Database, connect
+from billfold.store.database import connect
 from billfold.store.slots import open_slots, take_slot
+from tests.faulty_aws import Call, Fault, faulty_aws
 from tests.landing import Landing
 from tests.registry import Registry
 
-
-@pytest.fixture
-def registry(
-    database: Database, settings: Settings, environment: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Registry]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        changes = {"endpoint_url": aws.endpoint_url, "region": aws.region, "retry_base_delay_ms": 0, "threads": 2}
-        here = settings.model_copy(update=changes)
-        yield Registry(aws=aws, database=database, settings=here, folder=tmp_path)
+# Nothing here takes nearly as long; who waits longer waits for a schedule that hangs.
+LIMIT_SECONDS = 60
 
 
 @pytest.fixture
@@ -44,6 +36,49 @@ def tables(registry: Registry, tmp_path: Path) -> Landing:
 def visit(registry: Registry, **options: object) -> dict[str, Visit]:
     visits = visit_due(settings=registry.settings, database=registry.database, **options)  # type: ignore[arg-type]
     return {each.client_id: each for each in visits}
+
+
+@contextmanager
+def beside(registry: Registry, fault: Callable[[Call], Fault]) -> Iterator[Registry]:
+    """The registry of a schedule each of whose calls to AWS the test sees first."""
+    with faulty_aws(registry.aws.endpoint_url, fault) as faulty:
+        yield replace(registry, settings=registry.settings.model_copy(update={"endpoint_url": faulty.endpoint_url}))
+
+
+def hold(bucket: str, released: threading.Event, reached: threading.Event | None = None) -> Callable[[Call], Fault]:
+    """Downloads from the bucket wait until they are released."""
+
+    def wait(call: Call) -> Fault:
+        if call.is_download and bucket in call.path and call.path.endswith("gz"):
+            if reached:
+                reached.set()
+            released.wait(LIMIT_SECONDS)
+        return None
+
+    return wait
+
+
+def keep_in_thread(registry: Registry, stops: list[int], unfinished: list[int] | None = None) -> threading.Thread:
+    """A schedule that passes every second until `stops` holds something; notes how many visits did not end."""
+
+    def keep() -> None:
+        count = keep_schedule(
+            settings=registry.settings, database=registry.database, interval_seconds=1, count_stops=stops.__len__
+        )
+        if unfinished is not None:
+            unfinished.append(count)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    return thread
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Look until it is so; a schedule that never gets there fails the test."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
 
 
 def states(visits: dict[str, Visit]) -> dict[str, str]:
@@ -160,33 +195,76 @@ def test_what_another_schedule_finished_meanwhile_is_not_done_again(registry: Re
     registry.deliver(registry.add("acme"), "1")
     registry.deliver(registry.add("globex"), "1")
 
-    def finish_globex() -> bool:
+    def finish_globex(_: Call) -> Fault:
         # The other schedule ends with globex after this one has found it to be due.
         tables.execute("UPDATE billing_clients SET backfilled_at = now() WHERE client_id = 'globex'")
-        return False
+        return None
 
-    assert states(visit(registry, should_stop=finish_globex)) == {"acme": "done"}
+    with beside(registry, finish_globex) as watched:
+        assert states(visit(watched, concurrency=1)) == {"acme": "done"}
 
 
 def test_a_schedule_that_is_told_to_stop_begins_no_other_delivery(registry: Registry, tables: Landing) -> None:
     registry.deliver(registry.add("acme"), "1")
     registry.deliver(registry.add("globex"), "1")
-    # Asked before acme, and again before its first delivery.
-    answers = iter([False, True, True])
+    stops: list[Call] = []
 
-    visits = visit(registry, should_stop=lambda: next(answers))
+    # Told while it looks for the deliveries of acme.
+    with beside(registry, stops.append) as watched:
+        visits = visit(watched, concurrency=1, count_stops=lambda: min(len(stops), 1))
 
     assert states(visits) == {"acme": "stopped"}
     assert tables.count("billing_statements") == 0
     assert tables.query("SELECT backfilled_at FROM billing_clients") == [(None,), (None,)]
 
 
+def test_a_client_that_takes_long_keeps_nobody_waiting(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    for name in ("globex", "initech"):
+        registry.deliver(registry.add(name), "1")
+    registry.add("late")
+    tables.execute("UPDATE billing_clients SET created_at = now() - interval '9 days' WHERE client_id = 'late'")
+    released = threading.Event()
+    stops: list[int] = []
+
+    with beside(registry, hold("acme-bills", released)) as watched, capture_logs() as events:
+        keeping = keep_in_thread(watched, stops)
+        wait_until(lambda: tables.count("billing_publications") == 2)
+        wait_until(lambda: len([each for each in events if each.get("visiting") == 1]) == 2)
+        told = [event for event in events if event["event"] in ("client_late", "schedule_finished")]
+        begun = tables.query("SELECT client_id, attempts FROM billing_deliveries ORDER BY client_id")
+        stops.append(1)
+        released.set()
+        keeping.join(LIMIT_SECONDS)
+
+    assert begun == [("acme", 1), ("globex", 1), ("initech", 1)]
+    # Once in each pass, though acme is visited all the while.
+    assert [event["event"] for event in told][:4] == ["client_late", "schedule_finished"] * 2
+    assert tables.query("SELECT count(*) FROM billing_publications") == [(3,)]
+
+
+def test_a_delivery_that_does_not_end_in_time_does_not_keep_the_schedule(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    reached, released = threading.Event(), threading.Event()
+    hasty = replace(registry, settings=registry.settings.model_copy(update={"shutdown_seconds": 0}))
+    stops: list[int] = []
+
+    with beside(hasty, hold("acme-bills", released, reached)) as watched:
+        unfinished: list[int] = []
+        keeping = keep_in_thread(watched, stops, unfinished)
+        assert reached.wait(LIMIT_SECONDS)
+        stops.append(1)
+        keeping.join(LIMIT_SECONDS)
+        released.set()
+        wait_until(lambda: not any(thread.name == "visitor" for thread in threading.enumerate()))
+
+    assert unfinished == [1]
+
+
 def test_a_schedule_that_was_told_to_stop_visits_nobody(registry: Registry, tables: Landing) -> None:
     registry.deliver(registry.add("acme"), "1")
-    stop = threading.Event()
-    stop.set()
 
-    keep_schedule(settings=registry.settings, database=registry.database, interval_seconds=60, stop=stop)
+    keep_schedule(settings=registry.settings, database=registry.database, interval_seconds=60, count_stops=lambda: 1)
 
     assert tables.count("billing_statements") == 0
 
@@ -197,7 +275,7 @@ def test_a_pass_says_that_it_is_over_whether_or_not_anybody_was_due(registry: Re
     for visited in (1, 0):
         visits = visit(registry)
         with capture_logs() as events:
-            finish_pass(settings=registry.settings, database=registry.database, visits=visits)
+            finish_pass(settings=registry.settings, database=registry.database, visited=len(visits))
 
         told = [event for event in events if event["event"] == "schedule_finished"]
         assert [(event["clients"], event["visited"]) for event in told] == [(1, visited)]

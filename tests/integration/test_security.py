@@ -35,20 +35,6 @@ PASSWORD = "password-of-the-database-0123456789"
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        yield aws
-
-
-@pytest.fixture
-def registry(aws: LocalAws, database: Database, settings: Settings, tmp_path: Path) -> Registry:
-    changes = {"endpoint_url": aws.endpoint_url, "region": aws.region, "retry_base_delay_ms": 0, "threads": 2}
-    return Registry(aws=aws, database=database, settings=settings.model_copy(update=changes), folder=tmp_path)
-
-
-@pytest.fixture
 def sent(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Sent:
     return Sent.by_this_process(monkeypatch)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from moto.s3.models import s3_backends
 
-from billfold.config import Settings, load_settings
+from billfold.config import Settings
 from billfold.errors import BillfoldError, SourceNotFoundError, TornDeliveryError
 from billfold.exports import Bucket, LocalAws, SilentProgress, fetch_delivery, open_bucket, resolve
 from billfold.exports.delivery import read_manifest
@@ -42,18 +42,10 @@ class Meanwhile:
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        environment.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        aws.create_bucket(BUCKET)
-        yield aws
-
-
-@pytest.fixture
-def here(aws: LocalAws) -> Settings:
-    return load_settings()
+def aws(aws: LocalAws, environment: pytest.MonkeyPatch) -> LocalAws:
+    environment.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+    aws.create_bucket(BUCKET)
+    return aws
 
 
 @pytest.fixture

@@ -26,14 +26,6 @@ PATH = "/v1/events/eventbridge"
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        yield aws
-
-
-@pytest.fixture
 def here(aws: LocalAws, environment: pytest.MonkeyPatch) -> Settings:
     """The settings of a server beside a local AWS with a queue."""
     environment.setenv("BILLFOLD_EVENTS_SECRET", SECRET)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -16,11 +16,11 @@ from structlog.testing import capture_logs
 
 from billfold import clients
 from billfold.config import load_settings
-from billfold.errors import SourceNotFoundError
+from billfold.errors import AccessDeniedError, SourceNotFoundError
 from billfold.exports import LocalAws
 from billfold.exports.queue import open_queue
 from billfold.store.slots import open_slots, take_slot
-from billfold.worker import Worker
+from billfold.worker import MAX_REFUSALS, STUCK_SECONDS, Worker
 from billfold.workload import Report
 from tests.export_trees import BUCKET
 from tests.faulty_aws import Call, Fault, faulty_aws
@@ -35,12 +35,9 @@ LIMIT_SECONDS = 60
 
 
 @pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
-        aws.create_bucket(BUCKET)
-        yield aws
+def aws(aws: LocalAws) -> LocalAws:
+    aws.create_bucket(BUCKET)
+    return aws
 
 
 @pytest.fixture
@@ -323,6 +320,84 @@ def test_a_queue_that_does_not_answer_is_asked_again(fleet: Landing, aws: LocalA
 
     assert report.states["published"] == 1
     assert "receive_failed" in {event["event"] for event in logged}
+
+
+def test_a_queue_that_refuses_what_it_allowed_before_is_asked_again(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    key = deliver(fleet, aws, "1.25")
+    mailbox.send(s3_event(BUCKET, key))
+    asked: list[int] = []
+
+    def refuse(call: Call) -> Fault:
+        if call.action != "ReceiveMessage":
+            return None
+        asked.append(1)
+        return (403, "AccessDenied") if 1 < len(asked) < 2 + MAX_REFUSALS - 1 else None
+
+    with faulty_aws(aws.endpoint_url, refuse) as faulty, capture_logs() as logged:
+        report = drain(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox, concurrency=1)
+
+    assert report.states["published"] == 1
+    assert [event["error_code"] for event in logged if event["event"] == "receive_failed"] == ["access_denied"] * 4
+
+
+@pytest.mark.parametrize(("allowed", "asked_count"), [(0, 1), (1, 1 + MAX_REFUSALS)])
+def test_a_queue_that_refuses_for_good_ends_the_worker(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox, allowed: int, asked_count: int
+) -> None:
+    asked: list[int] = []
+
+    def refuse(call: Call) -> Fault:
+        if call.action != "ReceiveMessage":
+            return None
+        asked.append(1)
+        return (403, "AccessDenied") if len(asked) > allowed else None
+
+    with faulty_aws(aws.endpoint_url, refuse) as faulty:
+        refused = fleet.with_settings(endpoint_url=faulty.endpoint_url)
+        mailbox.send("{}")
+        with pytest.raises(AccessDeniedError, match="sqs:ReceiveMessage"):
+            make_worker(refused, mailbox, drain=False).run()
+
+    assert len(asked) == asked_count
+
+
+@pytest.mark.parametrize(("concurrency", "client_count", "is_told"), [(2, 2, True), (3, 2, False), (2, 1, False)])
+def test_a_worker_whose_threads_one_client_could_take_says_so(
+    fleet: Landing, mailbox: Mailbox, concurrency: int, client_count: int, is_told: bool
+) -> None:
+    if client_count > 1:
+        values = {"client_id": "globex", "bucket": "globex-bills", "account_id": ACCOUNT, "max_deliveries": 1}
+        clients.register(fleet.database, fleet.settings, values)
+
+    with capture_logs() as logged:
+        drain(fleet, mailbox, concurrency=concurrency)
+
+    told = [event["clients"] for event in logged if event["event"] == "worker_crowded"]
+    assert told == [["acme"]] * is_told
+
+
+def test_a_message_that_was_worked_on_for_long_is_hidden_for_what_is_left_of_its_time(
+    fleet: Landing, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden: list[int] = []
+
+    def capture(params: dict[str, Any], model: Any, **_: Any) -> None:
+        if model.name == "ChangeMessageVisibility":
+            hidden.append(params["VisibilityTimeout"])
+
+    handlers = [*botocore.handlers.BUILTIN_HANDLERS, ("before-parameter-build", capture)]
+    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", handlers)
+    mailbox = Mailbox(aws, "lonely", has_dead_letters=False)
+    mailbox.send("garbage")
+    queue = open_queue(mailbox.url, fleet.settings)
+    [message] = queue.receive(hide_seconds=60)
+
+    for hours in (0, 7, 13):
+        queue.hide(replace(message, received_at=time.monotonic() - hours * 3600), STUCK_SECONDS)
+
+    assert hidden == [STUCK_SECONDS, 5 * 3600 - 60, 0]
 
 
 def test_the_queue_is_asked_for_as_many_messages_as_threads_are_free(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from billfold import clients
 from billfold.cli.application import open_store, start
+from billfold.cli.client_options import (
+    Currency,
+    KmsKeyArn,
+    MaxDeliveries,
+    MaxFileBytes,
+    RefreshHours,
+    Region,
+    RoleArn,
+    SourceIdentity,
+)
 from billfold.cli.clients import ClientId, client_app, describe_client
 from billfold.cli.documents import dump
 from billfold.cli.exits import ExitCode
@@ -25,37 +31,14 @@ from billfold.cli.screen import Screen, printable, write_document
 )
 def change_client(
     client: ClientId,
-    role_arn: Annotated[
-        str | None,
-        typer.Option("--role-arn", metavar="ARN", help="The read-only role; '' for the one of `billfold onboard`."),
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option("--region", metavar="REGION", help="The bucket's region; '' for AWS_REGION.")
-    ] = None,
-    kms_key: Annotated[
-        str | None, typer.Option("--kms-key-arn", metavar="ARN", help="The bucket's own key; '' where it has none.")
-    ] = None,
-    source_identity: Annotated[
-        str | None,
-        typer.Option("--source-identity", metavar="NAME", help="What sessions call themselves; '' for no name."),
-    ] = None,
-    currency: Annotated[
-        str | None,
-        typer.Option("--currency", metavar="CODE", help="Of bills without a currency, from the next one on."),
-    ] = None,
-    max_deliveries: Annotated[
-        int | None,
-        typer.Option("--max-deliveries", metavar="N", help="Ingested at a time by all workers together."),
-    ] = None,
-    max_file_bytes: Annotated[
-        str | None,
-        typer.Option(
-            "--max-file-bytes", metavar="N", help="The largest object fetched; '' for BILLFOLD_MAX_FILE_BYTES."
-        ),
-    ] = None,
-    refresh_hours: Annotated[
-        int | None, typer.Option("--refresh-hours", metavar="N", help="How often AWS is expected to deliver.")
-    ] = None,
+    role_arn: RoleArn = None,
+    region: Region = None,
+    kms_key_arn: KmsKeyArn = None,
+    source_identity: SourceIdentity = None,
+    currency: Currency = None,
+    max_deliveries: MaxDeliveries = None,
+    max_file_bytes: MaxFileBytes = None,
+    refresh_hours: RefreshHours = None,
     as_json: Json = False,
 ) -> int:
     """Change a registered client. What is not named stays; bucket, folder and account always do.
@@ -70,7 +53,7 @@ def change_client(
         {
             "role_arn": role_arn,
             "region": region,
-            "kms_key_arn": kms_key,
+            "kms_key_arn": kms_key_arn,
             "source_identity": source_identity,
             "currency": currency,
             "max_deliveries": max_deliveries,

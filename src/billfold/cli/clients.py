@@ -11,6 +11,16 @@ from rich.console import Console
 
 from billfold import clients, reports
 from billfold.cli.application import app, open_store, start
+from billfold.cli.client_options import (
+    Currency,
+    KmsKeyArn,
+    MaxDeliveries,
+    MaxFileBytes,
+    RefreshHours,
+    Region,
+    RoleArn,
+    SourceIdentity,
+)
 from billfold.cli.documents import dump
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
@@ -46,41 +56,14 @@ def add_client(
     prefix: Annotated[
         str, typer.Option("--prefix", metavar="FOLDER", help="The folder of the exports; the whole bucket by default.")
     ] = "",
-    role_arn: Annotated[
-        str | None,
-        typer.Option(
-            "--role-arn", metavar="ARN", help="The read-only role; by default the one that `billfold onboard` creates."
-        ),
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option("--region", metavar="REGION", help="The bucket's region; AWS_REGION by default.")
-    ] = None,
-    kms_key: Annotated[
-        str | None,
-        typer.Option("--kms-key-arn", metavar="ARN", help="The bucket's own key, if it has one: no other is used."),
-    ] = None,
-    source_identity: Annotated[
-        str | None,
-        typer.Option("--source-identity", metavar="NAME", help="What sessions call themselves in CloudTrail."),
-    ] = None,
-    currency: Annotated[
-        str | None,
-        typer.Option("--currency", metavar="CODE", help="Of bills without a currency; BILLFOLD_CURRENCY by default."),
-    ] = None,
-    max_deliveries: Annotated[
-        int | None,
-        typer.Option("--max-deliveries", metavar="N", help="Ingested at a time by all workers together; 2 by default."),
-    ] = None,
-    max_file_bytes: Annotated[
-        int | None,
-        typer.Option(
-            "--max-file-bytes", metavar="N", help="The largest object fetched; BILLFOLD_MAX_FILE_BYTES by default."
-        ),
-    ] = None,
-    refresh_hours: Annotated[
-        int | None,
-        typer.Option("--refresh-hours", metavar="N", help="How often AWS is expected to deliver; 24 by default."),
-    ] = None,
+    role_arn: RoleArn = None,
+    region: Region = None,
+    kms_key_arn: KmsKeyArn = None,
+    source_identity: SourceIdentity = None,
+    currency: Currency = None,
+    max_deliveries: MaxDeliveries = None,
+    max_file_bytes: MaxFileBytes = None,
+    refresh_hours: RefreshHours = None,
     as_json: Json = False,
 ) -> int:
     """Register a client. Its external id is made here, at random, and goes into its onboarding template alone.
@@ -98,7 +81,7 @@ def add_client(
             "prefix": prefix,
             "role_arn": role_arn,
             "region": region,
-            "kms_key_arn": kms_key,
+            "kms_key_arn": kms_key_arn,
             "source_identity": source_identity,
             "currency": currency,
             "max_deliveries": max_deliveries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from billfold.errors import UsageError
 
 if TYPE_CHECKING:
     from billfold.dead_letters import DeadLetter, Queues
+    from billfold.exports.queue import Attribute
 
 _DEFAULT_LIMIT = 1000
 _MAX_LIMIT = 100_000
@@ -41,7 +43,7 @@ HowMany = Annotated[
 
 @dlq_app.command("list", epilog="Examples: `billfold dlq list` · `billfold dlq list --json --limit 50`")
 def list_letters(queue_url: QueueUrl = None, limit: HowMany = _DEFAULT_LIMIT, as_json: Json = False) -> int:
-    """List the dead letters, the oldest first, each with its reason and what it is about.
+    """List the dead letters, the oldest first, each with its reason and what it is about; say if there are more.
 
     A message without a reason was received too often, and no worker lived to say why. To look at them means to receive
     them: for a few seconds another listing does not see them.
@@ -49,11 +51,14 @@ def list_letters(queue_url: QueueUrl = None, limit: HowMany = _DEFAULT_LIMIT, as
     queues = _open(queue_url)
     from billfold.dead_letters import list_dead_letters
 
-    letters = list_dead_letters(queues, limit=limit)
+    listing = list_dead_letters(queues, limit=limit)
     if as_json:
-        write_document(dump({"messages": [_document(letter) for letter in letters]}))
+        write_document(dump({"messages": [_document(letter) for letter in listing.letters], "more": listing.has_more}))
     else:
-        _show_letters(Screen(), letters)
+        screen = Screen()
+        _show_letters(screen, listing.letters)
+        if listing.has_more:
+            screen.print(_more(limit))
     return ExitCode.SUCCESS
 
 
@@ -69,15 +74,24 @@ def show_letter(
     from billfold.dead_letters import find_dead_letter
 
     letter = find_dead_letter(queues, message, limit=limit)
-    document = {**_document(letter), "attributes": dict(letter.attributes), "body": letter.body}
     if as_json:
+        attributes = {name: _spell(attribute) for name, attribute in letter.attributes.items()}
+        binary = sorted(name for name, attribute in letter.attributes.items() if isinstance(attribute.value, bytes))
+        document = {
+            **_document(letter),
+            "attributes": attributes,
+            # Those of which the text is Base64.
+            "binary_attributes": binary,
+            "body": letter.body,
+        }
         write_document(dump({"messages": [document]}))
     else:
         screen = Screen()
         for name, value in (_document(letter) | {"sent_at": show_instant(letter.sent_at)}).items():
             screen.print(printable(f"{name:<12} {'-' if value in (None, '') else value}"))
-        for name, value in letter.attributes.items():
-            screen.print(printable(f"attribute {name}: {value}"))
+        for name, attribute in letter.attributes.items():
+            size = f"{len(attribute.value)} bytes, in Base64 " if isinstance(attribute.value, bytes) else ""
+            screen.print(printable(f"attribute {name}: {size}{_spell(attribute)}"))
         screen.print(printable(f"\n{letter.body}"))
     return ExitCode.SUCCESS
 
@@ -93,9 +107,20 @@ def redrive_letters(
     messages: Annotated[
         list[str] | None, typer.Argument(metavar="MESSAGE", help="The ids of the messages; none with `--all`.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All dead letters that are there now.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All dead letters, until none is left but those that failed again meanwhile.")
+    ] = False,
     queue_url: QueueUrl = None,
-    limit: HowMany = _DEFAULT_LIMIT,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            max=_MAX_LIMIT,
+            help=f"Look at so many messages of the queue at most: {_DEFAULT_LIMIT} by default, with --all no limit.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Send dead letters to the worker's queue once more, after what was wrong with them is mended.
@@ -104,25 +129,34 @@ def redrive_letters(
     """
     if bool(messages) == everything:
         raise UsageError("name the messages, or give --all", advice="`billfold dlq list` lists them")
+    if not everything:
+        limit = limit or _DEFAULT_LIMIT
     queues = _open(queue_url)
-    from billfold.dead_letters import redrive
+    from billfold.dead_letters import missing_error, redrive
 
-    redriven = redrive(queues, None if everything else messages, limit=limit)
-    if as_json:
-        document: dict[str, Any] = {"messages": [_document(letter) for letter in redriven.sent]}
-        if redriven.missing_ids:
-            document["error"] = {"code": UsageError.error_code, "message": _missing(redriven.missing_ids)}
-        write_document(dump(document))
-    else:
-        screen = Screen()
-        for letter in redriven.sent:
-            screen.print(printable(f"{letter.message_id}: sent once more"))
-        if not redriven.sent:
-            screen.print("nothing was sent", style="dim")
-    if redriven.missing_ids:
+    screen = Screen()
+    sent: list[dict[str, Any]] = []
+
+    def note(letter: DeadLetter) -> None:
         if as_json:
-            return ExitCode.USAGE
-        raise UsageError(_missing(redriven.missing_ids), advice="`billfold dlq list` lists them")
+            sent.append(_document(letter))
+        else:
+            screen.print(printable(f"{letter.message_id}: sent once more"))
+
+    redriven = redrive(queues, None if everything else messages, limit=limit, on_sent=note)
+    missing = missing_error(redriven.missing_ids, limit if redriven.has_more else None)
+    if as_json:
+        document: dict[str, Any] = {"messages": sent, "more": redriven.has_more}
+        if redriven.missing_ids:
+            document["error"] = {"code": missing.error_code, "message": str(missing)}
+        write_document(dump(document))
+        return ExitCode.USAGE if redriven.missing_ids else ExitCode.SUCCESS
+    if not redriven.sent_count:
+        screen.print("nothing was sent", style="dim")
+    if redriven.missing_ids:
+        raise missing
+    if redriven.has_more:
+        screen.print(_more(limit))
     return ExitCode.SUCCESS
 
 
@@ -138,8 +172,14 @@ def _open(queue_url: str | None) -> Queues:
     return open_queues(url, settings)
 
 
-def _missing(message_ids: Sequence[str]) -> str:
-    return f"no dead letter (any more): {', '.join(message_ids)}"
+def _more(limit: int | None) -> str:
+    assert limit is not None, "without a limit everything is looked at"
+    return f"looked at {limit:,}, and more are in the queue: --limit N looks at more"
+
+
+def _spell(attribute: Attribute) -> str:
+    value = attribute.value
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _document(letter: DeadLetter) -> dict[str, Any]:

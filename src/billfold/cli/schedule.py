@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from billfold.schedule import Visit
 
 _DEFAULT_INTERVAL_SECONDS = 300
+# Each visit needs the memory of one delivery: see "Disk and memory" in docs/operating.md.
+_DEFAULT_CONCURRENCY = 2
+_MAX_CONCURRENCY = 64
 # On a terminal `--once` tells these itself, as a table.
 _TOLD_BY_ONCE = (
     "backfill_started",
@@ -42,8 +45,9 @@ _TOLD_BY_ONCE = (
 @app.command(
     epilog=(
         "Examples: `billfold schedule` · `billfold schedule --once --json`, for cron, every hour or more often\n\n"
-        "Exit codes of `--once` are those of `billfold ingest`. Without it the command ends with 0 when it is told to"
-        " (SIGTERM, Ctrl-C), after the delivery that it is at."
+        "SIGTERM and Ctrl-C end it: the deliveries that it is at may finish within BILLFOLD_SHUTDOWN_SECONDS, a second"
+        " signal ends it at once. Exit codes of `--once` are those of `billfold ingest`. Without it the command ends"
+        " with 0 when it is told to."
     )
 )
 def schedule(
@@ -60,6 +64,12 @@ def schedule(
             help="How long to wait before asking again who is due.",
         ),
     ] = _DEFAULT_INTERVAL_SECONDS,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many clients are visited at a time."
+        ),
+    ] = _DEFAULT_CONCURRENCY,
     as_json: Json = False,
 ) -> int:
     """Look through the folder of each client at its refresh interval, and say whose delivery is late.
@@ -73,14 +83,28 @@ def schedule(
         raise UsageError("--json prints the visits of one pass", advice="use it with --once")
     settings = start(_TOLD_BY_ONCE if once else ())
     database = open_store(settings)
-    from billfold.schedule import finish_pass, keep_schedule, visit_due
+    from billfold.schedule import finish_pass, keep_schedule, tell_late, visit_due
 
     if not once:
-        with _ended_by_signals() as stop:
-            keep_schedule(settings=settings, database=database, interval_seconds=interval_seconds, stop=stop)
-        return ExitCode.SUCCESS
-    visits = visit_due(settings=settings, database=database)
-    late = finish_pass(settings=settings, database=database, visits=visits)
+        with _counted_signals() as signals:
+            unfinished_count = keep_schedule(
+                settings=settings,
+                database=database,
+                interval_seconds=interval_seconds,
+                concurrency=concurrency,
+                count_stops=signals.__len__,
+            )
+        return _leave(ExitCode.SUCCESS) if unfinished_count else ExitCode.SUCCESS
+    tell_late(settings=settings, database=database)
+    with _counted_signals() as signals:
+        visits = visit_due(settings=settings, database=database, concurrency=concurrency, count_stops=signals.__len__)
+    told_by = signals[0] if signals else None
+    is_unfinished = any(visit.state == "unfinished" for visit in visits)
+    if told_by == signal.SIGINT and not is_unfinished:
+        raise KeyboardInterrupt
+    if told_by and not is_unfinished:
+        raise SystemExit(ExitCode.TERMINATED)
+    late = finish_pass(settings=settings, database=database, visited=len(visits))
     if as_json:
         write_document(dump(_document(visits, late)))
     else:
@@ -88,24 +112,32 @@ def schedule(
     failures = [(visit.client_id, failure) for visit in visits for failure in visit.failures]
     for client_id, failure in failures:
         show_error(f"{client_id}: {failure}")
+    if is_unfinished:
+        show_error("told to end before every client was visited")
+        _leave(ExitCode.INTERRUPTED if told_by == signal.SIGINT else ExitCode.TERMINATED)
     return exit_code(failure for _, failure in failures)
 
 
+def _leave(code: ExitCode) -> NoReturn:
+    """End now, whatever threads still run: nobody can end them, and what they claimed is free with the process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 @contextmanager
-def _ended_by_signals() -> Iterator[threading.Event]:
-    """An event that the first SIGTERM or SIGINT sets; the second one ends the process as it would any other."""
-    stop = threading.Event()
+def _counted_signals() -> Iterator[list[int]]:
+    """The signals that told the command to end so far; a handler may take no lock, so it is a plain list."""
+    signals: list[int] = []
     former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    def note(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
 
     for number in former:
-        signal.signal(number, end)
+        signal.signal(number, note)
     try:
-        yield stop
+        yield signals
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

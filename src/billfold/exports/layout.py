@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
+from billfold.keys import is_trick as is_trick  # what speaks of a key's place asks this of it first
 from billfold.period import BillingPeriod, parse_period
 
 _DATA_EXPORT = re.compile(
@@ -94,11 +95,6 @@ def file_name(key: str) -> str:
 def folder_of(key: str) -> str:
     """The part of a key up to its last slash and with it; empty at the bucket's root."""
     return key[: key.rfind("/") + 1]
-
-
-def is_trick(key: str) -> bool:
-    """Whether a key has parts that other programs take for another folder; S3 does not, and AWS writes none."""
-    return any(part in (".", "..") for part in key.split("/"))
 
 
 def decode_event_key(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,21 +20,43 @@ from billfold.exports.credentials import aws_client, open_own_session
 MAX_MESSAGES = 10
 MAX_WAIT_SECONDS = 20
 MAX_HIDDEN_SECONDS = 43_200
+# Its receipt is a little older than we know.
+_RECEIPT_SECONDS = 60
 
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """What a sender attached to a message: bytes where `data_type` is Binary, else text (AWS: "message attributes").
+
+    A type may have a label of the sender's own, as in `Number.int`.
+    """
+
+    value: str | bytes
+    data_type: str = "String"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message as one receive returned it: `receipt` is good for that receive alone, `attributes` are the sender's."""
+    """A message as one receive returned it: `receipt` is good for that receive alone, `attributes` are the sender's.
+
+    `received_at` is monotonic, in seconds.
+    """
 
     message_id: str
     receipt: str
     body: str
     receive_count: int = 1
     sent_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    received_at: float = field(default_factory=time.monotonic, compare=False)
+
+    def limit_hiding(self, seconds: int) -> int:
+        """So many seconds, or as many as are left: SQS counts the 12 hours from the receipt on, and refuses more."""
+        left = MAX_HIDDEN_SECONDS - _RECEIPT_SECONDS - int(time.monotonic() - self.received_at)
+        return max(min(seconds, left), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +98,10 @@ class Queue:
             self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
 
     def hide(self, message: Message, seconds: int) -> None:
-        """Nobody else receives the message for so long from now on; 0 gives it back at once."""
+        """Nobody else receives the message for so long from now on, 12 hours after its receipt at most; 0: at once."""
         with self._translated("sqs:ChangeMessageVisibility"):
             self._sqs.change_message_visibility(
-                QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=min(seconds, MAX_HIDDEN_SECONDS)
+                QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=message.limit_hiding(seconds)
             )
 
     def hide_all(self, hidden: Sequence[tuple[Message, int]]) -> None:
@@ -92,7 +115,7 @@ class Queue:
                     {
                         "Id": str(number),
                         "ReceiptHandle": message.receipt,
-                        "VisibilityTimeout": min(seconds, MAX_HIDDEN_SECONDS),
+                        "VisibilityTimeout": message.limit_hiding(seconds),
                     }
                     for number, (message, seconds) in enumerate(hidden)
                 ],
@@ -107,16 +130,15 @@ class Queue:
                 error=failed.get("Message"),
             )
 
-    def send(self, body: str, attributes: Mapping[str, str] | None = None) -> None:
-        """A new message with this body."""
+    def send(self, body: str, attributes: Mapping[str, str | Attribute] | None = None) -> str:
+        """A new message with this body, each attribute as it was received or as text; returns its id."""
         with self._translated("sqs:SendMessage"):
-            self._sqs.send_message(
+            answer = self._sqs.send_message(
                 QueueUrl=self.url,
                 MessageBody=body,
-                MessageAttributes={
-                    name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()
-                },
+                MessageAttributes={name: _spell_attribute(value) for name, value in (attributes or {}).items()},
             )
+        return str(answer["MessageId"])
 
     def describe(self) -> QueueState:
         """What the queue says of itself; counts are approximate."""
@@ -178,7 +200,16 @@ def _message(entry: Mapping[str, Any]) -> Message:
         body=entry["Body"],
         receive_count=int(said.get("ApproximateReceiveCount", 1)),
         sent_at=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else datetime.now(UTC),
-        attributes={
-            name: str(value.get("StringValue", "")) for name, value in entry.get("MessageAttributes", {}).items()
-        },
+        attributes={name: _read_attribute(value) for name, value in entry.get("MessageAttributes", {}).items()},
     )
+
+
+def _read_attribute(entry: Mapping[str, Any]) -> Attribute:
+    value = entry["BinaryValue"] if "BinaryValue" in entry else entry.get("StringValue", "")
+    return Attribute(value=value, data_type=entry["DataType"])
+
+
+def _spell_attribute(given: str | Attribute) -> dict[str, Any]:
+    attribute = Attribute(value=given) if isinstance(given, str) else given
+    name = "BinaryValue" if isinstance(attribute.value, bytes) else "StringValue"
+    return {"DataType": attribute.data_type, name: attribute.value}

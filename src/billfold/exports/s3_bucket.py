@@ -11,8 +11,8 @@ from billfold.config import Settings
 from billfold.errors import AccessDeniedError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.exports.aws_errors import translated
 from billfold.exports.bucket import address
-from billfold.exports.layout import is_trick
 from billfold.exports.spool import CHUNK_BYTES, OnBytes, spool
+from billfold.keys import is_trick
 from billfold.model import SourceObject, SpooledFile
 
 

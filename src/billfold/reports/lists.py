@@ -170,12 +170,6 @@ class PublicationRow:
     billed_cost_after: Mapping[str, str]
 
 
-def list_clients(database: Database) -> tuple[str, ...]:
-    """The ids of all clients that were ever ingested."""
-    with reading.read(database) as connection:
-        return reading.list_clients(connection)
-
-
 def list_runs(database: Database, wanted: Filter) -> tuple[RunRow, ...]:
     """The runs, the newest first."""
     with reading.read(database) as connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -15,6 +15,12 @@ from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
 _LOCK = 0x62696C6C666F6C64  # "billfold": one migration at a time in a database
+
+# Former wordings of migrations, by their SHA-256: each made the same schema as the present one, where it could be
+# applied at all. 0004 granted the reader all tables of the schema, which fails beside a table of another role.
+_FORMER_WORDINGS: Mapping[int, frozenset[str]] = {
+    4: frozenset({"0aaedf7c745a297f5c97fcdfd77acb21ae534b2dc9075745585d3786750d7595"}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,10 @@ class Migration:
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.script.encode()).hexdigest()
+
+    def is_worded(self, sha256: str) -> bool:
+        """Whether this is the hash of the migration, or of a former wording that is as good."""
+        return sha256 == self.sha256 or sha256 in _FORMER_WORDINGS.get(self.number, ())
 
 
 def list_migrations() -> tuple[Migration, ...]:
@@ -105,7 +115,7 @@ def _find_missing(connection: psycopg.Connection[TupleRow]) -> list[Migration]:
     applied: dict[int, str] = dict(connection.execute("SELECT number, sha256 FROM billfold_migrations").fetchall())
     known = list_migrations()
     for migration in known:
-        if migration.number in applied and applied[migration.number] != migration.sha256:
+        if migration.number in applied and not migration.is_worded(applied[migration.number]):
             raise SchemaVersionError(
                 f"migration {migration.number} ({migration.name}) was applied in another wording",
                 advice="use the version of Billfold that made this database, or a newer one",

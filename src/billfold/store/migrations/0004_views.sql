@@ -93,10 +93,19 @@ EXCEPTION
 END
 $$;
 DO $$
+DECLARE
+    relation text;
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'billfold_reader') THEN
         EXECUTE format('GRANT USAGE ON SCHEMA %I TO billfold_reader', current_schema());
-        EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO billfold_reader', current_schema());
+        -- The schema may hold tables of another role: they are not ours to open, and to try would fail.
+        FOR relation IN
+            SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v')
+                AND (relname ~ '^(billing_|raw_aws_billing_rows|dim_)'
+                    OR relname IN ('billfold_migrations', 'focus_cost_and_usage'))
+        LOOP
+            EXECUTE format('GRANT SELECT ON %I.%I TO billfold_reader', current_schema(), relation);
+        END LOOP;
         -- An external id is between a client and us.
         REVOKE SELECT ON billing_clients FROM billfold_reader;
         GRANT SELECT (client_id, role_arn, bucket, prefix, region, account_id, currency, created_at)
