@@ -3,6 +3,8 @@
     BillfoldError
     ├── ConfigurationError          a setting is wrong or missing
     ├── UsageError                  a command was asked for something that does not exist
+    ├── UnauthorizedError           nobody knows who asks: no token, or one that is not valid
+    ├── ForbiddenError              the token does not allow what was asked for
     ├── MessageError                a message of the queue is none that we understand
     ├── SourceError                 AWS or the file system does not give what was asked for
     │   ├── AccessDeniedError           the role, the bucket or the key refuses us
@@ -52,6 +54,14 @@ class ConfigurationError(BillfoldError):
 
 class UsageError(BillfoldError):
     error_code = "usage"
+
+
+class UnauthorizedError(BillfoldError):
+    error_code = "unauthorized"
+
+
+class ForbiddenError(BillfoldError):
+    error_code = "forbidden"
 
 
 class MessageError(BillfoldError):

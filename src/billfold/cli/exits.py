@@ -28,6 +28,8 @@ EXIT_CODES: Mapping[type[errors.BillfoldError], ExitCode] = {
     errors.BillfoldError: ExitCode.INTERNAL,
     errors.ConfigurationError: ExitCode.USAGE,
     errors.UsageError: ExitCode.USAGE,
+    errors.UnauthorizedError: ExitCode.USAGE,
+    errors.ForbiddenError: ExitCode.USAGE,
     errors.MessageError: ExitCode.INPUT,
     errors.SourceError: ExitCode.SOURCE,
     errors.AccessDeniedError: ExitCode.SOURCE,

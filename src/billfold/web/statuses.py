@@ -15,6 +15,8 @@ HTTP_STATUSES: Mapping[type[errors.BillfoldError], int] = {
     errors.BillfoldError: 500,
     errors.ConfigurationError: 500,
     errors.UsageError: 400,
+    errors.UnauthorizedError: 401,
+    errors.ForbiddenError: 403,
     errors.SourceError: 502,
     errors.AccessDeniedError: 502,
     errors.SourceNotFoundError: 404,
