@@ -26,6 +26,7 @@ from billfold.cli import quality as _quality  # noqa: F401
 from billfold.cli import schedule as _schedule  # noqa: F401
 from billfold.cli import serve as _serve  # noqa: F401
 from billfold.cli import statements as _statements  # noqa: F401
+from billfold.cli import token as _token  # noqa: F401
 from billfold.cli import verification as _verification  # noqa: F401
 from billfold.cli import worker as _worker  # noqa: F401
 from billfold.cli.application import LIST_NAMES, app
