@@ -30,6 +30,7 @@ from billfold.setting import (
     Folder,
     HostNames,
     KmsKeyArn,
+    Networks,
     Prefix,
     Region,
     RoleArn,
@@ -287,12 +288,12 @@ class Settings(BaseSettings):
         default="",
         examples=["billfold.internal,billing.acme.example"],
     )
-    trusted_proxies: HostNames = setting(
+    trusted_proxies: Networks = setting(
         "BILLFOLD_TRUSTED_PROXIES",
         "The addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto `billfold serve` believes.",
-        expected="addresses, separated by commas",
+        expected="addresses or networks such as 10.0.0.0/8, separated by commas",
         default="127.0.0.1,::1",
-        examples=["10.0.0.7"],
+        examples=["10.0.0.0/24"],
     )
     max_request_bytes: int = size(
         "BILLFOLD_MAX_REQUEST_BYTES", "The largest request that `billfold serve` takes.", default=_MEBIBYTE

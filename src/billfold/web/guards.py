@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Collection
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -131,7 +130,7 @@ def _is_own_origin(headers: Headers) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-    scheme, authority = urlsplit(origin)[:2]
+    scheme, _, authority = origin.partition("://")
     default = _DEFAULT_PORTS.get(scheme)
     name, port = _split(authority)
     # Who ends TLS in front of us passes the Host on, but not the scheme: the origin's says which port is left out.
