@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.base import RequestResponseEndpoint
 
 from billfold import __version__
 from billfold.config import Settings
 from billfold.errors import BillfoldError
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
-from billfold.web import events
+from billfold.web import events, pages
+from billfold.web.access import Access, Scope
+from billfold.web.pages.failures import as_page
 from billfold.web.statuses import tell_billfold_error, tell_failure, tell_http_error
 
 log = structlog.get_logger(__name__)
@@ -21,10 +24,16 @@ log = structlog.get_logger(__name__)
 def create_app(settings: Settings, database: Database) -> FastAPI:
     """The routes: `/healthz` (the process answers), `/readyz` (PostgreSQL does too), and what EventBridge calls."""
     app = FastAPI(title="Billfold", version=__version__, docs_url=None, redoc_url=None)
-    app.add_exception_handler(BillfoldError, tell_billfold_error)
-    app.add_exception_handler(HTTPException, tell_http_error)
-    app.add_exception_handler(Exception, _tell_unknown_error)
+    app.add_exception_handler(BillfoldError, as_page(tell_billfold_error))
+    app.add_exception_handler(HTTPException, as_page(tell_http_error))
+    app.add_exception_handler(Exception, as_page(_tell_unknown_error))
     app.include_router(events.make_router(settings, database))
+    app.include_router(pages.make_router(settings, database))
+
+    @app.middleware("http")
+    async def stand_in(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        request.state.access = Access(scopes=frozenset(Scope))
+        return await call_next(request)
 
     @app.get("/healthz")
     def check_health() -> dict[str, str]:
