@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog.testing
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from billfold import tokens
 from billfold.config import Settings, load_settings
 from billfold.errors import ConfigurationError
-from billfold.log import configure_logging
 from billfold.model import Scope
 from billfold.store.database import Database
 from billfold.web import create_app
@@ -24,6 +23,7 @@ from tests.web_server import WebServer, run_app
 
 LIMIT = 1000
 JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Wanted(BaseModel):
@@ -180,7 +180,7 @@ def test_a_document_or_a_form_that_is_too_large_is_refused_in_the_same_way(serve
 
     answers = [
         server.send("POST", "/test/body", iter(document), JSON),
-        server.send("POST", "/sign-in", iter(form), {"Content-Type": "application/x-www-form-urlencoded"}),
+        server.send("POST", "/sign-in", iter(form), FORM),
     ]
 
     assert [(answer.status, answer.error_code) for answer in answers] == [(413, "too_large")] * 2
@@ -275,32 +275,31 @@ def test_a_defect_is_told_without_what_it_is_about(server: WebServer) -> None:
     assert b"secret" not in answer.body
 
 
-def test_each_request_is_one_event_without_its_query(
-    limited: Settings, database: Database, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_request_is_one_event_without_its_query(limited: Settings, database: Database) -> None:
     secret = tokens.make(database, "mine", (Scope.READ,)).secret
     headers = {"Authorization": f"Bearer {secret}", "Cookie": f"billfold_token={secret}"}
-    configure_logging(limited.model_copy(update={"log_format": "json"}))
 
-    with run_app(make_app(limited, database)) as server:
+    with run_app(make_app(limited, database)) as server, structlog.testing.capture_logs() as events:
         for path in ("/test/item/acme?limit=2&hidden=hunter2", "/nothing?hidden=hunter2", "/healthz"):
             server.send("GET", path, headers=headers)
-        server.send(
-            "POST", "/sign-in", f"token={secret}".encode(), {"Content-Type": "application/x-www-form-urlencoded"}
-        )
+        server.send("POST", "/sign-in", f"token={secret}".encode(), FORM)
+        server.send("GET", "/test/item/acme", headers={"Authorization": "Bearer hunter2"})
+        server.send("POST", "/sign-in", b"token=hunter2", FORM)
 
-    written = capsys.readouterr().err
-    events = [json.loads(line) for line in written.splitlines()]
     requests = [event for event in events if event["event"] == "request"]
-    assert [(event["method"], event["path"], event["status"]) for event in requests] == [
-        ("GET", "/test/item/{item}", 200),
-        ("GET", "/nothing", 404),
-        ("POST", "/sign-in", 303),
+    assert [(event["method"], event["path"], event["status"], event["log_level"]) for event in requests] == [
+        ("GET", "/test/item/{item}", 200, "info"),
+        ("GET", "/nothing", 404, "info"),
+        ("GET", "/healthz", 200, "debug"),
+        ("POST", "/sign-in", 303, "info"),
+        ("GET", "/test/item/acme", 401, "info"),
+        ("POST", "/sign-in", 401, "info"),
     ]
     assert requests[0]["token_id"] == 1
     assert all(event["duration_seconds"] >= 0 for event in requests)
-    assert secret not in written
-    assert "hunter2" not in written
+    assert {event["event"] for event in events} == {"request", "signed_in", "token_refused", "sign_in_refused"}
+    assert secret not in str(events)
+    assert "hunter2" not in str(events)
 
 
 @pytest.mark.parametrize(

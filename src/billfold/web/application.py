@@ -11,10 +11,11 @@ from billfold.config import Settings
 from billfold.errors import BillfoldError
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
-from billfold.web import events, sign_in
+from billfold.web import events, pages, sign_in
 from billfold.web.gate import AccessFinder, Gate
 from billfold.web.guards import Guards
-from billfold.web.statuses import tell_billfold_error, tell_http_error, tell_invalid_request
+from billfold.web.pages.failures import as_page
+from billfold.web.statuses import tell_billfold_error, tell_defect, tell_http_error, tell_invalid_request
 from billfold.web.throttle import Throttle
 
 
@@ -23,9 +24,9 @@ def create_app(
 ) -> FastAPI:
     """The routes behind guards and gate. `is_local`: no other machine reaches the server; `bound_host`: its address."""
     app = FastAPI(title="Billfold", version=__version__, docs_url=None, redoc_url=None)
-    app.add_exception_handler(BillfoldError, tell_billfold_error)
-    app.add_exception_handler(HTTPException, tell_http_error)
-    app.add_exception_handler(RequestValidationError, tell_invalid_request)
+    app.add_exception_handler(BillfoldError, as_page(tell_billfold_error))
+    app.add_exception_handler(HTTPException, as_page(tell_http_error))
+    app.add_exception_handler(RequestValidationError, as_page(tell_invalid_request))
     finder = AccessFinder(database, is_local=is_local)
     throttle = Throttle(settings.requests_per_minute)
     # What is added last is passed first.
@@ -34,8 +35,10 @@ def create_app(
         Guards,
         allowed_hosts={*settings.allowed_host_names, *([bound_host.lower()] if bound_host else [])},
         max_request_bytes=settings.max_request_bytes,
+        tell_defect=as_page(tell_defect),
     )
     app.include_router(events.make_router(settings, database))
+    app.include_router(pages.make_router(settings, database))
     app.include_router(sign_in.make_router(finder, throttle))
 
     @app.get("/healthz")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -48,10 +49,18 @@ log = structlog.get_logger(__name__)
 class Guards:
     """The outermost part of the application. `allowed_hosts` are names and addresses without ports, in lower case."""
 
-    def __init__(self, app: ASGIApp, *, allowed_hosts: Collection[str], max_request_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        allowed_hosts: Collection[str],
+        max_request_bytes: int,
+        tell_defect: Callable[[Request, Exception], Response],
+    ) -> None:
         self._app = app
         self._allowed_hosts = frozenset(allowed_hosts)
         self._max_request_bytes = max_request_bytes
+        self._tell_defect = tell_defect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,8 +86,7 @@ class Guards:
             if status is not None:
                 # The answer has begun: only a lost connection tells that its rest is missing.
                 raise
-            failure = tell_failure(500, "internal", "a defect of Billfold's: its traceback is in the log")
-            await failure(scope, receive, send_with_headers)
+            await self._tell_defect(Request(scope), error)(scope, receive, send_with_headers)
         finally:
             _tell_request(scope, status, time.perf_counter() - started_at)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
-from fastapi.templating import Jinja2Templates
 
 from billfold.web.gate import COOKIE, SIGN_IN_PATH, AccessFinder, address_of, tell_too_often
+from billfold.web.pages.rendering import render
 from billfold.web.throttle import Throttle
 
 # A path of this server: browsers take `//host` and `/\host` for another one, and leave out tabs and line ends.
@@ -20,8 +19,6 @@ _MAX_PATH_CHARACTERS = 2000
 _KEPT_DAYS = 30
 
 log = structlog.get_logger(__name__)
-
-templates = Jinja2Templates(Path(__file__).parent / "templates")
 
 
 def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
@@ -74,5 +71,4 @@ def local_path(target: str) -> str:
 
 
 def _show_form(request: Request, target: str, *, status: int = 200, error: str = "") -> Response:
-    context = {"next": local_path(target), "error": error}
-    return templates.TemplateResponse(request, "sign_in.html", context, status_code=status)
+    return render(request, "sign_in.html", frame=None, status=status, next=local_path(target), error=error)

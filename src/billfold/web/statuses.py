@@ -68,6 +68,11 @@ def tell_invalid_request(_request: Request, error: Exception) -> JSONResponse:
     return tell_failure(422, "invalid_request", "; ".join(complaints))
 
 
+def tell_defect(_request: Request, _error: Exception) -> JSONResponse:
+    """What nobody expected: it is for the log, whoever asked learns nothing of it."""
+    return tell_failure(500, "internal", "a defect of Billfold's: its traceback is in the log")
+
+
 def _spell_place(place: Sequence[str | int]) -> str:
     """`limit` of the query, `key` of the body: the part says no more than the name, unless it is all there is."""
     return ".".join(map(str, place[1:] or place))

@@ -1,0 +1,51 @@
+"""What pages about costs read besides the sums: the months that there are, and the charges of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from billfold.sql import read_queries
+from billfold.store.database import Connection
+from billfold.store.reading import COST_METRICS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeRow:
+    """A charge; instants are UTC, `amount` is exact, '' stands for what the bill does not say."""
+
+    starts_at: datetime
+    ends_at: datetime
+    account: str
+    service: str
+    region: str
+    category: str
+    description: str
+    resource: str
+    quantity: Decimal | None
+    unit: str
+    currency: str
+    amount: Decimal
+
+
+def list_months(connection: Connection, client: str | None) -> tuple[date, ...]:
+    """The first days of the months that counted statements are of, the newest first."""
+    return tuple(month for (month,) in connection.execute(_query("list_months"), {"client": client}))
+
+
+def list_charges(connection: Connection, metric: str, parameters: Mapping[str, Any]) -> tuple[ChargeRow, ...]:
+    """Charges of one month, the dearest first, from `offset` on and at most `limit` of them."""
+    assert metric in COST_METRICS
+    query = sql.SQL(_query("list_charges")).format(metric=sql.Identifier(f"{metric}_cost"))
+    with connection.cursor(row_factory=class_row(ChargeRow)) as cursor:
+        return tuple(cursor.execute(query, parameters))
+
+
+def _query(name: str) -> str:
+    return read_queries("billfold.store", "spending")[name]
