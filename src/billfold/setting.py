@@ -104,7 +104,7 @@ def _is_host(text: str) -> bool:
 
 def _is_network(text: str) -> bool:
     # What is neither an address nor a network raises ValueError, which is a refusal.
-    return ipaddress.ip_network(text, strict=False).num_addresses > 0
+    return ipaddress.ip_network(text).num_addresses > 0
 
 
 AccountId = Annotated[str, matching(r"[0-9]{12}")]

@@ -353,6 +353,30 @@ def test_signing_in_sets_a_cookie_that_scripts_and_other_sites_do_not_get(
     assert server.send("GET", "/sign-in?next=/test/read", headers=cookie(secret)).headers["Location"] == "/test/read"
 
 
+def test_a_link_on_another_site_finds_who_is_signed_in(server: WebServer, database: Database) -> None:
+    secret = make(database)
+
+    arrived = server.send("GET", "/sign-in?next=/test/read", headers={"Sec-Fetch-Site": "cross-site"})
+    delay, address = arrived.headers["Refresh"].split("; url=")
+    back = server.send("GET", address, headers={**cookie(secret), "Sec-Fetch-Site": "same-origin"})
+    stranger = server.send("GET", address, headers={"Sec-Fetch-Site": "cross-site"})
+
+    assert (arrived.status, delay) == (200, "0")
+    assert (back.status, back.headers["Location"]) == (303, "/test/read")
+    assert (stranger.status, stranger.headers["Refresh"]) == (200, None)
+
+
+def test_a_cookie_that_opens_nothing_is_taken_away(server: WebServer, database: Database) -> None:
+    secret = make(database)
+
+    stale = server.send("GET", "/test/read", headers={**cookie("bf_" + "A" * 43), **PAGE})
+    wrong_header = server.send("GET", "/test/read", headers={**cookie(secret), **bearer("wrong")})
+
+    assert stale.status == 303
+    assert "Max-Age=0" in stale.headers["Set-Cookie"]
+    assert (wrong_header.status, wrong_header.headers["Set-Cookie"]) == (401, None)
+
+
 def test_a_token_that_is_none_signs_nobody_in(server: WebServer, database: Database) -> None:
     make(database)
 

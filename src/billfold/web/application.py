@@ -33,7 +33,7 @@ def create_app(
     app.add_middleware(Gate, finder=finder, throttle=throttle)
     app.add_middleware(
         Guards,
-        allowed_hosts={*settings.allowed_host_names, *([bound_host.lower()] if bound_host else [])},
+        allowed_hosts={*settings.allowed_host_names, *_names_of(bound_host)},
         max_request_bytes=settings.max_request_bytes,
         tell_defect=as_page(tell_defect),
     )
@@ -52,3 +52,8 @@ def create_app(
         return {"status": "ok"}
 
     return app
+
+
+def _names_of(bound_host: str | None) -> tuple[str, ...]:
+    """What a server is asked by that answers on this address; all addresses of the machine are no name."""
+    return () if bound_host in (None, "0.0.0.0", "::") else (bound_host.lower(),)

@@ -165,6 +165,6 @@ def _ask_for_token(request: HTTPConnection) -> Response:
     else:
         challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         response = tell_failure(401, "unauthorized", "the token is unknown, revoked or expired", challenge)
-    if COOKIE in request.cookies:
+    if COOKIE in request.cookies and "authorization" not in request.headers:
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return response

@@ -142,7 +142,7 @@ def _is_own_origin(headers: Headers) -> bool:
     default = _DEFAULT_PORTS.get(scheme)
     name, port = _split(authority)
     # Who ends TLS in front of us passes the Host on, but not the scheme: the origin's says which port is left out.
-    own_name, own_port = _split(headers["host"])
+    own_name, own_port = _split(headers.get("host", ""))
     return bool(default and name) and (name, port or default) == (own_name, own_port or default)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlencode
 
 import structlog
 from fastapi import APIRouter, Form, Request
@@ -26,10 +27,15 @@ def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get(SIGN_IN_PATH)
-    def show_form(request: Request, next: str = "/") -> Response:
+    def show_form(request: Request, next: str = "/", here: bool = False) -> Response:
         if finder.find(request) is not None:
             return RedirectResponse(local_path(next), status_code=303)
-        return _show_form(request, next)
+        form = _show_form(request, next)
+        if request.headers.get("sec-fetch-site") == "cross-site" and not here:
+            # Who follows a link on another site's page brings no cookie (SameSite=Strict); who comes from here does.
+            again = urlencode({"next": local_path(next), "here": "true"})
+            form.headers["Refresh"] = f"0; url={SIGN_IN_PATH}?{again}"
+        return form
 
     @router.post(SIGN_IN_PATH)
     def sign_in(request: Request, token: Annotated[str, Form()] = "", next: Annotated[str, Form()] = "/") -> Response:
