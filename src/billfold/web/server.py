@@ -37,5 +37,8 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
     )
-    uvicorn.Server(config).run()
-    log.info("server_stopped")
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        # The signal that ended the server is raised once more when it has stopped.
+        log.info("server_stopped")
