@@ -27,6 +27,8 @@ OBJECT_COUNT = _FILE_COUNT + 1
 # So many events wait in the queue at once, and so many follow together.
 MAX_WAITING = 1_000
 _SENT_AT_ONCE = 100
+# Longer than any machine takes for what `make soak` tells.
+_LIMIT_SECONDS = 4 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,7 @@ def _work(fleet: Fleet, landing: Landing, aws: LocalAws, mailbox: Mailbox) -> li
     options = ("--drain", "--concurrency", str(fleet.concurrency))
     with ExitStack() as stack:
         workers = [stack.enter_context(start_worker(environment, *options)) for _ in range(fleet.worker_count)]
-        return [worker.finish() for worker in workers]
+        return [worker.finish(_LIMIT_SECONDS) for worker in workers]
 
 
 def _deliver(random: Random, folder: Path, aws: LocalAws, client_ids: list[str], number: int) -> _Delivery:
