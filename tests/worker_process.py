@@ -30,9 +30,9 @@ class WorkerProcess:
         self._process.communicate(timeout=LIMIT_SECONDS)
         return self._process.returncode
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, limit_seconds: int = LIMIT_SECONDS) -> dict[str, Any]:
         """Wait until it has drained the queue; returns its document."""
-        out, _ = self._process.communicate(timeout=LIMIT_SECONDS)
+        out, _ = self._process.communicate(timeout=limit_seconds)
         assert self._process.returncode == 0, self._log.read_text()
         document: dict[str, Any] = json.loads(out)
         return document

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +24,11 @@ from tests.worker_process import start_worker
 _FIRST_YEAR = 2020
 _FILE_COUNT = 3
 OBJECT_COUNT = _FILE_COUNT + 1
+# So many events wait in the queue at once, and so many follow together.
+MAX_WAITING = 1_000
+_SENT_AT_ONCE = 100
+# Longer than any machine takes for what `make soak` tells.
+_LIMIT_SECONDS = 4 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +77,34 @@ def run_fleet(fleet: Fleet, landing: Landing, aws: LocalAws) -> FleetReport:
         _deliver(random, landing.root / client_ids[number % fleet.client_count], aws, client_ids, number)
         for number in range(fleet.delivery_count)
     ]
-    mailbox.send(*_tell(random, deliveries, fleet.event_count))
+    told = _tell(random, deliveries, fleet.event_count)
     started = time.monotonic()
-    documents = _work(fleet, landing, aws, mailbox)
+    with _telling(mailbox, told):
+        documents = _work(fleet, landing, aws, mailbox)
     seconds = time.monotonic() - started
     return FleetReport(
         seconds=seconds,
         received_count=sum(document["received"] for document in documents),
         violations=tuple(_find_violations(landing, mailbox, deliveries)),
     )
+
+
+@contextmanager
+def _telling(mailbox: Mailbox, told: Sequence[str]) -> Iterator[None]:
+    """Keep the queue filled while the workers empty it: the local one walks all that waits at each call."""
+    mailbox.send(*told[:MAX_WAITING])
+    rest = [told[start : start + _SENT_AT_ONCE] for start in range(MAX_WAITING, len(told), _SENT_AT_ONCE)]
+
+    def send() -> None:
+        for bodies in rest:
+            while mailbox.counts()[0] > MAX_WAITING - _SENT_AT_ONCE:
+                time.sleep(0.2)
+            mailbox.send(*bodies)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    yield
+    sender.join()
 
 
 def worker_environment(landing: Landing, aws: LocalAws, mailbox: Mailbox) -> Mapping[str, str]:
@@ -102,7 +127,7 @@ def _work(fleet: Fleet, landing: Landing, aws: LocalAws, mailbox: Mailbox) -> li
     options = ("--drain", "--concurrency", str(fleet.concurrency))
     with ExitStack() as stack:
         workers = [stack.enter_context(start_worker(environment, *options)) for _ in range(fleet.worker_count)]
-        return [worker.finish() for worker in workers]
+        return [worker.finish(_LIMIT_SECONDS) for worker in workers]
 
 
 def _deliver(random: Random, folder: Path, aws: LocalAws, client_ids: list[str], number: int) -> _Delivery:

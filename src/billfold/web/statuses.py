@@ -24,6 +24,7 @@ HTTP_STATUSES: Mapping[type[errors.BillfoldError], int] = {
     errors.SourceUnavailableError: 503,
     errors.TornDeliveryError: 503,
     errors.SourceLimitError: 413,
+    errors.SpoolFullError: 503,
     errors.InputError: 422,
     errors.ManifestError: 422,
     errors.UnknownFormatError: 422,
