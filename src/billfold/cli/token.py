@@ -10,11 +10,11 @@ from rich.console import Console
 
 from billfold import tokens
 from billfold.cli.application import app, open_store, start
-from billfold.cli.documents import dump
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.options import Json
 from billfold.cli.screen import Screen, printable, write_document
+from billfold.documents import dump
 from billfold.model import Scope
 from billfold.store.tokens import Token
 

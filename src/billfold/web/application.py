@@ -11,7 +11,7 @@ from billfold.config import Settings
 from billfold.errors import BillfoldError
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
-from billfold.web import events, pages, sign_in
+from billfold.web import api, events, pages, sign_in
 from billfold.web.gate import AccessFinder, Gate
 from billfold.web.guards import Guards
 from billfold.web.pages.failures import as_page
@@ -23,7 +23,7 @@ def create_app(
     settings: Settings, database: Database, *, is_local: bool = True, bound_host: str | None = None
 ) -> FastAPI:
     """The routes behind guards and gate. `is_local`: no other machine reaches the server; `bound_host`: its address."""
-    app = FastAPI(title="Billfold", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Billfold", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
     app.add_exception_handler(BillfoldError, as_page(tell_billfold_error))
     app.add_exception_handler(HTTPException, as_page(tell_http_error))
     app.add_exception_handler(RequestValidationError, as_page(tell_invalid_request))
@@ -38,6 +38,7 @@ def create_app(
         tell_defect=as_page(tell_defect),
     )
     app.include_router(events.make_router(settings, database))
+    app.include_router(api.make_router(settings, database))
     app.include_router(pages.make_router(settings, database))
     app.include_router(sign_in.make_router(finder, throttle))
 
