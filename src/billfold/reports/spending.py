@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -167,45 +167,39 @@ class _Reader:
 
     def report(self, months: tuple[BillingPeriod, ...], today: date, limit: int) -> SpendingReport:
         before = _before(self._until)
-        days = self._days(before)
-        through = find_last_day(days, self._until, today=today)
-        compared_until = same_day_before(through, self._until)
         is_daily = self._since >= _months_before(self._until, MAX_DAILY_MONTHS - 1)
-        all_groups = self._sum([self._group], self._since, self._until)
-        month = _by_group(self._sum([self._group], self._until, self._until))
-        earlier = _by_group(self._sum([self._group], before, before, until_day=compared_until))
-        paces = {pace.currency: pace for pace in measure(days, self._until, today=today)}
+        days = self._days(min(before, self._since) if is_daily else before)
+        pace_days = [each for each in days if each.month in (before, self._until)]
+        through = find_last_day(pace_days, self._until, today=today)
+        compared_until = same_day_before(through, self._until)
+        by_month = self._sum([self._group, "month"], self._since, self._until)
+        amounts = _add_up((row.place[0], row.currency, row.amount) for row in by_month)
+        month = {(row.place[0], row.currency): row.amount for row in by_month if row.place[1] == str(self._until)}
+        earlier = {
+            (row.place[0], row.currency): row.amount
+            for row in self._sum([self._group], before, before, until_day=compared_until)
+        }
+        groups = _make_groups(amounts, month, earlier)
+        steps = _add_up(
+            ((str(each.day), each.currency, each.amount) for each in days if each.month >= self._since)
+            if is_daily
+            else ((row.place[1], row.currency, row.amount) for row in by_month)
+        )
+        cells = self._cells([group.name for each in groups.values() for group in each[:TOP_GROUPS]], is_daily=is_daily)
+        paces = {pace.currency: pace for pace in measure(pace_days, self._until, today=today)}
         savings = self._savings()
-        totals = _by_step(self._sum(["day" if is_daily else "month"], self._since, self._until))
-        currencies = sorted({row.currency for row in all_groups} | set(paces))
-        found = []
-        for currency in currencies:
-            rows = {row.place[0]: row.amount for row in all_groups if row.currency == currency}
-            names = [*rows, *(name for name, of in earlier if of == currency and name not in rows)]
-            groups = tuple(
-                Group(
-                    name=name,
-                    currency=currency,
-                    amount=rows.get(name, Decimal(0)),
-                    month=month.get((name, currency), Decimal(0)),
-                    before_to_date=earlier.get((name, currency), Decimal(0)),
-                )
-                for name in names
+        found = [
+            CurrencySpending(
+                currency=currency,
+                pace=paces.get(currency),
+                groups=groups.get(currency, ())[:limit],
+                total=_total(groups.get(currency, ()), currency),
+                steps=tuple(sorted(step for step, of in steps if of == currency)),
+                series=_make_series(groups.get(currency, ())[:TOP_GROUPS], steps, cells, currency),
+                savings=savings.get(currency),
             )
-            steps = tuple(step for step, of in totals if of == currency)
-            found.append(
-                CurrencySpending(
-                    currency=currency,
-                    pace=paces.get(currency),
-                    groups=groups[:limit],
-                    total=_total(groups, currency),
-                    steps=steps,
-                    series=self._series(
-                        [group.name for group in groups[:TOP_GROUPS]], currency, steps, totals, is_daily=is_daily
-                    ),
-                    savings=savings.get(currency),
-                )
-            )
+            for currency in sorted({*groups, *paces})
+        ]
         return SpendingReport(
             months=months,
             since=self._since,
@@ -213,7 +207,7 @@ class _Reader:
             through=through,
             compared_until=compared_until,
             is_daily=is_daily,
-            is_truncated=any(len(_names(all_groups, each.currency)) > limit for each in found),
+            is_truncated=any(len(each) > limit for each in groups.values()),
             currencies=tuple(found),
         )
 
@@ -221,8 +215,8 @@ class _Reader:
     def _group(self) -> str:
         return str(self._question.group)
 
-    def _days(self, before: BillingPeriod) -> list[DailyCost]:
-        rows = self._sum(["day", "month", "category", "frequency"], before, self._until)
+    def _days(self, first: BillingPeriod) -> list[DailyCost]:
+        rows = self._sum(["day", "month", "category", "frequency"], first, self._until)
         return [
             DailyCost(
                 day=date.fromisoformat(row.place[0]),
@@ -235,31 +229,11 @@ class _Reader:
             for row in rows
         ]
 
-    def _series(
-        self,
-        top: Sequence[str],
-        currency: str,
-        steps: Sequence[str],
-        totals: dict[tuple[str, str], Decimal],
-        *,
-        is_daily: bool,
-    ) -> tuple[Series, ...]:
-        """The dearest groups, and what the others add up to: the difference to what each step costs in all."""
-        step = "day" if is_daily else "month"
-        chosen = _narrow(self._question, top)
-        cells = {
-            (row.place[0], row.place[1]): row.amount
-            for row in self._sum([step, self._group], self._since, self._until, selection=chosen)
-            if row.currency == currency
-        }
-        series = [
-            Series(name=name, amounts=tuple(cells.get((each, name), Decimal(0)) for each in steps)) for name in top
-        ]
-        others = tuple(
-            totals[(each, currency)] - sum((one.amounts[place] for one in series), Decimal(0))
-            for place, each in enumerate(steps)
-        )
-        return (*series, Series(name=None, amounts=others)) if any(others) else tuple(series)
+    def _cells(self, names: Sequence[str], *, is_daily: bool) -> dict[tuple[str, str, str], Decimal]:
+        """What these groups cost, by step, name and currency."""
+        columns = ["day" if is_daily else "month", self._group]
+        rows = self._sum(columns, self._since, self._until, selection=_narrow(self._question, names))
+        return {(row.place[0], row.place[1], row.currency): row.amount for row in rows}
 
     def _savings(self) -> dict[str, Savings]:
         sums = {
@@ -337,16 +311,53 @@ def _narrow(question: Question, names: Sequence[str]) -> Selection:
             return chosen
 
 
-def _by_group(rows: Sequence[costs.SummedCost]) -> dict[tuple[str, str], Decimal]:
-    return {(row.place[0], row.currency): row.amount for row in rows}
+def _add_up(amounts: Iterable[tuple[str, str, Decimal]]) -> dict[tuple[str, str], Decimal]:
+    """Sums by name and currency."""
+    sums: dict[tuple[str, str], Decimal] = {}
+    for name, currency, amount in amounts:
+        sums[name, currency] = sums.get((name, currency), Decimal(0)) + amount
+    return sums
 
 
-def _by_step(rows: Sequence[costs.SummedCost]) -> dict[tuple[str, str], Decimal]:
-    return dict(sorted(_by_group(rows).items()))
+def _make_groups(
+    amounts: Mapping[tuple[str, str], Decimal],
+    month: Mapping[tuple[str, str], Decimal],
+    earlier: Mapping[tuple[str, str], Decimal],
+) -> dict[str, tuple[Group, ...]]:
+    """The groups of each currency, the dearest first; one that is of the month before alone is among them."""
+    groups: dict[str, list[Group]] = {}
+    for name, currency in {**amounts, **earlier}:
+        group = Group(
+            name=name,
+            currency=currency,
+            amount=amounts.get((name, currency), Decimal(0)),
+            month=month.get((name, currency), Decimal(0)),
+            before_to_date=earlier.get((name, currency), Decimal(0)),
+        )
+        groups.setdefault(currency, []).append(group)
+    return {
+        currency: tuple(sorted(found, key=lambda group: (-group.amount, group.name)))
+        for currency, found in groups.items()
+    }
 
 
-def _names(rows: Sequence[costs.SummedCost], currency: str) -> list[str]:
-    return [row.place[0] for row in rows if row.currency == currency]
+def _make_series(
+    top: Sequence[Group],
+    totals: Mapping[tuple[str, str], Decimal],
+    cells: Mapping[tuple[str, str, str], Decimal],
+    currency: str,
+) -> tuple[Series, ...]:
+    """The dearest groups, and what the others add up to: the difference to what each step costs in all."""
+    steps = sorted(step for step, of in totals if of == currency)
+    series = [
+        Series(name=group.name, amounts=tuple(cells.get((step, group.name, currency), Decimal(0)) for step in steps))
+        for group in top
+    ]
+    others = tuple(
+        totals[step, currency] - sum((each.amounts[place] for each in series), Decimal(0))
+        for place, step in enumerate(steps)
+    )
+    return (*series, Series(name=None, amounts=others)) if any(others) else tuple(series)
 
 
 def _total(groups: Sequence[Group], currency: str) -> Group:

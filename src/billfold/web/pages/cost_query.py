@@ -71,7 +71,8 @@ class CostQuery:
         value = f"{self.tag_key}={name}" if self.group == "tag" else name or NONE
         values = {**self.values, self.group: (value,)}
         following = next((group for group in GROUPS[:4] if not values[group]), self.group)
-        return replace(self, values=values, group=following).parameters()
+        tag_key = self.tag_key if following == "tag" else ""
+        return replace(self, values=values, group=following, tag_key=tag_key).parameters()
 
     def without(self, field: str, value: str) -> dict[str, Any]:
         """The query with one filter less."""

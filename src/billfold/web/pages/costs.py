@@ -78,7 +78,7 @@ def _draw(spending: CurrencySpending, query: CostQuery) -> dict[str, Any]:
         name = "others" if series.name is None else series.name or "(none)"
         bars: dict[str, Any] = {
             "type": "bar",
-            "name": name if len(name) <= 40 else f"{name[:39]}\N{HORIZONTAL ELLIPSIS}",
+            "name": name if len(name) <= 34 else f"{name[:33]}\N{HORIZONTAL ELLIPSIS}",
             "x": spending.steps,
             "y": series.amounts,
             "hovertemplate": f"%{{y:,.2f}} {spending.currency}",

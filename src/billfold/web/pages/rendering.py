@@ -78,7 +78,8 @@ def money(value: Decimal | str | None, currency: str = "") -> Markup:
     if value is None:
         return _NONE
     exact = Decimal(value)
-    rounded = exact.quantize(_CENT, rounding=ROUND_HALF_EVEN)
+    # Adding zero takes the sign from what rounds to a negative zero.
+    rounded = exact.quantize(_CENT, rounding=ROUND_HALF_EVEN) + 0
     title = Markup(' title="{}"').format(f"{plain(exact)} {currency}".strip()) if rounded != exact else Markup("")
     unit = Markup(' <span class="currency">{}</span>').format(currency) if currency else Markup("")
     text = f"{rounded:,.2f}".replace("-", "\N{MINUS SIGN}")
@@ -105,7 +106,8 @@ def percent(part: Decimal | None, whole: Decimal | None) -> str:
     """What `part` is of `whole`, in percent; a dash where there is nothing to compare with."""
     if part is None or not whole:
         return _DASH
-    return f"{part / abs(whole) * 100:+.1f}%".replace("-", "\N{MINUS SIGN}")
+    share = (part / abs(whole) * 100).quantize(Decimal("0.1"), rounding=ROUND_HALF_EVEN) + 0
+    return f"{share:+,}%".replace("-", "\N{MINUS SIGN}") if share else "0.0%"
 
 
 def count(value: int | None) -> str:

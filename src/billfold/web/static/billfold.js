@@ -42,7 +42,13 @@
   // Charts.
   const colours = () => Array.from({ length: 10 }, (_, place) => css(`--series-${place}`));
 
-  function themed(chart, height) {
+  // Width of a legend's entry, and height of its rows, in pixels.
+  const ENTRY = 285;
+  const ROW = 20;
+
+  function themed(chart, height, width) {
+    const entries = chart.data.filter((trace) => trace.name && trace.showlegend !== false).length;
+    const rows = entries > 1 ? Math.ceil(entries / Math.max(1, Math.floor((width - 20) / ENTRY))) : 0;
     const axis = {
       gridcolor: css("--line"), zerolinecolor: css("--line-strong"), linecolor: css("--line"),
       tickfont: { color: css("--ink-soft") }, automargin: true,
@@ -50,13 +56,14 @@
     const layout = chart.layout || {};
     return {
       ...layout,
-      height, autosize: true,
+      height: height - 60 + ROW * rows, autosize: true,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: css("--font"), size: 13, color: css("--ink") },
       colorway: colours(),
-      margin: { l: 8, r: 8, t: 8, b: 8, ...layout.margin },
+      margin: { l: 8, r: 8, t: 8, b: 48 + ROW * rows, ...layout.margin },
+      showlegend: entries > 1,
       hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line-strong"), font: { color: css("--ink") }, namelength: -1 },
-      legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { color: css("--ink-soft") }, ...layout.legend },
+      legend: { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", entrywidth: ENTRY - 45, entrywidthmode: "pixels", font: { color: css("--ink-soft") }, ...layout.legend },
       xaxis: { ...axis, gridcolor: "rgba(0,0,0,0)", ...layout.xaxis },
       yaxis: { ...axis, tickformat: ",~s", nticks: 6, ...layout.yaxis },
     };
@@ -80,7 +87,7 @@
     try {
       const config = { displayModeBar: false, displaylogo: false, responsive: true, staticPlot: false, scrollZoom: false };
       area.querySelector(".state")?.remove();
-      const layout = themed(chart, Number(figure.dataset.height));
+      const layout = themed(chart, Number(figure.dataset.height), area.clientWidth);
       // A finger that scrolls the page must not zoom a chart.
       if (still) layout.dragmode = false;
       await Plotly.react(area, traces(chart), layout, config);
