@@ -131,7 +131,8 @@ def report_spending(
         until = question.until or next(iter(months), None)
         if until is None:
             return _nothing()
-        since = question.since or min(until, max(_before(until), min(months, default=until)))
+        before = _before(until)
+        since = question.since or (before if before in months else until)
         if since > until:
             raise UsageError(f"no month is from {since} to {until}")
         return _Reader(connection, question, since, until).report(months, today, limit)
