@@ -36,7 +36,13 @@ def make_router(database: Database) -> APIRouter:
         # A month that was asked for stays in the choice, also where this client has no bill of it.
         months = sorted({*report.months, *filter(None, (report.since, report.until))}, reverse=True)
         charts = [_draw(each, query) for each in report.currencies]
-        context = {"query": query, "report": report, "charts": charts, "months": months, "groups": GROUPS}
+        context: dict[str, Any] = {
+            "query": query,
+            "report": report,
+            "charts": charts,
+            "months": months,
+            "groups": GROUPS,
+        }
         return render(request, "costs.html", frame=surround, **context)
 
     @router.get("/costs.csv")
