@@ -207,6 +207,15 @@ def test_costs_can_be_grouped_by_a_tag(visitor: Visitor) -> None:
     expect(page.locator("table.costs tbody th").first).to_have_text("web")
 
 
+def test_savings_are_told_of_tagged_usage_too(visitor: Visitor) -> None:
+    page = visitor.visit("/costs?tag=env%3Dnothing-has-it")
+    expect(page.get_by_text("Nothing was charged for this")).to_be_visible()
+
+    page = visitor.visit("/costs?tag=env%3Dweb&service=AmazonS3")
+
+    expect(page.get_by_role("heading", name="Savings on usage of 2026-05, USD")).to_be_visible()
+
+
 def test_names_are_text_and_never_markup(visitor: Visitor) -> None:
     page = visitor.visit("/")
 

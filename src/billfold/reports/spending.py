@@ -58,31 +58,6 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Savings:
-    """What usage of a month costs at list prices, at contracted prices and effectively, and what is left unused.
-
-    `covered` is the usage that commitments paid for, at contracted prices, `covered_effective` what it cost with them.
-    """
-
-    currency: str
-    list: Decimal
-    contracted: Decimal
-    covered: Decimal
-    covered_effective: Decimal
-    unused: Decimal
-
-    @property
-    def negotiated(self) -> Decimal:
-        """What contracted prices save."""
-        return self.list - self.contracted
-
-    @property
-    def net(self) -> Decimal:
-        """What commitments save, without what they leave unused."""
-        return self.covered - self.covered_effective - self.unused
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CurrencySpending:
     """All of it in one currency; `steps` are days, or months where the span is long."""
 
@@ -92,7 +67,7 @@ class CurrencySpending:
     total: Group
     steps: tuple[str, ...]
     series: tuple[Series, ...]
-    savings: Savings | None
+    savings: spending.Savings | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +106,8 @@ def report_spending(
         until = question.until or next(iter(months), None)
         if until is None:
             return _nothing()
-        since = question.since or min(until, max(_before(until), min(months, default=until)))
+        before = _before(until)
+        since = question.since or (before if before in months else until)
         if since > until:
             raise UsageError(f"no month is from {since} to {until}")
         return _Reader(connection, question, since, until).report(months, today, limit)
@@ -235,28 +211,13 @@ class _Reader:
         rows = self._sum(columns, self._since, self._until, selection=_narrow(self._question, names))
         return {(row.place[0], row.place[1], row.currency): row.amount for row in rows}
 
-    def _savings(self) -> dict[str, Savings]:
-        sums = {
-            metric: self._sum(["commitment", "category"], self._until, self._until, metric=metric)
-            for metric in (Metric.LIST, Metric.CONTRACTED, Metric.EFFECTIVE)
+    def _savings(self) -> dict[str, spending.Savings]:
+        parameters = {
+            **self._question.selection.parameters(),
+            "client": self._question.client,
+            "month": self._until.starts_on,
         }
-        currencies = {row.currency for rows in sums.values() for row in rows}
-
-        def add(metric: Metric, currency: str, *statuses: str) -> Decimal:
-            rows = [row for row in sums[metric] if row.currency == currency and row.place[1] == "Usage"]
-            return sum((row.amount for row in rows if row.place[0] in statuses), Decimal(0))
-
-        return {
-            currency: Savings(
-                currency=currency,
-                list=add(Metric.LIST, currency, "", "Used"),
-                contracted=add(Metric.CONTRACTED, currency, "", "Used"),
-                covered=add(Metric.CONTRACTED, currency, "Used"),
-                covered_effective=add(Metric.EFFECTIVE, currency, "Used"),
-                unused=add(Metric.EFFECTIVE, currency, "Unused"),
-            )
-            for currency in currencies
-        }
+        return {each.currency: each for each in spending.sum_savings(self._connection, parameters)}
 
     def _sum(
         self,

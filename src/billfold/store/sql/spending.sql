@@ -5,8 +5,46 @@ SELECT DISTINCT billing_period FROM billing_statements
 WHERE counted AND current_publication_id IS NOT NULL AND (%(client)s::text IS NULL OR client_id = %(client)s)
 ORDER BY billing_period DESC
 
+-- name: sum_savings
+-- Usage of one month by what pays for it. {charged} is the daily costs, or the charges where only those know tags.
+SELECT
+    fact.billing_currency AS currency,
+    coalesce(sum(fact.list_cost) FILTER (WHERE NOT charge.is_unused), 0) AS list,
+    coalesce(sum(fact.contracted_cost) FILTER (WHERE NOT charge.is_unused), 0) AS contracted,
+    coalesce(sum(fact.contracted_cost) FILTER (WHERE charge.is_used), 0) AS covered,
+    coalesce(sum(fact.effective_cost) FILTER (WHERE charge.is_used), 0) AS covered_effective,
+    coalesce(sum(fact.effective_cost) FILTER (WHERE charge.is_unused), 0) AS unused
+FROM {charged} AS fact
+JOIN (
+    SELECT charge_key, charge_category, coalesce(commitment_discount_status = 'Used', false) AS is_used,
+        coalesce(commitment_discount_status = 'Unused', false) AS is_unused
+    FROM dim_charge WHERE charge_category = 'Usage'
+) AS charge ON charge.charge_key = fact.charge_key
+WHERE fact.billing_period = %(month)s
+    AND fact.statement_id = ANY (ARRAY(
+        SELECT statement.statement_id FROM billing_statements AS statement
+        WHERE statement.counted AND statement.billing_period = %(month)s
+            AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)))
+    AND (%(services)s::text[] IS NULL OR fact.service_key = ANY (ARRAY(
+        SELECT service_key FROM dim_service
+        WHERE coalesce(service_name, service_code, '') = ANY (%(services)s) OR service_code = ANY (%(services)s))))
+    AND (%(accounts)s::text[] IS NULL OR coalesce(fact.sub_account_key, fact.billing_account_key) = ANY (ARRAY(
+        SELECT account_key FROM dim_account WHERE coalesce(account_id, '') = ANY (%(accounts)s))))
+    AND (%(regions)s::text[] IS NULL OR fact.region_key = ANY (ARRAY(
+            SELECT region_key FROM dim_region WHERE coalesce(region_id, '') = ANY (%(regions)s)))
+        OR fact.region_key IS NULL AND '' = ANY (%(regions)s))
+    AND (%(categories)s::text[] IS NULL OR charge.charge_category = ANY (%(categories)s))
+    AND {tagged}
+GROUP BY fact.billing_currency
+
+-- name: tagged
+-- The tags of a charge: of each key that is named the value must be one of those that are named.
+(%(tags)s::jsonb IS NULL OR NOT EXISTS (
+    SELECT FROM jsonb_each(%(tags)s) AS asked (key, accepted)
+    WHERE NOT accepted ? coalesce((SELECT tags ->> asked.key FROM dim_tag_set WHERE tag_set_key = fact.tag_set_key), '')))
+
 -- name: list_charges
--- {metric} is one of the four costs. Which members of the small dimensions are wanted is known before the charges of the
+-- {metric} is one of the four costs; the condition `tagged` is put in. Which members of the small dimensions are wanted is known before the charges of the
 -- month are read; names are looked up for the page alone.
 WITH wanted AS (
     SELECT fact.*, fact.{metric} AS cost
@@ -26,10 +64,7 @@ WITH wanted AS (
             OR fact.region_key IS NULL AND '' = ANY (%(regions)s))
         AND (%(categories)s::text[] IS NULL OR fact.charge_key = ANY (ARRAY(
             SELECT charge_key FROM dim_charge WHERE charge_category = ANY (%(categories)s))))
-        AND (%(tags)s::jsonb IS NULL OR NOT EXISTS (
-            SELECT FROM jsonb_each(%(tags)s) AS asked (key, accepted)
-            WHERE NOT accepted ? coalesce(
-                (SELECT tags ->> asked.key FROM dim_tag_set WHERE tag_set_key = fact.tag_set_key), '')))
+        AND {tagged}
     ORDER BY cost DESC, statement_id, row_hash, occurrence, part
     LIMIT %(limit)s OFFSET %(offset)s
 )

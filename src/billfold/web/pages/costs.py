@@ -33,10 +33,17 @@ def make_router(database: Database) -> APIRouter:
     def show_costs(request: Request, access: ReadAccess, query: CostQueryOf) -> Response:
         surround = frame(database, access, tab="costs", client=query.client)
         report = report_spending(database, query.question(surround.client))
+        # A month that was asked for stays in the choice, also where this client has no bill of it.
+        months = sorted({*report.months, *filter(None, (report.since, report.until))}, reverse=True)
         charts = [_draw(each, query) for each in report.currencies]
-        return render(
-            request, "costs.html", frame=surround, query=query, report=report, charts=charts, groups=GROUPS
-        )  # fmt: skip
+        context: dict[str, Any] = {
+            "query": query,
+            "report": report,
+            "charts": charts,
+            "months": months,
+            "groups": GROUPS,
+        }
+        return render(request, "costs.html", frame=surround, **context)
 
     @router.get("/costs.csv")
     def send_costs(access: ReadAccess, query: CostQueryOf) -> Response:
