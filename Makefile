@@ -26,7 +26,7 @@ help: ## List the targets.
 demo: $(INSTALLED) ## Ingest a generated bill from a local stand-in for S3 into an embedded PostgreSQL.
 	$(BIN)/billfold demo $(ARGS)
 
-test: $(INSTALLED) ## Run the unit, integration and end-to-end tests.
+test: $(VENV)/.browser ## Run the unit, integration and end-to-end tests.
 	$(BIN)/python -m pytest -p tests.no_skips -n 2 $(ARGS)
 
 check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
@@ -71,4 +71,11 @@ $(VENV)/.libraries: requirements.txt
 $(INSTALLED): $(VENV)/.libraries pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check || { echo "requirements.txt is behind pyproject.toml: run make lock" >&2; exit 1; }
+	@touch $@
+
+# The pages are tested in a Chromium: the machine's, else Playwright's own, else the system's package.
+$(VENV)/.browser: $(INSTALLED)
+	@$(BIN)/python -m tests.browser || $(BIN)/playwright install chromium || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq -y chromium; } || \
+		{ echo "The tests of pages need Chromium: install it, or run $(BIN)/playwright install --with-deps chromium" >&2; exit 1; }
 	@touch $@

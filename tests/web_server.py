@@ -6,16 +6,38 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from billfold.config import Settings
 from billfold.store.database import Database
 from billfold.web import create_app
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the server sent back; a header is found whatever its case is, None where there is none."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error_code(self) -> str:
+        """The code of the one error shape, which holds nothing else."""
+        error = self.document["error"]
+        assert set(error) == {"code", "message"}
+        return str(error["code"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +49,22 @@ class WebServer:
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any]:
+        answer = self.send(method, path, body, headers)
+        return answer.status, answer.document
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """The whole answer; a body in parts is sent chunked, and redirects are not followed."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, body=body, headers=dict(headers or {}))
             answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+            return Answer(status=answer.status, headers=answer.headers, body=answer.read())
         finally:
             connection.close()
 
@@ -39,8 +72,15 @@ class WebServer:
 @contextmanager
 def run_web_server(settings: Settings, database: Database) -> Iterator[WebServer]:
     """The server in a thread of its own; it is listening when it is handed out, and gone afterwards."""
+    with run_app(create_app(settings, database)) as server:
+        yield server
+
+
+@contextmanager
+def run_app(app: FastAPI) -> Iterator[WebServer]:
+    """The same of an application that the test made."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, database), log_config=None, access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -28,7 +28,9 @@ from billfold.setting import (
     EventsSecret,
     ExternalId,
     Folder,
+    HostNames,
     KmsKeyArn,
+    Networks,
     Prefix,
     Region,
     RoleArn,
@@ -279,6 +281,30 @@ class Settings(BaseSettings):
         secret=True,
         default=None,
     )
+    allowed_hosts: HostNames = setting(
+        "BILLFOLD_ALLOWED_HOSTS",
+        "The names by which `billfold serve` is asked besides localhost and its own address, separated by commas.",
+        expected="host names or addresses without ports, separated by commas",
+        default="",
+        examples=["billfold.internal,billing.acme.example"],
+    )
+    trusted_proxies: Networks = setting(
+        "BILLFOLD_TRUSTED_PROXIES",
+        "The addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto `billfold serve` believes.",
+        expected="addresses or networks such as 10.0.0.0/8, separated by commas",
+        default="127.0.0.1,::1",
+        examples=["10.0.0.0/24"],
+    )
+    max_request_bytes: int = size(
+        "BILLFOLD_MAX_REQUEST_BYTES", "The largest request that `billfold serve` takes.", default=_MEBIBYTE
+    )
+    requests_per_minute: int = whole(
+        "BILLFOLD_REQUESTS_PER_MINUTE",
+        "How often a token, or without one an address, may ask `billfold serve` in a minute; 0 sets no limit.",
+        default=600,
+        least=0,
+        most=1_000_000,
+    )
     queue_url: EndpointUrl | None = setting(
         "BILLFOLD_QUEUE_URL",
         "The queue of SQS from which `billfold worker` takes its messages.",
@@ -349,6 +375,11 @@ class Settings(BaseSettings):
     def described_client_id(self) -> str | None:
         """The client whose bucket the settings tell; None where they tell none, whatever rows earlier ones left."""
         return self.client if self.bucket else None
+
+    @property
+    def allowed_host_names(self) -> frozenset[str]:
+        """The names and addresses of `allowed_hosts`, in lower case."""
+        return frozenset(name for each in self.allowed_hosts.split(",") if (name := each.strip().lower()))
 
     def default_client(self) -> Client:
         """The plan's single client, as these settings describe it."""

@@ -11,7 +11,8 @@
     │   ├── SourceNotFoundError         no such bucket, key, file or folder
     │   ├── SourceUnavailableError      throttled, timed out, connection lost       (retryable)
     │   ├── TornDeliveryError           the delivery changed while it was read      (retryable)
-    │   └── SourceLimitError            larger than a limit, or no room to spool it
+    │   ├── SourceLimitError            larger than a limit
+    │   └── SpoolFullError              no room to spool it now                     (retryable)
     ├── InputError                  the file cannot be a complete bill
     │   ├── ManifestError               the manifest cannot be read or names missing files
     │   ├── UnknownFormatError          not a billing export that we know
@@ -92,6 +93,11 @@ class TornDeliveryError(SourceError):
 
 class SourceLimitError(SourceError):
     error_code = "source_limit"
+
+
+class SpoolFullError(SourceError):
+    error_code = "spool_full"
+    retryable = True
 
 
 class InputError(BillfoldError):

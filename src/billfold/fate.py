@@ -21,11 +21,14 @@ _MAX_REASON_CHARACTERS = 1000
 
 
 class Cause(StrEnum):
-    """Why a message comes again: all slots of its client are taken, somebody works on its statement, or it failed."""
+    """Why a message comes again: its client has no slot free, its statement is worked on, PostgreSQL is away, something
+    of ours kept it from being tried (UNTRIED), or it FAILED.
+    """
 
     SLOT = "slot"
     BUSY = "busy"
     DATABASE = "database"
+    UNTRIED = "untried"
     FAILURE = "failure"
 
 

@@ -24,6 +24,7 @@ from billfold.errors import (
     SourceError,
 )
 from billfold.exports import Bucket, Progress, SilentProgress, fetch_delivery, resolve, unpack
+from billfold.exports.layout import place_of
 from billfold.local_roots import locate_source, settle
 from billfold.model import (
     Client,
@@ -161,9 +162,14 @@ def _attempt(
                 )
                 is_claimed = True
                 outcome = _bring_in(ingestion, connection, bucket, delivery, registered)
+                _skip_unnamed(connection, ingestion.client, delivery, outcome)
         except BaseException as error:
             known = error if isinstance(error, BillfoldError) else _unknown(error)
-            log.error("delivery_failed", error_code=known.error_code, error=str(known), retryable=known.retryable)
+            if isinstance(known, RunConflictError):
+                # Two who want the same are no failure: the other one does it.
+                log.warning("delivery_busy", error=str(known))
+            else:
+                log.error("delivery_failed", error_code=known.error_code, error=str(known), retryable=known.retryable)
             # Without the claim another worker holds the statement, perhaps with these very runs: they are its to end.
             if is_claimed or not isinstance(known, RunConflictError):
                 _keep_failure(ingestion, registered, known)
@@ -196,7 +202,7 @@ def _bring_in(
 ) -> DeliveryOutcome:
     """Under the claim: skip what is in, refuse what may not come in, else fetch and publish."""
     client, settings = ingestion.client, ingestion.settings
-    control.end_abandoned(connection, registered)
+    control.end_abandoned(connection, registered.delivery_id)
     # While the claim was waited for, the delivery may have been rolled back, or let through.
     registered = control.read_again(connection, registered)
     current = statements.find_statement(connection, client, delivery)
@@ -234,6 +240,19 @@ def _bring_in(
             passed = obstacle[1] if obstacle and obstacle[0] is not DeliveryState.HELD else None
             remarks = [f"published by force, although it {passed}"] if passed else []
             return _publish(ingestion, connection, delivery, registered, bill, period, remarks, timings)
+
+
+def _skip_unnamed(connection: Connection, client: Client, delivery: Delivery, outcome: DeliveryOutcome) -> None:
+    """Data files of this month that came before the manifest, and that it does not name, wait for nothing any more."""
+    if outcome.state is not DeliveryState.PUBLISHED or delivery.manifest is None or delivery.period is None:
+        return
+    unnamed = [
+        waiting.ingestion_run_id
+        for waiting in control.list_waiting(connection, client, delivery)
+        if (place := place_of(waiting.key)) and place.statement == (delivery.export_path, delivery.period)
+    ]
+    if unnamed:
+        control.skip_waiting(connection, unnamed)
 
 
 def _leave_out(

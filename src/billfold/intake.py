@@ -10,7 +10,7 @@ reversed changes nothing, because each object is looked at as it stands now and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, assert_never
 from uuid import UUID
@@ -30,13 +30,14 @@ from billfold.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from billfold.exports.layout import Place, is_data_file, is_manifest, is_trick, place_of
+from billfold.exports.layout import Place, is_data_file, is_manifest, place_of
 from billfold.exports.notifications import CreatedObject, Request, parse_notification
 from billfold.exports.queue import Message
 from billfold.fate import Cause, Dead, Done, Fate, Later, choose, retry_seconds, wait_seconds
 from billfold.ingest import ingest
+from billfold.keys import is_trick
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
-from billfold.store import control
+from billfold.store import control, failures
 from billfold.store.database import Connection, Database, connect
 from billfold.store.slots import open_slots, take_slot, take_turn
 
@@ -64,7 +65,7 @@ def take_in(message: Message, *, settings: Settings, database: Database) -> Fate
         taking = _Taking(message, settings, database)
         told: tuple[CreatedObject | Request, ...] = (*notification.created, *notification.requests)
         with structlog.contextvars.bound_contextvars(**({"key": told[0].key} if len(told) == 1 else {})):
-            fate = choose([taking.take(what) for what in told])
+            fate = taking.count(choose([taking.take(what) for what in told]))
             tell(fate)
         return fate
 
@@ -136,7 +137,7 @@ class _Source:
 
 
 class _Taking:
-    """One message at work: how often it was received decides how long it waits."""
+    """One message at work: how often it was received, and how often it failed, decides how long it waits."""
 
     def __init__(self, message: Message, settings: Settings, database: Database) -> None:
         self._message = message
@@ -153,6 +154,32 @@ class _Taking:
             except Exception as error:
                 log.exception("message_failed")
                 return self._fail(_internal(error), None)
+
+    def count(self, fate: Fate) -> Fate:
+        """The fate as the message's failures make it: a later one waits for longer, and the last one is dead."""
+        is_failure = isinstance(fate, Later) and fate.cause is Cause.FAILURE
+        # What never came before has never failed before.
+        if not is_failure and (isinstance(fate, Later) or self._message.receive_count <= 1):
+            return fate
+        try:
+            with connect(self._database.conninfo) as connection:
+                if isinstance(fate, Later):
+                    fate = self._count_failure(connection, fate)
+                if not isinstance(fate, Later):
+                    failures.forget_failures(connection, self._message.message_id)
+        except BillfoldError as error:
+            # It is settled all the same: what cannot be counted now is at the next failure.
+            log.warning("failures_not_counted", error_code=error.error_code, error=str(error))
+        return fate
+
+    def _count_failure(self, connection: Connection, fate: Later) -> Later | Dead:
+        error_code = fate.error_code or InternalError.error_code
+        count = failures.count_failure(connection, self._message.message_id, error_code)
+        if count < self._settings.message_attempts:
+            delay_seconds = retry_seconds(count, self._settings.message_retry_seconds, _random)
+            return replace(fate, delay_seconds=delay_seconds)
+        reason = f"failed {count} times, at last: {fate.reason}"
+        return Dead(client=fate.client, delivery_id=fate.delivery_id, reason=reason, error_code=error_code)
 
     def _take_object(self, created: CreatedObject) -> Fate:
         place = f"s3://{created.bucket}/{created.key}"
@@ -213,8 +240,8 @@ class _Taking:
             if take_slot(connection, client) is None:
                 return self._wait(Cause.SLOT, client, f"all {client.max_deliveries} slots are taken")
             source = _Source(client=client, bucket=bucket, key=key, place=place)
-            if dead := self._find_killer(connection, source):
-                return dead
+            if interrupted := self._end_interrupted(connection, source):
+                return interrupted
             settings = self._settings.model_copy(
                 # The queue tries again, and so lets others go on meanwhile.
                 update={
@@ -230,27 +257,41 @@ class _Taking:
                 return self._fail(error, client)
             except Exception as error:
                 log.exception("message_failed")
-                return self._fail(_internal(error), client, attempts=self._keep_defect(source, error, trigger))
+                self._keep_defect(source, error, trigger)
+                return self._fail(_internal(error), client, is_tried=True)
         return choose([self._judge(client, outcome) for outcome in outcomes])
 
-    def _find_killer(self, connection: Connection, source: _Source) -> Dead | None:
-        """A delivery whose every attempt ended with its worker is not tried for ever."""
-        latest = source.find_latest_attempt(connection)
-        if latest is None or latest.state is not DeliveryState.RUNNING:
-            return None
-        if min(latest.attempts, self._message.receive_count - 1) < self._settings.message_attempts:
-            return None
-        reason = f"{latest.attempts} attempts ended with their worker"
-        return Dead(client=source.client, delivery_id=latest.delivery_id, reason=reason, error_code="interrupted")
+    def _end_interrupted(self, connection: Connection, source: _Source) -> Later | None:
+        """What this message was when its worker ended under it has failed: it waits before it is tried again.
 
-    def _keep_defect(self, source: _Source, error: Exception, trigger: TriggerSource) -> int:
-        """How often it was tried, now that nobody knows what went wrong; what left no trace yet gets a failed run."""
+        None where no attempt was left running, or this message was never worked on.
+        """
+        latest = source.find_latest_attempt(connection)
+        if latest is None or latest.state is not DeliveryState.RUNNING or self._message.receive_count <= 1:
+            return None
+        try:
+            stored = control.find_delivery(connection, latest.delivery_id)
+            control.claim_stored(connection, stored, wait_seconds=_CLAIM_WAIT_SECONDS)
+        except RunConflictError as error:
+            return self._wait(Cause.BUSY, source.client, str(error), latest.delivery_id)
+        control.end_abandoned(connection, latest.delivery_id)
+        return Later(
+            cause=Cause.FAILURE,
+            delay_seconds=self._settings.message_retry_seconds,
+            reason="its worker ended before it did",
+            client=source.client,
+            delivery_id=latest.delivery_id,
+            error_code="interrupted",
+        )
+
+    def _keep_defect(self, source: _Source, error: Exception, trigger: TriggerSource) -> None:
+        """Now that nobody knows what went wrong: what left no trace yet gets a failed run."""
         try:
             with connect(self._database.conninfo) as connection:
                 latest = source.find_latest_attempt(connection)
                 if latest and latest.state is DeliveryState.FAILED and latest.error_code == InternalError.error_code:
-                    return latest.attempts
-                run_id = control.record_failed_source(
+                    return
+                control.record_failed_source(
                     connection,
                     source.client,
                     bucket=source.bucket,
@@ -259,46 +300,32 @@ class _Taking:
                     error=_internal(error),
                     trigger=trigger,
                 )
-                return control.count_attempts(connection, None, [run_id] if run_id else [])
-        except BillfoldError:
-            return 0
+        except BillfoldError as second:
+            log.error("failure_not_recorded", error=str(second))
 
     def _judge(self, client: Client, outcome: DeliveryOutcome) -> Fate:
         error = outcome.exit_error
         delivery_id = outcome.delivery_id
         if error is None or isinstance(error, DeliveryHeldError):
             return Done(client=client, delivery_id=delivery_id, state=str(outcome.state), reason=outcome.reason)
-        try:
-            with connect(self._database.conninfo) as connection:
-                run_ids = [run.ingestion_run_id for run in outcome.runs]
-                attempts = control.count_attempts(connection, delivery_id, run_ids)
-        except StoreUnavailableError as unavailable:
-            return self._wait(Cause.DATABASE, client, str(unavailable), delivery_id)
-        return self._fail(error, client, attempts=attempts, delivery_id=delivery_id)
+        return self._fail(error, client, is_tried=True, delivery_id=delivery_id)
 
     def _fail(
-        self, error: BillfoldError, client: Client | None, *, attempts: int = 0, delivery_id: UUID | None = None
+        self, error: BillfoldError, client: Client | None, *, is_tried: bool = False, delivery_id: UUID | None = None
     ) -> Fate:
-        """What can succeed later comes again, `attempts` told by the database deciding when and how often.
-
-        A conflict, and a database that is away, do not count.
+        """What can succeed later comes again. Only what was tried counts as a failure: what kept it from being tried is
+        our own trouble, however often the message came.
         """
         if isinstance(error, RunConflictError):
             return self._wait(Cause.BUSY, client, str(error), delivery_id)
-        if isinstance(error, StoreUnavailableError) and not attempts:
+        if isinstance(error, StoreUnavailableError):
             return self._wait(Cause.DATABASE, client, str(error), delivery_id)
         if not error.retryable and not isinstance(error, _OUR_OWN):
             return Dead(client=client, delivery_id=delivery_id, reason=str(error), error_code=error.error_code)
-        # The queue counts waits too, the database the failures of earlier messages: each is an upper bound.
         received = max(self._message.receive_count, 1)
-        failures = min(attempts or received, received)
-        # What failed before anything was tried is our own trouble: however often the message came, it is not its fault.
-        if attempts and failures >= self._settings.message_attempts:
-            reason = f"failed {failures} times, at last: {error}"
-            return Dead(client=client, delivery_id=delivery_id, reason=reason, error_code=error.error_code)
         return Later(
-            cause=Cause.FAILURE,
-            delay_seconds=retry_seconds(failures, self._settings.message_retry_seconds, _random),
+            cause=Cause.FAILURE if is_tried else Cause.UNTRIED,
+            delay_seconds=retry_seconds(received, self._settings.message_retry_seconds, _random),
             reason=str(error),
             client=client,
             delivery_id=delivery_id,

@@ -48,6 +48,14 @@ class PublicationKind(StrEnum):
     SWITCH = "switch"
 
 
+class Scope(StrEnum):
+    """What a token allows. Each is granted by itself; `admin` holds the two others."""
+
+    READ = "read"
+    INGEST = "ingest"
+    ADMIN = "admin"
+
+
 class TriggerSource(StrEnum):
     """What asked for an ingestion."""
 

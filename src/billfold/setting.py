@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 _BUCKET_NAME = r"(?!\d+\.\d+\.\d+\.\d+$)(?!xn--)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})", re.ASCII)
 _CONNINFO = r"(?:\s*\w+\s*=\s*(?:'(?:[^'\\]|\\.)*'|[^\s'=]*)(?=\s|$))+\s*"
 
 
@@ -92,6 +94,19 @@ def _is_endpoint(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
 
 
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text else []
+
+
+def _is_host(text: str) -> bool:
+    return _HOST_NAME.fullmatch(text) is not None or (_is_network(text) and "/" not in text)
+
+
+def _is_network(text: str) -> bool:
+    # What is neither an address nor a network raises ValueError, which is a refusal.
+    return ipaddress.ip_network(text).num_addresses > 0
+
+
 AccountId = Annotated[str, matching(r"[0-9]{12}")]
 KmsKeyArn = Annotated[str, matching(r"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,128}")]
 BucketName = Annotated[str, accepted_by(is_bucket_name)]
@@ -102,6 +117,8 @@ EndpointUrl = Annotated[str, accepted_by(_is_endpoint)]
 EventsSecret = Annotated[str, matching(r"[!-~]{16,512}")]
 ExternalId = Annotated[str, matching(r"[\w+=,.@:/-]{2,1224}")]
 Folder = Annotated[Path, AfterValidator(_absolute)]
+HostNames = Annotated[str, accepted_by(lambda text: all(map(_is_host, _parts(text))))]
+Networks = Annotated[str, accepted_by(lambda text: all(map(_is_network, _parts(text))))]
 Prefix = Annotated[str, AfterValidator(as_folder)]
 Region = Annotated[str, matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")]
 RoleArn = Annotated[str, matching(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}")]

@@ -19,8 +19,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from billfold import reports
-from billfold.cli.documents import changes_document, report_document
 from billfold.config import load_settings
+from billfold.documents import changes_document, report_document
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.reports import ChangeColumn, ChangeReport, ChangeRow, Filter, Metric, StatementChange

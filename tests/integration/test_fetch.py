@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from billfold.config import Settings
-from billfold.errors import SourceLimitError, SourceUnavailableError, TornDeliveryError
+from billfold.errors import SourceLimitError, SourceUnavailableError, SpoolFullError, TornDeliveryError
 from billfold.exports import LocalBucket, SilentProgress, fetch_delivery, resolve
 from billfold.exports.spool import spool
 from billfold.model import SourceObject
@@ -127,7 +127,7 @@ def test_a_delivery_without_room_is_refused_before_the_first_byte(
     [delivery] = resolve(bucket, "")
     watcher = Watcher()
 
-    with pytest.raises(SourceLimitError, match=r"no room for .*BILLFOLD_SPOOL"):
+    with pytest.raises(SpoolFullError, match=r"no room for .*BILLFOLD_SPOOL"):
         fetch_delivery(bucket, delivery, tmp_path / "spool", full, watcher)
 
     assert watcher.total_bytes == 0
@@ -140,7 +140,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_as_such(
         yield b"12345"
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(SourceLimitError, match="no room for"):
+    with pytest.raises(SpoolFullError, match="no room for"):
         spool(chunks(), source, tmp_path / "file", settings, lambda _: None)
 
     assert not (tmp_path / "file").exists()

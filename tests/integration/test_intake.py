@@ -299,7 +299,7 @@ def test_a_defect_keeps_its_traceback_and_has_a_limit(fleet: Landing, aws: Local
 
     assert [type(fate) for fate in fates] == [Later, Dead]
     assert isinstance(fates[1], Dead)
-    assert fates[1].error_code == "internal"
+    assert (fates[1].error_code, fates[1].reason[:15]) == ("internal", "failed 2 times,")
     assert [event["exc_info"] for event in logged if event["event"] == "message_failed"] == [True, True]
     assert fleet.query("SELECT state, attempts, error_code FROM billing_deliveries") == [("failed", 2, "internal")]
 
@@ -310,17 +310,93 @@ def test_a_delivery_that_kills_its_workers_is_dead_at_last_and_may_be_tried_agai
     deliver(fleet, aws, "1.25")
     (tmp_path / "spool").write_text("")
     take(fleet.with_settings(spool=tmp_path / "spool"), s3_event(BUCKET, MANIFEST))
-    fleet.execute(
-        "UPDATE billing_deliveries SET state = 'running', attempts = 10, finished_at = NULL, error_code = NULL"
-    )
+    # Its first attempt has failed; the two that follow end with their worker.
+    limited = fleet.with_settings(message_attempts=3)
 
-    dead = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=11)
+    fates = []
+    for count in (2, 3):
+        leave_running(fleet)
+        fates.append(take(limited, s3_event(BUCKET, MANIFEST), receive_count=count))
     redriven = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=1)
 
-    assert isinstance(dead, Dead)
-    assert (dead.error_code, dead.reason) == ("interrupted", "10 attempts ended with their worker")
+    assert [type(fate) for fate in fates] == [Later, Dead]
+    assert isinstance(fates[1], Dead)
+    assert (fates[1].error_code, fates[1].reason) == (
+        "interrupted",
+        "failed 3 times, at last: its worker ended before it did",
+    )
     assert isinstance(redriven, Done)
     assert fleet.billed() == {"USD": Decimal("1.25")}
+
+
+def test_what_was_worked_on_beside_a_killer_waits_once_and_gets_through(
+    fleet: Landing, aws: LocalAws, tmp_path: Path
+) -> None:
+    deliver(fleet, aws, "1.25")
+    (tmp_path / "spool").write_text("")
+    take(fleet.with_settings(spool=tmp_path / "spool"), s3_event(BUCKET, MANIFEST))
+    leave_running(fleet)
+
+    fates = [take(fleet, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (2, 3)]
+
+    assert [type(fate) for fate in fates] == [Later, Done]
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+    assert fleet.query("SELECT * FROM billing_message_failures") == []
+
+
+def test_waits_and_failures_of_other_messages_are_no_failures_of_this_one(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    fleet.execute("INSERT INTO billing_message_failures VALUES ('m-0', 9, 'source_unavailable', now())")
+    limited = fleet.with_settings(message_attempts=2, min_free_bytes=10**18)
+
+    fate = take(limited, s3_event(BUCKET, MANIFEST), receive_count=900)
+    later = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=901)
+
+    assert isinstance(fate, Later)
+    assert (fate.cause, fate.error_code) == (Cause.FAILURE, "spool_full")
+    assert isinstance(later, Done)
+    assert fleet.query("SELECT message_id FROM billing_message_failures") == [("m-0",)]
+
+
+def test_failures_are_forgotten_when_the_queue_has_dropped_their_message(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    fleet.execute(
+        "INSERT INTO billing_message_failures VALUES ('old', 1, 'internal', now() - interval '15 days'),"
+        " ('new', 1, 'internal', now() - interval '13 days')"
+    )
+
+    take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+
+    assert fleet.query("SELECT message_id FROM billing_message_failures") == [("new",)]
+
+
+def test_a_data_file_that_no_manifest_names_waits_no_more_when_the_next_one_is_in(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    other = DATA.replace("2026-05", "2026-04")
+    for key, etag in ((DATA, "an older version"), (DATA.replace("00001", "00007"), "surplus"), (other, "april")):
+        take(fleet, s3_event(BUCKET, key, etag=etag))
+    fleet.execute("UPDATE billing_ingestion_runs SET created_at = now() - interval '1 day'")
+    deliver(fleet, aws, "1.25")
+    take(fleet, s3_event(BUCKET, DATA.replace("00001", "00002"), etag="of the next refresh"))
+    fleet.execute(
+        "UPDATE billing_ingestion_runs SET created_at = now() + interval '1 day'"
+        " WHERE source_etag = 'of the next refresh'"
+    )
+
+    take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert dict(fleet.query("SELECT source_etag, status FROM billing_ingestion_runs WHERE delivery_id IS NULL")) == {
+        "an older version": "skipped",
+        "surplus": "skipped",
+        "april": "pending",
+        "of the next refresh": "pending",
+    }
+
+
+def leave_running(fleet: Landing) -> None:
+    """As a worker leaves its delivery that is killed."""
+    fleet.execute("UPDATE billing_deliveries SET state = 'running', finished_at = NULL, error_code = NULL")
 
 
 def test_repeated_and_reversed_events_leave_what_stands(fleet: Landing, aws: LocalAws) -> None:

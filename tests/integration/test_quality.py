@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from billfold import reports
-from billfold.cli.documents import spell_money
+from billfold.documents import spell_money
 from billfold.model import DeliveryState
 from billfold.period import parse_period
 from billfold.quality import CHECKS, make_checks, record_checks

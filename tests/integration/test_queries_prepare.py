@@ -13,7 +13,7 @@ from billfold.store.database import Database, connect
 
 FILES = (
     "changes charges checks clients control costs counting export focus freshness history hold ledger owners publish"
-    " reader reports rights scans slots statements verify verify_history"
+    " reader failures reports rights scans slots spending statements tokens verify verify_history"
 ).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
@@ -44,10 +44,12 @@ PLACEHOLDERS = {
     "statements": "1",
     "snapshot": "00000003-0000001B-1",
     "billing_period": "2026-05-01",
+    "charged": "billing_daily_cost",
+    "tagged": "true",
     "judged": read_queries("billfold.store", "focus")["judged"],
 }
 # What others begin with is no query of its own.
-BEGINNINGS = {"focus_judged"}
+BEGINNINGS = {"focus_judged", "spending_tagged"}
 
 
 def test_no_file_of_queries_is_left_out() -> None:

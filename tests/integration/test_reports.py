@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from billfold import reports
-from billfold.cli.documents import costs_document, dump, report_document
+from billfold.documents import costs_document, dump, report_document
 from billfold.errors import StoreError
 from billfold.period import BillingPeriod
 from billfold.reports import CostColumn, CostRow, Filter, Metric

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from billfold.cli.changes_table import show_changes, show_difference
-from billfold.cli.documents import changes_document
 from billfold.cli.grid import show_moment
 from billfold.cli.options import parse_columns, parse_moment, parse_point
+from billfold.documents import changes_document
 from billfold.errors import UsageError
 from billfold.reports import (
     ChangeColumn,

@@ -9,12 +9,12 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from billfold.cli.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts
 from billfold.cli.costs_table import show_costs
 from billfold.cli.csv_output import refuse_both, write_csv
-from billfold.cli.documents import costs_document
+from billfold.documents import costs_document
 from billfold.errors import UsageError
 from billfold.reports import CostColumn, CostReport, CostRow, KeyColumn, MapColumn, Metric, Preset
+from billfold.reports.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts
 
 TEAM = KeyColumn(column=MapColumn.TAG, key="Team")
 

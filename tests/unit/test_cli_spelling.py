@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from billfold.cli.documents import dump_row, failure_document, spell_money
 from billfold.cli.grid import show_money
 from billfold.cli.screen import printable
+from billfold.documents import dump_row, failure_document, spell_money
 from billfold.store.query import JsonText
 
 

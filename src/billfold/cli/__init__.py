@@ -26,12 +26,13 @@ from billfold.cli import quality as _quality  # noqa: F401
 from billfold.cli import schedule as _schedule  # noqa: F401
 from billfold.cli import serve as _serve  # noqa: F401
 from billfold.cli import statements as _statements  # noqa: F401
+from billfold.cli import token as _token  # noqa: F401
 from billfold.cli import verification as _verification  # noqa: F401
 from billfold.cli import worker as _worker  # noqa: F401
 from billfold.cli.application import LIST_NAMES, app
-from billfold.cli.documents import dump, failure_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.screen import discard_output, show_error, write_document
+from billfold.documents import dump, failure_document
 from billfold.errors import BillfoldError
 
 __all__ = ["main"]

@@ -36,6 +36,7 @@ LIST_NAMES = {
     "remap": "statements",
     "validate": "statements",
     "checks": "checks",
+    "token": "tokens",
 }
 
 app = typer.Typer(

@@ -14,11 +14,11 @@ from billfold.cli.client_options import (
     RoleArn,
     SourceIdentity,
 )
-from billfold.cli.clients import ClientId, client_app, describe_client
-from billfold.cli.documents import dump
+from billfold.cli.clients import ClientId, client_app
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.screen import Screen, printable, write_document
+from billfold.documents import describe_client, dump
 
 
 @client_app.command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -21,11 +21,11 @@ from billfold.cli.client_options import (
     RoleArn,
     SourceIdentity,
 )
-from billfold.cli.documents import dump
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.options import Json
 from billfold.cli.screen import Screen, printable, write_document
+from billfold.documents import client_document, describe_client, dump
 from billfold.model import Client
 from billfold.reports import ClientFreshness
 
@@ -106,7 +106,7 @@ def list_clients(as_json: Json = False) -> int:
     rows = clients.list_clients(database)
     fresh = {row.client_id: row for row in reports.list_client_freshness(database, settings.described_client_id)}
     if as_json:
-        write_document(dump({"clients": [describe_client(row) | _freshness(fresh.get(row.client_id)) for row in rows]}))
+        write_document(dump({"clients": [client_document(row, fresh.get(row.client_id)) for row in rows]}))
     else:
         _show_clients(Screen(), rows, fresh)
     return ExitCode.SUCCESS
@@ -119,7 +119,7 @@ def show_client(client: ClientId, as_json: Json = False) -> int:
     database = open_store(settings)
     row = clients.find_known(database, client)
     [fresh] = reports.list_client_freshness(database, settings.described_client_id, client) or [None]
-    document = describe_client(row) | _freshness(fresh)
+    document = client_document(row, fresh)
     if as_json:
         write_document(dump({"clients": [document]}))
     else:
@@ -163,36 +163,6 @@ def _switch(client: str, *, enabled: bool) -> int:
     clients.set_enabled(open_store(start(("client_enabled", "client_disabled"))), client, enabled=enabled)
     Screen().print(printable(f"{client}: {'enabled' if enabled else 'disabled'}"))
     return ExitCode.SUCCESS
-
-
-def describe_client(client: Client) -> dict[str, Any]:
-    """What may be told of a client: its external id is between it and us."""
-    return {
-        "client": client.client_id,
-        "registered": client.is_registered,
-        "enabled": client.enabled,
-        "bucket": client.bucket,
-        "prefix": client.prefix,
-        "region": client.region,
-        "account_id": client.account_id,
-        "role_arn": client.role_arn,
-        "has_external_id": client.external_id is not None,
-        "source_identity": client.source_identity,
-        "kms_key_arn": client.kms_key_arn,
-        "currency": client.currency,
-        "max_deliveries": client.max_deliveries,
-        "max_file_bytes": client.max_file_bytes,
-        "refresh_hours": client.refresh_hours,
-    }
-
-
-def _freshness(fresh: ClientFreshness | None) -> dict[str, Any]:
-    """When something came, when it was looked for, and since when it is late."""
-    return {
-        "last_delivered_at": fresh.last_delivered_at if fresh else None,
-        "backfilled_at": fresh.backfilled_at if fresh else None,
-        "late_since": fresh.late_since if fresh else None,
-    }
 
 
 def _show_clients(console: Console, rows: Sequence[Client], fresh: Mapping[str, ClientFreshness]) -> None:

@@ -16,7 +16,6 @@ from billfold.cli import tables
 from billfold.cli.application import app, open_store, start
 from billfold.cli.checks_table import show_warned
 from billfold.cli.costs_table import show_costs
-from billfold.cli.documents import dump, dump_row, ingest_document, report_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.options import (
     Json,
@@ -27,6 +26,7 @@ from billfold.cli.options import (
     read_query,
 )
 from billfold.cli.screen import Screen, discard_output, fetch_bar, show_error, write_document
+from billfold.documents import dump, dump_row, ingest_document, report_document
 from billfold.model import DeliveryState, RunStatus, TriggerSource
 from billfold.reports import Filter
 from billfold.store.database import Database, open_database

@@ -9,15 +9,15 @@ import typer
 
 from billfold import reports
 from billfold.cli.application import app, open_store, start
-from billfold.cli.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts
 from billfold.cli.costs_table import show_costs, tell_truncation
 from billfold.cli.csv_output import refuse_both, write_csv
-from billfold.cli.documents import costs_document, dump, spell_money
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Csv, Json, OneClient, OneExport, parse_moment, parse_month
 from billfold.cli.screen import Screen, write_document
+from billfold.documents import costs_document, dump, spell_money
 from billfold.period import BillingPeriod
 from billfold.reports import ChargeCategory, Metric, Selection
+from billfold.reports.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts
 
 
 @app.command(

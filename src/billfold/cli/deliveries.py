@@ -10,11 +10,11 @@ import typer
 from billfold import clients
 from billfold.cli import delivery_reports
 from billfold.cli.application import app, open_store, start
-from billfold.cli.documents import dump, ingest_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.options import Json, parse_month
 from billfold.cli.screen import Screen, fetch_bar, show_error, write_document
 from billfold.cli.tables import show_outcomes
+from billfold.documents import dump, ingest_document
 from billfold.model import DeliveryOutcome
 from billfold.period import BillingPeriod
 

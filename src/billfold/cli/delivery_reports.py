@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from billfold.cli.documents import ingest_document, spell_money
 from billfold.cli.grid import add_row, make_table, print_table, show_rounded
 from billfold.cli.screen import printable
 from billfold.cli.tables import show_outcomes
+from billfold.documents import ingest_document, spell_money
 from billfold.model import PublicationKind
 
 if TYPE_CHECKING:

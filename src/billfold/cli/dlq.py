@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 
 from billfold.cli.application import app, start
-from billfold.cli.documents import dump
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.options import Json
 from billfold.cli.screen import Screen, printable, write_document
 from billfold.config import require
+from billfold.documents import dump
 from billfold.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import typer
 from rich.text import Text
 
 from billfold.cli.application import app, start
-from billfold.cli.documents import dump
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.screen import Screen, printable, write_document
+from billfold.documents import dump
 from billfold.model import Probe, ProbeState
 
 _STYLES = {

@@ -37,6 +37,7 @@ EXIT_CODES: Mapping[type[errors.BillfoldError], ExitCode] = {
     errors.SourceUnavailableError: ExitCode.TRY_AGAIN,
     errors.TornDeliveryError: ExitCode.TRY_AGAIN,
     errors.SourceLimitError: ExitCode.SOURCE,
+    errors.SpoolFullError: ExitCode.TRY_AGAIN,
     errors.InputError: ExitCode.INPUT,
     errors.ManifestError: ExitCode.INPUT,
     errors.UnknownFormatError: ExitCode.INPUT,

@@ -10,15 +10,15 @@ import typer
 
 from billfold import reports
 from billfold.cli.application import app, open_store, start
-from billfold.cli.cost_filters import parse_texts
-from billfold.cli.documents import dump, spell_money
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import show_amounts
 from billfold.cli.options import Json, OneClient, OneStatement, parse_month
 from billfold.cli.screen import Screen, printable, write_document
+from billfold.documents import dump, spell_money
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.reports import FileFormat
+from billfold.reports.cost_filters import parse_texts
 
 _STANDARD_OUTPUT = "-"
 

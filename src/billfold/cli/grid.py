@@ -13,8 +13,8 @@ from rich.style import StyleType
 from rich.table import Table
 from rich.text import Text
 
-from billfold.cli.documents import spell_money
 from billfold.cli.screen import printable
+from billfold.documents import spell_money
 
 # How states look.
 _STYLES = {

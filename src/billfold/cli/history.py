@@ -10,7 +10,6 @@ from billfold import reports
 from billfold.cli import tables
 from billfold.cli.application import app, open_store, start
 from billfold.cli.changes_table import show_changes
-from billfold.cli.documents import changes_document, dump, report_document
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import (
     Json,
@@ -23,6 +22,7 @@ from billfold.cli.options import (
     parse_point,
 )
 from billfold.cli.screen import Screen, write_document
+from billfold.documents import changes_document, dump, report_document
 from billfold.reports import ChangeColumn, Filter, Metric
 
 

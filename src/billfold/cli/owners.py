@@ -12,15 +12,15 @@ from rich.console import Console
 
 from billfold import owners, reports
 from billfold.cli.application import app, open_store, start
-from billfold.cli.cost_filters import parse_texts
 from billfold.cli.csv_output import refuse_both, write_csv
-from billfold.cli.documents import dump, spell_money
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant, show_money
 from billfold.cli.options import Csv, Json, OneClient
 from billfold.cli.screen import Screen, printable, write_document
+from billfold.documents import dump, spell_money
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError
 from billfold.reports import OwnerRow, UnownedRow
+from billfold.reports.cost_filters import parse_texts
 from billfold.store.owners import OwnersWritten
 
 # More than a hundred times the accounts of the largest organisations.

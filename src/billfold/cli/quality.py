@@ -11,11 +11,11 @@ from rich.text import Text
 from billfold import reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.checks_table import show_checks
-from billfold.cli.documents import dump, report_document, spell_money
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.grid import add_row, make_table, print_table, show_amounts
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod, OneStatement
 from billfold.cli.screen import Screen, printable, show_error, write_document
+from billfold.documents import dump, report_document, spell_money
 from billfold.errors import UsageError
 from billfold.quality import CheckState, make_checks
 from billfold.reports import ConformanceReport, Filter, JudgedStatement

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from billfold.cli.application import app, open_store, start
-from billfold.cli.documents import dump
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.options import Json
 from billfold.cli.screen import Screen, printable, show_error, write_document
+from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.reports import ClientFreshness
 

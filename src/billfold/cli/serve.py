@@ -12,18 +12,22 @@ from billfold.cli.exits import ExitCode
 
 @app.command(
     epilog=(
-        "Examples: `billfold serve` · `BILLFOLD_EVENTS_SECRET=… billfold serve --host 0.0.0.0 --port 8080`\n\n"
-        "Routes: GET /healthz, GET /readyz, POST /v1/events/eventbridge (with the header X-Billfold-Secret)."
+        "Examples: `billfold serve` · `BILLFOLD_ALLOWED_HOSTS=billfold.example billfold serve --host 0.0.0.0`\n\n"
+        "Without a token: GET /healthz, GET /readyz, /sign-in, and POST /v1/events/eventbridge with the header"
+        " X-Billfold-Secret."
     )
 )
 def serve(
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to answer on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="The port; 0 takes a free one.")] = 8080,
 ) -> int:
-    """Answer HTTP: health, and the events that an API destination of EventBridge sends.
+    """Answer HTTP: the dashboard, the API, health, and the events that an API destination of EventBridge sends.
+
+    As long as `billfold token add` never made a token, only this machine may ask, and it may do everything; another
+    address is refused. From then on every request needs a token, on this machine too.
 
     An event is checked against the clients' buckets, folders and accounts, and goes on through the worker's queue
-    (BILLFOLD_QUEUE_URL). Without BILLFOLD_EVENTS_SECRET only this machine may ask.
+    (BILLFOLD_QUEUE_URL).
     """
     settings = start()
     database = open_store(settings)

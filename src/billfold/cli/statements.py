@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from billfold.cli.application import app, open_store, start
-from billfold.cli.documents import dump, spell_money
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod, OneStatement
 from billfold.cli.screen import Screen, write_document
+from billfold.documents import dump, spell_money
 
 TOLD_BY_STATEMENT_COMMANDS = ("statement_remapped", "statement_switched")
 

@@ -9,10 +9,10 @@ import typer
 from rich.text import Text
 
 from billfold.cli.application import app, open_store, start
-from billfold.cli.documents import dump
 from billfold.cli.exits import exit_code
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod
 from billfold.cli.screen import Screen, printable, show_error, write_document
+from billfold.documents import dump
 
 if TYPE_CHECKING:
     from billfold.verification import Verdict

@@ -12,11 +12,11 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from billfold.cli.application import app, open_store, start
-from billfold.cli.documents import dump
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.screen import Screen, write_document
 from billfold.config import Settings, require
+from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.setting import EndpointUrl
 

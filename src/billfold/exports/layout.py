@@ -14,7 +14,6 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
-from billfold.keys import is_trick as is_trick  # what speaks of a key's place asks this of it first
 from billfold.period import BillingPeriod, parse_period
 
 _DATA_EXPORT = re.compile(

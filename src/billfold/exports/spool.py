@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from billfold.config import Settings
-from billfold.errors import SourceLimitError, SourceUnavailableError
+from billfold.errors import SourceLimitError, SourceUnavailableError, SpoolFullError
 from billfold.model import SourceObject, SpooledFile
 
 CHUNK_BYTES = 2**20
@@ -25,7 +25,8 @@ def spool(
 ) -> SpooledFile:
     """Write one object as delivered, hash it on the way, and tell `on_bytes` the size of each chunk.
 
-    Raises SourceLimitError where it is too large or the disk too full, SourceUnavailableError where it ended early.
+    Raises SourceLimitError where it is too large, SpoolFullError where the disk is too full, SourceUnavailableError
+    where it ended early.
     """
     check_limits([source], path.parent, settings)
     digest = hashlib.sha256()
@@ -78,7 +79,7 @@ def write_chunks(
 
 
 def check_limits(sources: Iterable[SourceObject], folder: Path, settings: Settings) -> None:
-    """Raise SourceLimitError unless each source is within its limit and the disk has room for all of them."""
+    """Raise SourceLimitError unless each source is within its limit, SpoolFullError unless all have room."""
     needed = 0
     for source in sources:
         needed += source.size_bytes
@@ -96,9 +97,9 @@ def too_large(key: str, problem: str, limit_name: str) -> SourceLimitError:
     return SourceLimitError(f"{key} {problem}", advice=f"raise {limit_name} if that is right")
 
 
-def no_space(what: str, folder: Path) -> SourceLimitError:
-    """The error for a disk that cannot take a file, or so many bytes."""
-    return SourceLimitError(
+def no_space(what: str, folder: Path) -> SpoolFullError:
+    """The error for a disk that cannot take a file, or so many bytes, now: it may when other work has ended."""
+    return SpoolFullError(
         f"no room for {what} in {folder}", advice="free some space, or set BILLFOLD_SPOOL to a folder on a larger disk"
     )
 

@@ -20,19 +20,30 @@ MAX_LIMIT = 100_000
 class Filter:
     """Which rows a report shows; None lets everything through.
 
-    `state` is a run's status or a delivery's state; `statement` is an id, and only lists of publications look at it.
+    `state` is a run's status or a delivery's state. Lists of statements, publications, changes and checks look at
+    `statement`, those of deliveries and runs at `delivery` and `after`: the creation and the id of the last row seen.
+    `run` is for runs alone.
     """
 
     client: str | None = None
     export: str | None = None
     period: BillingPeriod | None = None
     statement: int | None = None
+    delivery: UUID | None = None
+    run: UUID | None = None
     state: str | None = None
+    after: tuple[datetime, UUID] | None = None
     limit: int = DEFAULT_LIMIT
 
     def parameters(self) -> dict[str, Any]:
         """The filter as the queries bind it."""
-        return {**asdict(self), "period": self.period.starts_on if self.period else None}
+        after_at, after_id = self.after or (None, None)
+        return {
+            **asdict(self),
+            "period": self.period.starts_on if self.period else None,
+            "after_at": after_at,
+            "after_id": after_id,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

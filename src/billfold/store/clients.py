@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 from billfold.model import Client
 from billfold.sql import read_queries
 from billfold.store.database import Connection
+from billfold.store.tokens import revoke_of_client
 
 # What belongs to statements, and what names its client itself: each only refers to tables that stand behind it.
 _TABLES_OF_STATEMENTS = (
@@ -111,7 +112,7 @@ def count_holdings(connection: Connection, client_id: str) -> Holdings:
 
 
 def delete_client(connection: Connection, client_id: str) -> None:
-    """Delete the client and every row of it; needs an open transaction."""
+    """Delete the client and every row of it, and end its tokens; needs an open transaction."""
     parameters = {"client_id": client_id}
     for name in ("forget_current", "forget_publications_of_deliveries"):
         connection.execute(_query(name), parameters)
@@ -121,6 +122,8 @@ def delete_client(connection: Connection, client_id: str) -> None:
     _delete(connection, "purge_rows", "billing_publications", parameters)
     for table in _TABLES_OF_CLIENTS:
         _delete(connection, "purge_of_client", table, parameters)
+    # Whoever is called the same later is another client.
+    revoke_of_client(connection, client_id)
 
 
 def _delete(connection: Connection, name: str, table: str, parameters: dict[str, Any]) -> None:

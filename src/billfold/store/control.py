@@ -67,12 +67,19 @@ class KnownPeriod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """How the latest attempt on a statement stands, and how often that delivery was tried."""
+    """How the latest attempt on a statement stands."""
 
     delivery_id: UUID
     state: DeliveryState
-    attempts: int
     error_code: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRun:
+    """A run of a data file that was told to have come, and that no delivery has."""
+
+    ingestion_run_id: UUID
+    key: str
 
 
 def ensure_client(connection: Connection, client: Client) -> None:
@@ -226,12 +233,10 @@ def take_release_back(connection: Connection, delivery_id: UUID) -> None:
     connection.execute(_query("take_release_back"), {"delivery_id": delivery_id})
 
 
-def end_abandoned(connection: Connection, registered: RegisteredDelivery) -> None:
-    """What a dead worker left running of the claimed statement has failed."""
+def end_abandoned(connection: Connection, delivery_id: UUID) -> None:
+    """What a dead worker left running of this delivery's statement, which is claimed, has failed."""
     with connection.transaction():
-        abandoned = connection.execute(
-            _query("end_abandoned_deliveries"), {"delivery_id": registered.delivery_id}
-        ).fetchall()
+        abandoned = connection.execute(_query("end_abandoned_deliveries"), {"delivery_id": delivery_id}).fetchall()
         if abandoned:
             connection.execute(_query("end_abandoned_runs"), {"delivery_ids": [row[0] for row in abandoned]})
 
@@ -357,9 +362,21 @@ def mark_pending(
     return connection.execute(_query("mark_pending"), parameters).rowcount == 1
 
 
-def count_attempts(connection: Connection, delivery_id: UUID | None, run_ids: Sequence[UUID]) -> int:
-    """How often the delivery was started or, where there is none, the source of these runs refused; 0: never."""
-    return int(_one(connection, "count_attempts", {"delivery_id": delivery_id, "run_ids": list(run_ids)})[0])
+def list_waiting(connection: Connection, client: Client, delivery: Delivery) -> list[WaitingRun]:
+    """The pending runs below the delivery's export that no delivery has and that came before it."""
+    parameters = {
+        "client_id": client.client_id,
+        "bucket": delivery.bucket,
+        "folder": f"{delivery.export_path}/",
+        "delivered_at": delivery.delivered_at,
+    }
+    rows = connection.execute(_query("list_waiting"), parameters).fetchall()
+    return [WaitingRun(ingestion_run_id=run_id, key=key) for run_id, key in rows]
+
+
+def skip_waiting(connection: Connection, run_ids: Sequence[UUID]) -> None:
+    """These runs wait no more; a manifest that names their versions later takes them up all the same."""
+    connection.execute(_query("skip_waiting"), {"run_ids": list(run_ids)})
 
 
 def find_latest_attempt(
@@ -375,7 +392,7 @@ def find_latest_attempt(
     row = connection.execute(_query("find_latest_attempt"), parameters).fetchone()
     if row is None:
         return None
-    return Attempt(delivery_id=row[0], state=DeliveryState(row[1]), attempts=row[2], error_code=row[3])
+    return Attempt(delivery_id=row[0], state=DeliveryState(row[1]), error_code=row[2])
 
 
 def adopt(

@@ -22,6 +22,7 @@ COLUMN_KEYS: Mapping[str, tuple[str, ...]] = {
     "owner": ("account_key", "statement_id"),
     "region": ("region_key",),
     "category": ("charge_key",),
+    "frequency": ("charge_key",),
     "pricing": ("charge_key",),
     "commitment": ("charge_key",),
     "day": ("charge_date",),
@@ -57,7 +58,7 @@ def sum_costs(
     """Groups by the columns, the dearest first and at most `limit` of them, then the totals by month.
 
     A column is one of COLUMN_KEYS; `tag` and `cost-category` are followed by a colon and a key. `filtered_by` are those
-    that `parameters` looks at.
+    that `parameters` looks at. `until_day` is the last day whose charges count; without it all do.
     """
     query, bound = compose_sum(columns, metric, parameters, filtered_by=filtered_by)
     connection.execute(_query("prefer_hashing"))
@@ -77,7 +78,7 @@ def compose_sum(
         group_by=sql.SQL(", ").join(_groups(columns)), source=source.format(metric=sql.Identifier(f"{metric}_cost"))
     )
     map_keys = {_placeholder(place): column.partition(":")[2] for place, column in enumerate(columns)}
-    return query, {**parameters, **map_keys, "keys": sorted(keys)}
+    return query, {"until_day": None, **parameters, **map_keys, "keys": sorted(keys)}
 
 
 def _groups(columns: Sequence[str]) -> Iterator[sql.Composable]:

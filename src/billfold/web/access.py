@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from billfold.errors import ForbiddenError
-
-
-class Scope(StrEnum):
-    """What a token allows. Each is granted by itself; `admin` holds the two others."""
-
-    READ = "read"
-    INGEST = "ingest"
-    ADMIN = "admin"
+from billfold.errors import ForbiddenError, UnauthorizedError
+from billfold.model import Scope as Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +35,11 @@ class Access:
         return self.client_id
 
 
-def _require(scope: Scope) -> Access:
+def _require(scope: Scope) -> Any:
     def find(request: Request) -> Access:
-        access: Access = request.state.access
+        access = request.state.access
+        if not isinstance(access, Access):
+            raise UnauthorizedError("a token is needed")
         if not access.allows(scope):
             raise ForbiddenError(f"the token lacks the scope `{scope}`")
         return access

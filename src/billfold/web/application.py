@@ -1,10 +1,9 @@
-"""The application: its routes, and how it fails."""
+"""The application: what a request passes, its routes, and how it fails."""
 
 from __future__ import annotations
 
-import structlog
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from billfold import __version__
@@ -12,19 +11,36 @@ from billfold.config import Settings
 from billfold.errors import BillfoldError
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
-from billfold.web import events
-from billfold.web.statuses import tell_billfold_error, tell_failure, tell_http_error
+from billfold.web import api, events, pages, sign_in
+from billfold.web.gate import AccessFinder, Gate
+from billfold.web.guards import Guards
+from billfold.web.pages.failures import as_page
+from billfold.web.statuses import tell_billfold_error, tell_defect, tell_http_error, tell_invalid_request
+from billfold.web.throttle import Throttle
 
-log = structlog.get_logger(__name__)
 
-
-def create_app(settings: Settings, database: Database) -> FastAPI:
-    """The routes: `/healthz` (the process answers), `/readyz` (PostgreSQL does too), and what EventBridge calls."""
-    app = FastAPI(title="Billfold", version=__version__, docs_url=None, redoc_url=None)
-    app.add_exception_handler(BillfoldError, tell_billfold_error)
-    app.add_exception_handler(HTTPException, tell_http_error)
-    app.add_exception_handler(Exception, _tell_unknown_error)
+def create_app(
+    settings: Settings, database: Database, *, is_local: bool = True, bound_host: str | None = None
+) -> FastAPI:
+    """The routes behind guards and gate. `is_local`: no other machine reaches the server; `bound_host`: its address."""
+    app = FastAPI(title="Billfold", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
+    app.add_exception_handler(BillfoldError, as_page(tell_billfold_error))
+    app.add_exception_handler(HTTPException, as_page(tell_http_error))
+    app.add_exception_handler(RequestValidationError, as_page(tell_invalid_request))
+    finder = AccessFinder(database, is_local=is_local)
+    throttle = Throttle(settings.requests_per_minute)
+    # What is added last is passed first.
+    app.add_middleware(Gate, finder=finder, throttle=throttle)
+    app.add_middleware(
+        Guards,
+        allowed_hosts={*settings.allowed_host_names, *_names_of(bound_host)},
+        max_request_bytes=settings.max_request_bytes,
+        tell_defect=as_page(tell_defect),
+    )
     app.include_router(events.make_router(settings, database))
+    app.include_router(api.make_router(settings, database))
+    app.include_router(pages.make_router(settings, database))
+    app.include_router(sign_in.make_router(finder, throttle))
 
     @app.get("/healthz")
     def check_health() -> dict[str, str]:
@@ -39,6 +55,6 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     return app
 
 
-def _tell_unknown_error(request: Request, error: Exception) -> JSONResponse:
-    log.error("internal_error", path=request.url.path, exc_info=error)
-    return tell_failure(500, "internal", "a defect of Billfold's: its traceback is in the log")
+def _names_of(bound_host: str | None) -> tuple[str, ...]:
+    """What a server is asked by that answers on this address; all addresses of the machine are no name."""
+    return () if bound_host in (None, "0.0.0.0", "::") else (bound_host.lower(),)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -23,6 +24,7 @@ HTTP_STATUSES: Mapping[type[errors.BillfoldError], int] = {
     errors.SourceUnavailableError: 503,
     errors.TornDeliveryError: 503,
     errors.SourceLimitError: 413,
+    errors.SpoolFullError: 503,
     errors.InputError: 422,
     errors.ManifestError: 422,
     errors.UnknownFormatError: 422,
@@ -41,18 +43,37 @@ HTTP_STATUSES: Mapping[type[errors.BillfoldError], int] = {
 }
 
 
-def tell_failure(status: int, code: str, message: str) -> JSONResponse:
+def tell_failure(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A failure as every route tells it."""
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status, headers=headers)
 
 
-def tell_billfold_error(_request: Request, error: Exception) -> JSONResponse:
+def tell_billfold_error(_request: Request | None, error: Exception) -> JSONResponse:
     """A failure that Billfold understands."""
     assert isinstance(error, errors.BillfoldError)
-    return tell_failure(HTTP_STATUSES[type(error)], error.error_code, str(error))
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.UnauthorizedError) else None
+    return tell_failure(HTTP_STATUSES[type(error)], error.error_code, str(error), headers)
 
 
-def tell_http_error(_request: Request, error: Exception) -> JSONResponse:
+def tell_http_error(_request: Request | None, error: Exception) -> JSONResponse:
     """A request that no route takes."""
     assert isinstance(error, HTTPException)
-    return tell_failure(error.status_code, "http", str(error.detail))
+    code = "too_large" if error.status_code == 413 else "http"
+    return tell_failure(error.status_code, code, str(error.detail), error.headers)
+
+
+def tell_invalid_request(_request: Request, error: Exception) -> JSONResponse:
+    """A parameter or a body that cannot be: each wrong field by its name, but not what it held."""
+    assert isinstance(error, RequestValidationError)
+    complaints = [f"{_spell_place(each['loc'])}: {each['msg']}" for each in error.errors()]
+    return tell_failure(422, "invalid_request", "; ".join(complaints))
+
+
+def tell_defect(_request: Request, _error: Exception) -> JSONResponse:
+    """What nobody expected: it is for the log, whoever asked learns nothing of it."""
+    return tell_failure(500, "internal", "a defect of Billfold's: its traceback is in the log")
+
+
+def _spell_place(place: Sequence[str | int]) -> str:
+    """`limit` of the query, `key` of the body: the part says no more than the name, unless it is all there is."""
+    return ".".join(map(str, place[1:] or place))

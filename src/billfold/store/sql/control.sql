@@ -176,14 +176,18 @@ INSERT INTO billing_ingestion_runs (client_id, source_bucket, source_s3_key, sou
 VALUES (%(client_id)s, %(source_bucket)s, %(source_s3_key)s, %(source_etag)s, %(trigger_source)s, %(size_bytes)s)
 ON CONFLICT (source_bucket, source_s3_key, source_etag) DO NOTHING
 
--- name: count_attempts
--- Of the delivery, where there is one: its runs may have been tried in others.
-SELECT coalesce(
-    (SELECT attempts FROM billing_deliveries WHERE delivery_id = %(delivery_id)s::uuid),
-    (SELECT max(attempts) FROM billing_ingestion_runs WHERE ingestion_run_id = ANY(%(run_ids)s::uuid[])), 0)
+-- name: list_waiting
+SELECT ingestion_run_id, source_s3_key FROM billing_ingestion_runs
+WHERE status = 'pending' AND delivery_id IS NULL AND client_id = %(client_id)s AND source_bucket = %(bucket)s
+    AND starts_with(source_s3_key, %(folder)s) AND created_at < %(delivered_at)s
+
+-- name: skip_waiting
+UPDATE billing_ingestion_runs SET status = 'skipped', finished_at = clock_timestamp(),
+    error_message = 'the manifest that came after it does not name this version'
+WHERE ingestion_run_id = ANY(%(run_ids)s) AND status = 'pending' AND delivery_id IS NULL
 
 -- name: find_latest_attempt
-SELECT delivery_id, state, attempts, error_code FROM billing_deliveries
+SELECT delivery_id, state, error_code FROM billing_deliveries
 WHERE client_id = %(client_id)s AND bucket = %(bucket)s AND export_path = %(export_path)s
     AND (%(billing_period)s::date IS NULL OR billing_period = %(billing_period)s) AND started_at IS NOT NULL
 ORDER BY started_at DESC LIMIT 1

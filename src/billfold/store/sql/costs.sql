@@ -54,6 +54,7 @@ WITH cell AS MATERIALIZED (
                 AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)))
         AND (%(since)s::date IS NULL OR billing_period >= %(since)s)
         AND (%(until)s::date IS NULL OR billing_period <= %(until)s)
+        AND (%(until_day)s::date IS NULL OR charge_date <= %(until_day)s)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 ),
 -- Each reading of it leaves out the tables whose columns are not asked for. A charge without a sub-account is its payer's.
@@ -66,6 +67,7 @@ named AS NOT MATERIALIZED (
         coalesce(account_owner.owner, '') AS owner,
         coalesce(region.region_id, '') AS region,
         coalesce(charge.charge_category, '') AS category,
+        coalesce(charge.charge_frequency, '') AS frequency,
         coalesce(charge.pricing_category, '') AS pricing,
         coalesce(charge.commitment_discount_status, '') AS commitment,
         -- CUR marks refunds. FOCUS knows corrections of what was invoiced: what they take back and what they bill anew

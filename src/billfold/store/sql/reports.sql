@@ -17,6 +17,12 @@ WHERE (%(client)s::text IS NULL OR run.client_id = %(client)s)
     AND (%(export)s::text IS NULL OR delivery.export_name = %(export)s)
     AND (%(period)s::date IS NULL OR delivery.billing_period = %(period)s)
     AND (%(state)s::text IS NULL OR run.status = %(state)s)
+    AND (%(run)s::uuid IS NULL OR run.ingestion_run_id = %(run)s)
+    -- A file version can belong to several deliveries.
+    AND (%(delivery)s::uuid IS NULL OR run.ingestion_run_id IN (
+        SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery)s))
+    AND (%(after_at)s::timestamptz IS NULL OR run.created_at < %(after_at)s
+        OR run.created_at = %(after_at)s AND run.ingestion_run_id > %(after_id)s::uuid)
 ORDER BY run.created_at DESC, run.ingestion_run_id
 LIMIT %(limit)s
 
@@ -37,6 +43,9 @@ WHERE (%(client)s::text IS NULL OR delivery.client_id = %(client)s)
     AND (%(export)s::text IS NULL OR delivery.export_name = %(export)s)
     AND (%(period)s::date IS NULL OR delivery.billing_period = %(period)s)
     AND (%(state)s::text IS NULL OR delivery.state = %(state)s)
+    AND (%(delivery)s::uuid IS NULL OR delivery.delivery_id = %(delivery)s)
+    AND (%(after_at)s::timestamptz IS NULL OR delivery.created_at < %(after_at)s
+        OR delivery.created_at = %(after_at)s AND delivery.delivery_id > %(after_id)s::uuid)
 ORDER BY delivery.created_at DESC, delivery.delivery_id
 LIMIT %(limit)s
 
@@ -54,6 +63,7 @@ LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.cur
 WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
     AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
     AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
+    AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
 ORDER BY statement.billing_period DESC, statement.client_id, statement.export_name, statement.statement_id
 LIMIT %(limit)s
 

@@ -1,4 +1,4 @@
-"""The JSON documents of `--json`: scripts rely on their names."""
+"""The JSON documents of `--json` and of the API: scripts rely on their names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from billfold.errors import BillfoldError
-from billfold.model import DeliveryOutcome
+from billfold.model import Client, DeliveryOutcome
 from billfold.reports import (
     ChangeReport,
     ChangeRow,
     CheckRow,
+    ClientFreshness,
     CostReport,
     CostRow,
     DeliveryRow,
@@ -23,6 +24,7 @@ from billfold.reports import (
     RunRow,
     StandingPublication,
     StatementChange,
+    StatementFreshness,
     StatementRow,
 )
 from billfold.store.query import JsonText
@@ -50,7 +52,10 @@ def failure_document(list_name: str | None, error_code: str, message: str) -> di
 
 
 def report_document(
-    list_name: str, rows: Sequence[RunRow | DeliveryRow | StatementRow | PublicationRow | CheckRow]
+    list_name: str,
+    rows: Sequence[
+        RunRow | DeliveryRow | StatementRow | PublicationRow | CheckRow | ClientFreshness | StatementFreshness
+    ],
 ) -> dict[str, Any]:
     """A list of rows, each field under its own name; `client` and `export` as in the document of `ingest`."""
     names = {"client_id": "client", "export_name": "export"}
@@ -84,6 +89,37 @@ def changes_document(report: ChangeReport) -> dict[str, Any]:
         "changes": [_change(report, change) for change in report.changes],
         "totals": [_change_row(total) for total in report.totals],
         "closed_months_moved": report.closed_months_moved,
+    }
+
+
+def describe_client(client: Client) -> dict[str, Any]:
+    """What may be told of a client: its external id is between it and us."""
+    return {
+        "client": client.client_id,
+        "registered": client.is_registered,
+        "enabled": client.enabled,
+        "bucket": client.bucket,
+        "prefix": client.prefix,
+        "region": client.region,
+        "account_id": client.account_id,
+        "role_arn": client.role_arn,
+        "has_external_id": client.external_id is not None,
+        "source_identity": client.source_identity,
+        "kms_key_arn": client.kms_key_arn,
+        "currency": client.currency,
+        "max_deliveries": client.max_deliveries,
+        "max_file_bytes": client.max_file_bytes,
+        "refresh_hours": client.refresh_hours,
+    }
+
+
+def client_document(client: Client, fresh: ClientFreshness | None) -> dict[str, Any]:
+    """The same, and when something came, when it was looked for, and since when it is late."""
+    return {
+        **describe_client(client),
+        "last_delivered_at": fresh.last_delivered_at if fresh else None,
+        "backfilled_at": fresh.backfilled_at if fresh else None,
+        "late_since": fresh.late_since if fresh else None,
     }
 
 

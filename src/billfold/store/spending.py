@@ -1,0 +1,89 @@
+"""What pages about costs read besides the sums: the months that there are, and the charges of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from billfold.sql import read_queries
+from billfold.store.database import Connection
+from billfold.store.reading import COST_METRICS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeRow:
+    """A charge; instants are UTC, `amount` is exact, '' stands for what the bill does not say."""
+
+    starts_at: datetime
+    ends_at: datetime
+    account: str
+    service: str
+    region: str
+    category: str
+    description: str
+    resource: str
+    quantity: Decimal | None
+    unit: str
+    currency: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Savings:
+    """What usage of a month costs at list prices, at contracted prices and effectively, and what is left unused.
+
+    `covered` is the usage that commitments paid for, at contracted prices, `covered_effective` what it cost with them.
+    """
+
+    currency: str
+    list: Decimal
+    contracted: Decimal
+    covered: Decimal
+    covered_effective: Decimal
+    unused: Decimal
+
+    @property
+    def negotiated(self) -> Decimal:
+        """What contracted prices save."""
+        return self.list - self.contracted
+
+    @property
+    def net(self) -> Decimal:
+        """What commitments save, without what they leave unused."""
+        return self.covered - self.covered_effective - self.unused
+
+
+def list_months(connection: Connection, client: str | None) -> tuple[date, ...]:
+    """The first days of the months that counted statements are of, the newest first."""
+    return tuple(month for (month,) in connection.execute(_query("list_months"), {"client": client}))
+
+
+def sum_savings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[Savings, ...]:
+    """What was saved on one month's usage, by currency; only the charges know tags, and they are many more."""
+    has_tags = parameters["tags"] is not None
+    query = sql.SQL(_query("sum_savings")).format(
+        charged=sql.Identifier("billing_usage_fact" if has_tags else "billing_daily_cost"),
+        tagged=sql.SQL(_query("tagged") if has_tags else "true"),
+    )
+    with connection.cursor(row_factory=class_row(Savings)) as cursor:
+        return tuple(cursor.execute(query, parameters))
+
+
+def list_charges(connection: Connection, metric: str, parameters: Mapping[str, Any]) -> tuple[ChargeRow, ...]:
+    """Charges of one month, the dearest first, from `offset` on and at most `limit` of them."""
+    assert metric in COST_METRICS
+    query = sql.SQL(_query("list_charges")).format(
+        metric=sql.Identifier(f"{metric}_cost"), tagged=sql.SQL(_query("tagged"))
+    )
+    with connection.cursor(row_factory=class_row(ChargeRow)) as cursor:
+        return tuple(cursor.execute(query, parameters))
+
+
+def _query(name: str) -> str:
+    return read_queries("billfold.store", "spending")[name]

@@ -1,0 +1,92 @@
+-- What pages about costs need besides the sums: which months there are, and the charges themselves.
+
+-- name: list_months
+SELECT DISTINCT billing_period FROM billing_statements
+WHERE counted AND current_publication_id IS NOT NULL AND (%(client)s::text IS NULL OR client_id = %(client)s)
+ORDER BY billing_period DESC
+
+-- name: sum_savings
+-- Usage of one month by what pays for it. {charged} is the daily costs, or the charges where only those know tags.
+SELECT
+    fact.billing_currency AS currency,
+    coalesce(sum(fact.list_cost) FILTER (WHERE NOT charge.is_unused), 0) AS list,
+    coalesce(sum(fact.contracted_cost) FILTER (WHERE NOT charge.is_unused), 0) AS contracted,
+    coalesce(sum(fact.contracted_cost) FILTER (WHERE charge.is_used), 0) AS covered,
+    coalesce(sum(fact.effective_cost) FILTER (WHERE charge.is_used), 0) AS covered_effective,
+    coalesce(sum(fact.effective_cost) FILTER (WHERE charge.is_unused), 0) AS unused
+FROM {charged} AS fact
+JOIN (
+    SELECT charge_key, charge_category, coalesce(commitment_discount_status = 'Used', false) AS is_used,
+        coalesce(commitment_discount_status = 'Unused', false) AS is_unused
+    FROM dim_charge WHERE charge_category = 'Usage'
+) AS charge ON charge.charge_key = fact.charge_key
+WHERE fact.billing_period = %(month)s
+    AND fact.statement_id = ANY (ARRAY(
+        SELECT statement.statement_id FROM billing_statements AS statement
+        WHERE statement.counted AND statement.billing_period = %(month)s
+            AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)))
+    AND (%(services)s::text[] IS NULL OR fact.service_key = ANY (ARRAY(
+        SELECT service_key FROM dim_service
+        WHERE coalesce(service_name, service_code, '') = ANY (%(services)s) OR service_code = ANY (%(services)s))))
+    AND (%(accounts)s::text[] IS NULL OR coalesce(fact.sub_account_key, fact.billing_account_key) = ANY (ARRAY(
+        SELECT account_key FROM dim_account WHERE coalesce(account_id, '') = ANY (%(accounts)s))))
+    AND (%(regions)s::text[] IS NULL OR fact.region_key = ANY (ARRAY(
+            SELECT region_key FROM dim_region WHERE coalesce(region_id, '') = ANY (%(regions)s)))
+        OR fact.region_key IS NULL AND '' = ANY (%(regions)s))
+    AND (%(categories)s::text[] IS NULL OR charge.charge_category = ANY (%(categories)s))
+    AND {tagged}
+GROUP BY fact.billing_currency
+
+-- name: tagged
+-- The tags of a charge: of each key that is named the value must be one of those that are named.
+(%(tags)s::jsonb IS NULL OR NOT EXISTS (
+    SELECT FROM jsonb_each(%(tags)s) AS asked (key, accepted)
+    WHERE NOT accepted ? coalesce((SELECT tags ->> asked.key FROM dim_tag_set WHERE tag_set_key = fact.tag_set_key), '')))
+
+-- name: list_charges
+-- {metric} is one of the four costs; the condition `tagged` is put in. Which members of the small dimensions are wanted is known before the charges of the
+-- month are read; names are looked up for the page alone.
+WITH wanted AS (
+    SELECT fact.*, fact.{metric} AS cost
+    FROM billing_usage_fact AS fact
+    WHERE fact.billing_period = %(month)s
+        AND fact.statement_id = ANY (ARRAY(
+            SELECT statement.statement_id FROM billing_statements AS statement
+            WHERE statement.counted AND statement.billing_period = %(month)s
+                AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)))
+        AND (%(services)s::text[] IS NULL OR fact.service_key = ANY (ARRAY(
+            SELECT service_key FROM dim_service
+            WHERE coalesce(service_name, service_code, '') = ANY (%(services)s) OR service_code = ANY (%(services)s))))
+        AND (%(accounts)s::text[] IS NULL OR coalesce(fact.sub_account_key, fact.billing_account_key) = ANY (ARRAY(
+            SELECT account_key FROM dim_account WHERE coalesce(account_id, '') = ANY (%(accounts)s))))
+        AND (%(regions)s::text[] IS NULL OR fact.region_key = ANY (ARRAY(
+                SELECT region_key FROM dim_region WHERE coalesce(region_id, '') = ANY (%(regions)s)))
+            OR fact.region_key IS NULL AND '' = ANY (%(regions)s))
+        AND (%(categories)s::text[] IS NULL OR fact.charge_key = ANY (ARRAY(
+            SELECT charge_key FROM dim_charge WHERE charge_category = ANY (%(categories)s))))
+        AND {tagged}
+    ORDER BY cost DESC, statement_id, row_hash, occurrence, part
+    LIMIT %(limit)s OFFSET %(offset)s
+)
+SELECT
+    wanted.charge_period_start AS starts_at,
+    wanted.charge_period_end AS ends_at,
+    coalesce(sub_account.account_id, payer.account_id, '') AS account,
+    coalesce(service.service_name, service.service_code, '') AS service,
+    coalesce(region.region_id, '') AS region,
+    coalesce(charge.charge_category, '') AS category,
+    coalesce(sku.charge_description, '') AS description,
+    coalesce(resource.resource_id, '') AS resource,
+    wanted.consumed_quantity AS quantity,
+    coalesce(sku.consumed_unit, '') AS unit,
+    wanted.billing_currency AS currency,
+    wanted.cost AS amount
+FROM wanted
+LEFT JOIN dim_account AS sub_account ON sub_account.account_key = wanted.sub_account_key
+LEFT JOIN dim_account AS payer ON payer.account_key = wanted.billing_account_key
+LEFT JOIN dim_service AS service ON service.service_key = wanted.service_key
+LEFT JOIN dim_region AS region ON region.region_key = wanted.region_key
+LEFT JOIN dim_charge AS charge ON charge.charge_key = wanted.charge_key
+LEFT JOIN dim_sku AS sku ON sku.sku_key = wanted.sku_key
+LEFT JOIN dim_resource AS resource ON resource.resource_key = wanted.resource_key
+ORDER BY wanted.cost DESC, wanted.statement_id, wanted.row_hash, wanted.occurrence, wanted.part

@@ -1,0 +1,115 @@
+"""What the API answers with: the documents of the command line, and how OpenAPI describes them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Path, Query, Response
+from pydantic import TypeAdapter
+
+from billfold.documents import dump
+from billfold.errors import UsageError
+from billfold.period import BillingPeriod, parse_period
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 1_000
+
+_MONTH = r"^[0-9]{4}-(0[1-9]|1[0-2])$"
+# PostgreSQL takes no zero byte in a text.
+_TEXT = r"^[^\x00]*$"
+# PostgreSQL's bigint.
+_MAX_ID = 2**63 - 1
+
+Text = Annotated[str, Query(max_length=1_000, pattern=_TEXT)]
+Texts = Annotated[list[Annotated[str, Query(max_length=1_000, pattern=_TEXT)]], Query(max_length=50)]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many rows.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
+OneClient = Annotated[Text | None, Query(description="Only this client.")]
+OneExport = Annotated[Text | None, Query(description="Only this export, by AWS's name of it.")]
+OneMonth = Annotated[str | None, Query(pattern=_MONTH, description="Only this billing period, such as `2026-05`.")]
+OneStatement = Annotated[int | None, Query(ge=1, le=_MAX_ID, description="Only this statement.")]
+StatementId = Annotated[int, Path(ge=1, le=_MAX_ID)]
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "additionalProperties": False,
+            "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+        }
+    },
+}
+_FAILURES = {
+    400: "The question cannot be answered, or the Host is not allowed.",
+    401: "No token, or none that is in force.",
+    403: "The token is not for this client, or lacks the scope.",
+    404: "There is none, or it is another client's.",
+    422: "A parameter cannot be what it has to be.",
+    429: "Too many requests: `Retry-After` says when.",
+    503: "PostgreSQL does not answer: try again.",
+}
+
+
+def answer(document: Mapping[str, Any]) -> Response:
+    """The document as the command line prints it: exact amounts are text."""
+    return Response(dump(document), media_type="application/json")
+
+
+def describe(schema: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI tells of a route's answers."""
+    failure = {"application/json": {"schema": _ERROR}}
+    return {
+        200: {"description": "Exact amounts are text.", "content": {"application/json": {"schema": schema}}},
+        **{status: {"description": text, "content": failure} for status, text in _FAILURES.items()},
+    }
+
+
+def schema_of_rows(name: str, row: type[Any], *, is_paged: bool = False) -> dict[str, Any]:
+    """The schema of a list of rows, in the names of `report_document`."""
+    cursor = {"next_cursor": {"type": ["string", "null"]}} if is_paged else {}
+    properties = {name: {"type": "array", "items": schema_of_row(row)}, **cursor}
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def schema_of_row(row: type[Any]) -> dict[str, Any]:
+    """The schema of one row."""
+    schema = TypeAdapter(row).json_schema()
+    names = {"client_id": "client", "export_name": "export"}
+    properties = {names.get(name, name): value for name, value in schema["properties"].items()}
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def parse_optional_month(text: str | None) -> BillingPeriod | None:
+    """The month that a parameter names; raises UsageError for one that no calendar has."""
+    period = parse_period(text) if text else None
+    if text and period is None:
+        raise UsageError(f"there is no month {text}")
+    return period
+
+
+def next_cursor(created_at: datetime, row_id: UUID) -> str:
+    """Where the next page begins; whoever pages takes it as it is."""
+    return base64.urlsafe_b64encode(json.dumps([created_at.isoformat(), str(row_id)]).encode()).decode()
+
+
+def read_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
+    """The last row of the page before; raises UsageError for what is no cursor of ours."""
+    if cursor is None:
+        return None
+    try:
+        created_at, row_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        moment = datetime.fromisoformat(created_at)
+        if moment.tzinfo is None:
+            raise ValueError(created_at)
+        return moment, UUID(row_id)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError("cursor is none of ours", advice="take `next_cursor` as it is") from error

@@ -1,0 +1,224 @@
+"""The routes of lists and of single things: clients, statements, deliveries, runs, publications, checks, freshness."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, HTTPException, Path, Query, Response
+
+from billfold import clients, reports
+from billfold.config import Settings
+from billfold.documents import client_document, report_document
+from billfold.errors import UsageError
+from billfold.model import DeliveryState, RunStatus
+from billfold.quality import CheckState
+from billfold.reports import (
+    CheckRow,
+    ClientFreshness,
+    DeliveryRow,
+    Filter,
+    PublicationRow,
+    RunRow,
+    StatementFreshness,
+    StatementRow,
+)
+from billfold.store.database import Database
+from billfold.web.access import Access, ReadAccess
+from billfold.web.api.answers import (
+    DEFAULT_LIMIT,
+    Cursor,
+    Limit,
+    OneClient,
+    OneExport,
+    OneMonth,
+    OneStatement,
+    StatementId,
+    answer,
+    describe,
+    next_cursor,
+    parse_optional_month,
+    read_cursor,
+    schema_of_row,
+    schema_of_rows,
+)
+
+_CLIENT = {"type": "object", "required": ["client", "enabled", "late_since"]}
+_CLIENTS = {
+    "type": "object",
+    "required": ["clients"],
+    "properties": {"clients": {"type": "array", "items": _CLIENT}},
+}
+_CHECKS = schema_of_rows("checks", CheckRow)
+_FRESHNESS = {
+    "type": "object",
+    "required": ["clients", "statements"],
+    "properties": {
+        "clients": {"type": "array", "items": schema_of_row(ClientFreshness)},
+        "statements": {"type": "array", "items": schema_of_row(StatementFreshness)},
+    },
+}
+
+
+def make_router(settings: Settings, database: Database) -> APIRouter:
+    """The routes; each shows what the token may see, and 404 for what is another client's."""
+    router = APIRouter()
+
+    @router.get("/clients", responses=describe(_CLIENTS), tags=["clients"])
+    def list_clients(access: ReadAccess) -> Response:
+        """The clients, never with an external id."""
+        return answer({"clients": _list_clients(settings, database, access.client_id)})
+
+    @router.get("/clients/{client_id}", responses=describe(_CLIENT), tags=["clients"])
+    def show_client(access: ReadAccess, client_id: Annotated[str, Path(max_length=1_000)]) -> Response:
+        """One client."""
+        if access.client_id not in (None, client_id):
+            raise _missing("client")
+        return answer(_only(_list_clients(settings, database, client_id), "client"))
+
+    @router.get("/statements", responses=describe(schema_of_rows("statements", StatementRow)), tags=["statements"])
+    def list_statements(
+        access: ReadAccess,
+        client: OneClient = None,
+        export: OneExport = None,
+        period: OneMonth = None,
+        limit: Limit = DEFAULT_LIMIT,
+    ) -> Response:
+        """The statements as they stand, the newest month first."""
+        wanted = _filter(access, client, export, period, limit=limit)
+        return answer(report_document("statements", reports.list_statements(database, wanted)))
+
+    @router.get("/statements/{statement_id}", responses=describe(schema_of_row(StatementRow)), tags=["statements"])
+    def show_statement(access: ReadAccess, statement_id: StatementId) -> Response:
+        """One statement."""
+        wanted = Filter(client=access.client_id, statement=statement_id)
+        rows = reports.list_statements(database, wanted)
+        return answer(_only(report_document("statements", rows)["statements"], "statement"))
+
+    @router.get(
+        "/deliveries", responses=describe(schema_of_rows("deliveries", DeliveryRow, is_paged=True)), tags=["deliveries"]
+    )
+    def list_deliveries(
+        access: ReadAccess,
+        client: OneClient = None,
+        export: OneExport = None,
+        period: OneMonth = None,
+        state: DeliveryState | None = None,
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+    ) -> Response:
+        """The deliveries, the newest first."""
+        wanted = _filter(access, client, export, period, state=state, cursor=cursor, limit=limit + 1)
+        rows = reports.list_deliveries(database, wanted)
+        more = next_cursor(rows[limit - 1].created_at, rows[limit - 1].delivery_id) if len(rows) > limit else None
+        return answer({**report_document("deliveries", rows[:limit]), "next_cursor": more})
+
+    @router.get("/deliveries/{delivery_id}", responses=describe(schema_of_row(DeliveryRow)), tags=["deliveries"])
+    def show_delivery(access: ReadAccess, delivery_id: UUID) -> Response:
+        """One delivery; `/v1/runs?delivery=` lists its runs."""
+        rows = reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id))
+        return answer(_only(report_document("deliveries", rows)["deliveries"], "delivery"))
+
+    @router.get("/runs", responses=describe(schema_of_rows("runs", RunRow, is_paged=True)), tags=["runs"])
+    def list_runs(
+        access: ReadAccess,
+        client: OneClient = None,
+        export: OneExport = None,
+        period: OneMonth = None,
+        delivery: Annotated[UUID | None, Query(description="Only the runs of this delivery's files.")] = None,
+        status: RunStatus | None = None,
+        limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+    ) -> Response:
+        """The runs, the newest first."""
+        wanted = _filter(
+            access, client, export, period, delivery=delivery, state=status, cursor=cursor, limit=limit + 1
+        )
+        rows = reports.list_runs(database, wanted)
+        more = next_cursor(rows[limit - 1].created_at, rows[limit - 1].ingestion_run_id) if len(rows) > limit else None
+        return answer({**report_document("runs", rows[:limit]), "next_cursor": more})
+
+    @router.get("/runs/{run_id}", responses=describe(schema_of_row(RunRow)), tags=["runs"])
+    def show_run(access: ReadAccess, run_id: UUID) -> Response:
+        """One run."""
+        rows = reports.list_runs(database, Filter(client=access.client_id, run=run_id))
+        return answer(_only(report_document("runs", rows)["runs"], "run"))
+
+    @router.get("/publications", responses=describe(schema_of_rows("publications", PublicationRow)), tags=["changes"])
+    def list_publications(
+        access: ReadAccess,
+        client: OneClient = None,
+        export: OneExport = None,
+        period: OneMonth = None,
+        statement: OneStatement = None,
+        limit: Limit = DEFAULT_LIMIT,
+    ) -> Response:
+        """Every change of the bills, the newest first."""
+        wanted = _filter(access, client, export, period, statement=statement, limit=limit)
+        return answer(report_document("publications", reports.list_publications(database, wanted)))
+
+    @router.get("/checks", responses=describe(_CHECKS), tags=["checks"])
+    def list_checks(
+        access: ReadAccess,
+        client: OneClient = None,
+        export: OneExport = None,
+        period: OneMonth = None,
+        statement: OneStatement = None,
+        state: CheckState | None = None,
+        all: Annotated[bool, Query(description="Of all publications, not only of the bills that stand now.")] = False,
+    ) -> Response:
+        """The checks of the bills, in rows and money."""
+        limit = reports.MAX_LIMIT
+        wanted = _filter(access, client, export, period, statement=statement, state=state, limit=limit)
+        report = reports.list_checks(database, wanted, every=all)
+        return answer({**report_document("checks", report.rows), "unchecked_statements": list(report.unchecked)})
+
+    @router.get("/freshness", responses=describe(_FRESHNESS), tags=["deliveries"])
+    def show_freshness(access: ReadAccess, client: OneClient = None) -> Response:
+        """When something was last delivered to each client and statement, and who is late."""
+        only = access.narrow(client)
+        of_clients = reports.list_client_freshness(database, settings.described_client_id, only)
+        of_statements = reports.list_statement_freshness(database, only)
+        return answer(report_document("clients", of_clients) | report_document("statements", of_statements))
+
+    return router
+
+
+def _filter(
+    access: Access,
+    client: str | None,
+    export: str | None,
+    period: str | None,
+    *,
+    cursor: str | None = None,
+    limit: int,
+    **more: Any,
+) -> Filter:
+    return Filter(
+        client=access.narrow(client),
+        export=export,
+        period=parse_optional_month(period),
+        after=read_cursor(cursor),
+        limit=limit,
+        **more,
+    )
+
+
+def _list_clients(settings: Settings, database: Database, only: str | None) -> list[dict[str, Any]]:
+    try:
+        rows = clients.list_clients(database) if only is None else [clients.find_known(database, only)]
+    except UsageError:
+        return []
+    fresh = {row.client_id: row for row in reports.list_client_freshness(database, settings.described_client_id, only)}
+    return [client_document(row, fresh.get(row.client_id)) for row in rows]
+
+
+def _only(rows: list[dict[str, Any]], what: str) -> dict[str, Any]:
+    if not rows:
+        raise _missing(what)
+    return rows[0]
+
+
+def _missing(what: str) -> HTTPException:
+    """Whether another client has it is not told."""
+    return HTTPException(404, f"there is no such {what}")

@@ -1,0 +1,17 @@
+"""The dashboard: pages rendered on the server, each of them a URL that can be kept."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from billfold.config import Settings
+from billfold.store.database import Database
+from billfold.web.pages import costs, files
+
+
+def make_router(settings: Settings, database: Database) -> APIRouter:
+    """The pages' routes, and the files that pages load; none of them is part of the API's document."""
+    router = APIRouter(include_in_schema=False)
+    router.include_router(files.make_router())
+    router.include_router(costs.make_router(database))
+    return router

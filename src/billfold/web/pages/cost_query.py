@@ -1,0 +1,149 @@
+"""The query of an address about costs, such as `?group=service&metric=billed&since=2026-04&service=AmazonEC2`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from fastapi import Query
+
+from billfold.errors import UsageError
+from billfold.period import BillingPeriod, parse_period
+from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Selection
+from billfold.reports.spending import Question
+
+# In an address '' would be lost: forms leave empty fields in.
+NONE = "(none)"
+MAX_VALUES = 50
+MAX_TEXT_LENGTH = 300
+
+# What groups are called in addresses; the order is that of drilling down.
+GROUPS = ("service", "account", "region", "category", "tag")
+
+_Texts = Annotated[list[str], Query(default_factory=list, max_length=MAX_VALUES)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostQuery:
+    """An address's query as it was written; `values` holds the values that each field is filtered by."""
+
+    client: str | None
+    group: str
+    tag_key: str
+    metric: Metric
+    since: BillingPeriod | None
+    until: BillingPeriod | None
+    values: Mapping[str, tuple[str, ...]]
+
+    def question(self, client: str | None) -> Question:
+        """What is asked for, within what whoever asks may see."""
+        values = {name: [_unspell(value) for value in found] for name, found in self.values.items()}
+        return Question(
+            group=KeyColumn(column=MapColumn.TAG, key=self.tag_key) if self.group == "tag" else CostColumn(self.group),
+            metric=self.metric,
+            client=client,
+            since=self.since,
+            until=self.until,
+            selection=Selection(
+                services=values["service"],
+                accounts=values["account"],
+                regions=values["region"],
+                categories=[ChargeCategory(value) for value in values["category"]],
+                tags=_pairs(values["tag"]),
+            ),
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """The query anew: what stands at its default is left out."""
+        return {
+            "client": self.client,
+            "group": None if self.group == GROUPS[0] else self.group,
+            "tag_key": self.tag_key,
+            "metric": None if self.metric is Metric.BILLED else self.metric,
+            "since": self.since,
+            "until": self.until,
+            **{name: list(values) for name, values in self.values.items()},
+        }
+
+    def drill(self, name: str) -> dict[str, Any]:
+        """The query that looks into one group: filtered by it, and grouped by what is not filtered by yet."""
+        value = f"{self.tag_key}={name}" if self.group == "tag" else name or NONE
+        values = {**self.values, self.group: (value,)}
+        following = next((group for group in GROUPS[:4] if not values[group]), self.group)
+        tag_key = self.tag_key if following == "tag" else ""
+        return replace(self, values=values, group=following, tag_key=tag_key).parameters()
+
+    def without(self, field: str, value: str) -> dict[str, Any]:
+        """The query with one filter less."""
+        kept = tuple(each for each in self.values[field] if each != value)
+        return replace(self, values={**self.values, field: kept}).parameters()
+
+
+def read_cost_query(
+    service: _Texts,
+    account: _Texts,
+    region: _Texts,
+    category: _Texts,
+    tag: _Texts,
+    client: str = "",
+    group: str = GROUPS[0],
+    tag_key: str = "",
+    metric: str = Metric.BILLED,
+    since: str = "",
+    until: str = "",
+) -> CostQuery:
+    """The query of an address. Raises UsageError for what is none: each message names the field."""
+    texts = {"service": service, "account": account, "region": region, "category": category, "tag": tag}
+    values = {name: _clean(name, found) for name, found in texts.items()}
+    for value in values["category"]:
+        _choose("category", value, tuple(ChargeCategory))
+    _pairs(values["tag"])
+    group = _choose("group", group or GROUPS[0], GROUPS)
+    [tag_key] = _clean("tag_key", [tag_key]) or ("",)
+    if group == "tag" and not tag_key:
+        raise UsageError("costs by tag need a tag key", advice="write it beside `Group by`")
+    return CostQuery(
+        client=client or None,
+        group=group,
+        tag_key=tag_key,
+        metric=Metric(_choose("metric", metric or Metric.BILLED, tuple(Metric))),
+        since=_month("since", since),
+        until=_month("until", until),
+        values=values,
+    )
+
+
+def _clean(name: str, values: list[str]) -> tuple[str, ...]:
+    if any(len(value) > MAX_TEXT_LENGTH or "\0" in value for value in values):
+        raise UsageError(f"{name} is no text of at most {MAX_TEXT_LENGTH} characters")
+    return tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
+
+
+def _choose(name: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise UsageError(f"{name} is none of {', '.join(known)}")
+    return value
+
+
+def _month(name: str, value: str) -> BillingPeriod | None:
+    if not value:
+        return None
+    month = parse_period(value)
+    if month is None:
+        raise UsageError(f"{name} is no month such as 2026-05")
+    return month
+
+
+def _pairs(values: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
+    pairs: dict[str, list[str]] = {}
+    for pair in values:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise UsageError("tag is no KEY=VALUE", advice="KEY= asks for what has no value")
+        pairs.setdefault(key, []).append(value)
+    return pairs
+
+
+def _unspell(value: str) -> str:
+    return "" if value == NONE else value

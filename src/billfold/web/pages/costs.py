@@ -1,0 +1,124 @@
+"""The pages of costs: where the money goes, the charges behind it, and the same as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from billfold.errors import UsageError
+from billfold.reports.spending import CurrencySpending, SpendingReport, list_charges, report_spending
+from billfold.store.database import Database
+from billfold.web.access import ReadAccess
+from billfold.web.pages.cost_query import GROUPS, CostQuery, read_cost_query
+from billfold.web.pages.rendering import frame, link, render
+
+PAGE_SIZE = 50
+MAX_PAGE = 2_000
+MAX_CSV_GROUPS = 100_000
+
+CostQueryOf = Annotated[CostQuery, Depends(read_cost_query)]
+
+
+def make_router(database: Database) -> APIRouter:
+    """`/` and `/costs` show sums, `/costs/charges` what they are made of, `/costs.csv` all groups."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    @router.get("/costs")
+    def show_costs(request: Request, access: ReadAccess, query: CostQueryOf) -> Response:
+        surround = frame(database, access, tab="costs", client=query.client)
+        report = report_spending(database, query.question(surround.client))
+        # A month that was asked for stays in the choice, also where this client has no bill of it.
+        months = sorted({*report.months, *filter(None, (report.since, report.until))}, reverse=True)
+        charts = [_draw(each, query) for each in report.currencies]
+        context: dict[str, Any] = {
+            "query": query,
+            "report": report,
+            "charts": charts,
+            "months": months,
+            "groups": GROUPS,
+        }
+        return render(request, "costs.html", frame=surround, **context)
+
+    @router.get("/costs.csv")
+    def send_costs(access: ReadAccess, query: CostQueryOf) -> Response:
+        question = query.question(access.narrow(query.client))
+        report = report_spending(database, question, limit=MAX_CSV_GROUPS)
+        name = f"costs-{report.since or 'none'}-{report.until or 'none'}-by-{query.group}.csv"
+        return StreamingResponse(
+            _write(report, query),
+            media_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+        )
+
+    @router.get("/costs/charges")
+    def show_charges(
+        request: Request,
+        access: ReadAccess,
+        query: CostQueryOf,
+        page: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1,
+    ) -> Response:
+        if query.until is None:
+            raise UsageError("charges are of one month: until=2026-05 names it")
+        surround = frame(database, access, tab="costs", client=query.client)
+        charges = list_charges(
+            database,
+            query.question(surround.client),
+            query.until,
+            offset=(page - 1) * PAGE_SIZE,
+            limit=PAGE_SIZE,
+        )
+        return render(request, "charges.html", frame=surround, query=query, charges=charges, page=page)
+
+    return router
+
+
+def _draw(spending: CurrencySpending, query: CostQuery) -> dict[str, Any]:
+    """The stacked bars of one currency, as Plotly reads them; a click on a group looks into it."""
+    data = []
+    for series in spending.series:
+        name = "others" if series.name is None else series.name or "(none)"
+        bars: dict[str, Any] = {
+            "type": "bar",
+            "name": name if len(name) <= 34 else f"{name[:33]}\N{HORIZONTAL ELLIPSIS}",
+            "x": spending.steps,
+            "y": series.amounts,
+            "hovertemplate": f"%{{y:,.2f}} {spending.currency}",
+        }
+        if series.name is not None:
+            bars["meta"] = {"href": link("/costs", query.drill(series.name))}
+        data.append(bars)
+    return {
+        "data": data,
+        "layout": {
+            "barmode": "relative",
+            "bargap": 0.18,
+            "hovermode": "x unified",
+            "xaxis": {"type": "category" if len(spending.steps) and len(spending.steps[0]) == 7 else "date"},
+            "yaxis": {"type": "linear"},
+        },
+    }
+
+
+def _write(report: SpendingReport, query: CostQuery) -> Iterator[str]:
+    """The table of the page, all of its groups: exact amounts, one line for each group and currency."""
+    group = f"tag:{query.tag_key}" if query.group == "tag" else query.group
+    yield _line([group, "currency", "cost", "month", "month_before_to_date", "change"])
+    for spending in report.currencies:
+        for row in spending.groups:
+            amounts = [f"{amount:f}" for amount in (row.amount, row.month, row.before_to_date, row.change)]
+            yield _line([row.name, row.currency, *amounts])
+
+
+def _line(values: list[str]) -> str:
+    text = io.StringIO()
+    # Python before 3.13 leaves a lone carriage return unquoted, which no reader could tell from a line's end.
+    plain = csv.writer(text, lineterminator="\n")
+    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    (careful if any("\r" in value for value in values) else plain).writerow(values)
+    return text.getvalue()

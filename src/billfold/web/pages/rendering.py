@@ -1,0 +1,160 @@
+"""How pages are rendered: one environment of templates that escapes everything, and the filters that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from functools import cache
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from billfold import __version__
+from billfold.store import reading
+from billfold.store.database import Database
+from billfold.web.access import Access
+from billfold.web.pages.files import static_url
+
+_CENT = Decimal("0.01")
+_DASH = "\N{EN DASH}"
+_NONE = Markup(f'<span class="none">{_DASH}</span>')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tab:
+    """An entry of the navigation."""
+
+    name: str
+    title: str
+    path: str
+
+
+TABS = (
+    Tab(name="costs", title="Costs", path="/"),
+    Tab(name="changes", title="Changes", path="/changes"),
+    Tab(name="deliveries", title="Deliveries", path="/deliveries"),
+    Tab(name="checks", title="Checks", path="/checks"),
+    Tab(name="clients", title="Clients", path="/clients"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What surrounds every page: which tab it is, which clients there are, and which one is looked at (None: all)."""
+
+    tab: str
+    clients: tuple[str, ...]
+    client: str | None
+
+
+def frame(database: Database, access: Access, *, tab: str, client: str | None) -> Frame:
+    """The frame of a page for whoever asks: a token for one client sees only that one.
+
+    Raises ForbiddenError for a client that the token is not for.
+    """
+    narrowed = access.narrow(client or None)
+    if access.client_id is not None:
+        return Frame(tab=tab, clients=(access.client_id,), client=narrowed)
+    with reading.read(database) as connection:
+        return Frame(tab=tab, clients=reading.list_clients(connection), client=narrowed)
+
+
+def render(request: Request, template: str, *, frame: Frame | None, status: int = 200, **context: Any) -> HTMLResponse:
+    """The page of a template. Without a frame there is neither navigation nor a choice of clients."""
+    page = _environment().get_template(template)
+    text = page.render(request=request, frame=frame, tabs=TABS, version=__version__, **context)
+    # What somebody may see depends on their token, and it changes with the next delivery.
+    return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+def money(value: Decimal | str | None, currency: str = "") -> Markup:
+    """An amount to the cent, with its currency; the exact one is shown on hover where it has more digits."""
+    if value is None:
+        return _NONE
+    exact = Decimal(value)
+    # Adding zero takes the sign from what rounds to a negative zero.
+    rounded = exact.quantize(_CENT, rounding=ROUND_HALF_EVEN) + 0
+    title = Markup(' title="{}"').format(f"{plain(exact)} {currency}".strip()) if rounded != exact else Markup("")
+    unit = Markup(' <span class="currency">{}</span>').format(currency) if currency else Markup("")
+    text = f"{rounded:,.2f}".replace("-", "\N{MINUS SIGN}")
+    return Markup('<span class="money"{}>{}{}</span>').format(title, text, unit)
+
+
+def signed_money(value: Decimal | str | None, currency: str = "") -> Markup:
+    """The same with its sign, for differences."""
+    shown = money(value, currency)
+    if value is not None and Decimal(value) > 0:
+        return Markup('<span class="money more">+{}</span>').format(shown)
+    if value is not None and Decimal(value) < 0:
+        return Markup('<span class="money less">{}</span>').format(shown)
+    return shown
+
+
+def plain(value: Decimal) -> str:
+    """The exact digits, without trailing zeros and without an exponent."""
+    text = f"{value:f}"
+    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
+
+
+def percent(part: Decimal | None, whole: Decimal | None) -> str:
+    """What `part` is of `whole`, in percent; a dash where there is nothing to compare with."""
+    if part is None or not whole:
+        return _DASH
+    share = (part / abs(whole) * 100).quantize(Decimal("0.1"), rounding=ROUND_HALF_EVEN) + 0
+    return f"{share:+,}%".replace("-", "\N{MINUS SIGN}") if share else "0.0%"
+
+
+def count(value: int | None) -> str:
+    """A whole number with thousands parted."""
+    return _DASH if value is None else f"{value:,}"
+
+
+def time(value: datetime | None) -> Markup:
+    """An instant in UTC; the script of pages adds the local time on hover."""
+    if value is None:
+        return _NONE
+    utc = value.astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M} UTC")
+
+
+def day(value: date | None) -> str:
+    """A day as 2026-05-31."""
+    return _DASH if value is None else f"{value:%Y-%m-%d}"
+
+
+def link(path: str, parameters: Mapping[str, Any] | None = None, /, **changes: Any) -> str:
+    """An address with its query: the parameters with the changes applied; None and '' leave one out."""
+    merged = {**(parameters or {}), **changes}
+    return path if not (query := urlencode(_pairs(merged))) else f"{path}?{query}"
+
+
+def _pairs(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for name, value in parameters.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        pairs += [(name, str(each)) for each in values if each not in (None, "")]
+    return pairs
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("billfold.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        money=money, signed_money=signed_money, percent=percent, count=count, time=time, day=day, exact=plain
+    )
+    environment.globals.update(link=link, static_url=static_url)
+    # Amounts travel to charts as exact text; Plotly reads numbers from it.
+    environment.policies["json.dumps_kwargs"] = {"default": str, "ensure_ascii": False}
+    return environment

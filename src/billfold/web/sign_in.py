@@ -1,0 +1,80 @@
+"""Signing in: a person's token becomes a cookie, which every request looks up like the token of a program."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlencode
+
+import structlog
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+
+from billfold.web.gate import COOKIE, SIGN_IN_PATH, AccessFinder, address_of, tell_too_often
+from billfold.web.pages.rendering import render
+from billfold.web.throttle import Throttle
+
+# A path of this server: browsers take `//host` and `/\host` for another one, and leave out tabs and line ends.
+_LOCAL_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
+_MAX_PATH_CHARACTERS = 2000
+_KEPT_DAYS = 30
+
+log = structlog.get_logger(__name__)
+
+
+def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
+    """The page with the form, what the form sends, and the way out."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get(SIGN_IN_PATH)
+    def show_form(request: Request, next: str = "/", here: bool = False) -> Response:
+        if finder.find(request) is not None:
+            return RedirectResponse(local_path(next), status_code=303)
+        form = _show_form(request, next)
+        if request.headers.get("sec-fetch-site") == "cross-site" and not here:
+            # Who follows a link on another site's page brings no cookie (SameSite=Strict); who comes from here does.
+            again = urlencode({"next": local_path(next), "here": "true"})
+            form.headers["Refresh"] = f"0; url={SIGN_IN_PATH}?{again}"
+        return form
+
+    @router.post(SIGN_IN_PATH)
+    def sign_in(request: Request, token: Annotated[str, Form()] = "", next: Annotated[str, Form()] = "/") -> Response:
+        secret = token.strip()
+        access = finder.find_by_secret(secret)
+        if access is None:
+            wait_seconds = throttle.count_failure(address_of(request))
+            log.warning("sign_in_refused", address=address_of(request))
+            # The page says nothing of which it was: unknown, revoked or expired.
+            return tell_too_often(wait_seconds) or _show_form(
+                request, next, status=401, error="This token is not valid."
+            )
+        log.info("signed_in", token_id=access.token_id, address=address_of(request))
+        response = RedirectResponse(local_path(next), status_code=303)
+        response.set_cookie(
+            COOKIE,
+            secret,
+            max_age=_KEPT_DAYS * 86_400,
+            path="/",
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        return response
+
+    @router.post("/sign-out")
+    def sign_out(request: Request) -> Response:
+        response = RedirectResponse(SIGN_IN_PATH, status_code=303)
+        response.delete_cookie(COOKIE, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict")
+        return response
+
+    return router
+
+
+def local_path(target: str) -> str:
+    """Where to go after signing in: the path that was asked for, or the first page where it is none of ours."""
+    is_local = len(target) <= _MAX_PATH_CHARACTERS and _LOCAL_PATH.fullmatch(target) is not None
+    return target if is_local and target.split("?")[0] not in (SIGN_IN_PATH, "/sign-out") else "/"
+
+
+def _show_form(request: Request, target: str, *, status: int = 200, error: str = "") -> Response:
+    return render(request, "sign_in.html", frame=None, status=status, next=local_path(target), error=error)

@@ -1,0 +1,114 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+  const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+
+  // Theme: the system's until somebody chooses.
+  for (const button of document.querySelectorAll("[data-theme-toggle]")) {
+    button.addEventListener("click", () => {
+      root.dataset.theme = isDark() ? "light" : "dark";
+      try { localStorage.setItem("billfold-theme", root.dataset.theme); } catch { /* Then it lasts for this page. */ }
+      drawAll();
+    });
+  }
+  dark.addEventListener("change", () => drawAll());
+
+  // Times: UTC is on the page, the reader's own is on hover.
+  const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const moment = new Date(time.dateTime);
+    if (!Number.isNaN(moment.getTime())) time.title = local.format(moment);
+  }
+
+  // Forms that need no button; empty fields stay out of the address.
+  for (const form of document.querySelectorAll("form[method=get]")) {
+    form.addEventListener("submit", () => {
+      for (const field of form.elements) if (field.name && field.value === "") field.disabled = true;
+      // Going back shows the form as it was: its fields must be usable then.
+      setTimeout(() => { for (const field of form.elements) field.disabled = false; }, 0);
+    });
+    if ("submitOnChange" in form.dataset) {
+      form.addEventListener("change", (event) => {
+        if (event.target instanceof HTMLSelectElement) form.requestSubmit();
+      });
+    }
+  }
+  for (const form of document.querySelectorAll("form[data-confirm]")) {
+    form.addEventListener("submit", (event) => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
+  }
+
+  // Charts.
+  const colours = () => Array.from({ length: 10 }, (_, place) => css(`--series-${place}`));
+
+  // Width of a legend's entry, and height of its rows, in pixels.
+  const ENTRY = 285;
+  const ROW = 20;
+
+  function themed(chart, height, width) {
+    const entries = chart.data.filter((trace) => trace.name && trace.showlegend !== false).length;
+    const rows = entries > 1 ? Math.ceil(entries / Math.max(1, Math.floor((width - 20) / ENTRY))) : 0;
+    const axis = {
+      gridcolor: css("--line"), zerolinecolor: css("--line-strong"), linecolor: css("--line"),
+      tickfont: { color: css("--ink-soft") }, automargin: true,
+    };
+    const layout = chart.layout || {};
+    return {
+      ...layout,
+      height: height - 60 + ROW * rows, autosize: true,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: css("--font"), size: 13, color: css("--ink") },
+      colorway: colours(),
+      margin: { l: 8, r: 8, t: 8, b: 48 + ROW * rows, ...layout.margin },
+      showlegend: entries > 1,
+      hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line-strong"), font: { color: css("--ink") }, namelength: -1 },
+      legend: { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", entrywidth: ENTRY - 45, entrywidthmode: "pixels", font: { color: css("--ink-soft") }, ...layout.legend },
+      xaxis: { ...axis, gridcolor: "rgba(0,0,0,0)", ...layout.xaxis },
+      yaxis: { ...axis, tickformat: ",~s", nticks: 6, ...layout.yaxis },
+    };
+  }
+
+  function traces(chart) {
+    return chart.data.map((trace) => {
+      if (trace.type !== "waterfall") return trace;
+      return {
+        connector: { line: { color: css("--line-strong"), width: 1 } },
+        increasing: { marker: { color: css("--more") } }, decreasing: { marker: { color: css("--less") } },
+        totals: { marker: { color: css("--series-0") } }, ...trace,
+      };
+    });
+  }
+
+  async function draw(figure) {
+    const area = figure.querySelector(".chart-area");
+    const chart = JSON.parse(document.getElementById(figure.dataset.chart).textContent);
+    const still = matchMedia("(max-width: 40rem)").matches;
+    try {
+      const config = { displayModeBar: false, displaylogo: false, responsive: true, staticPlot: false, scrollZoom: false };
+      area.querySelector(".state")?.remove();
+      const layout = themed(chart, Number(figure.dataset.height), area.clientWidth);
+      // A finger that scrolls the page must not zoom a chart.
+      if (still) layout.dragmode = false;
+      await Plotly.react(area, traces(chart), layout, config);
+      if (!area.dataset.bound) {
+        area.dataset.bound = "yes";
+        area.on("plotly_click", (event) => {
+          const address = event.points[0]?.data.meta?.href;
+          if (address) location.assign(address);
+        });
+      }
+      figure.dataset.drawn = "yes";
+    } catch (error) {
+      area.textContent = "The chart could not be drawn; the numbers are in the table.";
+      area.classList.add("state", "error");
+      throw error;
+    }
+  }
+
+  function drawAll() {
+    if (typeof Plotly === "undefined") return;
+    for (const figure of document.querySelectorAll("[data-chart]")) draw(figure);
+  }
+  drawAll();
+})();

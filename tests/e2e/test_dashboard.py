@@ -1,0 +1,299 @@
+"""The dashboard in a real browser: exact numbers, addresses that keep what was chosen, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+
+from billfold import reports
+from billfold.config import load_settings
+from billfold.period import parse_period
+from billfold.reports import CostColumn, Selection
+from billfold.store.database import Database
+from tests.browser import run_browser
+from tests.integration.conftest import NewDatabase
+from tests.landing import Landing
+from tests.line_items import line_item, write_bill
+from tests.web_server import run_web_server
+
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
+MAY = parse_period("2026-05")
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1280, "height": 900}
+MARKUP = "<script>alert(1)</script>"
+
+
+@dataclass(slots=True, kw_only=True)
+class Visitor:
+    """Somebody with a browser; `complaints` holds its console's errors and requests to other hosts."""
+
+    page: Page
+    address: str
+    complaints: list[str] = field(default_factory=list)
+
+    def visit(self, path: str) -> Page:
+        self.page.goto(f"{self.address}{path}", wait_until="load")
+        return self.page
+
+    def query(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.page.url).query)
+
+
+@pytest.fixture(scope="module")
+def bills(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """Two months of twelve services, two regions and two currencies, with amounts of many digits."""
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
+        landing = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("bucket"))
+        for month, factor in (("2026-04", "1"), ("2026-05", "3")):
+            write_bill(landing.root, list_items(month, Decimal(factor)), period=month)
+        landing.ingest_all()
+    return landing
+
+
+def list_items(month: str, factor: Decimal) -> list[dict[str, str]]:
+    def item(day: int, cost: str, **columns: str) -> dict[str, str]:
+        return line_item(
+            cost=str(Decimal(cost) * factor),
+            bill_billing_period_start_date=f"{month}-01T00:00:00.000Z",
+            line_item_usage_start_date=f"{month}-{day:02d}T04:00:00.000Z",
+            line_item_usage_end_date=f"{month}-{day:02d}T05:00:00.000Z",
+            **{"product_region_code": "eu-west-1", "resource_tags": '{"user_env":"web"}', **columns},
+        )
+
+    services = [
+        item(day, f"{number}.0000000123", line_item_product_code=f"Service{number:02d}")
+        for number in range(1, 13)
+        for day in (1, 2, 3)
+    ]
+    return [
+        *services,
+        item(4, "7.5", line_item_product_code="AmazonS3", product_region_code="us-east-1"),
+        item(4, "2.25", line_item_product_code=MARKUP),
+        item(5, "5.005", line_item_currency_code="EUR"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def address(bills: Landing) -> Iterator[str]:
+    with run_web_server(bills.settings, bills.database) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with run_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One visitor's browser for all tests: it loads Plotly once."""
+    context = browser.new_context(viewport=DESK)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visitor(context: BrowserContext, address: str) -> Iterator[Visitor]:
+    visitor = Visitor(page=context.new_page(), address=address)
+    visitor.page.on("console", lambda told: visitor.complaints.append(told.text) if told.type == "error" else None)
+    visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
+    visitor.page.on(
+        "request",
+        lambda request: None if request.url.startswith((address, "data:")) else visitor.complaints.append(request.url),
+    )
+    yield visitor
+    visitor.page.close()
+    assert visitor.complaints == []
+
+
+def shoot(visitor: Visitor, name: str) -> None:
+    SCREENSHOTS.mkdir(exist_ok=True)
+    visitor.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def read_csv(address: str, query: str) -> list[dict[str, str]]:
+    with urllib.request.urlopen(f"{address}/costs.csv{query}", timeout=30) as answer:
+        return list(csv.DictReader(io.StringIO(answer.read().decode())))
+
+
+def total(database: Database, currency: str, **wanted: Any) -> Decimal:
+    found = reports.sum_costs(database, columns=[CostColumn.MONTH], **wanted)
+    return sum((row.amount for row in found.totals if row.currency == currency), Decimal(0))
+
+
+def digits(amount: Decimal, currency: str) -> str:
+    return f"{amount:.2f} {currency}"
+
+
+@pytest.mark.parametrize("currency", ["USD", "EUR"])
+def test_totals_are_what_the_costs_report_says(visitor: Visitor, bills: Landing, currency: str) -> None:
+    page = visitor.visit("/")
+
+    shown = page.locator(f"[data-total={currency}]")
+
+    exact = total(bills.database, currency)
+    expect(shown).to_have_text(digits(exact, currency))
+    if currency == "USD":
+        expect(shown.locator(".money")).to_have_attribute("title", re.compile(r"^\d+\.\d{3,} USD$"))
+
+
+def test_csv_holds_the_exact_sums_of_the_page(visitor: Visitor, bills: Landing, address: str) -> None:
+    page = visitor.visit("/costs?group=region&since=2026-05")
+
+    rows = read_csv(address, "?group=region&since=2026-05")
+
+    found = reports.sum_costs(bills.database, columns=[CostColumn.REGION], month=MAY)
+    assert {(row["region"], row["currency"]): Decimal(row["cost"]) for row in rows} == {
+        (row.group[0], row.currency): row.amount for row in found.rows
+    }
+    assert page.locator("table.costs tbody tr").count() == len(rows)
+
+
+def test_filters_stay_in_the_address(visitor: Visitor, bills: Landing) -> None:
+    page = visitor.visit("/costs?metric=effective")
+
+    page.get_by_label("Region", exact=True).fill("us-east-1")
+    page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**region=us-east-1**")
+
+    assert visitor.query() == {
+        "metric": ["effective"],
+        "region": ["us-east-1"],
+        "since": ["2026-04"],
+        "until": ["2026-05"],
+    }
+    expected = total(bills.database, "USD", selection=Selection(regions=["us-east-1"]))
+    expect(page.locator("[data-total=USD]")).to_have_text(digits(expected, "USD"))
+    page.get_by_role("link", name="Remove the filter Region us-east-1").click()
+    expect(page.locator("[data-total=USD]")).not_to_have_text(digits(expected, "USD"))
+    assert "region" not in visitor.query()
+
+
+def test_groups_lead_down_to_their_charges(visitor: Visitor) -> None:
+    page = visitor.visit("/")
+
+    page.get_by_role("link", name="AmazonS3").first.click()
+    page.get_by_role("link", name="Charges of 2026-05").click()
+
+    assert visitor.query()["service"] == ["AmazonS3"]
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody td").last).to_have_text("22.50 USD")
+    assert page.locator("tbody time").get_attribute("title")
+
+
+def test_costs_can_be_grouped_by_a_tag(visitor: Visitor) -> None:
+    page = visitor.visit("/")
+
+    page.get_by_label("or by tag key").fill("env")
+    page.get_by_role("button", name="Group").click()
+    page.wait_for_url("**tag_key=env**")
+
+    expect(page.locator("table.costs tbody th").first).to_have_text("web")
+
+
+def test_savings_are_told_of_tagged_usage_too(visitor: Visitor) -> None:
+    page = visitor.visit("/costs?tag=env%3Dnothing-has-it")
+    expect(page.get_by_text("Nothing was charged for this")).to_be_visible()
+
+    page = visitor.visit("/costs?tag=env%3Dweb&service=AmazonS3")
+
+    expect(page.get_by_role("heading", name="Savings on usage of 2026-05, USD")).to_be_visible()
+
+
+def test_names_are_text_and_never_markup(visitor: Visitor) -> None:
+    page = visitor.visit("/")
+
+    shown = page.locator("table.costs tbody th", has_text=MARKUP)
+
+    expect(shown).to_have_count(1)
+    expect(page.locator("[data-chart]").first).to_have_attribute("data-drawn", "yes")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/", "costs"), ("/costs?group=account&service=nothing", "nothing"), ("/costs/charges?until=2026-05", "charges")],
+)
+def test_pages_are_accessible_in_both_themes(visitor: Visitor, scheme: Any, path: str, name: str) -> None:
+    visitor.page.emulate_media(color_scheme=scheme)
+    page = visitor.visit(path)
+    for chart in page.locator("[data-chart]").all():
+        expect(chart).to_have_attribute("data-drawn", "yes")
+    shoot(visitor, f"{name}-{scheme}")
+
+    found = Axe().run(page).response["violations"]
+
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in grave] == []
+
+
+def test_chosen_theme_is_remembered(visitor: Visitor) -> None:
+    page = visitor.visit("/")
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    page.get_by_role("button", name="Switch between light and dark").click()
+    page.reload()
+
+    chosen = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.evaluate("localStorage.clear()")
+    assert chosen != before
+
+
+def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
+    page = visitor.visit("/")
+
+    reached = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.innerText.trim()"))
+
+    assert reached[0] == "Skip to content"
+    assert {"Costs", "Deliveries", "client", "Effective", "Account", "f-since", "f-tag", "Filter"} <= set(reached)
+
+
+def test_page_fits_a_phone(visitor: Visitor) -> None:
+    visitor.page.set_viewport_size(PHONE)
+    page = visitor.visit("/")
+    expect(page.locator("[data-chart]").first).to_have_attribute("data-drawn", "yes")
+    shoot(visitor, "costs-phone")
+
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_failures_are_pages_where_a_browser_asks(visitor: Visitor) -> None:
+    page = visitor.visit("/costs?since=yesterday")
+    visitor.complaints.clear()
+
+    expect(page.get_by_role("heading")).to_have_text("This address asks for something that there is not")
+    expect(page.get_by_text("since is no month such as 2026-05")).to_be_visible()
+
+
+def test_files_are_kept_for_good(address: str, visitor: Visitor) -> None:
+    page = visitor.visit("/")
+    stylesheet = page.locator("link[rel=stylesheet]").get_attribute("href")
+
+    with urllib.request.urlopen(f"{address}{stylesheet}", timeout=30) as answer:
+        headers = answer.headers
+
+    assert "immutable" in headers["Cache-Control"]
+    request = urllib.request.Request(f"{address}{stylesheet}", headers={"If-None-Match": headers["ETag"]})
+    with pytest.raises(urllib.error.HTTPError) as unchanged, urllib.request.urlopen(request, timeout=30):
+        pass
+    unchanged.value.close()
+    assert unchanged.value.code == 304

@@ -1,0 +1,91 @@
+"""Signing in with a real browser: what it sends along, what it keeps to itself, and what it may not do."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from billfold import tokens
+from billfold.config import load_settings
+from billfold.model import Scope
+from billfold.web.gate import COOKIE
+from tests.browser import run_browser
+from tests.integration.conftest import NewDatabase
+from tests.web_server import run_web_server
+
+
+@contextmanager
+def run_other_site(target: str) -> Iterator[str]:
+    """A page of another site, at its address, with a link to the target and a form that signs out there."""
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = (
+                f'<a href="{target}/costs?by=service">bill</a>'
+                f'<form method="post" action="{target}/sign-out"><button>Win a prize</button></form>'
+            )
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        # For a browser localhost is another site than 127.0.0.1.
+        yield f"http://localhost:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join(timeout=30)
+        server.server_close()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("environment")
+def test_a_person_signs_in_comes_back_and_signs_out(new_database: NewDatabase) -> None:
+    database = new_database(16)
+    secret = tokens.make(database, "person", (Scope.READ,)).secret
+
+    with run_web_server(load_settings(), database) as server, run_browser() as browser:
+        address = f"http://127.0.0.1:{server.port}"
+        page = browser.new_page()
+        page.goto(f"{address}/costs?by=service")
+        expect(page).to_have_title(re.compile("Sign in"))
+        found = Axe().run(page).response["violations"]
+        assert [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")] == []
+
+        page.get_by_label("Token").fill("bf_wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_have_text("This token is not valid.")
+        page.get_by_label("Token").fill(secret)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page).to_have_url(f"{address}/costs?by=service")
+        assert page.evaluate("document.cookie") == ""
+        [kept] = page.context.cookies()
+        assert (kept["name"], kept["httpOnly"], kept["sameSite"]) == (COOKIE, True, "Strict")
+
+        with run_other_site(address) as elsewhere:
+            page.goto(elsewhere)
+            page.get_by_role("link", name="bill").click()
+            expect(page).to_have_url(f"{address}/costs?by=service")
+            page.goto(elsewhere)
+            page.get_by_role("button", name="Win a prize").click()
+            expect(page.locator("body")).to_contain_text("another site")
+        page.goto(f"{address}/costs")
+        expect(page).to_have_url(f"{address}/costs")
+
+        page.get_by_role("button", name="Sign out").click()
+        expect(page).to_have_url(f"{address}/sign-in")
+        page.goto(f"{address}/costs")
+        expect(page).to_have_title(re.compile("Sign in"))
