@@ -75,7 +75,8 @@ $(INSTALLED): $(VENV)/.libraries pyproject.toml
 
 # The pages are tested in a Chromium: the machine's, else Playwright's own, else the system's package.
 $(VENV)/.browser: $(INSTALLED)
-	@$(BIN)/python -m tests.browser || $(BIN)/playwright install chromium || \
-		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq -y chromium; } || \
+	@$(BIN)/python -m tests.browser || { $(BIN)/playwright install chromium && $(BIN)/python -m tests.browser; } || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+			DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium && $(BIN)/python -m tests.browser; } || \
 		{ echo "The tests of pages need Chromium: install it, or run $(BIN)/playwright install --with-deps chromium" >&2; exit 1; }
 	@touch $@
