@@ -35,13 +35,7 @@ class Tab:
     path: str
 
 
-TABS = (
-    Tab(name="costs", title="Costs", path="/"),
-    Tab(name="changes", title="Changes", path="/changes"),
-    Tab(name="deliveries", title="Deliveries", path="/deliveries"),
-    Tab(name="checks", title="Checks", path="/checks"),
-    Tab(name="clients", title="Clients", path="/clients"),
-)
+TABS = (Tab(name="costs", title="Costs", path="/"),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
