@@ -157,9 +157,12 @@ class _Taking:
 
     def count(self, fate: Fate) -> Fate:
         """The fate as the message's failures make it: a later one waits for longer, and the last one is dead."""
-        is_failure = isinstance(fate, Later) and fate.cause is Cause.FAILURE
-        # What never came before has never failed before.
-        if not is_failure and (isinstance(fate, Later) or self._message.receive_count <= 1):
+        if isinstance(fate, Later):
+            concerns_failures = fate.cause is Cause.FAILURE
+        else:
+            # What never came before has never failed before.
+            concerns_failures = self._message.receive_count > 1
+        if not concerns_failures:
             return fate
         try:
             with connect(self._database.conninfo) as connection:

@@ -78,16 +78,17 @@ def keep_schedule(
     database that is gone is waited for.
     """
     patience = _Patience(interval_seconds)
-    visits = _make_visits(settings, database, concurrency, lambda: count_stops() > 0)
 
     def is_stopped() -> bool:
         return count_stops() > 0
 
+    visits = _make_visits(settings, database, concurrency, is_stopped)
     while not is_stopped():
         next_at = time.monotonic() + interval_seconds
         try:
             tell_late(settings=settings, database=database)
-            visits.add(each for each in _list_due(settings, database) if each not in patience.list_waiting())
+            waiting = patience.list_waiting()
+            visits.add(each for each in _list_due(settings, database) if each not in waiting)
             under_way = visits.wait_for_end(interval_seconds, is_stopped)
             ended = visits.take_results()
             patience.learn(ended)

@@ -46,10 +46,11 @@ PLACEHOLDERS = {
     "billing_period": "2026-05-01",
     "charged": "billing_daily_cost",
     "tagged": "true",
+    "chosen": read_queries("billfold.store", "spending")["chosen"].format(tagged="true"),
     "judged": read_queries("billfold.store", "focus")["judged"],
 }
 # What others begin with is no query of its own.
-BEGINNINGS = {"focus_judged", "spending_tagged"}
+BEGINNINGS = {"focus_judged", "spending_chosen", "spending_tagged"}
 
 
 def test_no_file_of_queries_is_left_out() -> None:

@@ -133,7 +133,7 @@ def list_charges(
 
 
 class _Reader:
-    """The sums of one report: they differ in months, columns and metric, and share the rest."""
+    """The sums of one report: they differ in months and columns, and share the rest."""
 
     def __init__(self, connection: Connection, question: Question, since: BillingPeriod, until: BillingPeriod) -> None:
         self._connection = connection
@@ -225,7 +225,6 @@ class _Reader:
         since: BillingPeriod,
         until: BillingPeriod,
         *,
-        metric: Metric | None = None,
         selection: Selection | None = None,
         until_day: date | None = None,
     ) -> list[costs.SummedCost]:
@@ -241,9 +240,7 @@ class _Reader:
             **selection.parameters(),
         }
         filtered_by = selection.columns() | ({"day"} if until_day else set())
-        summed = costs.sum_costs(
-            self._connection, columns, metric or self._question.metric, parameters, filtered_by=filtered_by
-        )
+        summed = costs.sum_costs(self._connection, columns, self._question.metric, parameters, filtered_by=filtered_by)
         return [row for row in summed if row.level == 0]
 
 

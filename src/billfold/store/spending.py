@@ -69,7 +69,7 @@ def sum_savings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[
     has_tags = parameters["tags"] is not None
     query = sql.SQL(_query("sum_savings")).format(
         charged=sql.Identifier("billing_usage_fact" if has_tags else "billing_daily_cost"),
-        tagged=sql.SQL(_query("tagged") if has_tags else "true"),
+        chosen=_choose(by_tag=has_tags),
     )
     with connection.cursor(row_factory=class_row(Savings)) as cursor:
         return tuple(cursor.execute(query, parameters))
@@ -78,11 +78,14 @@ def sum_savings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[
 def list_charges(connection: Connection, metric: str, parameters: Mapping[str, Any]) -> tuple[ChargeRow, ...]:
     """Charges of one month, the dearest first, from `offset` on and at most `limit` of them."""
     assert metric in COST_METRICS
-    query = sql.SQL(_query("list_charges")).format(
-        metric=sql.Identifier(f"{metric}_cost"), tagged=sql.SQL(_query("tagged"))
-    )
+    query = sql.SQL(_query("list_charges")).format(metric=sql.Identifier(f"{metric}_cost"), chosen=_choose(by_tag=True))
     with connection.cursor(row_factory=class_row(ChargeRow)) as cursor:
         return tuple(cursor.execute(query, parameters))
+
+
+def _choose(*, by_tag: bool) -> sql.Composed:
+    """The condition for what is asked for."""
+    return sql.SQL(_query("chosen")).format(tagged=sql.SQL(_query("tagged") if by_tag else "true"))
 
 
 def _query(name: str) -> str:

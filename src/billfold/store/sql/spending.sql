@@ -20,7 +20,14 @@ JOIN (
         coalesce(commitment_discount_status = 'Unused', false) AS is_unused
     FROM dim_charge WHERE charge_category = 'Usage'
 ) AS charge ON charge.charge_key = fact.charge_key
-WHERE fact.billing_period = %(month)s
+WHERE {chosen}
+    AND (%(categories)s::text[] IS NULL OR charge.charge_category = ANY (%(categories)s))
+GROUP BY fact.billing_currency
+
+-- name: chosen
+-- Which charges or daily costs are asked for, but for their categories. What is put in last is the condition `tagged`,
+-- or true.
+fact.billing_period = %(month)s
     AND fact.statement_id = ANY (ARRAY(
         SELECT statement.statement_id FROM billing_statements AS statement
         WHERE statement.counted AND statement.billing_period = %(month)s
@@ -33,9 +40,7 @@ WHERE fact.billing_period = %(month)s
     AND (%(regions)s::text[] IS NULL OR fact.region_key = ANY (ARRAY(
             SELECT region_key FROM dim_region WHERE coalesce(region_id, '') = ANY (%(regions)s)))
         OR fact.region_key IS NULL AND '' = ANY (%(regions)s))
-    AND (%(categories)s::text[] IS NULL OR charge.charge_category = ANY (%(categories)s))
     AND {tagged}
-GROUP BY fact.billing_currency
 
 -- name: tagged
 -- The tags of a charge: of each key that is named the value must be one of those that are named.
@@ -44,27 +49,14 @@ GROUP BY fact.billing_currency
     WHERE NOT accepted ? coalesce((SELECT tags ->> asked.key FROM dim_tag_set WHERE tag_set_key = fact.tag_set_key), '')))
 
 -- name: list_charges
--- {metric} is one of the four costs; the condition `tagged` is put in. Which members of the small dimensions are wanted is known before the charges of the
+-- {metric} is one of the four costs. Which members of the small dimensions are wanted is known before the charges of the
 -- month are read; names are looked up for the page alone.
 WITH wanted AS (
     SELECT fact.*, fact.{metric} AS cost
     FROM billing_usage_fact AS fact
-    WHERE fact.billing_period = %(month)s
-        AND fact.statement_id = ANY (ARRAY(
-            SELECT statement.statement_id FROM billing_statements AS statement
-            WHERE statement.counted AND statement.billing_period = %(month)s
-                AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)))
-        AND (%(services)s::text[] IS NULL OR fact.service_key = ANY (ARRAY(
-            SELECT service_key FROM dim_service
-            WHERE coalesce(service_name, service_code, '') = ANY (%(services)s) OR service_code = ANY (%(services)s))))
-        AND (%(accounts)s::text[] IS NULL OR coalesce(fact.sub_account_key, fact.billing_account_key) = ANY (ARRAY(
-            SELECT account_key FROM dim_account WHERE coalesce(account_id, '') = ANY (%(accounts)s))))
-        AND (%(regions)s::text[] IS NULL OR fact.region_key = ANY (ARRAY(
-                SELECT region_key FROM dim_region WHERE coalesce(region_id, '') = ANY (%(regions)s)))
-            OR fact.region_key IS NULL AND '' = ANY (%(regions)s))
+    WHERE {chosen}
         AND (%(categories)s::text[] IS NULL OR fact.charge_key = ANY (ARRAY(
             SELECT charge_key FROM dim_charge WHERE charge_category = ANY (%(categories)s))))
-        AND {tagged}
     ORDER BY cost DESC, statement_id, row_hash, occurrence, part
     LIMIT %(limit)s OFFSET %(offset)s
 )

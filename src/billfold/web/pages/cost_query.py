@@ -11,6 +11,7 @@ from fastapi import Query
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
 from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Selection
+from billfold.reports.cost_filters import parse_pairs
 from billfold.reports.spending import Question
 
 # In an address '' would be lost: forms leave empty fields in.
@@ -50,7 +51,7 @@ class CostQuery:
                 accounts=values["account"],
                 regions=values["region"],
                 categories=[ChargeCategory(value) for value in values["category"]],
-                tags=_pairs(values["tag"]),
+                tags=parse_pairs("tag", values["tag"]),
             ),
         )
 
@@ -98,7 +99,7 @@ def read_cost_query(
     values = {name: _clean(name, found) for name, found in texts.items()}
     for value in values["category"]:
         _choose("category", value, tuple(ChargeCategory))
-    _pairs(values["tag"])
+    parse_pairs("tag", values["tag"])
     group = _choose("group", group or GROUPS[0], GROUPS)
     [tag_key] = _clean("tag_key", [tag_key]) or ("",)
     if group == "tag" and not tag_key:
@@ -133,16 +134,6 @@ def _month(name: str, value: str) -> BillingPeriod | None:
     if month is None:
         raise UsageError(f"{name} is no month such as 2026-05")
     return month
-
-
-def _pairs(values: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
-    pairs: dict[str, list[str]] = {}
-    for pair in values:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise UsageError("tag is no KEY=VALUE", advice="KEY= asks for what has no value")
-        pairs.setdefault(key, []).append(value)
-    return pairs
 
 
 def _unspell(value: str) -> str:
