@@ -92,6 +92,19 @@ def check_limits(sources: Iterable[SourceObject], folder: Path, settings: Settin
     _check_space(f"{needed} bytes", folder, needed, settings.min_free_bytes)
 
 
+def measure_spool(folder: Path) -> tuple[int, int]:
+    """The bytes of all files in the spool of this machine, and what is free on its disk; nothing is made for it."""
+    used = 0
+    for path in folder.rglob("*"):
+        try:
+            used += path.lstat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            # Its delivery has just ended.
+            continue
+    present = next(each for each in (folder, *folder.parents) if each.is_dir())
+    return used, shutil.disk_usage(present).free
+
+
 def too_large(key: str, problem: str, limit_name: str) -> SourceLimitError:
     """The error for a file that is larger than the named limit."""
     return SourceLimitError(f"{key} {problem}", advice=f"raise {limit_name} if that is right")
