@@ -35,12 +35,13 @@ check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Time cold ingests, restatements, a large bill's memory, a year's reports and waits beside a flood, as ratios.
+bench: $(INSTALLED) ## Time cold ingests, restatements, a large bill's memory, a year's reports, waits beside a flood and scrapes, as ratios.
 	$(BIN)/python -m tests.benchmarks.cold_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.restatement $(ARGS)
 	$(BIN)/python -m tests.benchmarks.large_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.dashboard $(ARGS)
 	$(BIN)/python -m tests.benchmarks.fairness $(ARGS)
+	$(BIN)/python -m tests.benchmarks.scrapes $(ARGS)
 
 soak: $(INSTALLED) ## Kill 200 ingests, restate at random and let workers share 10,000 events: nothing is lost or doubled.
 	$(BIN)/python -m tests.soak $(ARGS)

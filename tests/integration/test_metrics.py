@@ -19,8 +19,11 @@ from billfold.model import Scope
 from billfold.reports import instruments
 from billfold.reports.instruments import OTHERS, Distribution, Instruments, Readings
 from billfold.retention import prune
-from billfold.store.database import Database
+from billfold.sql import read_queries
+from billfold.store.database import Database, connect
 from billfold.web.metrics import FAMILIES
+from tests.control_tables import fill_control_tables
+from tests.integration.test_plans import scans
 from tests.landing import Landing
 from tests.line_items import described, write_bill
 from tests.messages import Mailbox
@@ -221,6 +224,26 @@ def test_retries_and_lateness_are_told(landed: Landing) -> None:
     assert samples["late_clients"] == {(): 1}
 
 
+@pytest.mark.slow
+def test_a_scrape_reads_no_large_table_whole(landing: Landing) -> None:
+    with connect(landing.database.conninfo) as connection:
+        fill_control_tables(connection, clients=5, deliveries=200)
+    watching = Instruments(landing.database, None)
+    watching.read()
+    parameters = {"since": datetime.now(UTC), "settled_at": datetime.now(UTC), "client": None, "default_client": None}
+    parameters |= {name: [-float(bound) for bound in bounds] for name, bounds in instruments.BOUNDS.items()}
+
+    read_whole = set()
+    for name in ("tally_runs", "tally_publications", "tally_durations", "count_open", "list_client_freshness"):
+        file = "freshness" if name == "list_client_freshness" else "metrics"
+        query = read_queries("billfold.store", file)[name]
+        with connect(landing.database.conninfo) as connection:
+            [(document,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {query}".encode(), parameters).fetchall()
+        read_whole |= {table for table, how in scans(document[0]["Plan"]) if how == "Seq Scan"}
+
+    assert read_whole <= {"billing_clients", "billing_statements"}
+
+
 def test_only_a_token_that_reads_every_client_may_ask(server: WebServer, database: Database) -> None:
     secrets = {
         "all": tokens.make(database, "all", scopes=[Scope.READ]).secret,
@@ -247,6 +270,14 @@ def test_a_database_that_is_slow_fails_the_scrape_in_time(
     answer = server.send("GET", "/metrics")
 
     assert (answer.status, answer.error_code) == (503, "store_unavailable")
+
+
+def test_the_spool_is_measured_as_it_is(landed: Landing, server: WebServer) -> None:
+    folder = landed.settings.spool / "delivery-killed"
+    folder.mkdir(parents=True)
+    (folder / "bill.csv").write_bytes(b"x" * 1234)
+
+    assert of(scrape(server), "spool_used_bytes") == 1234
 
 
 def test_the_queue_is_asked_for_its_depth_its_age_and_its_dead_letters(aws: LocalAws, landing: Landing) -> None:

@@ -149,6 +149,12 @@ def test_every_metric_is_documented_as_it_is_told() -> None:
     }
 
 
+def test_metrics_that_are_explained_or_alarmed_on_are_told() -> None:
+    names = {family.full_name + (family.kind == "counter") * "_total" for family in FAMILIES}
+
+    assert set(re.findall(r"\bbillfold_\w+", text_of("metrics.md"))) <= names
+
+
 def test_every_table_and_column_is_documented() -> None:
     words = set(re.findall(r"`(\w+)`", text_of("data-model.md")))
 

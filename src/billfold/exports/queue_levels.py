@@ -78,6 +78,9 @@ class QueueWatch:
                 # Where AWS does not answer, each further question would take its time as well.
                 is_answering = not error.retryable
                 log.warning("queue_failed", action=f"measure {part}", error_code=error.error_code, error=str(error))
+            except Exception:
+                # Whatever is wrong here must not hide all else that a scrape tells.
+                log.exception("internal_error")
         return levels
 
     def _ask_queue(self, levels: QueueLevels) -> None:
