@@ -46,15 +46,22 @@ soak: $(INSTALLED) ## Kill 200 ingests, restate at random and let workers share 
 	$(BIN)/python -m tests.soak $(ARGS)
 
 # Compiled by the oldest Python supported, so that every pin installs on the newer ones too.
-# Pins stay as they are where they can; `make lock ARGS=--upgrade` moves them all.
-lock: ## Write requirements.txt anew from pyproject.toml (needs Python 3.11).
+# Pins stay as they are where they can; `make lock ARGS=--upgrade` moves them all. The container image installs the
+# smaller files: what runs, what the try-out adds, what builds the wheel, each at the versions of requirements.txt.
+compile = $(VENV)-lock/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+lock: ## Write requirements*.txt anew from pyproject.toml (needs Python 3.11).
 	@set -e; $(call find_python,sys.version_info[:2] == (3, 11),Python 3.11); \
 	"$$python" -m venv --clear $(VENV)-lock; \
 	$(VENV)-lock/bin/python -m pip --disable-pip-version-check -qq install '$(PIP_TOOLS)'
-	$(VENV)-lock/bin/pip-compile --quiet --all-extras --strip-extras --allow-unsafe --generate-hashes --no-header \
-		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.txt $(ARGS) pyproject.toml
+	$(compile) --all-extras --output-file requirements.txt $(ARGS) pyproject.toml
+	$(compile) --constraint requirements.txt --output-file requirements-runtime.txt pyproject.toml
+	$(compile) --constraint requirements.txt --extra demo --output-file requirements-demo.txt pyproject.toml
+	$(compile) --constraint requirements.txt --build-deps-for wheel --only-build-deps \
+		--output-file requirements-build.txt pyproject.toml
 	@rm -rf $(VENV)-lock
-	@if grep -nE '://|file:' requirements.txt; then echo "requirements.txt names an address" >&2; exit 1; fi
+	@if grep -nE '://|file:' requirements*.txt; then echo "a file of requirements names an address" >&2; exit 1; fi
 
 clean: ## Remove the environment and everything built or cached.
 	rm -rf $(VENV) $(VENV)-lock build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
