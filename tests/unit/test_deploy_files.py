@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +23,7 @@ TRY_OUT = read_env_file("try-out.env")
 SERVICES: dict[str, Any] = read_compose(TRY_OUT)["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("billfold")}
 PASSWORDS = {"POSTGRES_PASSWORD", "OWNER_PASSWORD", "INGEST_PASSWORD", "READER_PASSWORD"}
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 BOTO3S = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 
 
@@ -50,8 +56,6 @@ def pins(name: str) -> dict[str, tuple[str, frozenset[str]]]:
 
 def dependencies(*extras: str) -> set[str]:
     """The packages that pyproject.toml names itself."""
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lists = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
     return {re.split(r"[\[<>=]", each)[0] for named in lists for each in named}
@@ -205,3 +209,51 @@ def test_the_stop_waits_longer_than_a_worker_takes_to_end() -> None:
     seconds = setting_fields()["BILLFOLD_SHUTDOWN_SECONDS"][1].default
 
     assert all(int(service["stop_grace_period"].removesuffix("s")) > seconds for service in OURS.values())
+
+
+def read_unit(path: Path) -> dict[str, list[str]]:
+    """The settings of a unit; one that is given several times keeps all its values."""
+    found: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line and line[0] not in "#[":
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_every_unit_calls_a_command_as_somebody_who_may_little(path: Path) -> None:
+    unit = read_unit(path)
+    [program, *words] = unit["ExecStart"][0].split()
+
+    assert program == "/opt/billfold/bin/billfold"
+    assert path.stem == f"billfold-{words[0]}"
+    assert command(words)
+    assert (unit["User"], unit["NoNewPrivileges"], unit["ProtectSystem"]) == (["billfold"], ["yes"], ["strict"])
+    assert unit["EnvironmentFile"] == ["/etc/billfold/billfold.env"]
+    assert int(unit["TimeoutStopSec"][0]) > setting_fields()["BILLFOLD_SHUTDOWN_SECONDS"][1].default
+
+
+def test_the_units_differ_in_what_they_run_alone() -> None:
+    own = {"Description", "ExecStart", "MemoryMax"}
+    shared = [{name: value for name, value in read_unit(path).items() if name not in own} for path in UNITS]
+
+    assert len(UNITS) == 3
+    assert all(each == shared[0] for each in shared)
+
+
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if not program:
+        return  # Where there is no systemd, the tests above read the units.
+    for path in UNITS:
+        # A command that is not installed is a complaint: any other stands for it.
+        (tmp_path / path.name).write_text(path.read_text().replace("/opt/billfold/bin/billfold", sys.executable))
+
+    verified = subprocess.run(
+        [program, "verify", "--man=no", "--recursive-errors=no", *(str(tmp_path / path.name) for path in UNITS)],
+        capture_output=True,
+        text=True,
+    )
+
+    assert (verified.returncode, verified.stderr) == (0, "")
