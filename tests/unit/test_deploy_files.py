@@ -169,6 +169,7 @@ def test_our_services_may_little(name: str) -> None:
     assert (service["read_only"], service["user"], service["cap_drop"]) == (True, "10001:10001", ["ALL"])
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
+    assert service["image"].endswith(f":{__version__}")
     assert set(service.get("environment", {})) <= set(setting_fields()) | BOTO3S
 
 
