@@ -34,7 +34,7 @@ def test_one_line_of_options_serves_all_benchmarks() -> None:
         "flood": 0,
         "deliveries": 0,
     }
-    assert list(sources) == ["cold_ingest", "restatement", "large_ingest", "dashboard", "fairness", "scrapes"]
+    assert list(sources) == ["cold_ingest", "restatement", "large_ingest", "dashboard", "pages", "fairness", "scrapes"]
     assert [name for name, text in sources.items() if "parse_options(" not in text or "add_argument" in text] == []
 
 
