@@ -29,6 +29,8 @@ from tests.messages import Mailbox, request
 from tests.registry import Registry
 from tests.web_server import run_app
 
+pytestmark = pytest.mark.slow
+
 Line = dict[str, Any]
 
 

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from threading import Lock
+from typing import Any
 
 import structlog
 
@@ -49,7 +51,6 @@ class QueueWatch:
         self._lock = Lock()
         self._kept = QueueLevels()
         self._kept_until = float("-inf")
-        self._dead_letters: Queue | None = None
 
     def read(self) -> QueueLevels:
         """The levels, at most 15 seconds old; a part that cannot be asked is logged as `queue_failed`."""
@@ -84,22 +85,18 @@ class QueueWatch:
         return levels
 
     def _ask_queue(self, levels: QueueLevels) -> None:
-        state = self._open().describe()
+        state = self._queue.describe()
         levels.waiting_count, levels.hidden_count = state.waiting_count, state.hidden_count
 
     def _ask_dead_letters(self, levels: QueueLevels) -> None:
         """Without a dead-letter queue there are no dead letters."""
-        if self._dead_letters is None:
-            self._dead_letters = self._open().open_dead_letters()
         levels.dead_count = self._dead_letters.describe().waiting_count if self._dead_letters else 0
 
     def _ask_cloudwatch(self, levels: QueueLevels) -> None:
         """SQS itself does not tell how old its oldest message is."""
-        session = open_session_of(self._url, self._settings)
-        cloudwatch = aws_client(session, "cloudwatch", self._settings, timeout_seconds=TIMEOUT_SECONDS)
         now = datetime.now(UTC)
         with translated(f"CloudWatch's metrics of {self._url}", permission="cloudwatch:GetMetricStatistics"):
-            points = cloudwatch.get_metric_statistics(
+            points = self._cloudwatch.get_metric_statistics(
                 Namespace="AWS/SQS",
                 MetricName="ApproximateAgeOfOldestMessage",
                 Dimensions=[{"Name": "QueueName", "Value": self._url.rsplit("/", 1)[-1]}],
@@ -111,5 +108,15 @@ class QueueWatch:
         if points:
             levels.oldest_seconds = float(max(points, key=lambda point: point["Timestamp"])["Maximum"])
 
-    def _open(self) -> Queue:
+    @cached_property
+    def _queue(self) -> Queue:
         return open_queue(self._url, self._settings, timeout_seconds=TIMEOUT_SECONDS)
+
+    @cached_property
+    def _dead_letters(self) -> Queue | None:
+        return self._queue.open_dead_letters()
+
+    @cached_property
+    def _cloudwatch(self) -> Any:
+        session = open_session_of(self._url, self._settings)
+        return aws_client(session, "cloudwatch", self._settings, timeout_seconds=TIMEOUT_SECONDS)
