@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, assert_never
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -36,6 +37,7 @@ class _Container:
     settings: Settings
     database: Database
     dead_letters: Queue | None
+    worker_id: UUID
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
@@ -56,7 +58,7 @@ def _is_settled(container: _Container, record: Mapping[str, Any], context: Any) 
         log.warning("message_given_back", message_id=message.message_id, reason="the call's time is nearly over")
         _hide(record, message, 0, container.settings)
         return False
-    fate = take_in(message, settings=container.settings, database=container.database)
+    fate = take_in(message, settings=container.settings, database=container.database, worker_id=container.worker_id)
     match fate:
         case Done():
             return True
@@ -107,7 +109,10 @@ def _container() -> _Container:
     prepare(database)
     url = settings.dead_letter_queue_url
     return _Container(
-        settings=settings, database=database, dead_letters=open_queue(url, settings) if url is not None else None
+        settings=settings,
+        database=database,
+        dead_letters=open_queue(url, settings) if url is not None else None,
+        worker_id=uuid4(),
     )
 
 
