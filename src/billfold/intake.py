@@ -85,6 +85,15 @@ def find_suspects(messages: Sequence[Message], database: Database) -> set[str]:
         return failures.list_suspects(connection, known)
 
 
+def forget(message: Message, database: Database) -> None:
+    """The message is buried: a redriven one starts anew. What cannot be forgotten now is after 14 days."""
+    try:
+        with connect(database.conninfo) as connection:
+            failures.forget_failures(connection, message.message_id)
+    except BillfoldError as error:
+        log.warning("failures_not_forgotten", message_id=message.message_id, error_code=error.error_code)
+
+
 def find_full(message: Message, full: Sequence[Client]) -> Client | None:
     """Which of these clients, who have no slot free, the message would have to wait for; it is not looked at further.
 
@@ -176,16 +185,15 @@ class _Taking:
         if isinstance(fate, Later):
             concerns_failures = fate.cause is Cause.FAILURE
         else:
-            # What never came before has never failed before.
-            concerns_failures = self._message.receive_count > 1
+            # What never came before has never failed before, and what is dead starts anew only when it is buried.
+            concerns_failures = isinstance(fate, Done) and self._message.receive_count > 1
         if not concerns_failures:
             return fate
         try:
             with connect(self._database.conninfo) as connection:
                 if isinstance(fate, Later):
-                    fate = self._count_failure(connection, fate)
-                if not isinstance(fate, Later):
-                    failures.forget_failures(connection, self._message.message_id)
+                    return self._count_failure(connection, fate)
+                failures.forget_failures(connection, self._message.message_id)
         except BillfoldError as error:
             # It is settled all the same: what cannot be counted now is at the next failure.
             log.warning("failures_not_counted", error_code=error.error_code, error=str(error))

@@ -23,10 +23,11 @@ import structlog
 
 from billfold import clients
 from billfold.config import Settings
+from billfold.dead_letters import bury
 from billfold.errors import BillfoldError, StoreError
 from billfold.exports.queue import MAX_MESSAGES, Message, Queue
 from billfold.fate import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
-from billfold.intake import find_full, find_suspects, take_in, tell
+from billfold.intake import find_full, find_suspects, forget, take_in, tell
 from billfold.store.database import Database, connect
 from billfold.store.failures import end_attempts
 from billfold.workload import Report, Workload
@@ -314,10 +315,9 @@ class Worker:
     def _bury(self, message: Message, fate: Dead) -> None:
         """Send it to the dead-letter queue, and only then delete it; where it cannot be sent, hide it for long."""
         target = self._dead_letters
-        if target is not None and self._try(
-            "send", lambda: target.send(message.body, fate.attributes(message.message_id))
-        ):
-            self._try("delete", lambda: self._queue.delete(message))
+        if target is not None and self._try("send", lambda: bury(target, message, fate)):
+            if self._try("delete", lambda: self._queue.delete(message)):
+                forget(message, self._database)
             self._load.count("dead")
             return
         delay_seconds = message.limit_hiding(STUCK_SECONDS)

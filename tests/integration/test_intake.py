@@ -17,7 +17,7 @@ from billfold.config import load_settings
 from billfold.exports import LocalAws
 from billfold.exports.queue import Message
 from billfold.fate import Cause, Dead, Done, Fate, Later
-from billfold.intake import find_full, find_suspects, take_in
+from billfold.intake import find_full, find_suspects, forget, take_in
 from billfold.model import Client
 from billfold.store import control
 from billfold.store.database import Database, connect
@@ -327,8 +327,11 @@ def test_a_delivery_that_kills_its_workers_is_dead_at_last_and_may_be_tried_agai
     for count in (2, 3):
         leave_running(fleet, "m-1")
         fates.append(take(limited, s3_event(BUCKET, MANIFEST), receive_count=count))
-    redriven = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=1)
+    counted = fleet.query("SELECT failures FROM billing_message_failures")
+    forget(message("{}"), fleet.database)
+    redriven = take(fleet, s3_event(BUCKET, MANIFEST), message_id="m-2")
 
+    assert counted == [(3,)]
     assert [type(fate) for fate in fates] == [Later, Dead]
     assert isinstance(fates[1], Dead)
     assert (fates[1].error_code, fates[1].reason) == (
@@ -336,6 +339,7 @@ def test_a_delivery_that_kills_its_workers_is_dead_at_last_and_may_be_tried_agai
         "failed 3 times, at last: its worker ended before it did",
     )
     assert isinstance(redriven, Done)
+    assert fleet.count("billing_message_failures") == 0
     assert fleet.billed() == {"USD": Decimal("1.25")}
 
 

@@ -151,6 +151,38 @@ def test_what_can_succeed_later_comes_again_and_at_its_limit_is_dead(
     ]
 
 
+def test_a_dead_message_whose_letter_cannot_be_sent_does_not_start_anew(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billfold.worker.STUCK_SECONDS", 0)
+    key = deliver(fleet, aws, "1.25")
+
+    def refuse(call: Call) -> Fault:
+        if call.action == "SendMessage" and fleet.value("SELECT failures FROM billing_message_failures") == 2:
+            return (500, "InternalError")
+        return (503, "SlowDown") if call.is_download and call.path.endswith("gz") else None
+
+    with faulty_aws(aws.endpoint_url, refuse) as faulty:
+        failing = fleet.with_settings(endpoint_url=faulty.endpoint_url, message_attempts=2)
+        mailbox.send(s3_event(BUCKET, key))
+        report = drain(failing, mailbox)
+
+    [letter] = mailbox.dead_letters()
+    assert (report.later_count, report.stuck_count, report.dead_count) == (1, 1, 1)
+    assert letter["reason"].startswith("failed 3 times, at last: s3://")
+    assert fleet.count("billing_message_failures") == 0
+
+
+def test_a_dead_letter_takes_along_what_its_sender_attached(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    attributes = {"origin": {"DataType": "String", "StringValue": "s3"}}
+    aws.client("sqs").send_message(QueueUrl=mailbox.url, MessageBody="garbage", MessageAttributes=attributes)
+
+    drain(fleet, mailbox)
+
+    [letter] = mailbox.dead_letters()
+    assert (letter["origin"], letter["error_code"]) == ("s3", "message")
+
+
 def test_without_a_dead_letter_queue_a_dead_message_stays_and_is_told(fleet: Landing, aws: LocalAws) -> None:
     mailbox = Mailbox(aws, "lonely", has_dead_letters=False)
     mailbox.send("garbage")
