@@ -162,7 +162,6 @@ def _attempt(
                 )
                 is_claimed = True
                 outcome = _bring_in(ingestion, connection, bucket, delivery, registered)
-                _skip_unnamed(connection, ingestion.client, delivery, outcome)
         except BaseException as error:
             known = error if isinstance(error, BillfoldError) else _unknown(error)
             if isinstance(known, RunConflictError):
@@ -179,6 +178,7 @@ def _attempt(
             failed.append(replace(failure, duration_seconds=time.monotonic() - started))
             raise
         outcome = replace(outcome, duration_seconds=time.monotonic() - started)
+        _skip_unnamed(ingestion, delivery, outcome)
         log.info(
             "delivery_finished",
             state=outcome.state,
@@ -242,17 +242,24 @@ def _bring_in(
             return _publish(ingestion, connection, delivery, registered, bill, period, remarks, timings)
 
 
-def _skip_unnamed(connection: Connection, client: Client, delivery: Delivery, outcome: DeliveryOutcome) -> None:
-    """Data files of this month that came before the manifest, and that it does not name, wait for nothing any more."""
+def _skip_unnamed(ingestion: Ingestion, delivery: Delivery, outcome: DeliveryOutcome) -> None:
+    """Data files of this month that came before the manifest, and that it does not name, wait for nothing any more.
+
+    The delivery is published, whatever comes of this: the next one does it again.
+    """
     if outcome.state is not DeliveryState.PUBLISHED or delivery.manifest is None or delivery.period is None:
         return
-    unnamed = [
-        waiting.ingestion_run_id
-        for waiting in control.list_waiting(connection, client, delivery)
-        if (place := place_of(waiting.key)) and place.statement == (delivery.export_path, delivery.period)
-    ]
-    if unnamed:
-        control.skip_waiting(connection, unnamed)
+    try:
+        with connect(ingestion.database.conninfo) as connection:
+            unnamed = [
+                waiting.ingestion_run_id
+                for waiting in control.list_waiting(connection, ingestion.client, delivery)
+                if (place := place_of(waiting.key)) and place.statement == (delivery.export_path, delivery.period)
+            ]
+            if unnamed:
+                control.skip_waiting(connection, unnamed)
+    except BillfoldError as error:
+        log.warning("unnamed_not_skipped", error_code=error.error_code, error=str(error))
 
 
 def _leave_out(

@@ -469,6 +469,33 @@ def test_a_data_file_that_no_manifest_names_waits_no_more_when_the_next_one_is_i
     }
 
 
+def test_a_delivery_is_published_even_where_the_files_that_it_does_not_name_cannot_be_told(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    take(fleet, s3_event(BUCKET, DATA, etag="surplus"))
+    fleet.execute("UPDATE billing_ingestion_runs SET created_at = now() - interval '1 day'")
+    fleet.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'injected'; END $$"
+    )
+    fleet.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON billing_ingestion_runs FOR EACH ROW WHEN (new.status = 'skipped')"
+        " EXECUTE FUNCTION refuse()"
+    )
+    deliver(fleet, aws, "1.25")
+
+    with capture_logs() as logged:
+        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert fate.state == "published"
+    assert fleet.query("SELECT state, error_code, last_error_code FROM billing_deliveries") == [
+        ("published", None, None)
+    ]
+    [warning] = [event for event in logged if event["event"] == "unnamed_not_skipped"]
+    assert "injected" in warning["error"]
+    assert "delivery_finished" in events(logged)
+
+
 def test_repeated_and_reversed_events_leave_what_stands(fleet: Landing, aws: LocalAws) -> None:
     deliver(fleet, aws, "1.25", revision=1)
     old = s3_event(BUCKET, MANIFEST, etag="old", sequencer="01")
