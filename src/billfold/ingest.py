@@ -39,7 +39,7 @@ from billfold.model import (
 from billfold.period import BillingPeriod
 from billfold.publication import PublishedBill, Timings, UnchangedBill, publish_bill
 from billfold.quality import record_checks
-from billfold.store import control, hold, statements
+from billfold.store import control, hold, runs, statements
 from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
@@ -253,11 +253,11 @@ def _skip_unnamed(ingestion: Ingestion, delivery: Delivery, outcome: DeliveryOut
         with connect(ingestion.database.conninfo) as connection:
             unnamed = [
                 waiting.ingestion_run_id
-                for waiting in control.list_waiting(connection, ingestion.client, delivery)
+                for waiting in runs.list_waiting(connection, ingestion.client, delivery)
                 if (place := place_of(waiting.key)) and place.statement == (delivery.export_path, delivery.period)
             ]
             if unnamed:
-                control.skip_waiting(connection, unnamed)
+                runs.skip_waiting(connection, unnamed)
     except BillfoldError as error:
         log.warning("unnamed_not_skipped", error_code=error.error_code, error=str(error))
 
@@ -372,7 +372,7 @@ def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -
     """A source that resolves to no delivery leaves a failed run under the key that was asked for."""
     log.error("source_refused", bucket=bucket, key=key, error_code=error.error_code, error=str(error))
     with connect(ingestion.database.conninfo) as connection:
-        run_id: UUID | None = control.record_failed_source(
+        run_id: UUID | None = runs.record_failed_source(
             connection,
             ingestion.client,
             bucket=bucket,

@@ -37,7 +37,7 @@ from billfold.fate import Cause, Dead, Done, Fate, Later, choose, retry_seconds,
 from billfold.ingest import ingest
 from billfold.keys import is_trick
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
-from billfold.store import control, failures
+from billfold.store import control, failures, runs
 from billfold.store.database import Connection, Database, connect
 from billfold.store.slots import open_slots, take_slot, take_turn
 
@@ -244,7 +244,7 @@ class _Taking:
             return Done(client=client, reason="the event names no version")
         with connect(self._database.conninfo) as connection:
             control.ensure_client(connection, client)
-            is_new = control.mark_pending(
+            is_new = runs.mark_pending(
                 connection,
                 client,
                 bucket=created.bucket,
@@ -341,7 +341,7 @@ class _Taking:
                 latest = source.find_latest_attempt(connection)
                 if latest and latest.state is DeliveryState.FAILED and latest.error_code == InternalError.error_code:
                     return
-                control.record_failed_source(
+                runs.record_failed_source(
                     connection,
                     source.client,
                     bucket=source.bucket,
