@@ -1,4 +1,4 @@
-"""Runs outside any attempt on a delivery: files told to have come, sources that are no delivery, what months are known."""
+"""Runs outside any attempt on a delivery: files told to have come, sources that are no delivery, known months."""
 
 from __future__ import annotations
 
