@@ -33,6 +33,10 @@ class WorkerProcess:
         self._process.communicate(timeout=LIMIT_SECONDS)
         return self._process.returncode
 
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal, and wait for nothing."""
+        self._process.send_signal(number)
+
     def finish(self, limit_seconds: int = LIMIT_SECONDS) -> dict[str, Any]:
         """Wait until it has drained the queue; returns its document."""
         out, _ = self._process.communicate(timeout=limit_seconds)

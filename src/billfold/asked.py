@@ -116,7 +116,7 @@ class AskedWorker:
             case Done():
                 if fate.delivery_id not in (None, taken.delivery.delivery_id):
                     facts["instead"] = str(fate.delivery_id)
-                asked.settle_done(connection, taken, f"no longer stood at its key: delivery {fate.delivery_id} did")
+                asked.settle_done(connection, taken, "was replaced at its key before it was read")
                 log.info("asked_done", state=fate.state, **facts)
             case Later():
                 is_wait = fate.cause in (Cause.SLOT, Cause.BUSY)

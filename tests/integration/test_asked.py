@@ -263,9 +263,7 @@ def test_a_newer_delivery_at_the_key_comes_in_instead(fleet: Landing, aws: Local
 
     assert events[-1]["instead"]
     assert [row[:3] for row in fleet.query(STATES)] == [("superseded", 0, False), ("published", 1, False)]
-    assert "no longer stood at its key" in fleet.value(
-        "SELECT reason FROM billing_deliveries WHERE state = 'superseded'"
-    )
+    assert "was replaced at its key" in fleet.value("SELECT reason FROM billing_deliveries WHERE state = 'superseded'")
     assert fleet.query("SELECT status FROM billing_ingestion_runs ORDER BY created_at") == [("skipped",), ("success",)]
     assert fleet.billed() == {"USD": Decimal("8.25")}
 
@@ -340,6 +338,25 @@ def test_what_is_asked_for_again_while_it_fails_is_tried_once_more(fleet: Landin
         asked.settle_failed(connection, taken, error_code="internal", message="a defect")
 
     assert fleet.query(STATES) == [("pending", 0, True, 1, None)]
+
+
+def test_clients_take_turns(fleet: Landing, aws: LocalAws) -> None:
+    for number in range(5):
+        deliver(fleet, aws, "1.25", export=f"export-{number}")
+    first, *_ = ask_for(fleet, "exports/")
+    fleet.execute("INSERT INTO billing_clients (client_id) VALUES ('globex')")
+    fleet.execute(
+        "INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, content_digest, delivered_at,"
+        " trigger_source, asked_at, asked_by, not_before)"
+        " VALUES ('globex', 'globex-bills', 'a', 'a', 'a', now(), 'api', now(), 'api', now())"
+    )
+
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connect(fleet.database.conninfo)) for _ in range(2)]
+        taken = [each.delivery for connection in connections if (each := asked.take(connection))]
+
+    assert {delivery.client_id for delivery in taken} == {"acme", "globex"}
+    assert first.delivery_id in {delivery.delivery_id for delivery in taken}
 
 
 def test_what_one_has_in_hand_no_other_takes(fleet: Landing, aws: LocalAws) -> None:
@@ -447,6 +464,21 @@ def test_a_server_that_is_told_to_end_lets_its_delivery_end_or_leaves_it(
     ended = ("published", 1, False, 0, None) if seconds == "30" else ("running", 1, True, 1, None)
     assert fleet.query(STATES) == [ended]
     assert [event["unfinished"] for event in told] == [0 if seconds == "30" else 1]
+
+
+def test_a_second_signal_ends_a_server_at_once(fleet: Landing, aws: LocalAws, faulty: FaultyAws) -> None:
+    faulty.plan = hold = Hold()
+
+    with start_server(variables(fleet, BILLFOLD_SHUTDOWN_SECONDS="3600")) as (process, server):
+        post(server, deliver(fleet, aws, "1.25"))
+        assert hold.reached.wait(LIMIT_SECONDS)
+        process.tell(signal.SIGTERM)
+        process.wait_for("server_stopping")
+        code = process.end(signal.SIGTERM)
+    hold.released.set()
+
+    assert code == 143
+    assert fleet.query(STATES) == [("running", 1, True, 1, None)]
 
 
 def test_a_server_of_no_concurrency_leaves_the_work_to_others(fleet: Landing, aws: LocalAws) -> None:

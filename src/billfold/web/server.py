@@ -57,6 +57,7 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         # The signal that ended the server is raised once more when it has stopped.
+        log.info("server_stopping", seconds=settings.shutdown_seconds)
         with contextlib.suppress(SystemExit, KeyboardInterrupt):
             working.finish()
         unfinished_count = working.count_working()

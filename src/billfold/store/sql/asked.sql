@@ -26,10 +26,14 @@ SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') A
 FROM billing_deliveries WHERE delivery_id = %(delivery_id)s
 
 -- name: lock_due
--- A session lock, for as long as it is worked on: the first that nobody holds; the others are not tried any more.
+-- A session lock, for as long as it is worked on: the first that nobody holds; the others are not tried any more. Clients
+-- take turns, so that one who asked for years keeps nobody waiting.
 SELECT delivery_id FROM (
-    SELECT delivery_id FROM billing_deliveries WHERE asked_at IS NOT NULL AND not_before <= clock_timestamp()
-    ORDER BY not_before, delivery_id LIMIT 1000
+    SELECT delivery_id FROM (
+        SELECT delivery_id, row_number() OVER (PARTITION BY client_id ORDER BY not_before, delivery_id) AS place
+        FROM billing_deliveries WHERE asked_at IS NOT NULL AND not_before <= clock_timestamp()
+    ) AS due
+    ORDER BY place, random() LIMIT 1000
 ) AS due
 WHERE pg_try_advisory_lock(hashtextextended(concat_ws(' ', 'billfold asked', delivery_id), 0))
 LIMIT 1
