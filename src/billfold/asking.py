@@ -7,10 +7,9 @@ from uuid import UUID
 from billfold import clients
 from billfold.admission import holds
 from billfold.config import Settings
-from billfold.errors import AccessDeniedError, ForbiddenError, UsageError
+from billfold.errors import ForbiddenError, UsageError
 from billfold.exports import SilentProgress, address
 from billfold.ingest import Ingestion, find_deliveries
-from billfold.intake import refuse_key
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.store import asked, control, statements
 from billfold.store.asked import AskedRow
@@ -31,12 +30,13 @@ def ask(
     """Let each delivery of a key in the client's bucket wait for a worker; one that stands already need not.
 
     Manifests are read for that, and no data. What cannot be resolved leaves a failed run, as `ingest` does; its error
-    is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder.
+    is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder, and
+    UsageError for a client without a bucket.
     """
-    if refused := refuse_key(client, key):
-        is_forbidden = refused.error_code == AccessDeniedError.error_code
-        raise ForbiddenError(refused.reason) if is_forbidden else UsageError(refused.reason)
-    assert client.bucket is not None
+    if client.bucket is None:
+        raise UsageError(f"client {client.client_id} has no bucket")
+    if not clients.owns(client, key):
+        raise ForbiddenError(f"{key} does not lie in the folder of {client.client_id}")
     ingestion = Ingestion(
         client=client,
         # Whoever asks waits for the answer, and can ask again.
@@ -47,9 +47,8 @@ def ask(
         progress=SilentProgress(),
     )
     found, failures = find_deliveries(ingestion, address(client.bucket, key))
-    for failure in failures:
-        if not found and failure.exit_error:
-            raise failure.exit_error
+    if not found:
+        raise next(failure.exit_error for failure in failures if failure.exit_error)
     with connect(database.conninfo) as connection:
         return tuple(_ask(connection, client, delivery, asked_by) for _, delivery in found)
 

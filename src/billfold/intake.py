@@ -79,15 +79,6 @@ def take_request(request: Request, message: Message, *, settings: Settings, data
     return taking.count(taking.take(request))
 
 
-def refuse_key(client: Client, key: str) -> Dead | None:
-    """Why nothing of the key is read in the client's name; None where it may be."""
-    if client.bucket is None:
-        return Dead(client=client, reason=f"client {client.client_id} has no bucket", error_code="configuration")
-    if not key.startswith(client.prefix) or is_trick(key):
-        return _refuse(client, client.bucket, f"{key} does not lie in the folder of {client.client_id}")
-    return None
-
-
 def mark_pending(client: Client, created: CreatedObject, database: Database) -> Done:
     """The data of a bill came: its manifest will say what it belongs to."""
     if created.etag is None:
@@ -248,9 +239,10 @@ class _Taking:
 
     def _take_request(self, request: Request) -> Fate:
         client = clients.resolve_client(self._database, self._settings, request.client_id)
-        if refused := refuse_key(client, request.key):
-            return refused
-        assert client.bucket is not None
+        if client.bucket is None:
+            return Dead(client=client, reason=f"client {client.client_id} has no bucket", error_code="configuration")
+        if not clients.owns(client, request.key):
+            return _refuse(client, client.bucket, f"{request.key} does not lie in the folder of {client.client_id}")
         return self._ingest(client, client.bucket, request.key, request.source)
 
     def _ingest(self, client: Client, bucket: str, key: str, trigger: TriggerSource) -> Fate:
