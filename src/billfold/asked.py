@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from random import Random
 from typing import Any, assert_never
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -20,7 +21,7 @@ from billfold.exports.notifications import Request
 from billfold.exports.queue import Message
 from billfold.fate import Cause, Dead, Done, Fate, Later, wait_seconds
 from billfold.intake import take_request
-from billfold.store import asked
+from billfold.store import asked, failures
 from billfold.store.asked import AskedDelivery
 from billfold.store.database import Connection, Database, connect
 
@@ -64,28 +65,31 @@ class AskedWorker:
         return sum(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
-        failures = 0
+        # Each life of a thread has an id of its own: what another one left unfinished was interrupted.
+        worker_id = uuid4()
+        failure_count = 0
         while not self._stopping.is_set():
             try:
                 with connect(self._database.conninfo) as connection:
-                    if failures:
+                    if failure_count:
                         log.info("database_found")
-                    failures = 0
+                        failures.end_attempts(connection, worker_id)
+                    failure_count = 0
                     while not self._stopping.is_set():
-                        if not self._take_next(connection):
+                        if not self._take_next(connection, worker_id):
                             self._stopping.wait(POLL_SECONDS)
             except BillfoldError as error:
-                failures += 1
-                delay_seconds = wait_seconds(failures, _random)
+                failure_count += 1
+                delay_seconds = wait_seconds(failure_count, _random)
                 log.warning("database_away", delay_seconds=delay_seconds, error_code=error.error_code, error=str(error))
                 self._stopping.wait(delay_seconds)
             except Exception:
                 # Without its thread nothing more would be taken up.
                 log.exception("internal_error")
-                failures += 1
-                self._stopping.wait(wait_seconds(failures, _random))
+                failure_count += 1
+                self._stopping.wait(wait_seconds(failure_count, _random))
 
-    def _take_next(self, connection: Connection) -> bool:
+    def _take_next(self, connection: Connection, worker_id: UUID) -> bool:
         """Work on the next delivery that is due; False where none is."""
         taken = asked.take(connection)
         if taken is None:
@@ -96,37 +100,44 @@ class AskedWorker:
             # One that waits for others is taken up again and again.
             tell = log.info if taken.taken_count == 1 else log.debug
             tell("asked_started", asked_by=taken.asked_by, taken_count=taken.taken_count)
-            fate = self._bring_in(taken)
+            fate = take_request(
+                Request(client_id=taken.delivery.client_id, key=taken.delivery.key, source=taken.asked_by),
+                _as_message(taken),
+                settings=self._settings,
+                database=self._database,
+                worker_id=worker_id,
+            )
             # The connection of the lock may have been lost meanwhile.
             with connect(self._database.conninfo) as another:
-                self._settle(another, taken, fate)
+                _settle(another, taken, fate)
         asked.let_go(connection, taken.delivery.delivery_id)
         return True
 
-    def _bring_in(self, taken: AskedDelivery) -> Fate:
-        stored = taken.delivery
-        # To intake it is a message whose name is the delivery's, and which came as often as it was taken up.
-        message = Message(message_id=str(stored.delivery_id), receipt="", body="", receive_count=taken.taken_count)
-        request = Request(client_id=stored.client_id, key=stored.key, source=taken.asked_by)
-        return take_request(request, message, settings=self._settings, database=self._database)
 
-    def _settle(self, connection: Connection, taken: AskedDelivery, fate: Fate) -> None:
-        facts: dict[str, Any] = {"reason": fate.reason} if fate.reason else {}
-        match fate:
-            case Done():
-                if fate.delivery_id not in (None, taken.delivery.delivery_id):
-                    facts["instead"] = str(fate.delivery_id)
-                asked.settle_done(connection, taken, "was replaced at its key before it was read")
-                log.info("asked_done", state=fate.state, **facts)
-            case Later():
-                is_wait = fate.cause in (Cause.SLOT, Cause.BUSY)
-                delay_seconds = min(fate.delay_seconds, MAX_WAIT_SECONDS) if is_wait else fate.delay_seconds
-                asked.postpone(connection, taken, delay_seconds)
-                tell = log.debug if is_wait else log.warning
-                code = {"error_code": fate.error_code} if fate.error_code else {}
-                tell("asked_later", cause=fate.cause, delay_seconds=delay_seconds, **code, **facts)
-            case Dead():
-                asked.settle_failed(connection, taken, error_code=fate.error_code, message=fate.reason)
-                log.error("asked_dead", error_code=fate.error_code, **facts)
-            case _:
-                assert_never(fate)
+def _as_message(taken: AskedDelivery) -> Message:
+    """To intake it is a message whose name is the delivery's, and which came as often as it was taken up."""
+    name = str(taken.delivery.delivery_id)
+    return Message(message_id=name, receipt="", body="", receive_count=taken.taken_count)
+
+
+def _settle(connection: Connection, taken: AskedDelivery, fate: Fate) -> None:
+    facts: dict[str, Any] = {"reason": fate.reason} if fate.reason else {}
+    match fate:
+        case Done():
+            if fate.delivery_id not in (None, taken.delivery.delivery_id):
+                facts["instead"] = str(fate.delivery_id)
+            asked.settle_done(connection, taken, "was replaced at its key before it was read")
+            log.info("asked_done", state=fate.state, **facts)
+        case Later():
+            is_wait = fate.cause in (Cause.SLOT, Cause.BUSY)
+            delay_seconds = min(fate.delay_seconds, MAX_WAIT_SECONDS) if is_wait else fate.delay_seconds
+            asked.postpone(connection, taken, delay_seconds)
+            tell = log.debug if is_wait else log.warning
+            code = {"error_code": fate.error_code} if fate.error_code else {}
+            tell("asked_later", cause=fate.cause, delay_seconds=delay_seconds, **code, **facts)
+        case Dead():
+            asked.settle_failed(connection, taken, error_code=fate.error_code, message=fate.reason)
+            failures.forget_failures(connection, str(taken.delivery.delivery_id))
+            log.error("asked_dead", error_code=fate.error_code, **facts)
+        case _:
+            assert_never(fate)
