@@ -90,14 +90,21 @@ def ingest(
         force=force,
         progress=progress or SilentProgress(),
     )
+    found, refused = find_deliveries(ingestion, source)
+    return refused + [ingest_delivery(ingestion, bucket, delivery) for bucket, delivery in found]
+
+
+def find_deliveries(ingestion: Ingestion, source: str) -> tuple[list[tuple[Bucket, Delivery]], list[DeliveryOutcome]]:
+    """The deliveries that `source` means, each with its bucket, and outcomes for what cannot be resolved."""
+    client, settings, database = ingestion.client, ingestion.settings, ingestion.database
     retrying(settings)(keep_client, database, client)
     try:
         bucket, key = retrying(settings)(locate_source, source, client, settings, database)
     except (SourceError, InputError) as error:
         # The role refuses us, a path does not exist, a local manifest cannot be read: there is no bucket to name.
-        return [_refuse(ingestion, client.bucket or "", source, error)]
+        return [], [_refuse(ingestion, client.bucket or "", source, error)]
     deliveries, refused = resolve_all(ingestion, bucket, key)
-    return refused + [ingest_delivery(ingestion, bucket, delivery) for delivery in deliveries]
+    return [(bucket, delivery) for delivery in deliveries], refused
 
 
 def resolve_all(

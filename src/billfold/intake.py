@@ -73,6 +73,40 @@ def take_in(message: Message, *, settings: Settings, database: Database, worker_
         return fate
 
 
+def take_request(
+    request: Request, message: Message, *, settings: Settings, database: Database, worker_id: UUID
+) -> Fate:
+    """The fate of what asks for a key from elsewhere than the queue; `message` tells its name and how often it came.
+
+    As `take_in`, but that it logs no end.
+    """
+    taking = _Taking(message, settings, database, worker_id)
+    return taking.count(taking.take(request))
+
+
+def mark_pending(client: Client, created: CreatedObject, database: Database) -> Done:
+    """The data of a bill came: its manifest will say what it belongs to."""
+    if created.etag is None:
+        return Done(client=client, reason="the event names no version")
+    with connect(database.conninfo) as connection:
+        control.ensure_client(connection, client)
+        is_new = runs.mark_pending(
+            connection,
+            client,
+            bucket=created.bucket,
+            key=created.key,
+            etag=created.etag,
+            size_bytes=created.size_bytes,
+            trigger=created.source,
+        )
+    return Done(client=client, state="pending" if is_new else None, reason="waits for its manifest")
+
+
+def starts_delivery(key: str) -> bool:
+    """A manifest does, and a data file that no manifest will follow."""
+    return is_manifest(key) or (is_data_file(key) and place_of(key) is None)
+
+
 def find_suspects(messages: Sequence[Message], database: Database) -> set[str]:
     """The ids of those whose worker died the last time that they were worked on.
 
@@ -110,7 +144,7 @@ def find_full(message: Message, full: Sequence[Client]) -> Client | None:
             return client
         for created in notification.created:
             is_theirs = created.bucket == client.bucket and created.key.startswith(client.prefix)
-            if is_theirs and _starts_delivery(created.key):
+            if is_theirs and starts_delivery(created.key):
                 return client
     return None
 
@@ -223,10 +257,10 @@ class _Taking:
         if not client.enabled:
             log.warning("event_refused", client=client.client_id, bucket=created.bucket, reason="is disabled")
             return Done(client=client, reason="the client is disabled")
-        if _starts_delivery(created.key):
+        if starts_delivery(created.key):
             return self._ingest(client, created.bucket, created.key, created.source)
         if is_data_file(created.key):
-            return self._mark_pending(client, created)
+            return mark_pending(client, created, self._database)
         log.debug("object_left_out", client=client.client_id, reason="is no bill")
         return Done(client=client, reason="is no bill")
 
@@ -234,26 +268,9 @@ class _Taking:
         client = clients.resolve_client(self._database, self._settings, request.client_id)
         if client.bucket is None:
             return Dead(client=client, reason=f"client {client.client_id} has no bucket", error_code="configuration")
-        if not request.key.startswith(client.prefix) or is_trick(request.key):
+        if not clients.owns(client, request.key):
             return _refuse(client, client.bucket, f"{request.key} does not lie in the folder of {client.client_id}")
-        return self._ingest(client, client.bucket, request.key, TriggerSource.SQS)
-
-    def _mark_pending(self, client: Client, created: CreatedObject) -> Fate:
-        """The data came; its manifest will say what it belongs to."""
-        if created.etag is None:
-            return Done(client=client, reason="the event names no version")
-        with connect(self._database.conninfo) as connection:
-            control.ensure_client(connection, client)
-            is_new = runs.mark_pending(
-                connection,
-                client,
-                bucket=created.bucket,
-                key=created.key,
-                etag=created.etag,
-                size_bytes=created.size_bytes,
-                trigger=created.source,
-            )
-        return Done(client=client, state="pending" if is_new else None, reason="waits for its manifest")
+        return self._ingest(client, client.bucket, request.key, request.source)
 
     def _ingest(self, client: Client, bucket: str, key: str, trigger: TriggerSource) -> Fate:
         """Ingest in the client's name, where nobody else does the same and the client has a slot left."""
@@ -385,11 +402,6 @@ class _Taking:
     def _wait(self, cause: Cause, client: Client | None, reason: str, delivery_id: UUID | None = None) -> Later:
         delay_seconds = wait_seconds(self._message.receive_count, _random)
         return Later(cause=cause, delay_seconds=delay_seconds, reason=reason, client=client, delivery_id=delivery_id)
-
-
-def _starts_delivery(key: str) -> bool:
-    """A manifest does, and a data file that no manifest will follow."""
-    return is_manifest(key) or (is_data_file(key) and place_of(key) is None)
 
 
 def _refuse(client: Client | None, bucket: str, reason: str) -> Dead:

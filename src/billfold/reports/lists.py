@@ -85,7 +85,8 @@ class DeliveryRow:
     """A delivery. `is_current` says whether its statement shows it now; money is exact text by currency.
 
     `publication_id` is the publication by which it last became current, `reason` says why it is not, `columns` are
-    the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds.
+    the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds. One that was
+    asked for over HTTP and waits for its attempt has `asked_at`, and is tried `not_before` that moment.
     """
 
     delivery_id: UUID
@@ -114,6 +115,8 @@ class DeliveryRow:
     publication_id: int | None
     reason: str | None
     released_at: datetime | None
+    asked_at: datetime | None
+    not_before: datetime | None
     error_code: str | None
     error_message: str | None
     last_error_code: str | None

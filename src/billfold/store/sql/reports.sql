@@ -34,8 +34,9 @@ SELECT
     delivery.delivered_at, delivery.manifest_key, delivery.execution_id, delivery.trigger_source, delivery.attempts,
     delivery.rows_read, delivery.rows_added, delivery.rows_removed, delivery.rows_unchanged,
     delivery.source_cost, delivery.billed_cost, delivery.findings, delivery.columns, delivery.publication_id,
-    delivery.reason, delivery.released_at, delivery.error_code, delivery.error_message, delivery.last_error_code,
-    delivery.last_error_message, delivery.created_at, delivery.started_at, delivery.finished_at,
+    delivery.reason, delivery.released_at, delivery.asked_at, delivery.not_before, delivery.error_code,
+    delivery.error_message, delivery.last_error_code, delivery.last_error_message, delivery.created_at,
+    delivery.started_at, delivery.finished_at,
     extract(epoch FROM delivery.finished_at - delivery.started_at)::float8 AS duration_seconds
 FROM billing_deliveries AS delivery
 LEFT JOIN billing_statements AS statement USING (statement_id)
