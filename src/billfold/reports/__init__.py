@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from billfold.reports.changes import (
+    DEFAULT_CHANGE_COLUMNS,
     ChangeColumn,
     ChangeReport,
     ChangeRow,
@@ -46,9 +47,11 @@ from billfold.reports.lists import (
     list_runs,
     list_statements,
 )
+from billfold.reports.moves import Move, MovePage, list_moves
 from billfold.reports.owners import OwnerRow, UnownedRow, list_accounts_without_owner, list_owners
 
 __all__ = [
+    "DEFAULT_CHANGE_COLUMNS",
     "DEFAULT_COST_LIMIT",
     "DEFAULT_LIMIT",
     "MAX_LIMIT",
@@ -71,6 +74,8 @@ __all__ = [
     "KeyColumn",
     "MapColumn",
     "Metric",
+    "Move",
+    "MovePage",
     "OwnerRow",
     "Point",
     "Preset",
@@ -89,6 +94,7 @@ __all__ = [
     "list_checks",
     "list_client_freshness",
     "list_deliveries",
+    "list_moves",
     "list_owners",
     "list_publications",
     "list_runs",
