@@ -35,7 +35,10 @@ class Tab:
     path: str
 
 
-TABS = (Tab(name="costs", title="Costs", path="/"),)
+TABS = (
+    Tab(name="costs", title="Costs", path="/"),
+    Tab(name="changes", title="Changes", path="/changes"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
