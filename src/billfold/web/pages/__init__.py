@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from billfold.config import Settings
 from billfold.store.database import Database
-from billfold.web.pages import changes, costs, files
+from billfold.web.pages import changes, checks, costs, files
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
@@ -15,4 +15,5 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     router.include_router(files.make_router())
     router.include_router(costs.make_router(database))
     router.include_router(changes.make_router(database))
+    router.include_router(checks.make_router(database))
     return router
