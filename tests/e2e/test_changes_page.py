@@ -156,7 +156,7 @@ def test_closed_months_that_moved_stand_out_and_are_looked_into(page: Page) -> N
     row_of(page, "moves", "first bill").first.get_by_role("link").click()
 
     assert {*query_of(page)} == {"by", "statement", "from", "to"}
-    expect(page.get_by_text("Nothing stood before")).to_be_visible()
+    expect(page.get_by_text("Nothing stood before: the first")).to_be_visible()
 
 
 def test_two_publications_are_chosen_and_compared(page: Page) -> None:
@@ -223,7 +223,7 @@ def test_bills_open_by_keyboard(page: Page) -> None:
     bill = page.locator("details.bill").first
     page.evaluate("document.querySelector('details.bill').open = false")
 
-    bill.locator("summary").focus()
+    bill.locator("> summary").focus()
     page.keyboard.press("Enter")
 
     expect(bill).to_have_attribute("open", "")
