@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from billfold.reports.changes import (
+    DEFAULT_CHANGE_COLUMNS,
     ChangeColumn,
     ChangeReport,
     ChangeRow,
@@ -36,19 +37,23 @@ from billfold.reports.freshness import (
 from billfold.reports.lists import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
+    Choices,
     DeliveryRow,
     Filter,
     PublicationRow,
     RunRow,
     StatementRow,
+    list_choices,
     list_deliveries,
     list_publications,
     list_runs,
     list_statements,
 )
+from billfold.reports.moves import Move, MovePage, list_moves
 from billfold.reports.owners import OwnerRow, UnownedRow, list_accounts_without_owner, list_owners
 
 __all__ = [
+    "DEFAULT_CHANGE_COLUMNS",
     "DEFAULT_COST_LIMIT",
     "DEFAULT_LIMIT",
     "MAX_LIMIT",
@@ -58,6 +63,7 @@ __all__ = [
     "ChargeCategory",
     "CheckReport",
     "CheckRow",
+    "Choices",
     "ClientFreshness",
     "ConformanceReport",
     "CostColumn",
@@ -71,6 +77,8 @@ __all__ = [
     "KeyColumn",
     "MapColumn",
     "Metric",
+    "Move",
+    "MovePage",
     "OwnerRow",
     "Point",
     "Preset",
@@ -87,8 +95,10 @@ __all__ = [
     "list_accounts_without_owner",
     "list_changes",
     "list_checks",
+    "list_choices",
     "list_client_freshness",
     "list_deliveries",
+    "list_moves",
     "list_owners",
     "list_publications",
     "list_runs",

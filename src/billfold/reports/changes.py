@@ -28,8 +28,12 @@ class ChangeColumn(StrEnum):
 
     ACCOUNT = "account"
     SERVICE = "service"
+    REGION = "region"
     DAY = "day"
     CATEGORY = "category"
+
+
+DEFAULT_CHANGE_COLUMNS = (ChangeColumn.ACCOUNT, ChangeColumn.SERVICE, ChangeColumn.DAY, ChangeColumn.CATEGORY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +69,10 @@ class StatementChange:
     are of everything that the statement held at either end, by currency; `groups` are those that differ, the largest
     difference first.
 
-    `has_moved`: the cost of at least one account, service, day and charge category differs. `closed_month_moved`: the
-    publications in between that were made when the billing period was over (UTC), without the statement's first,
-    changed at least one such cost, taken together. Both depend on the metric, but not on the columns asked for.
+    `has_moved`: the cost of at least one account, service, region, day and charge category differs.
+    `closed_month_moved`: the publications in between that were made when the billing period was over (UTC), without
+    the statement's first, changed at least one such cost, taken together. Both depend on the metric, but not on the
+    columns asked for.
     """
 
     statement_id: int
@@ -169,7 +174,7 @@ def list_changes(
     *,
     start: Point | None = None,
     end: Point | None = None,
-    columns: Sequence[ChangeColumn] = tuple(ChangeColumn),
+    columns: Sequence[ChangeColumn] = DEFAULT_CHANGE_COLUMNS,
     metric: Metric = Metric.BILLED,
     limit: int | None = None,
 ) -> ChangeReport:

@@ -14,6 +14,7 @@ from billfold.store.database import Database
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100_000
+MAX_CHOICES = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +183,21 @@ class PublicationRow:
     charges_after: int
     billed_cost_before: Mapping[str, str]
     billed_cost_after: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What bills there are to choose from: names of exports, and months as text, the newest first."""
+
+    exports: Sequence[str]
+    periods: Sequence[str]
+
+
+def list_choices(database: Database, client: str | None = None) -> Choices:
+    """The exports and months that filters offer, at most MAX_CHOICES of each."""
+    with reading.read(database) as connection:
+        [choices] = reading.fetch(connection, "list_choices", Choices, {"client": client, "limit": MAX_CHOICES})
+    return choices
 
 
 def list_runs(database: Database, wanted: Filter) -> tuple[RunRow, ...]:

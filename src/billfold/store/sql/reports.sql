@@ -3,6 +3,18 @@
 -- name: list_clients
 SELECT client_id FROM billing_clients ORDER BY client_id
 
+-- name: list_choices
+-- The exports and months of all statements that ever had a bill, as filters offer them.
+WITH statement AS (
+    SELECT export_name, billing_period FROM billing_statements
+    WHERE current_publication_id IS NOT NULL AND (%(client)s::text IS NULL OR client_id = %(client)s)
+)
+SELECT ARRAY(SELECT DISTINCT export_name FROM statement ORDER BY export_name LIMIT %(limit)s) AS exports,
+    ARRAY(
+        SELECT to_char(billing_period, 'YYYY-MM') FROM statement GROUP BY billing_period ORDER BY billing_period DESC
+        LIMIT %(limit)s
+    ) AS periods
+
 -- name: list_runs
 SELECT
     run.ingestion_run_id, run.client_id, run.delivery_id, delivery.export_name,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 from billfold import reports
 from billfold.documents import changes_document, costs_document
 from billfold.errors import UsageError
-from billfold.reports import ChangeColumn, ChargeCategory, Filter, Metric, Preset, Selection
+from billfold.reports import DEFAULT_CHANGE_COLUMNS, ChangeColumn, ChargeCategory, Filter, Metric, Preset, Selection
 from billfold.reports.cost_filters import parse_cost_columns, parse_pairs
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
@@ -111,7 +111,7 @@ def make_router(database: Database) -> APIRouter:
     @router.get("/changes", responses=describe(_CHANGES), tags=["changes"])
     def list_changes(
         access: ReadAccess,
-        by: Annotated[list[ChangeColumn], Query(max_length=len(ChangeColumn))] = list(ChangeColumn),  # noqa: B006
+        by: Annotated[list[ChangeColumn], Query(max_length=len(ChangeColumn))] = list(DEFAULT_CHANGE_COLUMNS),  # noqa: B006
         client: OneClient = None,
         export: OneExport = None,
         period: OneMonth = None,
@@ -134,7 +134,7 @@ def make_router(database: Database) -> APIRouter:
             ),
             start=_one_of("from", from_publication, _in_utc(from_moment)),
             end=_one_of("to", to_publication, _in_utc(to_moment)),
-            columns=list(dict.fromkeys(by)) or list(ChangeColumn),
+            columns=list(dict.fromkeys(by)) or DEFAULT_CHANGE_COLUMNS,
             metric=metric,
             limit=limit,
         )

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from billfold.config import Settings
 from billfold.store.database import Database
-from billfold.web.pages import costs, files, retry
+from billfold.web.pages import changes, checks, costs, files, retry
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
@@ -15,4 +15,6 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     router.include_router(files.make_router())
     router.include_router(costs.make_router(database))
     router.include_router(retry.make_router(settings, database))
+    router.include_router(changes.make_router(database))
+    router.include_router(checks.make_router(database))
     return router

@@ -35,7 +35,11 @@ class Tab:
     path: str
 
 
-TABS = (Tab(name="costs", title="Costs", path="/"),)
+TABS = (
+    Tab(name="costs", title="Costs", path="/"),
+    Tab(name="changes", title="Changes", path="/changes"),
+    Tab(name="checks", title="Checks", path="/checks"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,12 @@ def day(value: date | None) -> str:
     return _DASH if value is None else f"{value:%Y-%m-%d}"
 
 
+def code(text: str) -> Markup:
+    """A sentence in which `what is typed` stands between backticks."""
+    words = text.split("`")
+    return Markup().join(Markup("<code>{}</code>").format(word) if n % 2 else word for n, word in enumerate(words))
+
+
 def link(path: str, parameters: Mapping[str, Any] | None = None, /, **changes: Any) -> str:
     """An address with its query: the parameters with the changes applied; None and '' leave one out."""
     merged = {**(parameters or {}), **changes}
@@ -146,7 +156,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        money=money, signed_money=signed_money, percent=percent, count=count, time=time, day=day, exact=plain
+        money=money, signed_money=signed_money, percent=percent, count=count, time=time, day=day, exact=plain, code=code
     )
     environment.globals.update(link=link, static_url=static_url)
     # Amounts travel to charts as exact text; Plotly reads numbers from it.

@@ -75,7 +75,7 @@
       return {
         connector: { line: { color: css("--line-strong"), width: 1 } },
         increasing: { marker: { color: css("--more") } }, decreasing: { marker: { color: css("--less") } },
-        totals: { marker: { color: css("--series-0") } }, ...trace,
+        totals: { marker: { color: css("--series-8") } }, ...trace,
       };
     });
   }
@@ -94,7 +94,8 @@
       if (!area.dataset.bound) {
         area.dataset.bound = "yes";
         area.on("plotly_click", (event) => {
-          const address = event.points[0]?.data.meta?.href;
+          const { data, pointNumber } = event.points[0] ?? {};
+          const address = data?.meta?.href ?? data?.meta?.hrefs?.[pointNumber];
           if (address) location.assign(address);
         });
       }
