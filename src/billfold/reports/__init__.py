@@ -26,6 +26,7 @@ from billfold.reports.costs import (
     Selection,
     sum_costs,
 )
+from billfold.reports.deliveries import Calendar, CalendarDay, ListChoices, list_calendar, list_choices
 from billfold.reports.export import ExportReport, FileFormat, export_charges
 from billfold.reports.freshness import (
     ClientFreshness,
@@ -52,6 +53,8 @@ __all__ = [
     "DEFAULT_COST_LIMIT",
     "DEFAULT_LIMIT",
     "MAX_LIMIT",
+    "Calendar",
+    "CalendarDay",
     "ChangeColumn",
     "ChangeReport",
     "ChangeRow",
@@ -69,6 +72,7 @@ __all__ = [
     "Filter",
     "JudgedStatement",
     "KeyColumn",
+    "ListChoices",
     "MapColumn",
     "Metric",
     "OwnerRow",
@@ -85,8 +89,10 @@ __all__ = [
     "export_charges",
     "judge_conformance",
     "list_accounts_without_owner",
+    "list_calendar",
     "list_changes",
     "list_checks",
+    "list_choices",
     "list_client_freshness",
     "list_deliveries",
     "list_owners",

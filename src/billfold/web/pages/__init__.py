@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from billfold.config import Settings
 from billfold.store.database import Database
-from billfold.web.pages import costs, files
+from billfold.web.pages import costs, deliveries, files
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
@@ -14,4 +14,5 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     router.include_router(files.make_router())
     router.include_router(costs.make_router(database))
+    router.include_router(deliveries.make_router(settings, database))
     return router

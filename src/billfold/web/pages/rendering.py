@@ -22,6 +22,8 @@ from billfold.web.access import Access
 from billfold.web.pages.files import static_url
 
 _CENT = Decimal("0.01")
+# Spans of time: the larger unit in seconds and its name, and the smaller one that is told beside it.
+_SPANS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 _DASH = "\N{EN DASH}"
 _NONE = Markup(f'<span class="none">{_DASH}</span>')
 
@@ -35,7 +37,10 @@ class Tab:
     path: str
 
 
-TABS = (Tab(name="costs", title="Costs", path="/"),)
+TABS = (
+    Tab(name="costs", title="Costs", path="/"),
+    Tab(name="deliveries", title="Deliveries", path="/deliveries"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,32 @@ def time(value: datetime | None) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M} UTC")
 
 
+def duration(seconds: float | None) -> str:
+    """A span of time in its two largest units: 340 ms, 12.3 s, 3 min 20 s, 5 h 10 min, 3 d 4 h."""
+    if seconds is None:
+        return _DASH
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = max(round(seconds), 60)
+    large, large_unit, small, small_unit = next(units for units in _SPANS if whole >= units[0])
+    rest = whole % large // small
+    return f"{whole // large:,} {large_unit}" + (f" {rest} {small_unit}" if rest else "")
+
+
+def size(value: int | None) -> str:
+    """A number of bytes in the unit that fits it: 512 B, 1.4 MiB."""
+    if value is None:
+        return _DASH
+    amount, unit = float(value), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
 def day(value: date | None) -> str:
     """A day as 2026-05-31."""
     return _DASH if value is None else f"{value:%Y-%m-%d}"
@@ -146,7 +177,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        money=money, signed_money=signed_money, percent=percent, count=count, time=time, day=day, exact=plain
+        money=money,
+        signed_money=signed_money,
+        percent=percent,
+        count=count,
+        time=time,
+        day=day,
+        exact=plain,
+        duration=duration,
+        size=size,
     )
     environment.globals.update(link=link, static_url=static_url)
     # Amounts travel to charts as exact text; Plotly reads numbers from it.

@@ -39,6 +39,9 @@
     form.addEventListener("submit", (event) => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
   }
 
+  // Tables whose newest column is their last begin there, where they are wider than the screen.
+  for (const table of document.querySelectorAll("table.calendar")) table.parentElement.scrollLeft = table.offsetWidth;
+
   // Charts.
   const colours = () => Array.from({ length: 10 }, (_, place) => css(`--series-${place}`));
 
