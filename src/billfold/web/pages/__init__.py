@@ -6,7 +6,8 @@ from fastapi import APIRouter
 
 from billfold.config import Settings
 from billfold.store.database import Database
-from billfold.web.pages import costs, deliveries, files
+from billfold.web.examinations import Examinations
+from billfold.web.pages import clients, costs, deliveries, files, onboarding
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
@@ -15,4 +16,6 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     router.include_router(files.make_router())
     router.include_router(costs.make_router(database))
     router.include_router(deliveries.make_router(settings, database))
+    router.include_router(clients.make_router(settings, database, Examinations(settings, database)))
+    router.include_router(onboarding.make_router(settings, database))
     return router

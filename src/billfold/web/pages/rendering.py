@@ -40,6 +40,7 @@ class Tab:
 TABS = (
     Tab(name="costs", title="Costs", path="/"),
     Tab(name="deliveries", title="Deliveries", path="/deliveries"),
+    Tab(name="clients", title="Clients", path="/clients"),
 )
 
 
