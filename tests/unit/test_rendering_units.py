@@ -1,10 +1,10 @@
-"""Spans of time and sizes as pages show them."""
+"""Spans of time, sizes and sentences as pages show them."""
 
 from __future__ import annotations
 
 import pytest
 
-from billfold.web.pages.rendering import duration, size
+from billfold.web.pages.rendering import duration, size, words
 
 DASH = "\N{EN DASH}"
 
@@ -37,3 +37,8 @@ def test_spans_are_in_their_two_largest_units(seconds: float | None, shown: str)
 )
 def test_sizes_are_in_the_unit_that_fits(size_bytes: int | None, shown: str) -> None:
     assert size(size_bytes) == shown
+
+
+def test_commands_in_sentences_are_code_and_nothing_else_is_markup() -> None:
+    assert words("run `billfold release` <b>now</b>") == "run <code>billfold release</code> &lt;b&gt;now&lt;/b&gt;"
+    assert words("`<i>` and a lone `") == "<code>&lt;i&gt;</code> and a lone `"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,7 +14,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from billfold import __version__
 from billfold.store import reading
@@ -25,6 +26,7 @@ _CENT = Decimal("0.01")
 # Spans of time: the larger unit in seconds and its name, and the smaller one that is told beside it.
 _SPANS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 _DASH = "\N{EN DASH}"
+_COMMAND = re.compile("`([^`]+)`")
 _NONE = Markup(f'<span class="none">{_DASH}</span>')
 
 
@@ -154,6 +156,11 @@ def day(value: date | None) -> str:
     return _DASH if value is None else f"{value:%Y-%m-%d}"
 
 
+def words(text: str) -> Markup:
+    """A sentence whose `commands` stand in backticks, as our messages and pieces of advice have them."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))
+
+
 def link(path: str, parameters: Mapping[str, Any] | None = None, /, **changes: Any) -> str:
     """An address with its query: the parameters with the changes applied; None and '' leave one out."""
     merged = {**(parameters or {}), **changes}
@@ -187,6 +194,7 @@ def _environment() -> Environment:
         exact=plain,
         duration=duration,
         size=size,
+        words=words,
     )
     environment.globals.update(link=link, static_url=static_url)
     # Amounts travel to charts as exact text; Plotly reads numbers from it.
