@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.sql import SQL
 
-from billfold.reports import CostColumn, KeyColumn, MapColumn, Selection
+from billfold.reports import CostColumn, Filter, KeyColumn, MapColumn, Selection
 from billfold.sql import read_queries
 from billfold.store import costs
 from billfold.store.database import Database
@@ -124,6 +125,55 @@ def explain_costs(
         )
         [(document,)] = connection.execute(SQL("EXPLAIN (FORMAT JSON) ") + query, parameters).fetchall()
     return scans(document[0]["Plan"])
+
+
+@pytest.fixture
+def delivered(landing: Landing) -> Landing:
+    """Fifty clients with two years of bills, and twenty deliveries of each month: 24,000 of them."""
+    landing.execute("INSERT INTO billing_clients (client_id) SELECT 'client-' || n FROM generate_series(1, 50) AS n")
+    landing.execute(
+        "INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version,"
+        " currency) SELECT 'client-' || n, 'b', 'exports/cur2', 'cur2',"
+        " date_trunc('month', now()) - m * interval '1 month', 1, 'USD'"
+        " FROM generate_series(1, 50) AS n, generate_series(0, 23) AS m"
+    )
+    landing.execute(
+        "INSERT INTO billing_deliveries (client_id, statement_id, bucket, export_path, export_name, billing_period,"
+        " content_digest, delivered_at, created_at, trigger_source)"
+        " SELECT client_id, statement_id, bucket, export_path, export_name, billing_period, statement_id || '-' || n,"
+        " billing_period + n * interval '1 day', billing_period + n * interval '1 day', 'sqs'"
+        " FROM billing_statements, generate_series(1, 20) AS n"
+    )
+    landing.execute("ANALYZE billing_deliveries, billing_statements, billing_clients")
+    return landing
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "more"),
+    [
+        ("freshness", "list_client_freshness", {}),
+        ("freshness", "list_statement_freshness", {}),
+        ("deliveries", "list_calendar", {}),
+        ("deliveries", "list_calendar", {"client": "client-7"}),
+        ("reports", "list_deliveries", {}),
+        ("reports", "list_deliveries", {"client": "client-7"}),
+        ("reports", "list_deliveries", {"delivered_on": "2026-05-03"}),
+    ],
+)
+def test_lists_of_deliveries_and_freshness_are_found_by_index(
+    delivered: Landing, file: str, name: str, more: dict[str, Any]
+) -> None:
+    today = datetime.now(UTC).date()
+    span = {"since": today - timedelta(days=34), "until": today}
+    parameters = {**Filter().parameters(), "default_client": None, **span, **more}
+    query = read_queries("billfold.store", file)[name]
+
+    with psycopg.connect(delivered.database.conninfo) as connection:
+        [(document,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {query}".encode(), parameters).fetchall()
+
+    found = {node for relation, node in scans(document[0]["Plan"]) if relation == "billing_deliveries"}
+    assert found <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    assert found
 
 
 def test_costs_of_tags_read_the_charges_of_their_months_alone(filled: Landing) -> None:

@@ -27,6 +27,7 @@ from billfold.reports.costs import (
     Selection,
     sum_costs,
 )
+from billfold.reports.deliveries import Calendar, CalendarDay, ListChoices, list_calendar, list_choices
 from billfold.reports.export import ExportReport, FileFormat, export_charges
 from billfold.reports.freshness import (
     ClientFreshness,
@@ -57,6 +58,8 @@ __all__ = [
     "DEFAULT_COST_LIMIT",
     "DEFAULT_LIMIT",
     "MAX_LIMIT",
+    "Calendar",
+    "CalendarDay",
     "ChangeColumn",
     "ChangeReport",
     "ChangeRow",
@@ -75,6 +78,7 @@ __all__ = [
     "Filter",
     "JudgedStatement",
     "KeyColumn",
+    "ListChoices",
     "MapColumn",
     "Metric",
     "Move",
@@ -93,6 +97,7 @@ __all__ = [
     "export_charges",
     "judge_conformance",
     "list_accounts_without_owner",
+    "list_calendar",
     "list_changes",
     "list_checks",
     "list_choices",

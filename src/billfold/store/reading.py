@@ -80,6 +80,11 @@ def fetch(connection: Connection, name: str, row: type[Row], parameters: Mapping
         return tuple(cursor.execute(_query(name), parameters))
 
 
+def fetch_texts(connection: Connection, name: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts of a named query that has one column."""
+    return tuple(text for (text,) in connection.execute(_query(name), parameters))
+
+
 def list_clients(connection: Connection) -> tuple[str, ...]:
     """The ids of all clients that were ever ingested."""
     return tuple(client for (client,) in connection.execute(_query("list_clients")))
@@ -105,5 +110,5 @@ def sum_changes(
 
 
 def _query(name: str) -> str:
-    files = ("reports", "changes", "owners", "checks", "focus", "freshness")
+    files = ("reports", "changes", "owners", "checks", "focus", "freshness", "deliveries")
     return next(queries[name] for file in files if name in (queries := read_queries("billfold.store", file)))
