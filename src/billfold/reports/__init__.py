@@ -27,7 +27,7 @@ from billfold.reports.costs import (
     Selection,
     sum_costs,
 )
-from billfold.reports.deliveries import Calendar, CalendarDay, ListChoices, list_calendar, list_choices
+from billfold.reports.deliveries import Calendar, CalendarDay, list_calendar
 from billfold.reports.export import ExportReport, FileFormat, export_charges
 from billfold.reports.freshness import (
     ClientFreshness,
@@ -78,7 +78,6 @@ __all__ = [
     "Filter",
     "JudgedStatement",
     "KeyColumn",
-    "ListChoices",
     "MapColumn",
     "Metric",
     "Move",

@@ -14,7 +14,6 @@ from billfold.store.database import Database
 
 CALENDAR_DAYS = 35
 MAX_CALENDAR_ROWS = 60
-MAX_CHOICES = 300
 
 # What somebody has to look at comes before what goes on, and that before what is well.
 _GRAVEST_FIRST = (
@@ -66,14 +65,6 @@ class Calendar:
     is_truncated: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListChoices:
-    """The exports and the billing months that statements are of, the newest month first."""
-
-    exports: tuple[str, ...]
-    months: tuple[str, ...]
-
-
 def list_calendar(
     database: Database, *, client: str | None = None, until: date, limit: int = MAX_CALENDAR_ROWS
 ) -> Calendar:
@@ -87,13 +78,3 @@ def list_calendar(
         by_day = {each.day: each for each in came}
         rows.append(CalendarRow(client_id=client_id, billing_period=period, days=tuple(map(by_day.get, days))))
     return Calendar(days=days, rows=tuple(rows[:limit]), is_truncated=len(rows) > limit)
-
-
-def list_choices(database: Database, client: str | None = None) -> ListChoices:
-    """What a list of deliveries can be filtered by."""
-    parameters = {"client": client, "limit": MAX_CHOICES}
-    with reading.read(database) as connection:
-        return ListChoices(
-            exports=reading.fetch_texts(connection, "list_export_names", parameters),
-            months=reading.fetch_texts(connection, "list_months", parameters),
-        )

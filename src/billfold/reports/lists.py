@@ -88,8 +88,8 @@ class DeliveryRow:
 
     `publication_id` is the publication by which it last became current, `reason` says why it is not, `columns` are
     the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds. `timings` are
-    seconds by stage, which overlap; `published_at` is when it first became current. One that was asked for over HTTP and
-    waits for its attempt has `asked_at`, and is tried `not_before` that moment.
+    seconds by stage, which overlap; `published_at` is when it first became current. One that was asked for over HTTP
+    and waits for its attempt has `asked_at`, and is tried `not_before` that moment.
     """
 
     delivery_id: UUID

@@ -80,11 +80,6 @@ def fetch(connection: Connection, name: str, row: type[Row], parameters: Mapping
         return tuple(cursor.execute(_query(name), parameters))
 
 
-def fetch_texts(connection: Connection, name: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """The texts of a named query that has one column."""
-    return tuple(text for (text,) in connection.execute(_query(name), parameters))
-
-
 def list_clients(connection: Connection) -> tuple[str, ...]:
     """The ids of all clients that were ever ingested."""
     return tuple(client for (client,) in connection.execute(_query("list_clients")))

@@ -1,4 +1,4 @@
--- The calendar of deliveries, and what its list can be filtered by.
+-- The calendar of deliveries.
 
 -- name: list_calendar
 -- What AWS delivered on each day (UTC) of a span, by client, billing month and state; the first `limit` months of clients.
@@ -20,13 +20,3 @@ FROM (
 WHERE place <= %(limit)s
 GROUP BY place, client_id, billing_period, day
 ORDER BY place, day
-
--- name: list_export_names
-SELECT DISTINCT export_name FROM billing_statements
-WHERE %(client)s::text IS NULL OR client_id = %(client)s
-ORDER BY export_name LIMIT %(limit)s
-
--- name: list_months
-SELECT DISTINCT to_char(billing_period, 'YYYY-MM') AS month FROM billing_statements
-WHERE %(client)s::text IS NULL OR client_id = %(client)s
-ORDER BY month DESC LIMIT %(limit)s

@@ -4,10 +4,10 @@
 SELECT client_id FROM billing_clients ORDER BY client_id
 
 -- name: list_choices
--- The exports and months of all statements that ever had a bill, as filters offer them.
+-- The exports and months of all statements, as filters offer them.
 WITH statement AS (
     SELECT export_name, billing_period FROM billing_statements
-    WHERE current_publication_id IS NOT NULL AND (%(client)s::text IS NULL OR client_id = %(client)s)
+    WHERE %(client)s::text IS NULL OR client_id = %(client)s
 )
 SELECT ARRAY(SELECT DISTINCT export_name FROM statement ORDER BY export_name LIMIT %(limit)s) AS exports,
     ARRAY(
