@@ -15,8 +15,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import TypeGuard
 from uuid import uuid4
 
 import structlog
@@ -38,6 +40,9 @@ POLL_SECONDS = 5
 DRAIN_POLL_SECONDS = 1
 # Without a dead-letter queue a dead message stays where it is, hidden for as long as this.
 STUCK_SECONDS = 6 * 3600
+# A message that is to be worked on alone, and has no slot, keeps its worker from the others for so long at a time.
+ALONE_SECONDS = 15
+_ASK_SECONDS = 0.5
 # A queue's policy reaches all of SQS after a while only: one that refuses what it allowed before is asked again.
 MAX_REFUSALS = 5
 # So many clients are named in a warning.
@@ -222,10 +227,11 @@ class Worker:
             self._work_alone(alone)
         return len(needing)
 
-    def _begin(self, message: Message) -> None:
+    def _begin(self, message: Message, *, alone: bool = False) -> None:
         """A thread of its own for the message."""
         if self._load.begin(message):
-            threading.Thread(target=self._work, args=[message], name=message.message_id, daemon=True).start()
+            arguments = [message, self._take_alone if alone else self._take]
+            threading.Thread(target=self._work, args=arguments, name=message.message_id, daemon=True).start()
         # Else its time was not extended while a thread is at it: it stays hidden, as it was received now.
 
     def _work_alone(self, message: Message) -> None:
@@ -239,7 +245,7 @@ class Worker:
         # Whoever is told to stop gives back what is held.
         if not self._stops:
             log.warning("message_alone", message_id=message.message_id)
-            self._begin(message)
+            self._begin(message, alone=True)
             self._wait_until_idle()
 
     def _wait_until_idle(self) -> None:
@@ -277,11 +283,11 @@ class Worker:
         while time.monotonic() < until and not self._stops:
             time.sleep(_TICK_SECONDS)
 
-    def _work(self, message: Message) -> None:
+    def _work(self, message: Message, take: Callable[[Message], Fate]) -> None:
         """One message, in a thread of its own."""
         with structlog.contextvars.bound_contextvars(message_id=message.message_id):
             try:
-                fate = take_in(message, settings=self._settings, database=self._database, worker_id=self._worker_id)
+                fate = take(message)
                 with self._beating:
                     self._load.let_go(message)
                 self._learn(fate)
@@ -291,6 +297,20 @@ class Worker:
                 log.exception("internal_error")
             finally:
                 self._load.end(message)
+
+    def _take(self, message: Message) -> Fate:
+        return take_in(message, settings=self._settings, database=self._database, worker_id=self._worker_id)
+
+    def _take_alone(self, message: Message) -> Fate:
+        """A whole worker waits for its slot or statement: it asks often, but not for long, and then not soon again."""
+        until = time.monotonic() + ALONE_SECONDS
+        while _waits_for_others(fate := self._take(message)) and not self._stops:
+            if time.monotonic() >= until:
+                base_seconds = self._settings.message_retry_seconds
+                delay_seconds = retry_seconds(message.receive_count, base_seconds, self._random)
+                return replace(fate, delay_seconds=max(fate.delay_seconds, delay_seconds))
+            time.sleep(_ASK_SECONDS)
+        return fate
 
     def _learn(self, fate: Fate) -> None:
         if isinstance(fate, Later) and fate.cause is Cause.DATABASE:
@@ -369,3 +389,7 @@ class Worker:
             log.warning("queue_failed", action=action, error_code=error.error_code, error=str(error))
             return False
         return True
+
+
+def _waits_for_others(fate: Fate) -> TypeGuard[Later]:
+    return isinstance(fate, Later) and fate.cause in (Cause.SLOT, Cause.BUSY)

@@ -374,6 +374,36 @@ def test_one_that_waits_to_be_alone_is_given_back_when_the_worker_ends(
     assert not suspicion.reached["suspect"].is_set()
 
 
+@pytest.mark.parametrize("becomes_free", [True, False])
+def test_one_that_is_alone_asks_for_its_slot_for_a_while_and_then_makes_room(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, becomes_free: bool
+) -> None:
+    monkeypatch.setattr("billfold.worker.ALONE_SECONDS", LIMIT_SECONDS if becomes_free else 0)
+    suspicion = Suspicion(fleet, aws, mailbox)
+    for released in suspicion.released.values():
+        released.set()
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 1")
+    worker = make_worker(fleet.with_settings(message_retry_seconds=900), mailbox, drain=False)
+    reports: list[Report] = []
+    thread = threading.Thread(target=lambda: reports.append(worker.run()))
+
+    with capture_logs() as logged:
+        with open_slots(fleet.database) as other:
+            assert take_slot(other, fleet.client) == 1
+            suspicion.let_go()
+            thread.start()
+            wait_until(lambda: any(event["event"] == "message_later" for event in logged))
+            if not becomes_free:
+                mailbox.send("{}")
+                wait_until(lambda: any(event["event"] == "message_done" for event in logged))
+        wait_until(lambda: mailbox.counts() == (0, 0 if becomes_free else 1))
+        worker.stop()
+        thread.join(LIMIT_SECONDS)
+
+    assert [(each.done_count, each.later_count) for each in reports] == [(1, 0) if becomes_free else (1, 1)]
+    assert fleet.count("billing_publications") == int(becomes_free)
+
+
 def test_a_batch_with_a_suspect_is_given_back_but_for_it(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
     suspicion = Suspicion(fleet, aws, mailbox)
     for released in suspicion.released.values():
