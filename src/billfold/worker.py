@@ -216,6 +216,7 @@ class Worker:
         # Its time begins when the queue has heard of it: whoever drains must not look for it too early.
         for message, delay_seconds in settled:
             self._load.wait_for(message, delay_seconds)
+        self._load.count("later", len(settled))
         self._give_back([message for message in needing if message not in taken])
         if alone and taken:
             self._work_alone(alone)
@@ -304,10 +305,11 @@ class Worker:
             self._try("hide", lambda: self._queue.hide(message, fate.delay_seconds))
             # Its time begins when the queue has heard of it: whoever drains must not look for it too early.
             self._load.wait_for(message, fate.delay_seconds)
+            self._load.count("later")
         elif isinstance(fate, Dead):
             self._bury(message, fate)
         else:
-            self._try("delete", lambda: self._queue.delete(message))
+            self._delete(message)
             self._load.count("done")
             if fate.state:
                 self._load.count_state(fate.state)
@@ -316,7 +318,7 @@ class Worker:
         """Send it to the dead-letter queue, and only then delete it; where it cannot be sent, hide it for long."""
         target = self._dead_letters
         if target is not None and self._try("send", lambda: bury(target, message, fate)):
-            if self._try("delete", lambda: self._queue.delete(message)):
+            if self._delete(message):
                 forget(message, self._database)
             self._load.count("dead")
             return
@@ -324,6 +326,15 @@ class Worker:
         log.error("message_stuck", reason=fate.reason, error_code=fate.error_code, delay_seconds=delay_seconds)
         self._load.count("stuck")
         self._try("hide", lambda: self._queue.hide(message, delay_seconds))
+
+    def _delete(self, message: Message) -> bool:
+        """Whether it is gone; else it comes again, soon where the queue can be told so, and a drain waits for it."""
+        if self._try("delete", lambda: self._queue.delete(message)):
+            return True
+        soon = wait_seconds(message.receive_count, self._random)
+        is_told = self._try("hide", lambda: self._queue.hide(message, soon))
+        self._load.wait_for(message, soon if is_told else self._settings.visibility_seconds)
+        return False
 
     def _beat(self) -> None:
         """Hide what is worked on for longer; after a third of the time, so that two beats may fail."""

@@ -455,6 +455,21 @@ def test_a_client_without_a_free_slot_does_not_keep_another_one_waiting(
     assert begun == [("globex",)]
 
 
+def test_a_drain_waits_for_what_it_could_not_delete(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    mailbox.send("{}")
+    # boto3 itself tries three times.
+    refusals = iter(range(3))
+
+    def refuse(call: Call) -> Fault:
+        return (500, "InternalError") if call.action == "DeleteMessage" and next(refusals, None) is not None else None
+
+    with faulty_aws(aws.endpoint_url, refuse) as faulty:
+        report = drain(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox)
+
+    assert mailbox.counts() == (0, 0)
+    assert (report.received_count, report.done_count, report.later_count) == (2, 2, 0)
+
+
 def test_a_queue_that_does_not_answer_is_asked_again(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
     key = deliver(fleet, aws, "1.25")
     mailbox.send(s3_event(BUCKET, key))
