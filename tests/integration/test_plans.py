@@ -198,3 +198,18 @@ def test_other_costs_read_no_charges_and_only_the_dimensions_that_are_asked_for(
     assert {"billing_daily_cost", "dim_service"} <= tables
     assert not tables & {"dim_region", "dim_charge", "dim_tag_set", "billing_account_owners"}
     assert {"billing_daily_cost", "dim_account", "billing_account_owners"} <= owners
+
+
+def test_whoever_polls_for_what_is_asked_for_reads_nothing_else(landing: Landing) -> None:
+    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
+    landing.execute(
+        "INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, content_digest, delivered_at,"
+        " trigger_source, asked_at, asked_by, not_before) SELECT 'acme', 'b', 'a', 'a', n, now(), 'api', asked_at,"
+        " CASE WHEN asked_at IS NOT NULL THEN 'api' END, asked_at"
+        " FROM generate_series(1, 20000) AS n, LATERAL (SELECT CASE WHEN n < 4 THEN now() END AS asked_at) AS asked"
+    )
+    landing.execute("ANALYZE billing_deliveries")
+
+    plan = explain(landing, read_queries("billfold.store", "asked")["lock_due"])
+
+    assert plan == {("billing_deliveries", "Index Scan")}

@@ -170,16 +170,17 @@ def test_the_pages_button_leads_back_to_the_delivery(office: Office) -> None:
 
 def test_the_button_is_for_who_may_and_for_what_failed() -> None:
     def show(state: str, *scopes: Scope, asked_at: datetime | None = None) -> str:
-        delivery = {"delivery_id": "d1", "state": state, "asked_at": asked_at, "not_before": asked_at}
+        delivery = {"delivery_id": "d1", "state": state, "asked_at": asked_at, "not_before": later}
         request = SimpleNamespace(state=SimpleNamespace(access=Access(scopes=frozenset(scopes))))
         return _environment().get_template("retry.html").render(delivery=delivery, request=request).strip()
 
+    asked, later = (datetime(2026, 5, 4, 10, minute, tzinfo=UTC) for minute in (0, 15))
     button = '<form method="post" action="/deliveries/d1/retry"><button type="submit">Try again</button></form>'
     assert [show("failed", scope) for scope in (Scope.INGEST, Scope.ADMIN)] == [button, button]
     assert [show("failed", Scope.READ), show("published", Scope.INGEST), show("held", Scope.ADMIN)] == ["", "", ""]
-    waiting = show("failed", Scope.READ, asked_at=datetime(2026, 5, 4, 10, tzinfo=UTC))
-    assert "2026-05-04 10:00 UTC" in waiting
-    assert "button" not in waiting
+    assert ">2026-05-04 10:00 UTC<" in show("pending", Scope.INGEST, asked_at=asked)
+    assert ">2026-05-04 10:15 UTC<" in show("failed", Scope.READ, asked_at=asked)
+    assert button in show("failed", Scope.INGEST, asked_at=asked)
 
 
 @pytest.fixture
