@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from billfold.documents import spell_money
 from billfold.quality import CheckState
-from billfold.reports import list_choices
 from billfold.reports.bill_quality import BillQuality, BillState, QualityReport, report_quality
 from billfold.reports.check_meanings import CHECK_MEANINGS, Severity, describe_check
 from billfold.store.database import Database
@@ -47,7 +46,6 @@ def make_router(database: Database) -> APIRouter:
             "query": query,
             "report": report,
             "sums": sorted(report.sums, key=_rank),
-            "choices": list_choices(database, surround.client),
             "states": tuple(BillState),
             "meanings": CHECK_MEANINGS,
             "describe": describe_check,

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from billfold.documents import spell_money
-from billfold.reports import ChangeColumn, ChangeReport, ChangeRow, Metric, StatementChange
+from billfold.reports import ChangeColumn, ChangeRow, Metric, MoveReport, StatementChange
 from billfold.web.pages.change_query import ChangeQuery
 from billfold.web.pages.cost_query import NONE
 from billfold.web.pages.rendering import link
@@ -67,17 +67,21 @@ class Movement:
     is_cut: bool
 
 
-def list_movements(report: ChangeReport, change: StatementChange, query: ChangeQuery) -> tuple[Movement, ...]:
+def list_movements(report: MoveReport, query: ChangeQuery) -> tuple[Movement, ...]:
     """The movement in each currency in which something differs."""
+    if report.change is None:
+        return ()
+    # Where even more differ than are read, nobody knows of what kind the rest is.
+    is_complete = report.group_count == len(report.change.groups)
     return tuple(
-        _describe(total, [row for row in change.groups if row.currency == total.currency], report, change, query)
-        for total in change.totals
-        if any(row.currency == total.currency for row in change.groups)
+        _describe(total, rows, report.change, query, is_complete=is_complete)
+        for total in report.change.totals
+        if (rows := [row for row in report.change.groups if row.currency == total.currency])
     )
 
 
 def _describe(
-    total: ChangeRow, rows: list[ChangeRow], report: ChangeReport, change: StatementChange, query: ChangeQuery
+    total: ChangeRow, rows: list[ChangeRow], change: StatementChange, query: ChangeQuery, *, is_complete: bool
 ) -> Movement:
     movers = [
         Mover(
@@ -91,8 +95,6 @@ def _describe(
     ]
     shown = movers[:SHOWN_MOVERS]
     chart, is_cut = _draw(total, movers[:DRAWN_MOVERS], change, has_others=len(movers) > DRAWN_MOVERS)
-    # Where even more differ than are read, nobody knows of what kind the rest is.
-    is_complete = report.group_count <= MAX_MOVERS
     return Movement(
         currency=total.currency,
         total=total,
