@@ -159,8 +159,7 @@ def _draw(
             "type": "linear",
             "range": [float(end) for end in span],
             "tickformat": ",~s",
-            "nticks": 4,
-            "tickangle": 0,
+            "nticks": 3,
         },
         # Places instead of names: two long names may begin alike.
         "yaxis": {
@@ -182,14 +181,18 @@ def _choose_range(levels: list[Decimal]) -> tuple[tuple[Decimal, Decimal], bool]
     low, high = min(levels), max(levels)
     moved = high - low
     if (low > 0 and moved < low / 2) or (high < 0 and moved < -high / 2):
-        return (low - moved, high + moved), True
+        return (low - moved, high + moved * 3 / 2), True
     low, high = min(low, Decimal(0)), max(high, Decimal(0))
     room = (high - low) / 5
     return (low - room, high + 2 * room), False
 
 
 def _shorten(name: str) -> str:
-    return name if len(name) <= _LABEL_LENGTH else f"{name[: _LABEL_LENGTH - 1]}\N{HORIZONTAL ELLIPSIS}"
+    """Its beginning and its end: many names begin alike."""
+    half = _LABEL_LENGTH // 2
+    return (
+        name if len(name) <= _LABEL_LENGTH else f"{name[:half].rstrip()}\N{HORIZONTAL ELLIPSIS}{name[-half:].lstrip()}"
+    )
 
 
 def _round(amount: Decimal, *, signed: bool = False) -> str:
