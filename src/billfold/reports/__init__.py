@@ -44,13 +44,12 @@ from billfold.reports.lists import (
     PublicationRow,
     RunRow,
     StatementRow,
-    list_choices,
     list_deliveries,
     list_publications,
     list_runs,
     list_statements,
 )
-from billfold.reports.moves import Move, MovePage, list_moves
+from billfold.reports.moves import LookInto, Move, MoveReport, list_moves, report_moves
 from billfold.reports.owners import OwnerRow, UnownedRow, list_accounts_without_owner, list_owners
 
 __all__ = [
@@ -78,10 +77,11 @@ __all__ = [
     "Filter",
     "JudgedStatement",
     "KeyColumn",
+    "LookInto",
     "MapColumn",
     "Metric",
     "Move",
-    "MovePage",
+    "MoveReport",
     "OwnerRow",
     "Point",
     "Preset",
@@ -99,7 +99,6 @@ __all__ = [
     "list_calendar",
     "list_changes",
     "list_checks",
-    "list_choices",
     "list_client_freshness",
     "list_deliveries",
     "list_moves",
@@ -108,5 +107,6 @@ __all__ = [
     "list_runs",
     "list_statement_freshness",
     "list_statements",
+    "report_moves",
     "sum_costs",
 ]

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from billfold.reports.check_meanings import GRAVE_CHECKS
 from billfold.reports.checks import CheckRow
-from billfold.reports.lists import Filter
+from billfold.reports.lists import Choices, Filter, read_choices
 from billfold.store import quality, reading
 from billfold.store.database import Database
 from billfold.store.quality import BillCounts, CheckSum, JudgedBill, SharedBill
@@ -71,6 +71,7 @@ class QualityReport:
     bills: tuple[BillQuality, ...]
     shared: tuple[SharedBill, ...]
     has_more: bool
+    choices: Choices
 
 
 def report_quality(database: Database, wanted: Filter, *, check: str | None = None, offset: int = 0) -> QualityReport:
@@ -98,6 +99,7 @@ def report_quality(database: Database, wanted: Filter, *, check: str | None = No
             bills=tuple(_judge(bill, checks, daily.get(bill.statement_id, {})) for bill in page),
             shared=quality.list_shared_months(connection, {**parameters, "limit": MAX_SHARED_BILLS}),
             has_more=len(bills) > len(page),
+            choices=read_choices(connection, wanted.client),
         )
 
 

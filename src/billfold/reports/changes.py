@@ -14,7 +14,7 @@ from billfold.errors import UsageError
 from billfold.reports.costs import Metric
 from billfold.reports.lists import Filter
 from billfold.store import reading
-from billfold.store.database import Database
+from billfold.store.database import Connection, Database
 
 # A publication's number in its statement (0 is before the first), or a moment with its offset.
 Point = int | datetime
@@ -186,19 +186,33 @@ def list_changes(
     history, the answer is exact. Raises UsageError where a number is given and not exactly one statement matches or
     that one has no such publication, and where the end is before the start.
     """
-    assert columns
     with reading.read(database) as connection:
-        numbers = [point for point in (start, end) if isinstance(point, int)]
-        if numbers:
-            matched = reading.fetch(connection, "match_statements", _MatchedStatement, wanted.parameters())
-            _check_numbers(numbers, matched)
-        if end == 0:
-            raise UsageError("nothing is before publication 0", advice="the first publication of a statement is 1")
-        spans = reading.fetch(
-            connection, "list_spans", _Span, {**wanted.parameters(), **_bind("from", start), **_bind("to", end)}
-        )
-        _check_order(start, end, spans)
-        rows = reading.sum_changes(connection, spans, columns=columns, metric=metric, limit=limit) if spans else []
+        return read_changes(connection, wanted, start=start, end=end, columns=columns, metric=metric, limit=limit)
+
+
+def read_changes(
+    connection: Connection,
+    wanted: Filter,
+    *,
+    start: Point | None,
+    end: Point | None,
+    columns: Sequence[ChangeColumn],
+    metric: Metric,
+    limit: int | None,
+) -> ChangeReport:
+    """The same as part of a report that shows more."""
+    assert columns
+    numbers = [point for point in (start, end) if isinstance(point, int)]
+    if numbers:
+        matched = reading.fetch(connection, "match_statements", _MatchedStatement, wanted.parameters())
+        _check_numbers(numbers, matched)
+    if end == 0:
+        raise UsageError("nothing is before publication 0", advice="the first publication of a statement is 1")
+    spans = reading.fetch(
+        connection, "list_spans", _Span, {**wanted.parameters(), **_bind("from", start), **_bind("to", end)}
+    )
+    _check_order(start, end, spans)
+    rows = reading.sum_changes(connection, spans, columns=columns, metric=metric, limit=limit) if spans else []
     return _report(spans, rows, tuple(columns), metric)
 
 

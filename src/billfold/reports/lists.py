@@ -10,7 +10,7 @@ from uuid import UUID
 
 from billfold.period import BillingPeriod
 from billfold.store import reading
-from billfold.store.database import Database
+from billfold.store.database import Connection, Database
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100_000
@@ -197,10 +197,9 @@ class Choices:
     periods: Sequence[str]
 
 
-def list_choices(database: Database, client: str | None = None) -> Choices:
-    """The exports and months that filters offer, at most MAX_CHOICES of each."""
-    with reading.read(database) as connection:
-        [choices] = reading.fetch(connection, "list_choices", Choices, {"client": client, "limit": MAX_CHOICES})
+def read_choices(connection: Connection, client: str | None) -> Choices:
+    """The exports and months that the filters of a report offer, at most MAX_CHOICES of each."""
+    [choices] = reading.fetch(connection, "list_choices", Choices, {"client": client, "limit": MAX_CHOICES})
     return choices
 
 

@@ -9,7 +9,7 @@ from fastapi import Query
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import ChangeColumn, Filter, Metric
+from billfold.reports import ChangeColumn, Filter, LookInto, Metric, Move
 from billfold.web.pages.fields import choose, read_month, read_number, read_text
 
 MAX_PAGE = 2_000
@@ -45,9 +45,21 @@ class ChangeQuery:
         """Which publications are listed, within what whoever asks may see."""
         return Filter(client=client, export=self.export, period=self.period, limit=limit)
 
-    def look_into(self, statement: int, start: int | None = None, end: int | None = None) -> ChangeQuery:
-        """The query that looks into a statement, and stays on its page of the list."""
-        return replace(self, statement=statement, start=start, end=end)
+    @property
+    def look_into(self) -> LookInto | None:
+        """What is looked into, None where the page chooses."""
+        return LookInto(statement=self.statement, start=self.start, end=self.end) if self.statement else None
+
+    def looking_into(self, chosen: LookInto | None) -> ChangeQuery:
+        """The query that looks into that, and stays on its page of the list."""
+        if chosen is None:
+            return self
+        return replace(self, statement=chosen.statement, start=chosen.start, end=chosen.end)
+
+    def step(self, move: Move) -> dict[str, Any]:
+        """The parameters that look into what a publication moved."""
+        chosen = LookInto(statement=move.statement_id, start=move.number - 1, end=move.number)
+        return self.looking_into(chosen).parameters()
 
     def parameters(self) -> dict[str, Any]:
         """The query anew: what stands at its default is left out."""

@@ -8,16 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from billfold.documents import spell_money
-from billfold.reports import (
-    ChangeReport,
-    Filter,
-    Move,
-    StatementChange,
-    list_changes,
-    list_choices,
-    list_moves,
-    list_publications,
-)
+from billfold.reports import ChangeReport, Filter, Move, StatementChange, list_changes, list_moves, report_moves
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.pages.change_query import GROUPS, ChangeQuery, read_change_query
@@ -27,8 +18,6 @@ from billfold.web.pages.waterfall import MAX_MOVERS, list_movements
 
 PAGE_SIZE = 15
 MAX_CSV_PUBLICATIONS = 200
-# So many publications of a statement can be chosen from; addresses reach all of them.
-MAX_ENDS = 200
 
 ChangeQueryOf = Annotated[ChangeQuery, Depends(read_change_query)]
 
@@ -40,67 +29,53 @@ def make_router(database: Database) -> APIRouter:
     @router.get("/changes")
     def show_changes(request: Request, access: ReadAccess, query: ChangeQueryOf) -> Response:
         surround = frame(database, access, tab="changes", client=query.client)
-        moves = list_moves(
+        report = report_moves(
             database,
             query.listed(surround.client, limit=PAGE_SIZE),
+            query.look_into,
+            column=query.by,
             metric=query.metric,
+            limit=MAX_MOVERS,
             offset=(query.page - 1) * PAGE_SIZE,
         )
-        asked = query if query.statement else _look_into_newest(query, moves.rows)
-        report = _compare(database, asked, surround.client)
-        change = next(iter(report.changes), None) if report else None
-        wanted = Filter(client=surround.client, statement=change.statement_id if change else None, limit=MAX_ENDS)
+        # Links to what is looked into name it, also where nobody chose it.
+        asked = query.looking_into(report.looked_into)
         context: dict[str, Any] = {
             "query": query,
             "asked": asked,
-            "choices": list_choices(database, surround.client),
+            "report": report,
             "groups": GROUPS,
+            "movements": list_movements(report, asked),
             "page_size": PAGE_SIZE,
-            "moves": moves,
-            "change": change,
-            "ends": list_publications(database, wanted) if change else (),
-            "movements": list_movements(report, change, asked) if report and change else (),
         }
         return render(request, "changes.html", frame=surround, **context)
 
     @router.get("/changes.csv")
     def send_changes(access: ReadAccess, query: ChangeQueryOf) -> Response:
         client = access.narrow(query.client)
-        if report := _compare(database, query, client):
+        if chosen := query.look_into:
+            report = list_changes(
+                database,
+                Filter(client=client, statement=chosen.statement),
+                start=chosen.start,
+                end=chosen.end,
+                columns=[query.by],
+                metric=query.metric,
+                limit=MAX_MOVERS,
+            )
             header = ["statement", "client", "export", "month", "from", "to", query.by]
             return send_csv(_name_file(query), [*header, "currency", "old", "new", "difference"], _list_movers(report))
         moves = list_moves(database, query.listed(client, limit=MAX_CSV_PUBLICATIONS), metric=query.metric)
         header = ["published_at", "statement", "client", "export", "month", "publication", "kind", "closed_month_moved"]
         amounts = ["currency", "billed_before", f"{query.metric}_difference", "billed_after"]
-        return send_csv("publications.csv", [*header, *amounts], _list_publications(moves.rows))
+        return send_csv("publications.csv", [*header, *amounts], _list_publications(moves))
 
     return router
 
 
-def _look_into_newest(query: ChangeQuery, moves: tuple[Move, ...]) -> ChangeQuery:
-    """Where nothing is chosen it is the newest publication of the list that moved something."""
-    newest = next((move for move in moves if move.has_moved), None)
-    return query.look_into(newest.statement_id, newest.number - 1, newest.number) if newest else query
-
-
-def _compare(database: Database, query: ChangeQuery, client: str | None) -> ChangeReport | None:
-    """What moved in the statement that is looked into, all of its groups; None where none is chosen."""
-    if query.statement is None:
-        return None
-    return list_changes(
-        database,
-        Filter(client=client, statement=query.statement),
-        start=query.start,
-        end=query.end,
-        columns=[query.by],
-        metric=query.metric,
-        limit=MAX_MOVERS,
-    )
-
-
 def _name_file(query: ChangeQuery) -> str:
-    ends = "-".join(str(end) for end in (query.start, query.end) if end is not None)
-    return f"changes-of-{query.statement}{ends and f'-{ends}'}-by-{query.by}.csv"
+    numbers = [number for number in (query.statement, query.start, query.end) if number is not None]
+    return f"changes-of-{'-'.join(map(str, numbers))}-by-{query.by}.csv"
 
 
 def _list_movers(report: ChangeReport) -> Iterator[list[str]]:

@@ -8,8 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from billfold.documents import spell_money
-from billfold.quality import CheckState
-from billfold.reports import list_choices
 from billfold.reports.bill_quality import BillQuality, BillState, QualityReport, report_quality
 from billfold.reports.check_meanings import CHECK_MEANINGS, Severity, describe_check
 from billfold.store.database import Database
@@ -47,7 +45,6 @@ def make_router(database: Database) -> APIRouter:
             "query": query,
             "report": report,
             "sums": sorted(report.sums, key=_rank),
-            "choices": list_choices(database, surround.client),
             "states": tuple(BillState),
             "meanings": CHECK_MEANINGS,
             "describe": describe_check,
@@ -88,7 +85,7 @@ def _list_rows(report: QualityReport) -> Iterator[list[str]]:
 
 def _list_reconciliations(judged: BillQuality) -> Iterator[list[str]]:
     for each in judged.reconciliations:
-        state = BillState.FAILED if each.difference else CheckState.PASSED
+        state = BillState.FAILED if each.difference else BillState.PASSED
         sums = (("source", each.source), ("charges", each.charged), ("daily costs", each.daily))
         detail = ", ".join(f"{name} {spell_money(amount)}" for name, amount in sums)
         count = str(judged.bill.row_count)

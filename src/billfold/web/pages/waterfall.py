@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from billfold.documents import spell_money
-from billfold.reports import ChangeColumn, ChangeReport, ChangeRow, Metric, StatementChange
+from billfold.reports import ChangeColumn, ChangeRow, Metric, MoveReport, StatementChange
 from billfold.web.pages.change_query import ChangeQuery
 from billfold.web.pages.cost_query import NONE
 from billfold.web.pages.rendering import link
@@ -67,17 +67,21 @@ class Movement:
     is_cut: bool
 
 
-def list_movements(report: ChangeReport, change: StatementChange, query: ChangeQuery) -> tuple[Movement, ...]:
+def list_movements(report: MoveReport, query: ChangeQuery) -> tuple[Movement, ...]:
     """The movement in each currency in which something differs."""
+    if report.change is None:
+        return ()
+    # Where even more differ than are read, nobody knows of what kind the rest is.
+    is_complete = report.group_count == len(report.change.groups)
     return tuple(
-        _describe(total, [row for row in change.groups if row.currency == total.currency], report, change, query)
-        for total in change.totals
-        if any(row.currency == total.currency for row in change.groups)
+        _describe(total, rows, report.change, query, is_complete=is_complete)
+        for total in report.change.totals
+        if (rows := [row for row in report.change.groups if row.currency == total.currency])
     )
 
 
 def _describe(
-    total: ChangeRow, rows: list[ChangeRow], report: ChangeReport, change: StatementChange, query: ChangeQuery
+    total: ChangeRow, rows: list[ChangeRow], change: StatementChange, query: ChangeQuery, *, is_complete: bool
 ) -> Movement:
     movers = [
         Mover(
@@ -91,8 +95,6 @@ def _describe(
     ]
     shown = movers[:SHOWN_MOVERS]
     chart, is_cut = _draw(total, movers[:DRAWN_MOVERS], change, has_others=len(movers) > DRAWN_MOVERS)
-    # Where even more differ than are read, nobody knows of what kind the rest is.
-    is_complete = report.group_count <= MAX_MOVERS
     return Movement(
         currency=total.currency,
         total=total,
@@ -157,8 +159,7 @@ def _draw(
             "type": "linear",
             "range": [float(end) for end in span],
             "tickformat": ",~s",
-            "nticks": 4,
-            "tickangle": 0,
+            "nticks": 3,
         },
         # Places instead of names: two long names may begin alike.
         "yaxis": {
@@ -180,14 +181,18 @@ def _choose_range(levels: list[Decimal]) -> tuple[tuple[Decimal, Decimal], bool]
     low, high = min(levels), max(levels)
     moved = high - low
     if (low > 0 and moved < low / 2) or (high < 0 and moved < -high / 2):
-        return (low - moved, high + moved), True
+        return (low - moved, high + moved * 3 / 2), True
     low, high = min(low, Decimal(0)), max(high, Decimal(0))
     room = (high - low) / 5
     return (low - room, high + 2 * room), False
 
 
 def _shorten(name: str) -> str:
-    return name if len(name) <= _LABEL_LENGTH else f"{name[: _LABEL_LENGTH - 1]}\N{HORIZONTAL ELLIPSIS}"
+    """Its beginning and its end: many names begin alike."""
+    half = _LABEL_LENGTH // 2
+    return (
+        name if len(name) <= _LABEL_LENGTH else f"{name[:half].rstrip()}\N{HORIZONTAL ELLIPSIS}{name[-half:].lstrip()}"
+    )
 
 
 def _round(amount: Decimal, *, signed: bool = False) -> str:
