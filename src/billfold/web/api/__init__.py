@@ -11,7 +11,7 @@ from billfold.web.api import asking, lists, sums
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
     """All routes of the API."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter()
     router.include_router(lists.make_router(settings, database))
     router.include_router(asking.make_router(settings, database))
     router.include_router(sums.make_router(database))

@@ -16,6 +16,8 @@ from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
 
+# Of each router itself: the request log tells a route by its own path.
+PREFIX = "/v1"
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1_000
 

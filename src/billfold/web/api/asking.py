@@ -20,6 +20,7 @@ from billfold.store.database import Database
 from billfold.web.access import Access, IngestAccess
 from billfold.web.api.answers import (
     FAILURES,
+    PREFIX,
     TEXT_PATTERN,
     answer,
     describe_failures,
@@ -70,7 +71,7 @@ class Wanted(BaseModel):
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
     """The routes; what they are asked for is done by a worker, never in the request."""
-    router = APIRouter(tags=["deliveries"])
+    router = APIRouter(prefix=PREFIX, tags=["deliveries"])
 
     @router.post("/ingestions", status_code=202, responses=_OF_ASKING)
     def ask_for_key(access: IngestAccess, wanted: Wanted) -> Response:

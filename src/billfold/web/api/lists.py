@@ -27,6 +27,7 @@ from billfold.store.database import Database
 from billfold.web.access import Access, ReadAccess
 from billfold.web.api.answers import (
     DEFAULT_LIMIT,
+    PREFIX,
     Cursor,
     Limit,
     OneClient,
@@ -62,7 +63,7 @@ _FRESHNESS = {
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
     """The routes; each shows what the token may see, and 404 for what is another client's."""
-    router = APIRouter()
+    router = APIRouter(prefix=PREFIX)
 
     @router.get("/clients", responses=describe(_CLIENTS), tags=["clients"])
     def list_clients(access: ReadAccess) -> Response:

@@ -15,6 +15,7 @@ from billfold.reports.cost_filters import parse_cost_columns, parse_pairs
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.api.answers import (
+    PREFIX,
     OneClient,
     OneExport,
     OneMonth,
@@ -54,7 +55,7 @@ _Moment = Annotated[
 
 def make_router(database: Database) -> APIRouter:
     """`/costs` and `/changes`: sums that are made where the rows are."""
-    router = APIRouter()
+    router = APIRouter(prefix=PREFIX)
 
     @router.get("/costs", responses=describe(_COSTS), tags=["costs"])
     def sum_costs(
