@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -158,6 +159,7 @@ def delivered(landing: Landing) -> Landing:
         ("reports", "list_deliveries", {}),
         ("reports", "list_deliveries", {"client": "client-7"}),
         ("reports", "list_deliveries", {"delivered_on": "2026-05-03"}),
+        ("reports", "list_deliveries", {"state": "held"}),
     ],
 )
 def test_lists_of_deliveries_and_freshness_are_found_by_index(
@@ -174,6 +176,26 @@ def test_lists_of_deliveries_and_freshness_are_found_by_index(
     found = {node for relation, node in scans(document[0]["Plan"]) if relation == "billing_deliveries"}
     assert found <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
     assert found
+
+
+def test_runs_of_a_delivery_are_found_by_index(delivered: Landing) -> None:
+    delivered.execute(
+        "INSERT INTO billing_ingestion_runs (client_id, delivery_id, source_bucket, source_s3_key, source_etag,"
+        " trigger_source) SELECT client_id, delivery_id, bucket, delivery_id::text, 'e', 'sqs' FROM billing_deliveries"
+    )
+    delivered.execute(
+        "INSERT INTO billing_delivery_files (delivery_id, ingestion_run_id, file_number)"
+        " SELECT delivery_id, ingestion_run_id, 1 FROM billing_ingestion_runs"
+    )
+    delivered.execute("ANALYZE billing_ingestion_runs, billing_delivery_files")
+    parameters = Filter(delivery=uuid4()).parameters()
+
+    with psycopg.connect(delivered.database.conninfo) as connection:
+        query = f"EXPLAIN {read_queries('billfold.store', 'reports')['list_runs']}"
+        plan = "\n".join(line for (line,) in connection.execute(query.encode(), parameters))
+
+    assert "billing_ingestion_runs_pkey" in plan
+    assert "Seq Scan on billing_ingestion_runs" not in plan
 
 
 def test_costs_of_tags_read_the_charges_of_their_months_alone(filled: Landing) -> None:
