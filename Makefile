@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak lock clean
+.PHONY: help demo try-out try-out-down test check bench soak screenshot lock clean
 
 # The first of these that runs and is new enough makes the environment; `make PYTHON=/path/to/python` chooses one.
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -20,11 +20,22 @@ find_python = python=; for candidate in $(PYTHON); do \
 	echo "Install it, or name it: make PYTHON=/path/to/python" >&2; exit 1; fi
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo "Options of the command behind a target go into ARGS, e.g. make demo ARGS=--no-serve"
 
 demo: $(INSTALLED) ## Ingest a generated bill from a local stand-in for S3 into an embedded PostgreSQL.
 	$(BIN)/billfold demo $(ARGS)
+
+# The services of deploy/compose.yaml beside a local AWS, apart from those that a real deployment on this machine has.
+try_out = docker compose --project-name billfold-try-out --file deploy/compose.yaml --env-file deploy/try-out.env \
+	--profile try-out
+
+try-out: ## Run it all in containers: PostgreSQL, server, worker, schedule, and a local AWS with bills. Needs Docker.
+	$(try_out) up --build --detach $(ARGS)
+	$(try_out) logs --no-log-prefix try-out
+
+try-out-down: ## End the try-out and forget it.
+	$(try_out) down --volumes
 
 test: $(VENV)/.browser ## Run the unit, integration and end-to-end tests.
 	$(BIN)/python -m pytest -p tests.no_skips -n 2 $(ARGS)
@@ -35,26 +46,37 @@ check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Time cold ingests, restatements, a large bill's memory, a year's reports and waits beside a flood, as ratios.
+bench: $(VENV)/.browser ## Time cold ingests, restatements, a large bill, a year of reports, pages and waits beside a flood, as ratios.
 	$(BIN)/python -m tests.benchmarks.cold_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.restatement $(ARGS)
 	$(BIN)/python -m tests.benchmarks.large_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.dashboard $(ARGS)
+	$(BIN)/python -m tests.benchmarks.pages $(ARGS)
 	$(BIN)/python -m tests.benchmarks.fairness $(ARGS)
 
 soak: $(INSTALLED) ## Kill 200 ingests, restate at random and let workers share 10,000 events: nothing is lost or doubled.
 	$(BIN)/python -m tests.soak $(ARGS)
 
+screenshot: $(VENV)/.browser ## Photograph the dashboard with the demo's bills, for the README.
+	$(BIN)/python -m tests.screenshot $(ARGS)
+
 # Compiled by the oldest Python supported, so that every pin installs on the newer ones too.
-# Pins stay as they are where they can; `make lock ARGS=--upgrade` moves them all.
-lock: ## Write requirements.txt anew from pyproject.toml (needs Python 3.11).
+# Pins stay as they are where they can; `make lock ARGS=--upgrade` moves them all. The container image installs the
+# smaller files: what runs, what the try-out adds, what builds the wheel, each at the versions of requirements.txt.
+compile = $(VENV)-lock/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+lock: ## Write requirements*.txt anew from pyproject.toml (needs Python 3.11).
 	@set -e; $(call find_python,sys.version_info[:2] == (3, 11),Python 3.11); \
 	"$$python" -m venv --clear $(VENV)-lock; \
 	$(VENV)-lock/bin/python -m pip --disable-pip-version-check -qq install '$(PIP_TOOLS)'
-	$(VENV)-lock/bin/pip-compile --quiet --all-extras --strip-extras --allow-unsafe --generate-hashes --no-header \
-		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.txt $(ARGS) pyproject.toml
+	$(compile) --all-extras --output-file requirements.txt $(ARGS) pyproject.toml
+	$(compile) --constraint requirements.txt --output-file requirements-runtime.txt pyproject.toml
+	$(compile) --constraint requirements.txt --extra demo --output-file requirements-demo.txt pyproject.toml
+	$(compile) --constraint requirements.txt --build-deps-for wheel --only-build-deps \
+		--output-file requirements-build.txt pyproject.toml
 	@rm -rf $(VENV)-lock
-	@if grep -nE '://|file:' requirements.txt; then echo "requirements.txt names an address" >&2; exit 1; fi
+	@if grep -nE '://|file:' requirements*.txt; then echo "a file of requirements names an address" >&2; exit 1; fi
 
 clean: ## Remove the environment and everything built or cached.
 	rm -rf $(VENV) $(VENV)-lock build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

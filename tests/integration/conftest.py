@@ -31,8 +31,8 @@ CopyDatabase = Callable[[Database], Database]
 
 
 @contextmanager
-def _run_server(version: int) -> Iterator[str]:
-    """A server with a migrated template database; gone with its files at the end."""
+def run_bare_server(version: int) -> Iterator[str]:
+    """A server as it is when it is new; gone with its files at the end."""
     # Inside the deep temporary folders of pytest the socket's path would be too long.
     home = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
     try:
@@ -42,13 +42,21 @@ def _run_server(version: int) -> Iterator[str]:
             for name in ("fsync", "synchronous_commit", "full_page_writes"):
                 connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
             connection.execute("SELECT pg_reload_conf()")
-            connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
-        template = make_conninfo(conninfo, dbname=_TEMPLATE)
-        migrate_database(Database(conninfo=template, reader_conninfo=None, is_embedded=True))
         yield conninfo
         _stop(home / "postgres", version)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _run_server(version: int) -> Iterator[str]:
+    """The same with a migrated template database."""
+    with run_bare_server(version) as conninfo:
+        with connect(conninfo) as connection:
+            connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
+        template = make_conninfo(conninfo, dbname=_TEMPLATE)
+        migrate_database(Database(conninfo=template, reader_conninfo=None, is_embedded=True))
+        yield conninfo
 
 
 def _stop(folder: Path, version: int) -> None:

@@ -16,6 +16,7 @@ from billfold.exports.queue import Queue, open_queue
 from billfold.store.database import Database
 from billfold.web.events import MAX_EVENT_BYTES
 from billfold.web.statuses import HTTP_STATUSES
+from tests.landing import Landing
 from tests.web_server import WebServer, run_web_server
 
 SECRET = "only-eventbridge-knows"
@@ -131,6 +132,14 @@ def test_what_cannot_be_queued_now_is_to_be_sent_again(server: WebServer, aws: L
 def test_health_and_readiness_need_no_secret(server: WebServer) -> None:
     assert server.ask("GET", "/healthz") == (200, {"status": "ok"})
     assert server.ask("GET", "/readyz") == (200, {"status": "ok"})
+
+
+def test_a_server_that_is_older_than_its_database_is_not_ready(server: WebServer, landing: Landing) -> None:
+    landing.execute("INSERT INTO billfold_migrations (number, name, sha256) VALUES (9999, 'later', '')")
+
+    status, document = server.ask("GET", "/readyz")
+
+    assert (status, document["error"]["code"]) == (503, "schema_version")
 
 
 def test_a_route_that_is_none_fails_in_the_same_shape(server: WebServer) -> None:

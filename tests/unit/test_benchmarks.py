@@ -33,7 +33,7 @@ def test_one_line_of_options_serves_all_benchmarks() -> None:
         "charges": 0,
         "flood": 0,
     }
-    assert list(sources) == ["cold_ingest", "restatement", "large_ingest", "dashboard", "fairness"]
+    assert list(sources) == ["cold_ingest", "restatement", "large_ingest", "dashboard", "pages", "fairness"]
     assert [name for name, text in sources.items() if "parse_options(" not in text or "add_argument" in text] == []
 
 

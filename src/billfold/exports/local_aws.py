@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import boto3
 
@@ -20,11 +21,14 @@ _DEFAULT_REGION = "us-east-1"
 
 
 class LocalAws:
-    """S3, STS and IAM as moto plays them. Roles can be assumed but restrict nothing. One at a time in a process."""
+    """S3, STS and IAM as moto plays them. Roles can be assumed but restrict nothing. One at a time in a process.
 
-    def __init__(self, region: str = _DEFAULT_REGION) -> None:
+    With an `endpoint_url` it is one that runs elsewhere: it is filled, and not entered as a context.
+    """
+
+    def __init__(self, region: str = _DEFAULT_REGION, *, endpoint_url: str = "") -> None:
         self.region = region
-        self.endpoint_url = ""
+        self.endpoint_url = endpoint_url
         self._server: Any = None
 
     def __enter__(self) -> Self:
@@ -46,11 +50,15 @@ class LocalAws:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # moto keeps what it plays in the process, not in the server.
-        connection = http.client.HTTPConnection(*self._server.get_host_and_port())
+        self.reset()
+        self._server.stop()
+
+    def reset(self) -> None:
+        """Forget everything that was ever made in it."""
+        connection = http.client.HTTPConnection(urlsplit(self.endpoint_url).netloc)
         connection.request("POST", "/moto-api/reset")
         connection.getresponse().read()
         connection.close()
-        self._server.stop()
 
     def environment(self) -> dict[str, str]:
         """The variables with which boto3 and Billfold find this AWS and no other."""

@@ -161,7 +161,11 @@ class _Reader:
             if is_daily
             else ((row.place[1], row.currency, row.amount) for row in by_month)
         )
-        cells = self._cells([group.name for each in groups.values() for group in each[:TOP_GROUPS]], is_daily=is_daily)
+        cells = (
+            self._daily_cells([group.name for each in groups.values() for group in each[:TOP_GROUPS]])
+            if is_daily
+            else {(row.place[1], row.place[0], row.currency): row.amount for row in by_month}
+        )
         paces = {pace.currency: pace for pace in measure(pace_days, self._until, today=today)}
         savings = self._savings()
         found = [
@@ -205,10 +209,9 @@ class _Reader:
             for row in rows
         ]
 
-    def _cells(self, names: Sequence[str], *, is_daily: bool) -> dict[tuple[str, str, str], Decimal]:
-        """What these groups cost, by step, name and currency."""
-        columns = ["day" if is_daily else "month", self._group]
-        rows = self._sum(columns, self._since, self._until, selection=_narrow(self._question, names))
+    def _daily_cells(self, names: Sequence[str]) -> dict[tuple[str, str, str], Decimal]:
+        """What these groups cost, by day, name and currency."""
+        rows = self._sum(["day", self._group], self._since, self._until, selection=_narrow(self._question, names))
         return {(row.place[0], row.place[1], row.currency): row.amount for row in rows}
 
     def _savings(self) -> dict[str, spending.Savings]:

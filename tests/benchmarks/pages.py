@@ -1,0 +1,168 @@
+"""How fast the pages are with two years of charges: a part of `make bench`, or run `tests.benchmarks.pages`.
+
+PostgreSQL makes 24 months of charges and rolls them up; `billfold serve` shows them. Each page is asked for several
+times, warm: over HTTP, which is the server's time, and in Chromium, which is the time until its charts stand there.
+Beside it stands the sum of all charges, in the same database and the same minutes: what a page without the rollup
+would have to wait for at least.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from playwright.sync_api import Page
+
+from billfold.period import BillingPeriod
+from billfold.store.embedded import start_embedded
+from tests.benchmarks.charges import fill_months, list_months
+from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
+from tests.browser import run_browser
+
+MONTHS = list_months(2025, 24)
+SERVER_AIM_MILLISECONDS = 200
+SHOWN_AIM_MILLISECONDS = 1000
+ASKED = 7
+_START_SECONDS = 60
+# Charts say of themselves that they are drawn; a page without any is shown when it is loaded.
+_DRAWN = "() => [...document.querySelectorAll('[data-chart]')].every(each => each.dataset.drawn === 'yes')"
+
+
+def main() -> None:
+    """Measure, print and leave nothing behind."""
+    options = parse_options(__doc__ or "")
+    if not options.charges:
+        print("\nthe pages are left out", flush=True)
+        return
+    with work_folder() as folder:
+        conninfo = start_embedded(folder / "home", postgres_version=options.postgres)
+        with fresh_database(conninfo, "pages") as fresh:
+            cells = fill_months(fresh, MONTHS, options.charges)
+            baseline = _time_sum(fresh)
+            print(
+                f"\n{options.charges:,} charges of {len(MONTHS)} months, {cells:,} daily costs;"
+                f" the sum over all charges takes {baseline:,.0f} ms"
+            )
+            with _serve(fresh, folder) as port, run_browser() as browser:
+                page = browser.new_page(viewport={"width": 1280, "height": 900})
+                for path in list_pages(MONTHS):
+                    _print(path, _time_server(port, path), _time_browser(page, port, path), baseline)
+
+
+def list_pages(months: list[BillingPeriod]) -> list[str]:
+    """What somebody looks at, from the usual to the costly."""
+    span = f"since={months[0]}&until={months[-1]}"
+    newest = f"since={months[-1]}&until={months[-1]}"
+    return [
+        "/",
+        f"/costs?{span}",
+        f"/costs?{span}&group=account&metric=effective",
+        f"/costs?{newest}&group=region&service=Service+3",
+        f"/costs?{newest}&group=tag&tag_key=team",
+        f"/costs/charges?until={months[-1]}",
+        f"/costs/charges?until={months[-1]}&page=2000",
+    ]
+
+
+@contextmanager
+def _serve(conninfo: str, folder: Path) -> Iterator[int]:
+    """`billfold serve` on a free port, in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    environment = {
+        **os.environ,
+        "DATABASE_URL": conninfo,
+        "BILLFOLD_LOG_FORMAT": "json",
+        "BILLFOLD_REQUESTS_PER_MINUTE": "100000",
+    }
+    command = [sys.executable, "-m", "billfold", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with (
+        (folder / "serve.log").open("w") as log,
+        subprocess.Popen(command, env=environment, cwd=folder, stderr=log) as process,
+    ):
+        try:
+            _wait_for(port, process)
+            yield port
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        assert process.poll() is None, "the server ended"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.1)
+
+
+def _time_sum(conninfo: str) -> float:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+
+        def add_up() -> None:
+            connection.execute(
+                "SELECT billing_currency, sum(billed_cost) FROM billing_usage_fact GROUP BY 1"
+            ).fetchall()
+
+        add_up()
+        return statistics.median(_time(add_up) for _ in range(3))
+
+
+def _time_server(port: int, path: str) -> float:
+    """Milliseconds from the request to the whole answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+
+    def ask() -> None:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200, f"{path} is answered by {answer.status}"
+
+    ask()
+    times = [_time(ask) for _ in range(ASKED)]
+    connection.close()
+    return statistics.median(times)
+
+
+def _time_browser(page: Page, port: int, path: str) -> float:
+    """Milliseconds from going there until everything is drawn; files come from the cache after the first time."""
+
+    def show() -> None:
+        page.goto(f"http://127.0.0.1:{port}{path}", wait_until="load")
+        page.wait_for_function(_DRAWN)
+
+    show()
+    return statistics.median(_time(show) for _ in range(ASKED))
+
+
+def _time(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - started)
+
+
+def _print(path: str, server: float, shown: float, baseline: float) -> None:
+    met = server < SERVER_AIM_MILLISECONDS and shown < SHOWN_AIM_MILLISECONDS
+    print(f"  {path}")
+    print(
+        f"    {server:6.0f} ms on the server, {server / baseline:.3f} of the sum; {shown:6.0f} ms shown:",
+        "met" if met else "missed",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Photograph the dashboard with the demo's bills, for the README: `make screenshot`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, ViewportSize
+
+from billfold.config import load_settings
+from billfold.demo import open_demo
+from billfold.log import configure_logging
+from tests.browser import run_browser
+from tests.web_server import run_web_server
+
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "costs.png"
+VIEWPORT: ViewportSize = {"width": 1280, "height": 1200}
+MARGIN = 32
+LINE_ITEMS = 50_000
+LIMIT_BYTES = 200_000
+
+
+def main() -> None:
+    """Run the demo in a home that is thrown away, and write the picture."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--line-items", type=int, default=LINE_ITEMS, help="of each of the demo's four bills")
+    options.add_argument("--output", type=Path, default=PICTURE)
+    given = options.parse_args()
+    # A socket's path must be short.
+    home = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
+    try:
+        settings = load_settings().model_copy(update={"home": home, "log_level": "error"})
+        configure_logging(settings)
+        with (
+            open_demo(settings, line_items=given.line_items, tell=print) as demo,
+            run_web_server(demo.settings, demo.database) as server,
+            run_browser() as browser,
+        ):
+            given.output.parent.mkdir(parents=True, exist_ok=True)
+            given.output.write_bytes(photograph(browser, f"http://127.0.0.1:{server.port}/?metric=effective"))
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    size = given.output.stat().st_size
+    print(f"{given.output}: {size:,} bytes")
+    assert size <= LIMIT_BYTES, "the picture is too large for a README"
+
+
+def photograph(browser: Browser, address: str) -> bytes:
+    """The page in light colours, down to its first chart, once that is drawn."""
+    page = browser.new_page(viewport=VIEWPORT, color_scheme="light", reduced_motion="reduce", locale="en-GB")
+    page.goto(address, wait_until="networkidle")
+    page.locator(".js-plotly-plot .bars").first.wait_for()
+    chart = page.locator(".js-plotly-plot").first.bounding_box()
+    assert chart
+    height = chart["y"] + chart["height"] + MARGIN
+    return page.screenshot(
+        animations="disabled", clip={"x": 0, "y": 0, "width": VIEWPORT["width"], "height": height}, full_page=True
+    )
+
+
+if __name__ == "__main__":
+    main()
