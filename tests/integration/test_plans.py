@@ -15,6 +15,7 @@ from billfold.reports import CostColumn, Filter, KeyColumn, MapColumn, Selection
 from billfold.sql import read_queries
 from billfold.store import costs
 from billfold.store.database import Database
+from tests.histories import fill_deliveries
 from tests.landing import Landing
 
 PERIOD = "2026-05-01"
@@ -131,21 +132,8 @@ def explain_costs(
 @pytest.fixture
 def delivered(landing: Landing) -> Landing:
     """Fifty clients with two years of bills, and twenty deliveries of each month: 24,000 of them."""
-    landing.execute("INSERT INTO billing_clients (client_id) SELECT 'client-' || n FROM generate_series(1, 50) AS n")
-    landing.execute(
-        "INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version,"
-        " currency) SELECT 'client-' || n, 'b', 'exports/cur2', 'cur2',"
-        " date_trunc('month', now()) - m * interval '1 month', 1, 'USD'"
-        " FROM generate_series(1, 50) AS n, generate_series(0, 23) AS m"
-    )
-    landing.execute(
-        "INSERT INTO billing_deliveries (client_id, statement_id, bucket, export_path, export_name, billing_period,"
-        " content_digest, delivered_at, created_at, trigger_source)"
-        " SELECT client_id, statement_id, bucket, export_path, export_name, billing_period, statement_id || '-' || n,"
-        " billing_period + n * interval '1 day', billing_period + n * interval '1 day', 'sqs'"
-        " FROM billing_statements, generate_series(1, 20) AS n"
-    )
-    landing.execute("ANALYZE billing_deliveries, billing_statements, billing_clients")
+    with psycopg.connect(landing.database.conninfo) as connection:
+        fill_deliveries(connection, client_count=50, month_count=24, deliveries_per_month=20)
     return landing
 
 
@@ -179,15 +167,6 @@ def test_lists_of_deliveries_and_freshness_are_found_by_index(
 
 
 def test_runs_of_a_delivery_are_found_by_index(delivered: Landing) -> None:
-    delivered.execute(
-        "INSERT INTO billing_ingestion_runs (client_id, delivery_id, source_bucket, source_s3_key, source_etag,"
-        " trigger_source) SELECT client_id, delivery_id, bucket, delivery_id::text, 'e', 'sqs' FROM billing_deliveries"
-    )
-    delivered.execute(
-        "INSERT INTO billing_delivery_files (delivery_id, ingestion_run_id, file_number)"
-        " SELECT delivery_id, ingestion_run_id, 1 FROM billing_ingestion_runs"
-    )
-    delivered.execute("ANALYZE billing_ingestion_runs, billing_delivery_files")
     parameters = Filter(delivery=uuid4()).parameters()
 
     with psycopg.connect(delivered.database.conninfo) as connection:
