@@ -109,7 +109,10 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
             return clients.find_for_onboarding(database, settings, client_id), plan
         except UsageError as error:
             # It names the clients that there are, which is not for a token of one of them.
-            raise UsageError(f"client {client_id} is not registered, and no settings describe it") from error
+            raise UsageError(
+                f"client {client_id} is not registered, and no settings describe it",
+                advice="`billfold client add` registers it",
+            ) from error
 
     return router
 
