@@ -1,9 +1,9 @@
 """How fast the pages are with two years of charges: a part of `make bench`, or run `tests.benchmarks.pages`.
 
-PostgreSQL makes 24 months of charges, rolls them up and has them restated; `billfold serve` shows them. Each page is
-asked for several times, warm: over HTTP, which is the server's time, and in Chromium, which is the time until its
-charts stand there. Beside it stands the sum of all charges, in the same database and the same minutes: what a page
-without the rollup would have to wait for at least.
+PostgreSQL makes 24 months of charges, rolls them up, restates them, and adds 96,000 deliveries of fifty other clients;
+`billfold serve` shows them. Each page is asked for several times, warm: over HTTP, which is the server's time, and in
+Chromium, which is the time until its charts stand there. Beside it stands the sum of all charges, in the same database
+and the same minutes: what a page without the rollup would have to wait for at least.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from billfold.store.embedded import start_embedded
 from tests.benchmarks.charges import fill_months, list_months, restate_months
 from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
 from tests.browser import run_browser
+from tests.histories import fill_deliveries
 
 MONTHS = list_months(2025, 24)
 # AWS writes a month anew up to three times a day, and for days after its end.
@@ -36,6 +37,15 @@ PUBLICATIONS = 60
 SERVER_AIM_MILLISECONDS = 200
 SHOWN_AIM_MILLISECONDS = 1000
 ASKED = 7
+# Pages of deliveries and clients, which have nothing to do with charges.
+LISTS = (
+    "/deliveries",
+    "/deliveries?state=failed",
+    "/deliveries?client=client-7",
+    "/deliveries?period=2026-05&day=2026-05-20",
+    "/clients",
+    "/clients/client-7",
+)
 _START_SECONDS = 60
 # Charts say of themselves that they are drawn; a page without any is shown when it is loaded.
 _DRAWN = "() => [...document.querySelectorAll('[data-chart]')].every(each => each.dataset.drawn === 'yes')"
@@ -60,9 +70,11 @@ def main() -> None:
                 f"\n{options.charges:,} charges of {len(MONTHS)} months, {cells:,} daily costs;"
                 f" the sum over all charges takes {baseline:,.0f} ms"
             )
+            with psycopg.connect(fresh) as connection:
+                fill_deliveries(connection, client_count=50, month_count=len(MONTHS), deliveries_per_month=80)
             with _serve(fresh, folder) as port, run_browser() as browser:
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
-                for path in list_pages(MONTHS):
+                for path in [*list_pages(MONTHS), *LISTS]:
                     _print(path, _time_server(port, path), _time_browser(page, port, path), baseline)
 
 

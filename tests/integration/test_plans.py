@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from billfold.reports import CostColumn, Filter, KeyColumn, MapColumn, Selection
 from billfold.sql import read_queries
 from billfold.store import costs
 from billfold.store.database import Database
+from tests.histories import fill_deliveries
 from tests.landing import Landing
 
 PERIOD = "2026-05-01"
@@ -130,21 +132,8 @@ def explain_costs(
 @pytest.fixture
 def delivered(landing: Landing) -> Landing:
     """Fifty clients with two years of bills, and twenty deliveries of each month: 24,000 of them."""
-    landing.execute("INSERT INTO billing_clients (client_id) SELECT 'client-' || n FROM generate_series(1, 50) AS n")
-    landing.execute(
-        "INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version,"
-        " currency) SELECT 'client-' || n, 'b', 'exports/cur2', 'cur2',"
-        " date_trunc('month', now()) - m * interval '1 month', 1, 'USD'"
-        " FROM generate_series(1, 50) AS n, generate_series(0, 23) AS m"
-    )
-    landing.execute(
-        "INSERT INTO billing_deliveries (client_id, statement_id, bucket, export_path, export_name, billing_period,"
-        " content_digest, delivered_at, created_at, trigger_source)"
-        " SELECT client_id, statement_id, bucket, export_path, export_name, billing_period, statement_id || '-' || n,"
-        " billing_period + n * interval '1 day', billing_period + n * interval '1 day', 'sqs'"
-        " FROM billing_statements, generate_series(1, 20) AS n"
-    )
-    landing.execute("ANALYZE billing_deliveries, billing_statements, billing_clients")
+    with psycopg.connect(landing.database.conninfo) as connection:
+        fill_deliveries(connection, client_count=50, month_count=24, deliveries_per_month=20)
     return landing
 
 
@@ -158,6 +147,7 @@ def delivered(landing: Landing) -> Landing:
         ("reports", "list_deliveries", {}),
         ("reports", "list_deliveries", {"client": "client-7"}),
         ("reports", "list_deliveries", {"delivered_on": "2026-05-03"}),
+        ("reports", "list_deliveries", {"state": "held"}),
     ],
 )
 def test_lists_of_deliveries_and_freshness_are_found_by_index(
@@ -174,6 +164,17 @@ def test_lists_of_deliveries_and_freshness_are_found_by_index(
     found = {node for relation, node in scans(document[0]["Plan"]) if relation == "billing_deliveries"}
     assert found <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
     assert found
+
+
+def test_runs_of_a_delivery_are_found_by_index(delivered: Landing) -> None:
+    parameters = Filter(delivery=uuid4()).parameters()
+
+    with psycopg.connect(delivered.database.conninfo) as connection:
+        query = f"EXPLAIN {read_queries('billfold.store', 'reports')['list_runs']}"
+        plan = "\n".join(line for (line,) in connection.execute(query.encode(), parameters))
+
+    assert "billing_ingestion_runs_pkey" in plan
+    assert "Seq Scan on billing_ingestion_runs" not in plan
 
 
 def test_costs_of_tags_read_the_charges_of_their_months_alone(filled: Landing) -> None:

@@ -220,6 +220,22 @@ def test_a_token_of_one_client_learns_nothing_of_our_machine(registry: Registry,
     assert str(registry.settings.spool) not in page
 
 
+def test_a_token_of_a_client_that_is_not_registered_hears_of_no_other(registry: Registry, server: WebServer) -> None:
+    tables(registry).execute("INSERT INTO billing_clients (client_id) VALUES ('left-over')")
+    token = make_token(registry, Scope.ADMIN, client="left-over")
+
+    send(server, "/clients/left-over/doctor", token, method="POST")
+    finish_examinations()
+
+    told = [send(server, f"/clients/left-over{path}", token) for path in ("/doctor", "/onboarding")]
+    refused = send(server, "/clients/left-over/onboarding/template.json", token)
+    assert [answer.status for answer in (*told, refused)] == [200, 200, 400]
+    for answer in (*told, refused):
+        assert b"acme" not in answer.body
+        assert b"globex" not in answer.body
+    assert b"is not registered" in refused.body
+
+
 class Patient:
     """An examination that goes on until the test lets it end."""
 

@@ -71,7 +71,16 @@ def test_list_shows_what_the_filters_of_its_address_let_through(server: WebServe
 
 
 @pytest.mark.parametrize(
-    "query", ["state=lost", "day=yesterday", "day=0001-01-01", "until=2026-13-01", "period=2026", "cursor=x"]
+    "query",
+    [
+        "state=lost",
+        "day=yesterday",
+        "day=0001-01-01",
+        "until=2026-13-01",
+        "until=9999-12-30",
+        "period=2026",
+        "cursor=x",
+    ],
 )
 def test_an_address_that_asks_for_nothing_there_is_is_told_so(server: WebServer, query: str) -> None:
     page = get(server, f"/deliveries?{query}", status=400)

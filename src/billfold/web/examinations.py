@@ -112,7 +112,8 @@ class Examinations:
         except _TimeIsUpError:
             examination.is_cut_off = True
         except BillfoldError as error:
-            examination.error = str(error)
+            # Its advice may name other clients.
+            examination.error = error.message
         except Exception:
             # A thread that nobody waits for would take the failure with it.
             log.exception("internal_error")

@@ -30,9 +30,9 @@ WHERE (%(client)s::text IS NULL OR run.client_id = %(client)s)
     AND (%(period)s::date IS NULL OR delivery.billing_period = %(period)s)
     AND (%(state)s::text IS NULL OR run.status = %(state)s)
     AND (%(run)s::uuid IS NULL OR run.ingestion_run_id = %(run)s)
-    -- A file version can belong to several deliveries.
-    AND (%(delivery)s::uuid IS NULL OR run.ingestion_run_id IN (
-        SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery)s))
+    -- A file version can belong to several deliveries. An array is looked up by index, a list is compared with every run.
+    AND (%(delivery)s::uuid IS NULL OR run.ingestion_run_id = ANY (ARRAY(
+        SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery)s)))
     AND (%(after_at)s::timestamptz IS NULL OR run.created_at < %(after_at)s
         OR run.created_at = %(after_at)s AND run.ingestion_run_id > %(after_id)s::uuid)
 ORDER BY run.created_at DESC, run.ingestion_run_id

@@ -12,8 +12,8 @@ from billfold.period import BillingPeriod
 from billfold.reports import Filter
 from billfold.web.api.answers import Cursor, OneClient, OneExport, parse_optional_month, read_cursor
 
-# The calendar's first day must be one that PostgreSQL and Python both know.
-_FIRST_DAY = date(2000, 1, 1)
+# The years that bills can be of; the calendar reckons a few weeks beyond.
+_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def _read_day(name: str, text: str) -> date | None:
         day = date.fromisoformat(text)
     except ValueError:
         day = date.min
-    if not _FIRST_DAY <= day < date.max:
+    if not _FIRST_DAY <= day <= _LAST_DAY:
         raise UsageError(f"{name} is no day such as 2026-05-31")
     return day
 

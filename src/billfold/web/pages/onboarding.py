@@ -105,7 +105,14 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
 
     def _prepare(client_id: str, query: PlanQuery) -> tuple[Client, Onboarding]:
         plan = query.plan(settings)
-        return clients.find_for_onboarding(database, settings, client_id), plan
+        try:
+            return clients.find_for_onboarding(database, settings, client_id), plan
+        except UsageError as error:
+            # It names the clients that there are, which is not for a token of one of them.
+            raise UsageError(
+                f"client {client_id} is not registered, and no settings describe it",
+                advice="`billfold client add` registers it",
+            ) from error
 
     return router
 
