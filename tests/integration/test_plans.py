@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.sql import SQL
 
-from billfold.reports import CostColumn, KeyColumn, MapColumn, Selection
+from billfold.reports import CostColumn, Filter, KeyColumn, MapColumn, Selection
 from billfold.sql import read_queries
 from billfold.store import costs
 from billfold.store.database import Database
@@ -126,6 +127,55 @@ def explain_costs(
     return scans(document[0]["Plan"])
 
 
+@pytest.fixture
+def delivered(landing: Landing) -> Landing:
+    """Fifty clients with two years of bills, and twenty deliveries of each month: 24,000 of them."""
+    landing.execute("INSERT INTO billing_clients (client_id) SELECT 'client-' || n FROM generate_series(1, 50) AS n")
+    landing.execute(
+        "INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version,"
+        " currency) SELECT 'client-' || n, 'b', 'exports/cur2', 'cur2',"
+        " date_trunc('month', now()) - m * interval '1 month', 1, 'USD'"
+        " FROM generate_series(1, 50) AS n, generate_series(0, 23) AS m"
+    )
+    landing.execute(
+        "INSERT INTO billing_deliveries (client_id, statement_id, bucket, export_path, export_name, billing_period,"
+        " content_digest, delivered_at, created_at, trigger_source)"
+        " SELECT client_id, statement_id, bucket, export_path, export_name, billing_period, statement_id || '-' || n,"
+        " billing_period + n * interval '1 day', billing_period + n * interval '1 day', 'sqs'"
+        " FROM billing_statements, generate_series(1, 20) AS n"
+    )
+    landing.execute("ANALYZE billing_deliveries, billing_statements, billing_clients")
+    return landing
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "more"),
+    [
+        ("freshness", "list_client_freshness", {}),
+        ("freshness", "list_statement_freshness", {}),
+        ("deliveries", "list_calendar", {}),
+        ("deliveries", "list_calendar", {"client": "client-7"}),
+        ("reports", "list_deliveries", {}),
+        ("reports", "list_deliveries", {"client": "client-7"}),
+        ("reports", "list_deliveries", {"delivered_on": "2026-05-03"}),
+    ],
+)
+def test_lists_of_deliveries_and_freshness_are_found_by_index(
+    delivered: Landing, file: str, name: str, more: dict[str, Any]
+) -> None:
+    today = datetime.now(UTC).date()
+    span = {"since": today - timedelta(days=34), "until": today}
+    parameters = {**Filter().parameters(), "default_client": None, **span, **more}
+    query = read_queries("billfold.store", file)[name]
+
+    with psycopg.connect(delivered.database.conninfo) as connection:
+        [(document,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {query}".encode(), parameters).fetchall()
+
+    found = {node for relation, node in scans(document[0]["Plan"]) if relation == "billing_deliveries"}
+    assert found <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    assert found
+
+
 def test_costs_of_tags_read_the_charges_of_their_months_alone(filled: Landing) -> None:
     filled.execute("SELECT billfold_create_partitions('2026-06-01')")
     team = KeyColumn(column=MapColumn.TAG, key="team")
@@ -148,3 +198,18 @@ def test_other_costs_read_no_charges_and_only_the_dimensions_that_are_asked_for(
     assert {"billing_daily_cost", "dim_service"} <= tables
     assert not tables & {"dim_region", "dim_charge", "dim_tag_set", "billing_account_owners"}
     assert {"billing_daily_cost", "dim_account", "billing_account_owners"} <= owners
+
+
+def test_whoever_polls_for_what_is_asked_for_reads_nothing_else(landing: Landing) -> None:
+    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
+    landing.execute(
+        "INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, content_digest, delivered_at,"
+        " trigger_source, asked_at, asked_by, not_before) SELECT 'acme', 'b', 'a', 'a', n, now(), 'api', asked_at,"
+        " CASE WHEN asked_at IS NOT NULL THEN 'api' END, asked_at"
+        " FROM generate_series(1, 20000) AS n, LATERAL (SELECT CASE WHEN n < 4 THEN now() END AS asked_at) AS asked"
+    )
+    landing.execute("ANALYZE billing_deliveries")
+
+    plan = explain(landing, read_queries("billfold.store", "asked")["lock_due"])
+
+    assert plan == {("billing_deliveries", "Index Scan")}

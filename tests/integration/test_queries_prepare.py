@@ -12,8 +12,9 @@ from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
 FILES = (
-    "changes charges checks clients control costs counting export focus freshness history hold ledger owners publish"
-    " quality reader failures reports rights scans slots spending statements tokens verify verify_history"
+    "asked changes charges checks clients control costs counting deliveries export focus freshness history hold ledger"
+    " owners publish quality reader failures reports rights runs scans slots spending statements tokens verify"
+    " verify_history"
 ).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",

@@ -27,6 +27,7 @@ from billfold.reports.costs import (
     Selection,
     sum_costs,
 )
+from billfold.reports.deliveries import Calendar, CalendarDay, list_calendar
 from billfold.reports.export import ExportReport, FileFormat, export_charges
 from billfold.reports.freshness import (
     ClientFreshness,
@@ -56,6 +57,8 @@ __all__ = [
     "DEFAULT_COST_LIMIT",
     "DEFAULT_LIMIT",
     "MAX_LIMIT",
+    "Calendar",
+    "CalendarDay",
     "ChangeColumn",
     "ChangeReport",
     "ChangeRow",
@@ -93,6 +96,7 @@ __all__ = [
     "export_charges",
     "judge_conformance",
     "list_accounts_without_owner",
+    "list_calendar",
     "list_changes",
     "list_checks",
     "list_client_freshness",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ class Filter:
 
     `state` is a run's status or a delivery's state. Lists of statements, publications, changes and checks look at
     `statement`, those of deliveries and runs at `delivery` and `after`: the creation and the id of the last row seen.
-    `run` is for runs alone.
+    `run` is for runs alone, `delivered_on` (a day in UTC) for deliveries.
     """
 
     client: str | None = None
@@ -33,6 +33,7 @@ class Filter:
     delivery: UUID | None = None
     run: UUID | None = None
     state: str | None = None
+    delivered_on: date | None = None
     after: tuple[datetime, UUID] | None = None
     limit: int = DEFAULT_LIMIT
 
@@ -86,7 +87,9 @@ class DeliveryRow:
     """A delivery. `is_current` says whether its statement shows it now; money is exact text by currency.
 
     `publication_id` is the publication by which it last became current, `reason` says why it is not, `columns` are
-    the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds.
+    the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds. `timings` are
+    seconds by stage, which overlap; `published_at` is when it first became current. One that was asked for over HTTP
+    and waits for its attempt has `asked_at`, and is tried `not_before` that moment.
     """
 
     delivery_id: UUID
@@ -115,6 +118,8 @@ class DeliveryRow:
     publication_id: int | None
     reason: str | None
     released_at: datetime | None
+    asked_at: datetime | None
+    not_before: datetime | None
     error_code: str | None
     error_message: str | None
     last_error_code: str | None
@@ -123,6 +128,8 @@ class DeliveryRow:
     started_at: datetime | None
     finished_at: datetime | None
     duration_seconds: float | None
+    timings: Mapping[str, float]
+    published_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

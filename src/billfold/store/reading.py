@@ -105,5 +105,5 @@ def sum_changes(
 
 
 def _query(name: str) -> str:
-    files = ("reports", "changes", "owners", "checks", "focus", "freshness")
+    files = ("reports", "changes", "owners", "checks", "focus", "freshness", "deliveries")
     return next(queries[name] for file in files if name in (queries := read_queries("billfold.store", file)))

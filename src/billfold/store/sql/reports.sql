@@ -4,10 +4,10 @@
 SELECT client_id FROM billing_clients ORDER BY client_id
 
 -- name: list_choices
--- The exports and months of all statements that ever had a bill, as filters offer them.
+-- The exports and months of all statements, as filters offer them.
 WITH statement AS (
     SELECT export_name, billing_period FROM billing_statements
-    WHERE current_publication_id IS NOT NULL AND (%(client)s::text IS NULL OR client_id = %(client)s)
+    WHERE %(client)s::text IS NULL OR client_id = %(client)s
 )
 SELECT ARRAY(SELECT DISTINCT export_name FROM statement ORDER BY export_name LIMIT %(limit)s) AS exports,
     ARRAY(
@@ -46,9 +46,16 @@ SELECT
     delivery.delivered_at, delivery.manifest_key, delivery.execution_id, delivery.trigger_source, delivery.attempts,
     delivery.rows_read, delivery.rows_added, delivery.rows_removed, delivery.rows_unchanged,
     delivery.source_cost, delivery.billed_cost, delivery.findings, delivery.columns, delivery.publication_id,
-    delivery.reason, delivery.released_at, delivery.error_code, delivery.error_message, delivery.last_error_code,
-    delivery.last_error_message, delivery.created_at, delivery.started_at, delivery.finished_at,
-    extract(epoch FROM delivery.finished_at - delivery.started_at)::float8 AS duration_seconds
+    delivery.reason, delivery.released_at, delivery.asked_at, delivery.not_before, delivery.error_code,
+    delivery.error_message, delivery.last_error_code, delivery.last_error_message, delivery.created_at,
+    delivery.started_at, delivery.finished_at,
+    extract(epoch FROM delivery.finished_at - delivery.started_at)::float8 AS duration_seconds, delivery.timings,
+    -- One that holds the files of the current delivery is published without a publication of its own.
+    coalesce((
+        SELECT min(published_at) FROM billing_publications AS publication
+        WHERE publication.statement_id = delivery.statement_id AND publication.delivery_id = delivery.delivery_id
+            AND publication.kind = 'delivery'
+    ), CASE WHEN delivery.state = 'published' THEN delivery.finished_at END) AS published_at
 FROM billing_deliveries AS delivery
 LEFT JOIN billing_statements AS statement USING (statement_id)
 WHERE (%(client)s::text IS NULL OR delivery.client_id = %(client)s)
@@ -56,6 +63,9 @@ WHERE (%(client)s::text IS NULL OR delivery.client_id = %(client)s)
     AND (%(period)s::date IS NULL OR delivery.billing_period = %(period)s)
     AND (%(state)s::text IS NULL OR delivery.state = %(state)s)
     AND (%(delivery)s::uuid IS NULL OR delivery.delivery_id = %(delivery)s)
+    AND (%(delivered_on)s::date IS NULL
+        OR delivery.delivered_at >= %(delivered_on)s::date::timestamp AT TIME ZONE 'UTC'
+            AND delivery.delivered_at < (%(delivered_on)s::date + 1)::timestamp AT TIME ZONE 'UTC')
     AND (%(after_at)s::timestamptz IS NULL OR delivery.created_at < %(after_at)s
         OR delivery.created_at = %(after_at)s AND delivery.delivery_id > %(after_id)s::uuid)
 ORDER BY delivery.created_at DESC, delivery.delivery_id

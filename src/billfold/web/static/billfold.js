@@ -39,6 +39,12 @@
     form.addEventListener("submit", (event) => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
   }
 
+  // What a day of the calendar is called for those who hear it, the others read on hover.
+  for (const day of document.querySelectorAll("a.day")) day.title = day.getAttribute("aria-label");
+
+  // Tables whose newest column is their last begin there, where they are wider than the screen.
+  for (const table of document.querySelectorAll("table.calendar")) table.parentElement.scrollLeft = table.offsetWidth;
+
   // Charts.
   const colours = () => Array.from({ length: 10 }, (_, place) => css(`--series-${place}`));
 
