@@ -198,13 +198,13 @@ class Choices:
 
 
 def list_choices(database: Database, client: str | None = None) -> Choices:
-    """What `read_choices` reads, in a transaction of its own."""
+    """The exports and months that filters offer, at most MAX_CHOICES of each."""
     with reading.read(database) as connection:
         return read_choices(connection, client)
 
 
 def read_choices(connection: Connection, client: str | None) -> Choices:
-    """The exports and months that the filters of a report offer, at most MAX_CHOICES of each."""
+    """The same as part of a report that shows more."""
     [choices] = reading.fetch(connection, "list_choices", Choices, {"client": client, "limit": MAX_CHOICES})
     return choices
 
