@@ -104,6 +104,11 @@ def _assigned(name: str, function: _Function) -> ast.expr | None:
     return None
 
 
+def _adds_to(name: str, node: ast.AST) -> bool:
+    """Whether it is `name["key"] = …`, which would be missed."""
+    return isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and getattr(node.value, "id", "") == name
+
+
 def _texts_of(node: ast.expr, function: _Function, tree: ast.Module) -> set[str]:
     """What a text can be: itself, either end of a choice, or whatever the function is called with in its module."""
     if isinstance(node, ast.Constant):

@@ -148,7 +148,11 @@ class Mailbox:
     def receive(self, *, hide_seconds: int = 60) -> list[dict[str, Any]]:
         """Up to ten messages as boto3 gives them."""
         answer = self._sqs.receive_message(
-            QueueUrl=self.url, MaxNumberOfMessages=10, VisibilityTimeout=hide_seconds, AttributeNames=["All"]
+            QueueUrl=self.url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=hide_seconds,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
         )
         return list(answer.get("Messages", []))
 

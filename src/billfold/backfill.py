@@ -15,7 +15,7 @@ from billfold.exports import Bucket, Progress, SilentProgress, open_bucket
 from billfold.ingest import Ingestion, ingest_delivery, keep_client, resolve_all, retrying
 from billfold.model import Client, Delivery, DeliveryOutcome, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.store import control, statements
+from billfold.store import runs, statements
 from billfold.store.database import Database, connect
 
 log = structlog.get_logger(__name__)
@@ -105,7 +105,7 @@ def _in_order(
         return deliveries
     keys = [delivery.files[0].key for delivery in undated]
     with connect(database.conninfo) as connection:
-        known = control.find_periods(connection, client, undated[0].bucket, keys)
+        known = runs.find_periods(connection, client, undated[0].bucket, keys)
     of_version = {(each.key, each.etag): each.billing_period for each in known}
     of_key = {each.key: each.billing_period for each in known}
 

@@ -181,7 +181,12 @@ def find_owner(database: Database, settings: Settings, bucket: str, key: str) ->
         if client_id is not None:
             return store.find_client(connection, client_id)
     default = settings.default_client()
-    return default if default.bucket == bucket and key.startswith(default.prefix) else None
+    return default if default.bucket == bucket and owns(default, key) else None
+
+
+def owns(client: Client, key: str) -> bool:
+    """Whether a key of the client's bucket lies in its folder; one with a part `..` or `.` lies in nobody's."""
+    return key.startswith(client.prefix) and not is_trick(key)
 
 
 def set_enabled(database: Database, client_id: str, *, enabled: bool) -> None:

@@ -305,6 +305,14 @@ class Settings(BaseSettings):
         least=0,
         most=1_000_000,
     )
+    serve_concurrency: int = whole(
+        "BILLFOLD_SERVE_CONCURRENCY",
+        "How many deliveries that were asked for over HTTP `billfold serve` ingests at a time; 0 leaves them to other"
+        " servers.",
+        default=1,
+        least=0,
+        most=64,
+    )
     queue_url: EndpointUrl | None = setting(
         "BILLFOLD_QUEUE_URL",
         "The queue of SQS from which `billfold worker` takes its messages.",
@@ -321,7 +329,8 @@ class Settings(BaseSettings):
     )
     message_attempts: int = whole(
         "BILLFOLD_MESSAGE_ATTEMPTS",
-        "How often a message is tried before it goes to the dead-letter queue; waits for others do not count.",
+        "How often a message is tried before it goes to the dead-letter queue, and a delivery that was asked for over"
+        " HTTP before it has failed for good; waits for others do not count.",
         default=10,
         least=1,
         most=1000,
@@ -342,7 +351,8 @@ class Settings(BaseSettings):
     )
     shutdown_seconds: int = whole(
         "BILLFOLD_SHUTDOWN_SECONDS",
-        "How long a worker or a schedule that is told to end lets its deliveries run before it gives them back.",
+        "How long a worker, a schedule or a server that is told to end lets its deliveries run before it gives them"
+        " back.",
         default=25,
         least=0,
         most=3600,

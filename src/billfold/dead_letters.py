@@ -1,4 +1,4 @@
-"""Dead letters: messages that could not be dealt with, listed, shown, and sent once more to the queue they came from.
+"""Dead letters: messages that could not be dealt with, buried, listed, shown, and sent once more to their queue.
 
 SQS has no way to look at a queue: whoever reads it receives its messages and gives them back.
 """
@@ -17,6 +17,7 @@ from billfold.config import Settings
 from billfold.errors import BillfoldError, MessageError, UsageError
 from billfold.exports.notifications import parse_notification
 from billfold.exports.queue import MAX_MESSAGES, Attribute, Message, Queue, open_queue
+from billfold.fate import Dead
 
 # What the worker writes onto a message that it gives up.
 REASON = "reason"
@@ -24,6 +25,10 @@ ERROR_CODE = "error_code"
 SOURCE_MESSAGE_ID = "source_message_id"
 OUR_ATTRIBUTES = (REASON, ERROR_CODE, SOURCE_MESSAGE_ID)
 
+# What SQS takes of a message: attributes count towards its size with their names and types (AWS: "message quotas"; a
+# queue may take more, one of another account or an older one does not).
+_MAX_ATTRIBUTES = 10
+_MAX_MESSAGE_BYTES = 262_144
 # Long enough to walk thousands of messages; they are given back as soon as that is done.
 _HIDE_SECONDS = 900
 # Asking all servers of the queue takes a wait, however short (AWS: "short and long polling").
@@ -89,6 +94,31 @@ def open_queues(url: str, settings: Settings) -> Queues:
             f"the queue {url} has no dead-letter queue", advice="give it a redrive policy, as deploy/ does"
         )
     return Queues(source=source, dead=dead)
+
+
+def bury(dead_letters: Queue, message: Message, dead: Dead) -> None:
+    """Send the message to this dead-letter queue, with why it is there and with what its sender attached to it.
+
+    What SQS has no room for beside our own notes is left out, with a warning (`attributes_left_out`).
+    """
+    attributes = {name: Attribute(value=value) for name, value in dead.attributes(message.message_id).items()}
+    size_bytes = len(message.body.encode()) + sum(_size_of(*item) for item in attributes.items())
+    left_out = []
+    for name, attribute in message.attributes.items():
+        grown_bytes = size_bytes + _size_of(name, attribute)
+        if name in attributes or len(attributes) == _MAX_ATTRIBUTES or grown_bytes > _MAX_MESSAGE_BYTES:
+            left_out.append(name)
+        else:
+            attributes[name] = attribute
+            size_bytes = grown_bytes
+    if left_out:
+        log.warning("attributes_left_out", message_id=message.message_id, names=left_out)
+    dead_letters.send(message.body, attributes)
+
+
+def _size_of(name: str, attribute: Attribute) -> int:
+    value = attribute.value if isinstance(attribute.value, bytes) else attribute.value.encode()
+    return len(name.encode()) + len(attribute.data_type.encode()) + len(value)
 
 
 def list_dead_letters(queues: Queues, *, limit: int) -> Listing:

@@ -27,6 +27,7 @@ from billfold.reports import (
     StatementFreshness,
     StatementRow,
 )
+from billfold.store.asked import AskedRow
 from billfold.store.query import JsonText
 
 # Fields that hold amounts by currency.
@@ -54,7 +55,14 @@ def failure_document(list_name: str | None, error_code: str, message: str) -> di
 def report_document(
     list_name: str,
     rows: Sequence[
-        RunRow | DeliveryRow | StatementRow | PublicationRow | CheckRow | ClientFreshness | StatementFreshness
+        RunRow
+        | DeliveryRow
+        | StatementRow
+        | PublicationRow
+        | CheckRow
+        | ClientFreshness
+        | StatementFreshness
+        | AskedRow
     ],
 ) -> dict[str, Any]:
     """A list of rows, each field under its own name; `client` and `export` as in the document of `ingest`."""

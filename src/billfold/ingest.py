@@ -39,7 +39,7 @@ from billfold.model import (
 from billfold.period import BillingPeriod
 from billfold.publication import PublishedBill, Timings, UnchangedBill, publish_bill
 from billfold.quality import record_checks
-from billfold.store import control, hold, statements
+from billfold.store import control, hold, runs, statements
 from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
@@ -90,14 +90,21 @@ def ingest(
         force=force,
         progress=progress or SilentProgress(),
     )
+    found, refused = find_deliveries(ingestion, source)
+    return refused + [ingest_delivery(ingestion, bucket, delivery) for bucket, delivery in found]
+
+
+def find_deliveries(ingestion: Ingestion, source: str) -> tuple[list[tuple[Bucket, Delivery]], list[DeliveryOutcome]]:
+    """The deliveries that `source` means, each with its bucket, and outcomes for what cannot be resolved."""
+    client, settings, database = ingestion.client, ingestion.settings, ingestion.database
     retrying(settings)(keep_client, database, client)
     try:
         bucket, key = retrying(settings)(locate_source, source, client, settings, database)
     except (SourceError, InputError) as error:
         # The role refuses us, a path does not exist, a local manifest cannot be read: there is no bucket to name.
-        return [_refuse(ingestion, client.bucket or "", source, error)]
+        return [], [_refuse(ingestion, client.bucket or "", source, error)]
     deliveries, refused = resolve_all(ingestion, bucket, key)
-    return refused + [ingest_delivery(ingestion, bucket, delivery) for delivery in deliveries]
+    return [(bucket, delivery) for delivery in deliveries], refused
 
 
 def resolve_all(
@@ -162,7 +169,6 @@ def _attempt(
                 )
                 is_claimed = True
                 outcome = _bring_in(ingestion, connection, bucket, delivery, registered)
-                _skip_unnamed(connection, ingestion.client, delivery, outcome)
         except BaseException as error:
             known = error if isinstance(error, BillfoldError) else _unknown(error)
             if isinstance(known, RunConflictError):
@@ -179,6 +185,7 @@ def _attempt(
             failed.append(replace(failure, duration_seconds=time.monotonic() - started))
             raise
         outcome = replace(outcome, duration_seconds=time.monotonic() - started)
+        _skip_unnamed(ingestion, delivery, outcome)
         log.info(
             "delivery_finished",
             state=outcome.state,
@@ -242,17 +249,24 @@ def _bring_in(
             return _publish(ingestion, connection, delivery, registered, bill, period, remarks, timings)
 
 
-def _skip_unnamed(connection: Connection, client: Client, delivery: Delivery, outcome: DeliveryOutcome) -> None:
-    """Data files of this month that came before the manifest, and that it does not name, wait for nothing any more."""
+def _skip_unnamed(ingestion: Ingestion, delivery: Delivery, outcome: DeliveryOutcome) -> None:
+    """Data files of this month that came before the manifest, and that it does not name, wait for nothing any more.
+
+    The delivery is published, whatever comes of this: the next one does it again.
+    """
     if outcome.state is not DeliveryState.PUBLISHED or delivery.manifest is None or delivery.period is None:
         return
-    unnamed = [
-        waiting.ingestion_run_id
-        for waiting in control.list_waiting(connection, client, delivery)
-        if (place := place_of(waiting.key)) and place.statement == (delivery.export_path, delivery.period)
-    ]
-    if unnamed:
-        control.skip_waiting(connection, unnamed)
+    try:
+        with connect(ingestion.database.conninfo) as connection:
+            unnamed = [
+                waiting.ingestion_run_id
+                for waiting in runs.list_waiting(connection, ingestion.client, delivery)
+                if (place := place_of(waiting.key)) and place.statement == (delivery.export_path, delivery.period)
+            ]
+            if unnamed:
+                runs.skip_waiting(connection, unnamed)
+    except BillfoldError as error:
+        log.warning("unnamed_not_skipped", error_code=error.error_code, error=str(error))
 
 
 def _leave_out(
@@ -372,7 +386,7 @@ def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -
         retryable=error.retryable,
     )
     with connect(ingestion.database.conninfo) as connection:
-        run_id: UUID | None = control.record_failed_source(
+        run_id: UUID | None = runs.record_failed_source(
             connection,
             ingestion.client,
             bucket=bucket,

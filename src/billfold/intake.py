@@ -37,7 +37,7 @@ from billfold.fate import Cause, Dead, Done, Fate, Later, choose, retry_seconds,
 from billfold.ingest import ingest
 from billfold.keys import is_trick
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
-from billfold.store import control, failures
+from billfold.store import control, failures, runs
 from billfold.store.database import Connection, Database, connect
 from billfold.store.slots import open_slots, take_slot, take_turn
 
@@ -51,8 +51,11 @@ log = structlog.get_logger(__name__)
 _random = Random()
 
 
-def take_in(message: Message, *, settings: Settings, database: Database) -> Fate:
-    """Do what the message asks for and say what becomes of it; the end is logged. Raises nothing of Exception's."""
+def take_in(message: Message, *, settings: Settings, database: Database, worker_id: UUID) -> Fate:
+    """Do what the message asks for and say what becomes of it; the end is logged. Raises nothing of Exception's.
+
+    `worker_id` names one life of whoever works on it: a message that another one left unfinished was interrupted.
+    """
     with structlog.contextvars.bound_contextvars(message_id=message.message_id):
         try:
             notification = parse_notification(message.body)
@@ -62,12 +65,67 @@ def take_in(message: Message, *, settings: Settings, database: Database) -> Fate
             return fate
         for name in notification.ignored:
             log.info("event_ignored", reason=name)
-        taking = _Taking(message, settings, database)
+        taking = _Taking(message, settings, database, worker_id)
         told: tuple[CreatedObject | Request, ...] = (*notification.created, *notification.requests)
         with structlog.contextvars.bound_contextvars(**({"key": told[0].key} if len(told) == 1 else {})):
             fate = taking.count(choose([taking.take(what) for what in told]))
             tell(fate)
         return fate
+
+
+def take_request(
+    request: Request, message: Message, *, settings: Settings, database: Database, worker_id: UUID
+) -> Fate:
+    """The fate of what asks for a key from elsewhere than the queue; `message` tells its name and how often it came.
+
+    As `take_in`, but that it logs no end.
+    """
+    taking = _Taking(message, settings, database, worker_id)
+    return taking.count(taking.take(request))
+
+
+def mark_pending(client: Client, created: CreatedObject, database: Database) -> Done:
+    """The data of a bill came: its manifest will say what it belongs to."""
+    if created.etag is None:
+        return Done(client=client, reason="the event names no version")
+    with connect(database.conninfo) as connection:
+        control.ensure_client(connection, client)
+        is_new = runs.mark_pending(
+            connection,
+            client,
+            bucket=created.bucket,
+            key=created.key,
+            etag=created.etag,
+            size_bytes=created.size_bytes,
+            trigger=created.source,
+        )
+    return Done(client=client, state="pending" if is_new else None, reason="waits for its manifest")
+
+
+def starts_delivery(key: str) -> bool:
+    """A manifest does, and a data file that no manifest will follow."""
+    return is_manifest(key) or (is_data_file(key) and place_of(key) is None)
+
+
+def find_suspects(messages: Sequence[Message], database: Database) -> set[str]:
+    """The ids of those whose worker died the last time that they were worked on.
+
+    Nothing else is begun beside one of them, so that the next death has nobody else to blame. Raises StoreError.
+    """
+    known = [message.message_id for message in messages if message.receive_count > 1]
+    if not known:
+        return set()
+    with connect(database.conninfo) as connection:
+        return failures.list_suspects(connection, known)
+
+
+def forget(message: Message, database: Database) -> None:
+    """The message is buried: a redriven one starts anew. What cannot be forgotten now is after 14 days."""
+    try:
+        with connect(database.conninfo) as connection:
+            failures.forget_failures(connection, message.message_id)
+    except BillfoldError as error:
+        log.warning("failures_not_forgotten", message_id=message.message_id, error_code=error.error_code)
 
 
 def find_full(message: Message, full: Sequence[Client]) -> Client | None:
@@ -86,7 +144,7 @@ def find_full(message: Message, full: Sequence[Client]) -> Client | None:
             return client
         for created in notification.created:
             is_theirs = created.bucket == client.bucket and created.key.startswith(client.prefix)
-            if is_theirs and _starts_delivery(created.key):
+            if is_theirs and starts_delivery(created.key):
                 return client
     return None
 
@@ -139,10 +197,11 @@ class _Source:
 class _Taking:
     """One message at work: how often it was received, and how often it failed, decides how long it waits."""
 
-    def __init__(self, message: Message, settings: Settings, database: Database) -> None:
+    def __init__(self, message: Message, settings: Settings, database: Database, worker_id: UUID) -> None:
         self._message = message
         self._settings = settings
         self._database = database
+        self._worker_id = worker_id
 
     def take(self, what: CreatedObject | Request) -> Fate:
         """The fate of one object or request, whatever happens on the way."""
@@ -160,16 +219,15 @@ class _Taking:
         if isinstance(fate, Later):
             concerns_failures = fate.cause is Cause.FAILURE
         else:
-            # What never came before has never failed before.
-            concerns_failures = self._message.receive_count > 1
+            # What never came before has never failed before, and what is dead starts anew only when it is buried.
+            concerns_failures = isinstance(fate, Done) and self._message.receive_count > 1
         if not concerns_failures:
             return fate
         try:
             with connect(self._database.conninfo) as connection:
                 if isinstance(fate, Later):
-                    fate = self._count_failure(connection, fate)
-                if not isinstance(fate, Later):
-                    failures.forget_failures(connection, self._message.message_id)
+                    return self._count_failure(connection, fate)
+                failures.forget_failures(connection, self._message.message_id)
         except BillfoldError as error:
             # It is settled all the same: what cannot be counted now is at the next failure.
             log.warning("failures_not_counted", error_code=error.error_code, error=str(error))
@@ -177,7 +235,8 @@ class _Taking:
 
     def _count_failure(self, connection: Connection, fate: Later) -> Later | Dead:
         error_code = fate.error_code or InternalError.error_code
-        count = failures.count_failure(connection, self._message.message_id, error_code)
+        client_id = fate.client.client_id if fate.client else None
+        count = failures.count_failure(connection, self._message.message_id, error_code, client_id=client_id)
         if count < self._settings.message_attempts:
             delay_seconds = retry_seconds(count, self._settings.message_retry_seconds, _random)
             return replace(fate, delay_seconds=delay_seconds)
@@ -198,10 +257,10 @@ class _Taking:
         if not client.enabled:
             log.warning("event_refused", client=client.client_id, bucket=created.bucket, reason="is disabled")
             return Done(client=client, reason="the client is disabled")
-        if _starts_delivery(created.key):
+        if starts_delivery(created.key):
             return self._ingest(client, created.bucket, created.key, created.source)
         if is_data_file(created.key):
-            return self._mark_pending(client, created)
+            return mark_pending(client, created, self._database)
         log.debug("object_left_out", client=client.client_id, reason="is no bill")
         return Done(client=client, reason="is no bill")
 
@@ -209,26 +268,9 @@ class _Taking:
         client = clients.resolve_client(self._database, self._settings, request.client_id)
         if client.bucket is None:
             return Dead(client=client, reason=f"client {client.client_id} has no bucket", error_code="configuration")
-        if not request.key.startswith(client.prefix) or is_trick(request.key):
+        if not clients.owns(client, request.key):
             return _refuse(client, client.bucket, f"{request.key} does not lie in the folder of {client.client_id}")
-        return self._ingest(client, client.bucket, request.key, TriggerSource.SQS)
-
-    def _mark_pending(self, client: Client, created: CreatedObject) -> Fate:
-        """The data came; its manifest will say what it belongs to."""
-        if created.etag is None:
-            return Done(client=client, reason="the event names no version")
-        with connect(self._database.conninfo) as connection:
-            control.ensure_client(connection, client)
-            is_new = control.mark_pending(
-                connection,
-                client,
-                bucket=created.bucket,
-                key=created.key,
-                etag=created.etag,
-                size_bytes=created.size_bytes,
-                trigger=created.source,
-            )
-        return Done(client=client, state="pending" if is_new else None, reason="waits for its manifest")
+        return self._ingest(client, client.bucket, request.key, request.source)
 
     def _ingest(self, client: Client, bucket: str, key: str, trigger: TriggerSource) -> Fate:
         """Ingest in the client's name, where nobody else does the same and the client has a slot left."""
@@ -243,14 +285,17 @@ class _Taking:
             if take_slot(connection, client) is None:
                 return self._wait(Cause.SLOT, client, f"all {client.max_deliveries} slots are taken")
             source = _Source(client=client, bucket=bucket, key=key, place=place)
-            if interrupted := self._end_interrupted(connection, source):
-                return interrupted
+            if interruption := self._end_interrupted(connection, source):
+                return interruption
             settings = self._settings.model_copy(
                 # The queue tries again, and so lets others go on meanwhile.
                 update={
                     "retry_max_attempts": 1,
                     "claim_wait_seconds": min(self._settings.claim_wait_seconds, _CLAIM_WAIT_SECONDS),
                 }
+            )
+            failures.begin_attempt(
+                connection, self._message.message_id, client_id=client.client_id, worker_id=self._worker_id
             )
             try:
                 outcomes = ingest(
@@ -262,30 +307,49 @@ class _Taking:
                 log.exception("message_failed")
                 self._keep_defect(source, error, trigger)
                 return self._fail(_internal(error), client, is_tried=True)
+            finally:
+                self._end_attempt()
         return choose([self._judge(client, outcome) for outcome in outcomes])
 
     def _end_interrupted(self, connection: Connection, source: _Source) -> Later | None:
         """What this message was when its worker ended under it has failed: it waits before it is tried again.
 
-        None where no attempt was left running, or this message was never worked on.
+        None where no worker but this one left an attempt on this message behind: another message's end, or a command's,
+        is not its own.
         """
-        latest = source.find_latest_attempt(connection)
-        if latest is None or latest.state is not DeliveryState.RUNNING or self._message.receive_count <= 1:
+        if not self._is_interrupted(connection):
             return None
-        try:
-            stored = control.find_delivery(connection, latest.delivery_id)
-            control.claim_stored(connection, stored, wait_seconds=_CLAIM_WAIT_SECONDS)
-        except RunConflictError as error:
-            return self._wait(Cause.BUSY, source.client, str(error), latest.delivery_id)
-        control.end_abandoned(connection, latest.delivery_id)
+        latest = source.find_latest_attempt(connection)
+        left_running = latest.delivery_id if latest and latest.state is DeliveryState.RUNNING else None
+        if left_running:
+            try:
+                stored = control.find_delivery(connection, left_running)
+                control.claim_stored(connection, stored, wait_seconds=_CLAIM_WAIT_SECONDS)
+            except RunConflictError as error:
+                return self._wait(Cause.BUSY, source.client, str(error), left_running)
+            if not self._is_interrupted(connection):
+                return self._wait(Cause.BUSY, source.client, "its worker has ended it meanwhile", left_running)
+            control.end_abandoned(connection, left_running)
         return Later(
             cause=Cause.FAILURE,
             delay_seconds=self._settings.message_retry_seconds,
             reason="its worker ended before it did",
             client=source.client,
-            delivery_id=latest.delivery_id,
-            error_code="interrupted",
+            delivery_id=left_running,
+            error_code=failures.INTERRUPTED,
         )
+
+    def _is_interrupted(self, connection: Connection) -> bool:
+        return failures.is_interrupted(connection, self._message.message_id, worker_id=self._worker_id)
+
+    def _end_attempt(self) -> None:
+        """On a connection of its own: the other one was idle for long, and an outcome must not be lost with it."""
+        try:
+            with connect(self._database.conninfo) as connection:
+                failures.end_attempt(connection, self._message.message_id, worker_id=self._worker_id)
+        except BillfoldError as error:
+            # The worker does it when the database is back.
+            log.warning("attempt_not_ended", error_code=error.error_code, error=str(error))
 
     def _keep_defect(self, source: _Source, error: Exception, trigger: TriggerSource) -> None:
         """Now that nobody knows what went wrong: what left no trace yet gets a failed run."""
@@ -294,7 +358,7 @@ class _Taking:
                 latest = source.find_latest_attempt(connection)
                 if latest and latest.state is DeliveryState.FAILED and latest.error_code == InternalError.error_code:
                     return
-                control.record_failed_source(
+                runs.record_failed_source(
                     connection,
                     source.client,
                     bucket=source.bucket,
@@ -338,11 +402,6 @@ class _Taking:
     def _wait(self, cause: Cause, client: Client | None, reason: str, delivery_id: UUID | None = None) -> Later:
         delay_seconds = wait_seconds(self._message.receive_count, _random)
         return Later(cause=cause, delay_seconds=delay_seconds, reason=reason, client=client, delivery_id=delivery_id)
-
-
-def _starts_delivery(key: str) -> bool:
-    """A manifest does, and a data file that no manifest will follow."""
-    return is_manifest(key) or (is_data_file(key) and place_of(key) is None)
 
 
 def _refuse(client: Client | None, bucket: str, reason: str) -> Dead:

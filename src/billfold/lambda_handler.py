@@ -7,18 +7,21 @@ Source: "Using Lambda with Amazon SQS" in the AWS documentation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, assert_never
+from uuid import UUID, uuid4
 
 import structlog
 
 from billfold.config import Settings, load_settings, require
+from billfold.dead_letters import bury
 from billfold.errors import BillfoldError
-from billfold.exports.queue import Message, Queue, open_queue, open_queue_by_arn
+from billfold.exports.queue import Attribute, Message, Queue, open_queue, open_queue_by_arn
 from billfold.fate import Dead, Done, Later
-from billfold.intake import take_in
+from billfold.intake import find_suspects, forget, take_in
 from billfold.log import configure_logging
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
@@ -36,66 +39,111 @@ class _Container:
     settings: Settings
     database: Database
     dead_letters: Queue | None
+    worker_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Received:
+    """A message of the batch, and the queue that it came from."""
+
+    message: Message
+    queue_arn: str
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
     """Take in the messages of one batch and name those that must come again.
 
     A message that can never succeed is sent to BILLFOLD_DEAD_LETTER_QUEUE_URL, without it to the queue that the redrive
-    policy of its own queue names; where there is none it fails like any other. Raises ConfigurationError and StoreError
-    where nothing can be tried at all.
+    policy of its own queue names; where there is none it fails like any other. One that was interrupted before is
+    worked on alone, and has all of the call's time: the others of its batch come again at once. Raises
+    ConfigurationError and StoreError where nothing can be tried at all.
     """
     container = _container()
-    failed = [record["messageId"] for record in event.get("Records", ()) if not _is_settled(container, record, context)]
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+    batch = [_read(record) for record in event.get("Records", ())]
+    taken = _choose(container, batch)
+    failed = [each for each in batch if each not in taken]
+    for each in failed:
+        _give_back(container, each, "another one of its batch is worked on alone")
+    failed += [each for each in taken if not _is_settled(container, each, context)]
+    return {"batchItemFailures": [{"itemIdentifier": each.message.message_id} for each in failed]}
 
 
-def _is_settled(container: _Container, record: Mapping[str, Any], context: Any) -> bool:
-    message = _message(record)
+def _choose(container: _Container, batch: Sequence[_Received]) -> Sequence[_Received]:
+    """All of the batch, or the one of it that was interrupted before."""
+    suspects = find_suspects([each.message for each in batch], container.database)
+    for each in batch:
+        if each.message.message_id in suspects:
+            log.warning("message_alone", message_id=each.message.message_id)
+            return [each]
+    return batch
+
+
+def _is_settled(container: _Container, received: _Received, context: Any) -> bool:
     if context.get_remaining_time_in_millis() < MIN_REMAINING_SECONDS * 1000:
-        log.warning("message_given_back", message_id=message.message_id, reason="the call's time is nearly over")
-        _hide(record, message, 0, container.settings)
+        _give_back(container, received, "the call's time is nearly over")
         return False
-    fate = take_in(message, settings=container.settings, database=container.database)
+    fate = take_in(
+        received.message, settings=container.settings, database=container.database, worker_id=container.worker_id
+    )
     match fate:
         case Done():
             return True
         case Later():
-            _hide(record, message, fate.delay_seconds, container.settings)
+            _hide(container, received, fate.delay_seconds)
             return False
         case Dead():
-            return _is_buried(container, record, message, fate)
+            return _is_buried(container, received, fate)
         case _:
             assert_never(fate)
 
 
-def _is_buried(container: _Container, record: Mapping[str, Any], message: Message, fate: Dead) -> bool:
+def _is_buried(container: _Container, received: _Received, fate: Dead) -> bool:
     try:
-        target = container.dead_letters or _dead_letters_of(record["eventSourceARN"], container.settings)
+        target = container.dead_letters or _dead_letters_of(received.queue_arn, container.settings)
         if target is None:
             return False
-        target.send(message.body, fate.attributes(message.message_id))
+        bury(target, received.message, fate)
     except BillfoldError as error:
         log.warning("queue_failed", action="send", error_code=error.error_code, error=str(error))
         return False
+    try:
+        # Lambda would do it after the call: what may still come again must not start anew.
+        _source_queue(received.queue_arn, container.settings).delete(received.message)
+    except BillfoldError as error:
+        log.warning("queue_failed", action="delete", error_code=error.error_code, error=str(error))
+    else:
+        forget(received.message, container.database)
     return True
 
 
-def _hide(record: Mapping[str, Any], message: Message, seconds: int, settings: Settings) -> None:
+def _give_back(container: _Container, received: _Received, reason: str) -> None:
+    log.warning("message_given_back", message_id=received.message.message_id, reason=reason)
+    _hide(container, received, 0)
+
+
+def _hide(container: _Container, received: _Received, seconds: int) -> None:
     """Where that fails, the message comes again when the visibility timeout of its queue is over."""
     try:
-        _source_queue(record["eventSourceARN"], settings).hide(message, seconds)
+        _source_queue(received.queue_arn, container.settings).hide(received.message, seconds)
     except BillfoldError as error:
         log.warning("queue_failed", action="hide", error_code=error.error_code, error=str(error))
 
 
-def _message(record: Mapping[str, Any]) -> Message:
-    return Message(
+def _read(record: Mapping[str, Any]) -> _Received:
+    message = Message(
         message_id=record["messageId"],
         receipt=record["receiptHandle"],
         body=record["body"],
         receive_count=int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)),
+        attributes={name: _read_attribute(said) for name, said in record.get("messageAttributes", {}).items()},
     )
+    return _Received(message=message, queue_arn=record["eventSourceARN"])
+
+
+def _read_attribute(said: Mapping[str, Any]) -> Attribute:
+    """Lambda spells bytes in Base64."""
+    text = said.get("stringValue")
+    return Attribute(value=b64decode(said["binaryValue"]) if text is None else text, data_type=said["dataType"])
 
 
 @cache
@@ -107,7 +155,10 @@ def _container() -> _Container:
     prepare(database)
     url = settings.dead_letter_queue_url
     return _Container(
-        settings=settings, database=database, dead_letters=open_queue(url, settings) if url is not None else None
+        settings=settings,
+        database=database,
+        dead_letters=open_queue(url, settings) if url is not None else None,
+        worker_id=uuid4(),
     )
 
 

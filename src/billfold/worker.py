@@ -1,6 +1,7 @@
 """The worker: takes messages from the queue, works on several at a time, and lets none get lost.
 
-    receiver   asks for as many messages as threads are free, and settles at once what only waits for a slot
+    receiver   asks for as many messages as threads are free, and settles at once what only waits for a slot; a message
+               whose worker died is begun when no other one is worked on, and until it is done it is the only one
     threads    one message each: intake decides its fate, the thread tells the queue
     heartbeat  keeps messages hidden from others while they are worked on
     caller     waits for the end: nothing is left where it drains, or `stop`
@@ -14,18 +15,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import TypeGuard
+from uuid import uuid4
 
 import structlog
 
 from billfold import clients
 from billfold.config import Settings
+from billfold.dead_letters import bury
 from billfold.errors import BillfoldError, StoreError
 from billfold.exports.queue import MAX_MESSAGES, Message, Queue
 from billfold.fate import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
-from billfold.intake import find_full, take_in, tell
+from billfold.intake import find_full, find_suspects, forget, take_in, tell
 from billfold.store.database import Database, connect
+from billfold.store.failures import end_attempts
 from billfold.workload import Report, Workload
 
 # SQS could wait 20 seconds for a message; a worker that is told to end must not wait so long for the answer.
@@ -34,6 +40,9 @@ POLL_SECONDS = 5
 DRAIN_POLL_SECONDS = 1
 # Without a dead-letter queue a dead message stays where it is, hidden for as long as this.
 STUCK_SECONDS = 6 * 3600
+# A message that is to be worked on alone, and has no slot, keeps its worker from the others for so long at a time.
+ALONE_SECONDS = 15
+_ASK_SECONDS = 0.5
 # A queue's policy reaches all of SQS after a while only: one that refuses what it allowed before is asked again.
 MAX_REFUSALS = 5
 # So many clients are named in a warning.
@@ -56,6 +65,7 @@ class Worker:
         self._concurrency = concurrency
         self._drain = drain
         self._load = Workload(concurrency)
+        self._worker_id = uuid4()
         # Plain values, because a signal's handler may take no lock; how often `stop` was called.
         self._stops = 0
         self._is_database_away = False
@@ -129,6 +139,16 @@ class Worker:
         receiver.join(POLL_SECONDS)
         self._load.count("unfinished", len(working))
         self._give_back(self._load.kept())
+        if working:
+            self._end_attempts()
+
+    def _end_attempts(self) -> None:
+        """What was given back in the middle was told to end: it is not to blame for that."""
+        try:
+            with connect(self._database.conninfo) as connection:
+                end_attempts(connection, self._worker_id)
+        except StoreError as error:
+            log.warning("attempt_not_ended", error_code=error.error_code, error=str(error))
 
     def _receive_all(self) -> None:
         failures, refusals, empty_in_a_row, wanted = 0, 0, 0, 0
@@ -177,28 +197,60 @@ class Worker:
     def _distribute(self, messages: Sequence[Message], free: int) -> int:
         """A thread for each message that needs one, as long as there are any; returns how many need one."""
         settled: list[tuple[Message, int]] = []
-        back: list[Message] = []
-        needing = 0
+        needing: list[Message] = []
         for message in messages:
             client = find_full(message, self._load.full_clients())
-            if client is not None:
-                delay_seconds = wait_seconds(message.receive_count, self._random)
-                reason = f"all {client.max_deliveries} slots are taken"
-                tell(Later(cause=Cause.SLOT, delay_seconds=delay_seconds, reason=reason, client=client))
-                settled.append((message, delay_seconds))
+            if client is None:
+                needing.append(message)
                 continue
-            needing += 1
-            if self._stops or needing > free:
-                back.append(message)
-            elif self._load.begin(message):
-                threading.Thread(target=self._work, args=[message], name=message.message_id, daemon=True).start()
-            # Else its time was not extended while a thread is at it: it stays hidden, as it was received now.
+            delay_seconds = wait_seconds(message.receive_count, self._random)
+            reason = f"all {client.max_deliveries} slots are taken"
+            tell(Later(cause=Cause.SLOT, delay_seconds=delay_seconds, reason=reason, client=client))
+            settled.append((message, delay_seconds))
+        try:
+            suspects = find_suspects(needing, self._database)
+        except StoreError:
+            # All of them wait in the queue until the database is found again.
+            self._is_database_away, suspects, free = True, set(), 0
+        alone = next((message for message in needing if message.message_id in suspects), None)
+        taken = [] if self._stops else [alone] if alone else needing[:free]
+        if not alone:
+            for message in taken:
+                self._begin(message)
         self._try("hide", lambda: self._queue.hide_all(settled))
         # Its time begins when the queue has heard of it: whoever drains must not look for it too early.
         for message, delay_seconds in settled:
             self._load.wait_for(message, delay_seconds)
-        self._give_back(back)
-        return needing
+        self._load.count("later", len(settled))
+        self._give_back([message for message in needing if message not in taken])
+        if alone and taken:
+            self._work_alone(alone)
+        return len(needing)
+
+    def _begin(self, message: Message, *, alone: bool = False) -> None:
+        """A thread of its own for the message."""
+        if self._load.begin(message):
+            arguments = [message, self._take_alone if alone else self._take]
+            threading.Thread(target=self._work, args=arguments, name=message.message_id, daemon=True).start()
+        # Else its time was not extended while a thread is at it: it stays hidden, as it was received now.
+
+    def _work_alone(self, message: Message) -> None:
+        """Let what runs finish, then begin this one, and nothing else until it is done.
+
+        Its worker died under it and perhaps others: if the next one dies too, there is one to blame. What comes
+        meanwhile waits in the queue.
+        """
+        self._load.hold(message)
+        self._wait_until_idle()
+        # Whoever is told to stop gives back what is held.
+        if not self._stops:
+            log.warning("message_alone", message_id=message.message_id)
+            self._begin(message, alone=True)
+            self._wait_until_idle()
+
+    def _wait_until_idle(self) -> None:
+        while not self._stops and self._load.wait_for_end(_TICK_SECONDS):
+            pass
 
     def _is_drained(self, empty_in_a_row: int) -> bool:
         """Whether nothing is left that this worker has to wait for; what others have hidden is theirs."""
@@ -215,7 +267,9 @@ class Worker:
     def _find_database(self) -> bool:
         """Whether the database answers again: until then messages would come and go for nothing."""
         try:
-            with connect(self._database.conninfo):
+            with connect(self._database.conninfo) as connection:
+                kept = [message.message_id for message in self._load.kept()]
+                end_attempts(connection, self._worker_id, except_ids=kept)
                 self._is_database_away = False
         except StoreError as error:
             self._back_off("database_away", wait_seconds(2, self._random), error)
@@ -229,20 +283,34 @@ class Worker:
         while time.monotonic() < until and not self._stops:
             time.sleep(_TICK_SECONDS)
 
-    def _work(self, message: Message) -> None:
+    def _work(self, message: Message, take: Callable[[Message], Fate]) -> None:
         """One message, in a thread of its own."""
         with structlog.contextvars.bound_contextvars(message_id=message.message_id):
             try:
-                fate = take_in(message, settings=self._settings, database=self._database)
-                self._learn(fate)
+                fate = take(message)
                 with self._beating:
                     self._load.let_go(message)
+                self._learn(fate)
                 self._settle(message, fate)
             except Exception:
                 # The message comes again when its time is over.
                 log.exception("internal_error")
             finally:
                 self._load.end(message)
+
+    def _take(self, message: Message) -> Fate:
+        return take_in(message, settings=self._settings, database=self._database, worker_id=self._worker_id)
+
+    def _take_alone(self, message: Message) -> Fate:
+        """A whole worker waits for its slot or statement: it asks often, but not for long, and then not soon again."""
+        until = time.monotonic() + ALONE_SECONDS
+        while _waits_for_others(fate := self._take(message)) and not self._stops:
+            if time.monotonic() >= until:
+                base_seconds = self._settings.message_retry_seconds
+                delay_seconds = retry_seconds(message.receive_count, base_seconds, self._random)
+                return replace(fate, delay_seconds=max(fate.delay_seconds, delay_seconds))
+            time.sleep(_ASK_SECONDS)
+        return fate
 
     def _learn(self, fate: Fate) -> None:
         if isinstance(fate, Later) and fate.cause is Cause.DATABASE:
@@ -257,10 +325,11 @@ class Worker:
             self._try("hide", lambda: self._queue.hide(message, fate.delay_seconds))
             # Its time begins when the queue has heard of it: whoever drains must not look for it too early.
             self._load.wait_for(message, fate.delay_seconds)
+            self._load.count("later")
         elif isinstance(fate, Dead):
             self._bury(message, fate)
         else:
-            self._try("delete", lambda: self._queue.delete(message))
+            self._delete(message)
             self._load.count("done")
             if fate.state:
                 self._load.count_state(fate.state)
@@ -268,16 +337,24 @@ class Worker:
     def _bury(self, message: Message, fate: Dead) -> None:
         """Send it to the dead-letter queue, and only then delete it; where it cannot be sent, hide it for long."""
         target = self._dead_letters
-        if target is not None and self._try(
-            "send", lambda: target.send(message.body, fate.attributes(message.message_id))
-        ):
-            self._try("delete", lambda: self._queue.delete(message))
+        if target is not None and self._try("send", lambda: bury(target, message, fate)):
+            if self._delete(message):
+                forget(message, self._database)
             self._load.count("dead")
             return
         delay_seconds = message.limit_hiding(STUCK_SECONDS)
         log.error("message_stuck", reason=fate.reason, error_code=fate.error_code, delay_seconds=delay_seconds)
         self._load.count("stuck")
         self._try("hide", lambda: self._queue.hide(message, delay_seconds))
+
+    def _delete(self, message: Message) -> bool:
+        """Whether it is gone; else it comes again, soon where the queue can be told so, and a drain waits for it."""
+        if self._try("delete", lambda: self._queue.delete(message)):
+            return True
+        soon = wait_seconds(message.receive_count, self._random)
+        is_told = self._try("hide", lambda: self._queue.hide(message, soon))
+        self._load.wait_for(message, soon if is_told else self._settings.visibility_seconds)
+        return False
 
     def _beat(self) -> None:
         """Hide what is worked on for longer; after a third of the time, so that two beats may fail."""
@@ -312,3 +389,7 @@ class Worker:
             log.warning("queue_failed", action=action, error_code=error.error_code, error=str(error))
             return False
         return True
+
+
+def _waits_for_others(fate: Fate) -> TypeGuard[Later]:
+    return isinstance(fate, Later) and fate.cause in (Cause.SLOT, Cause.BUSY)

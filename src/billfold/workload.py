@@ -41,7 +41,7 @@ class Workload:
         self._size = size
         self._changed = threading.Condition()
         self._working: dict[str, Message] = {}
-        self._kept: set[str] = set()
+        self._kept: dict[str, Message] = {}
         self._waiting: dict[str, float] = {}
         self._full: dict[str, tuple[Client, float]] = {}
         self._counts: Counter[str] = Counter()
@@ -68,36 +68,40 @@ class Workload:
             for message in messages:
                 self._waiting.pop(message.message_id, None)
 
+    def hold(self, message: Message) -> None:
+        """The message is kept from others until a thread takes it up."""
+        with self._changed:
+            self._kept[message.message_id] = message
+
     def begin(self, message: Message) -> bool:
         """A thread takes the message up; False where one is at it already."""
         with self._changed:
             if message.message_id in self._working:
                 return False
             self._working[message.message_id] = message
-            self._kept.add(message.message_id)
+            self._kept[message.message_id] = message
             return True
 
     def let_go(self, message: Message) -> None:
         """The message has its fate: it need not be kept from others any more."""
         with self._changed:
-            self._kept.discard(message.message_id)
+            self._kept.pop(message.message_id, None)
 
     def end(self, message: Message) -> None:
         """The thread is free again."""
         with self._changed:
-            self._kept.discard(message.message_id)
+            self._kept.pop(message.message_id, None)
             self._working.pop(message.message_id, None)
             self._changed.notify_all()
 
     def kept(self) -> list[Message]:
         """The messages that must not come to others now."""
         with self._changed:
-            return [self._working[message_id] for message_id in self._kept]
+            return list(self._kept.values())
 
     def wait_for(self, message: Message, seconds: int) -> None:
         """The message comes again after so long."""
         with self._changed:
-            self._counts["later"] += 1
             self._waiting[message.message_id] = time.monotonic() + seconds
 
     def is_empty(self) -> bool:

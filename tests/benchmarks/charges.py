@@ -95,15 +95,15 @@ def _publish_month(connection: psycopg.Connection, statement_id: int) -> None:
         """
         WITH statement AS (
             SELECT * FROM billing_statements WHERE statement_id = %s
-        ), delivery AS (
-            INSERT INTO billing_deliveries (client_id, statement_id, bucket, export_path, export_name, billing_period,
-                content_digest, delivered_at, state, trigger_source, started_at, finished_at)
-            SELECT client_id, statement_id, bucket, export_path, export_name, billing_period, statement_id::text,
-                billing_period, 'published', 'schedule', now(), now()
-            FROM statement RETURNING delivery_id
         ), summed AS (
             SELECT count(*) AS charges, jsonb_build_object('USD', sum(billed_cost)::text) AS billed
             FROM billing_usage_fact WHERE statement_id = %s
+        ), delivery AS (
+            INSERT INTO billing_deliveries (client_id, statement_id, bucket, export_path, export_name, billing_period,
+                content_digest, delivered_at, state, trigger_source, started_at, finished_at, source_cost, billed_cost)
+            SELECT client_id, statement_id, bucket, export_path, export_name, billing_period, statement_id::text,
+                billing_period, 'published', 'schedule', now(), now(), billed, billed
+            FROM statement, summed RETURNING delivery_id
         ), publication AS (
             INSERT INTO billing_publications (statement_id, number, kind, delivery_id, hash_version, mapping_version,
                 cost_basis, rows_before, rows_added, rows_removed, rows_after, charges_before, charges_after,
@@ -118,3 +118,50 @@ def _publish_month(connection: psycopg.Connection, statement_id: int) -> None:
         """,
         [statement_id] * 3,
     )
+
+
+def restate_months(conninfo: str, publication_count: int) -> None:
+    """Have all months look as if that many publications had made their daily costs, each having moved two days.
+
+    After each month come the days in which AWS restates it: the last publications moved a closed month.
+    """
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(
+            """
+            INSERT INTO billing_publications (statement_id, number, kind, delivery_id, published_at, hash_version,
+                mapping_version, cost_basis, rows_before, rows_added, rows_removed, rows_after, charges_before,
+                charges_after, billed_cost_before, billed_cost_after, gross_cost_after, net_cost_after)
+            SELECT statement_id, n, kind, delivery_id, billing_period + n * interval '15 hours', hash_version,
+                mapping_version, cost_basis, rows_after, 0, 0, rows_after, charges_after, charges_after,
+                billed_cost_after, billed_cost_after, gross_cost_after, net_cost_after
+            FROM (
+                SELECT publication.*, billing_period FROM billing_publications AS publication
+                JOIN billing_statements USING (statement_id)
+            ) AS first, generate_series(2, %s) AS n
+            """,
+            [publication_count],
+        )
+        connection.execute(
+            """
+            INSERT INTO billing_restatement
+            SELECT statement_id, publication_id, daily.billing_period, charge_date, billing_account_key,
+                sub_account_key, service_key, region_key, charge_key, billing_currency,
+                billed_cost * (service_key %% 7 - 3) / 100, effective_cost * (service_key %% 5 - 2) / 100,
+                list_cost / 100, contracted_cost / 100, 0
+            FROM billing_publications AS publication JOIN billing_daily_cost AS daily USING (statement_id)
+            WHERE number > 1 AND charge_date - daily.billing_period IN (number %% 28, number %% 28 + 1)
+            """,
+            [],
+        )
+        connection.execute(
+            "UPDATE billing_publications AS first SET published_at = billing_period"
+            " FROM billing_statements AS statement"
+            " WHERE statement.statement_id = first.statement_id AND first.number = 1"
+        )
+        connection.execute(
+            "UPDATE billing_statements AS statement SET current_publication_id = last.publication_id"
+            " FROM billing_publications AS last"
+            " WHERE last.statement_id = statement.statement_id AND last.number = %s",
+            [publication_count],
+        )
+        connection.execute("VACUUM ANALYZE")

@@ -1,9 +1,9 @@
 """How fast the pages are with two years of charges: a part of `make bench`, or run `tests.benchmarks.pages`.
 
-PostgreSQL makes 24 months of charges and rolls them up; `billfold serve` shows them. Each page is asked for several
-times, warm: over HTTP, which is the server's time, and in Chromium, which is the time until its charts stand there.
-Beside it stands the sum of all charges, in the same database and the same minutes: what a page without the rollup
-would have to wait for at least.
+PostgreSQL makes 24 months of charges, rolls them up, restates them, and adds 96,000 deliveries of fifty other clients;
+`billfold serve` shows them. Each page is asked for several times, warm: over HTTP, which is the server's time, and in
+Chromium, which is the time until its charts stand there. Beside it stands the sum of all charges, in the same database
+and the same minutes: what a page without the rollup would have to wait for at least.
 """
 
 from __future__ import annotations
@@ -23,15 +23,29 @@ import psycopg
 from playwright.sync_api import Page
 
 from billfold.period import BillingPeriod
+from billfold.quality import make_checks
+from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
-from tests.benchmarks.charges import fill_months, list_months
+from tests.benchmarks.charges import fill_months, list_months, restate_months
 from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
 from tests.browser import run_browser
+from tests.histories import fill_deliveries
 
 MONTHS = list_months(2025, 24)
+# AWS writes a month anew up to three times a day, and for days after its end.
+PUBLICATIONS = 60
 SERVER_AIM_MILLISECONDS = 200
 SHOWN_AIM_MILLISECONDS = 1000
 ASKED = 7
+# Pages of deliveries and clients, which have nothing to do with charges.
+LISTS = (
+    "/deliveries",
+    "/deliveries?state=failed",
+    "/deliveries?client=client-7",
+    "/deliveries?period=2026-05&day=2026-05-20",
+    "/clients",
+    "/clients/client-7",
+)
 _START_SECONDS = 60
 # Charts say of themselves that they are drawn; a page without any is shown when it is loaded.
 _DRAWN = "() => [...document.querySelectorAll('[data-chart]')].every(each => each.dataset.drawn === 'yes')"
@@ -47,14 +61,20 @@ def main() -> None:
         conninfo = start_embedded(folder / "home", postgres_version=options.postgres)
         with fresh_database(conninfo, "pages") as fresh:
             cells = fill_months(fresh, MONTHS, options.charges)
+            restate_months(fresh, PUBLICATIONS)
+            database = Database(conninfo=fresh, reader_conninfo=None, is_embedded=True)
+            for number in range(1, len(MONTHS) + 1):
+                make_checks(database, statement_id=number)
             baseline = _time_sum(fresh)
             print(
                 f"\n{options.charges:,} charges of {len(MONTHS)} months, {cells:,} daily costs;"
                 f" the sum over all charges takes {baseline:,.0f} ms"
             )
+            with psycopg.connect(fresh) as connection:
+                fill_deliveries(connection, client_count=50, month_count=len(MONTHS), deliveries_per_month=80)
             with _serve(fresh, folder) as port, run_browser() as browser:
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
-                for path in list_pages(MONTHS):
+                for path in [*list_pages(MONTHS), *LISTS]:
                     _print(path, _time_server(port, path), _time_browser(page, port, path), baseline)
 
 
@@ -70,6 +90,10 @@ def list_pages(months: list[BillingPeriod]) -> list[str]:
         f"/costs?{newest}&group=tag&tag_key=team",
         f"/costs/charges?until={months[-1]}",
         f"/costs/charges?until={months[-1]}&page=2000",
+        "/changes",
+        f"/changes?statement={len(months)}&from=1&to={PUBLICATIONS}&by=account",
+        f"/changes?metric=effective&page={PUBLICATIONS}",
+        "/checks",
     ]
 
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
@@ -26,6 +27,7 @@ from tests.registry import Registry
 _TEMPLATE = "billfold_template"
 
 NewDatabase = Callable[[int], Database]
+CopyDatabase = Callable[[Database], Database]
 
 
 @contextmanager
@@ -85,6 +87,25 @@ def new_database() -> Iterator[NewDatabase]:
             )
 
         yield make
+
+
+@pytest.fixture
+def copy_database() -> Iterator[CopyDatabase]:
+    """Makes a copy of a database that nobody is connected to: what takes long to land is landed once for many tests."""
+    copies: list[Database] = []
+
+    def copy(database: Database) -> Database:
+        name = f"test_{uuid4().hex}"
+        original = psycopg.conninfo.conninfo_to_dict(database.conninfo)["dbname"]
+        with connect(make_conninfo(database.conninfo, dbname="postgres")) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {original} STRATEGY file_copy".encode())
+        conninfo = make_conninfo(database.conninfo, dbname=name)
+        copies.append(replace(database, conninfo=conninfo, reader_conninfo=make_conninfo(conninfo, user=READER_ROLE)))
+        return copies[-1]
+
+    yield copy
+    for database in copies:
+        _drop(database)
 
 
 def _drop(database: Database) -> None:

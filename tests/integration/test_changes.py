@@ -408,6 +408,62 @@ def test_the_first_publication_of_a_closed_month_moves_nothing(landing: Landing)
     assert report.closed_months_moved == 0
 
 
+@pytest.mark.parametrize("metric", list(Metric))
+def test_each_publication_in_the_list_moved_what_changes_say_of_it(restated: Restated, metric: Metric) -> None:
+    moves = reports.list_moves(restated.landing.database, Filter(limit=100), metric=metric)
+
+    assert [move.published_at for move in moves] == sorted((*MAY_TIMES, *JUNE_TIMES), reverse=True)
+    for move in moves:
+        change = restated.change(move.statement_id, start=move.number - 1, end=move.number, metric=metric)
+        moved = {} if move.is_first else {row.currency: row.difference for row in change.totals}
+        shown = {currency: Decimal(cost) for currency, cost in move.difference.items()}
+        assert shown == {currency: moved[currency] for currency in shown}, move
+        assert set(shown) == ({row.currency for row in change.groups} if not move.is_first else set()), move
+        assert move.has_moved == (change.has_moved and not move.is_first), move
+        assert move.closed_month_moved == change.closed_month_moved, move
+        if metric is Metric.BILLED:
+            for held, side in ((move.billed_cost_before, 0), (move.billed_cost_after, 1)):
+                totals = {currency: sums[side] for currency, sums in totals_of(change.totals).items() if sums[side]}
+                assert {currency: Decimal(cost) for currency, cost in held.items() if Decimal(cost)} == totals, move
+
+
+def test_the_list_of_moves_is_filtered_and_paged(restated: Restated) -> None:
+    def numbers(offset: int = 0, **wanted: Any) -> tuple[list[tuple[int, int]], bool]:
+        report = reports.report_moves(
+            restated.landing.database,
+            Filter(**wanted),
+            None,
+            column=ChangeColumn.SERVICE,
+            metric=Metric.BILLED,
+            limit=10,
+            offset=offset,
+        )
+        return [(move.statement_id, move.number) for move in report.rows], report.has_more
+
+    assert numbers(period=JUNE) == ([(restated.june, 2), (restated.june, 1)], False)
+    assert numbers(export="b") == numbers(statement=restated.june) == numbers(period=JUNE)
+    assert numbers(period=MAY, limit=2) == ([(restated.may, 5), (restated.may, 4)], True)
+    assert numbers(period=MAY, limit=2, offset=3) == ([(restated.may, 2), (restated.may, 1)], False)
+    assert numbers(client="globex") == ([], False)
+
+
+def test_what_moves_between_regions_moved(landing: Landing) -> None:
+    for revision, region in enumerate(("us-east-1", "eu-west-1"), start=1):
+        write_bill(landing.root, [line_item(cost="2.5", product_region_code=region)], revision=revision)
+        landing.ingest()
+
+    [change] = reports.list_changes(landing.database, Filter(), columns=[ChangeColumn.REGION]).changes
+
+    assert {(row.group, row.difference) for row in change.groups} == {
+        (("us-east-1",), Decimal("-2.5")),
+        (("eu-west-1",), Decimal("2.5")),
+    }
+    assert change.has_moved
+    [last, _] = reports.list_moves(landing.database, Filter())
+    assert (dict(last.difference), last.has_moved) == ({"USD": last.difference["USD"]}, True)
+    assert Decimal(last.difference["USD"]) == 0
+
+
 def test_pruned_history_changes_no_answer(restated: Restated) -> None:
     before = [restated.change(restated.may, start=start, end=end) for start, end in ((0, 2), (1, 3), (2, 5))]
 
@@ -583,7 +639,7 @@ def test_the_document_of_a_command_is_never_shortened(landing: Landing) -> None:
         ("--from", "yesterday"),
         ("--to", "2026-13-01"),
         ("--from", "-1"),
-        ("--by", "region"),
+        ("--by", "colour"),
         ("--from", "1" * 30),
         ("--to", "2026-05-03T1"),
     ],

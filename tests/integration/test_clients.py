@@ -288,6 +288,8 @@ def test_a_client_of_whom_anything_is_kept_goes_with_all_of_it_or_not_at_all(
         delivery = landing.ingest()
     assert delivery.delivery_id
     roll_back(delivery.delivery_id, settings=landing.settings, database=database)
+    landing.execute("INSERT INTO billing_message_failures VALUES ('m-1', 1, 'internal', now(), 'acme')")
+    landing.execute("INSERT INTO billing_message_attempts VALUES ('m-2', 'acme', gen_random_uuid(), now())")
 
     with pytest.raises(UsageError, match=r"1 statements of 2 line items.*--purge"):
         clients.remove(database, "acme", purge=False)
@@ -313,6 +315,26 @@ def test_the_owners_of_its_accounts_keep_a_client(landing: Landing) -> None:
     assert landing.count("billing_account_owners") == 1
 
     assert clients.remove(landing.database, "acme", purge=True).owner_count == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "keeps"), [("pending", False), ("skipped", False), ("failed", True), ("success", True)]
+)
+def test_files_that_no_delivery_took_up_do_not_keep_a_client(landing: Landing, status: str, keeps: bool) -> None:
+    add(landing)
+    landing.execute(
+        "INSERT INTO billing_ingestion_runs (client_id, source_bucket, source_s3_key, source_etag, trigger_source,"
+        " status, finished_at, error_code) SELECT 'acme', 'b', 'k', 'e', 'sqs', status,"
+        " CASE WHEN status <> 'pending' THEN now() END, 'input' FROM (SELECT %s::text AS status) AS told",
+        status,
+    )
+
+    if keeps:
+        with pytest.raises(UsageError, match=r"1 deliveries and runs.*--purge"):
+            clients.remove(landing.database, "acme", purge=False)
+    else:
+        assert clients.remove(landing.database, "acme", purge=False).trace_count == 0
+        assert traces(landing) == {}
 
 
 def traces(landing: Landing) -> dict[str, int]:

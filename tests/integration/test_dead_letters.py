@@ -6,12 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from billfold.config import Settings
 from billfold.dead_letters import (
     DeadLetter,
     Queues,
     Redriven,
+    bury,
     find_dead_letter,
     list_dead_letters,
     open_queues,
@@ -20,6 +22,7 @@ from billfold.dead_letters import (
 from billfold.errors import SourceError, UsageError
 from billfold.exports import LocalAws
 from billfold.exports.queue import Attribute, Message, Queue
+from billfold.fate import Dead
 
 
 def record(key: str) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def queues(url: str, here: Settings) -> Queues:
     return open_queues(url, here)
 
 
-def bury(queues: Queues, *bodies: str, **attributes: str) -> list[str]:
+def put(queues: Queues, *bodies: str, **attributes: str) -> list[str]:
     """Put messages into the empty dead-letter queue; returns their ids in the order in which they are listed."""
     for body in bodies:
         queues.dead.send(body, attributes)
@@ -100,7 +103,7 @@ def test_whatever_a_message_is_it_can_be_listed(queues: Queues, body: str, about
 
 
 def test_a_named_message_is_sent_once_more_without_our_notes_and_the_others_stay(queues: Queues) -> None:
-    first, second = bury(queues, "one", "two", reason="no manifest", error_code="manifest", origin="s3")
+    first, second = put(queues, "one", "two", reason="no manifest", error_code="manifest", origin="s3")
 
     sent: list[DeadLetter] = []
     redriven = redrive(queues, [second], limit=1000, on_sent=sent.append)
@@ -114,7 +117,7 @@ def test_a_named_message_is_sent_once_more_without_our_notes_and_the_others_stay
 
 
 def test_all_messages_are_sent_once_more(queues: Queues) -> None:
-    bury(queues, *map(str, range(12)))
+    put(queues, *map(str, range(12)))
 
     redriven = redrive(queues, None, limit=None)
 
@@ -124,7 +127,7 @@ def test_all_messages_are_sent_once_more(queues: Queues) -> None:
 
 
 def test_a_message_that_is_not_there_is_told_and_the_others_are_sent(queues: Queues) -> None:
-    [there] = bury(queues, "one")
+    [there] = put(queues, "one")
 
     redriven = redrive(queues, [there, "gone"], limit=1000)
 
@@ -135,7 +138,7 @@ def test_a_message_that_is_not_there_is_told_and_the_others_are_sent(queues: Que
 
 
 def test_a_limit_says_whether_more_are_left(queues: Queues) -> None:
-    ids = bury(queues, *map(str, range(12)))
+    ids = put(queues, *map(str, range(12)))
 
     short = list_dead_letters(queues, limit=11)
     whole = list_dead_letters(queues, limit=12)
@@ -165,8 +168,43 @@ def test_attributes_of_every_type_are_carried_over_unharmed(queues: Queues) -> N
     assert dict(message.attributes) == attributes
 
 
+def test_a_buried_message_keeps_its_senders_attributes_and_is_redriven_with_them_alone(queues: Queues) -> None:
+    attributes = {
+        "digest": Attribute(value=b"\x00\xff", data_type="Binary.sha"),
+        "count": Attribute(value="7", data_type="Number.int"),
+    }
+    queues.source.send("one", attributes)
+    [message] = take_all(queues.source)
+
+    bury(queues.dead, message, Dead(reason="no manifest", error_code="manifest"))
+    [letter] = list_dead_letters(queues, limit=10).letters
+    queues.source.delete(message)
+    redrive(queues, None, limit=None)
+
+    assert (letter.reason, letter.error_code) == ("no manifest", "manifest")
+    assert {name: letter.attributes[name] for name in attributes} == attributes
+    assert letter.attributes["source_message_id"].value == message.message_id
+    assert [dict(each.attributes) for each in take_all(queues.source)] == [attributes]
+
+
+def test_where_sqs_has_no_room_for_all_attributes_our_own_are_kept(queues: Queues) -> None:
+    many = {f"a{number}": Attribute(value=str(number)) for number in range(9)}
+    crowded = Message(message_id="m-1", receipt="r", body="many", attributes={"reason": Attribute(value="x"), **many})
+    large = {"large": Attribute(value="x" * 300), "small": Attribute(value="x")}
+    heavy = Message(message_id="m-2", receipt="r", body="y" * (262_144 - 200), attributes=large)
+
+    with capture_logs() as logged:
+        for message in (crowded, heavy):
+            bury(queues.dead, message, Dead(reason="no manifest", error_code="manifest"))
+
+    found = {letter.body[:4]: set(letter.attributes) for letter in list_dead_letters(queues, limit=10).letters}
+    ours = {"reason", "error_code", "source_message_id"}
+    assert found == {"many": {*ours, *(f"a{number}" for number in range(7))}, "yyyy": {*ours, "small"}}
+    assert [event["names"] for event in logged] == [["reason", "a7", "a8"], ["large"]]
+
+
 def test_one_that_a_worker_buries_again_meanwhile_is_not_sent_round_and_round(queues: Queues) -> None:
-    bury(queues, "one", "two")
+    put(queues, "one", "two")
 
     def bury_again(_: DeadLetter) -> None:
         for message in queues.source.receive(wait_seconds=0, hide_seconds=60):
@@ -184,7 +222,7 @@ def test_one_that_sqs_moves_again_meanwhile_is_not_sent_round_and_round(
     queues = open_queues(url, here)
     policy = json.dumps({"deadLetterTargetArn": queues.dead.describe().arn, "maxReceiveCount": 1})
     aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": policy})
-    bury(queues, "one")
+    put(queues, "one")
 
     def receive_too_often(_: DeadLetter) -> None:
         assert len(queues.source.receive(wait_seconds=0, hide_seconds=0)) == 1
@@ -197,7 +235,7 @@ def test_one_that_sqs_moves_again_meanwhile_is_not_sent_round_and_round(
 
 
 def test_a_message_is_shown_whole(queues: Queues) -> None:
-    first, _ = bury(queues, EVENT, "two", reason="r" * 900)
+    first, _ = put(queues, EVENT, "two", reason="r" * 900)
 
     letter = find_dead_letter(queues, first, limit=1000)
 
@@ -213,7 +251,7 @@ class _BrokenQueue(Queue):
 
 
 def test_a_message_that_cannot_be_sent_is_not_deleted(queues: Queues, aws: LocalAws) -> None:
-    [there] = bury(queues, "one")
+    [there] = put(queues, "one")
     broken = Queues(source=_BrokenQueue(queues.source.url, aws.client("sqs")), dead=queues.dead)
 
     with pytest.raises(SourceError, match="refuses"):

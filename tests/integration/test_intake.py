@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,9 +17,10 @@ from billfold.config import load_settings
 from billfold.exports import LocalAws
 from billfold.exports.queue import Message
 from billfold.fate import Cause, Dead, Done, Fate, Later
-from billfold.intake import find_full, take_in
+from billfold.intake import find_full, find_suspects, forget, take_in
 from billfold.model import Client
-from billfold.store.database import Database
+from billfold.store import control
+from billfold.store.database import Database, connect
 from billfold.store.slots import open_slots, take_slot, take_turn
 from tests.export_trees import BUCKET
 from tests.landing import Landing
@@ -27,6 +29,7 @@ from tests.messages import ACCOUNT, S3_TEST_EVENT, eventbridge_event, request, s
 
 MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
 DATA = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+WORKER = uuid4()
 NOWHERE = "host=127.0.0.1 port=1 dbname=nowhere user=nobody"
 
 
@@ -44,13 +47,13 @@ def fleet(aws: LocalAws, landing: Landing) -> Landing:
     return replace(landing, client=clients.register(landing.database, landing.settings, values))
 
 
-def message(body: str, *, receive_count: int = 1) -> Message:
-    return Message(message_id="m-1", receipt="r-1", body=body, receive_count=receive_count)
+def message(body: str, *, receive_count: int = 1, message_id: str = "m-1") -> Message:
+    return Message(message_id=message_id, receipt="r-1", body=body, receive_count=receive_count)
 
 
-def take(fleet: Landing, body: str, *, receive_count: int = 1, database: Database | None = None) -> Fate:
+def take(fleet: Landing, body: str, *, database: Database | None = None, worker_id: UUID = WORKER, **told: Any) -> Fate:
     return take_in(
-        message(body, receive_count=receive_count), settings=fleet.settings, database=database or fleet.database
+        message(body, **told), settings=fleet.settings, database=database or fleet.database, worker_id=worker_id
     )
 
 
@@ -304,6 +307,13 @@ def test_a_defect_keeps_its_traceback_and_has_a_limit(fleet: Landing, aws: Local
     assert fleet.query("SELECT state, attempts, error_code FROM billing_deliveries") == [("failed", 2, "internal")]
 
 
+def leave_running(fleet: Landing, *message_ids: str) -> None:
+    """As a worker leaves its delivery that is killed, with these messages in hand."""
+    fleet.execute("UPDATE billing_deliveries SET state = 'running', finished_at = NULL, error_code = NULL")
+    for message_id in message_ids:
+        fleet.execute("INSERT INTO billing_message_attempts VALUES (%s, 'acme', gen_random_uuid(), now())", message_id)
+
+
 def test_a_delivery_that_kills_its_workers_is_dead_at_last_and_may_be_tried_again(
     fleet: Landing, aws: LocalAws, tmp_path: Path
 ) -> None:
@@ -315,10 +325,13 @@ def test_a_delivery_that_kills_its_workers_is_dead_at_last_and_may_be_tried_agai
 
     fates = []
     for count in (2, 3):
-        leave_running(fleet)
+        leave_running(fleet, "m-1")
         fates.append(take(limited, s3_event(BUCKET, MANIFEST), receive_count=count))
-    redriven = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=1)
+    counted = fleet.query("SELECT failures FROM billing_message_failures")
+    forget(message("{}"), fleet.database)
+    redriven = take(fleet, s3_event(BUCKET, MANIFEST), message_id="m-2")
 
+    assert counted == [(3,)]
     assert [type(fate) for fate in fates] == [Later, Dead]
     assert isinstance(fates[1], Dead)
     assert (fates[1].error_code, fates[1].reason) == (
@@ -326,6 +339,7 @@ def test_a_delivery_that_kills_its_workers_is_dead_at_last_and_may_be_tried_agai
         "failed 3 times, at last: its worker ended before it did",
     )
     assert isinstance(redriven, Done)
+    assert fleet.count("billing_message_failures") == 0
     assert fleet.billed() == {"USD": Decimal("1.25")}
 
 
@@ -335,13 +349,74 @@ def test_what_was_worked_on_beside_a_killer_waits_once_and_gets_through(
     deliver(fleet, aws, "1.25")
     (tmp_path / "spool").write_text("")
     take(fleet.with_settings(spool=tmp_path / "spool"), s3_event(BUCKET, MANIFEST))
-    leave_running(fleet)
+    leave_running(fleet, "m-1")
 
     fates = [take(fleet, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (2, 3)]
 
     assert [type(fate) for fate in fates] == [Later, Done]
     assert fleet.billed() == {"USD": Decimal("1.25")}
     assert fleet.query("SELECT * FROM billing_message_failures") == []
+    assert fleet.query("SELECT * FROM billing_message_attempts") == []
+
+
+def test_the_death_of_another_message_or_of_a_command_is_not_this_ones(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    take(fleet.with_settings(min_free_bytes=10**18), s3_event(BUCKET, MANIFEST), message_id="m-2")
+    leave_running(fleet, "m-2")
+
+    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=7)
+    blamed = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2, message_id="m-2")
+
+    assert (type(fate), type(blamed)) == (Done, Later)
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+    assert fleet.query("SELECT message_id, client_id, failures, error_code FROM billing_message_failures") == [
+        ("m-2", "acme", 2, "interrupted")
+    ]
+
+
+def test_a_message_is_not_blamed_while_its_statement_is_still_worked_on(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    take(fleet.with_settings(min_free_bytes=10**18), s3_event(BUCKET, MANIFEST))
+    leave_running(fleet, "m-1")
+
+    with connect(fleet.database.conninfo) as other:
+        delivery_id = fleet.value("SELECT delivery_id FROM billing_deliveries")
+        control.claim_stored(other, control.find_delivery(other, delivery_id), wait_seconds=1)
+        fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+
+    assert isinstance(fate, Later)
+    assert fate.cause is Cause.BUSY
+    assert fleet.query("SELECT state FROM billing_deliveries") == [("running",)]
+    assert fleet.count("billing_message_attempts") == 1
+
+
+def test_an_attempt_is_known_while_it_lasts_and_whoever_made_it_is_alive(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    fleet.execute("CREATE TABLE seen (message_id text, worker_id uuid)")
+    fleet.execute(
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO seen SELECT message_id, worker_id FROM billing_message_attempts; RETURN NULL; END $$"
+    )
+    fleet.execute("CREATE TRIGGER see AFTER UPDATE ON billing_statements FOR EACH STATEMENT EXECUTE FUNCTION see()")
+    # It could not tell the database that it had ended an attempt before.
+    fleet.execute("INSERT INTO billing_message_attempts VALUES ('m-1', 'acme', %s, now())", WORKER)
+
+    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+
+    assert isinstance(fate, Done)
+    assert fleet.query("SELECT DISTINCT message_id, worker_id FROM seen") == [("m-1", WORKER)]
+    assert fleet.count("billing_message_attempts") == 0
+
+
+def test_only_what_was_interrupted_the_last_time_is_suspect(fleet: Landing) -> None:
+    fleet.execute(
+        "INSERT INTO billing_message_failures VALUES ('killer', 1, 'interrupted', now()),"
+        " ('throttled', 4, 'source_unavailable', now())"
+    )
+    messages = [message("{}", message_id=name, receive_count=3) for name in ("killer", "throttled", "innocent")]
+
+    assert find_suspects(messages, fleet.database) == {"killer"}
+    assert find_suspects([replace(each, receive_count=1) for each in messages], fleet.database) == set()
 
 
 def test_waits_and_failures_of_other_messages_are_no_failures_of_this_one(fleet: Landing, aws: LocalAws) -> None:
@@ -394,9 +469,31 @@ def test_a_data_file_that_no_manifest_names_waits_no_more_when_the_next_one_is_i
     }
 
 
-def leave_running(fleet: Landing) -> None:
-    """As a worker leaves its delivery that is killed."""
-    fleet.execute("UPDATE billing_deliveries SET state = 'running', finished_at = NULL, error_code = NULL")
+def test_a_delivery_is_published_even_where_the_files_that_it_does_not_name_cannot_be_told(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    take(fleet, s3_event(BUCKET, DATA, etag="surplus"))
+    fleet.execute("UPDATE billing_ingestion_runs SET created_at = now() - interval '1 day'")
+    fleet.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'injected'; END $$"
+    )
+    fleet.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON billing_ingestion_runs FOR EACH ROW WHEN (new.status = 'skipped')"
+        " EXECUTE FUNCTION refuse()"
+    )
+    deliver(fleet, aws, "1.25")
+
+    with capture_logs() as logged:
+        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert fate.state == "published"
+    assert fleet.query("SELECT state, error_code, last_error_code FROM billing_deliveries") == [
+        ("published", None, None)
+    ]
+    [warning] = [event for event in logged if event["event"] == "unnamed_not_skipped"]
+    assert "injected" in warning["error"]
+    assert "delivery_finished" in events(logged)
 
 
 def test_repeated_and_reversed_events_leave_what_stands(fleet: Landing, aws: LocalAws) -> None:

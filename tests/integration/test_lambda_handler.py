@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -13,6 +14,7 @@ from billfold import clients, lambda_handler
 from billfold.config import load_settings
 from billfold.errors import ConfigurationError
 from billfold.exports import LocalAws
+from billfold.exports.queue import Attribute, open_queue
 from billfold.lambda_handler import handler
 from billfold.store.slots import open_slots, take_slot
 from tests.export_trees import BUCKET
@@ -66,6 +68,17 @@ def batch(mailbox: Mailbox) -> tuple[dict[str, Any], dict[str, str]]:
             "receiptHandle": message["ReceiptHandle"],
             "body": message["Body"],
             "attributes": {"ApproximateReceiveCount": message["Attributes"]["ApproximateReceiveCount"]},
+            "messageAttributes": {
+                name: {
+                    # As Lambda spells them: bytes in Base64.
+                    "stringValue": said.get("StringValue"),
+                    "binaryValue": b64encode(said["BinaryValue"]).decode() if "BinaryValue" in said else None,
+                    "stringListValues": [],
+                    "binaryListValues": [],
+                    "dataType": said["DataType"],
+                }
+                for name, said in message.get("MessageAttributes", {}).items()
+            },
             "eventSource": "aws:sqs",
             "eventSourceARN": mailbox.arn,
             "awsRegion": "us-east-1",
@@ -94,6 +107,59 @@ def test_a_batch_is_taken_in_and_its_poison_is_buried(fleet: Landing, aws: Local
     assert failed(answer, bodies) == []
     assert fleet.billed() == {"USD": Decimal("1.25")}
     assert [(letter["body"], letter["error_code"]) for letter in mailbox.dead_letters()] == [("garbage", "message")]
+
+
+def test_one_that_was_interrupted_is_worked_on_alone_and_the_others_come_again_at_once(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    mailbox.send("{}", s3_event(BUCKET, deliver(fleet, aws, "1.25")), "[]")
+    ids = {message["Body"]: message["MessageId"] for message in mailbox.receive(hide_seconds=0)}
+    [suspect] = [body for body in ids if "acme" in body]
+    fleet.execute("INSERT INTO billing_message_failures VALUES (%s, 1, 'interrupted', now())", ids[suspect])
+    event, bodies = batch(mailbox)
+
+    answer = handler(event, Context())
+
+    assert sorted(failed(answer, bodies)) == ["[]", "{}"]
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+    assert fleet.count("billing_message_failures") == 0
+    assert mailbox.counts() == (2, 1)
+
+
+def test_a_letter_takes_along_what_its_sender_attached_and_its_failures_go_with_the_message(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    attributes = {"origin": {"DataType": "String", "StringValue": "s3"}}
+    attributes["digest"] = {"DataType": "Binary.sha", "BinaryValue": b"\x00\xff"}  # type: ignore[dict-item]
+    aws.client("sqs").send_message(QueueUrl=mailbox.url, MessageBody="garbage", MessageAttributes=attributes)
+    event, bodies = batch(mailbox)
+    [message_id] = bodies
+    fleet.execute("INSERT INTO billing_message_failures VALUES (%s, 4, 'internal', now())", message_id)
+
+    answer = handler(event, Context())
+
+    [letter] = open_queue(mailbox.dead_letter_url, load_settings()).receive(hide_seconds=0)
+    assert failed(answer, bodies) == []
+    assert {
+        "origin": Attribute(value="s3"),
+        "digest": Attribute(value=b"\x00\xff", data_type="Binary.sha"),
+    }.items() <= (dict(letter.attributes).items())
+    assert letter.attributes["error_code"] == Attribute(value="message")
+    assert mailbox.counts() == (0, 0)
+    assert fleet.count("billing_message_failures") == 0
+
+
+def test_a_message_whose_letter_cannot_be_sent_does_not_start_anew(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("BILLFOLD_DEAD_LETTER_QUEUE_URL", mailbox.dead_letter_url + "-gone")
+    mailbox.send("garbage")
+    event, bodies = batch(mailbox)
+    [message_id] = bodies
+    fleet.execute("INSERT INTO billing_message_failures VALUES (%s, 5, 'internal', now())", message_id)
+
+    assert failed(handler(event, Context()), bodies) == ["garbage"]
+    assert fleet.query("SELECT failures FROM billing_message_failures") == [(5,)]
 
 
 def test_what_has_to_wait_is_named_and_hidden_and_the_rest_is_done(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg.sql import SQL
 
-from billfold.reports import CostColumn, KeyColumn, MapColumn, Selection
+from billfold.reports import CostColumn, Filter, KeyColumn, MapColumn, Selection
 from billfold.sql import read_queries
 from billfold.store import costs
 from billfold.store.database import Database
+from tests.histories import fill_deliveries
 from tests.landing import Landing
 
 PERIOD = "2026-05-01"
@@ -126,6 +129,54 @@ def explain_costs(
     return scans(document[0]["Plan"])
 
 
+@pytest.fixture
+def delivered(landing: Landing) -> Landing:
+    """Fifty clients with two years of bills, and twenty deliveries of each month: 24,000 of them."""
+    with psycopg.connect(landing.database.conninfo) as connection:
+        fill_deliveries(connection, client_count=50, month_count=24, deliveries_per_month=20)
+    return landing
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "more"),
+    [
+        ("freshness", "list_client_freshness", {}),
+        ("freshness", "list_statement_freshness", {}),
+        ("deliveries", "list_calendar", {}),
+        ("deliveries", "list_calendar", {"client": "client-7"}),
+        ("reports", "list_deliveries", {}),
+        ("reports", "list_deliveries", {"client": "client-7"}),
+        ("reports", "list_deliveries", {"delivered_on": "2026-05-03"}),
+        ("reports", "list_deliveries", {"state": "held"}),
+    ],
+)
+def test_lists_of_deliveries_and_freshness_are_found_by_index(
+    delivered: Landing, file: str, name: str, more: dict[str, Any]
+) -> None:
+    today = datetime.now(UTC).date()
+    span = {"since": today - timedelta(days=34), "until": today}
+    parameters = {**Filter().parameters(), "default_client": None, **span, **more}
+    query = read_queries("billfold.store", file)[name]
+
+    with psycopg.connect(delivered.database.conninfo) as connection:
+        [(document,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {query}".encode(), parameters).fetchall()
+
+    found = {node for relation, node in scans(document[0]["Plan"]) if relation == "billing_deliveries"}
+    assert found <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    assert found
+
+
+def test_runs_of_a_delivery_are_found_by_index(delivered: Landing) -> None:
+    parameters = Filter(delivery=uuid4()).parameters()
+
+    with psycopg.connect(delivered.database.conninfo) as connection:
+        query = f"EXPLAIN {read_queries('billfold.store', 'reports')['list_runs']}"
+        plan = "\n".join(line for (line,) in connection.execute(query.encode(), parameters))
+
+    assert "billing_ingestion_runs_pkey" in plan
+    assert "Seq Scan on billing_ingestion_runs" not in plan
+
+
 def test_costs_of_tags_read_the_charges_of_their_months_alone(filled: Landing) -> None:
     filled.execute("SELECT billfold_create_partitions('2026-06-01')")
     team = KeyColumn(column=MapColumn.TAG, key="team")
@@ -148,3 +199,18 @@ def test_other_costs_read_no_charges_and_only_the_dimensions_that_are_asked_for(
     assert {"billing_daily_cost", "dim_service"} <= tables
     assert not tables & {"dim_region", "dim_charge", "dim_tag_set", "billing_account_owners"}
     assert {"billing_daily_cost", "dim_account", "billing_account_owners"} <= owners
+
+
+def test_whoever_polls_for_what_is_asked_for_reads_nothing_else(landing: Landing) -> None:
+    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
+    landing.execute(
+        "INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, content_digest, delivered_at,"
+        " trigger_source, asked_at, asked_by, not_before) SELECT 'acme', 'b', 'a', 'a', n, now(), 'api', asked_at,"
+        " CASE WHEN asked_at IS NOT NULL THEN 'api' END, asked_at"
+        " FROM generate_series(1, 20000) AS n, LATERAL (SELECT CASE WHEN n < 4 THEN now() END AS asked_at) AS asked"
+    )
+    landing.execute("ANALYZE billing_deliveries")
+
+    plan = explain(landing, read_queries("billfold.store", "asked")["lock_due"])
+
+    assert plan == {("billing_deliveries", "Index Scan")}

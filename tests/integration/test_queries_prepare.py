@@ -12,8 +12,9 @@ from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
 FILES = (
-    "changes charges checks clients control costs counting export focus freshness history hold ledger metrics owners"
-    " publish reader failures reports rights scans slots spending statements tokens verify verify_history"
+    "asked changes charges checks clients control costs counting deliveries export focus freshness history hold ledger"
+    " metrics owners publish quality reader failures reports rights runs scans slots spending statements tokens verify"
+    " verify_history"
 ).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
@@ -47,10 +48,11 @@ PLACEHOLDERS = {
     "charged": "billing_daily_cost",
     "tagged": "true",
     "chosen": read_queries("billfold.store", "spending")["chosen"].format(tagged="true"),
+    "judged_bill": read_queries("billfold.store", "quality")["judged_bill"],
     "judged": read_queries("billfold.store", "focus")["judged"],
 }
 # What others begin with is no query of its own.
-BEGINNINGS = {"focus_judged", "spending_chosen", "spending_tagged"}
+BEGINNINGS = {"focus_judged", "quality_judged_bill", "spending_chosen", "spending_tagged"}
 
 
 def test_no_file_of_queries_is_left_out() -> None:

@@ -281,7 +281,12 @@ def test_each_request_is_one_event_without_its_query(limited: Settings, database
 
     # An event is logged after its answer: all are there when the server has ended, in the order of their ends.
     with structlog.testing.capture_logs() as events, run_app(make_app(limited, database)) as server:
-        for path in ("/test/item/acme?limit=2&hidden=hunter2", "/nothing?hidden=hunter2", "/healthz"):
+        for path in (
+            "/test/item/acme?limit=2&hidden=hunter2",
+            "/nothing?hidden=hunter2",
+            "/healthz",
+            "/v1/statements/1",
+        ):
             server.send("GET", path, headers=headers)
         server.send("POST", "/sign-in", f"token={secret}".encode(), FORM)
         server.send("GET", "/test/item/acme", headers={"Authorization": "Bearer hunter2"})
@@ -295,6 +300,7 @@ def test_each_request_is_one_event_without_its_query(limited: Settings, database
             ("GET", "/test/item/{item}", 200, "info"),
             ("GET", "/nothing", 404, "info"),
             ("GET", "/healthz", 200, "debug"),
+            ("GET", "/v1/statements/{statement_id}", 404, "info"),
             ("POST", "/sign-in", 303, "info"),
             ("GET", "/test/item/acme", 401, "info"),
             ("POST", "/sign-in", 401, "info"),

@@ -151,6 +151,38 @@ def test_what_can_succeed_later_comes_again_and_at_its_limit_is_dead(
     ]
 
 
+def test_a_dead_message_whose_letter_cannot_be_sent_does_not_start_anew(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billfold.worker.STUCK_SECONDS", 0)
+    key = deliver(fleet, aws, "1.25")
+
+    def refuse(call: Call) -> Fault:
+        if call.action == "SendMessage" and fleet.value("SELECT failures FROM billing_message_failures") == 2:
+            return (500, "InternalError")
+        return (503, "SlowDown") if call.is_download and call.path.endswith("gz") else None
+
+    with faulty_aws(aws.endpoint_url, refuse) as faulty:
+        failing = fleet.with_settings(endpoint_url=faulty.endpoint_url, message_attempts=2)
+        mailbox.send(s3_event(BUCKET, key))
+        report = drain(failing, mailbox)
+
+    [letter] = mailbox.dead_letters()
+    assert (report.later_count, report.stuck_count, report.dead_count) == (1, 1, 1)
+    assert letter["reason"].startswith("failed 3 times, at last: s3://")
+    assert fleet.count("billing_message_failures") == 0
+
+
+def test_a_dead_letter_takes_along_what_its_sender_attached(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    attributes = {"origin": {"DataType": "String", "StringValue": "s3"}}
+    aws.client("sqs").send_message(QueueUrl=mailbox.url, MessageBody="garbage", MessageAttributes=attributes)
+
+    drain(fleet, mailbox)
+
+    [letter] = mailbox.dead_letters()
+    assert (letter["origin"], letter["error_code"]) == ("s3", "message")
+
+
 def test_without_a_dead_letter_queue_a_dead_message_stays_and_is_told(fleet: Landing, aws: LocalAws) -> None:
     mailbox = Mailbox(aws, "lonely", has_dead_letters=False)
     mailbox.send("garbage")
@@ -260,6 +292,152 @@ def test_when_its_time_is_over_it_gives_back_what_runs_and_another_one_takes_it(
     assert fleet.billed() == {"USD": Decimal("1.25")}
 
 
+class Suspicion:
+    """A suspect, received once before and hidden until it is let go, among others; each bill waits for its release."""
+
+    def __init__(self, fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+        self.bodies = [s3_event(BUCKET, deliver(fleet, aws, "1", export=name)) for name in ("first", "suspect", "last")]
+        self.reached = {name: threading.Event() for name in ("first", "suspect", "last")}
+        self.released = {name: threading.Event() for name in ("first", "suspect", "last")}
+        self._aws = aws
+        self._mailbox = mailbox
+        mailbox.send(self.bodies[1])
+        [message] = mailbox.receive()
+        self._receipt = message["ReceiptHandle"]
+        fleet.execute("INSERT INTO billing_message_failures VALUES (%s, 1, 'interrupted', now())", message["MessageId"])
+
+    def hold(self, call: Call) -> Fault:
+        for name, released in self.released.items():
+            if call.is_download and call.path.endswith(f"{name}-00001.csv.gz"):
+                self.reached[name].set()
+                released.wait(LIMIT_SECONDS)
+        return None
+
+    def let_go(self) -> None:
+        self._aws.client("sqs").change_message_visibility(
+            QueueUrl=self._mailbox.url, ReceiptHandle=self._receipt, VisibilityTimeout=0
+        )
+
+
+def test_a_message_whose_worker_died_is_worked_on_alone(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    suspicion = Suspicion(fleet, aws, mailbox)
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 9")
+    working = "SELECT message_id FROM billing_message_attempts"
+
+    with faulty_aws(aws.endpoint_url, suspicion.hold) as faulty, capture_logs() as logged:
+        worker = make_worker(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox, drain=False, concurrency=3)
+        thread = threading.Thread(target=worker.run)
+        mailbox.send(suspicion.bodies[0])
+        thread.start()
+        assert suspicion.reached["first"].wait(LIMIT_SECONDS)
+        suspicion.let_go()
+        wait_until(lambda: mailbox.counts() == (0, 2))
+        mailbox.send(suspicion.bodies[2])
+        begun_beside_the_first = fleet.query(working)
+        suspicion.released["first"].set()
+        assert suspicion.reached["suspect"].wait(LIMIT_SECONDS)
+        begun_beside_the_suspect, waiting = fleet.query(working), mailbox.counts()
+        suspicion.released["suspect"].set()
+        assert suspicion.reached["last"].wait(LIMIT_SECONDS)
+        suspicion.released["last"].set()
+        wait_until(lambda: mailbox.counts() == (0, 0))
+        worker.stop()
+        thread.join(LIMIT_SECONDS)
+
+    [alone] = [event["message_id"] for event in logged if event["event"] == "message_alone"]
+    assert len(begun_beside_the_first) == 1
+    assert (begun_beside_the_suspect, waiting) == ([(alone,)], (1, 1))
+    assert fleet.billed() == {"USD": Decimal(3)}
+    assert fleet.count("billing_message_failures") == fleet.count("billing_message_attempts") == 0
+
+
+def test_one_that_waits_to_be_alone_is_given_back_when_the_worker_ends(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    suspicion = Suspicion(fleet, aws, mailbox)
+    reports: list[Report] = []
+
+    with faulty_aws(aws.endpoint_url, suspicion.hold) as faulty:
+        worker = make_worker(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox, drain=False, concurrency=3)
+        thread = threading.Thread(target=lambda: reports.append(worker.run()))
+        mailbox.send(suspicion.bodies[0])
+        thread.start()
+        assert suspicion.reached["first"].wait(LIMIT_SECONDS)
+        suspicion.let_go()
+        wait_until(lambda: mailbox.counts() == (0, 2))
+        worker.stop()
+        suspicion.released["first"].set()
+        thread.join(LIMIT_SECONDS)
+
+    assert [(each.done_count, each.given_back_count, each.unfinished_count) for each in reports] == [(1, 1, 0)]
+    assert mailbox.counts() == (1, 0)
+    assert not suspicion.reached["suspect"].is_set()
+
+
+@pytest.mark.parametrize("becomes_free", [True, False])
+def test_one_that_is_alone_asks_for_its_slot_for_a_while_and_then_makes_room(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, becomes_free: bool
+) -> None:
+    monkeypatch.setattr("billfold.worker.ALONE_SECONDS", LIMIT_SECONDS if becomes_free else 0)
+    suspicion = Suspicion(fleet, aws, mailbox)
+    for released in suspicion.released.values():
+        released.set()
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 1")
+    worker = make_worker(fleet.with_settings(message_retry_seconds=900), mailbox, drain=False)
+    reports: list[Report] = []
+    thread = threading.Thread(target=lambda: reports.append(worker.run()))
+
+    with capture_logs() as logged:
+        with open_slots(fleet.database) as other:
+            assert take_slot(other, fleet.client) == 1
+            suspicion.let_go()
+            thread.start()
+            wait_until(lambda: any(event["event"] == "message_later" for event in logged))
+            if not becomes_free:
+                mailbox.send("{}")
+                wait_until(lambda: any(event["event"] == "message_done" for event in logged))
+        wait_until(lambda: mailbox.counts() == (0, 0 if becomes_free else 1))
+        worker.stop()
+        thread.join(LIMIT_SECONDS)
+
+    assert [(each.done_count, each.later_count) for each in reports] == [(1, 0) if becomes_free else (1, 1)]
+    assert fleet.count("billing_publications") == int(becomes_free)
+
+
+def test_a_batch_with_a_suspect_is_given_back_but_for_it(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    suspicion = Suspicion(fleet, aws, mailbox)
+    for released in suspicion.released.values():
+        released.set()
+    suspicion.let_go()
+    mailbox.send(suspicion.bodies[0], suspicion.bodies[2])
+
+    report = drain(fleet, mailbox, concurrency=3)
+
+    assert report.given_back_count >= 2
+    assert report.done_count == 3
+    assert fleet.billed() == {"USD": Decimal(3)}
+    assert mailbox.counts() == (0, 0)
+
+
+def test_what_is_given_back_at_the_end_is_not_blamed_for_it(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    suspicion = Suspicion(fleet, aws, mailbox)
+
+    with faulty_aws(aws.endpoint_url, suspicion.hold) as faulty:
+        hasty = fleet.with_settings(endpoint_url=faulty.endpoint_url, shutdown_seconds=0)
+        worker = make_worker(hasty, mailbox, drain=False)
+        thread = threading.Thread(target=worker.run)
+        mailbox.send(suspicion.bodies[0])
+        thread.start()
+        assert suspicion.reached["first"].wait(LIMIT_SECONDS)
+        begun = fleet.count("billing_message_attempts")
+        worker.stop()
+        thread.join(LIMIT_SECONDS)
+        left = fleet.count("billing_message_attempts")
+        suspicion.released["first"].set()
+
+    assert (begun, left) == (1, 0)
+
+
 def test_the_slots_of_a_client_hold_across_two_workers(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
     keys = [deliver(fleet, aws, "1", export=f"e{number}") for number in range(3)]
     fleet.execute("UPDATE billing_clients SET max_deliveries = 1")
@@ -305,6 +483,21 @@ def test_a_client_without_a_free_slot_does_not_keep_another_one_waiting(
     thread.join(LIMIT_SECONDS)
 
     assert begun == [("globex",)]
+
+
+def test_a_drain_waits_for_what_it_could_not_delete(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    mailbox.send("{}")
+    # boto3 itself tries three times.
+    refusals = iter(range(3))
+
+    def refuse(call: Call) -> Fault:
+        return (500, "InternalError") if call.action == "DeleteMessage" and next(refusals, None) is not None else None
+
+    with faulty_aws(aws.endpoint_url, refuse) as faulty:
+        report = drain(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox)
+
+    assert mailbox.counts() == (0, 0)
+    assert (report.received_count, report.done_count, report.later_count) == (2, 2, 0)
 
 
 def test_a_queue_that_does_not_answer_is_asked_again(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -156,3 +157,61 @@ def test_another_worker_takes_over_from_one_that_was_killed(fleet: Landing, aws:
     assert fleet.billed() == {"USD": Decimal("1.25")}
     assert mailbox.counts() == (0, 0)
     assert fleet.broken_rules() == []
+
+
+def test_of_two_whose_worker_dies_the_guilty_one_is_found_and_the_other_gets_through(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    mailbox = Mailbox(aws)
+    keys = [deliver(fleet, aws, "1.25", export=name) for name in ("guilty", "innocent")]
+    reached = {name: threading.Event() for name in ("guilty", "innocent")}
+    is_over = {name: threading.Event() for name in ("guilty", "innocent")}
+
+    def hold(call: Call) -> Fault:
+        for name in reached:
+            if call.is_download and call.path.endswith(f"{name}-00001.csv.gz") and not is_over[name].is_set():
+                reached[name].set()
+                is_over[name].wait(LIMIT_SECONDS)
+        return None
+
+    with faulty_aws(aws.endpoint_url, hold) as faulty:
+        mailbox.send(*(s3_event(BUCKET, key) for key in keys))
+        there = variables(
+            fleet,
+            mailbox,
+            AWS_ENDPOINT_URL=faulty.endpoint_url,
+            BILLFOLD_VISIBILITY_SECONDS="3",
+            BILLFOLD_MESSAGE_RETRY_SECONDS="0",
+            BILLFOLD_MESSAGE_ATTEMPTS="2",
+        )
+        with start_worker(there, "--concurrency", "2") as first:
+            assert all(event.wait(LIMIT_SECONDS) for event in reached.values())
+            first.kill()
+        is_over["innocent"].set()
+        reached["guilty"].clear()
+        with start_worker(there, "--concurrency", "2") as second:
+            assert reached["guilty"].wait(LIMIT_SECONDS)
+            second.kill()
+        is_over["guilty"].set()
+        with start_worker(there, "--concurrency", "2") as third:
+            third.wait_for("message_dead")
+            wait_until_empty(mailbox)
+            third.end()
+
+    [letter] = mailbox.dead_letters()
+    assert letter["body"] == s3_event(BUCKET, keys[0])
+    assert (letter["error_code"], letter["reason"]) == (
+        "interrupted",
+        "failed 2 times, at last: its worker ended before it did",
+    )
+    assert fleet.query("SELECT export_name, state FROM billing_deliveries ORDER BY 1") == [
+        ("guilty", "failed"),
+        ("innocent", "published"),
+    ]
+
+
+def wait_until_empty(mailbox: Mailbox) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while mailbox.counts() != (0, 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

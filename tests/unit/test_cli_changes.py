@@ -115,8 +115,10 @@ def test_what_is_neither_a_number_nor_a_moment_is_refused(text: str) -> None:
 
 def test_columns_may_come_together_or_one_by_one() -> None:
     assert parse_columns(["day, account", "day"], ChangeColumn, "changes") == [ChangeColumn.DAY, ChangeColumn.ACCOUNT]
-    with pytest.raises(UsageError, match="changes cannot be grouped by region: use account, service, day, category"):
-        parse_columns(["region"], ChangeColumn, "changes")
+    with pytest.raises(
+        UsageError, match="changes cannot be grouped by colour: use account, service, region, day, category"
+    ):
+        parse_columns(["colour"], ChangeColumn, "changes")
     with pytest.raises(UsageError, match="costs cannot be grouped by nothing"):
         parse_columns([","], CostColumn, "costs")
 

@@ -92,7 +92,7 @@ def changes(
         typer.Option(
             "--by",
             metavar="COLUMN,…",
-            help="Group by these, together or one by one: account, service, day, category (of the charge).",
+            help="Group by these, together or one by one: account, service, region, day, category (of the charge).",
         ),
     ] = ["account,service,day,category"],  # noqa: B006
     metric: Annotated[Metric, typer.Option("--metric", help="Which of FOCUS's costs.")] = Metric.BILLED,

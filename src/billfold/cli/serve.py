@@ -23,11 +23,15 @@ def serve(
 ) -> int:
     """Answer HTTP: the dashboard, the API, health, and the events that an API destination of EventBridge sends.
 
+    What is asked for waits in PostgreSQL, and BILLFOLD_SERVE_CONCURRENCY deliveries of it are ingested at a time.
+    SIGTERM and SIGINT end the server: what runs may finish within BILLFOLD_SHUTDOWN_SECONDS. What does not, or was
+    killed, is taken up by another server, or the next one.
+
     As long as `billfold token add` never made a token, only this machine may ask, and it may do everything; another
     address is refused. From then on every request needs a token, on this machine too.
 
     An event is checked against the clients' buckets, folders and accounts, and goes on through the worker's queue
-    (BILLFOLD_QUEUE_URL).
+    (BILLFOLD_QUEUE_URL), or is ingested like what was asked for where there is none.
     """
     settings = start()
     database = open_store(settings)

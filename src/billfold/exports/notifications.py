@@ -48,10 +48,11 @@ class CreatedObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A message of our own: read this key in this client's name."""
+    """A message of our own: read this key in this client's name. `source` is what asked for it."""
 
     client_id: str
     key: str
+    source: TriggerSource = TriggerSource.SQS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from billfold.reports.changes import (
+    DEFAULT_CHANGE_COLUMNS,
     ChangeColumn,
     ChangeReport,
     ChangeRow,
@@ -26,6 +27,7 @@ from billfold.reports.costs import (
     Selection,
     sum_costs,
 )
+from billfold.reports.deliveries import Calendar, CalendarDay, list_calendar
 from billfold.reports.export import ExportReport, FileFormat, export_charges
 from billfold.reports.freshness import (
     ClientFreshness,
@@ -36,28 +38,35 @@ from billfold.reports.freshness import (
 from billfold.reports.lists import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
+    Choices,
     DeliveryRow,
     Filter,
     PublicationRow,
     RunRow,
     StatementRow,
+    list_choices,
     list_deliveries,
     list_publications,
     list_runs,
     list_statements,
 )
+from billfold.reports.moves import LookInto, Move, MoveReport, list_moves, report_moves
 from billfold.reports.owners import OwnerRow, UnownedRow, list_accounts_without_owner, list_owners
 
 __all__ = [
+    "DEFAULT_CHANGE_COLUMNS",
     "DEFAULT_COST_LIMIT",
     "DEFAULT_LIMIT",
     "MAX_LIMIT",
+    "Calendar",
+    "CalendarDay",
     "ChangeColumn",
     "ChangeReport",
     "ChangeRow",
     "ChargeCategory",
     "CheckReport",
     "CheckRow",
+    "Choices",
     "ClientFreshness",
     "ConformanceReport",
     "CostColumn",
@@ -69,8 +78,11 @@ __all__ = [
     "Filter",
     "JudgedStatement",
     "KeyColumn",
+    "LookInto",
     "MapColumn",
     "Metric",
+    "Move",
+    "MoveReport",
     "OwnerRow",
     "Point",
     "Preset",
@@ -85,14 +97,18 @@ __all__ = [
     "export_charges",
     "judge_conformance",
     "list_accounts_without_owner",
+    "list_calendar",
     "list_changes",
     "list_checks",
+    "list_choices",
     "list_client_freshness",
     "list_deliveries",
+    "list_moves",
     "list_owners",
     "list_publications",
     "list_runs",
     "list_statement_freshness",
     "list_statements",
+    "report_moves",
     "sum_costs",
 ]

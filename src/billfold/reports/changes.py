@@ -14,7 +14,7 @@ from billfold.errors import UsageError
 from billfold.reports.costs import Metric
 from billfold.reports.lists import Filter
 from billfold.store import reading
-from billfold.store.database import Database
+from billfold.store.database import Connection, Database
 
 # A publication's number in its statement (0 is before the first), or a moment with its offset.
 Point = int | datetime
@@ -28,8 +28,12 @@ class ChangeColumn(StrEnum):
 
     ACCOUNT = "account"
     SERVICE = "service"
+    REGION = "region"
     DAY = "day"
     CATEGORY = "category"
+
+
+DEFAULT_CHANGE_COLUMNS = (ChangeColumn.ACCOUNT, ChangeColumn.SERVICE, ChangeColumn.DAY, ChangeColumn.CATEGORY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +69,10 @@ class StatementChange:
     are of everything that the statement held at either end, by currency; `groups` are those that differ, the largest
     difference first.
 
-    `has_moved`: the cost of at least one account, service, day and charge category differs. `closed_month_moved`: the
-    publications in between that were made when the billing period was over (UTC), without the statement's first,
-    changed at least one such cost, taken together. Both depend on the metric, but not on the columns asked for.
+    `has_moved`: the cost of at least one account, service, region, day and charge category differs.
+    `closed_month_moved`: the publications in between that were made when the billing period was over (UTC), without
+    the statement's first, changed at least one such cost, taken together. Both depend on the metric, but not on the
+    columns asked for.
     """
 
     statement_id: int
@@ -169,7 +174,7 @@ def list_changes(
     *,
     start: Point | None = None,
     end: Point | None = None,
-    columns: Sequence[ChangeColumn] = tuple(ChangeColumn),
+    columns: Sequence[ChangeColumn] = DEFAULT_CHANGE_COLUMNS,
     metric: Metric = Metric.BILLED,
     limit: int | None = None,
 ) -> ChangeReport:
@@ -181,19 +186,33 @@ def list_changes(
     history, the answer is exact. Raises UsageError where a number is given and not exactly one statement matches or
     that one has no such publication, and where the end is before the start.
     """
-    assert columns
     with reading.read(database) as connection:
-        numbers = [point for point in (start, end) if isinstance(point, int)]
-        if numbers:
-            matched = reading.fetch(connection, "match_statements", _MatchedStatement, wanted.parameters())
-            _check_numbers(numbers, matched)
-        if end == 0:
-            raise UsageError("nothing is before publication 0", advice="the first publication of a statement is 1")
-        spans = reading.fetch(
-            connection, "list_spans", _Span, {**wanted.parameters(), **_bind("from", start), **_bind("to", end)}
-        )
-        _check_order(start, end, spans)
-        rows = reading.sum_changes(connection, spans, columns=columns, metric=metric, limit=limit) if spans else []
+        return read_changes(connection, wanted, start=start, end=end, columns=columns, metric=metric, limit=limit)
+
+
+def read_changes(
+    connection: Connection,
+    wanted: Filter,
+    *,
+    start: Point | None,
+    end: Point | None,
+    columns: Sequence[ChangeColumn],
+    metric: Metric,
+    limit: int | None,
+) -> ChangeReport:
+    """The same as part of a report that shows more."""
+    assert columns
+    numbers = [point for point in (start, end) if isinstance(point, int)]
+    if numbers:
+        matched = reading.fetch(connection, "match_statements", _MatchedStatement, wanted.parameters())
+        _check_numbers(numbers, matched)
+    if end == 0:
+        raise UsageError("nothing is before publication 0", advice="the first publication of a statement is 1")
+    spans = reading.fetch(
+        connection, "list_spans", _Span, {**wanted.parameters(), **_bind("from", start), **_bind("to", end)}
+    )
+    _check_order(start, end, spans)
+    rows = reading.sum_changes(connection, spans, columns=columns, metric=metric, limit=limit) if spans else []
     return _report(spans, rows, tuple(columns), metric)
 
 

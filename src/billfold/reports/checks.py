@@ -53,7 +53,7 @@ class _Unchecked:
 
 def list_checks(database: Database, wanted: Filter, *, every: bool = False) -> CheckReport:
     """The checks of the bills that stand now, or of all publications with `every`; `wanted.state` is a check's."""
-    parameters = {**wanted.parameters(), "every": every}
+    parameters = {**wanted.parameters(), "every": every, "statements": None}
     with reading.read(database) as connection:
         rows = reading.fetch(connection, "list_checks", CheckRow, parameters)
         unchecked = reading.fetch(connection, "list_unchecked", _Unchecked, parameters)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from billfold.period import BillingPeriod
 from billfold.store import reading
-from billfold.store.database import Database
+from billfold.store.database import Connection, Database
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100_000
+MAX_CHOICES = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class Filter:
 
     `state` is a run's status or a delivery's state. Lists of statements, publications, changes and checks look at
     `statement`, those of deliveries and runs at `delivery` and `after`: the creation and the id of the last row seen.
-    `run` is for runs alone.
+    `run` is for runs alone, `delivered_on` (a day in UTC) for deliveries.
     """
 
     client: str | None = None
@@ -32,6 +33,7 @@ class Filter:
     delivery: UUID | None = None
     run: UUID | None = None
     state: str | None = None
+    delivered_on: date | None = None
     after: tuple[datetime, UUID] | None = None
     limit: int = DEFAULT_LIMIT
 
@@ -85,7 +87,9 @@ class DeliveryRow:
     """A delivery. `is_current` says whether its statement shows it now; money is exact text by currency.
 
     `publication_id` is the publication by which it last became current, `reason` says why it is not, `columns` are
-    the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds.
+    the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds. `timings` are
+    seconds by stage, which overlap; `published_at` is when it first became current. One that was asked for over HTTP
+    and waits for its attempt has `asked_at`, and is tried `not_before` that moment.
     """
 
     delivery_id: UUID
@@ -114,6 +118,8 @@ class DeliveryRow:
     publication_id: int | None
     reason: str | None
     released_at: datetime | None
+    asked_at: datetime | None
+    not_before: datetime | None
     error_code: str | None
     error_message: str | None
     last_error_code: str | None
@@ -122,6 +128,8 @@ class DeliveryRow:
     started_at: datetime | None
     finished_at: datetime | None
     duration_seconds: float | None
+    timings: Mapping[str, float]
+    published_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +187,26 @@ class PublicationRow:
     charges_after: int
     billed_cost_before: Mapping[str, str]
     billed_cost_after: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What bills there are to choose from: names of exports, and months as text, the newest first."""
+
+    exports: Sequence[str]
+    periods: Sequence[str]
+
+
+def list_choices(database: Database, client: str | None = None) -> Choices:
+    """The exports and months that filters offer, at most MAX_CHOICES of each."""
+    with reading.read(database) as connection:
+        return read_choices(connection, client)
+
+
+def read_choices(connection: Connection, client: str | None) -> Choices:
+    """The same as part of a report that shows more."""
+    [choices] = reading.fetch(connection, "list_choices", Choices, {"client": client, "limit": MAX_CHOICES})
+    return choices
 
 
 def list_runs(database: Database, wanted: Filter) -> tuple[RunRow, ...]:

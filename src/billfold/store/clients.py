@@ -23,6 +23,8 @@ _TABLES_OF_STATEMENTS = (
     "raw_aws_billing_rows",
 )
 _TABLES_OF_CLIENTS = (
+    "billing_message_attempts",
+    "billing_message_failures",
     "billing_ingestion_runs",
     "billing_deliveries",
     "billing_statements",
@@ -38,7 +40,7 @@ _TABLES_OF_CLIENTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What the tables hold of a client; `trace_count` counts all of its deliveries and runs.
+    """What the tables hold of a client; `trace_count` counts its deliveries, and its runs of which anything was tried.
 
     `owner_count` counts the accounts whose owners the operator wrote.
     """

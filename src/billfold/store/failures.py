@@ -1,21 +1,55 @@
-"""How often a message of the queue has failed: only this decides when it is given up."""
+"""How often a message of the queue has failed, and whether its worker died under it: only this gives it up."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
 
 from billfold.sql import read_queries
 from billfold.store.database import Connection
 
+# The error code of an attempt that ended with its worker.
+INTERRUPTED = "interrupted"
 
-def count_failure(connection: Connection, message_id: str, error_code: str) -> int:
-    """One failure more; returns how many there were, from 1."""
-    parameters = {"message_id": message_id, "error_code": error_code}
+
+def begin_attempt(connection: Connection, message_id: str, *, client_id: str, worker_id: UUID) -> None:
+    """From now on the message is being ingested by this worker."""
+    parameters = {"message_id": message_id, "client_id": client_id, "worker_id": worker_id}
+    connection.execute(_query("begin_attempt"), parameters)
+
+
+def end_attempt(connection: Connection, message_id: str, *, worker_id: UUID) -> None:
+    """The attempt of this worker has ended, however it ended."""
+    connection.execute(_query("end_attempt"), {"message_id": message_id, "worker_id": worker_id})
+
+
+def end_attempts(connection: Connection, worker_id: UUID, *, except_ids: Collection[str] = ()) -> None:
+    """All attempts of this worker have ended, except those on these messages."""
+    connection.execute(_query("end_attempts"), {"worker_id": worker_id, "working_ids": list(except_ids)})
+
+
+def is_interrupted(connection: Connection, message_id: str, *, worker_id: UUID) -> bool:
+    """Whether another worker than this one began an attempt on the message and did not come to its end."""
+    parameters = {"message_id": message_id, "worker_id": worker_id}
+    return connection.execute(_query("find_interrupted"), parameters).fetchone() is not None
+
+
+def count_failure(connection: Connection, message_id: str, error_code: str, *, client_id: str | None) -> int:
+    """One failure more, and an interrupted attempt is over; returns how many failures there were, from 1."""
+    parameters = {"message_id": message_id, "error_code": error_code, "client_id": client_id}
     row = connection.execute(_query("count_failure"), parameters).fetchone()
     assert row is not None
     return int(row[0])
 
 
+def list_suspects(connection: Connection, message_ids: Collection[str]) -> set[str]:
+    """Those of these messages whose last failure was the death of their worker."""
+    rows = connection.execute(_query("list_suspects"), {"message_ids": list(message_ids)}).fetchall()
+    return {row[0] for row in rows}
+
+
 def forget_failures(connection: Connection, message_id: str) -> None:
-    """The message is done or dead. Failures of messages that the queue has dropped are forgotten too."""
+    """The message is done or buried. What is known of messages that the queue has dropped is forgotten too."""
     connection.execute(_query("forget_failures"), {"message_id": message_id})
 
 

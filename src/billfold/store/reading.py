@@ -20,7 +20,7 @@ Row = TypeVar("Row")
 # The amounts that a report can be of.
 COST_METRICS = ("billed", "effective", "list", "contracted")
 # The columns of `sum_changes` that changes can be grouped by.
-CHANGE_COLUMNS = ("account", "service", "day", "category")
+CHANGE_COLUMNS = ("account", "service", "region", "day", "category")
 
 
 class Span(Protocol):
@@ -51,6 +51,7 @@ class ChangedCost:
     statement_id: int | None
     account: str | None
     service: str | None
+    region: str | None
     day: str | None
     category: str | None
     currency: str
@@ -109,5 +110,5 @@ def sum_changes(
 
 
 def _query(name: str) -> str:
-    files = ("reports", "changes", "owners", "checks", "focus", "freshness", "metrics")
+    files = ("reports", "changes", "owners", "checks", "focus", "freshness", "deliveries", "metrics")
     return next(queries[name] for file in files if name in (queries := read_queries("billfold.store", file)))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from billfold import __version__
 from billfold.config import Settings
-from billfold.errors import BillfoldError
+from billfold.errors import BillfoldError, SchemaVersionError
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
 from billfold.web import api, events, metrics, pages, sign_in
 from billfold.web.gate import AccessFinder, Gate
 from billfold.web.guards import Guards
 from billfold.web.pages.failures import as_page
-from billfold.web.statuses import tell_billfold_error, tell_defect, tell_http_error, tell_invalid_request
+from billfold.web.statuses import tell_billfold_error, tell_defect, tell_failure, tell_http_error, tell_invalid_request
 from billfold.web.throttle import Throttle
 
 
@@ -47,10 +47,14 @@ def create_app(
     def check_health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz")
-    def check_readiness() -> dict[str, str]:
-        with connect(database.conninfo) as connection:
-            check_schema(connection)
+    @app.get("/readyz", response_model=None)
+    def check_readiness() -> dict[str, str] | Response:
+        try:
+            with connect(database.conninfo) as connection:
+                check_schema(connection)
+        except SchemaVersionError as error:
+            # Nobody who sends requests here may take it for ready, and trying again does not mend it.
+            return tell_failure(503, error.error_code, str(error))
         return {"status": "ok"}
 
     return app

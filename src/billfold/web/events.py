@@ -2,6 +2,8 @@
 
 The request ends when the event is in the queue: nothing is read from S3 meanwhile (AWS: an API destination waits five
 seconds for its answer). What the worker decides of an event from the queue it decides of this one too.
+
+Without a queue the server's own worker takes them up. Then the request reads the manifest and no data.
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ import structlog
 from fastapi import APIRouter, Header, Request
 from fastapi.concurrency import run_in_threadpool
 
+from billfold.asking import ask
 from billfold.clients import find_owner
 from billfold.config import Settings
-from billfold.errors import ConfigurationError, MessageError, SourceError, SourceUnavailableError
+from billfold.errors import MessageError, SourceError, SourceUnavailableError
+from billfold.exports.layout import is_data_file
 from billfold.exports.notifications import CreatedObject, parse_notification
 from billfold.exports.queue import open_queue
+from billfold.intake import mark_pending, starts_delivery
+from billfold.model import Client
 from billfold.store.database import Database
 from billfold.web.statuses import tell_failure
 
@@ -41,32 +47,45 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         body = await _read(request)
         if body is None:
             return tell_failure(413, "too_large", f"an event has {MAX_EVENT_BYTES} bytes at most")
-        return await run_in_threadpool(_pass_on, settings, database, body)
+        return await run_in_threadpool(_take, settings, database, body)
 
     return router
 
 
-def _pass_on(settings: Settings, database: Database, body: bytes) -> dict[str, int]:
-    """Into the queue with it, if anything of it is a client's; how many objects it names, and how many of them are."""
-    if settings.queue_url is None:
-        raise ConfigurationError("BILLFOLD_QUEUE_URL is not set: events by HTTP go through the worker's queue")
+def _take(settings: Settings, database: Database, body: bytes) -> dict[str, int]:
+    """Hand on what is a client's; how many objects the event names, and how many of them are."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise MessageError("the event is not UTF-8 text") from error
     created = parse_notification(text).created
-    known = [each for each in created if _is_clients(settings, database, each)]
-    if known:
-        try:
-            open_queue(settings.queue_url, settings).send(text)
-        except SourceError as error:
-            # Whatever is wrong with the queue, the event must come again.
-            raise SourceUnavailableError(f"the event cannot be queued: {error}") from error
+    known = [(owner, each) for each in created if (owner := _find_owner(settings, database, each))]
+    if known and settings.queue_url:
+        _queue(settings, settings.queue_url, text)
+    elif known:
+        for owner, each in known:
+            _ask(settings, database, owner, each)
     return {"objects": len(created), "accepted": len(known)}
 
 
-def _is_clients(settings: Settings, database: Database, created: CreatedObject) -> bool:
-    """Whether the object lies in the folder of a client whose account sent the event."""
+def _queue(settings: Settings, url: str, text: str) -> None:
+    try:
+        open_queue(url, settings).send(text)
+    except SourceError as error:
+        # Whatever is wrong with the queue, the event must come again.
+        raise SourceUnavailableError(f"the event cannot be queued: {error}") from error
+
+
+def _ask(settings: Settings, database: Database, owner: Client, created: CreatedObject) -> None:
+    """What the worker of a queue does with such an event, but that the delivery waits for the server's worker."""
+    if starts_delivery(created.key):
+        ask(owner, created.key, asked_by=created.source, settings=settings, database=database)
+    elif is_data_file(created.key):
+        mark_pending(owner, created, database)
+
+
+def _find_owner(settings: Settings, database: Database, created: CreatedObject) -> Client | None:
+    """The client in whose folder the object lies, and whose account sent the event; None for anybody else's."""
     owner = find_owner(database, settings, created.bucket, created.key)
     reason = (
         "nobody's bucket and folder"
@@ -77,9 +96,10 @@ def _is_clients(settings: Settings, database: Database, created: CreatedObject) 
         if created.account_id is None or created.account_id != owner.account_id
         else None
     )
-    if reason:
-        log.warning("event_refused", reason=reason, bucket=created.bucket, key=created.key, account=created.account_id)
-    return reason is None
+    if reason is None:
+        return owner
+    log.warning("event_refused", reason=reason, bucket=created.bucket, key=created.key, account=created.account_id)
+    return None
 
 
 async def _read(request: Request) -> bytes | None:

@@ -34,7 +34,7 @@ HTTP_STATUSES: Mapping[type[errors.BillfoldError], int] = {
     errors.MessageError: 422,
     errors.StoreError: 500,
     errors.StoreUnavailableError: 503,
-    errors.SchemaVersionError: 503,
+    errors.SchemaVersionError: 500,
     errors.QueryError: 400,
     errors.RunConflictError: 503,
     errors.ReconciliationError: 500,

@@ -65,19 +65,22 @@ WITH span AS (
     ) AS span (statement_id, from_id, to_id, from_counted, to_counted)
 ),
 entry AS (
-    SELECT statement_id, charge_date, billing_account_key, sub_account_key, service_key, charge_key, billing_currency,
+    SELECT statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+        billing_currency,
         CASE WHEN from_id IS NULL THEN 0 ELSE 1 END AS old_sign, 1 AS new_sign, 0 AS late_sign,
         billed_cost, effective_cost, list_cost, contracted_cost, charge_count
     FROM span JOIN billing_daily_cost USING (statement_id)
     UNION ALL
-    SELECT statement_id, charge_date, billing_account_key, sub_account_key, service_key, charge_key, billing_currency,
+    SELECT statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+        billing_currency,
         CASE WHEN publication_id > from_id THEN -1 ELSE 0 END, CASE WHEN publication_id > to_id THEN -1 ELSE 0 END,
         CASE WHEN publication_id <= to_id
             AND published_at >= (billing_period + interval '1 month') AT TIME ZONE 'UTC' THEN 1 ELSE 0 END,
         billed_cost, effective_cost, list_cost, contracted_cost, charge_count
     FROM span
-    JOIN billing_restatement USING (statement_id)
-    JOIN billing_publications USING (statement_id, publication_id)
+    -- The publications first: few of them are asked for, and each moved many rows.
+    JOIN billing_publications USING (statement_id)
+    JOIN billing_restatement USING (statement_id, publication_id)
     WHERE publication_id > coalesce(from_id, 0)
 ),
 priced AS (
@@ -91,6 +94,7 @@ finest AS (
         statement_id, charge_date,
         coalesce(sub_account.account_id, payer.account_id, '') AS account,
         coalesce(service.service_name, service.service_code, '') AS service,
+        coalesce(region.region_id, '') AS region,
         coalesce(charge.charge_category, '') AS category,
         billing_currency AS currency,
         sum(old_sign * cost) AS old, sum(new_sign * cost) AS new, sum((new_sign - old_sign) * cost) <> 0 AS has_moved,
@@ -98,23 +102,25 @@ finest AS (
         sum(old_sign * charge_count) AS old_count, sum(new_sign * charge_count) AS new_count
     FROM priced
     LEFT JOIN dim_service AS service USING (service_key)
+    LEFT JOIN dim_region AS region USING (region_key)
     LEFT JOIN dim_charge AS charge USING (charge_key)
     LEFT JOIN dim_account AS sub_account ON sub_account.account_key = sub_account_key
     LEFT JOIN dim_account AS payer ON payer.account_key = billing_account_key
-    GROUP BY 1, 2, 3, 4, 5, 6
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
 ),
 asked AS (
     SELECT
         statement_id, currency, from_counted, to_counted, old, new, old_count, new_count, has_moved, restated_late,
         CASE WHEN 'account' = ANY (%(columns)s::text[]) THEN account ELSE '' END AS account,
         CASE WHEN 'service' = ANY (%(columns)s) THEN service ELSE '' END AS service,
+        CASE WHEN 'region' = ANY (%(columns)s) THEN region ELSE '' END AS region,
         CASE WHEN 'day' = ANY (%(columns)s) THEN to_char(charge_date, 'YYYY-MM-DD') ELSE '' END AS day,
         CASE WHEN 'category' = ANY (%(columns)s) THEN category ELSE '' END AS category
     FROM finest JOIN span USING (statement_id)
 ),
 summed AS (
     SELECT
-        grouping(statement_id, account) AS level, statement_id, account, service, day, category, currency,
+        grouping(statement_id, account) AS level, statement_id, account, service, region, day, category, currency,
         sum(old) FILTER (WHERE from_counted) AS counted_old, sum(new) FILTER (WHERE to_counted) AS counted_new,
         sum(old) AS old, sum(new) AS new, bool_or(has_moved) AS has_moved,
         bool_or(restated_late) AS restated_late,
@@ -122,24 +128,77 @@ summed AS (
         bool_or(old_count <> 0 AND from_counted OR new_count <> 0 AND to_counted) AS is_counted
     FROM asked
     GROUP BY GROUPING SETS (
-        (statement_id, account, service, day, category, currency), (statement_id, currency), (currency)
+        (statement_id, account, service, region, day, category, currency), (statement_id, currency), (currency)
     )
 ),
 ranked AS (
     SELECT
-        level, statement_id, account, service, day, category, currency, has_moved, restated_late,
+        level, statement_id, account, service, region, day, category, currency, has_moved, restated_late,
         CASE WHEN level = 3 THEN is_counted ELSE is_held END AS is_held,
         CASE WHEN level = 3 THEN coalesce(counted_old, 0) ELSE old END AS old,
         CASE WHEN level = 3 THEN coalesce(counted_new, 0) ELSE new END AS new,
         count(*) FILTER (WHERE level = 0) OVER () AS group_count,
         row_number() OVER (
-            PARTITION BY level ORDER BY abs(new - old) DESC, statement_id, account, service, day, category, currency
+            PARTITION BY level ORDER BY abs(new - old) DESC, statement_id, account, service, region, day, category,
+                currency
         ) AS place
     FROM summed
     WHERE level > 0 OR old <> new
 )
-SELECT level, statement_id, account, service, day, category, currency, old, new, new - old AS difference, has_moved,
-    restated_late, is_held, group_count
+SELECT level, statement_id, account, service, region, day, category, currency, old, new, new - old AS difference,
+    has_moved, restated_late, is_held, group_count
 FROM ranked
 WHERE level > 0 OR %(limit)s::bigint IS NULL OR place <= %(limit)s
 ORDER BY level, place
+
+-- name: list_moves
+-- The publications, the newest first, each with what it moved by currency: nothing where it is the first, which moves
+-- no bill but brings one. What differs is told by the same groups as in sum_changes.
+WITH chosen AS (
+    SELECT publication.publication_id, publication.statement_id, statement.client_id, statement.export_name,
+        statement.billing_period, publication.number, publication.kind, publication.published_at, publication.counted,
+        coalesce(statement.current_publication_id = publication.publication_id, false) AS is_current,
+        publication.billed_cost_before, publication.billed_cost_after
+    FROM billing_publications AS publication
+    JOIN billing_statements AS statement USING (statement_id)
+    WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+        AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
+        AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
+        AND (%(statement)s::numeric IS NULL OR publication.statement_id = %(statement)s)
+    ORDER BY publication.published_at DESC, publication.publication_id DESC
+    LIMIT %(limit)s OFFSET %(offset)s
+),
+finest AS (
+    SELECT
+        publication_id, restatement.billing_currency AS currency,
+        sum(CASE %(metric)s::text
+            WHEN 'billed' THEN billed_cost WHEN 'effective' THEN effective_cost
+            WHEN 'list' THEN list_cost WHEN 'contracted' THEN contracted_cost END) AS difference
+    FROM chosen
+    JOIN billing_restatement AS restatement USING (statement_id, publication_id)
+    LEFT JOIN dim_service AS service USING (service_key)
+    LEFT JOIN dim_region AS region USING (region_key)
+    LEFT JOIN dim_charge AS charge USING (charge_key)
+    LEFT JOIN dim_account AS sub_account ON sub_account.account_key = sub_account_key
+    LEFT JOIN dim_account AS payer ON payer.account_key = billing_account_key
+    GROUP BY publication_id, restatement.billing_currency, charge_date,
+        coalesce(sub_account.account_id, payer.account_id, ''),
+        coalesce(service.service_name, service.service_code, ''), coalesce(region.region_id, ''),
+        coalesce(charge.charge_category, '')
+),
+moved AS (
+    SELECT publication_id, jsonb_object_agg(currency, difference::text) AS difference
+    FROM (
+        SELECT publication_id, currency, sum(difference) AS difference FROM finest GROUP BY publication_id, currency
+        HAVING bool_or(difference <> 0)
+    ) AS summed
+    GROUP BY publication_id
+)
+SELECT publication_id, statement_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, number,
+    kind, published_at, counted, is_current, billed_cost_before, billed_cost_after,
+    coalesce(difference, '{}') AS difference,
+    difference IS NOT NULL AS has_moved,
+    difference IS NOT NULL
+        AND published_at >= (billing_period + interval '1 month') AT TIME ZONE 'UTC' AS closed_month_moved
+FROM chosen LEFT JOIN moved USING (publication_id)
+ORDER BY published_at DESC, publication_id DESC

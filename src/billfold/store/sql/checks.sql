@@ -244,6 +244,7 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
     AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
     AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
     AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
+    AND (%(statements)s::integer[] IS NULL OR checked.statement_id = ANY (%(statements)s))
     AND (%(state)s::text IS NULL OR checked.state = %(state)s)
     AND (%(every)s::boolean OR statement.current_publication_id = checked.publication_id)
 ORDER BY statement.billing_period DESC, statement.client_id, statement.export_name, statement.statement_id,

@@ -52,11 +52,12 @@ UPDATE billing_clients SET enabled = %(enabled)s WHERE client_id = %(client_id)s
 UPDATE billing_clients SET external_id = %(external_id)s WHERE client_id = %(client_id)s AND is_registered
 
 -- name: count_rows
--- What would be lost with the client: its statements, their line items, deliveries that never came to a statement, and
--- the owners of its accounts.
+-- What would be lost with the client: its statements, their line items, deliveries that never came to a statement, runs,
+-- and the owners of its accounts. Files that were told to have come, and that no delivery took up, are none.
 SELECT count(*), coalesce(sum(row_count), 0)::bigint,
     (SELECT count(*) FROM billing_deliveries WHERE client_id = %(client_id)s)
-        + (SELECT count(*) FROM billing_ingestion_runs WHERE client_id = %(client_id)s),
+        + (SELECT count(*) FROM billing_ingestion_runs WHERE client_id = %(client_id)s
+            AND NOT (delivery_id IS NULL AND status IN ('pending', 'skipped'))),
     (SELECT count(*) FROM billing_account_owners WHERE client_id = %(client_id)s)
 FROM billing_statements WHERE client_id = %(client_id)s
 

@@ -3,6 +3,18 @@
 -- name: list_clients
 SELECT client_id FROM billing_clients ORDER BY client_id
 
+-- name: list_choices
+-- The exports and months of all statements, as filters offer them.
+WITH statement AS (
+    SELECT export_name, billing_period FROM billing_statements
+    WHERE %(client)s::text IS NULL OR client_id = %(client)s
+)
+SELECT ARRAY(SELECT DISTINCT export_name FROM statement ORDER BY export_name LIMIT %(limit)s) AS exports,
+    ARRAY(
+        SELECT to_char(billing_period, 'YYYY-MM') FROM statement GROUP BY billing_period ORDER BY billing_period DESC
+        LIMIT %(limit)s
+    ) AS periods
+
 -- name: list_runs
 SELECT
     run.ingestion_run_id, run.client_id, run.delivery_id, delivery.export_name,
@@ -18,9 +30,9 @@ WHERE (%(client)s::text IS NULL OR run.client_id = %(client)s)
     AND (%(period)s::date IS NULL OR delivery.billing_period = %(period)s)
     AND (%(state)s::text IS NULL OR run.status = %(state)s)
     AND (%(run)s::uuid IS NULL OR run.ingestion_run_id = %(run)s)
-    -- A file version can belong to several deliveries.
-    AND (%(delivery)s::uuid IS NULL OR run.ingestion_run_id IN (
-        SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery)s))
+    -- A file version can belong to several deliveries. An array is looked up by index, a list is compared with every run.
+    AND (%(delivery)s::uuid IS NULL OR run.ingestion_run_id = ANY (ARRAY(
+        SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery)s)))
     AND (%(after_at)s::timestamptz IS NULL OR run.created_at < %(after_at)s
         OR run.created_at = %(after_at)s AND run.ingestion_run_id > %(after_id)s::uuid)
 ORDER BY run.created_at DESC, run.ingestion_run_id
@@ -34,9 +46,16 @@ SELECT
     delivery.delivered_at, delivery.manifest_key, delivery.execution_id, delivery.trigger_source, delivery.attempts,
     delivery.rows_read, delivery.rows_added, delivery.rows_removed, delivery.rows_unchanged,
     delivery.source_cost, delivery.billed_cost, delivery.findings, delivery.columns, delivery.publication_id,
-    delivery.reason, delivery.released_at, delivery.error_code, delivery.error_message, delivery.last_error_code,
-    delivery.last_error_message, delivery.created_at, delivery.started_at, delivery.finished_at,
-    extract(epoch FROM delivery.finished_at - delivery.started_at)::float8 AS duration_seconds
+    delivery.reason, delivery.released_at, delivery.asked_at, delivery.not_before, delivery.error_code,
+    delivery.error_message, delivery.last_error_code, delivery.last_error_message, delivery.created_at,
+    delivery.started_at, delivery.finished_at,
+    extract(epoch FROM delivery.finished_at - delivery.started_at)::float8 AS duration_seconds, delivery.timings,
+    -- One that holds the files of the current delivery is published without a publication of its own.
+    coalesce((
+        SELECT min(published_at) FROM billing_publications AS publication
+        WHERE publication.statement_id = delivery.statement_id AND publication.delivery_id = delivery.delivery_id
+            AND publication.kind = 'delivery'
+    ), CASE WHEN delivery.state = 'published' THEN delivery.finished_at END) AS published_at
 FROM billing_deliveries AS delivery
 LEFT JOIN billing_statements AS statement USING (statement_id)
 WHERE (%(client)s::text IS NULL OR delivery.client_id = %(client)s)
@@ -44,6 +63,9 @@ WHERE (%(client)s::text IS NULL OR delivery.client_id = %(client)s)
     AND (%(period)s::date IS NULL OR delivery.billing_period = %(period)s)
     AND (%(state)s::text IS NULL OR delivery.state = %(state)s)
     AND (%(delivery)s::uuid IS NULL OR delivery.delivery_id = %(delivery)s)
+    AND (%(delivered_on)s::date IS NULL
+        OR delivery.delivered_at >= %(delivered_on)s::date::timestamp AT TIME ZONE 'UTC'
+            AND delivery.delivered_at < (%(delivered_on)s::date + 1)::timestamp AT TIME ZONE 'UTC')
     AND (%(after_at)s::timestamptz IS NULL OR delivery.created_at < %(after_at)s
         OR delivery.created_at = %(after_at)s AND delivery.delivery_id > %(after_id)s::uuid)
 ORDER BY delivery.created_at DESC, delivery.delivery_id

@@ -1,4 +1,4 @@
-"""The API: what the command line shows, as the same JSON documents, under /v1."""
+"""The API under /v1: what the command line shows, as the same JSON documents, and what may be asked for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from fastapi import APIRouter
 
 from billfold.config import Settings
 from billfold.store.database import Database
-from billfold.web.api import lists, sums
+from billfold.web.api import asking, lists, sums
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
     """All routes of the API."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter()
     router.include_router(lists.make_router(settings, database))
+    router.include_router(asking.make_router(settings, database))
     router.include_router(sums.make_router(database))
     return router

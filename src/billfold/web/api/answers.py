@@ -16,17 +16,19 @@ from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
 
+# Of each router itself: the request log tells a route by its own path.
+PREFIX = "/v1"
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1_000
 
 _MONTH = r"^[0-9]{4}-(0[1-9]|1[0-2])$"
 # PostgreSQL takes no zero byte in a text.
-_TEXT = r"^[^\x00]*$"
+TEXT_PATTERN = r"^[^\x00]*$"
 # PostgreSQL's bigint.
 _MAX_ID = 2**63 - 1
 
-Text = Annotated[str, Query(max_length=1_000, pattern=_TEXT)]
-Texts = Annotated[list[Annotated[str, Query(max_length=1_000, pattern=_TEXT)]], Query(max_length=50)]
+Text = Annotated[str, Query(max_length=1_000, pattern=TEXT_PATTERN)]
+Texts = Annotated[list[Annotated[str, Query(max_length=1_000, pattern=TEXT_PATTERN)]], Query(max_length=50)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many rows.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
 OneClient = Annotated[Text | None, Query(description="Only this client.")]
@@ -48,7 +50,7 @@ _ERROR = {
         }
     },
 }
-_FAILURES = {
+FAILURES = {
     400: "The question cannot be answered, or the Host is not allowed.",
     401: "No token, or none that is in force.",
     403: "The token is not for this client, or lacks the scope.",
@@ -59,18 +61,25 @@ _FAILURES = {
 }
 
 
-def answer(document: Mapping[str, Any]) -> Response:
+def answer(document: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """The document as the command line prints it: exact amounts are text."""
-    return Response(dump(document), media_type="application/json")
+    return Response(dump(document), status_code=status, headers=headers, media_type="application/json")
 
 
 def describe(schema: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI tells of a route's answers."""
+    return {200: describe_success("Exact amounts are text.", schema), **describe_failures(FAILURES)}
+
+
+def describe_success(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What OpenAPI tells of one status that answers with a document."""
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+def describe_failures(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI tells of statuses that answer in the one error shape."""
     failure = {"application/json": {"schema": _ERROR}}
-    return {
-        200: {"description": "Exact amounts are text.", "content": {"application/json": {"schema": schema}}},
-        **{status: {"description": text, "content": failure} for status, text in _FAILURES.items()},
-    }
+    return {status: {"description": text, "content": failure} for status, text in texts.items()}
 
 
 def schema_of_rows(name: str, row: type[Any], *, is_paged: bool = False) -> dict[str, Any]:

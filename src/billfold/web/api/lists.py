@@ -27,6 +27,7 @@ from billfold.store.database import Database
 from billfold.web.access import Access, ReadAccess
 from billfold.web.api.answers import (
     DEFAULT_LIMIT,
+    PREFIX,
     Cursor,
     Limit,
     OneClient,
@@ -62,19 +63,19 @@ _FRESHNESS = {
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
     """The routes; each shows what the token may see, and 404 for what is another client's."""
-    router = APIRouter()
+    router = APIRouter(prefix=PREFIX)
 
     @router.get("/clients", responses=describe(_CLIENTS), tags=["clients"])
     def list_clients(access: ReadAccess) -> Response:
         """The clients, never with an external id."""
-        return answer({"clients": _list_clients(settings, database, access.client_id)})
+        return answer({"clients": describe_clients(settings, database, access.client_id)})
 
     @router.get("/clients/{client_id}", responses=describe(_CLIENT), tags=["clients"])
     def show_client(access: ReadAccess, client_id: Annotated[str, Path(max_length=1_000)]) -> Response:
         """One client."""
         if access.client_id not in (None, client_id):
             raise _missing("client")
-        return answer(_only(_list_clients(settings, database, client_id), "client"))
+        return answer(_only(describe_clients(settings, database, client_id), "client"))
 
     @router.get("/statements", responses=describe(schema_of_rows("statements", StatementRow)), tags=["statements"])
     def list_statements(
@@ -204,7 +205,8 @@ def _filter(
     )
 
 
-def _list_clients(settings: Settings, database: Database, only: str | None) -> list[dict[str, Any]]:
+def describe_clients(settings: Settings, database: Database, only: str | None) -> list[dict[str, Any]]:
+    """The clients by id, or one of them, with their freshness; none where there is no such client."""
     try:
         rows = clients.list_clients(database) if only is None else [clients.find_known(database, only)]
     except UsageError:

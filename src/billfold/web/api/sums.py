@@ -10,11 +10,12 @@ from fastapi import APIRouter, Query, Response
 from billfold import reports
 from billfold.documents import changes_document, costs_document
 from billfold.errors import UsageError
-from billfold.reports import ChangeColumn, ChargeCategory, Filter, Metric, Preset, Selection
+from billfold.reports import DEFAULT_CHANGE_COLUMNS, ChangeColumn, ChargeCategory, Filter, Metric, Preset, Selection
 from billfold.reports.cost_filters import parse_cost_columns, parse_pairs
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.api.answers import (
+    PREFIX,
     OneClient,
     OneExport,
     OneMonth,
@@ -54,7 +55,7 @@ _Moment = Annotated[
 
 def make_router(database: Database) -> APIRouter:
     """`/costs` and `/changes`: sums that are made where the rows are."""
-    router = APIRouter()
+    router = APIRouter(prefix=PREFIX)
 
     @router.get("/costs", responses=describe(_COSTS), tags=["costs"])
     def sum_costs(
@@ -111,7 +112,7 @@ def make_router(database: Database) -> APIRouter:
     @router.get("/changes", responses=describe(_CHANGES), tags=["changes"])
     def list_changes(
         access: ReadAccess,
-        by: Annotated[list[ChangeColumn], Query(max_length=len(ChangeColumn))] = list(ChangeColumn),  # noqa: B006
+        by: Annotated[list[ChangeColumn], Query(max_length=len(ChangeColumn))] = list(DEFAULT_CHANGE_COLUMNS),  # noqa: B006
         client: OneClient = None,
         export: OneExport = None,
         period: OneMonth = None,
@@ -134,7 +135,7 @@ def make_router(database: Database) -> APIRouter:
             ),
             start=_one_of("from", from_publication, _in_utc(from_moment)),
             end=_one_of("to", to_publication, _in_utc(to_moment)),
-            columns=list(dict.fromkeys(by)) or list(ChangeColumn),
+            columns=list(dict.fromkeys(by)) or DEFAULT_CHANGE_COLUMNS,
             metric=metric,
             limit=limit,
         )

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 
 from billfold.config import Settings
 from billfold.store.database import Database
-from billfold.web.pages import costs, files
+from billfold.web.examinations import Examinations
+from billfold.web.pages import changes, checks, clients, costs, deliveries, files, onboarding, retry
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
@@ -14,4 +15,10 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     router.include_router(files.make_router())
     router.include_router(costs.make_router(database))
+    router.include_router(changes.make_router(database))
+    router.include_router(deliveries.make_router(settings, database))
+    router.include_router(retry.make_router(settings, database))
+    router.include_router(checks.make_router(database))
+    router.include_router(clients.make_router(settings, database, Examinations(settings, database)))
+    router.include_router(onboarding.make_router(settings, database))
     return router

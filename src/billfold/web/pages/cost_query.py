@@ -9,15 +9,15 @@ from typing import Annotated, Any
 from fastapi import Query
 
 from billfold.errors import UsageError
-from billfold.period import BillingPeriod, parse_period
+from billfold.period import BillingPeriod
 from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Selection
 from billfold.reports.cost_filters import parse_pairs
 from billfold.reports.spending import Question
+from billfold.web.pages.fields import choose, read_month, read_texts
 
 # In an address '' would be lost: forms leave empty fields in.
 NONE = "(none)"
 MAX_VALUES = 50
-MAX_TEXT_LENGTH = 300
 
 # What groups are called in addresses; the order is that of drilling down.
 GROUPS = ("service", "account", "region", "category", "tag")
@@ -96,44 +96,23 @@ def read_cost_query(
 ) -> CostQuery:
     """The query of an address. Raises UsageError for what is none: each message names the field."""
     texts = {"service": service, "account": account, "region": region, "category": category, "tag": tag}
-    values = {name: _clean(name, found) for name, found in texts.items()}
+    values = {name: read_texts(name, found) for name, found in texts.items()}
     for value in values["category"]:
-        _choose("category", value, tuple(ChargeCategory))
+        choose("category", value, tuple(ChargeCategory))
     parse_pairs("tag", values["tag"])
-    group = _choose("group", group or GROUPS[0], GROUPS)
-    [tag_key] = _clean("tag_key", [tag_key]) or ("",)
+    group = choose("group", group or GROUPS[0], GROUPS)
+    [tag_key] = read_texts("tag_key", [tag_key]) or ("",)
     if group == "tag" and not tag_key:
         raise UsageError("costs by tag need a tag key", advice="write it beside `Group by`")
     return CostQuery(
         client=client or None,
         group=group,
         tag_key=tag_key,
-        metric=Metric(_choose("metric", metric or Metric.BILLED, tuple(Metric))),
-        since=_month("since", since),
-        until=_month("until", until),
+        metric=Metric(choose("metric", metric or Metric.BILLED, tuple(Metric))),
+        since=read_month("since", since),
+        until=read_month("until", until),
         values=values,
     )
-
-
-def _clean(name: str, values: list[str]) -> tuple[str, ...]:
-    if any(len(value) > MAX_TEXT_LENGTH or "\0" in value for value in values):
-        raise UsageError(f"{name} is no text of at most {MAX_TEXT_LENGTH} characters")
-    return tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
-
-
-def _choose(name: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise UsageError(f"{name} is none of {', '.join(known)}")
-    return value
-
-
-def _month(name: str, value: str) -> BillingPeriod | None:
-    if not value:
-        return None
-    month = parse_period(value)
-    if month is None:
-        raise UsageError(f"{name} is no month such as 2026-05")
-    return month
 
 
 def _unspell(value: str) -> str:

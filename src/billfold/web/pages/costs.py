@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from billfold.errors import UsageError
 from billfold.reports.spending import CurrencySpending, SpendingReport, list_charges, report_spending
@@ -16,6 +13,7 @@ from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.pages.cost_query import GROUPS, CostQuery, read_cost_query
 from billfold.web.pages.rendering import frame, link, render
+from billfold.web.pages.tables import send_csv
 
 PAGE_SIZE = 50
 MAX_PAGE = 2_000
@@ -50,11 +48,9 @@ def make_router(database: Database) -> APIRouter:
         question = query.question(access.narrow(query.client))
         report = report_spending(database, question, limit=MAX_CSV_GROUPS)
         name = f"costs-{report.since or 'none'}-{report.until or 'none'}-by-{query.group}.csv"
-        return StreamingResponse(
-            _write(report, query),
-            media_type="text/csv; charset=utf-8",
-            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
-        )
+        group = f"tag:{query.tag_key}" if query.group == "tag" else query.group
+        header = [group, "currency", "cost", "month", "month_before_to_date", "change"]
+        return send_csv(name, header, _list_groups(report))
 
     @router.get("/costs/charges")
     def show_charges(
@@ -105,20 +101,9 @@ def _draw(spending: CurrencySpending, query: CostQuery) -> dict[str, Any]:
     }
 
 
-def _write(report: SpendingReport, query: CostQuery) -> Iterator[str]:
+def _list_groups(report: SpendingReport) -> Iterator[list[str]]:
     """The table of the page, all of its groups: exact amounts, one line for each group and currency."""
-    group = f"tag:{query.tag_key}" if query.group == "tag" else query.group
-    yield _line([group, "currency", "cost", "month", "month_before_to_date", "change"])
     for spending in report.currencies:
         for row in spending.groups:
             amounts = [f"{amount:f}" for amount in (row.amount, row.month, row.before_to_date, row.change)]
-            yield _line([row.name, row.currency, *amounts])
-
-
-def _line(values: list[str]) -> str:
-    text = io.StringIO()
-    # Python before 3.13 leaves a lone carriage return unquoted, which no reader could tell from a line's end.
-    plain = csv.writer(text, lineterminator="\n")
-    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    (careful if any("\r" in value for value in values) else plain).writerow(values)
-    return text.getvalue()
+            yield [row.name, row.currency, *amounts]

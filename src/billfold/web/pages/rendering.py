@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,7 +14,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from billfold import __version__
 from billfold.store import reading
@@ -22,7 +23,10 @@ from billfold.web.access import Access
 from billfold.web.pages.files import static_url
 
 _CENT = Decimal("0.01")
+# Spans of time: the larger unit in seconds and its name, and the smaller one that is told beside it.
+_SPANS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 _DASH = "\N{EN DASH}"
+_COMMAND = re.compile("`([^`]+)`")
 _NONE = Markup(f'<span class="none">{_DASH}</span>')
 
 
@@ -35,7 +39,13 @@ class Tab:
     path: str
 
 
-TABS = (Tab(name="costs", title="Costs", path="/"),)
+TABS = (
+    Tab(name="costs", title="Costs", path="/"),
+    Tab(name="changes", title="Changes", path="/changes"),
+    Tab(name="deliveries", title="Deliveries", path="/deliveries"),
+    Tab(name="checks", title="Checks", path="/checks"),
+    Tab(name="clients", title="Clients", path="/clients"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +127,40 @@ def time(value: datetime | None) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M} UTC")
 
 
+def duration(seconds: float | None) -> str:
+    """A span of time in its two largest units: 340 ms, 12.3 s, 3 min 20 s, 5 h 10 min, 3 d 4 h."""
+    if seconds is None:
+        return _DASH
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = max(round(seconds), 60)
+    large, large_unit, small, small_unit = next(units for units in _SPANS if whole >= units[0])
+    rest = whole % large // small
+    return f"{whole // large:,} {large_unit}" + (f" {rest} {small_unit}" if rest else "")
+
+
+def size(value: int | None) -> str:
+    """A number of bytes in the unit that fits it: 512 B, 1.4 MiB."""
+    if value is None:
+        return _DASH
+    amount, unit = float(value), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
 def day(value: date | None) -> str:
     """A day as 2026-05-31."""
     return _DASH if value is None else f"{value:%Y-%m-%d}"
+
+
+def words(text: str) -> Markup:
+    """A sentence whose `commands` stand in backticks, as our messages and pieces of advice have them."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def link(path: str, parameters: Mapping[str, Any] | None = None, /, **changes: Any) -> str:
@@ -146,7 +187,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        money=money, signed_money=signed_money, percent=percent, count=count, time=time, day=day, exact=plain
+        money=money,
+        signed_money=signed_money,
+        percent=percent,
+        count=count,
+        time=time,
+        day=day,
+        exact=plain,
+        duration=duration,
+        size=size,
+        words=words,
     )
     environment.globals.update(link=link, static_url=static_url)
     # Amounts travel to charts as exact text; Plotly reads numbers from it.

@@ -39,6 +39,12 @@
     form.addEventListener("submit", (event) => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
   }
 
+  // What a day of the calendar is called for those who hear it, the others read on hover.
+  for (const day of document.querySelectorAll("a.day")) day.title = day.getAttribute("aria-label");
+
+  // Tables whose newest column is their last begin there, where they are wider than the screen.
+  for (const table of document.querySelectorAll("table.calendar")) table.parentElement.scrollLeft = table.offsetWidth;
+
   // Charts.
   const colours = () => Array.from({ length: 10 }, (_, place) => css(`--series-${place}`));
 
@@ -75,7 +81,7 @@
       return {
         connector: { line: { color: css("--line-strong"), width: 1 } },
         increasing: { marker: { color: css("--more") } }, decreasing: { marker: { color: css("--less") } },
-        totals: { marker: { color: css("--series-0") } }, ...trace,
+        totals: { marker: { color: css("--series-8") } }, ...trace,
       };
     });
   }
@@ -94,7 +100,8 @@
       if (!area.dataset.bound) {
         area.dataset.bound = "yes";
         area.on("plotly_click", (event) => {
-          const address = event.points[0]?.data.meta?.href;
+          const { data, pointNumber } = event.points[0] ?? {};
+          const address = data?.meta?.href ?? data?.meta?.hrefs?.[pointNumber];
           if (address) location.assign(address);
         });
       }

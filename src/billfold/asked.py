@@ -1,0 +1,143 @@
+"""The server's worker: takes up what was asked for, a delivery at a time in each thread, until it is told to end.
+
+The rows of the deliveries that wait are its queue. Several servers share it: what a thread has in hand is locked in
+PostgreSQL, and free again when its process is gone. What becomes of a delivery is decided as for a message of SQS.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from random import Random
+from typing import Any, assert_never
+from uuid import UUID, uuid4
+
+import structlog
+
+from billfold.config import Settings
+from billfold.errors import BillfoldError
+from billfold.exports.notifications import Request
+from billfold.exports.queue import Message
+from billfold.fate import Cause, Dead, Done, Fate, Later, wait_seconds
+from billfold.intake import take_request
+from billfold.store import asked, failures
+from billfold.store.asked import AskedDelivery
+from billfold.store.database import Connection, Database, connect
+
+POLL_SECONDS = 1.0
+# Somebody watches: what waits for another one looks again sooner than a message of a queue would.
+MAX_WAIT_SECONDS = 10
+
+log = structlog.get_logger(__name__)
+_random = Random()
+
+
+class AskedWorker:
+    """So many threads, for one server; each polls with a connection of its own."""
+
+    def __init__(self, *, settings: Settings, database: Database, concurrency: int) -> None:
+        self._settings = settings
+        self._database = database
+        self._stopping = threading.Event()
+        self._threads: Sequence[threading.Thread] = [
+            threading.Thread(target=self._run, name=f"asked-{number}", daemon=True)
+            for number in range(1, concurrency + 1)
+        ]
+
+    def start(self) -> None:
+        """Begin to take up what waits."""
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self) -> None:
+        """Take up nothing more, and let what runs end within BILLFOLD_SHUTDOWN_SECONDS.
+
+        What does not stays asked for: another worker, or the next one, takes it up again.
+        """
+        self._stopping.set()
+        deadline = time.monotonic() + self._settings.shutdown_seconds
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0))
+
+    def count_working(self) -> int:
+        """How many threads have not ended."""
+        return sum(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        # Each life of a thread has an id of its own: what another one left unfinished was interrupted.
+        worker_id = uuid4()
+        failure_count = 0
+        while not self._stopping.is_set():
+            try:
+                with connect(self._database.conninfo) as connection:
+                    if failure_count:
+                        log.info("database_found")
+                        failures.end_attempts(connection, worker_id)
+                    failure_count = 0
+                    while not self._stopping.is_set():
+                        if not self._take_next(connection, worker_id):
+                            self._stopping.wait(POLL_SECONDS)
+            except BillfoldError as error:
+                failure_count += 1
+                delay_seconds = wait_seconds(failure_count, _random)
+                log.warning("database_away", delay_seconds=delay_seconds, error_code=error.error_code, error=str(error))
+                self._stopping.wait(delay_seconds)
+            except Exception:
+                # Without its thread nothing more would be taken up.
+                log.exception("internal_error")
+                failure_count += 1
+                self._stopping.wait(wait_seconds(failure_count, _random))
+
+    def _take_next(self, connection: Connection, worker_id: UUID) -> bool:
+        """Work on the next delivery that is due; False where none is."""
+        taken = asked.take(connection)
+        if taken is None:
+            return False
+        with structlog.contextvars.bound_contextvars(
+            client=taken.delivery.client_id, delivery_id=str(taken.delivery.delivery_id), key=taken.delivery.key
+        ):
+            # One that waits for others is taken up again and again.
+            tell = log.info if taken.taken_count == 1 else log.debug
+            tell("asked_started", asked_by=taken.asked_by, taken_count=taken.taken_count)
+            fate = take_request(
+                Request(client_id=taken.delivery.client_id, key=taken.delivery.key, source=taken.asked_by),
+                _as_message(taken),
+                settings=self._settings,
+                database=self._database,
+                worker_id=worker_id,
+            )
+            # The connection of the lock may have been lost meanwhile.
+            with connect(self._database.conninfo) as another:
+                _settle(another, taken, fate)
+        asked.let_go(connection, taken.delivery.delivery_id)
+        return True
+
+
+def _as_message(taken: AskedDelivery) -> Message:
+    """To intake it is a message whose name is the delivery's, and which came as often as it was taken up."""
+    name = str(taken.delivery.delivery_id)
+    return Message(message_id=name, receipt="", body="", receive_count=taken.taken_count)
+
+
+def _settle(connection: Connection, taken: AskedDelivery, fate: Fate) -> None:
+    facts: dict[str, Any] = {"reason": fate.reason} if fate.reason else {}
+    match fate:
+        case Done():
+            is_another = fate.delivery_id not in (None, taken.delivery.delivery_id)
+            instead = {"instead": str(fate.delivery_id)} if is_another else {}
+            asked.settle_done(connection, taken, "was replaced at its key before it was read")
+            log.info("asked_done", state=fate.state, **instead, **facts)
+        case Later():
+            is_wait = fate.cause in (Cause.SLOT, Cause.BUSY)
+            delay_seconds = min(fate.delay_seconds, MAX_WAIT_SECONDS) if is_wait else fate.delay_seconds
+            asked.postpone(connection, taken, delay_seconds)
+            tell = log.debug if is_wait else log.warning
+            code = {"error_code": fate.error_code} if fate.error_code else {}
+            tell("asked_later", cause=fate.cause, delay_seconds=delay_seconds, **code, **facts)
+        case Dead():
+            asked.settle_failed(connection, taken, error_code=fate.error_code, message=fate.reason)
+            failures.forget_failures(connection, str(taken.delivery.delivery_id))
+            log.error("asked_dead", error_code=fate.error_code, **facts)
+        case _:
+            assert_never(fate)

@@ -1,0 +1,90 @@
+"""Asking for ingestions: a key is resolved at once, and its deliveries wait in PostgreSQL for the server's worker."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from billfold import clients
+from billfold.admission import holds
+from billfold.config import Settings
+from billfold.errors import ForbiddenError, UsageError
+from billfold.exports import SilentProgress, address
+from billfold.ingest import Ingestion, find_deliveries
+from billfold.model import Client, Delivery, DeliveryState, TriggerSource
+from billfold.store import asked, control, statements
+from billfold.store.asked import AskedRow
+from billfold.store.control import RegisteredDelivery
+from billfold.store.database import Connection, Database, connect
+
+_CAN_BE_TRIED = (DeliveryState.FAILED, DeliveryState.PENDING)
+_ADVICE = {
+    DeliveryState.RUNNING: "wait for its end",
+    DeliveryState.HELD: "`billfold release` lets it through",
+    DeliveryState.ROLLED_BACK: "`billfold rollback --undo` takes the rollback back",
+}
+
+
+def ask(
+    client: Client, key: str, *, asked_by: TriggerSource, settings: Settings, database: Database
+) -> tuple[AskedRow, ...]:
+    """Let each delivery of a key in the client's bucket wait for a worker; one that stands already need not.
+
+    Manifests are read for that, and no data. What cannot be resolved leaves a failed run, as `ingest` does; its error
+    is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder, and
+    UsageError for a client without a bucket.
+    """
+    if client.bucket is None:
+        raise UsageError(f"client {client.client_id} has no bucket")
+    if not clients.owns(client, key):
+        raise ForbiddenError(f"{key} does not lie in the folder of {client.client_id}")
+    ingestion = Ingestion(
+        client=client,
+        # Whoever asks waits for the answer, and can ask again.
+        settings=settings.model_copy(update={"retry_max_attempts": 1}),
+        database=database,
+        trigger=asked_by,
+        force=False,
+        progress=SilentProgress(),
+    )
+    found, failures = find_deliveries(ingestion, address(client.bucket, key))
+    if not found:
+        raise next(failure.exit_error for failure in failures if failure.exit_error)
+    with connect(database.conninfo) as connection:
+        return tuple(_ask(connection, client, delivery, asked_by) for _, delivery in found)
+
+
+def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> AskedRow:
+    """Let a delivery that failed wait for a worker; one that waits already is tried as soon as possible.
+
+    Raises UsageError for a delivery that came in or was decided about, is of another bucket than the client's is now,
+    or is of a client that is disabled.
+    """
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+        if stored.state not in _CAN_BE_TRIED:
+            raise UsageError(
+                f"delivery {delivery_id} is {stored.state}, not failed", advice=_ADVICE.get(stored.state, "")
+            )
+        client = clients.resolve_client(database, settings, stored.client_id)
+        if stored.bucket != client.bucket:
+            raise UsageError(
+                f"delivery {delivery_id} is of {stored.bucket}, which is not the bucket of client {client.client_id}",
+                advice="`billfold ingest` brings it in",
+            )
+        asked.ask(connection, delivery_id, TriggerSource.API)
+        return asked.show(connection, delivery_id)
+
+
+def _ask(connection: Connection, client: Client, delivery: Delivery, asked_by: TriggerSource) -> AskedRow:
+    registered = control.register_delivery(connection, client, delivery, asked_by)
+    if not _stands(connection, client, delivery, registered):
+        asked.ask(connection, registered.delivery_id, asked_by)
+    return asked.show(connection, registered.delivery_id)
+
+
+def _stands(connection: Connection, client: Client, delivery: Delivery, registered: RegisteredDelivery) -> bool:
+    """Whether an ingest would find nothing to do."""
+    if registered.state is not DeliveryState.PUBLISHED:
+        return False
+    statement = statements.find_statement(connection, client, delivery)
+    return statement is not None and statement.delivery_id == registered.delivery_id and holds(statement, delivery)

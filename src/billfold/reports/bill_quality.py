@@ -1,0 +1,128 @@
+"""How good the bills are: the worst first, with their checks, and whether source, charges and daily costs agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from enum import StrEnum
+
+from billfold.reports.check_meanings import GRAVE_CHECKS
+from billfold.reports.checks import CheckRow
+from billfold.reports.lists import Choices, Filter, read_choices
+from billfold.store import quality, reading
+from billfold.store.database import Database
+from billfold.store.quality import BillCounts, CheckSum, JudgedBill, SharedBill
+
+MAX_SHARED_BILLS = 60
+# More than any sum of bills has: a difference is never rounded away.
+_DIGITS = 2000
+
+
+class BillState(StrEnum):
+    """The worst that is known of a bill. `failed`: its charges are not what its source says."""
+
+    FAILED = "failed"
+    UNCHECKED = "unchecked"
+    WARNED = "warned"
+    PASSED = "passed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """One currency of a bill: what its source says, what its charges came to, and what stands in the daily costs.
+
+    `left_out` is what became no charge: it is in none of the three.
+    """
+
+    currency: str
+    source: Decimal
+    charged: Decimal
+    daily: Decimal
+    left_out: Decimal
+
+    @property
+    def difference(self) -> Decimal:
+        """What the tables hold more than the source says: the worse of the two."""
+        with localcontext(prec=_DIGITS):
+            return max(self.charged - self.source, self.daily - self.source, key=abs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillQuality:
+    """A bill with its checks, the warned ones first, and its reconciliation by currency."""
+
+    bill: JudgedBill
+    checks: tuple[CheckRow, ...]
+    reconciliations: tuple[Reconciliation, ...]
+
+    @property
+    def is_reconciled(self) -> bool:
+        """Whether everything agrees to the last decimal."""
+        return not any(each.difference for each in self.reconciliations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityReport:
+    """Bills as of one moment: `counts` and `sums` are of all that pass the filters, whatever their state is."""
+
+    counts: BillCounts
+    sums: tuple[CheckSum, ...]
+    bills: tuple[BillQuality, ...]
+    shared: tuple[SharedBill, ...]
+    has_more: bool
+    choices: Choices
+
+
+def report_quality(database: Database, wanted: Filter, *, check: str | None = None, offset: int = 0) -> QualityReport:
+    """The bills that `wanted` lets through, the worst first; `check` keeps those of which this check warned.
+
+    `wanted.state` is a BillState; months with several exports are shown whatever export and state are asked for.
+    """
+    parameters = {
+        **wanted.parameters(),
+        "check": check,
+        "grave": list(GRAVE_CHECKS),
+        "offset": offset,
+        "limit": wanted.limit + 1,
+    }
+    with reading.read(database) as connection:
+        bills = quality.list_bills(connection, parameters)
+        page = bills[: wanted.limit]
+        ids = [bill.statement_id for bill in page]
+        asked = {**Filter().parameters(), "every": False, "statements": ids}
+        checks = reading.fetch(connection, "list_checks", CheckRow, asked) if ids else ()
+        daily = quality.sum_daily_costs(connection, ids) if ids else {}
+        return QualityReport(
+            counts=quality.count_bills(connection, parameters),
+            sums=quality.sum_warnings(connection, parameters),
+            bills=tuple(_judge(bill, checks, daily.get(bill.statement_id, {})) for bill in page),
+            shared=quality.list_shared_months(connection, {**parameters, "limit": MAX_SHARED_BILLS}),
+            has_more=len(bills) > len(page),
+            choices=read_choices(connection, wanted.client),
+        )
+
+
+def _judge(bill: JudgedBill, checks: tuple[CheckRow, ...], daily: Mapping[str, str]) -> BillQuality:
+    left_out: dict[str, Decimal] = {}
+    for entry in bill.left_out:
+        left_out[entry["currency"]] = left_out.get(entry["currency"], Decimal(0)) + Decimal(entry["cost"])
+    return BillQuality(
+        bill=bill,
+        checks=tuple(sorted((row for row in checks if row.statement_id == bill.statement_id), key=_rank)),
+        reconciliations=tuple(
+            Reconciliation(
+                currency=currency,
+                source=Decimal(bill.source_cost.get(currency, 0)),
+                charged=Decimal(bill.charged_cost.get(currency, 0)),
+                daily=Decimal(daily.get(currency, 0)),
+                left_out=left_out.get(currency, Decimal(0)),
+            )
+            for currency in sorted({*bill.source_cost, *bill.charged_cost, *daily, *left_out})
+        ),
+    )
+
+
+def _rank(row: CheckRow) -> tuple[bool, bool]:
+    """What warns first, and of that what may make amounts wrong."""
+    return row.state == "passed", row.name not in GRAVE_CHECKS

@@ -1,0 +1,140 @@
+"""The latest publications, each with what it moved, and what one of their statements moved in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from billfold.reports.changes import ChangeColumn, StatementChange, read_changes
+from billfold.reports.costs import Metric
+from billfold.reports.lists import Choices, Filter, PublicationRow, read_choices
+from billfold.store import reading
+from billfold.store.database import Connection, Database
+
+# So many publications of a statement can be chosen from; their numbers reach all of them.
+MAX_ENDS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A publication and what it moved; money is exact text by currency.
+
+    `difference` is of the metric that was asked for, and holds the currencies in which at least one account, service,
+    region, day and charge category differs. A statement's first publication brings its bill and moves nothing.
+    `closed_month_moved`: it moved although the billing period was over (UTC). The billed costs are all of the
+    statement, whatever the metric is.
+    """
+
+    publication_id: int
+    statement_id: int
+    client_id: str
+    export_name: str
+    billing_period: str
+    number: int
+    kind: str
+    published_at: datetime
+    counted: bool
+    is_current: bool
+    billed_cost_before: Mapping[str, str]
+    billed_cost_after: Mapping[str, str]
+    difference: Mapping[str, str]
+    has_moved: bool
+    closed_month_moved: bool
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the statement had no bill ever before."""
+        return self.number == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookInto:
+    """The statement that is looked into, and the numbers of the publications at both ends: see `list_changes`."""
+
+    statement: int
+    start: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveReport:
+    """Publications, the newest first, and what one statement moved; all of it as of one moment.
+
+    `has_more` says whether older ones follow. `looked_into` is None where nothing was chosen and none of them moved
+    anything, `change` also where there is no such bill. `group_count` is the number of groups that differ in `change`.
+    `ends` are the latest publications of that statement.
+    """
+
+    rows: tuple[Move, ...]
+    has_more: bool
+    looked_into: LookInto | None
+    change: StatementChange | None
+    group_count: int
+    ends: tuple[PublicationRow, ...]
+    choices: Choices
+
+
+def list_moves(
+    database: Database, wanted: Filter, *, metric: Metric = Metric.BILLED, offset: int = 0
+) -> tuple[Move, ...]:
+    """What each publication moved, as `list_changes` tells it of that publication; at most `wanted.limit` of them."""
+    with reading.read(database) as connection:
+        return _read_moves(connection, wanted, metric=metric, offset=offset)
+
+
+def report_moves(
+    database: Database,
+    wanted: Filter,
+    look_into: LookInto | None,
+    *,
+    column: ChangeColumn,
+    metric: Metric,
+    limit: int,
+    offset: int = 0,
+) -> MoveReport:
+    """The publications that `wanted` lets through, and the movement of a statement by `column`.
+
+    Where no statement is chosen it is the newest publication of these that moved something. `limit` keeps so many
+    groups of it, the largest differences. Raises UsageError as `list_changes` does.
+    """
+    with reading.read(database) as connection:
+        rows = _read_moves(connection, replace(wanted, limit=wanted.limit + 1), metric=metric, offset=offset)
+        page = rows[: wanted.limit]
+        chosen = look_into or _find_newest(page)
+        changes: tuple[StatementChange, ...] = ()
+        group_count = 0
+        ends: tuple[PublicationRow, ...] = ()
+        if chosen:
+            statement = Filter(client=wanted.client, statement=chosen.statement, limit=MAX_ENDS)
+            report = read_changes(
+                connection,
+                statement,
+                start=chosen.start,
+                end=chosen.end,
+                columns=[column],
+                metric=metric,
+                limit=limit,
+            )
+            changes, group_count = report.changes, report.group_count
+            ends = reading.fetch(connection, "list_publications", PublicationRow, statement.parameters())
+        return MoveReport(
+            rows=page,
+            has_more=len(rows) > len(page),
+            looked_into=chosen,
+            change=next(iter(changes), None),
+            group_count=group_count,
+            ends=ends,
+            choices=read_choices(connection, wanted.client),
+        )
+
+
+def _read_moves(connection: Connection, wanted: Filter, *, metric: Metric, offset: int) -> tuple[Move, ...]:
+    parameters = {**wanted.parameters(), "metric": str(metric), "offset": offset}
+    return reading.fetch(connection, "list_moves", Move, parameters)
+
+
+def _find_newest(moves: tuple[Move, ...]) -> LookInto | None:
+    """The newest publication that moved something."""
+    newest = next((move for move in moves if move.has_moved), None)
+    return LookInto(statement=newest.statement_id, start=newest.number - 1, end=newest.number) if newest else None

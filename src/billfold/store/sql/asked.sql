@@ -1,0 +1,77 @@
+-- Deliveries that were asked for, and wait for the server's worker.
+
+-- name: ask
+-- Asking again for what waits keeps its place. A failed one is pending again; what stands otherwise, its attempt decides.
+UPDATE billing_deliveries SET
+    asked_at = CASE WHEN taken_count = 0 THEN coalesce(asked_at, clock_timestamp()) ELSE clock_timestamp() END,
+    asked_by = %(asked_by)s, not_before = least(not_before, clock_timestamp()),
+    state = CASE state WHEN 'failed' THEN 'pending' ELSE state END,
+    started_at = CASE state WHEN 'failed' THEN NULL ELSE started_at END,
+    finished_at = CASE state WHEN 'failed' THEN NULL ELSE finished_at END,
+    error_code = CASE state WHEN 'failed' THEN NULL ELSE error_code END,
+    error_message = CASE state WHEN 'failed' THEN NULL ELSE error_message END
+WHERE delivery_id = %(delivery_id)s
+
+-- name: ask_runs
+UPDATE billing_ingestion_runs SET status = 'pending', started_at = NULL, finished_at = NULL, error_code = NULL,
+    error_message = NULL
+WHERE status = 'failed'
+    AND ingestion_run_id IN (SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery_id)s)
+
+-- name: ask_files
+UPDATE billing_delivery_files SET outcome = 'pending' WHERE delivery_id = %(delivery_id)s AND outcome = 'failed'
+
+-- name: show
+SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, state, asked_at
+FROM billing_deliveries WHERE delivery_id = %(delivery_id)s
+
+-- name: lock_due
+-- A session lock, for as long as it is worked on: the first that nobody holds; the others are not tried any more. Clients
+-- take turns, so that one who asked for years keeps nobody waiting.
+SELECT delivery_id FROM (
+    SELECT delivery_id FROM (
+        SELECT delivery_id, row_number() OVER (PARTITION BY client_id ORDER BY not_before, delivery_id) AS place
+        FROM billing_deliveries WHERE asked_at IS NOT NULL AND not_before <= clock_timestamp()
+    ) AS due
+    ORDER BY place, random() LIMIT 1000
+) AS due
+WHERE pg_try_advisory_lock(hashtextextended(concat_ws(' ', 'billfold asked', delivery_id), 0))
+LIMIT 1
+
+-- name: unlock
+SELECT pg_advisory_unlock(hashtextextended(concat_ws(' ', 'billfold asked', %(delivery_id)s::uuid), 0))
+
+-- name: take
+-- Whoever held the lock before may have dealt with it since it was found to be due.
+UPDATE billing_deliveries SET taken_count = taken_count + 1
+WHERE delivery_id = %(delivery_id)s AND asked_at IS NOT NULL AND not_before <= clock_timestamp()
+RETURNING asked_at, asked_by, taken_count
+
+-- name: postpone
+-- One that was asked for again meanwhile is due already.
+UPDATE billing_deliveries SET not_before = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE delivery_id = %(delivery_id)s AND asked_at = %(asked_at)s
+
+-- name: settle
+UPDATE billing_deliveries SET asked_at = NULL, asked_by = NULL, not_before = NULL, taken_count = 0
+WHERE delivery_id = %(delivery_id)s AND asked_at = %(asked_at)s
+RETURNING state
+
+-- name: end_delivery
+UPDATE billing_deliveries SET state = %(state)s, started_at = clock_timestamp(), finished_at = clock_timestamp(),
+    error_code = %(error_code)s, error_message = %(error_message)s, reason = %(reason)s,
+    last_error_code = coalesce(%(error_code)s, last_error_code),
+    last_error_message = coalesce(%(error_message)s, last_error_message)
+WHERE delivery_id = %(delivery_id)s
+
+-- name: end_runs
+UPDATE billing_ingestion_runs SET status = %(status)s, started_at = clock_timestamp(), finished_at = clock_timestamp(),
+    error_code = %(error_code)s, error_message = %(error_message)s,
+    last_error_code = coalesce(%(error_code)s, last_error_code),
+    last_error_message = coalesce(%(error_message)s, last_error_message),
+    last_failed_at = CASE WHEN %(error_code)s::text IS NULL THEN last_failed_at ELSE clock_timestamp() END
+WHERE status = 'pending'
+    AND ingestion_run_id IN (SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery_id)s)
+
+-- name: end_files
+UPDATE billing_delivery_files SET outcome = %(status)s WHERE delivery_id = %(delivery_id)s AND outcome = 'pending'

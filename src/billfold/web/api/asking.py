@@ -1,0 +1,108 @@
+"""The routes that ask for work: an ingestion by key, and another attempt at a delivery that failed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, HTTPException, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from billfold import clients, reports
+from billfold.asking import ask, ask_again
+from billfold.config import Settings
+from billfold.documents import report_document
+from billfold.errors import UsageError
+from billfold.model import TriggerSource
+from billfold.reports import Filter
+from billfold.store.asked import AskedRow
+from billfold.store.database import Database
+from billfold.web.access import Access, IngestAccess
+from billfold.web.api.answers import (
+    FAILURES,
+    PREFIX,
+    TEXT_PATTERN,
+    answer,
+    describe_failures,
+    describe_success,
+    schema_of_row,
+)
+
+_DELIVERY = schema_of_row(AskedRow)
+_DELIVERIES = {
+    "type": "object",
+    "required": ["deliveries"],
+    "properties": {"deliveries": {"type": "array", "minItems": 1, "items": _DELIVERY}},
+}
+_WAITING = "It waits for a worker: `Location` is where it can be seen."
+_OF_ASKING: dict[int | str, dict[str, Any]] = {
+    200: describe_success("All of it stands already: nothing was asked for.", _DELIVERIES),
+    202: describe_success(_WAITING, _DELIVERIES),
+    **describe_failures(
+        {
+            **FAILURES,
+            400: "The client is unknown, disabled or has no bucket, or the Host is not allowed.",
+            403: "The token is not for this client or lacks the scope, or the key is not in the client's folder.",
+            404: "No bill stands at the key.",
+            413: "The manifest is too large.",
+            422: "The body cannot be what it has to be, or the manifest cannot be read.",
+            502: "The bucket refuses us.",
+            503: "PostgreSQL or S3 does not answer, or the delivery is being written: try again.",
+        }
+    ),
+}
+_OF_RETRYING: dict[int | str, dict[str, Any]] = {
+    202: describe_success(_WAITING, _DELIVERY),
+    **describe_failures({**FAILURES, 409: "It did not fail, or cannot be read any more."}),
+}
+
+
+class Wanted(BaseModel):
+    """A manifest, a data file or a folder of the client's bucket."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    client: Annotated[
+        str | None,
+        Field(max_length=1_000, pattern=TEXT_PATTERN, description="The token's client, or else BILLFOLD_CLIENT."),
+    ] = None
+    key: Annotated[str, Field(min_length=1, max_length=1_024, pattern=TEXT_PATTERN)]
+
+
+def make_router(settings: Settings, database: Database) -> APIRouter:
+    """The routes; what they are asked for is done by a worker, never in the request."""
+    router = APIRouter(prefix=PREFIX, tags=["deliveries"])
+
+    @router.post("/ingestions", status_code=202, responses=_OF_ASKING)
+    def ask_for_key(access: IngestAccess, wanted: Wanted) -> Response:
+        """Ingest what a key of the client's bucket means, in the background.
+
+        Its manifest is read at once, and tells the deliveries. Asking again for one that waits changes nothing.
+        """
+        client = clients.resolve_client(database, settings, access.narrow(wanted.client))
+        rows = ask(client, wanted.key, asked_by=TriggerSource.API, settings=settings, database=database)
+        document = report_document("deliveries", rows)
+        waiting = [row for row in rows if row.asked_at]
+        return _accept(document, waiting[0]) if waiting else answer(document)
+
+    @router.post("/deliveries/{delivery_id}/retry", status_code=202, responses=_OF_RETRYING)
+    def retry_delivery(access: IngestAccess, delivery_id: UUID) -> Response:
+        """Try a delivery that failed once more, in the background."""
+        row = retry(settings, database, access, delivery_id)
+        return _accept(report_document("deliveries", [row])["deliveries"][0], row)
+
+    return router
+
+
+def retry(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> AskedRow:
+    """Ask for a delivery again; raises HTTPException 404 for another client's, and 409 for one that cannot be tried."""
+    if not reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id)):
+        raise HTTPException(404, "there is no such delivery")
+    try:
+        return ask_again(delivery_id, settings=settings, database=database)
+    except UsageError as error:
+        raise HTTPException(409, str(error)) from error
+
+
+def _accept(document: dict[str, Any], row: AskedRow) -> Response:
+    return answer(document, status=202, headers={"Location": f"/v1/deliveries/{row.delivery_id}"})

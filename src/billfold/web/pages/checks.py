@@ -1,0 +1,92 @@
+"""The page of checks: how good the bills are, in money, the worst of them first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from billfold.documents import spell_money
+from billfold.reports.bill_quality import BillQuality, BillState, QualityReport, report_quality
+from billfold.reports.check_meanings import CHECK_MEANINGS, Severity, describe_check
+from billfold.store.database import Database
+from billfold.store.quality import CheckSum
+from billfold.web.access import ReadAccess
+from billfold.web.pages.check_query import CheckQuery, read_check_query
+from billfold.web.pages.rendering import frame, render
+from billfold.web.pages.tables import send_csv
+
+PAGE_SIZE = 12
+MAX_CSV_BILLS = 120
+
+_HEADER = (
+    *("statement", "client", "export", "month", "counted", "publication", "check", "severity", "state", "rows"),
+    *("currency", "cost", "detail", "checked_at"),
+)
+
+CheckQueryOf = Annotated[CheckQuery, Depends(read_check_query)]
+
+
+def make_router(database: Database) -> APIRouter:
+    """`/checks` shows bills with their checks, `/checks.csv` the same as a table."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/checks")
+    def show_checks(request: Request, access: ReadAccess, query: CheckQueryOf) -> Response:
+        surround = frame(database, access, tab="checks", client=query.client)
+        report = report_quality(
+            database,
+            query.wanted(surround.client, limit=PAGE_SIZE),
+            check=query.check,
+            offset=(query.page - 1) * PAGE_SIZE,
+        )
+        context: dict[str, Any] = {
+            "query": query,
+            "report": report,
+            "sums": sorted(report.sums, key=_rank),
+            "states": tuple(BillState),
+            "meanings": CHECK_MEANINGS,
+            "describe": describe_check,
+            "page_size": PAGE_SIZE,
+        }
+        return render(request, "checks.html", frame=surround, **context)
+
+    @router.get("/checks.csv")
+    def send_checks(access: ReadAccess, query: CheckQueryOf) -> Response:
+        wanted = query.wanted(access.narrow(query.client), limit=MAX_CSV_BILLS)
+        return send_csv("checks.csv", _HEADER, _list_rows(report_quality(database, wanted, check=query.check)))
+
+    return router
+
+
+def _rank(found: CheckSum) -> tuple[bool, bool, int]:
+    """What warns first, and of that what may make amounts wrong."""
+    is_low = describe_check(found.name).severity is Severity.LOW
+    names = list(CHECK_MEANINGS)
+    return found.warned_count == 0, is_low, names.index(found.name) if found.name in names else len(names)
+
+
+def _list_rows(report: QualityReport) -> Iterator[list[str]]:
+    """A line for each check and currency, and for the reconciliation of each currency; unchecked bills have theirs."""
+    for judged in report.bills:
+        bill = judged.bill
+        place = [str(bill.statement_id), bill.client_id, bill.export_name, bill.billing_period]
+        place += ["yes" if bill.counted else "no", str(bill.publication_number)]
+        if not judged.checks:
+            yield [*place, "", "", BillState.UNCHECKED, "", "", "", "no check was made of what stands", ""]
+        for row in judged.checks:
+            found = [row.name, describe_check(row.name).severity, row.state, str(row.row_count)]
+            for currency, cost in sorted(row.cost.items()) or [("", "")]:
+                amount = spell_money(cost) if cost else ""
+                yield [*place, *found, currency, amount, row.detail, row.checked_at.isoformat()]
+        yield from ([*place, *line] for line in _list_reconciliations(judged))
+
+
+def _list_reconciliations(judged: BillQuality) -> Iterator[list[str]]:
+    for each in judged.reconciliations:
+        state = BillState.FAILED if each.difference else BillState.PASSED
+        sums = (("source", each.source), ("charges", each.charged), ("daily costs", each.daily))
+        detail = ", ".join(f"{name} {spell_money(amount)}" for name, amount in sums)
+        count = str(judged.bill.row_count)
+        yield ["reconciliation", Severity.HIGH, state, count, each.currency, spell_money(each.difference), detail, ""]

@@ -1,0 +1,131 @@
+"""The page of a client's onboarding: the steps with their commands, and what the client is given to deploy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from billfold import clients, onboarding
+from billfold.bucket_events import Destination, Notify
+from billfold.config import Settings
+from billfold.data_export import ExportTable
+from billfold.errors import ConfigurationError, UsageError
+from billfold.model import Client
+from billfold.onboarding import Onboarding
+from billfold.store.database import Database
+from billfold.web.access import AdminAccess, ReadAccess, Scope
+from billfold.web.api.answers import Text
+from billfold.web.pages.clients import ClientId, find_client, path_of
+from billfold.web.pages.rendering import render
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanQuery:
+    """An address's query about what the client is asked for: the options of `billfold onboard`."""
+
+    notify: str
+    arn: str
+    export: str
+    trail: str
+
+    def plan(self, settings: Settings) -> Onboarding:
+        """What is asked for. Raises UsageError for what cannot be, ConfigurationError without our own account."""
+        if settings.our_account_id is None:
+            raise ConfigurationError(
+                "BILLFOLD_OUR_ACCOUNT_ID is not set: the role has to trust an account",
+                advice="set it to the 12 digits of the account that Billfold runs in",
+            )
+        if self.notify not in ("", *Notify) or self.export not in ("", *ExportTable):
+            raise UsageError("there is no such way of telling us, or no such export")
+        notify = Notify(self.notify or Notify.NONE)
+        return Onboarding(
+            our_account_id=settings.our_account_id,
+            destination=None if notify is Notify.NONE else Destination(notify=notify, arn=self.arn.strip()),
+            export=ExportTable(self.export) if self.export else None,
+            is_recorded=bool(self.trail),
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """The query anew."""
+        return {"notify": self.notify, "arn": self.arn, "export": self.export, "trail": self.trail}
+
+
+def read_plan_query(notify: Text = "", arn: Text = "", export: Text = "", trail: Text = "") -> PlanQuery:
+    """The query of an address."""
+    return PlanQuery(notify=notify, arn=arn, export=export, trail=trail)
+
+
+PlanQueryOf = Annotated[PlanQuery, Depends(read_plan_query)]
+
+
+def make_router(settings: Settings, database: Database) -> APIRouter:
+    """`/clients/{id}/onboarding` and, for whoever may see the external id, the two files that hold it."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/clients/{client_id}/onboarding")
+    def show_onboarding(request: Request, access: ReadAccess, client_id: ClientId, query: PlanQueryOf) -> Response:
+        told, surround = find_client(settings, database, access, client_id)
+        steps: list[tuple[str, str]] = []
+        problem = None
+        try:
+            client, plan = _prepare(client_id, query)
+            # Whatever is wrong with the plan is told here, before anybody downloads it.
+            onboarding.template(client, plan)
+            steps = [_spell(step) for step in onboarding.next_steps(client, plan, f"{client_id}.json")]
+        except (ConfigurationError, UsageError) as error:
+            problem = error
+        context: dict[str, Any] = {
+            "client": told,
+            "path": path_of(client_id),
+            "query": query,
+            "steps": steps,
+            "problem": problem,
+            "notify_choices": [
+                ("", "Not at all: the schedule looks"),
+                (Notify.EVENTBRIDGE, "EventBridge, to our event bus"),
+                (Notify.SQS, "S3, to our queue"),
+            ],
+            "export_choices": [("", "It has one")] + [(table, f"Make one: {table}") for table in ExportTable],
+            "may_download": access.allows(Scope.ADMIN),
+        }
+        return render(request, "onboarding.html", frame=surround, **context)
+
+    @router.get("/clients/{client_id}/onboarding/template.json")
+    def send_template(access: AdminAccess, client_id: ClientId, query: PlanQueryOf) -> Response:
+        find_client(settings, database, access, client_id)
+        return _attach(onboarding.template(*_prepare(client_id, query)), f"{client_id}.json")
+
+    @router.get("/clients/{client_id}/onboarding/iam.json")
+    def send_policies(access: AdminAccess, client_id: ClientId, query: PlanQueryOf) -> Response:
+        find_client(settings, database, access, client_id)
+        return _attach(onboarding.iam_documents(*_prepare(client_id, query)), f"{client_id}-iam.json")
+
+    def _prepare(client_id: str, query: PlanQuery) -> tuple[Client, Onboarding]:
+        plan = query.plan(settings)
+        try:
+            return clients.find_for_onboarding(database, settings, client_id), plan
+        except UsageError as error:
+            # It names the clients that there are, which is not for a token of one of them.
+            raise UsageError(
+                f"client {client_id} is not registered, and no settings describe it",
+                advice="`billfold client add` registers it",
+            ) from error
+
+    return router
+
+
+def _spell(step: str) -> tuple[str, str]:
+    """A step as what it is: a sentence, or a command."""
+    return ("text", step.removeprefix("# ")) if step.startswith("# ") else ("command", step)
+
+
+def _attach(document: dict[str, Any], name: str) -> Response:
+    """The document as a file. It holds the external id: nothing on the way may keep it."""
+    return Response(
+        json.dumps(document, indent=2, ensure_ascii=False) + "\n",
+        media_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+    )

@@ -1,0 +1,202 @@
+"""A statement's movement as it is drawn: from the old total by the largest movers and all others to the new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import accumulate
+from typing import Any
+
+from billfold.documents import spell_money
+from billfold.reports import ChangeColumn, ChangeRow, Metric, MoveReport, StatementChange
+from billfold.web.pages.change_query import ChangeQuery
+from billfold.web.pages.cost_query import NONE
+from billfold.web.pages.rendering import link
+
+# All movers of a comparison up to this are read: of these come the sums by kind and the CSV.
+MAX_MOVERS = 10_000
+SHOWN_MOVERS = 100
+DRAWN_MOVERS = 8
+
+_LABEL_LENGTH = 22
+_BAR_HEIGHT = 34
+_FRAME_HEIGHT = 130
+_HALF_A_CENT = Decimal("0.005")
+# What the costs page is filtered by; days are no filter of it.
+_FILTERS = {
+    ChangeColumn.SERVICE: "service",
+    ChangeColumn.ACCOUNT: "account",
+    ChangeColumn.REGION: "region",
+    ChangeColumn.CATEGORY: "category",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mover:
+    """A group that differs; `costs` is the address of its costs as they stand, None where it makes up none."""
+
+    name: str
+    old: Decimal
+    new: Decimal
+    difference: Decimal
+    costs: str | None
+
+    @property
+    def kind(self) -> str:
+        """Whether it came, went, or only changed."""
+        if not self.old:
+            return "added"
+        return "changed" if self.new else "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Movement:
+    """What moved in one currency. `left_out` movers are smaller than those that are shown, and add up to `smaller`.
+
+    `sums` are by kind: what came, what went, and what changed. `is_cut`: the chart's axis does not begin at 0.
+    """
+
+    currency: str
+    total: ChangeRow
+    movers: tuple[Mover, ...]
+    left_out: int
+    smaller: Decimal
+    sums: tuple[tuple[str, int, Decimal], ...]
+    chart: dict[str, Any]
+    chart_height: int
+    is_cut: bool
+
+
+def list_movements(report: MoveReport, query: ChangeQuery) -> tuple[Movement, ...]:
+    """The movement in each currency in which something differs."""
+    if report.change is None:
+        return ()
+    # Where even more differ than are read, nobody knows of what kind the rest is.
+    is_complete = report.group_count == len(report.change.groups)
+    return tuple(
+        _describe(total, rows, report.change, query, is_complete=is_complete)
+        for total in report.change.totals
+        if (rows := [row for row in report.change.groups if row.currency == total.currency])
+    )
+
+
+def _describe(
+    total: ChangeRow, rows: list[ChangeRow], change: StatementChange, query: ChangeQuery, *, is_complete: bool
+) -> Movement:
+    movers = [
+        Mover(
+            name=row.group[0],
+            old=row.old,
+            new=row.new,
+            difference=row.difference,
+            costs=_link_costs(row.group[0], change, query),
+        )
+        for row in rows
+    ]
+    shown = movers[:SHOWN_MOVERS]
+    chart, is_cut = _draw(total, movers[:DRAWN_MOVERS], change, has_others=len(movers) > DRAWN_MOVERS)
+    return Movement(
+        currency=total.currency,
+        total=total,
+        movers=tuple(shown),
+        left_out=len(movers) - len(shown),
+        smaller=total.difference - sum((mover.difference for mover in shown), Decimal(0)),
+        sums=_sum_by_kind(movers) if is_complete else (),
+        chart=chart,
+        chart_height=_FRAME_HEIGHT + _BAR_HEIGHT * len(chart["data"][0]["y"]),
+        is_cut=is_cut,
+    )
+
+
+def _sum_by_kind(movers: list[Mover]) -> tuple[tuple[str, int, Decimal], ...]:
+    of_kind = {kind: [mover for mover in movers if mover.kind == kind] for kind in ("added", "removed", "changed")}
+    return tuple(
+        (kind, len(each), sum((mover.difference for mover in each), Decimal(0))) for kind, each in of_kind.items()
+    )
+
+
+def _link_costs(name: str, change: StatementChange, query: ChangeQuery) -> str | None:
+    if not change.counted:
+        return None
+    month = {"client": change.client_id, "since": change.billing_period, "until": change.billing_period}
+    metric = None if query.metric is Metric.BILLED else query.metric
+    chosen = {_FILTERS[query.by]: name or NONE} if query.by in _FILTERS else {}
+    # Grouped by what it is filtered by already it would be one row.
+    group = "account" if query.by is ChangeColumn.SERVICE else None
+    return link("/costs", month, metric=metric, group=group, **chosen)
+
+
+def _draw(
+    total: ChangeRow, movers: list[Mover], change: StatementChange, *, has_others: bool
+) -> tuple[dict[str, Any], bool]:
+    """The bars from top to bottom, as Plotly reads them, and whether its axis is cut."""
+    bars = [(mover.name or NONE, mover.difference, mover.costs) for mover in movers]
+    if has_others:
+        bars.append(("all others", total.difference - sum((bar[1] for bar in bars), Decimal(0)), None))
+    before = f"publication {change.earlier.number}" if change.earlier else "nothing"
+    bars = [(before, total.old, None), *bars, (f"publication {change.later.number}", total.new, None)]
+    names, amounts, addresses = zip(*bars, strict=True)
+    span, is_cut = _choose_range(list(accumulate(amounts[:-1])))
+    places = list(range(len(bars)))
+    waterfall = {
+        "type": "waterfall",
+        "orientation": "h",
+        "measure": ["absolute", *["relative"] * (len(bars) - 2), "total"],
+        "x": amounts,
+        "y": places,
+        "text": [_round(amount, signed=place in places[1:-1]) for place, amount in enumerate(amounts)],
+        "textposition": "outside",
+        "textfont": {"size": 12},
+        "constraintext": "none",
+        "cliponaxis": False,
+        "customdata": [f"{name}: {spell_money(amount)} {total.currency}" for name, amount, _ in bars],
+        "hovertemplate": "%{customdata}<extra></extra>",
+        "meta": {"hrefs": addresses},
+    }
+    layout = {
+        "bargap": 0.35,
+        "xaxis": {
+            "type": "linear",
+            "range": [float(end) for end in span],
+            "tickformat": ",~s",
+            "nticks": 3,
+        },
+        # Places instead of names: two long names may begin alike.
+        "yaxis": {
+            "tickvals": places,
+            "ticktext": [_shorten(name) for name in names],
+            "range": [places[-1] + 0.6, -0.6],
+            "showgrid": False,
+            "zeroline": False,
+        },
+    }
+    return {"data": [waterfall], "layout": layout}, is_cut
+
+
+def _choose_range(levels: list[Decimal]) -> tuple[tuple[Decimal, Decimal], bool]:
+    """What the axis spans: small moves of a large total are seen only where it does not begin at 0.
+
+    At its ends is room for the amounts, which stand beside their bars.
+    """
+    low, high = min(levels), max(levels)
+    moved = high - low
+    if (low > 0 and moved < low / 2) or (high < 0 and moved < -high / 2):
+        return (low - moved, high + moved * 3 / 2), True
+    low, high = min(low, Decimal(0)), max(high, Decimal(0))
+    room = (high - low) / 5
+    return (low - room, high + 2 * room), False
+
+
+def _shorten(name: str) -> str:
+    """Its beginning and its end: many names begin alike."""
+    half = _LABEL_LENGTH // 2
+    return (
+        name if len(name) <= _LABEL_LENGTH else f"{name[:half].rstrip()}\N{HORIZONTAL ELLIPSIS}{name[-half:].lstrip()}"
+    )
+
+
+def _round(amount: Decimal, *, signed: bool = False) -> str:
+    """To the cent; what would vanish that way is told exactly."""
+    is_tiny = 0 < abs(amount) < _HALF_A_CENT
+    text = spell_money(amount) if is_tiny else f"{round(amount, 2) + 0:,.2f}"
+    return f"+{text}" if signed and amount > 0 else text.replace("-", "\N{MINUS SIGN}")

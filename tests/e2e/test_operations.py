@@ -1,0 +1,193 @@
+"""The views Deliveries and Clients in a real browser: what is wrong stands out, and everything leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from billfold.config import load_settings
+from tests.e2e.test_dashboard import PHONE, Visitor, browser, context, shoot, visitor
+from tests.histories import deliver_at, land_history
+from tests.integration.conftest import NewDatabase
+from tests.landing import Landing
+from tests.web_server import run_web_server
+
+# Fixtures of the dashboard's tests, which pytest finds by their names.
+__all__ = ["browser", "context", "visitor"]
+
+OURS = "999988887777"
+BUS_ARN = f"arn:aws:events:eu-central-1:{OURS}:event-bus/billfold"
+
+
+@pytest.fixture(scope="module")
+def landing(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Landing]:
+    """A database whose server finds no credentials of AWS's: doctor has to say so, and soon."""
+    with pytest.MonkeyPatch.context() as variables:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            variables.delenv(name)
+        variables.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        variables.setenv("HOME", str(tmp_path_factory.mktemp("empty")))
+        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
+        variables.setenv("BILLFOLD_OUR_ACCOUNT_ID", OURS)
+        yield Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("history") / "bucket")
+
+
+@pytest.fixture(scope="module")
+def history(landing: Landing) -> dict[str, UUID]:
+    """Deliveries of the last days; globex is registered, and late."""
+    found = land_history(landing)
+    landing.execute(
+        "UPDATE billing_clients SET is_registered = true, bucket = 'globex-bills', region = 'eu-central-1',"
+        " account_id = '111122223333', role_arn = 'arn:aws:iam::111122223333:role/billfold-globex',"
+        " external_id = 'between-us' WHERE client_id = 'globex'"
+    )
+    now = datetime.now(UTC)
+    for back, name in enumerate(("held", "failed", "restated", "first"), start=1):
+        deliver_at(landing, found[name], now - timedelta(days=back // 2 * 2))
+    deliver_at(landing, found["globex"], now - timedelta(days=9))
+    return found
+
+
+@pytest.fixture(scope="module")
+def address(landing: Landing, history: dict[str, UUID]) -> Iterator[str]:
+    with run_web_server(landing.settings, landing.database) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+def paths(history: dict[str, UUID]) -> dict[str, str]:
+    return {
+        "deliveries": "/deliveries",
+        "deliveries-none": "/deliveries?state=running&client=acme",
+        "delivery": f"/deliveries/{history['restated']}",
+        "delivery-failed": f"/deliveries/{history['failed']}",
+        "delivery-held": f"/deliveries/{history['held']}",
+        "clients": "/clients",
+        "client": "/clients/globex",
+        "onboarding": f"/clients/globex/onboarding?notify=eventbridge&arn={BUS_ARN}",
+        "onboarding-refused": "/clients/acme/onboarding",
+        "doctor": "/clients/globex/doctor",
+    }
+
+
+NAMES = sorted(paths(dict.fromkeys(("restated", "failed", "held"), UUID(int=0))))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_pages_are_accessible_in_both_themes(
+    visitor: Visitor, history: dict[str, UUID], scheme: Any, name: str
+) -> None:
+    visitor.page.emulate_media(color_scheme=scheme)
+    page = visitor.visit(paths(history)[name])
+    shoot(visitor, f"{name}-{scheme}")
+
+    found = Axe().run(page).response["violations"]
+
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in grave] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pages_fit_a_phone(visitor: Visitor, history: dict[str, UUID], name: str) -> None:
+    visitor.page.set_viewport_size(PHONE)
+    page = visitor.visit(paths(history)[name])
+    shoot(visitor, f"{name}-phone")
+
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_a_day_of_the_calendar_leads_to_what_came(visitor: Visitor, history: dict[str, UUID]) -> None:
+    page = visitor.visit("/deliveries?client=acme")
+    day = page.get_by_role("link", name=re.compile("1 failed, 1 published"))
+    expect(day).to_have_attribute("title", re.compile("1 failed, 1 published"))
+
+    day.click()
+    page.wait_for_url("**day=**")
+
+    listed = page.locator("table.deliveries tbody tr")
+    expect(listed).to_have_count(2)
+    listed.filter(has_text="failed").get_by_role("link").click()
+    page.wait_for_url(f"**/deliveries/{history['failed']}")
+    expect(page.get_by_text("What to do.")).to_be_visible()
+
+
+def test_filters_of_the_list_stay_in_the_address(visitor: Visitor) -> None:
+    page = visitor.visit("/deliveries")
+
+    page.get_by_label("State", exact=True).select_option("held")
+    page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**state=held**")
+
+    assert visitor.query() == {"state": ["held"]}
+    expect(page.locator("table.deliveries tbody tr")).to_have_count(1)
+    page.get_by_label("Client", exact=True).select_option("globex")
+    page.wait_for_url("**client=globex**")
+    assert visitor.query() == {"client": ["globex"], "state": ["held"]}
+    expect(page.get_by_text("No deliveries here")).to_be_visible()
+    page.get_by_role("link", name="Remove the filter State held").click()
+    expect(page.locator("table.deliveries tbody tr")).to_have_count(1)
+
+
+def test_who_is_late_stands_first(visitor: Visitor) -> None:
+    page = visitor.visit("/deliveries")
+
+    rows = page.locator("table.freshness tbody tr")
+
+    expect(rows.first).to_contain_text("globex")
+    expect(rows.first.locator(".badge")).to_have_text("late")
+    expect(rows.last.locator(".badge")).to_have_text("on time")
+
+
+def test_choosing_another_client_leaves_a_single_delivery(visitor: Visitor, history: dict[str, UUID]) -> None:
+    page = visitor.visit(f"/deliveries/{history['failed']}")
+
+    page.get_by_label("Client", exact=True).select_option("globex")
+    page.wait_for_url("**/deliveries?client=globex")
+
+    expect(page.locator("table.deliveries tbody tr")).to_have_count(1)
+
+
+def test_a_client_leads_to_what_it_deploys(visitor: Visitor) -> None:
+    page = visitor.visit("/clients")
+
+    page.get_by_role("link", name="globex").click()
+    page.get_by_role("link", name="Template and commands").first.click()
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="CloudFormation template").click()
+
+    assert downloading.value.suggested_filename == "globex.json"
+    assert "between-us" in downloading.value.path().read_text()
+    assert "between-us" not in page.content()
+
+
+def test_doctor_is_sent_by_a_button_and_tells_what_it_found(visitor: Visitor) -> None:
+    page = visitor.visit("/clients/globex")
+
+    page.get_by_role("button", name="Examine now").click()
+    page.wait_for_url("**/clients/globex/doctor")
+
+    expect(page.get_by_text(re.compile(r"took [\d.]+ m?s"))).to_be_visible(timeout=60_000)
+    expect(page.locator("table.probes tbody tr").first.locator(".badge")).to_have_text("failed")
+    shoot(visitor, "doctor-examined")
+    assert [
+        each["id"] for each in Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")
+    ] == []
+
+
+def test_the_calendar_can_be_passed_by_keyboard(visitor: Visitor) -> None:
+    page = visitor.visit("/deliveries")
+
+    page.get_by_role("link", name="Skip the calendar").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+
+    assert page.evaluate("document.activeElement.id") == "f-export"
