@@ -46,13 +46,14 @@ check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.browser ## Time cold ingests, restatements, a large bill, a year of reports, pages and waits beside a flood, as ratios.
+bench: $(VENV)/.browser ## Time cold ingests, restatements, a large bill, a year of reports, pages, scrapes and waits beside a flood, as ratios.
 	$(BIN)/python -m tests.benchmarks.cold_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.restatement $(ARGS)
 	$(BIN)/python -m tests.benchmarks.large_ingest $(ARGS)
 	$(BIN)/python -m tests.benchmarks.dashboard $(ARGS)
 	$(BIN)/python -m tests.benchmarks.pages $(ARGS)
 	$(BIN)/python -m tests.benchmarks.fairness $(ARGS)
+	$(BIN)/python -m tests.benchmarks.scrapes $(ARGS)
 
 soak: $(INSTALLED) ## Kill 200 ingests, restate at random and let workers share 10,000 events: nothing is lost or doubled.
 	$(BIN)/python -m tests.soak $(ARGS)

@@ -124,10 +124,11 @@ def _settle(connection: Connection, taken: AskedDelivery, fate: Fate) -> None:
     facts: dict[str, Any] = {"reason": fate.reason} if fate.reason else {}
     match fate:
         case Done():
-            if fate.delivery_id not in (None, taken.delivery.delivery_id):
-                facts["instead"] = str(fate.delivery_id)
+            is_another = fate.delivery_id not in (None, taken.delivery.delivery_id)
             asked.settle_done(connection, taken, "was replaced at its key before it was read")
-            log.info("asked_done", state=fate.state, **facts)
+            log.info(
+                "asked_done", state=fate.state, **({"instead": str(fate.delivery_id)} if is_another else {}), **facts
+            )
         case Later():
             is_wait = fate.cause in (Cause.SLOT, Cause.BUSY)
             delay_seconds = min(fate.delay_seconds, MAX_WAIT_SECONDS) if is_wait else fate.delay_seconds

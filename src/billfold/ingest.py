@@ -377,7 +377,14 @@ def keep_client(database: Database, client: Client) -> None:
 
 def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -> DeliveryOutcome:
     """A source that resolves to no delivery leaves a failed run under the key that was asked for."""
-    log.error("source_refused", bucket=bucket, key=key, error_code=error.error_code, error=str(error))
+    log.error(
+        "source_refused",
+        bucket=bucket,
+        key=key,
+        error_code=error.error_code,
+        error=str(error),
+        retryable=error.retryable,
+    )
     with connect(ingestion.database.conninfo) as connection:
         run_id: UUID | None = runs.record_failed_source(
             connection,

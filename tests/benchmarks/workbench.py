@@ -45,8 +45,15 @@ def parse_options(description: str, arguments: Sequence[str] | None = None) -> a
         default=40,
         help="deliveries of the client that floods the queue (default 40; 0 leaves fairness out)",
     )
+    parser.add_argument(
+        "--deliveries",
+        type=int,
+        default=192_000,
+        help="deliveries that /metrics tells of (default 192,000; 0 leaves the scrapes out)",
+    )
     options = parser.parse_args(arguments)
-    if options.rows < 100 or options.runs < 1 or min(options.large_rows, options.charges, options.flood) < 0:
+    left_out = (options.large_rows, options.charges, options.flood, options.deliveries)
+    if options.rows < 100 or options.runs < 1 or min(left_out) < 0:
         parser.error("at least 100 rows and 1 run, and no negative number")
     return options
 

@@ -13,7 +13,7 @@ from billfold.store.database import Database, connect
 
 FILES = (
     "asked changes charges checks clients control costs counting deliveries export focus freshness history hold ledger"
-    " owners publish quality reader failures reports rights runs scans slots spending statements tokens verify"
+    " metrics owners publish quality reader failures reports rights runs scans slots spending statements tokens verify"
     " verify_history"
 ).split()
 PLACEHOLDERS = {

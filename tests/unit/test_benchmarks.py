@@ -11,7 +11,7 @@ from tests.benchmarks.workbench import parse_options
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["--rows", "1000", "--runs", "1", "--postgres", "18", "--only-cold", "--large-rows", "2000", "--charges", "0"]
-OPTIONS += ["--flood", "0"]
+OPTIONS += ["--flood", "0", "--deliveries", "0"]
 
 
 def benchmarks() -> list[str]:
@@ -32,8 +32,9 @@ def test_one_line_of_options_serves_all_benchmarks() -> None:
         "large_rows": 2000,
         "charges": 0,
         "flood": 0,
+        "deliveries": 0,
     }
-    assert list(sources) == ["cold_ingest", "restatement", "large_ingest", "dashboard", "pages", "fairness"]
+    assert list(sources) == ["cold_ingest", "restatement", "large_ingest", "dashboard", "pages", "fairness", "scrapes"]
     assert [name for name, text in sources.items() if "parse_options(" not in text or "add_argument" in text] == []
 
 

@@ -14,6 +14,7 @@ from billfold import errors
 from billfold.cli.exits import ExitCode
 from billfold.config import setting_fields
 from billfold.store.migrate import list_migrations
+from billfold.web.metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -130,6 +131,28 @@ def test_every_exit_code_is_documented() -> None:
     rows = table_rows(section(text_of("operating.md"), "## Exit codes"))[1:]
 
     assert {(int(row[0]), row[1]) for row in rows} == {(code.value, code.name.lower()) for code in ExitCode}
+
+
+def test_every_metric_is_documented_as_it_is_told() -> None:
+    rows = table_rows(section(text_of("metrics.md"), "## The metrics"))[1:]
+
+    documented = {(name.strip("`"), kind, labels.replace("`", ""), told) for name, kind, labels, told in rows}
+
+    assert documented == {
+        (
+            family.full_name + ("_total" if family.kind == "counter" else ""),
+            family.kind,
+            ", ".join(family.labels),
+            family.help,
+        )
+        for family in FAMILIES
+    }
+
+
+def test_metrics_that_are_explained_or_alarmed_on_are_told() -> None:
+    names = {family.full_name + (family.kind == "counter") * "_total" for family in FAMILIES}
+
+    assert set(re.findall(r"\bbillfold_\w+", text_of("metrics.md"))) <= names
 
 
 def test_every_table_and_column_is_documented() -> None:

@@ -70,12 +70,15 @@ def open_given_session(credentials: Mapping[str, Any], region: str | None) -> bo
     )
 
 
-def aws_client(session: boto3.Session, service: Any, settings: Settings) -> Any:
-    """The session's client of one AWS service, with our timeouts, retries and endpoint."""
+def aws_client(session: boto3.Session, service: Any, settings: Settings, *, timeout_seconds: int | None = None) -> Any:
+    """The session's client of one AWS service, with our timeouts, retries and endpoint.
+
+    `timeout_seconds` is for who cannot wait: each call is made once, and answered in that time or not at all.
+    """
     config = Config(
-        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-        read_timeout=_READ_TIMEOUT_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _RETRY_ATTEMPTS},
+        connect_timeout=timeout_seconds or _CONNECT_TIMEOUT_SECONDS,
+        read_timeout=timeout_seconds or _READ_TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": 1 if timeout_seconds else _RETRY_ATTEMPTS},
         # Another endpoint is seldom a domain whose subdomains are buckets.
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
     )

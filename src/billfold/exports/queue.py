@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import structlog
 
 from billfold.config import Settings
@@ -164,11 +165,15 @@ class Queue:
         return translated(f"queue {self.url}", permission=permission)
 
 
-def open_queue(url: str, settings: Settings) -> Queue:
+def open_queue(url: str, settings: Settings, *, timeout_seconds: int | None = None) -> Queue:
     """The queue at this URL; its region is the one that the URL names, else the settings'."""
+    return Queue(url, aws_client(open_session_of(url, settings), "sqs", settings, timeout_seconds=timeout_seconds))
+
+
+def open_session_of(url: str, settings: Settings) -> boto3.Session:
+    """Our own session in the region of the queue at this URL."""
     with translated("the AWS configuration", permission="none"):
-        session = open_own_session(_region_of(url) or settings.region)
-    return Queue(url, aws_client(session, "sqs", settings))
+        return open_own_session(_region_of(url) or settings.region)
 
 
 def open_queue_by_arn(arn: str, settings: Settings) -> Queue:

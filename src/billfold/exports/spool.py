@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -90,6 +91,20 @@ def check_limits(sources: Iterable[SourceObject], folder: Path, settings: Settin
                 "BILLFOLD_MAX_FILE_BYTES",
             )
     _check_space(f"{needed} bytes", folder, needed, settings.min_free_bytes)
+
+
+def measure_spool(folder: Path) -> tuple[int, int]:
+    """The bytes of all files in the spool of this machine, and what is free on its disk; nothing is made for it."""
+    used = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                used += (Path(parent) / name).lstat().st_size
+            except FileNotFoundError:
+                # Its delivery has just ended.
+                continue
+    present = next(each for each in (folder, *folder.parents) if each.is_dir())
+    return used, shutil.disk_usage(present).free
 
 
 def too_large(key: str, problem: str, limit_name: str) -> SourceLimitError:

@@ -65,9 +65,9 @@ class ChangedCost:
 
 
 @contextmanager
-def read(database: Database) -> Iterator[Connection]:
-    """One REPEATABLE READ, READ ONLY transaction, as the reader where one is configured."""
-    with connect(database.reader_conninfo or database.conninfo) as connection:
+def read(database: Database, **options: str) -> Iterator[Connection]:
+    """One REPEATABLE READ, READ ONLY transaction, as the reader where one is configured; options as PostgreSQL's."""
+    with connect(database.reader_conninfo or database.conninfo, **options) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():
@@ -83,6 +83,11 @@ def fetch(connection: Connection, name: str, row: type[Row], parameters: Mapping
 def list_clients(connection: Connection) -> tuple[str, ...]:
     """The ids of all clients that were ever ingested."""
     return tuple(client for (client,) in connection.execute(_query("list_clients")))
+
+
+def list_eldest_clients(connection: Connection, limit: int) -> frozenset[str]:
+    """The ids of the clients that came first, at most so many."""
+    return frozenset(client for (client,) in connection.execute(_query("list_eldest_clients"), {"limit": limit}))
 
 
 def sum_changes(
@@ -105,5 +110,5 @@ def sum_changes(
 
 
 def _query(name: str) -> str:
-    files = ("reports", "changes", "owners", "checks", "focus", "freshness", "deliveries")
+    files = ("reports", "changes", "owners", "checks", "focus", "freshness", "deliveries", "metrics")
     return next(queries[name] for file in files if name in (queries := read_queries("billfold.store", file)))

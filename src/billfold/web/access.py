@@ -34,6 +34,11 @@ class Access:
             raise ForbiddenError("the token is not for this client")
         return self.client_id
 
+    def refuse_one_client(self) -> None:
+        """Raise ForbiddenError where a token for one client asks for what is told of all of them at once."""
+        if self.client_id is not None:
+            raise ForbiddenError(f"the token is for client {self.client_id} alone")
+
 
 def _require(scope: Scope) -> Any:
     def find(request: Request) -> Access:

@@ -11,7 +11,7 @@ from billfold.config import Settings
 from billfold.errors import BillfoldError, SchemaVersionError
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
-from billfold.web import api, events, pages, sign_in
+from billfold.web import api, events, metrics, pages, sign_in
 from billfold.web.gate import AccessFinder, Gate
 from billfold.web.guards import Guards
 from billfold.web.pages.failures import as_page
@@ -39,6 +39,7 @@ def create_app(
     )
     app.include_router(events.make_router(settings, database))
     app.include_router(api.make_router(settings, database))
+    app.include_router(metrics.make_router(settings, database))
     app.include_router(pages.make_router(settings, database))
     app.include_router(sign_in.make_router(finder, throttle))
 

@@ -1,0 +1,185 @@
+"""The metric filters of CloudWatch against the lines that real runs write, and these against their document."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from billfold import intake
+from billfold.exports.queue import open_queue
+from billfold.log import configure_logging
+from billfold.model import Client
+from billfold.schedule import finish_pass, tell_late, visit_due
+from billfold.web import create_app
+from billfold.worker import Worker
+from tests.faulty_aws import Call, Fault, faulty_aws
+from tests.filter_patterns import read_metric_filters
+from tests.landing import Landing
+from tests.log_document import read_context, read_events, read_field_types
+from tests.messages import Mailbox, request
+from tests.registry import Registry
+from tests.web_server import run_app
+
+pytestmark = pytest.mark.slow
+
+Line = dict[str, Any]
+
+
+@pytest.fixture
+def written(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """Where the lines go that a container would write."""
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    configure_logging(registry.settings.model_copy(update={"log_format": "json", "log_level": "debug"}))
+    yield written
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture
+def lines(registry: Registry, written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> list[Line]:
+    """The lines of a day on which everything happens that a filter reads."""
+    tables = Landing.make(registry.database, registry.settings, registry.folder / "unused")
+    mailbox = Mailbox(registry.aws)
+    acme, globex, initech = registry.add("acme"), registry.add("globex"), registry.add("initech")
+    manifests = [key for key in registry.deliver(acme, "1.25", "2", "3", "4") if key.endswith("Manifest.json")]
+    registry.aws.put(str(acme.bucket), "exports/broken.csv", b"not,a\nbill,at all\n")
+    mailbox.send(request("acme", manifests[0]), request("acme", "exports/broken.csv"), "garbage")
+    drain(registry, mailbox)
+    # A bucket that is gone, a client that nobody knows how to read, and one whose downloads are throttled once.
+    registry.aws.client("s3").delete_bucket(Bucket=globex.bucket)
+    registry.deliver(initech, "1")
+    here = registry.settings.model_copy(update={"client": "initech", "bucket": initech.bucket})
+    visit_due(settings=here, database=registry.database)
+    with faulty_aws(registry.aws.endpoint_url, throttle_once()) as faulty:
+        throttled = registry.settings.model_copy(update={"endpoint_url": faulty.endpoint_url})
+        visit_due(settings=throttled, database=registry.database)
+    make_late(tables, initech)
+    tell_late(settings=registry.settings, database=registry.database)
+    finish_pass(settings=registry.settings, database=registry.database, visited=3)
+    # A defect, a delivery that would leave too little, and checks that cannot be made.
+    registry.deliver(acme, "1.25", revision=2)
+    mailbox.send(request("acme", manifests[0]))
+    with monkeypatch.context() as broken:
+        broken.setattr(intake, "ingest", fail)
+        drain(registry, mailbox, message_attempts=1)
+    mailbox.send(request("acme", manifests[0]))
+    with faulty_aws(registry.aws.endpoint_url, throttle_once()) as faulty:
+        drain(registry, mailbox, endpoint_url=faulty.endpoint_url)
+    tables.execute("ALTER TABLE billing_checks RENAME TO elsewhere")
+    registry.deliver(acme, "1.25", "2", "3", "5", revision=3)
+    mailbox.send(request("acme", manifests[0]))
+    drain(registry, mailbox)
+    ask_for_a_defect(registry)
+    return [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+def drain(registry: Registry, mailbox: Mailbox, **changes: Any) -> None:
+    settings = registry.settings.model_copy(update={"message_retry_seconds": 0, **changes})
+    queue = open_queue(mailbox.url, settings)
+    Worker(queue, settings=settings, database=registry.database, concurrency=2, drain=True).run()
+
+
+def throttle_once() -> Any:
+    """The first attempt at a data file is refused as often as boto3 asks by itself."""
+    met: Counter[str] = Counter()
+
+    def plan(call: Call) -> Fault:
+        is_data = call.is_download and call.path.endswith(".gz")
+        met["data"] += is_data
+        return (503, "SlowDown") if is_data and met["data"] <= 3 else None
+
+    return plan
+
+
+def make_late(tables: Landing, client: Client) -> None:
+    tables.execute(
+        "UPDATE billing_deliveries SET delivered_at = delivered_at - interval '1 year' WHERE client_id = %s",
+        client.client_id,
+    )
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("what nobody foresaw")
+
+
+def ask_for_a_defect(registry: Registry) -> None:
+    app = create_app(registry.settings, registry.database)
+    app.get("/test/defect")(fail_a_request)
+    with run_app(app) as server:
+        assert server.send("GET", "/test/defect").status == 500
+
+
+def fail_a_request() -> None:
+    raise RuntimeError("what nobody foresaw")
+
+
+def test_each_filter_counts_the_lines_that_it_is_made_for(lines: list[Line]) -> None:
+    counted: Counter[str] = Counter()
+    matched = defaultdict(set)
+    for each in read_metric_filters():
+        for line in lines:
+            if (value := each.measure(line)) is not None:
+                matched[each.name].add(line["event"])
+                if not each.dimensions:
+                    counted[each.metric] += value
+
+    # Every event that a filter names is one that real runs write, and that it counts.
+    assert matched == {each.name: set(re.findall(r'\.event = "(\w+)"', each.pattern)) for each in read_metric_filters()}
+    events = Counter(line["event"] for line in lines)
+    assert counted["DeliverySeconds"] > 0
+    assert {metric: count for metric, count in counted.items() if metric != "DeliverySeconds"} == {
+        "DeliveriesFinished": events["delivery_finished"],
+        "DeliveriesFailed": events["delivery_failed"],
+        "DeliveriesHeld": 1,
+        # The bucket that is gone, at each of two passes.
+        "SourcesRefused": 2,
+        # The bucket that is gone, twice, the client that cannot be read, and acme, whose broken file no pass brings in.
+        "SchedulesFailed": 4,
+        "SchedulesFinished": 1,
+        "Retries": events["retrying"]
+        + sum(line["event"] == "message_later" for line in lines if line["level"] == "warning"),
+        "MessagesDead": events["message_dead"],
+        "ChecksFailed": 1,
+        "ClientsLate": 1,
+        "InternalErrors": 2,
+    }
+
+
+def test_a_bucket_that_is_gone_rings(lines: list[Line]) -> None:
+    refused = next(line for line in lines if line["event"] == "source_refused")
+    about = [line for line in lines if line.get("client") == "globex"]
+
+    rung = {each.metric for each in read_metric_filters() for line in about if each.measure(line)}
+
+    assert (refused["client"], refused["error_code"]) == ("globex", "source_not_found")
+    assert rung == {"SourcesRefused", "SchedulesFailed"}
+
+
+def test_every_line_is_as_its_document_says(lines: list[Line]) -> None:
+    events = {event.name: event for event in read_events()}
+    types = read_field_types()
+    always = {"timestamp", "level", "event"} | read_context()
+
+    for line in lines:
+        if "logger" in line:
+            continue
+        event = events[line["event"]]
+        assert line["level"] in event.levels, line
+        assert "…" in event.fields or set(line) <= event.fields | always, line
+        for name, value in line.items():
+            if value is not None and name in types:
+                assert isinstance(value, types[name]), (name, line)
+    assert len({line["event"] for line in lines}) > 20
