@@ -125,9 +125,10 @@ def _settle(connection: Connection, taken: AskedDelivery, fate: Fate) -> None:
     match fate:
         case Done():
             is_another = fate.delivery_id not in (None, taken.delivery.delivery_id)
-            instead = {"instead": str(fate.delivery_id)} if is_another else {}
             asked.settle_done(connection, taken, "was replaced at its key before it was read")
-            log.info("asked_done", state=fate.state, **instead, **facts)
+            log.info(
+                "asked_done", state=fate.state, **({"instead": str(fate.delivery_id)} if is_another else {}), **facts
+            )
         case Later():
             is_wait = fate.cause in (Cause.SLOT, Cause.BUSY)
             delay_seconds = min(fate.delay_seconds, MAX_WAIT_SECONDS) if is_wait else fate.delay_seconds
