@@ -95,6 +95,7 @@ def _is_exception(called: ast.expr) -> bool:
 def _assigned(name: str, function: _Function) -> ast.expr | None:
     """What the function assigns to the name, if it does."""
     for node in _own_nodes(function):
+        assert not _adds_to(name, node), f"{function.name} adds to {name}: what is spread is written as a whole"
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         )
