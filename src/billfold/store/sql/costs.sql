@@ -55,6 +55,20 @@ WITH cell AS MATERIALIZED (
         AND (%(since)s::date IS NULL OR billing_period >= %(since)s)
         AND (%(until)s::date IS NULL OR billing_period <= %(until)s)
         AND (%(until_day)s::date IS NULL OR charge_date <= %(until_day)s)
+        -- Of each key that is named the value must be one of those that are named. Sets of tags are looked at once each,
+        -- and stand for their charges; 0 is none.
+        AND (%(tags)s::jsonb IS NULL OR coalesce(tag_set_key, 0) IN (
+            SELECT tag_set.tag_set_key
+            FROM (SELECT tag_set_key, tags FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
+            WHERE NOT EXISTS (
+                SELECT FROM jsonb_each(%(tags)s) AS wanted (key, accepted)
+                WHERE NOT accepted ? coalesce(tag_set.tags ->> wanted.key, ''))))
+        AND (%(cost_categories)s::jsonb IS NULL OR coalesce(tag_set_key, 0) IN (
+            SELECT tag_set.tag_set_key
+            FROM (SELECT tag_set_key, cost_categories FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
+            WHERE NOT EXISTS (
+                SELECT FROM jsonb_each(%(cost_categories)s) AS wanted (key, accepted)
+                WHERE NOT accepted ? coalesce(tag_set.cost_categories ->> wanted.key, ''))))
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 ),
 -- Each reading of it leaves out the tables whose columns are not asked for. A charge without a sub-account is its payer's.
@@ -100,13 +114,6 @@ selected AS NOT MATERIALIZED (
         AND (%(regions)s::text[] IS NULL OR region = ANY (%(regions)s))
         AND (%(categories)s::text[] IS NULL OR category = ANY (%(categories)s))
         AND (%(owners)s::text[] IS NULL OR owner = ANY (%(owners)s))
-        -- Of each key that is named the value must be one of those that are named.
-        AND (%(tags)s::jsonb IS NULL OR NOT EXISTS (
-            SELECT FROM jsonb_each(%(tags)s) AS wanted (key, accepted)
-            WHERE NOT accepted ? coalesce(tags ->> wanted.key, '')))
-        AND (%(cost_categories)s::jsonb IS NULL OR NOT EXISTS (
-            SELECT FROM jsonb_each(%(cost_categories)s) AS wanted (key, accepted)
-            WHERE NOT accepted ? coalesce(cost_categories ->> wanted.key, '')))
         AND NOT ('tax' = ANY (%(without)s::text[]) AND category = 'Tax')
         AND NOT ('credit' = ANY (%(without)s) AND category = 'Credit')
         AND NOT ('refund' = ANY (%(without)s) AND is_refund)

@@ -43,10 +43,14 @@ fact.billing_period = %(month)s
     AND {tagged}
 
 -- name: tagged
--- The tags of a charge: of each key that is named the value must be one of those that are named.
-(%(tags)s::jsonb IS NULL OR NOT EXISTS (
-    SELECT FROM jsonb_each(%(tags)s) AS asked (key, accepted)
-    WHERE NOT accepted ? coalesce((SELECT tags ->> asked.key FROM dim_tag_set WHERE tag_set_key = fact.tag_set_key), '')))
+-- The tags of a charge: of each key that is named the value must be one of those that are named. Sets of tags are looked
+-- at once each, and stand for their charges; 0 is none.
+(%(tags)s::jsonb IS NULL OR coalesce(fact.tag_set_key, 0) IN (
+    SELECT tag_set.tag_set_key
+    FROM (SELECT tag_set_key, tags FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
+    WHERE NOT EXISTS (
+        SELECT FROM jsonb_each(%(tags)s) AS asked (key, accepted)
+        WHERE NOT accepted ? coalesce(tag_set.tags ->> asked.key, ''))))
 
 -- name: list_charges
 -- {metric} is one of the four costs. Which members of the small dimensions are wanted is known before the charges of the
