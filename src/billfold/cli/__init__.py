@@ -29,13 +29,15 @@ from billfold.cli import statements as _statements  # noqa: F401
 from billfold.cli import token as _token  # noqa: F401
 from billfold.cli import verification as _verification  # noqa: F401
 from billfold.cli import worker as _worker  # noqa: F401
-from billfold.cli.application import LIST_NAMES, app
+from billfold.cli.application import LIST_NAMES, app, arrange
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.screen import discard_output, show_error, write_document
 from billfold.documents import dump, failure_document
 from billfold.errors import BillfoldError
 
 __all__ = ["main"]
+
+arrange()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

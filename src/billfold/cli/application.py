@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+import typer.models
 
 from billfold import __version__
 from billfold.cli.exits import ExitCode
@@ -38,6 +39,18 @@ LIST_NAMES = {
     "checks": "checks",
     "token": "tokens",
 }
+
+# How the help of `billfold` itself arranges the commands.
+PANELS = {
+    "Bring bills in": ("ingest", "backfill", "schedule", "worker", "release", "dlq"),
+    "Look at them": (
+        "costs", "changes", "statements", "deliveries", "runs", "publications", "checks", "export", "sql", "owner",
+    ),
+    "Change what stands": ("remap", "rollback", "statement", "prune"),
+    "Prove it": ("verify", "validate"),
+    "Clients and access": ("client", "onboard", "doctor", "serve", "token"),
+    "Billfold itself": ("demo", "migrate", "version"),
+}  # fmt: skip
 
 app = typer.Typer(
     add_completion=False,
@@ -85,3 +98,19 @@ def open_store(settings: Settings) -> Database:
     database = open_database(settings)
     prepare(database)
     return database
+
+
+def arrange() -> None:
+    """Put every command into its panel, in the panel's order; to be called when all are registered."""
+    panels = {name: panel for panel, names in PANELS.items() for name in names}
+    places = {name: place for place, name in enumerate(panels)}
+
+    def name_of(entry: typer.models.CommandInfo | typer.models.TyperInfo) -> str:
+        return entry.name or str(getattr(entry.callback, "__name__", ""))
+
+    for command in app.registered_commands:
+        command.rich_help_panel = panels[name_of(command)]
+    for group in app.registered_groups:
+        group.rich_help_panel = panels[name_of(group)]
+    app.registered_commands.sort(key=lambda entry: places[name_of(entry)])
+    app.registered_groups.sort(key=lambda entry: places[name_of(entry)])
