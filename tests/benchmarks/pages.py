@@ -17,7 +17,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 from playwright.sync_api import Page
@@ -26,6 +28,8 @@ from billfold.period import BillingPeriod
 from billfold.quality import make_checks
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
+from billfold.store.spending import ChargePlace
+from billfold.web.pages.charge_place import spell_place
 from tests.benchmarks.charges import fill_months, list_months, restate_months
 from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
 from tests.browser import run_browser
@@ -34,6 +38,8 @@ from tests.histories import fill_deliveries
 MONTHS = list_months(2025, 24)
 # AWS writes a month anew up to three times a day, and for days after its end.
 PUBLICATIONS = 60
+# A page in the midst of the charges, whose costs are drawn from 0 to 10.
+MIDDLE = ChargePlace(cost=Decimal(5), statement_id=0, row_hash=UUID(int=0), occurrence=0, part=0)
 SERVER_AIM_MILLISECONDS = 200
 SHOWN_AIM_MILLISECONDS = 1000
 ASKED = 7
@@ -89,7 +95,7 @@ def list_pages(months: list[BillingPeriod]) -> list[str]:
         f"/costs?{newest}&group=region&service=Service+3",
         f"/costs?{newest}&group=tag&tag_key=team",
         f"/costs/charges?until={months[-1]}",
-        f"/costs/charges?until={months[-1]}&page=2000",
+        f"/costs/charges?until={months[-1]}&after={spell_place(MIDDLE)}",
         "/changes",
         f"/changes?statement={len(months)}&from=1&to={PUBLICATIONS}&by=account",
         f"/changes?metric=effective&page={PUBLICATIONS}",

@@ -86,11 +86,10 @@ class SpendingReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargePage:
-    """Charges of one month, the dearest first; `has_more` says whether others follow."""
+    """Charges of one month, the dearest first; `last` is where the next page begins, None where none follows."""
 
     rows: tuple[spending.ChargeRow, ...]
-    offset: int
-    has_more: bool
+    last: spending.ChargePlace | None
 
 
 def report_spending(
@@ -114,9 +113,14 @@ def report_spending(
 
 
 def list_charges(
-    database: Database, question: Question, month: BillingPeriod, *, offset: int = 0, limit: int = 50
+    database: Database,
+    question: Question,
+    month: BillingPeriod,
+    *,
+    after: spending.ChargePlace | None = None,
+    limit: int = 50,
 ) -> ChargePage:
-    """The charges behind a month's sums, the dearest first."""
+    """The charges behind a month's sums, the dearest first: those that follow `after`, or the first ones."""
     with reading.read(database) as connection:
         found = spending.list_charges(
             connection,
@@ -126,10 +130,20 @@ def list_charges(
                 "client": question.client,
                 "month": month.starts_on,
                 "limit": limit + 1,
-                "offset": offset,
             },
+            after=after,
         )
-    return ChargePage(rows=found[:limit], offset=offset, has_more=len(found) > limit)
+    return ChargePage(rows=found[:limit], last=_place(found[limit - 1]) if len(found) > limit else None)
+
+
+def _place(row: spending.ChargeRow) -> spending.ChargePlace:
+    return spending.ChargePlace(
+        cost=row.amount,
+        statement_id=row.statement_id,
+        row_hash=row.row_hash,
+        occurrence=row.occurrence,
+        part=row.part,
+    )
 
 
 class _Reader:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from psycopg import sql
 from psycopg.rows import class_row
@@ -20,6 +21,10 @@ from billfold.store.reading import COST_METRICS
 class ChargeRow:
     """A charge; instants are UTC, `amount` is exact, '' stands for what the bill does not say."""
 
+    statement_id: int
+    row_hash: UUID
+    occurrence: int
+    part: int
     starts_at: datetime
     ends_at: datetime
     account: str
@@ -32,6 +37,17 @@ class ChargeRow:
     unit: str
     currency: str
     amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargePlace:
+    """Where a charge stands in the order of a month's charges: the dearest first, and the same cost by its key."""
+
+    cost: Decimal
+    statement_id: int
+    row_hash: UUID
+    occurrence: int
+    part: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +91,16 @@ def sum_savings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[
         return tuple(cursor.execute(query, parameters))
 
 
-def list_charges(connection: Connection, metric: str, parameters: Mapping[str, Any]) -> tuple[ChargeRow, ...]:
-    """Charges of one month, the dearest first, from `offset` on and at most `limit` of them."""
+def list_charges(
+    connection: Connection, metric: str, parameters: Mapping[str, Any], *, after: ChargePlace | None
+) -> tuple[ChargeRow, ...]:
+    """Charges of one month, the dearest first: those that follow `after`, and at most `limit` of them."""
     assert metric in COST_METRICS
+    names = [field.name for field in fields(ChargePlace)]
+    bound = {**parameters, **{f"after_{name}": getattr(after, name, None) for name in names}}
     query = sql.SQL(_query("list_charges")).format(metric=sql.Identifier(f"{metric}_cost"), chosen=_choose(by_tag=True))
     with connection.cursor(row_factory=class_row(ChargeRow)) as cursor:
-        return tuple(cursor.execute(query, parameters))
+        return tuple(cursor.execute(query, bound))
 
 
 def _choose(*, by_tag: bool) -> sql.Composed:

@@ -61,10 +61,15 @@ WITH wanted AS (
     WHERE {chosen}
         AND (%(categories)s::text[] IS NULL OR fact.charge_key = ANY (ARRAY(
             SELECT charge_key FROM dim_charge WHERE charge_category = ANY (%(categories)s))))
+        AND (%(after_cost)s::numeric IS NULL
+            OR (-fact.{metric}, fact.statement_id, fact.row_hash, fact.occurrence, fact.part)
+                > (-%(after_cost)s, %(after_statement_id)s::integer, %(after_row_hash)s::uuid,
+                    %(after_occurrence)s::integer, %(after_part)s::integer))
     ORDER BY cost DESC, statement_id, row_hash, occurrence, part
-    LIMIT %(limit)s OFFSET %(offset)s
+    LIMIT %(limit)s
 )
 SELECT
+    wanted.statement_id, wanted.row_hash, wanted.occurrence, wanted.part,
     wanted.charge_period_start AS starts_at,
     wanted.charge_period_end AS ends_at,
     coalesce(sub_account.account_id, payer.account_id, '') AS account,

@@ -11,12 +11,12 @@ from billfold.errors import UsageError
 from billfold.reports.spending import CurrencySpending, SpendingReport, list_charges, report_spending
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
+from billfold.web.pages.charge_place import read_place, spell_place
 from billfold.web.pages.cost_query import GROUPS, CostQuery, read_cost_query
 from billfold.web.pages.rendering import frame, link, render
 from billfold.web.pages.tables import send_csv
 
 PAGE_SIZE = 50
-MAX_PAGE = 2_000
 MAX_CSV_GROUPS = 100_000
 
 CostQueryOf = Annotated[CostQuery, Depends(read_cost_query)]
@@ -57,19 +57,17 @@ def make_router(database: Database) -> APIRouter:
         request: Request,
         access: ReadAccess,
         query: CostQueryOf,
-        page: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1,
+        after: Annotated[str, Query(max_length=200)] = "",
     ) -> Response:
         if query.until is None:
             raise UsageError("charges are of one month: until=2026-05 names it")
         surround = frame(database, access, tab="costs", client=query.client)
-        charges = list_charges(
-            database,
-            query.question(surround.client),
-            query.until,
-            offset=(page - 1) * PAGE_SIZE,
-            limit=PAGE_SIZE,
+        question = query.question(surround.client)
+        charges = list_charges(database, question, query.until, after=read_place(after), limit=PAGE_SIZE)
+        following = spell_place(charges.last) if charges.last else None
+        return render(
+            request, "charges.html", frame=surround, query=query, charges=charges, after=after, following=following
         )
-        return render(request, "charges.html", frame=surround, query=query, charges=charges, page=page)
 
     return router
 

@@ -1,0 +1,79 @@
+"""The charges behind a sum, page by page: each is shown once, the dearest first, whatever many cost the same."""
+
+from __future__ import annotations
+
+import base64
+import json
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from billfold.errors import UsageError
+from billfold.period import BillingPeriod, parse_period
+from billfold.reports.spending import Question, list_charges
+from billfold.store.spending import ChargePlace
+from billfold.web.pages.charge_place import read_place, spell_place
+from tests.landing import Landing
+from tests.line_items import line_item, write_bill
+
+PLACE = ChargePlace(cost=Decimal("-0.0000000123"), statement_id=7, row_hash=UUID(int=9), occurrence=2, part=1)
+COSTS = ("9", "4", "4", "4", "4.0000000001", "0", "-3", "-3")
+
+
+def may() -> BillingPeriod:
+    period = parse_period("2026-05")
+    assert isinstance(period, BillingPeriod)
+    return period
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 8])
+def test_pages_show_every_charge_once(landing: Landing, limit: int) -> None:
+    items = [line_item(cost=cost, line_item_line_item_description=f"item {n}") for n, cost in enumerate(COSTS)]
+    write_bill(landing.root, items)
+    landing.ingest()
+
+    pages = []
+    after = None
+    while True:
+        page = list_charges(landing.database, Question(), may(), after=after, limit=limit)
+        pages.append([(row.amount, row.description) for row in page.rows])
+        if page.last is None:
+            break
+        after = read_place(spell_place(page.last))
+
+    shown = [row for page in pages for row in page]
+    assert [amount for amount, _ in shown] == sorted(map(Decimal, COSTS), reverse=True)
+    assert {description for _, description in shown} == {f"item {n}" for n in range(len(COSTS))}
+    assert {len(page) for page in pages[:-1]} <= {limit}
+
+
+def test_a_place_is_read_as_it_was_spelled() -> None:
+    assert read_place(spell_place(PLACE)) == PLACE
+    assert read_place("") is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        7,
+        [],
+        ["1", 7, str(UUID(int=9)), 2],
+        ["NaN", 7, str(UUID(int=9)), 2, 1],
+        ["1e999999", 7, str(UUID(int=9)), 2, 1],
+        ["1", 2**31, str(UUID(int=9)), 2, 1],
+        ["1", 7, "no uuid", 2, 1],
+        ["1", None, str(UUID(int=9)), 2, 1],
+        [{}, 7, 9, 2, 1],
+    ],
+)
+def test_what_is_no_place_is_refused(told: object) -> None:
+    with pytest.raises(UsageError, match="after is none of ours"):
+        read_place(base64.urlsafe_b64encode(json.dumps(told).encode()).decode())
+
+
+@pytest.mark.parametrize("text", ["x", "====", "\u00e9", "AAAA"])
+def test_what_is_no_spelling_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="after is none of ours"):
+        read_place(text)
