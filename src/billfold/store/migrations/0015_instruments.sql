@@ -8,7 +8,5 @@ CREATE INDEX billing_ingestion_runs_unsuccessful ON billing_ingestion_runs (clie
 CREATE INDEX billing_deliveries_open ON billing_deliveries (client_id, state)
     WHERE state IN ('pending', 'running', 'held', 'failed');
 CREATE INDEX billing_deliveries_retried ON billing_deliveries (client_id) INCLUDE (attempts) WHERE attempts > 1;
--- Each client's newest delivery that did not fail: the schedule asks at every pass as well.
-CREATE INDEX billing_deliveries_newest ON billing_deliveries (client_id, delivered_at) WHERE state <> 'failed';
 
 CREATE INDEX billing_checks_warned ON billing_checks (publication_id) WHERE state = 'warned';
