@@ -29,8 +29,12 @@ class WorkerProcess:
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for its end; returns the exit code."""
-        self._process.send_signal(number)
-        self._process.communicate(timeout=LIMIT_SECONDS)
+        self.tell(number)
+        return self.finish_within(LIMIT_SECONDS)
+
+    def finish_within(self, seconds: int) -> int:
+        """Wait for its end, for no longer than this; returns the exit code."""
+        self._process.communicate(timeout=seconds)
         return self._process.returncode
 
     def tell(self, number: signal.Signals) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from random import Random
 from typing import Any, assert_never
 from uuid import UUID, uuid4
@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from billfold.config import Settings
-from billfold.errors import BillfoldError
+from billfold.errors import BillfoldError, StoreError
 from billfold.exports.notifications import Request
 from billfold.exports.queue import Message
 from billfold.fate import Cause, Dead, Done, Fate, Later, wait_seconds
@@ -40,33 +40,48 @@ class AskedWorker:
         self._settings = settings
         self._database = database
         self._stopping = threading.Event()
-        self._threads: Sequence[threading.Thread] = [
-            threading.Thread(target=self._run, name=f"asked-{number}", daemon=True)
+        # Each life of a thread has an id of its own: what another one left unfinished was interrupted.
+        self._threads: Mapping[UUID, threading.Thread] = {
+            (worker_id := uuid4()): threading.Thread(
+                target=self._run, args=[worker_id], name=f"asked-{number}", daemon=True
+            )
             for number in range(1, concurrency + 1)
-        ]
+        }
 
     def start(self) -> None:
         """Begin to take up what waits."""
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.start()
 
-    def finish(self) -> None:
-        """Take up nothing more, and let what runs end within BILLFOLD_SHUTDOWN_SECONDS.
+    def stop(self) -> None:
+        """Take up nothing more."""
+        self._stopping.set()
+
+    def finish(self, seconds: float) -> None:
+        """Take up nothing more, and let what runs end within so many seconds.
 
         What does not stays asked for: another worker, or the next one, takes it up again.
         """
-        self._stopping.set()
-        deadline = time.monotonic() + self._settings.shutdown_seconds
-        for thread in self._threads:
+        self.stop()
+        deadline = time.monotonic() + seconds
+        for thread in self._threads.values():
             thread.join(max(deadline - time.monotonic(), 0))
 
     def count_working(self) -> int:
         """How many threads have not ended."""
-        return sum(thread.is_alive() for thread in self._threads)
+        return sum(thread.is_alive() for thread in self._threads.values())
 
-    def _run(self) -> None:
-        # Each life of a thread has an id of its own: what another one left unfinished was interrupted.
-        worker_id = uuid4()
+    def give_back(self) -> None:
+        """What still runs was told to end: it is not to blame for that, and its next attempt need not wait."""
+        try:
+            with connect(self._database.conninfo) as connection:
+                for worker_id, thread in self._threads.items():
+                    if thread.is_alive():
+                        failures.end_attempts(connection, worker_id)
+        except StoreError as error:
+            log.warning("attempt_not_ended", error_code=error.error_code, error=str(error))
+
+    def _run(self, worker_id: UUID) -> None:
         failure_count = 0
         while not self._stopping.is_set():
             try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -80,7 +82,7 @@ def working(fleet: Landing, concurrency: int = 1) -> Iterator[AskedWorker]:
     try:
         yield worker
     finally:
-        worker.finish()
+        worker.finish(LIMIT_SECONDS)
 
 
 def work_off(fleet: Landing, concurrency: int = 1) -> list[Any]:
@@ -390,6 +392,12 @@ def post(server: WebServer, key: str) -> tuple[int, Any]:
     return server.ask("POST", "/v1/ingestions", body, {"Content-Type": "application/json"})
 
 
+def post_in_vain(server: WebServer, key: str) -> None:
+    # The answer that is cut short is no JSON.
+    with suppress(OSError, HTTPException, ValueError):
+        post(server, key)
+
+
 class Hold:
     """Lets the first download of a data file wait until it is told to go on."""
 
@@ -464,6 +472,82 @@ def test_a_server_that_is_told_to_end_lets_its_delivery_end_or_leaves_it(
     ended = ("published", 1, False, 0, None) if seconds == "30" else ("running", 1, True, 1, None)
     assert fleet.query(STATES) == [ended]
     assert [event["unfinished"] for event in told] == [0 if seconds == "30" else 1]
+
+
+def test_what_a_server_was_told_to_leave_has_not_failed(fleet: Landing, aws: LocalAws, faulty: FaultyAws) -> None:
+    faulty.plan = hold = Hold()
+    key = deliver(fleet, aws, "1.25")
+
+    with start_server(variables(fleet, BILLFOLD_SHUTDOWN_SECONDS="0")) as (process, server):
+        post(server, key)
+        assert hold.reached.wait(LIMIT_SECONDS)
+        process.end(signal.SIGTERM)
+    hold.released.set()
+    events = work_off(fleet.with_settings(message_attempts=1))
+
+    assert [event["event"] for event in events] == ["asked_started", "asked_done"]
+    assert fleet.query(STATES) == [("published", 2, False, 0, None)]
+
+
+@contextmanager
+def half_a_request(server: WebServer) -> Iterator[None]:
+    """Somebody who never sends the rest of it."""
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(
+            b"POST /v1/ingestions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100\r\n\r\n{"
+        )
+        yield
+
+
+def test_a_request_that_does_not_end_keeps_no_server_from_ending(fleet: Landing, aws: LocalAws) -> None:
+    key = deliver(fleet, aws, "1.25")
+
+    with start_server(variables(fleet, BILLFOLD_SHUTDOWN_SECONDS="3")) as (process, server):
+        with half_a_request(server):
+            process.tell(signal.SIGTERM)
+            process.wait_for("server_stopping")
+            # Whoever is coming to an end takes up nothing more.
+            ask_for(fleet, key)
+            assert process.finish_within(30) == 143
+        stopped = [event["unfinished"] for event in process.events() if event["event"] == "server_stopped"]
+
+    assert stopped == [0]
+    assert fleet.query(STATES) == [("pending", 0, True, 0, None)]
+
+
+def test_a_second_signal_cuts_requests_short(fleet: Landing) -> None:
+    with (
+        start_server(variables(fleet, BILLFOLD_SHUTDOWN_SECONDS="3600")) as (process, server),
+        half_a_request(server),
+    ):
+        process.tell(signal.SIGTERM)
+        process.wait_for("server_stopping")
+        process.tell(signal.SIGTERM)
+        assert process.finish_within(30) == 143
+
+
+def test_a_request_that_waits_for_s3_keeps_no_server_from_ending(
+    fleet: Landing, aws: LocalAws, faulty: FaultyAws
+) -> None:
+    reached, released = threading.Event(), threading.Event()
+
+    def hold(call: Call) -> Fault:
+        if call.is_download:
+            reached.set()
+            released.wait(LIMIT_SECONDS)
+        return None
+
+    faulty.plan = hold
+    key = deliver(fleet, aws, "1.25")
+    with start_server(variables(fleet, BILLFOLD_SHUTDOWN_SECONDS="1")) as (process, server):
+        asking = threading.Thread(target=post_in_vain, args=[server, key])
+        asking.start()
+        assert reached.wait(LIMIT_SECONDS)
+        process.tell(signal.SIGTERM)
+        assert process.finish_within(30) == 143
+        released.set()
+        asking.join()
 
 
 def test_a_second_signal_ends_a_server_at_once(fleet: Landing, aws: LocalAws, faulty: FaultyAws) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -176,6 +177,38 @@ def test_a_client_that_is_purged_is_told_no_more_and_no_other_series_falls(lande
     assert after.samples["clients"] == {(): 1}
 
 
+def test_a_client_that_comes_anew_after_its_purge_is_told_from_its_beginning(landed: Landing) -> None:
+    landed.execute("UPDATE billing_ingestion_runs SET finished_at = now() - interval '1 hour' WHERE status = 'success'")
+    watching = Instruments(landed.database, None)
+    assert watching.read().samples["runs"]["globex", "success"] == 1
+    landed.execute("UPDATE billing_clients SET is_registered = false")
+    clients.remove(landed.database, "globex", purge=True)
+    watching.read()
+
+    landed.execute("INSERT INTO billing_clients (client_id) VALUES ('globex')")
+
+    assert watching.read().samples["runs"]["globex", "success"] == 0
+
+
+def test_scrapes_that_wait_for_another_one_keep_nobody_else_waiting(
+    landed: Landing, server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instruments, "TIMEOUT_SECONDS", 1)
+    # So many threads answer requests at a time.
+    scraping = ThreadPoolExecutor(45)
+    with connect(landed.database.conninfo) as connection, connection.transaction():
+        connection.execute("LOCK TABLE billing_publications")
+        scrapes = [scraping.submit(server.send, "GET", "/metrics") for _ in range(45)]
+        next(as_completed(scrapes, timeout=20))
+        health = server.send("GET", "/healthz")
+        ended = [scrape.result() for scrape in scrapes if scrape.done()]
+    scraping.shutdown()
+
+    assert health.status == 200
+    assert {(answer.status, answer.error_code) for answer in ended} == {(503, "store_unavailable")}
+    assert [scrape.result().status for scrape in scrapes].count(200) >= 1
+
+
 def test_a_duration_that_equals_a_bound_is_within_it(landed: Landing) -> None:
     landed.execute("""UPDATE billing_deliveries SET timings = '{"fetch": 0.5}' WHERE client_id = 'globex'""")
     landed.execute("""UPDATE billing_deliveries SET timings = '{"fetch": 0.501}' WHERE client_id = 'acme'""")
@@ -265,7 +298,7 @@ def test_a_database_that_is_slow_fails_the_scrape_in_time(
     landed: Landing, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scrape(server)
-    monkeypatch.setattr(instruments, "TIMEOUT_SECONDS", "0.001")
+    monkeypatch.setattr(instruments, "TIMEOUT_SECONDS", 0.001)
 
     answer = server.send("GET", "/metrics")
 

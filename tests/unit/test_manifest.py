@@ -105,3 +105,17 @@ def test_a_manifest_that_cannot_tell_its_files_is_refused_in_one_line(content: b
 
     assert str(caught.value).startswith(EXPORT_KEY)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"exportName": "a\0b", "dataFiles": []},
+        {"executionId": "\ud800", "dataFiles": []},
+        {"dataFiles": ["a\0b.csv"]},
+        {"dataFiles": ["s3://bills/\udfff.csv"]},
+    ],
+)
+def test_what_no_table_can_hold_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ManifestError, match="cannot be stored"):
+        parsed(**fields)

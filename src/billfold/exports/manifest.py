@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from billfold.errors import ManifestError
 from billfold.exports.layout import period_of, place_of
+from billfold.keys import is_clean
 from billfold.period import BillingPeriod, parse_period
 
 _FILE_LISTS = ("datafiles", "reportkeys")
@@ -40,6 +41,10 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
     document = _document(content, key)
     locations = [_location(entry, key) for entry in _files(document, key)]
     file_keys = tuple(file_key for _, file_key in locations)
+    texts = {name: _text(document, name) for name in ("exportname", "reportname", "executionid", "assemblyid")}
+    unclean = [text for text in (*file_keys, *texts.values()) if text and not is_clean(text)]
+    if unclean:
+        raise ManifestError("holds characters that cannot be stored", file=key, value=unclean[0])
     twice = [file_key for file_key, count in Counter(file_keys).items() if count > 1]
     if twice:
         raise ManifestError("names a file twice", file=key, value=twice[0])
@@ -47,9 +52,9 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
         key=key,
         file_keys=file_keys,
         bucket=_bucket([bucket for bucket, _ in locations if bucket], document, key),
-        export_name=_text(document, "exportname") or _text(document, "reportname"),
+        export_name=texts["exportname"] or texts["reportname"],
         period=_period(document, key),
-        execution_id=_text(document, "executionid") or _text(document, "assemblyid"),
+        execution_id=texts["executionid"] or texts["assemblyid"],
     )
 
 

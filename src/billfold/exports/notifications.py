@@ -18,6 +18,7 @@ from typing import Any
 
 from billfold.errors import MessageError
 from billfold.exports.layout import decode_event_key
+from billfold.keys import is_clean
 from billfold.model import TriggerSource
 
 # An event of EventBridge may come through a topic, and that topic's message through another; nobody needs more.
@@ -158,13 +159,13 @@ def _inside(document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
-    if not isinstance(value, str) or not value or not _is_clean(value):
+    if not isinstance(value, str) or not value or not is_clean(value):
         raise MessageError(f"the event's {name} is missing or no text that could be one")
     return value
 
 
 def _key(key: str) -> str:
-    if not _is_clean(key) or len(key.encode()) > _MAX_KEY_BYTES:
+    if not is_clean(key) or len(key.encode()) > _MAX_KEY_BYTES:
         raise MessageError("the event's key is none that S3 could have")
     return key
 
@@ -175,17 +176,12 @@ def _etag(value: Any) -> str | None:
 
 
 def _optional(value: Any) -> str | None:
-    return value if isinstance(value, str) and value and _is_clean(value) else None
+    return value if isinstance(value, str) and value and is_clean(value) else None
 
 
 def _size(value: Any) -> int | None:
     # In JSON a size may be spelled 5.0 or true; the bucket itself tells what counts.
     return value if type(value) is int and 0 <= value < 2**63 else None
-
-
-def _is_clean(text: str) -> bool:
-    """Whether PostgreSQL and UTF-8 can hold it: JSON can spell halves of characters, and NUL."""
-    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
 
 def _name(value: Any, otherwise: str) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from threading import Lock
 
+from billfold.errors import StoreUnavailableError
 from billfold.model import RunStatus
 from billfold.reports.freshness import ClientFreshness
 from billfold.store import reading
@@ -105,14 +107,15 @@ class Instruments:
     def read(self) -> Readings:
         """One short transaction that sees a single moment.
 
-        Raises StoreError, and StoreUnavailableError where PostgreSQL is slow.
+        Raises StoreError, and StoreUnavailableError where PostgreSQL is slow, or another reading does not end.
         """
-        with self._lock, reading.read(self._database, statement_timeout=f"{self._timeout_seconds()}s") as connection:
+        with self._alone(), reading.read(self._database, statement_timeout=f"{self._timeout_seconds()}s") as connection:
             [levels] = reading.fetch(connection, "measure_database", _Levels, {})
             counted = self._count(connection, levels.settled_at)
             parameters = {"client": None, "default_client": self._default_client}
             known = reading.fetch(connection, "list_client_freshness", ClientFreshness, parameters)
             eldest = reading.list_eldest_clients(connection, MAX_CLIENTS)
+            self._forget_all_but({row.client_id for row in known})
         clients = {row.client_id: row.client_id if row.client_id in eldest else OTHERS for row in known}
         for name, labels in _FROM_THE_BEGINNING:
             for client_id in clients:
@@ -127,6 +130,16 @@ class Instruments:
         return Readings(
             samples=samples, distributions={name: _distribute(counted, name, bounds) for name, bounds in BOUNDS.items()}
         )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # Whoever waits keeps a thread of the server, and the first reading may take minutes.
+        if not self._lock.acquire(timeout=TIMEOUT_SECONDS):
+            raise StoreUnavailableError("the instruments are being read for somebody else", advice="try again")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _timeout_seconds(self) -> int:
         return FIRST_TIMEOUT_SECONDS if self._settled_at is None else TIMEOUT_SECONDS
@@ -150,6 +163,11 @@ class Instruments:
         counted = self._settled.copy()
         _add(counted, (part for part in parts if not part.is_settled))
         return counted
+
+    def _forget_all_but(self, clients: Collection[str]) -> None:
+        """A client that was removed leaves nothing to one that is called the same later."""
+        for key in [key for key in self._settled if key.client_id is not None and key.client_id not in clients]:
+            del self._settled[key]
 
 
 def _add(counts: _Counts, parts: Iterable[_Part]) -> None:

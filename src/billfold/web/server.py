@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
+import threading
+import time
+from types import FrameType
 from typing import NoReturn
 
 import structlog
@@ -21,15 +25,16 @@ from billfold.web.guards import is_loopback
 
 # As a shell tells it of a process that a signal has ended.
 _TERMINATED = 128 + signal.SIGTERM
+_CANCELLING_SECONDS = 1
 
 log = structlog.get_logger(__name__)
 
 
 def serve(settings: Settings, database: Database, *, host: str, port: int) -> None:
-    """Answer until SIGTERM or SIGINT, and ingest what is asked for; what is being answered then is finished.
+    """Answer until SIGTERM or SIGINT, and ingest what is asked for.
 
-    Deliveries at work may end within BILLFOLD_SHUTDOWN_SECONDS; a second signal cuts that short. Those that do not are
-    taken up by another server, or the next one.
+    Requests and deliveries at work may end within BILLFOLD_SHUTDOWN_SECONDS; a second signal cuts that short.
+    Deliveries that do not are taken up by another server, or the next one.
 
     Raises ConfigurationError for another address than this machine's own as long as no token was ever made.
     """
@@ -48,22 +53,58 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
         access_log=False,
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     listener = config.bind_socket()
     log.info("server_started", host=host, port=listener.getsockname()[1])
     working = AskedWorker(settings=settings, database=database, concurrency=settings.serve_concurrency)
+    server = _Server(config, working)
     working.start()
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     finally:
         # The signal that ended the server is raised once more when it has stopped.
-        log.info("server_stopping", seconds=settings.shutdown_seconds)
+        seconds = 0 if server.force_exit else settings.shutdown_seconds - server.stopping_seconds()
         with contextlib.suppress(SystemExit, KeyboardInterrupt):
-            working.finish()
+            working.finish(seconds)
         unfinished_count = working.count_working()
-        log.info("server_stopped", unfinished=unfinished_count)
         if unfinished_count:
+            working.give_back()
+        log.info("server_stopped", unfinished=unfinished_count)
+        if unfinished_count or _is_held_up():
             _leave()
+
+
+class _Server(uvicorn.Server):
+    """As uvicorn's own, but that its worker ends with it, and that any second signal means at once."""
+
+    def __init__(self, config: uvicorn.Config, working: AskedWorker) -> None:
+        super().__init__(config)
+        self._working = working
+        self._stopped_at: float | None = None
+
+    def stopping_seconds(self) -> float:
+        """For how long it has been coming to its end."""
+        return 0 if self._stopped_at is None else time.monotonic() - self._stopped_at
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopped_at = time.monotonic()
+        log.info("server_stopping", seconds=self.config.timeout_graceful_shutdown)
+        # Requests may take their time to end: nothing is taken up meanwhile.
+        self._working.stop()
+        await super().shutdown(sockets)
+
+
+def _is_held_up() -> bool:
+    """Whether a request that was cut short still has its thread, which waits for S3: Python would wait for it too."""
+    others = [each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon]
+    for thread in others:
+        thread.join(_CANCELLING_SECONDS)
+    return any(thread.is_alive() for thread in others)
 
 
 def _leave() -> NoReturn:
