@@ -158,7 +158,6 @@ def _draw(
         "xaxis": {
             "type": "linear",
             "range": [float(end) for end in span],
-            "tickformat": ",~s",
             "nticks": 3,
         },
         # Places instead of names: two long names may begin alike.
