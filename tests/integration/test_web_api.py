@@ -164,6 +164,24 @@ def test_what_cannot_be_answered_is_told_in_one_shape(landing: Landing) -> None:
     assert {path: (answer.status, answer.error_code) for path, answer in answers.items()} == cases
 
 
+def test_pages_refuse_what_no_address_can_ask_for(landing: Landing) -> None:
+    parameters = {
+        "/costs": "client service account region category tag tag_key group metric since until",
+        "/costs.csv": "client service metric since",
+        "/costs/charges": "client service until page",
+        "/changes": "client export period metric by statement from to page",
+        "/deliveries": "client export period state day until cursor",
+        "/checks": "client export period state check page",
+        "/clients": "client",
+    }
+    paths = [f"{page}?{name}=%00" for page, names in parameters.items() for name in names.split()]
+
+    with run_web_server(landing.settings, landing.database) as server:
+        statuses = {path: server.send("GET", path).status for path in paths}
+
+    assert {path: status for path, status in statuses.items() if status not in (400, 422)} == {}
+
+
 def test_the_openapi_document_is_true(landed: Landing, server: WebServer) -> None:
     app = create_app(landed.settings, landed.database)
     document = app.openapi()

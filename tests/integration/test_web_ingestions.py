@@ -172,7 +172,12 @@ def test_the_button_is_for_who_may_and_for_what_failed() -> None:
     def show(state: str, *scopes: Scope, asked_at: datetime | None = None) -> str:
         delivery = {"delivery_id": "d1", "state": state, "asked_at": asked_at, "not_before": later}
         request = SimpleNamespace(state=SimpleNamespace(access=Access(scopes=frozenset(scopes))))
-        return _environment().get_template("retry.html").render(delivery=delivery, request=request).strip()
+        return (
+            _environment()
+            .get_template("retry.html")
+            .render(delivery=delivery, request=request, is_moving=False)
+            .strip()
+        )
 
     asked, later = (datetime(2026, 5, 4, 10, minute, tzinfo=UTC) for minute in (0, 15))
     button = '<form method="post" action="/deliveries/d1/retry"><button type="submit">Try again</button></form>'

@@ -22,7 +22,8 @@ class Filter:
     """Which rows a report shows; None lets everything through.
 
     `state` is a run's status or a delivery's state. Lists of statements, publications, changes and checks look at
-    `statement`, those of deliveries and runs at `delivery` and `after`: the creation and the id of the last row seen.
+    `statement`, those of publications, deliveries and runs at `delivery`, the last two at `after` too: the creation and
+    the id of the last row seen.
     `run` is for runs alone, `delivered_on` (a day in UTC) for deliveries.
     """
 

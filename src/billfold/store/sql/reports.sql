@@ -106,5 +106,6 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
     AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
     AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
     AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
+    AND (%(delivery)s::uuid IS NULL OR publication.delivery_id = %(delivery)s)
 ORDER BY publication.published_at DESC, publication.publication_id DESC
 LIMIT %(limit)s

@@ -13,7 +13,7 @@ from billfold.period import BillingPeriod
 from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Selection
 from billfold.reports.cost_filters import parse_pairs
 from billfold.reports.spending import Question
-from billfold.web.pages.fields import choose, read_month, read_texts
+from billfold.web.pages.fields import choose, read_month, read_text, read_texts
 
 # In an address '' would be lost: forms leave empty fields in.
 NONE = "(none)"
@@ -105,7 +105,7 @@ def read_cost_query(
     if group == "tag" and not tag_key:
         raise UsageError("costs by tag need a tag key", advice="write it beside `Group by`")
     return CostQuery(
-        client=client or None,
+        client=read_text("client", client),
         group=group,
         tag_key=tag_key,
         metric=Metric(choose("metric", metric or Metric.BILLED, tuple(Metric))),

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from billfold import reports
 from billfold.config import Settings
 from billfold.model import DeliveryState
-from billfold.reports import ClientFreshness, DeliveryRow, Filter, RunRow
+from billfold.reports import ClientFreshness, DeliveryRow, Filter, PublicationRow, RunRow
 from billfold.reports.deliveries import CALENDAR_DAYS
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
@@ -23,6 +23,8 @@ from billfold.web.pages.rendering import frame, render
 PAGE_SIZE = 50
 MAX_FRESHNESS_ROWS = 12
 MAX_RUNS = 500
+# How soon the page of a delivery looks again while it waits or runs.
+_LOOK_AGAIN_SECONDS = 3
 
 # The stages of an ingestion in their order, and what each does.
 STAGES = {
@@ -73,6 +75,9 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
             raise HTTPException(404, "there is no such delivery")
         [delivery] = found
         surround = frame(database, access, tab="deliveries", client=delivery.client_id)
+        is_moving = delivery.state == DeliveryState.RUNNING or (
+            delivery.state == DeliveryState.PENDING and delivery.asked_at is not None
+        )
         runs = reports.list_runs(database, Filter(delivery=delivery_id, limit=MAX_RUNS))
         context: dict[str, Any] = {
             "delivery": delivery,
@@ -82,10 +87,15 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
             ],
             "latency_seconds": _latency(delivery),
             "rows_per_second": _speed,
+            "publication": _find_publication(database, delivery),
+            "is_moving": is_moving,
             "advise": advise,
             "is_retryable": is_retryable,
         }
-        return render(request, "delivery.html", frame=surround, **context)
+        response = render(request, "delivery.html", frame=surround, **context)
+        if is_moving:
+            response.headers["Refresh"] = str(_LOOK_AGAIN_SECONDS)
+        return response
 
     return router
 
@@ -97,6 +107,12 @@ def _latest_first(row: ClientFreshness) -> tuple[bool, datetime, str]:
         row.late_since or row.last_delivered_at or datetime.max.replace(tzinfo=UTC),
         row.client_id,
     )
+
+
+def _find_publication(database: Database, delivery: DeliveryRow) -> PublicationRow | None:
+    """The publication by which the delivery last became current."""
+    found = reports.list_publications(database, Filter(delivery=delivery.delivery_id))
+    return next((row for row in found if row.publication_id == delivery.publication_id), None)
 
 
 def _latency(delivery: DeliveryRow) -> float | None:

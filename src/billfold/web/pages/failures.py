@@ -15,6 +15,7 @@ _TITLES = {
     401: "Sign in first",
     403: "Not with this token",
     404: "There is nothing here",
+    422: "This address asks for something that there is not",
     500: "A defect of Billfold's",
     503: "The database does not answer",
 }

@@ -158,7 +158,6 @@ def _draw(
         "xaxis": {
             "type": "linear",
             "range": [float(end) for end in span],
-            "tickformat": ",~s",
             "nticks": 3,
         },
         # Places instead of names: two long names may begin alike.
@@ -196,7 +195,7 @@ def _shorten(name: str) -> str:
 
 
 def _round(amount: Decimal, *, signed: bool = False) -> str:
-    """To the cent; what would vanish that way is told exactly."""
-    is_tiny = 0 < abs(amount) < _HALF_A_CENT
-    text = spell_money(amount) if is_tiny else f"{round(amount, 2) + 0:,.2f}"
+    """To the cent; of what would vanish that way, its first digit. The exact amount is on hover."""
+    digits = -amount.adjusted() if 0 < abs(amount) < _HALF_A_CENT else 2
+    text = f"{round(amount, digits) + 0:,.{digits}f}"
     return f"+{text}" if signed and amount > 0 else text.replace("-", "\N{MINUS SIGN}")

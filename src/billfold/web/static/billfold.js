@@ -58,6 +58,8 @@
     const axis = {
       gridcolor: css("--line"), zerolinecolor: css("--line-strong"), linecolor: css("--line"),
       tickfont: { color: css("--ink-soft") }, automargin: true,
+      // A thousand million is B to those who read bills, not G.
+      exponentformat: "B", separatethousands: true,
     };
     const layout = chart.layout || {};
     return {
@@ -71,7 +73,7 @@
       hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line-strong"), font: { color: css("--ink") }, namelength: -1 },
       legend: { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", entrywidth: ENTRY - 45, entrywidthmode: "pixels", font: { color: css("--ink-soft") }, ...layout.legend },
       xaxis: { ...axis, gridcolor: "rgba(0,0,0,0)", ...layout.xaxis },
-      yaxis: { ...axis, tickformat: ",~s", nticks: 6, ...layout.yaxis },
+      yaxis: { ...axis, nticks: 6, ...layout.yaxis },
     };
   }
 
