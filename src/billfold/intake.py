@@ -282,6 +282,9 @@ class _Taking:
         ):
             if not take_turn(connection, client, work):
                 return self._wait(Cause.BUSY, client, "another message of its statement is worked on")
+            # One of several objects comes twice at times, and its other half is no dead worker's.
+            if not take_turn(connection, client, f"message {self._message.message_id}"):
+                return self._wait(Cause.BUSY, client, "another object of its message is worked on")
             if take_slot(connection, client) is None:
                 return self._wait(Cause.SLOT, client, f"all {client.max_deliveries} slots are taken")
             source = _Source(client=client, bucket=bucket, key=key, place=place)

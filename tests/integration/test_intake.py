@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +25,7 @@ from billfold.store import control
 from billfold.store.database import Database, connect
 from billfold.store.slots import open_slots, take_slot, take_turn
 from tests.export_trees import BUCKET
+from tests.faulty_aws import Call, Fault, faulty_aws
 from tests.landing import Landing
 from tests.line_items import as_csv, described, write_bill
 from tests.messages import ACCOUNT, S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record
@@ -388,6 +391,37 @@ def test_a_message_is_not_blamed_while_its_statement_is_still_worked_on(fleet: L
     assert fate.cause is Cause.BUSY
     assert fleet.query("SELECT state FROM billing_deliveries") == [("running",)]
     assert fleet.count("billing_message_attempts") == 1
+
+
+def test_a_message_of_two_objects_that_comes_twice_is_not_blamed_while_one_of_them_is_worked_on(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 9")
+    for export in ("first", "second"):
+        write_bill(fleet.root, described("1"), bucket=BUCKET, export_path=f"exports/{export}")
+    aws.upload_folder(BUCKET, fleet.root)
+    keys = [MANIFEST.replace("acme", export) for export in ("first", "second")]
+    body = json.dumps({"Records": [s3_record(BUCKET, key) for key in keys]})
+    reached, released = threading.Event(), threading.Event()
+
+    def hold(call: Call) -> Fault:
+        if call.is_download and call.path.endswith("first-00001.csv.gz"):
+            reached.set()
+            released.wait(60)
+        return None
+
+    with faulty_aws(aws.endpoint_url, hold) as faulty, ThreadPoolExecutor() as threads:
+        held = fleet.with_settings(endpoint_url=faulty.endpoint_url)
+        first = threads.submit(take, held, body, worker_id=uuid4())
+        assert reached.wait(60)
+        second = take(fleet, body, receive_count=2)
+        released.set()
+
+    assert isinstance(second, Later)
+    assert second.cause is Cause.BUSY
+    assert isinstance(first.result(), Done)
+    assert fleet.count("billing_message_failures") == fleet.count("billing_message_attempts") == 0
+    assert fleet.billed() == {"USD": Decimal(2)}
 
 
 def test_an_attempt_is_known_while_it_lasts_and_whoever_made_it_is_alive(fleet: Landing, aws: LocalAws) -> None:
