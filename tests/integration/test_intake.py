@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from billfold import clients
+from billfold import clients, intake
 from billfold.config import load_settings
 from billfold.exports import LocalAws
 from billfold.exports.queue import Message
@@ -48,6 +48,12 @@ def fleet(aws: LocalAws, landing: Landing) -> Landing:
     landing = landing.with_settings(endpoint_url=load_settings().endpoint_url, message_retry_seconds=0)
     values = {"client_id": "acme", "bucket": BUCKET, "account_id": ACCOUNT, "prefix": "exports/", "max_deliveries": 1}
     return replace(landing, client=clients.register(landing.database, landing.settings, values))
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a worker that is only said to have died."""
+    monkeypatch.setattr(intake, "_MARK_WAIT_SECONDS", 0)
 
 
 def message(body: str, *, receive_count: int = 1, message_id: str = "m-1") -> Message:
@@ -391,6 +397,26 @@ def test_a_message_is_not_blamed_while_its_statement_is_still_worked_on(fleet: L
     assert fate.cause is Cause.BUSY
     assert fleet.query("SELECT state FROM billing_deliveries") == [("running",)]
     assert fleet.count("billing_message_attempts") == 1
+
+
+def test_whose_worker_could_only_not_tell_that_it_ended_is_not_blamed(
+    fleet: Landing, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_MARK_WAIT_SECONDS", 60)
+    deliver(fleet, aws, "1.25")
+    take(fleet.with_settings(min_free_bytes=10**18), s3_event(BUCKET, MANIFEST), message_id="m-2")
+    fleet.execute("DELETE FROM billing_message_failures")
+    leave_running(fleet, "m-1")
+
+    # PostgreSQL was away at the end, and another worker is the first to find it again.
+    found_again = threading.Timer(1, fleet.execute, ["DELETE FROM billing_message_attempts"])
+    found_again.start()
+    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+    found_again.join()
+
+    assert isinstance(fate, Done)
+    assert fleet.count("billing_message_failures") == 0
+    assert fleet.billed() == {"USD": Decimal("1.25")}
 
 
 def test_a_message_of_two_objects_that_comes_twice_is_not_blamed_while_one_of_them_is_worked_on(
