@@ -30,6 +30,7 @@ from billfold.errors import BillfoldError, StoreError
 from billfold.exports.queue import MAX_MESSAGES, Message, Queue
 from billfold.fate import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
 from billfold.intake import find_full, find_suspects, forget, take_in, tell
+from billfold.model import Client
 from billfold.store.database import Database, connect
 from billfold.store.failures import end_attempts
 from billfold.workload import Report, Workload
@@ -205,15 +206,15 @@ class Worker:
             if client is None:
                 needing.append(message)
                 continue
-            delay_seconds = wait_seconds(message.receive_count, self._random)
             reason = f"all {client.max_deliveries} slots are taken"
-            tell(Later(cause=Cause.SLOT, delay_seconds=delay_seconds, reason=reason, client=client))
-            settled.append((message, delay_seconds))
+            settled.append((message, self._let_wait(message, Cause.SLOT, reason, client)))
         try:
             suspects = find_suspects(needing, self._database)
-        except StoreError:
-            # All of them wait in the queue until the database is found again.
-            self._is_database_away, suspects, free = True, set(), 0
+        except StoreError as error:
+            # A refusal would last: what is given back at once would be received until SQS gives up on it.
+            self._is_database_away = True
+            settled += [(message, self._let_wait(message, Cause.DATABASE, str(error))) for message in needing]
+            needing, suspects = [], set()
         alone = next((message for message in needing if message.message_id in suspects), None)
         taken = [] if self._stops else [alone] if alone else needing[:free]
         if not alone:
@@ -225,6 +226,13 @@ class Worker:
         if alone and taken:
             self._work_alone(alone)
         return len(needing)
+
+    def _let_wait(self, message: Message, cause: Cause, reason: str, client: Client | None = None) -> int:
+        """For how many seconds a message waits that is not looked at further."""
+        delay_seconds = wait_seconds(message.receive_count, self._random)
+        with structlog.contextvars.bound_contextvars(message_id=message.message_id):
+            tell(Later(cause=cause, delay_seconds=delay_seconds, reason=reason, client=client))
+        return delay_seconds
 
     def _begin(self, message: Message, *, alone: bool = False) -> None:
         """A thread of its own for the message."""

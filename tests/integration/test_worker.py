@@ -190,6 +190,30 @@ def test_a_drain_waits_for_what_the_queue_does_not_let_it_hide_for_another_time(
     assert mailbox.counts() == (0, 0)
 
 
+def test_what_cannot_be_asked_of_suspects_does_not_make_messages_come_and_go(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    mailbox.send("{}")
+    mailbox.receive(hide_seconds=0)
+    fleet.execute("ALTER TABLE billing_message_failures RENAME TO away")
+    worker, reports = make_worker(fleet, mailbox, drain=False), list[Report]()
+    thread = threading.Thread(target=lambda: reports.append(worker.run()))
+
+    with capture_logs() as logged:
+        thread.start()
+        wait_until(lambda: "message_later" in [event["event"] for event in logged])
+        until = time.monotonic() + 3
+        wait_until(lambda: time.monotonic() > until)
+        fleet.execute("ALTER TABLE away RENAME TO billing_message_failures")
+        wait_until(lambda: mailbox.counts() == (0, 0))
+        worker.stop()
+        thread.join(LIMIT_SECONDS)
+
+    [report] = reports
+    assert report.done_count == 1
+    assert report.received_count < 10
+
+
 def test_a_dead_letter_takes_along_what_its_sender_attached(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
     attributes = {"origin": {"DataType": "String", "StringValue": "s3"}}
     aws.client("sqs").send_message(QueueUrl=mailbox.url, MessageBody="garbage", MessageAttributes=attributes)
