@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 from uuid import UUID
@@ -77,13 +77,16 @@ Fate = Done | Later | Dead
 
 
 def choose(fates: Sequence[Fate]) -> Fate:
-    """The fate of a message that tells of several objects: it comes again as long as one of them can succeed."""
-    for kind in (Later, Dead):
-        found = [fate for fate in fates if isinstance(fate, kind)]
-        if found:
-            # The longest wait is good for all of them.
-            return max(found, key=lambda fate: fate.delay_seconds if isinstance(fate, Later) else 0)
-    return fates[0] if fates else Done()
+    """The fate of a message that tells of several objects: it comes again as long as one of them can succeed.
+
+    A failure among them counts, whatever the others wait for; the longest wait is good for all of them.
+    """
+    later = [fate for fate in fates if isinstance(fate, Later)]
+    if later:
+        chosen = max(later, key=lambda fate: (fate.cause is Cause.FAILURE, fate.delay_seconds))
+        return replace(chosen, delay_seconds=max(fate.delay_seconds for fate in later))
+    dead = [fate for fate in fates if isinstance(fate, Dead)]
+    return next(iter([*dead, *fates]), Done())
 
 
 def wait_seconds(receive_count: int, random: Random) -> int:

@@ -9,6 +9,7 @@ reversed changes nothing, because each object is looked at as it stands now and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -43,6 +44,9 @@ from billfold.store.slots import open_slots, take_slot, take_turn
 
 # A backfill or a command may hold the statement: the message can wait better than a thread that others need.
 _CLAIM_WAIT_SECONDS = 5
+# A worker that could not tell of its attempt's end, because PostgreSQL was away, does it as soon as it finds it again.
+_MARK_WAIT_SECONDS = 5
+_LOOK_SECONDS = 0.5
 
 # What is wrong with us is not the message's fault: an operator may mend it before the last attempt.
 _OUR_OWN = (InternalError, ConfigurationError, StoreError)
@@ -282,6 +286,9 @@ class _Taking:
         ):
             if not take_turn(connection, client, work):
                 return self._wait(Cause.BUSY, client, "another message of its statement is worked on")
+            # One of several objects comes twice at times, and its other half is no dead worker's.
+            if not take_turn(connection, client, f"message {self._message.message_id}"):
+                return self._wait(Cause.BUSY, client, "another object of its message is worked on")
             if take_slot(connection, client) is None:
                 return self._wait(Cause.SLOT, client, f"all {client.max_deliveries} slots are taken")
             source = _Source(client=client, bucket=bucket, key=key, place=place)
@@ -317,7 +324,7 @@ class _Taking:
         None where no worker but this one left an attempt on this message behind: another message's end, or a command's,
         is not its own.
         """
-        if not self._is_interrupted(connection):
+        if not self._is_left_behind(connection):
             return None
         latest = source.find_latest_attempt(connection)
         left_running = latest.delivery_id if latest and latest.state is DeliveryState.RUNNING else None
@@ -338,6 +345,15 @@ class _Taking:
             delivery_id=left_running,
             error_code=failures.INTERRUPTED,
         )
+
+    def _is_left_behind(self, connection: Connection) -> bool:
+        """Whether the worker of the attempt is dead, or says nothing for as long as a living one may need."""
+        until = time.monotonic() + _MARK_WAIT_SECONDS
+        while is_interrupted := self._is_interrupted(connection):
+            if time.monotonic() >= until:
+                break
+            time.sleep(_LOOK_SECONDS)
+        return is_interrupted
 
     def _is_interrupted(self, connection: Connection) -> bool:
         return failures.is_interrupted(connection, self._message.message_id, worker_id=self._worker_id)

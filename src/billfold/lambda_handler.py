@@ -20,10 +20,11 @@ from billfold.config import Settings, load_settings, require
 from billfold.dead_letters import bury
 from billfold.errors import BillfoldError
 from billfold.exports.queue import Attribute, Message, Queue, open_queue, open_queue_by_arn
-from billfold.fate import Dead, Done, Later
+from billfold.fate import Cause, Dead, Done, Later
 from billfold.intake import find_suspects, forget, take_in
 from billfold.log import configure_logging
-from billfold.store.database import Database, open_database
+from billfold.store.database import Database, connect, open_database
+from billfold.store.failures import end_attempts
 from billfold.store.migrate import prepare
 
 # With less time left nothing new is begun: Lambda would kill it, and it would count as an attempt.
@@ -32,14 +33,15 @@ MIN_REMAINING_SECONDS = 20
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Container:
-    """What one container reads once and keeps for all of its calls."""
+    """What one container reads once and keeps for all of its calls; whether it could tell of every attempt's end."""
 
     settings: Settings
     database: Database
     dead_letters: Queue | None
     worker_id: UUID
+    is_tidy: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,11 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, 
     ConfigurationError and StoreError where nothing can be tried at all.
     """
     container = _container()
+    if not container.is_tidy:
+        # Another container must not take this one for dead: between two calls nothing of its own is worked on.
+        with connect(container.database.conninfo) as connection:
+            end_attempts(connection, container.worker_id)
+        container.is_tidy = True
     batch = [_read(record) for record in event.get("Records", ())]
     taken = _choose(container, batch)
     failed = [each for each in batch if each not in taken]
@@ -89,6 +96,7 @@ def _is_settled(container: _Container, received: _Received, context: Any) -> boo
         case Done():
             return True
         case Later():
+            container.is_tidy = container.is_tidy and fate.cause is not Cause.DATABASE
             _hide(container, received, fate.delay_seconds)
             return False
         case Dead():

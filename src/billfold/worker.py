@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -30,6 +30,7 @@ from billfold.errors import BillfoldError, StoreError
 from billfold.exports.queue import MAX_MESSAGES, Message, Queue
 from billfold.fate import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
 from billfold.intake import find_full, find_suspects, forget, take_in, tell
+from billfold.model import Client
 from billfold.store.database import Database, connect
 from billfold.store.failures import end_attempts
 from billfold.workload import Report, Workload
@@ -137,6 +138,8 @@ class Worker:
             receiver.join(_TICK_SECONDS)
         # As long as it asks, what is given back could come to itself.
         receiver.join(POLL_SECONDS)
+        # It may have begun a last one meanwhile.
+        working = self._load.wait_for_end(0)
         self._load.count("unfinished", len(working))
         self._give_back(self._load.kept())
         if working:
@@ -203,29 +206,33 @@ class Worker:
             if client is None:
                 needing.append(message)
                 continue
-            delay_seconds = wait_seconds(message.receive_count, self._random)
             reason = f"all {client.max_deliveries} slots are taken"
-            tell(Later(cause=Cause.SLOT, delay_seconds=delay_seconds, reason=reason, client=client))
-            settled.append((message, delay_seconds))
+            settled.append((message, self._let_wait(message, Cause.SLOT, reason, client)))
         try:
             suspects = find_suspects(needing, self._database)
-        except StoreError:
-            # All of them wait in the queue until the database is found again.
-            self._is_database_away, suspects, free = True, set(), 0
+        except StoreError as error:
+            # A refusal would last: what is given back at once would be received until SQS gives up on it.
+            self._is_database_away = True
+            settled += [(message, self._let_wait(message, Cause.DATABASE, str(error))) for message in needing]
+            needing, suspects = [], set()
         alone = next((message for message in needing if message.message_id in suspects), None)
         taken = [] if self._stops else [alone] if alone else needing[:free]
         if not alone:
             for message in taken:
                 self._begin(message)
-        self._try("hide", lambda: self._queue.hide_all(settled))
-        # Its time begins when the queue has heard of it: whoever drains must not look for it too early.
-        for message, delay_seconds in settled:
-            self._load.wait_for(message, delay_seconds)
+        self._postpone(settled)
         self._load.count("later", len(settled))
         self._give_back([message for message in needing if message not in taken])
         if alone and taken:
             self._work_alone(alone)
         return len(needing)
+
+    def _let_wait(self, message: Message, cause: Cause, reason: str, client: Client | None = None) -> int:
+        """For how many seconds a message waits that is not looked at further."""
+        delay_seconds = wait_seconds(message.receive_count, self._random)
+        with structlog.contextvars.bound_contextvars(message_id=message.message_id):
+            tell(Later(cause=cause, delay_seconds=delay_seconds, reason=reason, client=client))
+        return delay_seconds
 
     def _begin(self, message: Message, *, alone: bool = False) -> None:
         """A thread of its own for the message."""
@@ -295,6 +302,7 @@ class Worker:
             except Exception:
                 # The message comes again when its time is over.
                 log.exception("internal_error")
+                self._load.wait_for(message, self._settings.visibility_seconds)
             finally:
                 self._load.end(message)
 
@@ -322,9 +330,7 @@ class Worker:
 
     def _settle(self, message: Message, fate: Fate) -> None:
         if isinstance(fate, Later):
-            self._try("hide", lambda: self._queue.hide(message, fate.delay_seconds))
-            # Its time begins when the queue has heard of it: whoever drains must not look for it too early.
-            self._load.wait_for(message, fate.delay_seconds)
+            self._postpone([(message, fate.delay_seconds)])
             self._load.count("later")
         elif isinstance(fate, Dead):
             self._bury(message, fate)
@@ -348,13 +354,20 @@ class Worker:
         self._try("hide", lambda: self._queue.hide(message, delay_seconds))
 
     def _delete(self, message: Message) -> bool:
-        """Whether it is gone; else it comes again, soon where the queue can be told so, and a drain waits for it."""
+        """Whether it is gone; else it comes again, soon where the queue can be told so."""
         if self._try("delete", lambda: self._queue.delete(message)):
             return True
-        soon = wait_seconds(message.receive_count, self._random)
-        is_told = self._try("hide", lambda: self._queue.hide(message, soon))
-        self._load.wait_for(message, soon if is_told else self._settings.visibility_seconds)
+        self._postpone([(message, wait_seconds(message.receive_count, self._random))])
         return False
+
+    def _postpone(self, hidden: Sequence[tuple[Message, int]]) -> None:
+        """Each of at most ten comes again after its seconds, or where the queue cannot be told so, when the time of its
+        receipt is over; a drain waits for it.
+        """
+        is_told = self._try("hide", lambda: self._queue.hide_all(hidden))
+        # The time begins when the queue has heard of it: whoever drains must not look for it too early.
+        for message, seconds in hidden:
+            self._load.wait_for(message, seconds if is_told else self._settings.visibility_seconds)
 
     def _beat(self) -> None:
         """Hide what is worked on for longer; after a third of the time, so that two beats may fail."""
@@ -364,7 +377,8 @@ class Worker:
             # Whoever lets a message go waits for the beat: it would be hidden for longer than its fate asks.
             try:
                 with self._beating:
-                    self._hide_all(self._load.kept(), seconds)
+                    for hidden in _in_batches(self._load.kept(), seconds):
+                        self._try("hide", partial(self._queue.hide_all, hidden))
             except Exception:
                 # Without its beats a worker would lose what it works on to others.
                 log.exception("internal_error")
@@ -374,12 +388,8 @@ class Worker:
         self._load.count("given_back", len(messages))
         for message in messages:
             log.debug("message_given_back", message_id=message.message_id)
-        self._hide_all(messages, 0)
-
-    def _hide_all(self, messages: Sequence[Message], seconds: int) -> None:
-        for start in range(0, len(messages), MAX_MESSAGES):
-            hidden = [(message, seconds) for message in messages[start : start + MAX_MESSAGES]]
-            self._try("hide", partial(self._queue.hide_all, hidden))
+        for hidden in _in_batches(messages, 0):
+            self._postpone(hidden)
 
     def _try(self, action: str, call: Callable[[], object]) -> bool:
         """Whether the queue did it; a message that it does not let go comes again, and nothing is done twice."""
@@ -389,6 +399,12 @@ class Worker:
             log.warning("queue_failed", action=action, error_code=error.error_code, error=str(error))
             return False
         return True
+
+
+def _in_batches(messages: Sequence[Message], seconds: int) -> Iterator[list[tuple[Message, int]]]:
+    """As many as one call may hide, each for so long."""
+    for start in range(0, len(messages), MAX_MESSAGES):
+        yield [(message, seconds) for message in messages[start : start + MAX_MESSAGES]]
 
 
 def _waits_for_others(fate: Fate) -> TypeGuard[Later]:

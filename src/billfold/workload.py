@@ -108,7 +108,9 @@ class Workload:
         """Whether nothing is worked on and nothing of our own is still hidden."""
         with self._changed:
             now = time.monotonic()
-            return not self._working and not any(until > now for until in self._waiting.values())
+            # What others have received meanwhile never comes here again.
+            self._waiting = {message_id: until for message_id, until in self._waiting.items() if until > now}
+            return not self._working and not self._waiting
 
     def note_full(self, client: Client) -> None:
         """All slots of the client were taken a moment ago."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from billfold import clients
+from billfold import clients, intake
 from billfold.config import load_settings
 from billfold.exports import LocalAws
 from billfold.exports.queue import Message
@@ -23,6 +25,7 @@ from billfold.store import control
 from billfold.store.database import Database, connect
 from billfold.store.slots import open_slots, take_slot, take_turn
 from tests.export_trees import BUCKET
+from tests.faulty_aws import Call, Fault, faulty_aws
 from tests.landing import Landing
 from tests.line_items import as_csv, described, write_bill
 from tests.messages import ACCOUNT, S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record
@@ -45,6 +48,12 @@ def fleet(aws: LocalAws, landing: Landing) -> Landing:
     landing = landing.with_settings(endpoint_url=load_settings().endpoint_url, message_retry_seconds=0)
     values = {"client_id": "acme", "bucket": BUCKET, "account_id": ACCOUNT, "prefix": "exports/", "max_deliveries": 1}
     return replace(landing, client=clients.register(landing.database, landing.settings, values))
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a worker that is only said to have died."""
+    monkeypatch.setattr(intake, "_MARK_WAIT_SECONDS", 0)
 
 
 def message(body: str, *, receive_count: int = 1, message_id: str = "m-1") -> Message:
@@ -388,6 +397,57 @@ def test_a_message_is_not_blamed_while_its_statement_is_still_worked_on(fleet: L
     assert fate.cause is Cause.BUSY
     assert fleet.query("SELECT state FROM billing_deliveries") == [("running",)]
     assert fleet.count("billing_message_attempts") == 1
+
+
+def test_whose_worker_could_only_not_tell_that_it_ended_is_not_blamed(
+    fleet: Landing, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_MARK_WAIT_SECONDS", 60)
+    deliver(fleet, aws, "1.25")
+    take(fleet.with_settings(min_free_bytes=10**18), s3_event(BUCKET, MANIFEST), message_id="m-2")
+    fleet.execute("DELETE FROM billing_message_failures")
+    leave_running(fleet, "m-1")
+
+    # PostgreSQL was away at the end, and another worker is the first to find it again.
+    found_again = threading.Timer(1, fleet.execute, ["DELETE FROM billing_message_attempts"])
+    found_again.start()
+    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+    found_again.join()
+
+    assert isinstance(fate, Done)
+    assert fleet.count("billing_message_failures") == 0
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+
+
+def test_a_message_of_two_objects_that_comes_twice_is_not_blamed_while_one_of_them_is_worked_on(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 9")
+    for export in ("first", "second"):
+        write_bill(fleet.root, described("1"), bucket=BUCKET, export_path=f"exports/{export}")
+    aws.upload_folder(BUCKET, fleet.root)
+    keys = [MANIFEST.replace("acme", export) for export in ("first", "second")]
+    body = json.dumps({"Records": [s3_record(BUCKET, key) for key in keys]})
+    reached, released = threading.Event(), threading.Event()
+
+    def hold(call: Call) -> Fault:
+        if call.is_download and call.path.endswith("first-00001.csv.gz"):
+            reached.set()
+            released.wait(60)
+        return None
+
+    with faulty_aws(aws.endpoint_url, hold) as faulty, ThreadPoolExecutor() as threads:
+        held = fleet.with_settings(endpoint_url=faulty.endpoint_url)
+        first = threads.submit(take, held, body, worker_id=uuid4())
+        assert reached.wait(60)
+        second = take(fleet, body, receive_count=2)
+        released.set()
+
+    assert isinstance(second, Later)
+    assert second.cause is Cause.BUSY
+    assert isinstance(first.result(), Done)
+    assert fleet.count("billing_message_failures") == fleet.count("billing_message_attempts") == 0
+    assert fleet.billed() == {"USD": Decimal(2)}
 
 
 def test_an_attempt_is_known_while_it_lasts_and_whoever_made_it_is_alive(fleet: Landing, aws: LocalAws) -> None:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from billfold import clients, lambda_handler
 from billfold.config import load_settings
@@ -16,8 +17,10 @@ from billfold.errors import ConfigurationError
 from billfold.exports import LocalAws
 from billfold.exports.queue import Attribute, open_queue
 from billfold.lambda_handler import handler
+from billfold.store.database import connect
 from billfold.store.slots import open_slots, take_slot
 from tests.export_trees import BUCKET
+from tests.faulty_aws import Call, Fault, faulty_aws
 from tests.landing import Landing
 from tests.line_items import described, write_bill
 from tests.messages import ACCOUNT, Mailbox, s3_event
@@ -96,6 +99,36 @@ def deliver(fleet: Landing, aws: LocalAws, *costs: str) -> str:
 
 def failed(answer: Any, bodies: dict[str, str]) -> list[str]:
     return [bodies[failure["itemIdentifier"]] for failure in answer["batchItemFailures"]]
+
+
+def test_a_container_that_lost_its_database_in_the_middle_leaves_nobody_to_blame(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox, environment: pytest.MonkeyPatch
+) -> None:
+    mailbox.send(s3_event(BUCKET, deliver(fleet, aws, "1.25")))
+    event, _ = batch(mailbox)
+    name = conninfo_to_dict(fleet.database.conninfo)["dbname"]
+
+    def let_in(is_allowed: bool) -> None:
+        with connect(make_conninfo(fleet.database.conninfo, dbname="postgres")) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {is_allowed}".encode())
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+
+    def lose(call: Call) -> Fault:
+        if call.is_download and call.path.endswith("gz"):
+            let_in(False)
+        return None
+
+    with faulty_aws(aws.endpoint_url, lose) as faulty:
+        environment.setenv("AWS_ENDPOINT_URL", faulty.endpoint_url)
+        answer = handler(event, Context())
+    let_in(True)
+    left = fleet.count("billing_message_attempts")
+    handler({"Records": []}, Context())
+
+    assert len(answer["batchItemFailures"]) == 1
+    assert (left, fleet.count("billing_message_attempts")) == (1, 0)
 
 
 def test_a_batch_is_taken_in_and_its_poison_is_buried(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:

@@ -173,6 +173,47 @@ def test_a_dead_message_whose_letter_cannot_be_sent_does_not_start_anew(
     assert fleet.count("billing_message_failures") == 0
 
 
+def test_a_drain_waits_for_what_the_queue_does_not_let_it_hide_for_another_time(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    def refuse(call: Call) -> Fault:
+        if call.action.startswith("ChangeMessageVisibility"):
+            return (403, "AccessDenied")
+        is_bill = call.is_download and call.path.endswith("gz")
+        return (503, "SlowDown") if is_bill and not fleet.count("billing_message_failures") else None
+
+    with faulty_aws(aws.endpoint_url, refuse) as faulty:
+        mailbox.send(s3_event(BUCKET, deliver(fleet, aws, "1.25")))
+        report = drain(fleet.with_settings(endpoint_url=faulty.endpoint_url, visibility_seconds=6), mailbox)
+
+    assert (report.later_count, report.done_count) == (1, 1)
+    assert mailbox.counts() == (0, 0)
+
+
+def test_what_cannot_be_asked_of_suspects_does_not_make_messages_come_and_go(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    mailbox.send("{}")
+    mailbox.receive(hide_seconds=0)
+    fleet.execute("ALTER TABLE billing_message_failures RENAME TO away")
+    worker, reports = make_worker(fleet, mailbox, drain=False), list[Report]()
+    thread = threading.Thread(target=lambda: reports.append(worker.run()))
+
+    with capture_logs() as logged:
+        thread.start()
+        wait_until(lambda: "message_later" in [event["event"] for event in logged])
+        until = time.monotonic() + 3
+        wait_until(lambda: time.monotonic() > until)
+        fleet.execute("ALTER TABLE away RENAME TO billing_message_failures")
+        wait_until(lambda: mailbox.counts() == (0, 0))
+        worker.stop()
+        thread.join(LIMIT_SECONDS)
+
+    [report] = reports
+    assert report.done_count == 1
+    assert report.received_count < 10
+
+
 def test_a_dead_letter_takes_along_what_its_sender_attached(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
     attributes = {"origin": {"DataType": "String", "StringValue": "s3"}}
     aws.client("sqs").send_message(QueueUrl=mailbox.url, MessageBody="garbage", MessageAttributes=attributes)

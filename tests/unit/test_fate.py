@@ -22,6 +22,14 @@ def test_a_message_comes_again_as_long_as_one_of_its_objects_can_succeed() -> No
     assert choose([]) == Done()
 
 
+@pytest.mark.parametrize("cause", [Cause.SLOT, Cause.BUSY, Cause.DATABASE, Cause.UNTRIED])
+def test_what_one_object_waits_for_does_not_keep_the_failure_of_another_from_counting(cause: Cause) -> None:
+    waiting = Later(cause=cause, delay_seconds=60, reason="waits for others")
+
+    assert choose([waiting, later(5)]) == choose([later(5), waiting]) == later(60)
+    assert choose([waiting, Done(), DEAD]) == waiting
+
+
 @pytest.mark.parametrize("receive_count", [0, 1, 2, 6, 59, 100])
 def test_a_wait_is_short_at_first_and_never_long(receive_count: int) -> None:
     waits = {wait_seconds(receive_count, Random(seed)) for seed in range(2000)}
