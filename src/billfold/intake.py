@@ -9,7 +9,6 @@ reversed changes nothing, because each object is looked at as it stands now and 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -19,6 +18,7 @@ from uuid import UUID
 import structlog
 
 from billfold import clients
+from billfold.attempts import attempt, is_left_behind
 from billfold.config import Settings
 from billfold.errors import (
     AccessDeniedError,
@@ -44,9 +44,6 @@ from billfold.store.slots import open_slots, take_slot, take_turn
 
 # A backfill or a command may hold the statement: the message can wait better than a thread that others need.
 _CLAIM_WAIT_SECONDS = 5
-# A worker that could not tell of its attempt's end, because PostgreSQL was away, does it as soon as it finds it again.
-_MARK_WAIT_SECONDS = 5
-_LOOK_SECONDS = 0.5
 
 # What is wrong with us is not the message's fault: an operator may mend it before the last attempt.
 _OUR_OWN = (InternalError, ConfigurationError, StoreError)
@@ -109,27 +106,6 @@ def mark_pending(client: Client, created: CreatedObject, database: Database) -> 
 def starts_delivery(key: str) -> bool:
     """A manifest does, and a data file that no manifest will follow."""
     return is_manifest(key) or (is_data_file(key) and place_of(key) is None)
-
-
-def find_suspects(messages: Sequence[Message], database: Database) -> set[str]:
-    """The ids of those whose worker died the last time that they were worked on.
-
-    Nothing else is begun beside one of them, so that the next death has nobody else to blame. Raises StoreError.
-    """
-    known = [message.message_id for message in messages if message.receive_count > 1]
-    if not known:
-        return set()
-    with connect(database.conninfo) as connection:
-        return failures.list_suspects(connection, known)
-
-
-def forget(message: Message, database: Database) -> None:
-    """The message is buried: a redriven one starts anew. What cannot be forgotten now is after 14 days."""
-    try:
-        with connect(database.conninfo) as connection:
-            failures.forget_failures(connection, message.message_id)
-    except BillfoldError as error:
-        log.warning("failures_not_forgotten", message_id=message.message_id, error_code=error.error_code)
 
 
 def find_full(message: Message, full: Sequence[Client]) -> Client | None:
@@ -301,21 +277,18 @@ class _Taking:
                     "claim_wait_seconds": min(self._settings.claim_wait_seconds, _CLAIM_WAIT_SECONDS),
                 }
             )
-            failures.begin_attempt(
-                connection, self._message.message_id, client_id=client.client_id, worker_id=self._worker_id
-            )
+            being_tried = attempt(connection, self._message, client, database=self._database, worker_id=self._worker_id)
             try:
-                outcomes = ingest(
-                    source.address, client=client, settings=settings, database=self._database, trigger=trigger
-                )
+                with being_tried:
+                    outcomes = ingest(
+                        source.address, client=client, settings=settings, database=self._database, trigger=trigger
+                    )
             except BillfoldError as error:
                 return self._fail(error, client)
             except Exception as error:
                 log.exception("message_failed")
                 self._keep_defect(source, error, trigger)
                 return self._fail(_internal(error), client, is_tried=True)
-            finally:
-                self._end_attempt()
         return choose([self._judge(client, outcome) for outcome in outcomes])
 
     def _end_interrupted(self, connection: Connection, source: _Source) -> Later | None:
@@ -324,7 +297,7 @@ class _Taking:
         None where no worker but this one left an attempt on this message behind: another message's end, or a command's,
         is not its own.
         """
-        if not self._is_left_behind(connection):
+        if not is_left_behind(connection, self._message, self._worker_id):
             return None
         latest = source.find_latest_attempt(connection)
         left_running = latest.delivery_id if latest and latest.state is DeliveryState.RUNNING else None
@@ -334,7 +307,7 @@ class _Taking:
                 control.claim_stored(connection, stored, wait_seconds=_CLAIM_WAIT_SECONDS)
             except RunConflictError as error:
                 return self._wait(Cause.BUSY, source.client, str(error), left_running)
-            if not self._is_interrupted(connection):
+            if not failures.is_interrupted(connection, self._message.message_id, worker_id=self._worker_id):
                 return self._wait(Cause.BUSY, source.client, "its worker has ended it meanwhile", left_running)
             control.end_abandoned(connection, left_running)
         return Later(
@@ -345,27 +318,6 @@ class _Taking:
             delivery_id=left_running,
             error_code=failures.INTERRUPTED,
         )
-
-    def _is_left_behind(self, connection: Connection) -> bool:
-        """Whether the worker of the attempt is dead, or says nothing for as long as a living one may need."""
-        until = time.monotonic() + _MARK_WAIT_SECONDS
-        while is_interrupted := self._is_interrupted(connection):
-            if time.monotonic() >= until:
-                break
-            time.sleep(_LOOK_SECONDS)
-        return is_interrupted
-
-    def _is_interrupted(self, connection: Connection) -> bool:
-        return failures.is_interrupted(connection, self._message.message_id, worker_id=self._worker_id)
-
-    def _end_attempt(self) -> None:
-        """On a connection of its own: the other one was idle for long, and an outcome must not be lost with it."""
-        try:
-            with connect(self._database.conninfo) as connection:
-                failures.end_attempt(connection, self._message.message_id, worker_id=self._worker_id)
-        except BillfoldError as error:
-            # The worker does it when the database is back.
-            log.warning("attempt_not_ended", error_code=error.error_code, error=str(error))
 
     def _keep_defect(self, source: _Source, error: Exception, trigger: TriggerSource) -> None:
         """Now that nobody knows what went wrong: what left no trace yet gets a failed run."""

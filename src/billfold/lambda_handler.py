@@ -16,15 +16,15 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from billfold.attempts import end_all, find_suspects, forget
 from billfold.config import Settings, load_settings, require
 from billfold.dead_letters import bury
 from billfold.errors import BillfoldError
 from billfold.exports.queue import Attribute, Message, Queue, open_queue, open_queue_by_arn
 from billfold.fate import Cause, Dead, Done, Later
-from billfold.intake import find_suspects, forget, take_in
+from billfold.intake import take_in
 from billfold.log import configure_logging
-from billfold.store.database import Database, connect, open_database
-from billfold.store.failures import end_attempts
+from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 
 # With less time left nothing new is begun: Lambda would kill it, and it would count as an attempt.
@@ -61,11 +61,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, 
     ConfigurationError and StoreError where nothing can be tried at all.
     """
     container = _container()
-    if not container.is_tidy:
-        # Another container must not take this one for dead: between two calls nothing of its own is worked on.
-        with connect(container.database.conninfo) as connection:
-            end_attempts(connection, container.worker_id)
-        container.is_tidy = True
+    # Another container must not take this one for dead: between two calls nothing of its own is worked on.
+    container.is_tidy = container.is_tidy or end_all(container.database, container.worker_id)
     batch = [_read(record) for record in event.get("Records", ())]
     taken = _choose(container, batch)
     failed = [each for each in batch if each not in taken]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -24,12 +24,13 @@ from uuid import uuid4
 import structlog
 
 from billfold import clients
+from billfold.attempts import end_all, find_suspects, forget
 from billfold.config import Settings
 from billfold.dead_letters import bury
 from billfold.errors import BillfoldError, StoreError
 from billfold.exports.queue import MAX_MESSAGES, Message, Queue
 from billfold.fate import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
-from billfold.intake import find_full, find_suspects, forget, take_in, tell
+from billfold.intake import find_full, take_in, tell
 from billfold.model import Client
 from billfold.store.database import Database, connect
 from billfold.store.failures import end_attempts
@@ -143,15 +144,8 @@ class Worker:
         self._load.count("unfinished", len(working))
         self._give_back(self._load.kept())
         if working:
-            self._end_attempts()
-
-    def _end_attempts(self) -> None:
-        """What was given back in the middle was told to end: it is not to blame for that."""
-        try:
-            with connect(self._database.conninfo) as connection:
-                end_attempts(connection, self._worker_id)
-        except StoreError as error:
-            log.warning("attempt_not_ended", error_code=error.error_code, error=str(error))
+            # What is given back in the middle was told to end: it is not to blame for that.
+            end_all(self._database, self._worker_id)
 
     def _receive_all(self) -> None:
         failures, refusals, empty_in_a_row, wanted = 0, 0, 0, 0
@@ -361,9 +355,7 @@ class Worker:
         return False
 
     def _postpone(self, hidden: Sequence[tuple[Message, int]]) -> None:
-        """Each of at most ten comes again after its seconds, or where the queue cannot be told so, when the time of its
-        receipt is over; a drain waits for it.
-        """
+        """Each comes again after its seconds, or when its receipt's time is over, where the queue cannot be told so."""
         is_told = self._try("hide", lambda: self._queue.hide_all(hidden))
         # The time begins when the queue has heard of it: whoever drains must not look for it too early.
         for message, seconds in hidden:
@@ -377,8 +369,8 @@ class Worker:
             # Whoever lets a message go waits for the beat: it would be hidden for longer than its fate asks.
             try:
                 with self._beating:
-                    for hidden in _in_batches(self._load.kept(), seconds):
-                        self._try("hide", partial(self._queue.hide_all, hidden))
+                    hidden = [(message, seconds) for message in self._load.kept()]
+                    self._try("hide", partial(self._queue.hide_all, hidden))
             except Exception:
                 # Without its beats a worker would lose what it works on to others.
                 log.exception("internal_error")
@@ -388,8 +380,7 @@ class Worker:
         self._load.count("given_back", len(messages))
         for message in messages:
             log.debug("message_given_back", message_id=message.message_id)
-        for hidden in _in_batches(messages, 0):
-            self._postpone(hidden)
+        self._postpone([(message, 0) for message in messages])
 
     def _try(self, action: str, call: Callable[[], object]) -> bool:
         """Whether the queue did it; a message that it does not let go comes again, and nothing is done twice."""
@@ -399,12 +390,6 @@ class Worker:
             log.warning("queue_failed", action=action, error_code=error.error_code, error=str(error))
             return False
         return True
-
-
-def _in_batches(messages: Sequence[Message], seconds: int) -> Iterator[list[tuple[Message, int]]]:
-    """As many as one call may hide, each for so long."""
-    for start in range(0, len(messages), MAX_MESSAGES):
-        yield [(message, seconds) for message in messages[start : start + MAX_MESSAGES]]
 
 
 def _waits_for_others(fate: Fate) -> TypeGuard[Later]:

@@ -14,12 +14,13 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from billfold import clients, intake
+from billfold import attempts, clients
+from billfold.attempts import find_suspects, forget
 from billfold.config import load_settings
 from billfold.exports import LocalAws
 from billfold.exports.queue import Message
 from billfold.fate import Cause, Dead, Done, Fate, Later
-from billfold.intake import find_full, find_suspects, forget, take_in
+from billfold.intake import find_full, take_in
 from billfold.model import Client
 from billfold.store import control
 from billfold.store.database import Database, connect
@@ -53,7 +54,7 @@ def fleet(aws: LocalAws, landing: Landing) -> Landing:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a worker that is only said to have died."""
-    monkeypatch.setattr(intake, "_MARK_WAIT_SECONDS", 0)
+    monkeypatch.setattr(attempts, "_MARK_WAIT_SECONDS", 0)
 
 
 def message(body: str, *, receive_count: int = 1, message_id: str = "m-1") -> Message:
@@ -402,7 +403,7 @@ def test_a_message_is_not_blamed_while_its_statement_is_still_worked_on(fleet: L
 def test_whose_worker_could_only_not_tell_that_it_ended_is_not_blamed(
     fleet: Landing, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_MARK_WAIT_SECONDS", 60)
+    monkeypatch.setattr(attempts, "_MARK_WAIT_SECONDS", 60)
     deliver(fleet, aws, "1.25")
     take(fleet.with_settings(min_free_bytes=10**18), s3_event(BUCKET, MANIFEST), message_id="m-2")
     fleet.execute("DELETE FROM billing_message_failures")

@@ -14,6 +14,7 @@ import boto3
 import structlog
 
 from billfold.config import Settings
+from billfold.errors import BillfoldError
 from billfold.exports.aws_errors import translated
 from billfold.exports.credentials import aws_client, open_own_session
 
@@ -106,9 +107,18 @@ class Queue:
             )
 
     def hide_all(self, hidden: Sequence[tuple[Message, int]]) -> None:
-        """The same for at most ten messages, each for its seconds; one that cannot be hidden comes again earlier."""
-        if not hidden:
-            return
+        """The same for many messages, each for its seconds; one that cannot be hidden comes again earlier."""
+        refusal: BillfoldError | None = None
+        for start in range(0, len(hidden), MAX_MESSAGES):
+            try:
+                self._hide_batch(hidden[start : start + MAX_MESSAGES])
+            except BillfoldError as error:
+                # The others are hidden all the same.
+                refusal = error
+        if refusal is not None:
+            raise refusal
+
+    def _hide_batch(self, hidden: Sequence[tuple[Message, int]]) -> None:
         with self._translated("sqs:ChangeMessageVisibility"):
             answer = self._sqs.change_message_visibility_batch(
                 QueueUrl=self.url,
