@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# S3: a key is at most so many bytes long.
+MAX_KEY_BYTES = 1024
+
 
 def is_trick(key: str) -> bool:
     """Whether a key has parts that other programs take for another folder; S3 does not, and AWS writes none."""

@@ -93,6 +93,10 @@ def test_each_failure_has_its_status(office: Office) -> None:
     office.registry.aws.client("s3").put_object(Bucket="acme-bills", Key="exports/x-Manifest.json", Body=b"[")
     wrong: dict[str, tuple[Any, tuple[int, str]]] = {
         "no key": ({"client": "acme"}, (422, "invalid_request")),
+        "a key of too many bytes": (
+            {"client": "acme", "key": "exports/" + "".join(chr(0x20000 + 7919 * n % 40_000) for n in range(1000))},
+            (422, "invalid_request"),
+        ),
         "an empty key": ({"client": "acme", "key": ""}, (422, "invalid_request")),
         "another field": ({"client": "acme", "key": MANIFEST, "force": True}, (422, "invalid_request")),
         "no JSON": (b"{", (422, "invalid_request")),

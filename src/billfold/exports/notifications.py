@@ -18,13 +18,11 @@ from typing import Any
 
 from billfold.errors import MessageError
 from billfold.exports.layout import decode_event_key
-from billfold.keys import is_clean
+from billfold.keys import MAX_KEY_BYTES, is_clean
 from billfold.model import TriggerSource
 
 # An event of EventBridge may come through a topic, and that topic's message through another; nobody needs more.
 _MAX_ENVELOPES = 3
-# S3: a key is at most 1,024 bytes long.
-_MAX_KEY_BYTES = 1024
 _CREATED = "ObjectCreated:"
 _CREATED_BY_EVENTBRIDGE = "Object Created"
 
@@ -165,7 +163,7 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 
 
 def _key(key: str) -> str:
-    if not is_clean(key) or len(key.encode()) > _MAX_KEY_BYTES:
+    if not is_clean(key) or len(key.encode()) > MAX_KEY_BYTES:
         raise MessageError("the event's key is none that S3 could have")
     return key
 

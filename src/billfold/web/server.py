@@ -102,8 +102,9 @@ class _Server(uvicorn.Server):
 def _is_held_up() -> bool:
     """Whether a request that was cut short still has its thread, which waits for S3: Python would wait for it too."""
     others = [each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon]
+    deadline = time.monotonic() + _CANCELLING_SECONDS
     for thread in others:
-        thread.join(_CANCELLING_SECONDS)
+        thread.join(max(deadline - time.monotonic(), 0))
     return any(thread.is_alive() for thread in others)
 
 

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from billfold import clients, reports
 from billfold.asking import ask, ask_again
 from billfold.config import Settings
 from billfold.documents import report_document
 from billfold.errors import UsageError
+from billfold.keys import MAX_KEY_BYTES
 from billfold.model import TriggerSource
 from billfold.reports import Filter
 from billfold.store.asked import AskedRow
@@ -57,6 +58,12 @@ _OF_RETRYING: dict[int | str, dict[str, Any]] = {
 }
 
 
+def _check_key(key: str) -> str:
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"a key of S3 has {MAX_KEY_BYTES} bytes at most")
+    return key
+
+
 class Wanted(BaseModel):
     """A manifest, a data file or a folder of the client's bucket."""
 
@@ -66,7 +73,7 @@ class Wanted(BaseModel):
         str | None,
         Field(max_length=1_000, pattern=TEXT_PATTERN, description="The token's client, or else BILLFOLD_CLIENT."),
     ] = None
-    key: Annotated[str, Field(min_length=1, max_length=1_024, pattern=TEXT_PATTERN)]
+    key: Annotated[str, Field(min_length=1, max_length=MAX_KEY_BYTES, pattern=TEXT_PATTERN), AfterValidator(_check_key)]
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
@@ -77,7 +84,8 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     def ask_for_key(access: IngestAccess, wanted: Wanted) -> Response:
         """Ingest what a key of the client's bucket means, in the background.
 
-        Its manifest is read at once, and tells the deliveries. Asking again for one that waits changes nothing.
+        Its manifest is read at once, and tells the deliveries. Asking again for one that waits for its turn changes
+        nothing; one that failed, and waits for its next attempt, is tried at once.
         """
         client = clients.resolve_client(database, settings, access.narrow(wanted.client))
         rows = ask(client, wanted.key, asked_by=TriggerSource.API, settings=settings, database=database)
