@@ -95,6 +95,13 @@ def address(bills: Landing) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def empty_address(bills: Landing, new_database: NewDatabase) -> Iterator[str]:
+    """A server into which nothing ever came."""
+    with run_web_server(bills.settings, new_database(16)) as server:
+        yield f"http://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with run_browser() as browser:
         yield browser
@@ -125,6 +132,13 @@ def visitor(context: BrowserContext, address: str) -> Iterator[Visitor]:
 def shoot(visitor: Visitor, name: str) -> None:
     SCREENSHOTS.mkdir(exist_ok=True)
     visitor.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def find_grave(page: Page) -> list[tuple[str, str, str]]:
+    """What axe finds serious or critical."""
+    found = Axe().run(page).response["violations"]
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    return [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in grave]
 
 
 def read_csv(address: str, query: str) -> list[dict[str, str]]:
@@ -237,10 +251,7 @@ def test_pages_are_accessible_in_both_themes(visitor: Visitor, scheme: Any, path
         expect(chart).to_have_attribute("data-drawn", "yes")
     shoot(visitor, f"{name}-{scheme}")
 
-    found = Axe().run(page).response["violations"]
-
-    grave = [each for each in found if each["impact"] in ("serious", "critical")]
-    assert [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in grave] == []
+    assert find_grave(page) == []
 
 
 def test_chosen_theme_is_remembered(visitor: Visitor) -> None:
@@ -282,6 +293,19 @@ def test_failures_are_pages_where_a_browser_asks(visitor: Visitor) -> None:
 
     expect(page.get_by_role("heading")).to_have_text("This address asks for something that there is not")
     expect(page.get_by_text("since is no month such as 2026-05")).to_be_visible()
+    assert find_grave(page) == []
+
+
+@pytest.mark.parametrize("path", ["/", "/changes", "/deliveries", "/checks", "/clients"])
+def test_a_new_home_says_how_to_begin(context: BrowserContext, empty_address: str, path: str) -> None:
+    page = context.new_page()
+    page.set_viewport_size(PHONE)
+    page.goto(f"{empty_address}{path}")
+
+    expect(page.locator("main code").first).to_contain_text("billfold ")
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    assert find_grave(page) == []
+    page.close()
 
 
 def test_files_are_kept_for_good(address: str, visitor: Visitor) -> None:

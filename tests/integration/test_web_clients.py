@@ -73,7 +73,7 @@ def test_clients_are_listed_with_their_states_and_without_their_secrets(
 
     assert re.findall(r'href="/clients/(\w+)"', page) == ["globex", "acme"]
     assert re.findall(r'class="badge \w+">([\w ]+)<', page) == ["late", "disabled"]
-    assert f"<code>{acme.role_arn}</code>" in page
+    assert f"<code>{acme.role_arn}</code>" in page.replace("<wbr>", "")
     assert "s3://acme-bills/exports/" in page
     assert acme.external_id
     for path in ("/clients", "/clients/acme", "/clients/acme/onboarding", "/clients/acme/doctor"):
