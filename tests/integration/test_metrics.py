@@ -75,7 +75,7 @@ def of(scraped: Scraped, name: str, **labels: str) -> float:
 
 def without_clock(readings: Readings) -> Any:
     """What two readings of one state have in common."""
-    moving = ("client_delivery_age", "database_size", "database_connections")
+    moving = ("client_delivery_age", "database_size", "database_connections", "asked_oldest_age")
     return {name: found for name, found in readings.samples.items() if name not in moving}, readings.distributions
 
 
@@ -105,6 +105,19 @@ def test_what_is_in_the_tables_is_told(landed: Landing, server: WebServer) -> No
     assert of(found, "database_size_bytes") > 1_000_000
     assert of(found, "spool_free_bytes") > 0
     assert not [name for name, _ in found if "queue" in name]
+    assert (of(found, "asked_deliveries"), of(found, "asked_oldest_age_seconds")) == (0, 0)
+
+
+def test_what_was_asked_for_is_told_as_long_as_it_waits(landed: Landing, server: WebServer) -> None:
+    landed.execute(
+        "UPDATE billing_deliveries SET asked_by = 'api', not_before = now(),"
+        " asked_at = now() - CASE WHEN client_id = 'acme' THEN interval '1 hour' ELSE interval '1 minute' END"
+    )
+
+    found = scrape(server)
+
+    assert of(found, "asked_deliveries") == landed.count("billing_deliveries")
+    assert 3600 <= of(found, "asked_oldest_age_seconds") < 3900
 
 
 def test_every_family_keeps_the_rules_of_its_format(server: WebServer) -> None:

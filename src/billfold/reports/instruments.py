@@ -69,6 +69,8 @@ class _Levels:
     size_bytes: int
     connection_count: int
     connection_limit: int
+    asked_count: int
+    asked_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +196,8 @@ def _tell_levels(levels: _Levels) -> Iterator[tuple[str, tuple[str, ...], Decima
     yield "database_size", (), Decimal(levels.size_bytes)
     yield "database_connections", (), Decimal(levels.connection_count)
     yield "database_connections_limit", (), Decimal(levels.connection_limit)
+    yield "asked_deliveries", (), Decimal(levels.asked_count)
+    yield "asked_oldest_age", (), Decimal(levels.asked_seconds)
 
 
 def _distribute(

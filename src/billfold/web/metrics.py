@@ -57,6 +57,8 @@ FAMILIES = (
     Family("runs", "gauge", "File versions by how far they came.", ("client", "status")),
     Family("refused_files", "gauge", "File versions and sources whose last attempt failed.", ("client", "error_code")),
     Family("deliveries", "gauge", "Deliveries that are not settled.", ("client", "state")),
+    Family("asked_deliveries", "gauge", "Deliveries that were asked for over HTTP and wait for a server's worker."),
+    Family("asked_oldest_age", "gauge", "How long the oldest of them has waited; 0 without any.", (), "seconds"),
     Family("retries", "counter", "Attempts at deliveries beyond the first.", ("client",)),
     Family("read_rows", "counter", "Line items of the file versions that came in.", ("client",)),
     Family("read_bytes", "counter", "Size as delivered of the file versions that came in.", ("client",)),

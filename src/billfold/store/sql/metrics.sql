@@ -7,7 +7,12 @@
 SELECT transaction_timestamp() AS read_at, transaction_timestamp() - interval '10 minutes' AS settled_at,
     pg_database_size(current_database()) AS size_bytes,
     (SELECT numbackends FROM pg_stat_database WHERE datname = current_database()) AS connection_count,
-    current_setting('max_connections')::integer AS connection_limit
+    current_setting('max_connections')::integer AS connection_limit, asked.*
+FROM (
+    SELECT count(*) AS asked_count,
+        coalesce(extract(epoch FROM transaction_timestamp() - min(asked_at)), 0)::float8 AS asked_seconds
+    FROM billing_deliveries WHERE asked_at IS NOT NULL
+) AS asked
 
 -- name: list_eldest_clients
 -- In the order in which they came: a new client never takes the place of an older one.
