@@ -17,6 +17,8 @@ CHUNK_BYTES = 2**20
 # Asking for the free space is a system call; every 64 MiB is often enough for any disk.
 _SPACE_CHECK_BYTES = 64 * 2**20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A client that has a limit of its own is not held to the setting.
+_FILE_LIMIT = "BILLFOLD_MAX_FILE_BYTES, or the client's own `--max-file-bytes`,"
 
 OnBytes = Callable[[int], None]
 
@@ -43,7 +45,7 @@ def spool(
         path,
         key=source.key,
         limit_bytes=settings.max_file_bytes,
-        limit_name="BILLFOLD_MAX_FILE_BYTES",
+        limit_name=_FILE_LIMIT,
         min_free_bytes=settings.min_free_bytes,
     )
     if written != source.size_bytes:
@@ -88,7 +90,7 @@ def check_limits(sources: Iterable[SourceObject], folder: Path, settings: Settin
             raise too_large(
                 source.key,
                 f"has {source.size_bytes} bytes, more than {settings.max_file_bytes}",
-                "BILLFOLD_MAX_FILE_BYTES",
+                _FILE_LIMIT,
             )
     _check_space(f"{needed} bytes", folder, needed, settings.min_free_bytes)
 
