@@ -6,8 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+import structlog
 
 from billfold.config import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _plain_logging() -> None:
+    """Logging as nobody has configured it: a command that ran in this process before has left its level behind."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from tests.web_server import run_web_server
 # Fixtures of other tests, which pytest finds by their names.
 __all__ = ["aws", "browser", "context", "database", "registry", "visitor"]
 
+# A delivery of two line items takes a second.
+LIMIT_SECONDS = 60
 DATA_FILE = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
 
 
@@ -52,7 +54,7 @@ def worker(registry: Registry) -> Iterator[AskedWorker]:
     """The server's worker, which a test starts when it has seen what waits for it."""
     worker = AskedWorker(settings=registry.settings, database=registry.database, concurrency=1)
     yield worker
-    worker.finish()
+    worker.finish(LIMIT_SECONDS)
 
 
 @pytest.fixture
