@@ -18,6 +18,7 @@ from billfold.documents import changes_document, client_document, costs_document
 from billfold.model import Scope
 from billfold.reports import CostColumn, Filter, Metric
 from billfold.web import create_app
+from billfold.web.api.answers import next_cursor
 from tests.landing import Landing
 from tests.line_items import described, write_bill
 from tests.web_server import WebServer, run_web_server
@@ -59,11 +60,13 @@ def test_lists_are_the_documents_of_the_command_line(landed: Landing, server: We
     changes = reports.list_changes(database, everything)
     costs = reports.sum_costs(database)
     expected = {
-        "/v1/statements": report_document("statements", reports.list_statements(database, everything)),
+        "/v1/statements": report_document("statements", reports.list_statements(database, everything))
+        | {"next_cursor": None},
         "/v1/deliveries": report_document("deliveries", reports.list_deliveries(database, everything))
         | {"next_cursor": None},
         "/v1/runs": report_document("runs", reports.list_runs(database, everything)) | {"next_cursor": None},
-        "/v1/publications": report_document("publications", reports.list_publications(database, everything)),
+        "/v1/publications": report_document("publications", reports.list_publications(database, everything))
+        | {"next_cursor": None},
         "/v1/checks": report_document("checks", reports.list_checks(database, everything).rows)
         | {"unchecked_statements": []},
         "/v1/costs": costs_document(costs),
@@ -105,7 +108,12 @@ def test_single_things_are_found_by_id_and_runs_by_delivery(landed: Landing, ser
 
 
 def test_pages_hold_every_row_once(server: WebServer) -> None:
-    for name, key in (("deliveries", "delivery_id"), ("runs", "ingestion_run_id")):
+    for name, key, count in (
+        ("statements", "statement_id", 2),
+        ("deliveries", "delivery_id", 3),
+        ("runs", "ingestion_run_id", 3),
+        ("publications", "publication_id", 3),
+    ):
         everything = [row[key] for row in get(server, f"/v1/{name}")[name]]
 
         paged, cursor = [], ""
@@ -114,7 +122,7 @@ def test_pages_hold_every_row_once(server: WebServer) -> None:
             paged += [row[key] for row in page[name]]
             cursor = page["next_cursor"]
 
-        assert len(everything) == 3
+        assert len(everything) == count
         assert paged == everything
 
 
@@ -146,6 +154,12 @@ def test_what_cannot_be_answered_is_told_in_one_shape(landing: Landing) -> None:
         "/v1/statements/1": (404, "http"),
         "/v1/clients/nobody": (404, "http"),
         "/v1/runs?cursor=bm9uZQ": (400, "usage"),
+        f"/v1/runs?cursor={next_cursor('2026-05-01T00:00:00Z', 7)}": (400, "usage"),
+        f"/v1/publications?cursor={next_cursor('2026-05-01T00:00:00Z', uuid4())}": (400, "usage"),
+        f"/v1/publications?cursor={next_cursor('2026-05-01T00:00:00', 7)}": (400, "usage"),
+        f"/v1/publications?cursor={next_cursor('2026-05-01T00:00:00Z', 0)}": (400, "usage"),
+        f"/v1/statements?cursor={next_cursor('2026-05-01', 'acme', 'e')}": (400, "usage"),
+        "/v1/statements?cursor=WyIyMDI2LTA1LTAxIiwgImEiLCAiYiIsIEluZmluaXR5XQ==": (400, "usage"),
         "/v1/runs?limit=1001": (422, "invalid_request"),
         "/v1/costs?by=colour": (400, "usage"),
         "/v1/costs?month=2026-13": (422, "invalid_request"),

@@ -86,6 +86,10 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
     AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
     AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
     AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
+    AND (%(after_period)s::date IS NULL OR statement.billing_period < %(after_period)s
+        OR statement.billing_period = %(after_period)s
+            AND (statement.client_id, statement.export_name, statement.statement_id)
+                > (%(after_client)s::text, %(after_export)s::text, %(after_statement)s::bigint))
 ORDER BY statement.billing_period DESC, statement.client_id, statement.export_name, statement.statement_id
 LIMIT %(limit)s
 
@@ -107,5 +111,7 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
     AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
     AND (%(statement)s::numeric IS NULL OR statement.statement_id = %(statement)s)
     AND (%(delivery)s::uuid IS NULL OR publication.delivery_id = %(delivery)s)
+    AND (%(after_at)s::timestamptz IS NULL
+        OR (publication.published_at, publication.publication_id) < (%(after_at)s, %(after_id)s::bigint))
 ORDER BY publication.published_at DESC, publication.publication_id DESC
 LIMIT %(limit)s

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -30,7 +30,7 @@ _MAX_ID = 2**63 - 1
 Text = Annotated[str, Query(max_length=1_000, pattern=TEXT_PATTERN)]
 Texts = Annotated[list[Annotated[str, Query(max_length=1_000, pattern=TEXT_PATTERN)]], Query(max_length=50)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many rows.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=4_000, description="`next_cursor` of the page before.")]
 OneClient = Annotated[Text | None, Query(description="Only this client.")]
 OneExport = Annotated[Text | None, Query(description="Only this export, by AWS's name of it.")]
 OneMonth = Annotated[str | None, Query(pattern=_MONTH, description="Only this billing period, such as `2026-05`.")]
@@ -105,20 +105,46 @@ def parse_optional_month(text: str | None) -> BillingPeriod | None:
     return period
 
 
-def next_cursor(created_at: datetime, row_id: UUID) -> str:
-    """Where the next page begins; whoever pages takes it as it is."""
-    return base64.urlsafe_b64encode(json.dumps([created_at.isoformat(), str(row_id)]).encode()).decode()
+def next_cursor(*place: datetime | date | UUID | int | str) -> str:
+    """Where the next page begins: what the list is ordered by, of the last row; whoever pages takes it as it is."""
+    told = [each.isoformat() if isinstance(each, date) else str(each) for each in place]
+    return base64.urlsafe_b64encode(json.dumps(told).encode()).decode()
 
 
-def read_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
-    """The last row of the page before; raises UsageError for what is no cursor of ours."""
+def read_cursor(cursor: str | None, *kinds: Callable[[str], Any]) -> tuple[Any, ...] | None:
+    """The place of the last row of the page before, each part as its kind reads it.
+
+    Raises UsageError for what is no cursor of such a list.
+    """
     if cursor is None:
         return None
     try:
-        created_at, row_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        moment = datetime.fromisoformat(created_at)
-        if moment.tzinfo is None:
-            raise ValueError(created_at)
-        return moment, UUID(row_id)
-    except (ValueError, TypeError, AttributeError) as error:
+        told = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return tuple(kind(part) for kind, part in zip(kinds, told, strict=True))
+    except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
         raise UsageError("cursor is none of ours", advice="take `next_cursor` as it is") from error
+
+
+def read_moment(text: str) -> datetime:
+    """A part of a cursor that is an instant."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment
+
+
+def read_id(text: str) -> int:
+    """A part of a cursor that is a number of PostgreSQL's."""
+    number = int(text)
+    if not 0 < number <= _MAX_ID:
+        raise ValueError(text)
+    return number
+
+
+def read_name(part: object) -> str:
+    """A part of a cursor that is a name."""
+    if not isinstance(part, str) or "\0" in part:
+        raise ValueError(part)
+    # PostgreSQL holds no half of a character.
+    part.encode()
+    return part

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, HTTPException, Path, Query, Response
@@ -40,9 +42,14 @@ from billfold.web.api.answers import (
     next_cursor,
     parse_optional_month,
     read_cursor,
+    read_id,
+    read_moment,
+    read_name,
     schema_of_row,
     schema_of_rows,
 )
+
+Row = TypeVar("Row", RunRow, DeliveryRow, StatementRow, PublicationRow)
 
 _CLIENT = {"type": "object", "required": ["client", "enabled", "late_since"]}
 _CLIENTS = {
@@ -77,17 +84,24 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
             raise _missing("client")
         return answer(_only(describe_clients(settings, database, client_id), "client"))
 
-    @router.get("/statements", responses=describe(schema_of_rows("statements", StatementRow)), tags=["statements"])
+    @router.get(
+        "/statements",
+        responses=describe(schema_of_rows("statements", StatementRow, is_paged=True)),
+        tags=["statements"],
+    )
     def list_statements(
         access: ReadAccess,
         client: OneClient = None,
         export: OneExport = None,
         period: OneMonth = None,
         limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
     ) -> Response:
         """The statements as they stand, the newest month first."""
-        wanted = _filter(access, client, export, period, limit=limit)
-        return answer(report_document("statements", reports.list_statements(database, wanted)))
+        after = read_cursor(cursor, date.fromisoformat, read_name, read_name, read_id)
+        wanted = _filter(access, client, export, period, after_statement=after, limit=limit + 1)
+        rows = reports.list_statements(database, wanted)
+        return _answer_page("statements", rows, limit, _place_of_statement)
 
     @router.get("/statements/{statement_id}", responses=describe(schema_of_row(StatementRow)), tags=["statements"])
     def show_statement(access: ReadAccess, statement_id: StatementId) -> Response:
@@ -109,10 +123,10 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         """The deliveries, the newest first."""
-        wanted = _filter(access, client, export, period, state=state, cursor=cursor, limit=limit + 1)
+        after = read_cursor(cursor, read_moment, UUID)
+        wanted = _filter(access, client, export, period, state=state, after=after, limit=limit + 1)
         rows = reports.list_deliveries(database, wanted)
-        more = next_cursor(rows[limit - 1].created_at, rows[limit - 1].delivery_id) if len(rows) > limit else None
-        return answer({**report_document("deliveries", rows[:limit]), "next_cursor": more})
+        return _answer_page("deliveries", rows, limit, lambda row: (row.created_at, row.delivery_id))
 
     @router.get("/deliveries/{delivery_id}", responses=describe(schema_of_row(DeliveryRow)), tags=["deliveries"])
     def show_delivery(access: ReadAccess, delivery_id: UUID) -> Response:
@@ -132,12 +146,10 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         """The runs, the newest first."""
-        wanted = _filter(
-            access, client, export, period, delivery=delivery, state=status, cursor=cursor, limit=limit + 1
-        )
+        after = read_cursor(cursor, read_moment, UUID)
+        wanted = _filter(access, client, export, period, delivery=delivery, state=status, after=after, limit=limit + 1)
         rows = reports.list_runs(database, wanted)
-        more = next_cursor(rows[limit - 1].created_at, rows[limit - 1].ingestion_run_id) if len(rows) > limit else None
-        return answer({**report_document("runs", rows[:limit]), "next_cursor": more})
+        return _answer_page("runs", rows, limit, lambda row: (row.created_at, row.ingestion_run_id))
 
     @router.get("/runs/{run_id}", responses=describe(schema_of_row(RunRow)), tags=["runs"])
     def show_run(access: ReadAccess, run_id: UUID) -> Response:
@@ -145,7 +157,11 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         rows = reports.list_runs(database, Filter(client=access.client_id, run=run_id))
         return answer(_only(report_document("runs", rows)["runs"], "run"))
 
-    @router.get("/publications", responses=describe(schema_of_rows("publications", PublicationRow)), tags=["changes"])
+    @router.get(
+        "/publications",
+        responses=describe(schema_of_rows("publications", PublicationRow, is_paged=True)),
+        tags=["changes"],
+    )
     def list_publications(
         access: ReadAccess,
         client: OneClient = None,
@@ -153,10 +169,13 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         period: OneMonth = None,
         statement: OneStatement = None,
         limit: Limit = DEFAULT_LIMIT,
+        cursor: Cursor = None,
     ) -> Response:
         """Every change of the bills, the newest first."""
-        wanted = _filter(access, client, export, period, statement=statement, limit=limit)
-        return answer(report_document("publications", reports.list_publications(database, wanted)))
+        after = read_cursor(cursor, read_moment, read_id)
+        wanted = _filter(access, client, export, period, statement=statement, after=after, limit=limit + 1)
+        rows = reports.list_publications(database, wanted)
+        return _answer_page("publications", rows, limit, lambda row: (row.published_at, row.publication_id))
 
     @router.get("/checks", responses=describe(_CHECKS), tags=["checks"])
     def list_checks(
@@ -191,7 +210,6 @@ def _filter(
     export: str | None,
     period: str | None,
     *,
-    cursor: str | None = None,
     limit: int,
     **more: Any,
 ) -> Filter:
@@ -199,7 +217,6 @@ def _filter(
         client=access.narrow(client),
         export=export,
         period=parse_optional_month(period),
-        after=read_cursor(cursor),
         limit=limit,
         **more,
     )
@@ -213,6 +230,16 @@ def describe_clients(settings: Settings, database: Database, only: str | None) -
         return []
     fresh = {row.client_id: row for row in reports.list_client_freshness(database, settings.described_client_id, only)}
     return [client_document(row, fresh.get(row.client_id)) for row in rows]
+
+
+def _answer_page(name: str, rows: Sequence[Row], limit: int, place_of: Callable[[Row], tuple[Any, ...]]) -> Response:
+    """The first `limit` of the rows, and where the next page begins if there are more of them."""
+    more = next_cursor(*place_of(rows[limit - 1])) if len(rows) > limit else None
+    return answer({**report_document(name, rows[:limit]), "next_cursor": more})
+
+
+def _place_of_statement(row: StatementRow) -> tuple[str, str, str, int]:
+    return f"{row.billing_period}-01", row.client_id, row.export_name, row.statement_id
 
 
 def _only(rows: list[dict[str, Any]], what: str) -> dict[str, Any]:

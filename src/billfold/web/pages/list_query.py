@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID
 
 from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.period import BillingPeriod
 from billfold.reports import Filter
-from billfold.web.api.answers import Cursor, OneClient, OneExport, parse_optional_month, read_cursor
+from billfold.web.api.answers import Cursor, OneClient, OneExport, parse_optional_month, read_cursor, read_moment
 
 # The years that bills can be of; the calendar reckons a few weeks beyond.
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)
@@ -36,7 +37,7 @@ class ListQuery:
             period=self.period,
             state=self.state,
             delivered_on=self.day,
-            after=read_cursor(self.cursor),
+            after=read_cursor(self.cursor, read_moment, UUID),
             limit=limit,
         )
 
