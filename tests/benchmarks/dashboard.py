@@ -8,7 +8,6 @@ database: what the rollup saves. Reports by tag read the charges, of one month.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from billfold.reports import CostColumn, KeyColumn, MapColumn, sum_costs
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from tests.benchmarks.charges import fill_months, list_months
-from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
+from tests.benchmarks.workbench import fresh_database, parse_options, time_milliseconds, work_folder
 
 MONTHS = list_months(2025, 12)
 AIM_MILLISECONDS = 200
@@ -92,17 +91,11 @@ def _measure(conninfo: str, name: str, report: Callable[[], object], baseline: s
     with psycopg.connect(conninfo, autocommit=True, options="-c TimeZone=UTC") as connection:
         return Shown(
             name=name,
-            milliseconds=statistics.median(_time(report) for _ in range(ASKED)),
+            milliseconds=statistics.median(time_milliseconds(report) for _ in range(ASKED)),
             baseline_milliseconds=statistics.median(
-                _time(lambda: connection.execute(baseline.encode()).fetchall()) for _ in range(3)
+                time_milliseconds(lambda: connection.execute(baseline.encode()).fetchall()) for _ in range(3)
             ),
         )
-
-
-def _time(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return 1000 * (time.perf_counter() - started)
 
 
 def _print(shown: Shown) -> None:

@@ -10,15 +10,8 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from decimal import Decimal
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -31,9 +24,10 @@ from billfold.store.embedded import start_embedded
 from billfold.store.spending import ChargePlace
 from billfold.web.pages.charge_place import spell_place
 from tests.benchmarks.charges import fill_months, list_months, restate_months
-from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
+from tests.benchmarks.workbench import fresh_database, parse_options, time_milliseconds, work_folder
 from tests.browser import run_browser
 from tests.histories import fill_deliveries
+from tests.worker_process import start_server
 
 MONTHS = list_months(2025, 24)
 # AWS writes a month anew up to three times a day, and for days after its end.
@@ -52,7 +46,6 @@ LISTS = (
     "/clients",
     "/clients/client-7",
 )
-_START_SECONDS = 60
 # Charts say of themselves that they are drawn; a page without any is shown when it is loaded.
 _DRAWN = "() => [...document.querySelectorAll('[data-chart]')].every(each => each.dataset.drawn === 'yes')"
 
@@ -78,10 +71,11 @@ def main() -> None:
             )
             with psycopg.connect(fresh) as connection:
                 fill_deliveries(connection, client_count=50, month_count=len(MONTHS), deliveries_per_month=80)
-            with _serve(fresh, folder) as port, run_browser() as browser:
+            environment = {**os.environ, "DATABASE_URL": fresh, "BILLFOLD_REQUESTS_PER_MINUTE": "100000"}
+            with start_server(environment) as (_, server), run_browser() as browser:
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
                 for path in [*list_pages(MONTHS), *LISTS]:
-                    _print(path, _time_server(port, path), _time_browser(page, port, path), baseline)
+                    _print(path, _time_server(server.port, path), _time_browser(page, server.port, path), baseline)
 
 
 def list_pages(months: list[BillingPeriod]) -> list[str]:
@@ -103,42 +97,6 @@ def list_pages(months: list[BillingPeriod]) -> list[str]:
     ]
 
 
-@contextmanager
-def _serve(conninfo: str, folder: Path) -> Iterator[int]:
-    """`billfold serve` on a free port, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    environment = {
-        **os.environ,
-        "DATABASE_URL": conninfo,
-        "BILLFOLD_LOG_FORMAT": "json",
-        "BILLFOLD_REQUESTS_PER_MINUTE": "100000",
-    }
-    command = [sys.executable, "-m", "billfold", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    with (
-        (folder / "serve.log").open("w") as log,
-        subprocess.Popen(command, env=environment, cwd=folder, stderr=log) as process,
-    ):
-        try:
-            _wait_for(port, process)
-            yield port
-        finally:
-            process.terminate()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        assert process.poll() is None, "the server ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "the server does not answer"
-            time.sleep(0.1)
-
-
 def _time_sum(conninfo: str) -> float:
     with psycopg.connect(conninfo, autocommit=True) as connection:
 
@@ -148,7 +106,7 @@ def _time_sum(conninfo: str) -> float:
             ).fetchall()
 
         add_up()
-        return statistics.median(_time(add_up) for _ in range(3))
+        return statistics.median(time_milliseconds(add_up) for _ in range(3))
 
 
 def _time_server(port: int, path: str) -> float:
@@ -162,7 +120,7 @@ def _time_server(port: int, path: str) -> float:
         assert answer.status == 200, f"{path} is answered by {answer.status}"
 
     ask()
-    times = [_time(ask) for _ in range(ASKED)]
+    times = [time_milliseconds(ask) for _ in range(ASKED)]
     connection.close()
     return statistics.median(times)
 
@@ -175,13 +133,7 @@ def _time_browser(page: Page, port: int, path: str) -> float:
         page.wait_for_function(_DRAWN)
 
     show()
-    return statistics.median(_time(show) for _ in range(ASKED))
-
-
-def _time(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return 1000 * (time.perf_counter() - started)
+    return statistics.median(time_milliseconds(show) for _ in range(ASKED))
 
 
 def _print(path: str, server: float, shown: float, baseline: float) -> None:

@@ -7,13 +7,11 @@ counts everything, as one without a memory would each time; each one after it co
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 
 from billfold.reports.instruments import Instruments
 from billfold.store.database import Database, connect
 from billfold.store.embedded import start_embedded
-from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
+from tests.benchmarks.workbench import fresh_database, parse_options, time_milliseconds, work_folder
 from tests.control_tables import fill_control_tables
 
 CLIENTS = 100
@@ -38,16 +36,10 @@ def main() -> None:
             database = Database(conninfo=fresh, reader_conninfo=None, is_embedded=True)
             instruments = Instruments(database, None)
             instruments.read()
-            again = statistics.median(_time(instruments.read) for _ in range(ASKED))
-            first = statistics.median(_time(Instruments(database, None).read) for _ in range(options.runs))
-            print(f"first scrape       {first:8.2f} s")
-            print(f"each one after it  {again:8.2f} s    {first / again:.0f} times as fast")
-
-
-def _time(call: Callable[[], object]) -> float:
-    started = time.monotonic()
-    call()
-    return time.monotonic() - started
+            again = statistics.median(time_milliseconds(instruments.read) for _ in range(ASKED))
+            first = statistics.median(time_milliseconds(Instruments(database, None).read) for _ in range(options.runs))
+            print(f"first scrape       {first / 1000:8.2f} s")
+            print(f"each one after it  {again / 1000:8.2f} s    {first / again:.0f} times as fast")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import argparse
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,6 +57,13 @@ def parse_options(description: str, arguments: Sequence[str] | None = None) -> a
     if options.rows < 100 or options.runs < 1 or min(left_out) < 0:
         parser.error("at least 100 rows and 1 run, and no negative number")
     return options
+
+
+def time_milliseconds(call: Callable[[], object]) -> float:
+    """How long one call takes."""
+    started = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - started)
 
 
 def sample_bill(line_item_count: int) -> SampleBill:

@@ -18,7 +18,7 @@ from billfold.documents import changes_document, client_document, costs_document
 from billfold.model import Scope
 from billfold.reports import CostColumn, Filter, Metric
 from billfold.web import create_app
-from billfold.web.api.answers import next_cursor
+from billfold.web.cursors import next_cursor
 from tests.landing import Landing
 from tests.line_items import described, write_bill
 from tests.web_server import WebServer, run_web_server

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from collections.abc import Mapping
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import Path, Query, Response
 from pydantic import TypeAdapter
@@ -15,6 +11,7 @@ from pydantic import TypeAdapter
 from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
+from billfold.web.cursors import MAX_ID
 
 # Of each router itself: the request log tells a route by its own path.
 PREFIX = "/v1"
@@ -24,8 +21,6 @@ MAX_LIMIT = 1_000
 _MONTH = r"^[0-9]{4}-(0[1-9]|1[0-2])$"
 # PostgreSQL takes no zero byte in a text.
 TEXT_PATTERN = r"^[^\x00]*$"
-# PostgreSQL's bigint.
-_MAX_ID = 2**63 - 1
 
 Text = Annotated[str, Query(max_length=1_000, pattern=TEXT_PATTERN)]
 Texts = Annotated[list[Annotated[str, Query(max_length=1_000, pattern=TEXT_PATTERN)]], Query(max_length=50)]
@@ -34,8 +29,8 @@ Cursor = Annotated[str | None, Query(max_length=4_000, description="`next_cursor
 OneClient = Annotated[Text | None, Query(description="Only this client.")]
 OneExport = Annotated[Text | None, Query(description="Only this export, by AWS's name of it.")]
 OneMonth = Annotated[str | None, Query(pattern=_MONTH, description="Only this billing period, such as `2026-05`.")]
-OneStatement = Annotated[int | None, Query(ge=1, le=_MAX_ID, description="Only this statement.")]
-StatementId = Annotated[int, Path(ge=1, le=_MAX_ID)]
+OneStatement = Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this statement.")]
+StatementId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 _ERROR = {
     "type": "object",
@@ -103,48 +98,3 @@ def parse_optional_month(text: str | None) -> BillingPeriod | None:
     if text and period is None:
         raise UsageError(f"there is no month {text}")
     return period
-
-
-def next_cursor(*place: datetime | date | UUID | int | str) -> str:
-    """Where the next page begins: what the list is ordered by, of the last row; whoever pages takes it as it is."""
-    told = [each.isoformat() if isinstance(each, date) else str(each) for each in place]
-    return base64.urlsafe_b64encode(json.dumps(told).encode()).decode()
-
-
-def read_cursor(cursor: str | None, *kinds: Callable[[str], Any]) -> tuple[Any, ...] | None:
-    """The place of the last row of the page before, each part as its kind reads it.
-
-    Raises UsageError for what is no cursor of such a list.
-    """
-    if cursor is None:
-        return None
-    try:
-        told = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return tuple(kind(part) for kind, part in zip(kinds, told, strict=True))
-    except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise UsageError("cursor is none of ours", advice="take `next_cursor` as it is") from error
-
-
-def read_moment(text: str) -> datetime:
-    """A part of a cursor that is an instant."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(text)
-    return moment
-
-
-def read_id(text: str) -> int:
-    """A part of a cursor that is a number of PostgreSQL's."""
-    number = int(text)
-    if not 0 < number <= _MAX_ID:
-        raise ValueError(text)
-    return number
-
-
-def read_name(part: object) -> str:
-    """A part of a cursor that is a name."""
-    if not isinstance(part, str) or "\0" in part:
-        raise ValueError(part)
-    # PostgreSQL holds no half of a character.
-    part.encode()
-    return part

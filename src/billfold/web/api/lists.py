@@ -39,15 +39,11 @@ from billfold.web.api.answers import (
     StatementId,
     answer,
     describe,
-    next_cursor,
     parse_optional_month,
-    read_cursor,
-    read_id,
-    read_moment,
-    read_name,
     schema_of_row,
     schema_of_rows,
 )
+from billfold.web.cursors import next_cursor, read_cursor, read_id, read_moment, read_name
 
 Row = TypeVar("Row", RunRow, DeliveryRow, StatementRow, PublicationRow)
 

@@ -15,7 +15,7 @@ from billfold.reports import ClientFreshness, DeliveryRow, Filter, PublicationRo
 from billfold.reports.deliveries import CALENDAR_DAYS
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
-from billfold.web.api.answers import next_cursor
+from billfold.web.cursors import next_cursor
 from billfold.web.pages.advice import advise, is_retryable
 from billfold.web.pages.list_query import ListQuery, read_list_query
 from billfold.web.pages.rendering import frame, render

@@ -11,7 +11,8 @@ from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.period import BillingPeriod
 from billfold.reports import Filter
-from billfold.web.api.answers import Cursor, OneClient, OneExport, parse_optional_month, read_cursor, read_moment
+from billfold.web.api.answers import Cursor, OneClient, OneExport, parse_optional_month
+from billfold.web.cursors import read_cursor, read_moment
 
 # The years that bills can be of; the calendar reckons a few weeks beyond.
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)
