@@ -41,16 +41,20 @@ _INVARIANTS = {
             SELECT FROM jsonb_each_text(billed_cost_after) AS said (currency, cost)
             WHERE cost::numeric <> coalesce((billed ->> said.currency)::numeric, 0))""",
 }
-_DAILY = """
-    SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
-        charge_key, billing_currency, trim_scale(billed_cost), trim_scale(effective_cost), trim_scale(list_cost),
+_CELL = (
+    "statement_id, billing_period, {day}, billing_account_key, sub_account_key, service_key, region_key, charge_key,"
+    " {tag_set_key}, billing_currency"
+)
+# The tables of daily costs, and what each tells sets of tags apart by.
+_DAILY_TABLES = {"billing_daily_cost": "NULL::integer", "billing_daily_tag_cost": "tag_set_key"}
+_DAILY = f"""
+    SELECT {_CELL}, trim_scale(billed_cost), trim_scale(effective_cost), trim_scale(list_cost),
         trim_scale(contracted_cost), charge_count
-    FROM billing_daily_cost"""
-_DAILY_OF_CHARGES = """
-    SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key,
-        sub_account_key, service_key, region_key, charge_key, billing_currency, trim_scale(sum(billed_cost)),
-        trim_scale(sum(effective_cost)), trim_scale(sum(list_cost)), trim_scale(sum(contracted_cost)), count(*)
-    FROM billing_usage_fact GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
+    FROM {{table}}"""
+_DAILY_OF_CHARGES = f"""
+    SELECT {_CELL}, trim_scale(sum(billed_cost)), trim_scale(sum(effective_cost)), trim_scale(sum(list_cost)),
+        trim_scale(sum(contracted_cost)), count(*)
+    FROM billing_usage_fact GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +123,7 @@ class Landing:
         """All that stands, but for who wrote it: two equal snapshots are the same bill."""
         written = ("added_by", "ingested_at")
         found = {}
-        for table in ("raw_aws_billing_rows", "billing_usage_fact", "billing_daily_cost"):
+        for table in ("raw_aws_billing_rows", "billing_usage_fact", *_DAILY_TABLES):
             columns = self.query(
                 "SELECT column_name FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position",
                 table,
@@ -148,6 +152,10 @@ class Landing:
     def broken_rules(self) -> list[str]:
         """Which of the rules that hold after every publication do not."""
         broken = [rule for rule, violations in _INVARIANTS.items() if self.query(violations)]
-        if self.query(f"({_DAILY} EXCEPT ALL {_DAILY_OF_CHARGES}) UNION ALL ({_DAILY_OF_CHARGES} EXCEPT ALL {_DAILY})"):
-            broken.append("daily costs are the charges' sums")
+        for table, tag_set_key in _DAILY_TABLES.items():
+            held = _DAILY.format(table=table, day="charge_date", tag_set_key=tag_set_key)
+            day = "(charge_period_start AT TIME ZONE 'UTC')::date"
+            charged = _DAILY_OF_CHARGES.format(day=day, tag_set_key=tag_set_key)
+            if self.query(f"({held} EXCEPT ALL {charged}) UNION ALL ({charged} EXCEPT ALL {held})"):
+                broken.append(f"{table} holds the charges' sums")
         return broken

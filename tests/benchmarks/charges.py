@@ -8,8 +8,8 @@ from datetime import date
 import psycopg
 
 from billfold.period import BillingPeriod
-from billfold.sql import read_queries
-from billfold.store.publish import partitions
+from billfold.store.database import connect_bulk
+from billfold.store.publish import partitions, roll_up
 
 ACCOUNTS, SERVICES, REGIONS, KINDS, TAG_SETS = 40, 20, 6, 6, 500
 
@@ -21,7 +21,6 @@ def list_months(first_year: int, count: int) -> list[BillingPeriod]:
 
 def fill_months(conninfo: str, months: Sequence[BillingPeriod], charge_count: int) -> int:
     """These months of one client: charges by the hour, published once, and the rollup of them. Returns its rows."""
-    queries = read_queries("billfold.store", "charges")
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
         for table, count, columns, values in (
@@ -48,12 +47,9 @@ def fill_months(conninfo: str, months: Sequence[BillingPeriod], charge_count: in
             )
         for number, period in enumerate(months, start=1):
             _fill_month(connection, period, number, charge_count // len(months))
-            with connection.transaction():
-                connection.execute(queries["create_moved"].encode())
-                names = partitions(period)
-                moved = queries["sum_moved"].format(**names).replace("$1", str(number)).replace("$2", "1")
-                connection.execute(moved.encode())
-                connection.execute(queries["roll_up"].encode())
+            with connect_bulk(conninfo) as bulk:
+                roll_up(bulk, period, statement_id=number, publication_id=1, is_first=True)
+                bulk.commit()
             _publish_month(connection, number)
         connection.execute("VACUUM ANALYZE")
         row = connection.execute("SELECT count(*) FROM billing_daily_cost").fetchone()

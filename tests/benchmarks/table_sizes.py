@@ -14,6 +14,7 @@ TABLES = {
     "charges": "billing_usage_fact",
     "charge history": "billing_usage_fact_history",
     "daily costs": "billing_daily_cost",
+    "with tags": "billing_daily_tag_cost",
     "restatement": "billing_restatement",
 }
 

@@ -151,13 +151,14 @@ def test_costs_are_grouped_by_tag_and_cost_category_whose_keys_are_case_sensitiv
 
 
 @pytest.mark.parametrize("metric", Metric)
-def test_charges_and_daily_costs_answer_alike(bills: Landing, metric: Metric) -> None:
+@pytest.mark.parametrize("more", [{}, {"as_of": datetime.now(UTC) + timedelta(days=1)}])
+def test_charges_and_daily_costs_answer_alike(bills: Landing, metric: Metric, more: dict[str, Any]) -> None:
+    """The tag is nobody's: it makes the report read the daily costs with tags or, of the past, the charges."""
     for column in set(CostColumn) - {CostColumn.INVOICE}:
-        daily = costs(bills, column, metric=metric)
-        # The tag is nobody's: it only makes the report read the charges.
-        charges = costs(bills, column, KeyColumn(column=MapColumn.TAG, key="nobody's"), metric=metric)
+        daily = costs(bills, column, metric=metric, **more)
+        tagged = costs(bills, column, KeyColumn(column=MapColumn.TAG, key="nobody's"), metric=metric, **more)
 
-        assert {(group[0], *group[2:]): cost for group, cost in charges.items()} == {
+        assert {(group[0], *group[2:]): cost for group, cost in tagged.items()} == {
             (group if isinstance(group, tuple) else (group,)): cost for group, cost in daily.items()
         }, column
 

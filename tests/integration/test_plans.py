@@ -75,7 +75,7 @@ def explain(landing: Landing, query: str, *parameters: Any) -> set[tuple[str, st
 @pytest.mark.parametrize(
     ("name", "tables", "more"),
     [
-        ("sum_moved", ("fact", "fact_history"), {}),
+        ("sum_moved_tags", ("fact", "fact_history"), {}),
         ("sum_charges", ("fact",), {"mark": "added_by"}),
         ("sum_raw_known", ("raw_history",), {"table": NAMES["raw_history"], "mark": "removed_by"}),
         ("withdraw_rows_since", ("raw",), {}),
@@ -86,7 +86,7 @@ def test_what_a_publication_moved_is_found_by_index(
     filled: Landing, name: str, tables: tuple[str, ...], more: dict[str, str]
 ) -> None:
     query = read_queries("billfold.store", "charges")[name].format(**{**NAMES, **more})
-    with_temporary = query.replace("INSERT INTO moved_day", "INSERT INTO billing_daily_cost")
+    with_temporary = query.replace("INSERT INTO moved_tag_day", "INSERT INTO billing_daily_tag_cost")
     parameters = [1, 9, "USD" if "$3::text" in query else 9]
 
     read = explain(filled, with_temporary, *parameters)
@@ -177,18 +177,26 @@ def test_runs_of_a_delivery_are_found_by_index(delivered: Landing) -> None:
     assert "Seq Scan on billing_ingestion_runs" not in plan
 
 
-def test_costs_of_tags_read_the_charges_of_their_months_alone(filled: Landing) -> None:
+def test_costs_of_invoices_read_the_charges_of_their_months_alone(filled: Landing) -> None:
     filled.execute("SELECT billfold_create_partitions('2026-06-01')")
+
+    tables = {relation for relation, _ in explain_costs(filled, CostColumn.INVOICE)}
+
+    assert {table for table in tables if table.startswith("billing_usage_fact")} == {NAMES["fact"]}
+    assert "billing_daily_cost" not in tables
+
+
+def test_costs_of_tags_read_no_charges(filled: Landing) -> None:
     team = KeyColumn(column=MapColumn.TAG, key="team")
 
     for read in (
         explain_costs(filled, team),
-        explain_costs(filled, CostColumn.INVOICE),
         explain_costs(filled, CostColumn.SERVICE, selection=Selection(tags={"team": ["red"]})),
+        explain_costs(filled, KeyColumn(column=MapColumn.COST_CATEGORY, key="unit")),
     ):
         tables = {relation for relation, _ in read}
-        assert {table for table in tables if table.startswith("billing_usage_fact")} == {NAMES["fact"]}
-        assert "billing_daily_cost" not in tables
+        assert {"billing_daily_tag_cost", "dim_tag_set"} <= tables
+        assert not {table for table in tables if table.startswith("billing_usage_fact")}
 
 
 def test_other_costs_read_no_charges_and_only_the_dimensions_that_are_asked_for(filled: Landing) -> None:

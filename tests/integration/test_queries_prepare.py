@@ -46,13 +46,16 @@ PLACEHOLDERS = {
     "snapshot": "00000003-0000001B-1",
     "billing_period": "2026-05-01",
     "charged": "billing_daily_cost",
-    "tagged": "true",
+    "daily_table": "billing_daily_tag_cost",
+    "tag_set_key": "tag_set_key",
+    "tagged": read_queries("billfold.store", "costs")["chosen_by_map"].format(map="tags"),
+    "categorized": read_queries("billfold.store", "costs")["chosen_by_map"].format(map="cost_categories"),
     "chosen": read_queries("billfold.store", "spending")["chosen"].format(tagged="true"),
     "judged_bill": read_queries("billfold.store", "quality")["judged_bill"],
     "judged": read_queries("billfold.store", "focus")["judged"],
 }
 # What others begin with is no query of its own.
-BEGINNINGS = {"focus_judged", "quality_judged_bill", "spending_chosen", "spending_tagged"}
+BEGINNINGS = {"focus_judged", "quality_judged_bill", "spending_chosen", "costs_chosen_by_map"}
 
 
 def test_no_file_of_queries_is_left_out() -> None:
@@ -97,6 +100,7 @@ def with_numbered_parameters(query: str) -> str:
 
 def create_temporary_tables(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     connection.execute(read_queries("billfold.store", "charges")["create_staging"].encode())
+    connection.execute(read_queries("billfold.store", "charges")["create_moved_tags"].encode())
     connection.execute(read_queries("billfold.store", "charges")["create_moved"].encode())
     connection.execute(read_queries("billfold.store", "ledger")["create_ledger"].encode())
     connection.execute(read_queries("billfold.store", "verify")["create_expected"].encode())

@@ -28,6 +28,7 @@ def pretend_older_mapping(landing: Landing) -> None:
     landing.execute("UPDATE billing_deliveries SET mapping_version = 1")
     landing.execute("UPDATE billing_usage_fact SET list_cost = list_cost + 1")
     landing.execute("UPDATE billing_daily_cost SET list_cost = list_cost + charge_count")
+    landing.execute("UPDATE billing_daily_tag_cost SET list_cost = list_cost + charge_count")
 
 
 def land(landing: Landing) -> None:

@@ -724,6 +724,18 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
         "UPDATE billing_daily_cost SET list_cost = list_cost + 0.01",
         {"daily_costs": "statement 1, billing_daily_cost: charge_date 2026-05-01, billing_account_key "},
     ),
+    "a daily cost of tags": (
+        "UPDATE billing_daily_tag_cost SET list_cost = list_cost + 0.01",
+        {"daily_costs": "statement 1, billing_daily_tag_cost: charge_date 2026-05-01, billing_account_key "},
+    ),
+    "a daily cost of tags is gone": (
+        "DELETE FROM billing_daily_tag_cost WHERE billed_cost = 15.75",
+        {"daily_costs": "column billed_cost: expected 15.75, found nothing"},
+    ),
+    "a daily cost of other tags": (
+        "UPDATE billing_daily_tag_cost SET tag_set_key = 9999 WHERE billed_cost = 15.75",
+        {"daily_costs": "tag_set_key 9999"},
+    ),
     "a daily cost is gone": (
         "DELETE FROM billing_daily_cost WHERE billed_cost = 15.75",
         {"daily_costs": "column billed_cost: expected 15.75, found nothing"},

@@ -163,7 +163,9 @@ def _compare_daily_costs(connection: Connection[Any], statements: Sequence[State
         for statement in statements
         for group, amounts in statement.standing.daily.items()
     )
-    yield from _differences("daily costs", wanted, connection.execute(_DAILY_COSTS.encode()))
+    for table in ("billing_daily_cost", "billing_daily_tag_cost"):
+        found = connection.execute(_DAILY_COSTS.format(table=table).encode())
+        yield from _differences(f"costs in {table}", wanted, found)
     moved = Counter(
         ((statement.period, publication.number), *group, *amounts)
         for statement in statements
@@ -284,7 +286,7 @@ _SKU = "LEFT JOIN dim_sku AS sku ON sku.sku_key = fact.sku_key"
 _SUMS = "sum(billed_cost), sum(effective_cost), sum(list_cost), sum(contracted_cost), sum(charge_count)"
 _DAILY_COSTS = f"""
     SELECT to_char(billing_period, 'YYYY-MM'), charge_date, {_GROUP}, {_SUMS}
-    FROM billing_daily_cost AS fact {_DIMENSIONS} GROUP BY 1, 2, 3, 4, 5, 6"""
+    FROM {{table}} AS fact {_DIMENSIONS} GROUP BY 1, 2, 3, 4, 5, 6"""
 _RESTATEMENTS = f"""
     SELECT publication_id, charge_date, {_GROUP}, {_SUMS}
     FROM billing_restatement AS fact {_DIMENSIONS} GROUP BY 1, 2, 3, 4, 5, 6

@@ -16,6 +16,7 @@ from billfold.store.tokens import revoke_of_client
 _TABLES_OF_STATEMENTS = (
     "billing_checks",
     "billing_restatement",
+    "billing_daily_tag_cost",
     "billing_daily_cost",
     "billing_usage_fact_history",
     "billing_usage_fact",

@@ -1,4 +1,4 @@
-"""Sums of costs: from the daily costs where these can answer, from the charges where only those can."""
+"""Sums of costs: from the daily costs, with or without tags, where these can answer, else from the charges."""
 
 from __future__ import annotations
 
@@ -31,8 +31,6 @@ COLUMN_KEYS: Mapping[str, tuple[str, ...]] = {
     "tag": ("tag_set_key",),
     "cost-category": ("tag_set_key",),
 }
-# The daily costs are not kept by these.
-_KEYS_OF_CHARGES = frozenset({"invoice_id", "tag_set_key"})
 # The maps of which one key at a time is a column, named with the key: `tag:Env`.
 _MAPS: Mapping[str, str] = {"tag": "tags", "cost-category": "cost_categories"}
 
@@ -61,7 +59,6 @@ def sum_costs(
     that `parameters` looks at. `until_day` is the last day whose charges count; without it all do.
     """
     query, bound = compose_sum(columns, metric, parameters, filtered_by=filtered_by)
-    connection.execute(_query("prefer_hashing"))
     with connection.cursor(row_factory=class_row(SummedCost)) as cursor:
         return tuple(cursor.execute(query, bound))
 
@@ -75,10 +72,19 @@ def compose_sum(
     keys = {key for kind in kinds for key in COLUMN_KEYS[kind]}
     source = sql.SQL(_query(_source(keys, is_past=parameters["as_of"] is not None)))
     query = sql.SQL(_query("sum_costs")).format(
-        group_by=sql.SQL(", ").join(_groups(columns)), source=source.format(metric=sql.Identifier(f"{metric}_cost"))
+        group_by=sql.SQL(", ").join(_groups(columns)),
+        source=source.format(metric=sql.Identifier(f"{metric}_cost")),
+        tagged=choose_by_map("tags"),
+        categorized=choose_by_map("cost_categories"),
     )
     map_keys = {_placeholder(place): column.partition(":")[2] for place, column in enumerate(columns)}
     return query, {"until_day": None, **parameters, **map_keys, "keys": sorted(keys)}
+
+
+def choose_by_map(column: str) -> sql.Composed:
+    """The condition that the parameter of this name, keys with the values that are let through, holds for a map."""
+    assert column in _MAPS.values()
+    return sql.SQL(_query("chosen_by_map")).format(map=sql.SQL(column))
 
 
 def _groups(columns: Sequence[str]) -> Iterator[sql.Composable]:
@@ -98,7 +104,11 @@ def _placeholder(place: int) -> str:
 
 
 def _source(keys: Collection[str], *, is_past: bool) -> str:
-    source = "charges" if _KEYS_OF_CHARGES & set(keys) else "daily_cost"
+    """The smallest that knows these keys: of tags the past is known by charges alone."""
+    if "invoice_id" in keys or (is_past and "tag_set_key" in keys):
+        source = "charges"
+    else:
+        source = "daily_tag_cost" if "tag_set_key" in keys else "daily_cost"
     return f"{source}_as_of" if is_past else source
 
 

@@ -183,17 +183,21 @@ def land_charges(bulk: BulkConnection, period: BillingPeriod, charges: pa.Record
 def roll_up(
     bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, is_first: bool
 ) -> None:
-    """Carry what this publication added and withdrew into the daily costs, and keep the differences.
+    """Carry what this publication added and withdrew into the daily costs, with and without tags.
 
-    A statement's first publication has none: all of it is new.
+    The differences of those without are kept. A statement's first publication has none: all of it is new.
     """
     queries = read_queries("billfold.store", "charges")
+    bulk.execute(queries["create_moved_tags"])
+    bulk.execute(queries["sum_moved_tags"].format(**partitions(period)), statement_id, publication_id)
+    bulk.execute(queries["roll_up_tags"])
     bulk.execute(queries["create_moved"])
-    bulk.execute(queries["sum_moved"].format(**partitions(period)), statement_id, publication_id)
+    bulk.execute(queries["sum_moved"])
     bulk.execute(queries["roll_up"])
     if not is_first:
         bulk.execute(queries["keep_restatement"], publication_id)
     bulk.execute(queries["drop_moved"])
+    bulk.execute(queries["drop_empty_tag_days"], statement_id)
     bulk.execute(queries["drop_empty_days"], statement_id)
 
 

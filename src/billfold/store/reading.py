@@ -19,6 +19,9 @@ Row = TypeVar("Row")
 
 # The amounts that a report can be of.
 COST_METRICS = ("billed", "effective", "list", "contracted")
+# Sums of many cells: with less memory the planner sorts them all for fear of many groups, and compiling takes longer
+# than adding up. It is asked for only as far as it is needed.
+_SUMMING = {"work_mem": "64MB", "jit": "off"}
 # The columns of `sum_changes` that changes can be grouped by.
 CHANGE_COLUMNS = ("account", "service", "region", "day", "category")
 
@@ -42,9 +45,9 @@ class Span(Protocol):
 class ChangedCost:
     """A group that differs (level 0), the total of a statement (1) or of all (3); costs are exact.
 
-    `has_moved` says whether any daily cost in it differs, `restated_late` whether publications after the month's end
-    moved any; a total that nothing at either end belongs to is not `is_held`. The `group_count` of every row is of all
-    groups that differ.
+    `has_moved` says whether any daily cost of its statement differs, `restated_late` whether publications after the
+    month's end moved any; a total that nothing at either end belongs to is not `is_held`. The `group_count` of every
+    row is of all groups that differ.
     """
 
     level: int
@@ -67,7 +70,7 @@ class ChangedCost:
 @contextmanager
 def read(database: Database, **options: str) -> Iterator[Connection]:
     """One REPEATABLE READ, READ ONLY transaction, as the reader where one is configured; options as PostgreSQL's."""
-    with connect(database.reader_conninfo or database.conninfo, **options) as connection:
+    with connect(database.reader_conninfo or database.conninfo, **{**_SUMMING, **options}) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():

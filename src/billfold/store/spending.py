@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from billfold.sql import read_queries
+from billfold.store.costs import choose_by_map
 from billfold.store.database import Connection
 from billfold.store.reading import COST_METRICS
 
@@ -81,10 +82,10 @@ def list_months(connection: Connection, client: str | None) -> tuple[date, ...]:
 
 
 def sum_savings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[Savings, ...]:
-    """What was saved on one month's usage, by currency; only the charges know tags, and they are many more."""
+    """What was saved on one month's usage, by currency."""
     has_tags = parameters["tags"] is not None
     query = sql.SQL(_query("sum_savings")).format(
-        charged=sql.Identifier("billing_usage_fact" if has_tags else "billing_daily_cost"),
+        charged=sql.Identifier("billing_daily_tag_cost" if has_tags else "billing_daily_cost"),
         chosen=_choose(by_tag=has_tags),
     )
     with connection.cursor(row_factory=class_row(Savings)) as cursor:
@@ -105,7 +106,7 @@ def list_charges(
 
 def _choose(*, by_tag: bool) -> sql.Composed:
     """The condition for what is asked for."""
-    return sql.SQL(_query("chosen")).format(tagged=sql.SQL(_query("tagged") if by_tag else "true"))
+    return sql.SQL(_query("chosen")).format(tagged=choose_by_map("tags") if by_tag else sql.SQL("true"))
 
 
 def _query(name: str) -> str:

@@ -26,8 +26,11 @@ from billfold.store.publish import partitions
 
 # What a daily cost is kept by, and what it holds.
 _DAY_COLUMNS = (
-    "charge_date billing_account_key sub_account_key service_key region_key charge_key billing_currency billing_period"
+    "charge_date billing_account_key sub_account_key service_key region_key charge_key tag_set_key billing_currency"
+    " billing_period"
 ).split()
+# The tables of daily costs, and what each tells sets of tags apart by.
+_DAILY_TABLES = (("billing_daily_cost", "NULL::integer"), ("billing_daily_tag_cost", "tag_set_key"))
 _AMOUNTS = ("billed_cost", "effective_cost", "list_cost", "contracted_cost", "charge_count")
 
 
@@ -133,9 +136,15 @@ class Snapshot:
         self._bulk = bulk
         self._statement = statement
         self._prefix = f"statement {statement.statement_id}"
-        names = partitions(statement.billing_period)
+        # The table of daily costs is named when it is asked about: there are two.
+        names = {
+            **partitions(statement.billing_period),
+            "statement_id": statement.statement_id,
+            "daily_table": "{daily_table}",
+            "tag_set_key": "{tag_set_key}",
+        }
         self._queries = {
-            name: query.format(**names, statement_id=statement.statement_id) if "{" in query else query
+            name: query.format(**names) if "{" in query else query
             for file in ("verify", "verify_history")
             for name, query in read_queries("billfold.store", file).items()
         }
@@ -311,9 +320,11 @@ class Snapshot:
         return None
 
     def find_day_difference(self) -> Difference | None:
-        """A key of the daily costs that does not hold its charges' sums."""
-        for key, expected, found in self.ask("find_day_difference"):
-            return _day_difference(f"{self._prefix}, billing_daily_cost", key, expected, found)
+        """A key of the daily costs, with or without tags, that does not hold its charges' sums."""
+        for table, tag_set_key in _DAILY_TABLES:
+            query = self._queries["find_day_difference"].format(daily_table=table, tag_set_key=tag_set_key)
+            for key, expected, found in self._bulk.query(query, self._statement.statement_id):
+                return _day_difference(f"{self._prefix}, {table}", key, expected, found)
         return None
 
     def find_restatement_difference(self, *, after_publication_id: int) -> Difference | None:
@@ -357,7 +368,7 @@ def open_snapshot(database: Database, statement: VerifiedStatement) -> Iterator[
 def _day_difference(table: str, key: str, expected: str | None, found: str | None) -> Difference:
     """The first amount that differs between two sums of one key; all amounts of a missing side are null."""
     keys = json.loads(key)
-    place = ", ".join(f"{name} {keys[name]}" for name in _DAY_COLUMNS if keys[name] is not None)
+    place = ", ".join(f"{name} {keys[name]}" for name in _DAY_COLUMNS if keys.get(name) is not None)
     wanted, held = _amounts(expected), _amounts(found)
     column = next(name for name in wanted if wanted[name] != held[name])
     return Difference(row=f"{table}: {place}", column=column, expected=_text(wanted[column]), found=_text(held[column]))

@@ -64,68 +64,118 @@ WITH span AS (
         %(to_counted)s::boolean[]
     ) AS span (statement_id, from_id, to_id, from_counted, to_counted)
 ),
-entry AS (
-    SELECT statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
-        billing_currency,
-        CASE WHEN from_id IS NULL THEN 0 ELSE 1 END AS old_sign, 1 AS new_sign, 0 AS late_sign,
-        billed_cost, effective_cost, list_cost, contracted_cost, charge_count
-    FROM span JOIN billing_daily_cost USING (statement_id)
-    UNION ALL
-    SELECT statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
-        billing_currency,
-        CASE WHEN publication_id > from_id THEN -1 ELSE 0 END, CASE WHEN publication_id > to_id THEN -1 ELSE 0 END,
-        CASE WHEN publication_id <= to_id
-            AND published_at >= (billing_period + interval '1 month') AT TIME ZONE 'UTC' THEN 1 ELSE 0 END,
-        billed_cost, effective_cost, list_cost, contracted_cost, charge_count
-    FROM span
-    -- The publications first: few of them are asked for, and each moved many rows.
-    JOIN billing_publications USING (statement_id)
-    JOIN billing_restatement USING (statement_id, publication_id)
-    WHERE publication_id > coalesce(from_id, 0)
+-- Each entry is one of four: what stands now, and what was moved before the end (early, or late: when the month was
+-- over) or after it.
+entry AS MATERIALIZED (
+    SELECT statement_id, from_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+        billing_currency, charge_count, is_now, is_early, is_late, is_after,
+        CASE %(metric)s::text
+            WHEN 'billed' THEN billed_cost WHEN 'effective' THEN effective_cost
+            WHEN 'list' THEN list_cost WHEN 'contracted' THEN contracted_cost END AS cost
+    FROM (
+        SELECT statement_id, from_id, charge_date, billing_account_key, sub_account_key, service_key, region_key,
+            charge_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count,
+            true AS is_now, false AS is_early, false AS is_late, false AS is_after
+        FROM span JOIN billing_daily_cost USING (statement_id)
+        UNION ALL
+        SELECT statement_id, from_id, charge_date, billing_account_key, sub_account_key, service_key, region_key,
+            charge_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count,
+            false,
+            publication_id <= to_id AND published_at < (billing_period + interval '1 month') AT TIME ZONE 'UTC',
+            publication_id <= to_id AND published_at >= (billing_period + interval '1 month') AT TIME ZONE 'UTC',
+            publication_id > to_id
+        FROM span
+        -- The publications first: few of them are asked for, and each moved many rows.
+        JOIN billing_publications USING (statement_id)
+        JOIN billing_restatement USING (statement_id, publication_id)
+        WHERE publication_id > coalesce(from_id, 0)
+    ) AS priced
 ),
-priced AS (
-    SELECT *, CASE %(metric)s::text
-        WHEN 'billed' THEN billed_cost WHEN 'effective' THEN effective_cost
-        WHEN 'list' THEN list_cost WHEN 'contracted' THEN contracted_cost END AS cost
-    FROM entry
-),
-finest AS (
+-- What stood at both ends, by the columns that are asked for. Keys come first: names are looked up once for each cell, not
+-- for each time that it moved.
+held AS (
     SELECT
-        statement_id, charge_date,
+        statement_id,
+        CASE WHEN 'day' = ANY (%(columns)s::text[]) THEN charge_date END AS charge_date,
+        CASE WHEN 'account' = ANY (%(columns)s) THEN billing_account_key END AS billing_account_key,
+        CASE WHEN 'account' = ANY (%(columns)s) THEN sub_account_key END AS sub_account_key,
+        CASE WHEN 'service' = ANY (%(columns)s) THEN service_key END AS service_key,
+        CASE WHEN 'region' = ANY (%(columns)s) THEN region_key END AS region_key,
+        CASE WHEN 'category' = ANY (%(columns)s) THEN charge_key END AS charge_key,
+        billing_currency, from_id IS NULL AS is_new,
+        coalesce(sum(cost) FILTER (WHERE is_now), 0) - coalesce(sum(cost) FILTER (WHERE is_after), 0) AS new,
+        coalesce(sum(cost) FILTER (WHERE is_early), 0) + coalesce(sum(cost) FILTER (WHERE is_late), 0) AS difference,
+        sum(cost) FILTER (WHERE is_late) AS late,
+        coalesce(sum(charge_count) FILTER (WHERE is_now), 0)
+            - coalesce(sum(charge_count) FILTER (WHERE is_after), 0) AS new_count,
+        coalesce(sum(charge_count) FILTER (WHERE is_early OR is_late), 0) AS count_difference
+    FROM entry
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+),
+-- Sums of nothing do not tell that nothing moved: one cell may have lost what another won.
+unclear AS (
+    SELECT statement_id FROM held GROUP BY statement_id
+    HAVING bool_and(CASE WHEN is_new THEN new ELSE difference END = 0) OR bool_and(late = 0)
+),
+cell AS (
+    SELECT false AS is_finest, held.* FROM held
+    UNION ALL
+    SELECT
+        true, statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+        billing_currency, from_id IS NULL,
+        coalesce(sum(cost) FILTER (WHERE is_now), 0) - coalesce(sum(cost) FILTER (WHERE is_after), 0),
+        coalesce(sum(cost) FILTER (WHERE is_early), 0) + coalesce(sum(cost) FILTER (WHERE is_late), 0),
+        sum(cost) FILTER (WHERE is_late), 0, 0
+    FROM entry
+    WHERE (is_early OR is_late OR from_id IS NULL) AND statement_id IN (SELECT statement_id FROM unclear)
+    GROUP BY 2, 3, 4, 5, 6, 7, 8, 9, 10
+),
+named AS NOT MATERIALIZED (
+    SELECT
+        is_finest, statement_id, charge_date,
         coalesce(sub_account.account_id, payer.account_id, '') AS account,
         coalesce(service.service_name, service.service_code, '') AS service,
         coalesce(region.region_id, '') AS region,
         coalesce(charge.charge_category, '') AS category,
-        billing_currency AS currency,
-        sum(old_sign * cost) AS old, sum(new_sign * cost) AS new, sum((new_sign - old_sign) * cost) <> 0 AS has_moved,
-        sum(late_sign * cost) <> 0 AS restated_late,
-        sum(old_sign * charge_count) AS old_count, sum(new_sign * charge_count) AS new_count
-    FROM priced
+        billing_currency AS currency, is_new, new, difference, late, new_count, count_difference
+    FROM cell
     LEFT JOIN dim_service AS service USING (service_key)
     LEFT JOIN dim_region AS region USING (region_key)
     LEFT JOIN dim_charge AS charge USING (charge_key)
     LEFT JOIN dim_account AS sub_account ON sub_account.account_key = sub_account_key
     LEFT JOIN dim_account AS payer ON payer.account_key = billing_account_key
-    GROUP BY 1, 2, 3, 4, 5, 6, 7
+),
+-- Members of a dimension that share a name are one.
+moved AS (
+    SELECT statement_id, bool_or(moved <> 0) AS has_moved, coalesce(bool_or(late <> 0), false) AS restated_late
+    FROM (
+        SELECT statement_id, sum(CASE WHEN is_new THEN new ELSE difference END) AS moved, sum(late) AS late
+        FROM named
+        GROUP BY is_finest, statement_id, charge_date, account, service, region, category, currency
+    ) AS finest
+    GROUP BY statement_id
 ),
 asked AS (
     SELECT
-        statement_id, currency, from_counted, to_counted, old, new, old_count, new_count, has_moved, restated_late,
-        CASE WHEN 'account' = ANY (%(columns)s::text[]) THEN account ELSE '' END AS account,
+        statement_id, currency, from_counted, to_counted, new, new_count,
+        CASE WHEN is_new THEN 0 ELSE new - difference END AS old,
+        CASE WHEN is_new THEN 0 ELSE new_count - count_difference END AS old_count,
+        CASE WHEN 'account' = ANY (%(columns)s) THEN account ELSE '' END AS account,
         CASE WHEN 'service' = ANY (%(columns)s) THEN service ELSE '' END AS service,
         CASE WHEN 'region' = ANY (%(columns)s) THEN region ELSE '' END AS region,
         CASE WHEN 'day' = ANY (%(columns)s) THEN to_char(charge_date, 'YYYY-MM-DD') ELSE '' END AS day,
         CASE WHEN 'category' = ANY (%(columns)s) THEN category ELSE '' END AS category
-    FROM finest JOIN span USING (statement_id)
+    FROM named JOIN span USING (statement_id)
+    WHERE NOT is_finest
 ),
 summed AS (
     SELECT
         grouping(statement_id, account) AS level, statement_id, account, service, region, day, category, currency,
         sum(old) FILTER (WHERE from_counted) AS counted_old, sum(new) FILTER (WHERE to_counted) AS counted_new,
-        sum(old) AS old, sum(new) AS new, bool_or(has_moved) AS has_moved,
-        bool_or(restated_late) AS restated_late,
+        sum(old) AS old, sum(new) AS new,
         sum(old_count) <> 0 OR sum(new_count) <> 0 AS is_held,
-        bool_or(old_count <> 0 AND from_counted OR new_count <> 0 AND to_counted) AS is_counted
+        coalesce(sum(old_count) FILTER (WHERE from_counted) <> 0, false)
+            OR coalesce(sum(new_count) FILTER (WHERE to_counted) <> 0, false) AS is_counted
     FROM asked
     GROUP BY GROUPING SETS (
         (statement_id, account, service, region, day, category, currency), (statement_id, currency), (currency)
@@ -133,7 +183,7 @@ summed AS (
 ),
 ranked AS (
     SELECT
-        level, statement_id, account, service, region, day, category, currency, has_moved, restated_late,
+        level, statement_id, account, service, region, day, category, currency,
         CASE WHEN level = 3 THEN is_counted ELSE is_held END AS is_held,
         CASE WHEN level = 3 THEN coalesce(counted_old, 0) ELSE old END AS old,
         CASE WHEN level = 3 THEN coalesce(counted_new, 0) ELSE new END AS new,
@@ -146,8 +196,8 @@ ranked AS (
     WHERE level > 0 OR old <> new
 )
 SELECT level, statement_id, account, service, region, day, category, currency, old, new, new - old AS difference,
-    has_moved, restated_late, is_held, group_count
-FROM ranked
+    coalesce(has_moved, false) AS has_moved, coalesce(restated_late, false) AS restated_late, is_held, group_count
+FROM ranked LEFT JOIN moved USING (statement_id)
 WHERE level > 0 OR %(limit)s::bigint IS NULL OR place <= %(limit)s
 ORDER BY level, place
 
@@ -168,30 +218,38 @@ WITH chosen AS (
     ORDER BY publication.published_at DESC, publication.publication_id DESC
     LIMIT %(limit)s OFFSET %(offset)s
 ),
-finest AS (
-    SELECT
-        publication_id, restatement.billing_currency AS currency,
-        sum(CASE %(metric)s::text
+entry AS NOT MATERIALIZED (
+    SELECT publication_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+        billing_currency AS currency,
+        CASE %(metric)s::text
             WHEN 'billed' THEN billed_cost WHEN 'effective' THEN effective_cost
-            WHEN 'list' THEN list_cost WHEN 'contracted' THEN contracted_cost END) AS difference
-    FROM chosen
-    JOIN billing_restatement AS restatement USING (statement_id, publication_id)
+            WHEN 'list' THEN list_cost WHEN 'contracted' THEN contracted_cost END AS cost
+    FROM chosen JOIN billing_restatement AS restatement USING (statement_id, publication_id)
+),
+total AS (
+    SELECT publication_id, currency, sum(cost) AS difference FROM entry GROUP BY publication_id, currency
+),
+-- A sum of nothing does not tell that nothing moved: one cell may have lost what another won.
+shifted AS (
+    SELECT publication_id, currency
+    FROM total
+    JOIN entry USING (publication_id, currency)
     LEFT JOIN dim_service AS service USING (service_key)
     LEFT JOIN dim_region AS region USING (region_key)
     LEFT JOIN dim_charge AS charge USING (charge_key)
     LEFT JOIN dim_account AS sub_account ON sub_account.account_key = sub_account_key
     LEFT JOIN dim_account AS payer ON payer.account_key = billing_account_key
-    GROUP BY publication_id, restatement.billing_currency, charge_date,
+    WHERE total.difference = 0
+    GROUP BY publication_id, currency, charge_date,
         coalesce(sub_account.account_id, payer.account_id, ''),
         coalesce(service.service_name, service.service_code, ''), coalesce(region.region_id, ''),
         coalesce(charge.charge_category, '')
+    HAVING sum(cost) <> 0
 ),
 moved AS (
     SELECT publication_id, jsonb_object_agg(currency, difference::text) AS difference
-    FROM (
-        SELECT publication_id, currency, sum(difference) AS difference FROM finest GROUP BY publication_id, currency
-        HAVING bool_or(difference <> 0)
-    ) AS summed
+    FROM total
+    WHERE difference <> 0 OR (publication_id, currency) IN (SELECT publication_id, currency FROM shifted)
     GROUP BY publication_id
 )
 SELECT publication_id, statement_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, number,

@@ -138,31 +138,60 @@ SELECT
     pricing_currency_contracted_unit_price, capacity_reservation_id, capacity_reservation_status, discounts
 FROM {fact_history} WHERE statement_id = $1 AND added_by <= $3 AND removed_by > $3
 
+-- name: create_moved_tags
+CREATE TEMP TABLE moved_tag_day (LIKE billing_daily_tag_cost) ON COMMIT DROP
+
+-- name: sum_moved_tags
+-- What this publication's charges and the withdrawn ones make of each day and set of tags.
+INSERT INTO moved_tag_day (
+    statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+    tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count
+)
+SELECT
+    statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key, sub_account_key,
+    service_key, region_key, charge_key, tag_set_key, billing_currency, sum(sign * billed_cost),
+    sum(sign * effective_cost), sum(sign * list_cost), sum(sign * contracted_cost), sum(sign)
+FROM (
+    SELECT 1 AS sign, statement_id, billing_period, charge_period_start, billing_account_key, sub_account_key, service_key,
+        region_key, charge_key, tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost
+    FROM {fact} WHERE statement_id = $1 AND added_by = $2
+    UNION ALL
+    SELECT -1, statement_id, billing_period, charge_period_start, billing_account_key, sub_account_key, service_key,
+        region_key, charge_key, tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost
+    FROM {fact_history} WHERE statement_id = $1 AND removed_by = $2
+) AS moved
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+HAVING sum(sign) <> 0 OR sum(sign * billed_cost) <> 0 OR sum(sign * effective_cost) <> 0
+    OR sum(sign * list_cost) <> 0 OR sum(sign * contracted_cost) <> 0
+
 -- name: create_moved
 CREATE TEMP TABLE moved_day (LIKE billing_daily_cost) ON COMMIT DROP
 
 -- name: sum_moved
--- What this publication's charges and the withdrawn ones make of each day.
+-- The same by day alone.
 INSERT INTO moved_day (
     statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
     billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count
 )
 SELECT
-    statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key, sub_account_key,
-    service_key, region_key, charge_key, billing_currency, sum(sign * billed_cost), sum(sign * effective_cost),
-    sum(sign * list_cost), sum(sign * contracted_cost), sum(sign)
-FROM (
-    SELECT 1 AS sign, statement_id, billing_period, charge_period_start, billing_account_key, sub_account_key, service_key,
-        region_key, charge_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost
-    FROM {fact} WHERE statement_id = $1 AND added_by = $2
-    UNION ALL
-    SELECT -1, statement_id, billing_period, charge_period_start, billing_account_key, sub_account_key, service_key,
-        region_key, charge_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost
-    FROM {fact_history} WHERE statement_id = $1 AND removed_by = $2
-) AS moved
+    statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+    billing_currency, sum(billed_cost), sum(effective_cost), sum(list_cost), sum(contracted_cost),
+    sum(charge_count)::bigint
+FROM moved_tag_day
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
-HAVING sum(sign) <> 0 OR sum(sign * billed_cost) <> 0 OR sum(sign * effective_cost) <> 0
-    OR sum(sign * list_cost) <> 0 OR sum(sign * contracted_cost) <> 0
+HAVING sum(charge_count) <> 0 OR sum(billed_cost) <> 0 OR sum(effective_cost) <> 0
+    OR sum(list_cost) <> 0 OR sum(contracted_cost) <> 0
+
+-- name: roll_up_tags
+INSERT INTO billing_daily_tag_cost AS daily SELECT * FROM moved_tag_day
+ON CONFLICT (statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
+    tag_set_key, billing_currency)
+DO UPDATE SET
+    billed_cost = daily.billed_cost + excluded.billed_cost,
+    effective_cost = daily.effective_cost + excluded.effective_cost,
+    list_cost = daily.list_cost + excluded.list_cost,
+    contracted_cost = daily.contracted_cost + excluded.contracted_cost,
+    charge_count = daily.charge_count + excluded.charge_count
 
 -- name: roll_up
 INSERT INTO billing_daily_cost AS daily SELECT * FROM moved_day
@@ -185,7 +214,10 @@ SELECT statement_id, $1::bigint, billing_period, charge_date, billing_account_ke
 FROM moved_day
 
 -- name: drop_moved
-DROP TABLE moved_day
+DROP TABLE moved_day, moved_tag_day
+
+-- name: drop_empty_tag_days
+DELETE FROM billing_daily_tag_cost WHERE statement_id = $1 AND charge_count = 0
 
 -- name: drop_empty_days
 DELETE FROM billing_daily_cost WHERE statement_id = $1 AND charge_count = 0

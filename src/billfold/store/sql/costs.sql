@@ -1,10 +1,7 @@
 -- What was spent. Every filter that is NULL lets everything through. {metric} is one of the four costs.
 
--- name: prefer_hashing
--- With less memory the planner sorts all cells for fear of many groups. It is asked for only as far as it is needed.
-SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true)
-
--- The four sources of costs have the same columns. Daily costs know neither invoices nor tags, and are much smaller.
+-- The sources of costs have the same columns. Daily costs know no invoices, nor tags where these are not asked for, and are
+-- much smaller than the charges.
 
 -- name: daily_cost
 SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
@@ -15,6 +12,11 @@ FROM billing_daily_cost
 SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
     charge_key, NULL::text AS invoice_id, NULL::integer AS tag_set_key, billing_currency, {metric} AS cost
 FROM daily_cost_as_of(%(as_of)s)
+
+-- name: daily_tag_cost
+SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
+    charge_key, NULL::text AS invoice_id, tag_set_key, billing_currency, {metric} AS cost
+FROM billing_daily_tag_cost
 
 -- name: charges
 SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
@@ -27,6 +29,16 @@ SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::d
     billing_account_key, sub_account_key, service_key, region_key, charge_key, invoice_id, tag_set_key,
     billing_currency, {metric} AS cost
 FROM charges_as_of(%(as_of)s)
+
+-- name: chosen_by_map
+-- The condition for one of the two maps: of each key that is named the value must be one of those that are named. Sets of
+-- tags are looked at once each, and stand for their charges; 0 is none.
+(%({map})s::jsonb IS NULL OR coalesce(tag_set_key, 0) IN (
+    SELECT tag_set.tag_set_key
+    FROM (SELECT tag_set_key, {map} FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
+    WHERE NOT EXISTS (
+        SELECT FROM jsonb_each(%({map})s) AS wanted (key, accepted)
+        WHERE NOT accepted ? coalesce(tag_set.{map} ->> wanted.key, ''))))
 
 -- name: sum_costs
 -- {group_by} is one or more of the columns of `named` or values of its two maps. First come sums by those keys alone
@@ -55,20 +67,8 @@ WITH cell AS MATERIALIZED (
         AND (%(since)s::date IS NULL OR billing_period >= %(since)s)
         AND (%(until)s::date IS NULL OR billing_period <= %(until)s)
         AND (%(until_day)s::date IS NULL OR charge_date <= %(until_day)s)
-        -- Of each key that is named the value must be one of those that are named. Sets of tags are looked at once each,
-        -- and stand for their charges; 0 is none.
-        AND (%(tags)s::jsonb IS NULL OR coalesce(tag_set_key, 0) IN (
-            SELECT tag_set.tag_set_key
-            FROM (SELECT tag_set_key, tags FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
-            WHERE NOT EXISTS (
-                SELECT FROM jsonb_each(%(tags)s) AS wanted (key, accepted)
-                WHERE NOT accepted ? coalesce(tag_set.tags ->> wanted.key, ''))))
-        AND (%(cost_categories)s::jsonb IS NULL OR coalesce(tag_set_key, 0) IN (
-            SELECT tag_set.tag_set_key
-            FROM (SELECT tag_set_key, cost_categories FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
-            WHERE NOT EXISTS (
-                SELECT FROM jsonb_each(%(cost_categories)s) AS wanted (key, accepted)
-                WHERE NOT accepted ? coalesce(tag_set.cost_categories ->> wanted.key, ''))))
+        AND {tagged}
+        AND {categorized}
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 ),
 -- Each reading of it leaves out the tables whose columns are not asked for. A charge without a sub-account is its payer's.

@@ -6,7 +6,7 @@ WHERE counted AND current_publication_id IS NOT NULL AND (%(client)s::text IS NU
 ORDER BY billing_period DESC
 
 -- name: sum_savings
--- Usage of one month by what pays for it. {charged} is the daily costs, or the charges where only those know tags.
+-- Usage of one month by what pays for it. {charged} is the daily costs, with tags where some are asked for.
 SELECT
     fact.billing_currency AS currency,
     coalesce(sum(fact.list_cost) FILTER (WHERE NOT charge.is_unused), 0) AS list,
@@ -25,8 +25,8 @@ WHERE {chosen}
 GROUP BY fact.billing_currency
 
 -- name: chosen
--- Which charges or daily costs are asked for, but for their categories. What is put in last is the condition `tagged`,
--- or true.
+-- Which charges or daily costs are asked for, but for their categories. What is put in last is the condition for tags, or
+-- true.
 fact.billing_period = %(month)s
     AND fact.statement_id = ANY (ARRAY(
         SELECT statement.statement_id FROM billing_statements AS statement
@@ -41,16 +41,6 @@ fact.billing_period = %(month)s
             SELECT region_key FROM dim_region WHERE coalesce(region_id, '') = ANY (%(regions)s)))
         OR fact.region_key IS NULL AND '' = ANY (%(regions)s))
     AND {tagged}
-
--- name: tagged
--- The tags of a charge: of each key that is named the value must be one of those that are named. Sets of tags are looked
--- at once each, and stand for their charges; 0 is none.
-(%(tags)s::jsonb IS NULL OR coalesce(fact.tag_set_key, 0) IN (
-    SELECT tag_set.tag_set_key
-    FROM (SELECT tag_set_key, tags FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
-    WHERE NOT EXISTS (
-        SELECT FROM jsonb_each(%(tags)s) AS asked (key, accepted)
-        WHERE NOT accepted ? coalesce(tag_set.tags ->> asked.key, ''))))
 
 -- name: list_charges
 -- {metric} is one of the four costs. Which members of the small dimensions are wanted is known before the charges of the

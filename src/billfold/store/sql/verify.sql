@@ -160,10 +160,11 @@ LEFT JOIN LATERAL (
 ) AS differing_column ON true
 
 -- name: find_day_difference
--- The first key of the daily costs whose sums, or whose being there, are not the charges'.
+-- The first key of the daily costs whose sums, or whose being there, are not the charges'. They tell sets of
+-- tags apart where theirs is not NULL throughout.
 SELECT jsonb_build_object('charge_date', charge_date, 'billing_account_key', billing_account_key, 'sub_account_key',
         sub_account_key, 'service_key', service_key, 'region_key', region_key, 'charge_key', charge_key,
-        'billing_currency', billing_currency, 'billing_period', billing_period)::text,
+        'tag_set_key', tag_set_key, 'billing_currency', billing_currency, 'billing_period', billing_period)::text,
     jsonb_build_object('billed_cost', sum(billed_cost) FILTER (WHERE is_charged), 'effective_cost', sum(effective_cost)
         FILTER (WHERE is_charged), 'list_cost', sum(list_cost) FILTER (WHERE is_charged), 'contracted_cost',
         sum(contracted_cost) FILTER (WHERE is_charged), 'charge_count', sum(charge_count) FILTER (WHERE is_charged))::text,
@@ -173,17 +174,17 @@ SELECT jsonb_build_object('charge_date', charge_date, 'billing_account_key', bil
         sum(charge_count) FILTER (WHERE NOT is_charged))::text
 FROM (
     SELECT true AS is_charged, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
-        billing_account_key, sub_account_key, service_key, region_key, charge_key, billing_currency,
-        sum(billed_cost) AS billed_cost, sum(effective_cost) AS effective_cost, sum(list_cost) AS list_cost,
+        billing_account_key, sub_account_key, service_key, region_key, charge_key, {tag_set_key} AS tag_set_key,
+        billing_currency, sum(billed_cost) AS billed_cost, sum(effective_cost) AS effective_cost, sum(list_cost) AS list_cost,
         sum(contracted_cost) AS contracted_cost, count(*) AS charge_count
-    FROM {fact} WHERE statement_id = $1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    FROM {fact} WHERE statement_id = $1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
     UNION ALL
     SELECT false, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
-        billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count
-    FROM billing_daily_cost WHERE statement_id = $1
+        {tag_set_key}, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count
+    FROM {daily_table} WHERE statement_id = $1
 ) AS summed
 GROUP BY billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
-    billing_currency
+    tag_set_key, billing_currency
 HAVING NOT (bool_or(is_charged) AND bool_or(NOT is_charged))
     OR ROW(sum(billed_cost) FILTER (WHERE is_charged), sum(effective_cost) FILTER (WHERE is_charged),
             sum(list_cost) FILTER (WHERE is_charged), sum(contracted_cost) FILTER (WHERE is_charged),
@@ -191,7 +192,8 @@ HAVING NOT (bool_or(is_charged) AND bool_or(NOT is_charged))
         IS DISTINCT FROM ROW(sum(billed_cost) FILTER (WHERE NOT is_charged),
             sum(effective_cost) FILTER (WHERE NOT is_charged), sum(list_cost) FILTER (WHERE NOT is_charged),
             sum(contracted_cost) FILTER (WHERE NOT is_charged), sum(charge_count) FILTER (WHERE NOT is_charged))
-ORDER BY charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key, billing_currency
+ORDER BY charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key, tag_set_key,
+    billing_currency
 LIMIT 1
 
 -- name: find_restatement_difference
