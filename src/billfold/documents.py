@@ -20,12 +20,14 @@ from billfold.reports import (
     CostReport,
     CostRow,
     DeliveryRow,
+    OwnerRow,
     PublicationRow,
     RunRow,
     StandingPublication,
     StatementChange,
     StatementFreshness,
     StatementRow,
+    UnownedRow,
 )
 from billfold.store.asked import AskedRow
 from billfold.store.query import JsonText
@@ -63,6 +65,8 @@ def report_document(
         | ClientFreshness
         | StatementFreshness
         | AskedRow
+        | OwnerRow
+        | UnownedRow
     ],
 ) -> dict[str, Any]:
     """A list of rows, each field under its own name; `client` and `export` as in the document of `ingest`."""
@@ -201,6 +205,8 @@ def _error(error: BillfoldError) -> dict[str, str]:
 
 
 def _spell_field(name: str, value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return spell_money(value)
     if name in _MONEY:
         return _spell_amounts(value)
     return round(value, 3) if name == "duration_seconds" and value is not None else value

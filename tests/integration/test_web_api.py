@@ -16,17 +16,18 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from billfold import clients, reports, tokens
 from billfold.documents import changes_document, client_document, costs_document, dump, report_document
 from billfold.model import Scope
+from billfold.owners import set_owner
 from billfold.reports import CostColumn, Filter, Metric
 from billfold.web import create_app
 from billfold.web.cursors import next_cursor
 from tests.landing import Landing
-from tests.line_items import described, write_bill
+from tests.line_items import ACCOUNT, described, write_bill
 from tests.web_server import WebServer, run_web_server
 
 
 @pytest.fixture
 def landed(landing: Landing) -> Landing:
-    """A bill of two clients; the first one's month was restated."""
+    """A bill of two clients; the first one's month was restated, and somebody answers for its account."""
     write_bill(landing.root, described("1.25", "7"))
     landing.ingest()
     write_bill(landing.root, described("1.25", "8.5"), revision=2)
@@ -34,6 +35,7 @@ def landed(landing: Landing) -> Landing:
     other = replace(landing, root=landing.root.parent / "other").with_client(client_id="globex", prefix="globex/")
     write_bill(other.root, described("100"))
     other.ingest()
+    set_owner(landing.database, landing.settings, "acme", ACCOUNT, owner="platform", account_name=None)
     return landing
 
 
@@ -71,11 +73,15 @@ def test_lists_are_the_documents_of_the_command_line(landed: Landing, server: We
         | {"unchecked_statements": []},
         "/v1/costs": costs_document(costs),
         "/v1/changes": changes_document(changes) | {"group_count": changes.group_count},
+        "/v1/owners": report_document("owners", reports.list_owners(database)),
+        "/v1/owners/missing": report_document("accounts", reports.list_accounts_without_owner(database)),
         "/v1/clients": {"clients": [client_document(row, None) for row in clients.list_clients(database)]},
     }
 
     found = {path: get(server, path) for path in expected}
 
+    assert [(row["client"], row["owner"]) for row in found["/v1/owners"]["owners"]] == [("acme", "platform")]
+    assert [(row["client"], row["cost"]) for row in found["/v1/owners/missing"]["accounts"]] == [("globex", "100")]
     for client in found["/v1/clients"]["clients"]:
         client["last_delivered_at"] = None
     assert found == {path: as_json(document) for path, document in expected.items()}
@@ -140,6 +146,8 @@ def test_a_token_of_one_client_sees_no_other(landed: Landing, server: WebServer)
         assert (status, document["error"]["code"]) == (404, "http"), path
     for name in ("clients", "statements", "deliveries", "runs", "publications", "checks"):
         assert {row["client"] for row in get(server, f"/v1/{name}", token)[name]} == {"globex"}
+    assert get(server, "/v1/owners", token) == {"owners": []}
+    assert {row["client"] for row in get(server, "/v1/owners/missing", token)["accounts"]} == {"globex"}
     assert get(server, "/v1/costs", token)["totals"] == [{"month": "2026-05", "currency": "USD", "cost": "100"}]
     assert [change["client"] for change in get(server, "/v1/changes", token)["changes"]] == ["globex"]
     status, document = server.ask("GET", "/v1/costs?client=acme", headers={"Authorization": f"Bearer {token}"})

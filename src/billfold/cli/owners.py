@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,7 +17,7 @@ from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant, show_money
 from billfold.cli.options import Csv, Json, OneClient
 from billfold.cli.screen import Screen, printable, write_document
-from billfold.documents import dump, spell_money
+from billfold.documents import dump, report_document, spell_money
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError
 from billfold.reports import OwnerRow, UnownedRow
 from billfold.reports.cost_filters import parse_texts
@@ -174,7 +174,7 @@ def _spell(written: OwnersWritten) -> str:
 
 def _write_owners(rows: Sequence[OwnerRow], *, as_json: bool, as_csv: bool) -> None:
     if as_json:
-        write_document(dump({"owners": [_owner(row) for row in rows]}))
+        write_document(dump(report_document("owners", rows)))
     elif as_csv:
         lines = ((row.account_id, row.owner, row.account_name or "", row.client_id) for row in rows)
         write_csv(["account_id", "owner", "account_name", "client"], lines)
@@ -184,7 +184,7 @@ def _write_owners(rows: Sequence[OwnerRow], *, as_json: bool, as_csv: bool) -> N
 
 def _write_unowned(rows: Sequence[UnownedRow], *, as_json: bool, as_csv: bool) -> None:
     if as_json:
-        write_document(dump({"accounts": [_unowned(row) for row in rows]}))
+        write_document(dump(report_document("accounts", rows)))
     elif as_csv:
         lines = (
             (row.account_id, row.account_name or "", row.client_id, row.billing_period, row.currency, money)
@@ -193,27 +193,6 @@ def _write_unowned(rows: Sequence[UnownedRow], *, as_json: bool, as_csv: bool) -
         write_csv(["account_id", "account_name", "client", "billing_period", "currency", "cost"], lines)
     else:
         _show_unowned(Screen(), rows)
-
-
-def _owner(row: OwnerRow) -> dict[str, Any]:
-    return {
-        "client": row.client_id,
-        "account_id": row.account_id,
-        "owner": row.owner,
-        "account_name": row.account_name,
-        "updated_at": row.updated_at,
-    }
-
-
-def _unowned(row: UnownedRow) -> dict[str, Any]:
-    return {
-        "client": row.client_id,
-        "account_id": row.account_id,
-        "account_name": row.account_name,
-        "billing_period": row.billing_period,
-        "currency": row.currency,
-        "cost": spell_money(row.cost),
-    }
 
 
 def _show_owners(console: Console, rows: Sequence[OwnerRow]) -> None:

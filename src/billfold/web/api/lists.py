@@ -1,4 +1,4 @@
-"""The routes of lists and of single things: clients, statements, deliveries, runs, publications, checks, freshness."""
+"""The routes of lists and of single things: clients, owners, statements, deliveries, runs, publications, checks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from billfold.reports import (
     ClientFreshness,
     DeliveryRow,
     Filter,
+    OwnerRow,
     PublicationRow,
     RunRow,
     StatementFreshness,
     StatementRow,
+    UnownedRow,
 )
 from billfold.store.database import Database
 from billfold.web.access import Access, ReadAccess
@@ -188,6 +190,17 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         wanted = _filter(access, client, export, period, statement=statement, state=state, limit=limit)
         report = reports.list_checks(database, wanted, every=all)
         return answer({**report_document("checks", report.rows), "unchecked_statements": list(report.unchecked)})
+
+    @router.get("/owners", responses=describe(schema_of_rows("owners", OwnerRow)), tags=["clients"])
+    def list_owners(access: ReadAccess, client: OneClient = None) -> Response:
+        """Who answers for which account."""
+        return answer(report_document("owners", reports.list_owners(database, access.narrow(client))))
+
+    @router.get("/owners/missing", responses=describe(schema_of_rows("accounts", UnownedRow)), tags=["clients"])
+    def list_accounts_without_owner(access: ReadAccess, client: OneClient = None) -> Response:
+        """The accounts that cost something and nobody answers for, with their billed cost of the latest month."""
+        rows = reports.list_accounts_without_owner(database, access.narrow(client))
+        return answer(report_document("accounts", rows))
 
     @router.get("/freshness", responses=describe(_FRESHNESS), tags=["deliveries"])
     def show_freshness(access: ReadAccess, client: OneClient = None) -> Response:
