@@ -88,6 +88,8 @@ def list_pages(months: list[BillingPeriod]) -> list[str]:
         f"/costs?{span}&group=account&metric=effective",
         f"/costs?{newest}&group=region&service=Service+3",
         f"/costs?{newest}&group=tag&tag_key=team",
+        f"/costs?{span}&group=tag&tag_key=team",
+        f"/costs?{span}&tag=team%3Dteam+3",
         f"/costs/charges?until={months[-1]}",
         f"/costs/charges?until={months[-1]}&after={spell_place(MIDDLE)}",
         "/changes",

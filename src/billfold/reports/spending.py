@@ -256,8 +256,9 @@ class _Reader:
             "limit": _EVERY_GROUP,
             **selection.parameters(),
         }
-        filtered_by = selection.columns() | ({"day"} if until_day else set())
-        summed = costs.sum_costs(self._connection, columns, self._question.metric, parameters, filtered_by=filtered_by)
+        summed = costs.sum_costs(
+            self._connection, columns, self._question.metric, parameters, filtered_by=selection.columns()
+        )
         return [row for row in summed if row.level == 0]
 
 

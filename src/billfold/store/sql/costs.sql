@@ -63,7 +63,9 @@ WITH cell AS MATERIALIZED (
             SELECT statement.statement_id FROM billing_statements AS statement
             WHERE (statement.counted OR %(as_of)s::timestamptz IS NOT NULL)
                 AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
-                AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)))
+                AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
+                AND (%(since)s::date IS NULL OR statement.billing_period >= %(since)s)
+                AND (%(until)s::date IS NULL OR statement.billing_period <= %(until)s)))
         AND (%(since)s::date IS NULL OR billing_period >= %(since)s)
         AND (%(until)s::date IS NULL OR billing_period <= %(until)s)
         AND (%(until_day)s::date IS NULL OR charge_date <= %(until_day)s)
