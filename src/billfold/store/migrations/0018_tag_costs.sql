@@ -27,6 +27,5 @@ SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::d
     sum(list_cost), sum(contracted_cost), count(*)
 FROM billing_usage_fact
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
-CREATE INDEX ON billing_daily_tag_cost (billing_period);
 
 SELECT billfold_grant_rights();
