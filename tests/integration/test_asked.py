@@ -20,7 +20,7 @@ import structlog.testing
 
 import billfold
 from billfold import asked as worker_module
-from billfold import clients
+from billfold import asking, clients
 from billfold.asked import AskedWorker
 from billfold.asking import ask, ask_again
 from billfold.errors import ForbiddenError, ManifestError, SourceNotFoundError, SourceUnavailableError, UsageError
@@ -138,6 +138,23 @@ def test_a_folder_asks_for_every_statement_in_it(fleet: Landing, aws: LocalAws) 
 
     work_off(fleet, concurrency=2)
     assert fleet.billed() == {"USD": Decimal("2.5")}
+
+
+def test_a_folder_of_too_many_deliveries_is_refused_as_a_whole(
+    fleet: Landing, aws: LocalAws, faulty: FaultyAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "MAX_ASKED", 2)
+    for export in ("a", "b", "c"):
+        deliver(fleet, aws, "1.25", export=export)
+    calls: list[Call] = []
+    faulty.plan = calls.append
+
+    with pytest.raises(UsageError, match="name a folder within it, or a manifest"):
+        ask_for(fleet, "exports/")
+
+    assert [call for call in calls if call.is_download] == []
+    assert fleet.count("billing_deliveries") == fleet.count("billing_ingestion_runs") == 0
+    assert len(ask_for(fleet, "exports/a/")) == 1
 
 
 def test_what_stands_is_not_asked_for(fleet: Landing, aws: LocalAws) -> None:
@@ -559,6 +576,7 @@ def test_only_what_kills_its_server_fails_for_it(fleet: Landing, aws: LocalAws, 
     with start_server(values) as (process, server):
         process.wait_until(gates.reached["guilty"].is_set)
         in_hand = fleet.value("SELECT count(*) FROM billing_message_attempts")
+        alone = [event["key"] for event in process.events() if event["event"] == "asked_alone"]
         process.kill()
     with start_server(values) as (process, server):
         process.wait_until(lambda: fleet.value("SELECT count(asked_at) = 0 FROM billing_deliveries"))
@@ -566,7 +584,7 @@ def test_only_what_kills_its_server_fails_for_it(fleet: Landing, aws: LocalAws, 
     gates.release("guilty")
 
     states = "SELECT export_name, state, error_code FROM billing_deliveries ORDER BY export_name"
-    assert in_hand == 1
+    assert (in_hand, alone[-1]) == (1, gates.keys["guilty"])
     assert fleet.query(states) == [("guilty", "failed", "interrupted"), ("neighbour", "published", None)]
 
 
