@@ -15,11 +15,13 @@ FROM billing_clients, generate_series('2024-01-01'::timestamp, '2025-12-01', '1 
 INSERT INTO billing_deliveries (client_id, statement_id, bucket, export_path, export_name, content_digest, delivered_at,
     state, trigger_source, timings, source_cost, attempts, started_at, finished_at)
 SELECT client_id, statement_id, bucket, export_path, export_name, statement_id || ' ' || n, moment, 'published',
-    'schedule', '{{"map": 1.219, "land": 0.043, "fetch": 0.003, "parse": 0.143, "charge": 0.195, "compare": 0.042,
-    "identify": 0.073, "reconcile": 0.009}}', '{{"USD": "100.25"}}', 1 + (n % 50 = 0)::integer,
+    'schedule', jsonb_build_object('map', 1.219 * pace, 'land', 0.043 * pace, 'fetch', 0.003 * pace,
+    'parse', 0.143 * pace, 'charge', 0.195 * pace, 'compare', 0.042 * pace, 'identify', 0.073 * pace,
+    'reconcile', 0.009 * pace), '{{"USD": "100.25"}}', 1 + (n % 50 = 0)::integer,
     moment + interval '10 minutes', moment + interval '12 minutes'
 FROM billing_statements, generate_series(1, {deliveries}) AS n,
-    LATERAL (SELECT now() - interval '1 hour' * (n + 1)) AS delivered (moment);
+    LATERAL (SELECT now() - interval '1 hour' * (n + 1), 0.5 + (statement_id * 31 + n) % 1000 / 500.0)
+        AS delivered (moment, pace);
 
 INSERT INTO billing_publications (statement_id, number, kind, delivery_id, published_at, hash_version, mapping_version,
     cost_basis, rows_before, rows_added, rows_removed, rows_after, charges_before, charges_after, billed_cost_before,

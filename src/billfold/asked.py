@@ -1,14 +1,17 @@
 """The server's worker: takes up what was asked for, a delivery at a time in each thread, until it is told to end.
 
 The rows of the deliveries that wait are its queue. Several servers share it: what a thread has in hand is locked in
-PostgreSQL, and free again when its process is gone. What becomes of a delivery is decided as for a message of SQS.
+PostgreSQL, and free again when its process is gone. What becomes of a delivery is decided as for a message of SQS. One
+whose server died takes its slot, lets the other threads finish, and until it is done it is the only one of its server.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Any, assert_never
 from uuid import UUID, uuid4
@@ -28,6 +31,7 @@ from billfold.store.database import Connection, Database, connect
 POLL_SECONDS = 1.0
 # Somebody watches: what waits for another one looks again sooner than a message of a queue would.
 MAX_WAIT_SECONDS = 10
+_TICK_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
 _random = Random()
@@ -40,6 +44,10 @@ class AskedWorker:
         self._settings = settings
         self._database = database
         self._stopping = threading.Event()
+        # Who may have a delivery in hand, and who is alone with one, or waits to be.
+        self._changed = threading.Condition()
+        self._working: set[UUID] = set()
+        self._alone: UUID | None = None
         # Each life of a thread has an id of its own: what another one left unfinished was interrupted.
         self._threads: Mapping[UUID, threading.Thread] = {
             (worker_id := uuid4()): threading.Thread(
@@ -105,27 +113,66 @@ class AskedWorker:
                 self._stopping.wait(wait_seconds(failure_count, _random))
 
     def _take_next(self, connection: Connection, worker_id: UUID) -> bool:
-        """Work on the next delivery that is due; False where none is."""
-        taken = asked.take(connection)
-        if taken is None:
+        """Work on the next delivery that is due; False where none is, or another thread is alone with its own."""
+        with self._at_work(worker_id) as may_take:
+            taken = asked.take(connection) if may_take else None
+            if taken is None:
+                return False
+            with structlog.contextvars.bound_contextvars(
+                client=taken.delivery.client_id, delivery_id=str(taken.delivery.delivery_id), key=taken.delivery.key
+            ):
+                self._work(connection, worker_id, taken)
+            asked.let_go(connection, taken.delivery.delivery_id)
+        return True
+
+    def _work(self, connection: Connection, worker_id: UUID, taken: AskedDelivery) -> None:
+        # One that waits for others is taken up again and again.
+        tell = log.info if taken.taken_count == 1 else log.debug
+        tell("asked_started", asked_by=taken.asked_by, taken_count=taken.taken_count)
+        message = _as_message(taken)
+        is_suspect = taken.taken_count > 1 and bool(failures.list_suspects(connection, [message.message_id]))
+        fate = take_request(
+            Request(client_id=taken.delivery.client_id, key=taken.delivery.key, source=taken.asked_by),
+            message,
+            settings=self._settings,
+            database=self._database,
+            worker_id=worker_id,
+            may_begin=partial(self._wait_to_be_alone, worker_id) if is_suspect else None,
+        )
+        # The connection of the lock may have been lost meanwhile.
+        with connect(self._database.conninfo) as another:
+            _settle(another, taken, fate)
+
+    @contextmanager
+    def _at_work(self, worker_id: UUID) -> Iterator[bool]:
+        """Whether this thread may take a delivery up, which counts as work until the end."""
+        with self._changed:
+            may_take = self._alone is None
+            if may_take:
+                self._working.add(worker_id)
+        try:
+            yield may_take
+        finally:
+            with self._changed:
+                self._working.discard(worker_id)
+                if self._alone == worker_id:
+                    self._alone = None
+                self._changed.notify_all()
+
+    def _wait_to_be_alone(self, worker_id: UUID) -> bool:
+        """Let the other threads finish, now that this one has its delivery's slot; False where it cannot be alone.
+
+        The delivery's server died under it and perhaps others: if this one dies too, there is one to blame.
+        """
+        with self._changed:
+            if self._alone is not None:
+                return False
+            self._alone = worker_id
+            while not self._stopping.is_set() and len(self._working) > 1:
+                self._changed.wait(_TICK_SECONDS)
+        if self._stopping.is_set():
             return False
-        with structlog.contextvars.bound_contextvars(
-            client=taken.delivery.client_id, delivery_id=str(taken.delivery.delivery_id), key=taken.delivery.key
-        ):
-            # One that waits for others is taken up again and again.
-            tell = log.info if taken.taken_count == 1 else log.debug
-            tell("asked_started", asked_by=taken.asked_by, taken_count=taken.taken_count)
-            fate = take_request(
-                Request(client_id=taken.delivery.client_id, key=taken.delivery.key, source=taken.asked_by),
-                _as_message(taken),
-                settings=self._settings,
-                database=self._database,
-                worker_id=worker_id,
-            )
-            # The connection of the lock may have been lost meanwhile.
-            with connect(self._database.conninfo) as another:
-                _settle(another, taken, fate)
-        asked.let_go(connection, taken.delivery.delivery_id)
+        log.warning("asked_alone")
         return True
 
 

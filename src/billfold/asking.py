@@ -16,6 +16,9 @@ from billfold.store.asked import AskedRow
 from billfold.store.control import RegisteredDelivery
 from billfold.store.database import Connection, Database, connect
 
+# Whoever asks waits while manifests are read, for a tenth of a second each at times: a folder may mean so many of them.
+MAX_ASKED = 100
+
 _CAN_BE_TRIED = (DeliveryState.FAILED, DeliveryState.PENDING)
 _ADVICE = {
     DeliveryState.RUNNING: "wait for its end",
@@ -31,7 +34,7 @@ def ask(
 
     Manifests are read for that, and no data. What cannot be resolved leaves a failed run, as `ingest` does; its error
     is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder, and
-    UsageError for a client without a bucket.
+    UsageError for a client without a bucket, and for a folder of more than MAX_ASKED deliveries, none of which waits.
     """
     if client.bucket is None:
         raise UsageError(f"client {client.client_id} has no bucket")
@@ -45,6 +48,7 @@ def ask(
         trigger=asked_by,
         force=False,
         progress=SilentProgress(),
+        most=MAX_ASKED,
     )
     found, failures = find_deliveries(ingestion, address(client.bucket, key))
     if not found:

@@ -22,6 +22,7 @@ from billfold.errors import (
     InternalError,
     RunConflictError,
     SourceError,
+    UsageError,
 )
 from billfold.exports import Bucket, Progress, SilentProgress, fetch_delivery, resolve, unpack
 from billfold.exports.layout import place_of
@@ -56,6 +57,7 @@ class Ingestion:
     """What one call works with: in whose name, on whose behalf, where to and within which limits.
 
     `since` is the first billing period that is wanted: what only its content dates is read, and left if it is older.
+    `most` is how many deliveries a folder may mean.
     """
 
     client: Client
@@ -65,6 +67,7 @@ class Ingestion:
     force: bool
     progress: Progress
     since: BillingPeriod | None = None
+    most: int | None = None
 
 
 def ingest(
@@ -110,7 +113,10 @@ def find_deliveries(ingestion: Ingestion, source: str) -> tuple[list[tuple[Bucke
 def resolve_all(
     ingestion: Ingestion, bucket: Bucket, key: str, *, since: BillingPeriod | None = None
 ) -> tuple[list[Delivery], list[DeliveryOutcome]]:
-    """The deliveries at a key, and outcomes for statements that cannot be resolved; `since` leaves out older ones."""
+    """The deliveries at a key, and outcomes for statements that cannot be resolved; `since` leaves out older ones.
+
+    Raises UsageError where they are too many.
+    """
     refused: list[DeliveryOutcome] = []
 
     def keep_refused(manifest_key: str, error: BillfoldError) -> None:
@@ -118,8 +124,17 @@ def resolve_all(
 
     try:
         deliveries = retrying(ingestion.settings)(
-            resolve, bucket, key, on_refused=keep_refused, since=since, tolerate_newer_files=ingestion.force
+            resolve,
+            bucket,
+            key,
+            on_refused=keep_refused,
+            since=since,
+            most=ingestion.most,
+            tolerate_newer_files=ingestion.force,
         )
+    except UsageError:
+        # Nothing is wrong with what stands there.
+        raise
     except BillfoldError as error:
         return [], [_refuse(ingestion, bucket.name, key, error)]
     return deliveries, refused

@@ -9,7 +9,7 @@ reversed changes nothing, because each object is looked at as it stands now and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, assert_never
@@ -48,11 +48,16 @@ _CLAIM_WAIT_SECONDS = 5
 # What is wrong with us is not the message's fault: an operator may mend it before the last attempt.
 _OUR_OWN = (InternalError, ConfigurationError, StoreError)
 
+# Asked when the slot is taken, just before the work begins, and may wait; False is to put it off.
+MayBegin = Callable[[], bool]
+
 log = structlog.get_logger(__name__)
 _random = Random()
 
 
-def take_in(message: Message, *, settings: Settings, database: Database, worker_id: UUID) -> Fate:
+def take_in(
+    message: Message, *, settings: Settings, database: Database, worker_id: UUID, may_begin: MayBegin | None = None
+) -> Fate:
     """Do what the message asks for and say what becomes of it; the end is logged. Raises nothing of Exception's.
 
     `worker_id` names one life of whoever works on it: a message that another one left unfinished was interrupted.
@@ -66,7 +71,7 @@ def take_in(message: Message, *, settings: Settings, database: Database, worker_
             return fate
         for name in notification.ignored:
             log.info("event_ignored", reason=name)
-        taking = _Taking(message, settings, database, worker_id)
+        taking = _Taking(message, settings, database, worker_id, may_begin)
         told: tuple[CreatedObject | Request, ...] = (*notification.created, *notification.requests)
         with structlog.contextvars.bound_contextvars(**({"key": told[0].key} if len(told) == 1 else {})):
             fate = taking.count(choose([taking.take(what) for what in told]))
@@ -75,13 +80,19 @@ def take_in(message: Message, *, settings: Settings, database: Database, worker_
 
 
 def take_request(
-    request: Request, message: Message, *, settings: Settings, database: Database, worker_id: UUID
+    request: Request,
+    message: Message,
+    *,
+    settings: Settings,
+    database: Database,
+    worker_id: UUID,
+    may_begin: MayBegin | None = None,
 ) -> Fate:
     """The fate of what asks for a key from elsewhere than the queue; `message` tells its name and how often it came.
 
     As `take_in`, but that it logs no end.
     """
-    taking = _Taking(message, settings, database, worker_id)
+    taking = _Taking(message, settings, database, worker_id, may_begin)
     return taking.count(taking.take(request))
 
 
@@ -177,11 +188,14 @@ class _Source:
 class _Taking:
     """One message at work: how often it was received, and how often it failed, decides how long it waits."""
 
-    def __init__(self, message: Message, settings: Settings, database: Database, worker_id: UUID) -> None:
+    def __init__(
+        self, message: Message, settings: Settings, database: Database, worker_id: UUID, may_begin: MayBegin | None
+    ) -> None:
         self._message = message
         self._settings = settings
         self._database = database
         self._worker_id = worker_id
+        self._may_begin = may_begin
 
     def take(self, what: CreatedObject | Request) -> Fate:
         """The fate of one object or request, whatever happens on the way."""
@@ -270,6 +284,9 @@ class _Taking:
             source = _Source(client=client, bucket=bucket, key=key, place=place)
             if interruption := self._end_interrupted(connection, source):
                 return interruption
+            if self._may_begin and not self._may_begin():
+                reason = "it is to be worked on alone, and cannot be now"
+                return Later(cause=Cause.BUSY, delay_seconds=0, reason=reason, client=client)
             settings = self._settings.model_copy(
                 # The queue tries again, and so lets others go on meanwhile.
                 update={

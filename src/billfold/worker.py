@@ -1,7 +1,7 @@
 """The worker: takes messages from the queue, works on several at a time, and lets none get lost.
 
     receiver   asks for as many messages as threads are free, and settles at once what only waits for a slot; a message
-               whose worker died is begun when no other one is worked on, and until it is done it is the only one
+               whose worker died takes its slot, lets the others finish, and until it is done it is the only one
     threads    one message each: intake decides its fate, the thread tells the queue
     heartbeat  keeps messages hidden from others while they are worked on
     caller     waits for the end: nothing is left where it drains, or `stop`
@@ -15,10 +15,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import TypeGuard
 from uuid import uuid4
 
 import structlog
@@ -42,9 +40,6 @@ POLL_SECONDS = 5
 DRAIN_POLL_SECONDS = 1
 # Without a dead-letter queue a dead message stays where it is, hidden for as long as this.
 STUCK_SECONDS = 6 * 3600
-# A message that is to be worked on alone, and has no slot, keeps its worker from the others for so long at a time.
-ALONE_SECONDS = 15
-_ASK_SECONDS = 0.5
 # A queue's policy reaches all of SQS after a while only: one that refuses what it allowed before is asked again.
 MAX_REFUSALS = 5
 # So many clients are named in a warning.
@@ -231,27 +226,28 @@ class Worker:
     def _begin(self, message: Message, *, alone: bool = False) -> None:
         """A thread of its own for the message."""
         if self._load.begin(message):
-            arguments = [message, self._take_alone if alone else self._take]
+            arguments = [message, partial(self._wait_to_be_alone, message) if alone else None]
             threading.Thread(target=self._work, args=arguments, name=message.message_id, daemon=True).start()
         # Else its time was not extended while a thread is at it: it stays hidden, as it was received now.
 
     def _work_alone(self, message: Message) -> None:
-        """Let what runs finish, then begin this one, and nothing else until it is done.
+        """Begin this one, and nothing else until it is done or waits for its slot.
 
         Its worker died under it and perhaps others: if the next one dies too, there is one to blame. What comes
         meanwhile waits in the queue.
         """
-        self._load.hold(message)
-        self._wait_until_idle()
-        # Whoever is told to stop gives back what is held.
-        if not self._stops:
-            log.warning("message_alone", message_id=message.message_id)
-            self._begin(message, alone=True)
-            self._wait_until_idle()
-
-    def _wait_until_idle(self) -> None:
-        while not self._stops and self._load.wait_for_end(_TICK_SECONDS):
+        self._begin(message, alone=True)
+        while not self._stops and message in self._load.wait_for_end(_TICK_SECONDS):
             pass
+
+    def _wait_to_be_alone(self, message: Message) -> bool:
+        """Let what else runs finish, now that this one has its slot; False where the worker is told to end."""
+        while not self._stops and len(self._load.wait_for_end(_TICK_SECONDS)) > 1:
+            pass
+        if self._stops:
+            return False
+        log.warning("message_alone", message_id=message.message_id)
+        return True
 
     def _is_drained(self, empty_in_a_row: int) -> bool:
         """Whether nothing is left that this worker has to wait for; what others have hidden is theirs."""
@@ -284,11 +280,17 @@ class Worker:
         while time.monotonic() < until and not self._stops:
             time.sleep(_TICK_SECONDS)
 
-    def _work(self, message: Message, take: Callable[[Message], Fate]) -> None:
+    def _work(self, message: Message, may_begin: Callable[[], bool] | None) -> None:
         """One message, in a thread of its own."""
         with structlog.contextvars.bound_contextvars(message_id=message.message_id):
             try:
-                fate = take(message)
+                fate = take_in(
+                    message,
+                    settings=self._settings,
+                    database=self._database,
+                    worker_id=self._worker_id,
+                    may_begin=may_begin,
+                )
                 with self._beating:
                     self._load.let_go(message)
                 self._learn(fate)
@@ -299,20 +301,6 @@ class Worker:
                 self._load.wait_for(message, self._settings.visibility_seconds)
             finally:
                 self._load.end(message)
-
-    def _take(self, message: Message) -> Fate:
-        return take_in(message, settings=self._settings, database=self._database, worker_id=self._worker_id)
-
-    def _take_alone(self, message: Message) -> Fate:
-        """A whole worker waits for its slot or statement: it asks often, but not for long, and then not soon again."""
-        until = time.monotonic() + ALONE_SECONDS
-        while _waits_for_others(fate := self._take(message)) and not self._stops:
-            if time.monotonic() >= until:
-                base_seconds = self._settings.message_retry_seconds
-                delay_seconds = retry_seconds(message.receive_count, base_seconds, self._random)
-                return replace(fate, delay_seconds=max(fate.delay_seconds, delay_seconds))
-            time.sleep(_ASK_SECONDS)
-        return fate
 
     def _learn(self, fate: Fate) -> None:
         if isinstance(fate, Later) and fate.cause is Cause.DATABASE:
@@ -390,7 +378,3 @@ class Worker:
             log.warning("queue_failed", action=action, error_code=error.error_code, error=str(error))
             return False
         return True
-
-
-def _waits_for_others(fate: Fate) -> TypeGuard[Later]:
-    return isinstance(fate, Later) and fate.cause in (Cause.SLOT, Cause.BUSY)

@@ -68,11 +68,6 @@ class Workload:
             for message in messages:
                 self._waiting.pop(message.message_id, None)
 
-    def hold(self, message: Message) -> None:
-        """The message is kept from others until a thread takes it up."""
-        with self._changed:
-            self._kept[message.message_id] = message
-
     def begin(self, message: Message) -> bool:
         """A thread takes the message up; False where one is at it already."""
         with self._changed:

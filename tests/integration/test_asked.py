@@ -20,7 +20,7 @@ import structlog.testing
 
 import billfold
 from billfold import asked as worker_module
-from billfold import clients
+from billfold import asking, clients
 from billfold.asked import AskedWorker
 from billfold.asking import ask, ask_again
 from billfold.errors import ForbiddenError, ManifestError, SourceNotFoundError, SourceUnavailableError, UsageError
@@ -138,6 +138,23 @@ def test_a_folder_asks_for_every_statement_in_it(fleet: Landing, aws: LocalAws) 
 
     work_off(fleet, concurrency=2)
     assert fleet.billed() == {"USD": Decimal("2.5")}
+
+
+def test_a_folder_of_too_many_deliveries_is_refused_as_a_whole(
+    fleet: Landing, aws: LocalAws, faulty: FaultyAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "MAX_ASKED", 2)
+    for export in ("a", "b", "c"):
+        deliver(fleet, aws, "1.25", export=export)
+    calls: list[Call] = []
+    faulty.plan = calls.append
+
+    with pytest.raises(UsageError, match="name a folder within it, or a manifest"):
+        ask_for(fleet, "exports/")
+
+    assert [call for call in calls if call.is_download] == []
+    assert fleet.count("billing_deliveries") == fleet.count("billing_ingestion_runs") == 0
+    assert len(ask_for(fleet, "exports/a/")) == 1
 
 
 def test_what_stands_is_not_asked_for(fleet: Landing, aws: LocalAws) -> None:
@@ -342,6 +359,118 @@ def test_what_is_asked_for_again_while_it_fails_is_tried_once_more(fleet: Landin
     assert fleet.query(STATES) == [("pending", 0, True, 1, None)]
 
 
+class Gates:
+    """Lets the download of each export's data wait until it is let through."""
+
+    def __init__(self, fleet: Landing, aws: LocalAws, faulty: FaultyAws, *exports: str) -> None:
+        self.reached = {export: threading.Event() for export in exports}
+        self.released = {export: threading.Event() for export in exports}
+        self.keys = {export: deliver(fleet, aws, "1", export=export) for export in exports}
+        self._fleet = fleet
+        faulty.plan = self._hold
+
+    def suspect(self, *exports: str) -> None:
+        """These have lost their server once, and are not due before `let_come`."""
+        for export in exports:
+            [row] = ask_for(self._fleet, self.keys[export])
+            name = str(row.delivery_id)
+            self._fleet.execute(
+                "UPDATE billing_deliveries SET taken_count = 2, not_before = now() + interval '1 day'"
+                " WHERE delivery_id = %s",
+                name,
+            )
+            self._fleet.execute("INSERT INTO billing_message_failures VALUES (%s, 1, 'interrupted', now())", name)
+
+    def let_come(self) -> None:
+        self._fleet.execute("UPDATE billing_deliveries SET not_before = now() WHERE taken_count = 2")
+
+    def names_reached(self) -> list[str]:
+        return [export for export, reached in self.reached.items() if reached.is_set()]
+
+    def release(self, *exports: str) -> None:
+        for export in exports:
+            self.released[export].set()
+
+    def _hold(self, call: Call) -> Fault:
+        for export, released in self.released.items():
+            if is_download(call) and call.path.endswith(f"{export}-00001.csv.gz"):
+                self.reached[export].set()
+                released.wait(LIMIT_SECONDS)
+        return None
+
+
+def count_published(fleet: Landing) -> int:
+    return int(fleet.value("SELECT count(*) FROM billing_deliveries WHERE state = 'published' AND asked_at IS NULL"))
+
+
+def test_what_lost_its_server_is_worked_on_alone(fleet: Landing, aws: LocalAws, faulty: FaultyAws) -> None:
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 9")
+    gates = Gates(fleet, aws, faulty, "first", "suspect", "other", "last")
+    gates.suspect("suspect", "other")
+    working = "SELECT count(*) FROM billing_message_attempts"
+
+    with structlog.testing.capture_logs() as events, working_on(fleet, gates, "first"):
+        gates.let_come()
+        wait_until(lambda: 3 in [event.get("taken_count") for event in events])
+        ask_for(fleet, gates.keys["last"])
+        beside_the_first = fleet.value(working)
+        gates.release("first")
+        wait_until(lambda: len(gates.names_reached()) > 1)
+        [alone] = set(gates.names_reached()) - {"first"}
+        beside_the_suspect = fleet.value(working)
+        gates.release("suspect", "other", "last")
+        wait_until(lambda: count_published(fleet) == 4)
+
+    assert (beside_the_first, beside_the_suspect) == (1, 1)
+    assert alone in ("suspect", "other")
+    assert [event["event"] for event in events].count("asked_alone") == 2
+    assert fleet.billed() == {"USD": Decimal(4)}
+    assert fleet.count("billing_message_failures") == fleet.count("billing_message_attempts") == 0
+
+
+@contextmanager
+def working_on(fleet: Landing, gates: Gates, export: str) -> Iterator[AskedWorker]:
+    """A worker of three threads, one of which has this export in hand."""
+    ask_for(fleet, gates.keys[export])
+    with working(fleet, concurrency=3) as worker:
+        assert gates.reached[export].wait(LIMIT_SECONDS)
+        yield worker
+
+
+def test_what_lost_its_server_and_has_no_slot_keeps_nobody_waiting(
+    fleet: Landing, aws: LocalAws, faulty: FaultyAws
+) -> None:
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 2")
+    gates = Gates(fleet, aws, faulty, "first", "suspect", "last")
+    gates.suspect("suspect")
+
+    with structlog.testing.capture_logs() as events, working_on(fleet, gates, "first"):
+        with open_slots(fleet.database) as other:
+            assert take_slot(other, fleet.client) == 2
+            gates.let_come()
+            wait_until(lambda: "slot" in [event.get("cause") for event in events])
+        ask_for(fleet, gates.keys["last"])
+        gates.release("first", "suspect", "last")
+        wait_until(lambda: count_published(fleet) == 3)
+
+    assert [event["event"] for event in events].count("asked_alone") == 1
+
+
+def test_a_server_that_ends_puts_off_what_waits_to_be_alone(fleet: Landing, aws: LocalAws, faulty: FaultyAws) -> None:
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 9")
+    gates = Gates(fleet, aws, faulty, "first", "suspect")
+    gates.suspect("suspect")
+
+    with structlog.testing.capture_logs() as events, working_on(fleet, gates, "first") as worker:
+        gates.let_come()
+        wait_until(lambda: 3 in [event.get("taken_count") for event in events])
+        worker.stop()
+        gates.release("first", "suspect")
+
+    assert [row[:3] for row in fleet.query(STATES)] == [("pending", 0, True), ("published", 1, False)]
+    assert "suspect" not in gates.names_reached()
+
+
 def test_clients_take_turns(fleet: Landing, aws: LocalAws) -> None:
     for number in range(5):
         deliver(fleet, aws, "1.25", export=f"export-{number}")
@@ -431,6 +560,32 @@ def test_a_killed_servers_work_is_taken_up_by_the_next_one(fleet: Landing, aws: 
     assert fleet.query("SELECT count(*) FROM billing_publications GROUP BY statement_id") == [(1,), (1,)]
     assert fleet.billed() == {"USD": Decimal("3.85")}
     assert fleet.broken_rules() == []
+
+
+def test_only_what_kills_its_server_fails_for_it(fleet: Landing, aws: LocalAws, faulty: FaultyAws) -> None:
+    gates = Gates(fleet, aws, faulty, "guilty", "neighbour")
+    values = variables(fleet, BILLFOLD_SERVE_CONCURRENCY="2", BILLFOLD_MESSAGE_ATTEMPTS="2")
+
+    with start_server(values) as (process, server):
+        for key in gates.keys.values():
+            post(server, key)
+        process.wait_until(lambda: len(gates.names_reached()) == 2)
+        process.kill()
+    gates.release("neighbour")
+    gates.reached["guilty"].clear()
+    with start_server(values) as (process, server):
+        process.wait_until(gates.reached["guilty"].is_set)
+        in_hand = fleet.value("SELECT count(*) FROM billing_message_attempts")
+        alone = [event["key"] for event in process.events() if event["event"] == "asked_alone"]
+        process.kill()
+    with start_server(values) as (process, server):
+        process.wait_until(lambda: fleet.value("SELECT count(asked_at) = 0 FROM billing_deliveries"))
+        process.end()
+    gates.release("guilty")
+
+    states = "SELECT export_name, state, error_code FROM billing_deliveries ORDER BY export_name"
+    assert (in_hand, alone[-1]) == (1, gates.keys["guilty"])
+    assert fleet.query(states) == [("guilty", "failed", "interrupted"), ("neighbour", "published", None)]
 
 
 def test_two_servers_do_nothing_twice(fleet: Landing, aws: LocalAws) -> None:

@@ -290,6 +290,24 @@ def test_a_scrape_reads_no_large_table_whole(landing: Landing) -> None:
     assert read_whole <= {"billing_clients", "billing_statements"}
 
 
+@pytest.mark.slow
+def test_several_processes_can_share_what_the_first_scrape_adds_up(landing: Landing) -> None:
+    parameters = {"since": None, "settled_at": datetime.now(UTC)}
+    parameters |= {name: [-float(bound) for bound in bounds] for name, bounds in instruments.BOUNDS.items()}
+
+    shared = set()
+    with connect(landing.database.conninfo) as connection:
+        fill_control_tables(connection, clients=5, deliveries=200)
+        for setting in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
+            connection.execute(f"SET {setting} = 0".encode())
+        for name in ("tally_runs", "tally_publications", "tally_durations"):
+            query = read_queries("billfold.store", "metrics")[name]
+            plan = connection.execute(f"EXPLAIN {query}".encode(), parameters).fetchall()
+            shared |= {name for (line,) in plan if "Partial HashAggregate" in line}
+
+    assert shared == {"tally_runs", "tally_publications", "tally_durations"}
+
+
 def test_only_a_token_that_reads_every_client_may_ask(server: WebServer, database: Database) -> None:
     secrets = {
         "all": tokens.make(database, "all", scopes=[Scope.READ]).secret,

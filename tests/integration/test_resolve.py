@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from billfold.config import Settings
-from billfold.errors import BillfoldError, ManifestError, SourceLimitError, SourceNotFoundError
+from billfold.errors import BillfoldError, ManifestError, SourceLimitError, SourceNotFoundError, UsageError
 from billfold.exports import LocalBucket, resolve
 from billfold.model import Delivery
 from billfold.period import BillingPeriod
@@ -404,3 +405,36 @@ def test_each_sample_is_one_statement(shared_samples: Path, settings: Settings, 
 
     assert len(deliveries) == 1
     assert deliveries[0].manifest is not None
+
+
+def test_a_folder_of_too_many_deliveries_is_refused_before_their_manifests_are_read(
+    root: Path, bucket: LocalBucket
+) -> None:
+    for name in ("a", "b", "c"):
+        write(root, f"exports/{name}/metadata/BILLING_PERIOD=2023-11/{name}-Manifest.json", b"no manifest")
+
+    with pytest.raises(UsageError, match=r"exports/ holds more than can be asked for at once: 2 deliveries"):
+        resolve(bucket, "exports/", most=2)
+    with pytest.raises(ManifestError):
+        resolve(bucket, "exports/", most=3)
+
+
+def test_files_without_a_manifest_count_as_deliveries_of_a_folder(root: Path, bucket: LocalBucket) -> None:
+    for name in ("a", "b"):
+        write_data(root, f"{name}.csv")
+
+    assert len(resolve(bucket, "", most=2)) == 2
+    with pytest.raises(UsageError):
+        resolve(bucket, "", most=1)
+
+
+def test_a_folder_of_too_many_keys_is_not_looked_through(
+    root: Path, bucket: LocalBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("billfold.exports.resolve"), "KEYS_PER_DELIVERY", 3)
+    write_export(root, chunks=2)
+
+    assert len(resolve(bucket, "", most=1)) == 1
+    write(root, "exports/readme.txt", b"")
+    with pytest.raises(UsageError, match="1 deliveries, among 3 keys"):
+        resolve(bucket, "", most=1)

@@ -15,7 +15,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from billfold import clients, tokens
+from billfold import asking, clients, tokens
 from billfold.model import Client, Scope
 from billfold.store.database import connect
 from billfold.web import create_app
@@ -88,7 +88,8 @@ def test_an_ingestion_by_key_is_accepted_with_its_delivery(office: Office) -> No
     assert (shown["state"], shown["trigger_source"], bool(shown["asked_at"])) == ("pending", "api", True)
 
 
-def test_each_failure_has_its_status(office: Office) -> None:
+def test_each_failure_has_its_status(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "MAX_ASKED", 1)
     clients.set_enabled(office.registry.database, "globex", enabled=False)
     office.registry.aws.client("s3").put_object(Bucket="acme-bills", Key="exports/x-Manifest.json", Body=b"[")
     wrong: dict[str, tuple[Any, tuple[int, str]]] = {
@@ -103,6 +104,7 @@ def test_each_failure_has_its_status(office: Office) -> None:
         "nobody": ({"client": "nobody", "key": MANIFEST}, (400, "usage")),
         "a disabled client": ({"client": "globex", "key": MANIFEST}, (400, "usage")),
         "the settings' client, who has no bucket": ({"key": MANIFEST}, (400, "usage")),
+        "a folder of too many": ({"client": "acme", "key": "exports/"}, (400, "usage")),
         "another folder": ({"client": "acme", "key": "other/a.csv"}, (403, "forbidden")),
         "a way out": ({"client": "acme", "key": "exports/../other/a.csv"}, (403, "forbidden")),
         "nothing there": ({"client": "acme", "key": "exports/none/"}, (404, "source_not_found")),

@@ -410,39 +410,40 @@ def test_one_that_waits_to_be_alone_is_given_back_when_the_worker_ends(
         suspicion.released["first"].set()
         thread.join(LIMIT_SECONDS)
 
-    assert [(each.done_count, each.given_back_count, each.unfinished_count) for each in reports] == [(1, 1, 0)]
+    [report] = reports
+    assert (report.done_count, report.later_count + report.given_back_count, report.unfinished_count) == (1, 1, 0)
     assert mailbox.counts() == (1, 0)
     assert not suspicion.reached["suspect"].is_set()
 
 
-@pytest.mark.parametrize("becomes_free", [True, False])
-def test_one_that_is_alone_asks_for_its_slot_for_a_while_and_then_makes_room(
-    fleet: Landing, aws: LocalAws, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, becomes_free: bool
+def test_one_that_is_to_be_alone_and_has_no_slot_keeps_nobody_waiting(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
 ) -> None:
-    monkeypatch.setattr("billfold.worker.ALONE_SECONDS", LIMIT_SECONDS if becomes_free else 0)
     suspicion = Suspicion(fleet, aws, mailbox)
-    for released in suspicion.released.values():
-        released.set()
-    fleet.execute("UPDATE billing_clients SET max_deliveries = 1")
-    worker = make_worker(fleet.with_settings(message_retry_seconds=900), mailbox, drain=False)
-    reports: list[Report] = []
-    thread = threading.Thread(target=lambda: reports.append(worker.run()))
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 2")
 
-    with capture_logs() as logged:
+    with faulty_aws(aws.endpoint_url, suspicion.hold) as faulty, capture_logs() as logged:
+        worker = make_worker(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox, drain=False, concurrency=3)
+        thread = threading.Thread(target=worker.run)
         with open_slots(fleet.database) as other:
-            assert take_slot(other, fleet.client) == 1
-            suspicion.let_go()
+            mailbox.send(suspicion.bodies[0])
             thread.start()
-            wait_until(lambda: any(event["event"] == "message_later" for event in logged))
-            if not becomes_free:
-                mailbox.send("{}")
-                wait_until(lambda: any(event["event"] == "message_done" for event in logged))
-        wait_until(lambda: mailbox.counts() == (0, 0 if becomes_free else 1))
+            assert suspicion.reached["first"].wait(LIMIT_SECONDS)
+            assert take_slot(other, fleet.client) == 2
+            suspicion.let_go()
+            wait_until(lambda: "message_later" in [event["event"] for event in logged])
+            mailbox.send("{}")
+            wait_until(lambda: "message_done" in [event["event"] for event in logged])
+            begun_meanwhile = [name for name, reached in suspicion.reached.items() if reached.is_set()]
+        suspicion.released["suspect"].set()
+        suspicion.released["first"].set()
+        wait_until(lambda: mailbox.counts() == (0, 0))
         worker.stop()
         thread.join(LIMIT_SECONDS)
 
-    assert [(each.done_count, each.later_count) for each in reports] == [(1, 0) if becomes_free else (1, 1)]
-    assert fleet.count("billing_publications") == int(becomes_free)
+    assert begun_meanwhile == ["first"]
+    assert [event["event"] for event in logged].count("message_alone") == 1
+    assert fleet.billed() == {"USD": Decimal(2)}
 
 
 def test_a_batch_with_a_suspect_is_given_back_but_for_it(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:

@@ -13,13 +13,16 @@ from datetime import date
 
 import structlog
 
-from billfold.errors import AccessDeniedError, BillfoldError, ManifestError, SourceNotFoundError
+from billfold.errors import AccessDeniedError, BillfoldError, ManifestError, SourceNotFoundError, UsageError
 from billfold.exports.bucket import Bucket, address
 from billfold.exports.delivery import Listing, find_delivery, keys_in, read_manifest, standalone
 from billfold.exports.layout import Place, is_data_file, is_manifest, place_of
 from billfold.exports.manifest import Manifest
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
+
+# Where a folder's deliveries are limited, somebody waits for its listing too: so many keys are looked through for each.
+KEYS_PER_DELIVERY = 200
 
 OnRefused = Callable[[str, BillfoldError], None]
 
@@ -33,6 +36,7 @@ def resolve(
     *,
     on_refused: OnRefused | None = None,
     since: BillingPeriod | None = None,
+    most: int | None = None,
     tolerate_newer_files: bool = False,
 ) -> list[Delivery]:
     """The deliveries that a key means, the oldest period first.
@@ -42,7 +46,8 @@ def resolve(
     before `since` are left out, without reading their manifests where their keys tell the month; what only the content
     can date stays in. A statement that cannot be resolved fails all, unless `on_refused` takes its manifest's key and
     the error. Raises SourceNotFoundError where nothing stands at the key, ManifestError, TornDeliveryError where the
-    next delivery is being written over one (unless `tolerate_newer_files`), and the errors of the bucket.
+    next delivery is being written over one (unless `tolerate_newer_files`), UsageError for a folder of more than `most`
+    deliveries, before it reads their manifests, and the errors of the bucket.
     """
     if key and not key.endswith("/"):
         source = _object_at(bucket, key)
@@ -54,7 +59,7 @@ def resolve(
             delivery = find(bucket, source, tolerate_newer_files=tolerate_newer_files)
             return [] if _is_before(delivery.period, since) else [delivery]
         key += "/"
-    return _by_folder(bucket, key, on_refused, since, tolerate_newer_files=tolerate_newer_files)
+    return _by_folder(bucket, key, on_refused, since, most, tolerate_newer_files=tolerate_newer_files)
 
 
 def _object_at(bucket: Bucket, key: str) -> SourceObject | None:
@@ -96,11 +101,13 @@ def _by_folder(
     prefix: str,
     on_refused: OnRefused | None,
     since: BillingPeriod | None,
+    most: int | None,
     *,
     tolerate_newer_files: bool,
 ) -> list[Delivery]:
-    listed = {source.key: source for source in bucket.list_objects(prefix) if _is_bill(source.key)}
+    listed = {source.key: source for source in _list(bucket, prefix, most) if _is_bill(source.key)}
     manifests = _current_manifests(bucket, prefix, listed.values())
+    _refuse_more(bucket, prefix, len(manifests) + sum(map(_is_stray, listed)), most)
     deliveries: list[Delivery] = []
     named: set[str] = set()
     for (_, period), source in manifests.items():
@@ -131,7 +138,23 @@ def _by_folder(
         place = address(bucket.name, prefix)
         raise SourceNotFoundError(f"no billing export at {place}", advice="check the key or folder, and its case")
     deliveries += [delivery for delivery in alone if not _is_before(delivery.period, since)]
+    _refuse_more(bucket, prefix, len(deliveries), most)
     return sorted(deliveries, key=_order)
+
+
+def _list(bucket: Bucket, prefix: str, most: int | None) -> Iterator[SourceObject]:
+    for number, source in enumerate(bucket.list_objects(prefix)):
+        _refuse_more(bucket, prefix, 1 + number // KEYS_PER_DELIVERY, most)
+        yield source
+
+
+def _refuse_more(bucket: Bucket, prefix: str, count: int, most: int | None) -> None:
+    if most is not None and count > most:
+        raise UsageError(
+            f"{address(bucket.name, prefix)} holds more than can be asked for at once:"
+            f" {most} deliveries, among {most * KEYS_PER_DELIVERY} keys",
+            advice="name a folder within it, or a manifest; `billfold ingest` and the schedule take all of it",
+        )
 
 
 @contextmanager
@@ -172,9 +195,7 @@ def _strays(
     bucket: Bucket, listed: Listing, manifests: Mapping[_Statement, SourceObject], on_refused: OnRefused | None
 ) -> Iterator[tuple[SourceObject, Manifest]]:
     """The manifests that stand outside of every layout, unless their statement has one inside."""
-    for source in listed.values():
-        if not source.key.endswith("-Manifest.json") or place_of(source.key):
-            continue
+    for source in filter(lambda each: _is_stray(each.key), listed.values()):
         with _refusing(source.key, on_refused):
             try:
                 manifest = read_manifest(bucket, source)
@@ -183,6 +204,10 @@ def _strays(
                 continue
             if not any(_statement(key) in manifests for key in manifest.file_keys):
                 yield source, manifest
+
+
+def _is_stray(key: str) -> bool:
+    return key.endswith("-Manifest.json") and place_of(key) is None
 
 
 def _latest(manifests: Iterable[SourceObject]) -> SourceObject:

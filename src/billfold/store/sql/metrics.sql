@@ -19,54 +19,68 @@ FROM (
 SELECT client_id FROM billing_clients ORDER BY created_at, client_id LIMIT %(limit)s
 
 -- name: tally_runs
--- File versions that came in since a moment, each counted once: a success stays a success.
-SELECT part.name, run.client_id, part.labels, NULL::integer AS holds, run.finished_at <= %(settled_at)s AS is_settled,
-    sum(part.value) AS value
-FROM billing_ingestion_runs AS run
-CROSS JOIN LATERAL (VALUES
-    ('runs', ARRAY['success'], 1), ('read_rows', '{}', run.rows_read), ('read_bytes', '{}', coalesce(run.size_bytes, 0))
+-- File versions that came in since a moment, each counted once: a success stays a success. They are added up before they are
+-- parted: at the first scrape these are years.
+WITH added AS (
+    SELECT client_id, finished_at <= %(settled_at)s AS is_settled, count(*) AS runs, sum(rows_read) AS rows,
+        coalesce(sum(size_bytes), 0) AS bytes
+    FROM billing_ingestion_runs
+    WHERE status = 'success' AND finished_at > coalesce(%(since)s::timestamptz, '-infinity')
+    GROUP BY 1, 2
+)
+SELECT part.name, added.client_id, part.labels, NULL::integer AS holds, added.is_settled, part.value
+FROM added CROSS JOIN LATERAL (VALUES
+    ('runs', ARRAY['success'], added.runs), ('read_rows', '{}', added.rows), ('read_bytes', '{}', added.bytes)
 ) AS part (name, labels, value)
-WHERE run.status = 'success' AND run.finished_at > coalesce(%(since)s::timestamptz, '-infinity')
-GROUP BY 1, 2, 3, 5
 
 -- name: tally_publications
 -- Publications since a moment; they are never changed.
-SELECT part.name, statement.client_id, part.labels, NULL::integer AS holds,
-    publication.published_at <= %(settled_at)s AS is_settled, sum(part.value) AS value
-FROM billing_publications AS publication JOIN billing_statements AS statement USING (statement_id)
+WITH added AS (
+    SELECT statement_id, kind, published_at <= %(settled_at)s AS is_settled, count(*) AS publications,
+        sum(rows_added) AS added, sum(rows_removed) AS removed
+    FROM billing_publications
+    WHERE published_at > coalesce(%(since)s::timestamptz, '-infinity')
+    GROUP BY 1, 2, 3
+)
+SELECT part.name, statement.client_id, part.labels, NULL::integer AS holds, added.is_settled, sum(part.value) AS value
+FROM added JOIN billing_statements AS statement USING (statement_id)
 CROSS JOIN LATERAL (VALUES
-    ('publications', ARRAY[publication.kind], 1), ('added_rows', '{}', publication.rows_added),
-    ('removed_rows', '{}', publication.rows_removed)
+    ('publications', ARRAY[added.kind], added.publications), ('added_rows', '{}', added.added),
+    ('removed_rows', '{}', added.removed)
 ) AS part (name, labels, value)
-WHERE publication.published_at > coalesce(%(since)s::timestamptz, '-infinity')
 GROUP BY 1, 2, 3, 5
 
 -- name: tally_durations
--- How long the stages of the same took, and how long after AWS's delivery they came.
-WITH duration AS (
-    SELECT lasted.name, lasted.labels, publication.published_at <= %(settled_at)s AS is_settled,
-        greatest(lasted.seconds, 0) AS seconds
+-- How long the stages of the same took, and how long after AWS's delivery they came. Each duration is looked at once, by
+-- several processes where there are years of them: a set-returning function beside other branches would keep it to one.
+WITH published AS NOT MATERIALIZED (
+    SELECT publication.published_at, publication.published_at <= %(settled_at)s AS is_settled, delivery.timings,
+        delivery.delivered_at, delivery.started_at, delivery.finished_at
     FROM billing_publications AS publication JOIN billing_deliveries AS delivery USING (delivery_id)
-    CROSS JOIN LATERAL (
-        SELECT 'stage_duration' AS name, ARRAY[timing.key] AS labels, timing.value::double precision AS seconds
-        FROM jsonb_each_text(delivery.timings) AS timing
-        UNION ALL
-        SELECT 'stage_duration', ARRAY['whole'], extract(epoch FROM delivery.finished_at - delivery.started_at)
-        UNION ALL
-        SELECT 'publication_delay', '{}', extract(epoch FROM publication.published_at - delivery.delivered_at)
-    ) AS lasted
     WHERE publication.kind = 'delivery'
         AND publication.published_at > coalesce(%(since)s::timestamptz, '-infinity')
+), lasted AS (
+    SELECT timing.key AS stage, published.is_settled, timing.value::double precision AS seconds
+    FROM published CROSS JOIN LATERAL jsonb_each_text(published.timings) AS timing
+    UNION ALL
+    SELECT whole.stage, published.is_settled, whole.seconds
+    FROM published CROSS JOIN LATERAL (VALUES
+        ('whole', extract(epoch FROM published.finished_at - published.started_at)::double precision),
+        (NULL, extract(epoch FROM published.published_at - published.delivered_at)::double precision)
+    ) AS whole (stage, seconds)
 ), placed AS (
     -- Turned round, because width_bucket takes a value that equals a bound for one above it.
-    SELECT name, labels, is_settled, seconds, width_bucket(-seconds, CASE name
-        WHEN 'stage_duration' THEN %(stage_duration)s::double precision[]
-        ELSE %(publication_delay)s::double precision[] END) AS holds
-    FROM duration
+    SELECT stage, is_settled, width_bucket(-greatest(seconds, 0), CASE WHEN stage IS NULL
+            THEN %(publication_delay)s::double precision[]
+            ELSE %(stage_duration)s::double precision[] END) AS holds,
+        count(*)::numeric AS count, sum(greatest(seconds, 0))::numeric AS seconds
+    FROM lasted GROUP BY 1, 2, 3
 )
-SELECT name, NULL AS client_id, labels, holds, is_settled, count(*)::numeric AS value FROM placed GROUP BY 1, 3, 4, 5
-UNION ALL
-SELECT name, NULL, labels, NULL, is_settled, sum(seconds)::numeric FROM placed GROUP BY 1, 3, 5
+SELECT CASE WHEN placed.stage IS NULL THEN 'publication_delay' ELSE 'stage_duration' END AS name, NULL AS client_id,
+    CASE WHEN placed.stage IS NULL THEN '{}' ELSE ARRAY[placed.stage] END AS labels, part.holds, placed.is_settled,
+    sum(part.value) AS value
+FROM placed CROSS JOIN LATERAL (VALUES (placed.holds, placed.count), (NULL, placed.seconds)) AS part (holds, value)
+GROUP BY 1, 3, 4, 5
 
 -- name: count_open
 -- What stands at this moment. Of `check_warned_rows` and `check_warned_cost` it is what the checks of the bills that stand found, of

@@ -42,7 +42,8 @@ _OF_ASKING: dict[int | str, dict[str, Any]] = {
     **describe_failures(
         {
             **FAILURES,
-            400: "The client is unknown, disabled or has no bucket, or the Host is not allowed.",
+            400: "The client is unknown, disabled or has no bucket, the folder holds too much to ask for at once, or"
+            " the Host is not allowed.",
             403: "The token is not for this client or lacks the scope, or the key is not in the client's folder.",
             404: "No bill stands at the key.",
             413: "The manifest is too large.",
@@ -84,8 +85,9 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     def ask_for_key(access: IngestAccess, wanted: Wanted) -> Response:
         """Ingest what a key of the client's bucket means, in the background.
 
-        Its manifest is read at once, and tells the deliveries. Asking again for one that waits for its turn changes
-        nothing; one that failed, and waits for its next attempt, is tried at once.
+        Its manifest is read at once, and tells the deliveries; a folder means a hundred of them at most. Asking again
+        for one that waits for its turn changes nothing; one that failed, and waits for its next attempt, is tried at
+        once.
         """
         client = clients.resolve_client(database, settings, access.narrow(wanted.client))
         rows = ask(client, wanted.key, asked_by=TriggerSource.API, settings=settings, database=database)
