@@ -180,6 +180,13 @@ def land_charges(bulk: BulkConnection, period: BillingPeriod, charges: pa.Record
     bulk.execute(queries["insert_charges"].format(partition=partitions(period)["fact"]))
 
 
+# The tables of daily costs, what is added to each, and the key that only the one has.
+_ROLL_UPS = (
+    ("billing_daily_cost", "moved_day", ""),
+    ("billing_daily_tag_cost", "moved_tag_day", "tag_set_key,"),
+)
+
+
 def roll_up(
     bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, is_first: bool
 ) -> None:
@@ -190,15 +197,16 @@ def roll_up(
     queries = read_queries("billfold.store", "charges")
     bulk.execute(queries["create_moved_tags"])
     bulk.execute(queries["sum_moved_tags"].format(**partitions(period)), statement_id, publication_id)
-    bulk.execute(queries["roll_up_tags"])
     bulk.execute(queries["create_moved"])
     bulk.execute(queries["sum_moved"])
-    bulk.execute(queries["roll_up"])
+    for daily, moved, tag_set_key in _ROLL_UPS:
+        onto = "" if is_first else queries["onto"].format(tag_set_key=tag_set_key)
+        bulk.execute(queries["roll_up"].format(daily=daily, moved=moved, onto=onto))
+        if not is_first:
+            bulk.execute(queries["drop_empty_days"].format(daily=daily), statement_id)
     if not is_first:
         bulk.execute(queries["keep_restatement"], publication_id)
     bulk.execute(queries["drop_moved"])
-    bulk.execute(queries["drop_empty_tag_days"], statement_id)
-    bulk.execute(queries["drop_empty_days"], statement_id)
 
 
 def sum_landed(

@@ -182,21 +182,15 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 HAVING sum(charge_count) <> 0 OR sum(billed_cost) <> 0 OR sum(effective_cost) <> 0
     OR sum(list_cost) <> 0 OR sum(contracted_cost) <> 0
 
--- name: roll_up_tags
-INSERT INTO billing_daily_tag_cost AS daily SELECT * FROM moved_tag_day
-ON CONFLICT (statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
-    tag_set_key, billing_currency)
-DO UPDATE SET
-    billed_cost = daily.billed_cost + excluded.billed_cost,
-    effective_cost = daily.effective_cost + excluded.effective_cost,
-    list_cost = daily.list_cost + excluded.list_cost,
-    contracted_cost = daily.contracted_cost + excluded.contracted_cost,
-    charge_count = daily.charge_count + excluded.charge_count
-
 -- name: roll_up
-INSERT INTO billing_daily_cost AS daily SELECT * FROM moved_day
+-- {daily} are the daily costs, and {moved} what is to be added to them.
+INSERT INTO {daily} AS daily SELECT * FROM {moved}
+{onto}
+
+-- name: onto
+-- How a roll-up ends unless the statement has no daily costs yet: to look for them would take twice the time.
 ON CONFLICT (statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
-    billing_currency)
+    {tag_set_key} billing_currency)
 DO UPDATE SET
     billed_cost = daily.billed_cost + excluded.billed_cost,
     effective_cost = daily.effective_cost + excluded.effective_cost,
@@ -216,11 +210,8 @@ FROM moved_day
 -- name: drop_moved
 DROP TABLE moved_day, moved_tag_day
 
--- name: drop_empty_tag_days
-DELETE FROM billing_daily_tag_cost WHERE statement_id = $1 AND charge_count = 0
-
 -- name: drop_empty_days
-DELETE FROM billing_daily_cost WHERE statement_id = $1 AND charge_count = 0
+DELETE FROM {daily} WHERE statement_id = $1 AND charge_count = 0
 
 -- name: current_rows
 SELECT row_hash, occurrence FROM {raw} WHERE statement_id = $1
