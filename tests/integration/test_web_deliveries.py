@@ -203,8 +203,3 @@ def test_a_token_of_one_client_sees_no_delivery_of_another(
     get(server, f"/deliveries/{uuid4()}", token, status=404)
     get(server, f"/deliveries/{history['globex']}", token)
     get(server, "/deliveries?client=acme", token, status=403)
-
-
-def test_without_clients_the_page_says_what_to_do(landing: Landing) -> None:
-    with run_web_server(landing.settings, landing.database) as server:
-        assert "No clients yet" in get(server, "/deliveries")

@@ -26,6 +26,7 @@ from billfold.web.api.answers import (
     answer,
     describe_failures,
     describe_success,
+    missing,
     schema_of_row,
 )
 
@@ -105,7 +106,7 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
 def retry(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> AskedRow:
     """Ask for a delivery again; raises HTTPException 404 for another client's, and 409 for one that cannot be tried."""
     if not reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id)):
-        raise HTTPException(404, "there is no such delivery")
+        raise missing("delivery")
     try:
         return ask_again(delivery_id, settings=settings, database=database)
     except UsageError as error:
