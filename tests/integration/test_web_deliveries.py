@@ -153,8 +153,12 @@ def test_a_failed_delivery_says_why_and_what_to_do(server: WebServer, history: d
     assert "never published" in page
 
 
-def test_a_held_delivery_says_how_it_is_let_through(server: WebServer, history: dict[str, UUID]) -> None:
-    page = get(server, f"/deliveries/{history['held']}")
+def test_a_held_delivery_says_to_who_may_only_read_how_it_is_let_through(
+    copy: Landing, server: WebServer, history: dict[str, UUID]
+) -> None:
+    token = tokens.make(copy.database, "reader", scopes=[Scope.READ]).secret
+
+    page = get(server, f"/deliveries/{history['held']}", token)
 
     assert "would leave 1 of 4 rows" in page
     assert f"billfold release {history['held']}" in page
