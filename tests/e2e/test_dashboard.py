@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from billfold import reports
 from billfold.config import load_settings
@@ -198,6 +198,42 @@ def test_chosen_theme_is_remembered(visitor: Visitor) -> None:
     chosen = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.evaluate("localStorage.clear()")
     assert chosen != before
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_charts_have_the_colours_of_the_page_in_both_themes(visitor: Visitor, scheme: Any) -> None:
+    visitor.page.emulate_media(color_scheme=scheme)
+    page = visitor.visit("/")
+    bar, tick = (page.locator(f".chart-area {part}").first for part in (".point path", ".ytick text"))
+
+    def colours() -> list[str]:
+        """Of the share in the table, which is a bar's, and of a note, which is a tick's."""
+        found = "part => getComputedStyle(document.querySelector(part))"
+        return [
+            page.evaluate(f"({found})('td.share svg').fill"),
+            page.evaluate(f"({found})('.panel .note').color"),
+        ]
+
+    before = colours()
+    for part, colour in zip((bar, tick), before, strict=True):
+        expect(part).to_have_css("fill", colour)
+    page.get_by_role("button", name="Switch between light and dark").click()
+    after = colours()
+    for part, colour in zip((bar, tick), after, strict=True):
+        expect(part).to_have_css("fill", colour)
+    page.evaluate("localStorage.clear()")
+
+    assert before != after
+    light, dark = (before, after) if scheme == "light" else (after, before)
+    assert (light[0], dark[0]) == ("rgb(47, 125, 104)", "rgb(87, 179, 151)")
+
+
+def test_without_scripts_the_theme_is_the_systems(browser: Browser, address: str) -> None:
+    for scheme, colour in (("light", "rgb(246, 246, 243)"), ("dark", "rgb(19, 23, 22)")):
+        page = browser.new_page(java_script_enabled=False, color_scheme=scheme)
+        page.goto(address)
+        expect(page.locator("body")).to_have_css("background-color", colour)
+        page.close()
 
 
 def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
