@@ -200,6 +200,14 @@ def test_chosen_theme_is_remembered(visitor: Visitor) -> None:
     assert chosen != before
 
 
+def test_the_axis_of_a_single_day_names_it(visitor: Visitor) -> None:
+    page = visitor.visit("/?since=2026-05")
+
+    ticks = page.get_by_role("img", name="EUR").locator(".xtick text")
+
+    assert ticks.all_text_contents() == ["2026-05-05"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_charts_have_the_colours_of_the_page_in_both_themes(visitor: Visitor, scheme: Any) -> None:
     visitor.page.emulate_media(color_scheme=scheme)
