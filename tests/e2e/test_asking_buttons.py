@@ -145,7 +145,7 @@ def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
     page = visitor.visit(held_path)
     panel = page.get_by_role("region", name="It is held")
     expect(panel).to_contain_text("It would leave 1 of 3 rows and 1.25 of 17.25 USD.")
-    expect(panel).to_contain_text("acme 2026-05 is then the 1 line item of this delivery, 1.25 USD")
+    expect(panel).to_contain_text("acme 2026-05 then holds 1 line item of 1.25 USD")
     visitor.shoot("delivery-held")
     assert find_grave(page) == []
 
