@@ -1,4 +1,4 @@
-"""Asking for ingestions: a key is resolved at once, and its deliveries wait in PostgreSQL for the server's worker."""
+"""Asking for ingestions, and for releases: deliveries wait in PostgreSQL for the server's worker."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from billfold.errors import ForbiddenError, UsageError
 from billfold.exports import SilentProgress, address
 from billfold.ingest import Ingestion, find_deliveries
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
+from billfold.release import not_held, permit
 from billfold.store import asked, control, statements
 from billfold.store.asked import AskedRow
-from billfold.store.control import RegisteredDelivery
+from billfold.store.control import RegisteredDelivery, StoredDelivery
 from billfold.store.database import Connection, Database, connect
 
 # Whoever asks waits while manifests are read, for a tenth of a second each at times: a folder may mean so many of them.
@@ -22,7 +23,7 @@ MAX_ASKED = 100
 _CAN_BE_TRIED = (DeliveryState.FAILED, DeliveryState.PENDING)
 _ADVICE = {
     DeliveryState.RUNNING: "wait for its end",
-    DeliveryState.HELD: "`billfold release` lets it through",
+    DeliveryState.HELD: "its release lets it through",
     DeliveryState.ROLLED_BACK: "`billfold rollback --undo` takes the rollback back",
 }
 
@@ -69,14 +70,40 @@ def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> A
             raise UsageError(
                 f"delivery {delivery_id} is {stored.state}, not failed", advice=_ADVICE.get(stored.state, "")
             )
-        client = clients.resolve_client(database, settings, stored.client_id)
-        if stored.bucket != client.bucket:
-            raise UsageError(
-                f"delivery {delivery_id} is of {stored.bucket}, which is not the bucket of client {client.client_id}",
-                advice="`billfold ingest` brings it in",
-            )
+        _refuse_unreadable(stored, settings, database, advice="`billfold ingest` brings it in")
         asked.ask(connection, delivery_id, TriggerSource.API)
         return asked.show(connection, delivery_id)
+
+
+def ask_for_release(delivery_id: UUID, *, token_id: int | None, settings: Settings, database: Database) -> AskedRow:
+    """Let a held delivery through, and let it wait for a worker; once it waits, asking again changes nothing.
+
+    Where another delivery stands at its key by then, that one comes in instead, and is judged by itself. `token_id` is
+    of whoever asks, for the log. Raises UsageError for a delivery that is not held, is of another bucket than the
+    client's is now, or is of a client that is disabled.
+    """
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+        _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
+        with connection.transaction():
+            if permit(connection, stored, token_id=token_id):
+                asked.ask(connection, delivery_id, TriggerSource.API)
+            else:
+                stored = control.find_delivery(connection, delivery_id)
+                if not (stored.state is DeliveryState.PENDING and stored.is_released):
+                    raise not_held(stored)
+        return asked.show(connection, delivery_id)
+
+
+def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Database, *, advice: str) -> None:
+    """Raise UsageError where the server's worker, which acts in the client's name, would not reach the delivery."""
+    client = clients.resolve_client(database, settings, stored.client_id)
+    if stored.bucket != client.bucket:
+        raise UsageError(
+            f"delivery {stored.delivery_id} is of {stored.bucket},"
+            f" which is not the bucket of client {client.client_id}",
+            advice=advice,
+        )
 
 
 def _ask(connection: Connection, client: Client, delivery: Delivery, asked_by: TriggerSource) -> AskedRow:

@@ -13,7 +13,7 @@ from billfold.ingest import Ingestion, ingest_delivery, resolve_all, retrying
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
 from billfold.store import control
 from billfold.store.control import StoredDelivery
-from billfold.store.database import Database, connect
+from billfold.store.database import Connection, Database, connect
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ def release(
     if stored.client_id != client.client_id:
         raise UsageError(f"delivery {delivery_id} belongs to client {stored.client_id}, not to {client.client_id}")
     if stored.state is not DeliveryState.HELD:
-        raise _not_held(stored)
+        raise not_held(stored)
     bucket = retrying(settings)(open_bucket, client, settings, stored.bucket)
     deliveries, refused = resolve_all(ingestion, bucket, stored.key)
     if refused:
@@ -54,8 +54,8 @@ def release(
     with connect(database.conninfo) as connection:
         if control.find_registered(connection, client, delivery) != delivery_id:
             raise _not_there(stored, f"the delivery of {delivery.delivered_at:%Y-%m-%d %H:%M:%S} UTC does")
-        if not control.release(connection, delivery_id):
-            raise _not_held(control.find_delivery(connection, delivery_id))
+        if not permit(connection, stored):
+            raise not_held(control.find_delivery(connection, delivery_id))
     outcome = ingest_delivery(ingestion, bucket, delivery)
     if outcome.delivery_id != delivery_id:
         # It was replaced while it was read: the attempt after that was of another delivery.
@@ -65,7 +65,25 @@ def release(
     return [outcome]
 
 
-def _not_held(stored: StoredDelivery) -> UsageError:
+def permit(connection: Connection, stored: StoredDelivery, *, token_id: int | None = None) -> bool:
+    """Let a held delivery through at its next attempt, whoever makes it; False for one that is not held any more.
+
+    It is logged, with the token that the release was asked for with over HTTP.
+    """
+    is_released = control.release(connection, stored.delivery_id)
+    if is_released:
+        log.warning(
+            "delivery_released",
+            client=stored.client_id,
+            delivery_id=str(stored.delivery_id),
+            reason=stored.reason,
+            token_id=token_id,
+        )
+    return is_released
+
+
+def not_held(stored: StoredDelivery) -> UsageError:
+    """The failure of a release of what is not held."""
     return UsageError(
         f"delivery {stored.delivery_id} is {stored.state}, not held"
         + (f": it {stored.reason}" if stored.reason else ""),

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from playwright.sync_api import Page, expect
 
 from billfold.config import load_settings
-from tests.browser import run_browser
 from tests.integration.conftest import NewDatabase
 from tests.landing import Landing
 from tests.page_bills import MARKUP, land_bills
+from tests.visitor import PHONE, Visitor, find_grave
 from tests.web_server import run_web_server
 
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
-PHONE: ViewportSize = {"width": 390, "height": 844}
-DESK: ViewportSize = {"width": 1280, "height": 900}
 VIEWS = {
     "/changes": "changes",
     "/changes?metric=effective&by=region&statement=1&from=0&to=2": "changes-by-region",
@@ -44,79 +38,31 @@ def address(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory)
             yield f"http://127.0.0.1:{server.port}"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with run_browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
-    """One visitor's browser for all tests: it loads Plotly once."""
-    context = browser.new_context(viewport=DESK, base_url=address)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context: BrowserContext, address: str) -> Iterator[Page]:
-    """A page whose console stays without errors, and which asks nobody but us."""
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda told: complaints.append(told.text) if told.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "request",
-        lambda request: None if request.url.startswith((address, "data:")) else complaints.append(request.url),
-    )
-    yield page
-    page.close()
-    assert complaints == []
-
-
-def visit(page: Page, path: str) -> None:
-    page.goto(path, wait_until="load")
-    for chart in page.locator("[data-chart]").all():
-        expect(chart).to_have_attribute("data-drawn", "yes")
-
-
-def shoot(page: Page, name: str) -> None:
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-
-
-def query_of(page: Page) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(page.url).query)
-
-
 def row_of(page: Page, table: str, text: str) -> Any:
     return page.locator(f"table.{table} tbody tr", has_text=text)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", list(VIEWS))
-def test_pages_are_accessible_in_both_themes(page: Page, scheme: Any, path: str) -> None:
-    page.emulate_media(color_scheme=scheme)
-    visit(page, path)
-    shoot(page, f"{VIEWS[path]}-{scheme}")
+def test_pages_are_accessible_in_both_themes(visitor: Visitor, scheme: Any, path: str) -> None:
+    visitor.page.emulate_media(color_scheme=scheme)
+    page = visitor.visit(path)
+    visitor.shoot(f"{VIEWS[path]}-{scheme}")
 
-    found = Axe().run(page).response["violations"]
-
-    grave = [each for each in found if each["impact"] in ("serious", "critical")]
-    assert [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in grave] == []
+    assert find_grave(page) == []
 
 
 @pytest.mark.parametrize("path", list(VIEWS))
-def test_pages_fit_a_phone(page: Page, path: str) -> None:
-    page.set_viewport_size(PHONE)
-    visit(page, path)
-    shoot(page, f"{VIEWS[path]}-phone")
+def test_pages_fit_a_phone(visitor: Visitor, path: str) -> None:
+    visitor.page.set_viewport_size(PHONE)
+    page = visitor.visit(path)
+    visitor.shoot(f"{VIEWS[path]}-phone")
 
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
-def test_the_waterfall_goes_from_the_old_total_to_the_new_one(page: Page) -> None:
-    visit(page, "/changes")
+def test_the_waterfall_goes_from_the_old_total_to_the_new_one(visitor: Visitor) -> None:
+    page = visitor.visit("/changes")
 
     texts = page.locator(".chart-area .bartext").all_text_contents()
     names = page.locator(".chart-area .ytick").all_text_contents()
@@ -128,15 +74,15 @@ def test_the_waterfall_goes_from_the_old_total_to_the_new_one(page: Page) -> Non
     expect(page.locator("[data-moved=USD] .money").last).to_have_attribute("title", "115.250000000000000001 USD")
 
 
-def test_a_bar_leads_to_the_costs_behind_it(page: Page) -> None:
-    visit(page, "/changes?metric=effective")
+def test_a_bar_leads_to_the_costs_behind_it(visitor: Visitor) -> None:
+    page = visitor.visit("/changes?metric=effective")
 
     bar = page.locator(".chart-area .point path").nth(1).bounding_box()
     assert bar
     page.mouse.click(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
     page.wait_for_url("**/costs?**")
 
-    assert query_of(page) == {
+    assert visitor.query() == {
         "client": ["acme"],
         "metric": ["effective"],
         "group": ["account"],
@@ -146,8 +92,8 @@ def test_a_bar_leads_to_the_costs_behind_it(page: Page) -> None:
     }
 
 
-def test_closed_months_that_moved_stand_out_and_are_looked_into(page: Page) -> None:
-    visit(page, "/changes?by=account")
+def test_closed_months_that_moved_stand_out_and_are_looked_into(visitor: Visitor) -> None:
+    page = visitor.visit("/changes?by=account")
 
     moved = page.locator("table.moves tr.stands-out")
     expect(moved).to_have_count(1)
@@ -155,44 +101,44 @@ def test_closed_months_that_moved_stand_out_and_are_looked_into(page: Page) -> N
     assert page.locator("table.moves tbody time").first.get_attribute("title")
     row_of(page, "moves", "first bill").first.get_by_role("link").click()
 
-    assert {*query_of(page)} == {"by", "statement", "from", "to"}
+    assert {*visitor.query()} == {"by", "statement", "from", "to"}
     expect(page.get_by_text("Nothing stood before: the first")).to_be_visible()
 
 
-def test_two_publications_are_chosen_and_compared(page: Page) -> None:
-    visit(page, "/changes?metric=list")
+def test_two_publications_are_chosen_and_compared(visitor: Visitor) -> None:
+    page = visitor.visit("/changes?metric=list")
 
     page.get_by_label("From publication").select_option("0")
     page.get_by_role("button", name="Compare").click()
     page.wait_for_url("**from=0**")
 
-    assert query_of(page) == {"metric": ["list"], "statement": ["1"], "from": ["0"], "to": ["2"]}
+    assert visitor.query() == {"metric": ["list"], "statement": ["1"], "from": ["0"], "to": ["2"]}
     expect(page.get_by_role("heading", name="Movers by service, EUR")).to_be_visible()
 
 
-def test_filters_of_changes_stay_in_the_address(page: Page) -> None:
-    visit(page, "/changes?by=region")
+def test_filters_of_changes_stay_in_the_address(visitor: Visitor) -> None:
+    page = visitor.visit("/changes?by=region")
 
     page.get_by_label("Month", exact=True).select_option("2026-03")
     page.get_by_label("Export", exact=True).select_option("again")
     page.get_by_role("button", name="Filter").click()
     page.wait_for_url("**period=2026-03**")
 
-    assert query_of(page) == {"by": ["region"], "export": ["again"], "period": ["2026-03"]}
+    assert visitor.query() == {"by": ["region"], "export": ["again"], "period": ["2026-03"]}
     expect(page.locator("table.moves tbody tr")).to_have_count(1)
     page.get_by_role("link", name="Clear").click()
-    assert query_of(page) == {"by": ["region"]}
+    assert visitor.query() == {"by": ["region"]}
 
 
-def test_names_of_movers_are_text(page: Page) -> None:
-    visit(page, "/changes")
+def test_names_of_movers_are_text(visitor: Visitor) -> None:
+    page = visitor.visit("/changes")
 
     expect(row_of(page, "movers", MARKUP)).to_have_count(1)
     expect(page.locator("table.movers b")).to_have_count(0)
 
 
-def test_bills_in_doubt_come_first_and_stand_open(page: Page) -> None:
-    visit(page, "/checks")
+def test_bills_in_doubt_come_first_and_stand_open(visitor: Visitor) -> None:
+    page = visitor.visit("/checks")
 
     bills = page.locator("details.bill")
     names = bills.locator(".fold-name").all_text_contents()
@@ -208,18 +154,18 @@ def test_bills_in_doubt_come_first_and_stand_open(page: Page) -> None:
     expect(bills.first.locator("tbody tr").first).to_contain_text("Hours of Savings Plans")
 
 
-def test_a_check_leads_to_the_bills_that_it_warns_of(page: Page) -> None:
-    visit(page, "/checks")
+def test_a_check_leads_to_the_bills_that_it_warns_of(visitor: Visitor) -> None:
+    page = visitor.visit("/checks")
 
     page.get_by_role("link", name="Overlap of exports").click()
 
-    assert query_of(page) == {"check": ["overlap"]}
+    assert visitor.query() == {"check": ["overlap"]}
     expect(page.locator("details.bill")).to_have_count(2)
     expect(page.get_by_text("counted twice, beside").first).to_be_visible()
 
 
-def test_bills_open_by_keyboard(page: Page) -> None:
-    visit(page, "/checks?period=2026-05&state=warned")
+def test_bills_open_by_keyboard(visitor: Visitor) -> None:
+    page = visitor.visit("/checks?period=2026-05&state=warned")
     bill = page.locator("details.bill").first
     page.evaluate("document.querySelector('details.bill').open = false")
 
@@ -229,12 +175,12 @@ def test_bills_open_by_keyboard(page: Page) -> None:
     expect(bill).to_have_attribute("open", "")
 
 
-def test_everything_can_be_reached_by_keyboard(page: Page) -> None:
+def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
     for path, wanted in (
         ("/changes", {"Changes", "Effective", "Account", "f-export", "f-period", "Filter", "f-from", "Compare"}),
         ("/checks", {"Checks", "f-export", "f-period", "f-state", "f-check", "Filter", "Download CSV"}),
     ):
-        visit(page, path)
+        page = visitor.visit(path)
         reached = []
         for _ in range(30):
             page.keyboard.press("Tab")
@@ -243,13 +189,13 @@ def test_everything_can_be_reached_by_keyboard(page: Page) -> None:
         assert wanted <= set(reached)
 
 
-def test_the_client_is_kept_from_view_to_view(page: Page) -> None:
-    visit(page, "/changes")
+def test_the_client_is_kept_from_view_to_view(visitor: Visitor) -> None:
+    page = visitor.visit("/changes")
 
     page.get_by_label("Client").select_option("globex")
     page.wait_for_url("**client=globex**")
     page.get_by_role("link", name="Checks", exact=True).click()
 
     expect(page.get_by_role("heading", name="Checks")).to_be_visible()
-    assert query_of(page) == {"client": ["globex"]}
+    assert visitor.query() == {"client": ["globex"]}
     expect(page.get_by_text(re.compile("billfold checks --statement \\d+ --refresh"))).to_be_visible()

@@ -8,48 +8,25 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from billfold import reports
 from billfold.config import load_settings
 from billfold.period import parse_period
 from billfold.reports import CostColumn, Selection
 from billfold.store.database import Database
-from tests.browser import run_browser
 from tests.integration.conftest import NewDatabase
 from tests.landing import Landing
 from tests.line_items import line_item, write_bill
+from tests.visitor import PHONE, Visitor, find_grave
 from tests.web_server import run_web_server
 
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
 MAY = parse_period("2026-05")
-PHONE: ViewportSize = {"width": 390, "height": 844}
-DESK: ViewportSize = {"width": 1280, "height": 900}
 MARKUP = "<script>alert(1)</script>"
-
-
-@dataclass(slots=True, kw_only=True)
-class Visitor:
-    """Somebody with a browser; `complaints` holds its console's errors and requests to other hosts."""
-
-    page: Page
-    address: str
-    complaints: list[str] = field(default_factory=list)
-
-    def visit(self, path: str) -> Page:
-        self.page.goto(f"{self.address}{path}", wait_until="load")
-        return self.page
-
-    def query(self) -> dict[str, list[str]]:
-        return parse_qs(urlsplit(self.page.url).query)
 
 
 @pytest.fixture(scope="module")
@@ -99,46 +76,6 @@ def empty_address(bills: Landing, new_database: NewDatabase) -> Iterator[str]:
     """A server into which nothing ever came."""
     with run_web_server(bills.settings, new_database(16)) as server:
         yield f"http://127.0.0.1:{server.port}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with run_browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One visitor's browser for all tests: it loads Plotly once."""
-    context = browser.new_context(viewport=DESK)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def visitor(context: BrowserContext, address: str) -> Iterator[Visitor]:
-    visitor = Visitor(page=context.new_page(), address=address)
-    visitor.page.on("console", lambda told: visitor.complaints.append(told.text) if told.type == "error" else None)
-    visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
-    visitor.page.on(
-        "request",
-        lambda request: None if request.url.startswith((address, "data:")) else visitor.complaints.append(request.url),
-    )
-    yield visitor
-    visitor.page.close()
-    assert visitor.complaints == []
-
-
-def shoot(visitor: Visitor, name: str) -> None:
-    SCREENSHOTS.mkdir(exist_ok=True)
-    visitor.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-
-
-def find_grave(page: Page) -> list[tuple[str, str, str]]:
-    """What axe finds serious or critical."""
-    found = Axe().run(page).response["violations"]
-    grave = [each for each in found if each["impact"] in ("serious", "critical")]
-    return [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in grave]
 
 
 def read_csv(address: str, query: str) -> list[dict[str, str]]:
@@ -236,7 +173,6 @@ def test_names_are_text_and_never_markup(visitor: Visitor) -> None:
     shown = page.locator("table.costs tbody th", has_text=MARKUP)
 
     expect(shown).to_have_count(1)
-    expect(page.locator("[data-chart]").first).to_have_attribute("data-drawn", "yes")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -247,9 +183,7 @@ def test_names_are_text_and_never_markup(visitor: Visitor) -> None:
 def test_pages_are_accessible_in_both_themes(visitor: Visitor, scheme: Any, path: str, name: str) -> None:
     visitor.page.emulate_media(color_scheme=scheme)
     page = visitor.visit(path)
-    for chart in page.locator("[data-chart]").all():
-        expect(chart).to_have_attribute("data-drawn", "yes")
-    shoot(visitor, f"{name}-{scheme}")
+    visitor.shoot(f"{name}-{scheme}")
 
     assert find_grave(page) == []
 
@@ -264,6 +198,50 @@ def test_chosen_theme_is_remembered(visitor: Visitor) -> None:
     chosen = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.evaluate("localStorage.clear()")
     assert chosen != before
+
+
+def test_the_axis_of_a_single_day_names_it(visitor: Visitor) -> None:
+    page = visitor.visit("/?since=2026-05")
+
+    ticks = page.get_by_role("img", name="EUR").locator(".xtick text")
+
+    assert ticks.all_text_contents() == ["2026-05-05"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_charts_have_the_colours_of_the_page_in_both_themes(visitor: Visitor, scheme: Any) -> None:
+    visitor.page.emulate_media(color_scheme=scheme)
+    page = visitor.visit("/")
+    bar, tick = (page.locator(f".chart-area {part}").first for part in (".point path", ".ytick text"))
+
+    def colours() -> list[str]:
+        """Of the share in the table, which is a bar's, and of a note, which is a tick's."""
+        found = "part => getComputedStyle(document.querySelector(part))"
+        return [
+            page.evaluate(f"({found})('td.share svg').fill"),
+            page.evaluate(f"({found})('.panel .note').color"),
+        ]
+
+    before = colours()
+    for part, colour in zip((bar, tick), before, strict=True):
+        expect(part).to_have_css("fill", colour)
+    page.get_by_role("button", name="Switch between light and dark").click()
+    after = colours()
+    for part, colour in zip((bar, tick), after, strict=True):
+        expect(part).to_have_css("fill", colour)
+    page.evaluate("localStorage.clear()")
+
+    assert before != after
+    light, dark = (before, after) if scheme == "light" else (after, before)
+    assert (light[0], dark[0]) == ("rgb(47, 125, 104)", "rgb(87, 179, 151)")
+
+
+def test_without_scripts_the_theme_is_the_systems(browser: Browser, address: str) -> None:
+    for scheme, colour in (("light", "rgb(246, 246, 243)"), ("dark", "rgb(19, 23, 22)")):
+        page = browser.new_page(java_script_enabled=False, color_scheme=scheme)
+        page.goto(address)
+        expect(page.locator("body")).to_have_css("background-color", colour)
+        page.close()
 
 
 def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
@@ -281,8 +259,7 @@ def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
 def test_page_fits_a_phone(visitor: Visitor) -> None:
     visitor.page.set_viewport_size(PHONE)
     page = visitor.visit("/")
-    expect(page.locator("[data-chart]").first).to_have_attribute("data-drawn", "yes")
-    shoot(visitor, "costs-phone")
+    visitor.shoot("costs-phone")
 
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 

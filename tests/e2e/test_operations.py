@@ -13,14 +13,11 @@ import pytest
 from playwright.sync_api import expect
 
 from billfold.config import load_settings
-from tests.e2e.test_dashboard import PHONE, Visitor, browser, context, find_grave, shoot, visitor
 from tests.histories import deliver_at, land_history
 from tests.integration.conftest import NewDatabase
 from tests.landing import Landing
+from tests.visitor import PHONE, Visitor, find_grave
 from tests.web_server import run_web_server
-
-# Fixtures of the dashboard's tests, which pytest finds by their names.
-__all__ = ["browser", "context", "visitor"]
 
 OURS = "999988887777"
 BUS_ARN = f"arn:aws:events:eu-central-1:{OURS}:event-bus/billfold"
@@ -87,7 +84,7 @@ def test_pages_are_accessible_in_both_themes(
 ) -> None:
     visitor.page.emulate_media(color_scheme=scheme)
     page = visitor.visit(paths(history)[name])
-    shoot(visitor, f"{name}-{scheme}")
+    visitor.shoot(f"{name}-{scheme}")
 
     assert find_grave(page) == []
 
@@ -96,7 +93,7 @@ def test_pages_are_accessible_in_both_themes(
 def test_pages_fit_a_phone(visitor: Visitor, history: dict[str, UUID], name: str) -> None:
     visitor.page.set_viewport_size(PHONE)
     page = visitor.visit(paths(history)[name])
-    shoot(visitor, f"{name}-phone")
+    visitor.shoot(f"{name}-phone")
 
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
@@ -173,7 +170,7 @@ def test_doctor_is_sent_by_a_button_and_tells_what_it_found(visitor: Visitor) ->
 
     expect(page.get_by_text(re.compile(r"took [\d.]+ m?s"))).to_be_visible(timeout=60_000)
     expect(page.locator("table.probes tbody tr").first.locator(".badge")).to_have_text("failed")
-    shoot(visitor, "doctor-examined")
+    visitor.shoot("doctor-examined")
     assert find_grave(page) == []
 
 

@@ -18,7 +18,6 @@ from tests.integration.conftest import NewDatabase
 from tests.landing import Landing
 from tests.page_bills import MARKUP, land_bills
 from tests.pages import Pages, run_pages
-from tests.web_server import run_web_server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,11 +164,3 @@ def test_a_token_of_one_client_sees_its_own_changes_alone(shown: Shown) -> None:
 )
 def test_what_cannot_be_shown_is_told_on_a_page(pages: Pages, query: str, complaint: str) -> None:
     assert complaint in pages.show(f"/changes?{query}", status=400)
-
-
-def test_an_empty_database_says_how_to_begin(landing: Landing) -> None:
-    with run_web_server(landing.settings, landing.database) as server:
-        page = server.send("GET", "/changes").body.decode()
-
-    assert "No bills yet" in page
-    assert "billfold ingest" in page

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 import schemathesis
+import structlog.testing
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -25,6 +26,7 @@ from tests.messages import eventbridge_event
 from tests.registry import ACCOUNT, Registry
 from tests.web_server import Answer, WebServer, run_web_server
 
+RELEASES = "SELECT state, released_at IS NOT NULL, asked_by FROM billing_deliveries"
 SECRET = "only-eventbridge-knows"
 MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
 STATES = "SELECT client_id, state, trigger_source, asked_by FROM billing_deliveries ORDER BY created_at"
@@ -60,6 +62,16 @@ class Office:
         """Make the only delivery a failed one; its id."""
         [[delivery_id]] = self.query(
             "UPDATE billing_deliveries SET state = 'failed', finished_at = now(), error_code = 'spool_full',"
+            " asked_at = NULL, asked_by = NULL, not_before = NULL RETURNING delivery_id"
+        )
+        return str(delivery_id)
+
+    def hold(self) -> str:
+        """Ask for acme's delivery, and make it a held one; its id."""
+        self.send("/v1/ingestions", {"client": "acme", "key": MANIFEST}, self.token(Scope.INGEST))
+        [[delivery_id]] = self.query(
+            "UPDATE billing_deliveries SET state = 'held', started_at = now(), finished_at = now(), rows_read = 1,"
+            " source_cost = '{\"USD\": \"1.25\"}', reason = 'would leave 1 of 3 rows',"
             " asked_at = NULL, asked_by = NULL, not_before = NULL RETURNING delivery_id"
         )
         return str(delivery_id)
@@ -157,6 +169,89 @@ def test_a_failed_delivery_is_tried_again_and_no_other(office: Office) -> None:
     assert office.send("/v1/deliveries/none/retry").status == 422
 
 
+def test_a_held_delivery_is_released_and_no_other(office: Office) -> None:
+    delivery_id = office.hold()
+    path = f"/v1/deliveries/{delivery_id}/release"
+    secret, reading = office.token(Scope.INGEST, client="acme"), office.token(Scope.READ)
+    theirs = office.token(Scope.INGEST, client="globex")
+
+    refused = [office.send(path, token=token) for token in (None, "bf_wrong", reading, theirs)]
+    untouched = office.query(RELEASES)
+    with structlog.testing.capture_logs() as events:
+        answers = [office.send(path, token=secret) for _ in range(2)]
+    waiting = office.query(RELEASES)
+    office.query("UPDATE billing_deliveries SET state = 'running' RETURNING 1")
+    running = office.send(path, token=secret)
+
+    assert [(answer.status, answer.error_code) for answer in refused] == [
+        (401, "unauthorized"),
+        (401, "unauthorized"),
+        (403, "forbidden"),
+        (404, "http"),
+    ]
+    assert untouched == [("held", False, None)]
+    assert [(answer.status, answer.document["state"]) for answer in answers] == [(202, "pending")] * 2
+    assert answers[0].headers["Location"] == f"/v1/deliveries/{delivery_id}"
+    assert answers[0].document == answers[1].document
+    assert waiting == [("pending", True, "api")]
+    assert (running.status, running.error_code) == (409, "http")
+    assert "is running, not held: it would leave 1 of 3 rows" in running.document["error"]["message"]
+    assert office.send(f"/v1/deliveries/{uuid4()}/release", token=secret).status == 404
+    assert office.send("/v1/deliveries/none/release", token=secret).status == 422
+    # Who released it is told once, by the token.
+    [[token_id]] = office.query("SELECT token_id FROM billing_tokens WHERE client_id = 'acme'")
+    told = [event for event in events if event["event"] == "delivery_released"]
+    assert [(event["delivery_id"], event["token_id"]) for event in told] == [(delivery_id, token_id)]
+
+
+def test_a_held_deliverys_page_says_what_its_release_does_before_it_is_asked_for(office: Office) -> None:
+    delivery_id = office.hold()
+    path = f"/deliveries/{delivery_id}"
+    cookies = {
+        scope: {"Accept": "text/html", "Cookie": f"billfold_token={office.token(Scope.READ, scope)}"}
+        for scope in (Scope.READ, Scope.INGEST, Scope.ADMIN)
+    }
+
+    pages = {scope: office.server.send("GET", path, headers=sent).body.decode() for scope, sent in cookies.items()}
+
+    form = f'<form method="post" action="{path}/release" data-confirm="'
+    assert {scope: form in page for scope, page in pages.items()} == {
+        Scope.READ: False,
+        Scope.INGEST: True,
+        Scope.ADMIN: True,
+    }
+    assert all("It would leave 1 of 3 rows." in page for page in pages.values())
+    assert f"billfold release {delivery_id}" in pages[Scope.READ]
+    said, _, _ = pages[Scope.INGEST].partition(form)
+    assert "A release publishes it all the same: acme 2026-05 then holds 1 line item of " in said
+    assert f"<code>billfold rollback {delivery_id}</code> brings back what stands now." in said
+
+
+def test_the_release_button_leads_back_to_the_delivery(office: Office) -> None:
+    delivery_id = office.hold()
+    secret, reading, theirs = (
+        f"billfold_token={token}"
+        for token in (office.token(Scope.INGEST), office.token(Scope.READ), office.token(Scope.INGEST, client="globex"))
+    )
+    path = f"/deliveries/{delivery_id}/release"
+
+    refused = [
+        office.send(path, Cookie=secret, Origin="https://evil.example"),
+        office.send(path, Cookie=secret, **{"Sec-Fetch-Site": "cross-site"}),
+        office.send(path, Cookie=reading),
+        office.send(path, Cookie=theirs),
+    ]
+    untouched = office.query(RELEASES)
+    taken = office.send(path, Cookie=secret)
+
+    assert [answer.status for answer in refused] == [403, 403, 403, 404]
+    assert untouched == [("held", False, None)]
+    assert (taken.status, taken.headers["Location"]) == (303, f"/deliveries/{delivery_id}")
+    assert office.query(RELEASES) == [("pending", True, "api")]
+    page = office.server.send("GET", f"/deliveries/{delivery_id}", headers={"Accept": "text/html", "Cookie": reading})
+    assert "Released: it would leave 1 of 3 rows." in page.body.decode()
+
+
 def test_the_pages_button_leads_back_to_the_delivery(office: Office) -> None:
     secret, reading = office.token(Scope.INGEST), office.token(Scope.READ)
     office.send("/v1/ingestions", {"client": "acme", "key": MANIFEST}, secret)
@@ -180,7 +275,7 @@ def test_the_button_is_for_who_may_and_for_what_failed() -> None:
         request = SimpleNamespace(state=SimpleNamespace(access=Access(scopes=frozenset(scopes))))
         return (
             _environment()
-            .get_template("retry.html")
+            .get_template("asking.html")
             .render(delivery=delivery, request=request, is_moving=False)
             .strip()
         )
@@ -226,7 +321,7 @@ def test_the_openapi_document_is_true_of_what_asks(office: Office) -> None:
     app = create_app(office.registry.settings, office.registry.database)
     schema = schemathesis.openapi.from_dict(app.openapi())
     schema.config.base_url = f"http://127.0.0.1:{office.server.port}"
-    wanted = schema.include(path_regex="/(ingestions|retry)$", method="POST").as_strategy()
+    wanted = schema.include(path_regex="/(ingestions|retry|release)$", method="POST").as_strategy()
 
     @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(case=wanted)
@@ -235,4 +330,6 @@ def test_the_openapi_document_is_true_of_what_asks(office: Office) -> None:
         case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
     check()
-    assert {"202", "409"} <= set(app.openapi()["paths"]["/v1/deliveries/{delivery_id}/retry"]["post"]["responses"])
+    for action in ("retry", "release"):
+        of_action = app.openapi()["paths"][f"/v1/deliveries/{{delivery_id}}/{action}"]["post"]
+        assert {"202", "409"} <= set(of_action["responses"])

@@ -13,6 +13,7 @@ from billfold.cli.client_options import (
     Region,
     RoleArn,
     SourceIdentity,
+    pick_fields,
 )
 from billfold.cli.clients import ClientId, client_app
 from billfold.cli.exits import ExitCode
@@ -45,22 +46,9 @@ def change_client(
 
     Another role or key may need a new onboarding template.
     """
+    fields = pick_fields(locals())
     settings = start(("client_changed",))
-    changed = clients.change(
-        open_store(settings),
-        settings,
-        client,
-        {
-            "role_arn": role_arn,
-            "region": region,
-            "kms_key_arn": kms_key_arn,
-            "source_identity": source_identity,
-            "currency": currency,
-            "max_deliveries": max_deliveries,
-            "max_file_bytes": max_file_bytes,
-            "refresh_hours": refresh_hours,
-        },
-    )
+    changed = clients.change(open_store(settings), settings, client, fields)
     if as_json:
         write_document(dump({"clients": [describe_client(changed)]}))
     else:

@@ -5,9 +5,12 @@ An option that is not given leaves a field to its default, or as it is; '' takes
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
+
+from billfold import clients
 
 RoleArn = Annotated[
     str | None,
@@ -61,3 +64,8 @@ RefreshHours = Annotated[
         "--refresh-hours", metavar="N", help="How often AWS is expected to deliver; a new client has 24 by default."
     ),
 ]
+
+
+def pick_fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a command's arguments, its `locals()`, those of the options above: the fields that may change of a client."""
+    return {name: arguments[name] for name in clients.CHANGEABLE}

@@ -20,6 +20,7 @@ from billfold.cli.client_options import (
     Region,
     RoleArn,
     SourceIdentity,
+    pick_fields,
 )
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
@@ -70,25 +71,15 @@ def add_client(
 
     A folder of a bucket belongs to one client: one that overlaps with another client's is refused.
     """
+    fields = {
+        "client_id": client,
+        "bucket": bucket,
+        "account_id": account_id,
+        "prefix": prefix,
+        **pick_fields(locals()),
+    }
     settings = start(("client_registered",))
-    registered = clients.register(
-        open_store(settings),
-        settings,
-        {
-            "client_id": client,
-            "bucket": bucket,
-            "account_id": account_id,
-            "prefix": prefix,
-            "role_arn": role_arn,
-            "region": region,
-            "kms_key_arn": kms_key_arn,
-            "source_identity": source_identity,
-            "currency": currency,
-            "max_deliveries": max_deliveries,
-            "max_file_bytes": max_file_bytes,
-            "refresh_hours": refresh_hours,
-        },
-    )
+    registered = clients.register(open_store(settings), settings, fields)
     if as_json:
         write_document(dump({"clients": [describe_client(registered)]}))
     else:

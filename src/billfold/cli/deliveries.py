@@ -26,6 +26,7 @@ TOLD_BY_COMMANDS = (
     "finding",
     "backfill_started",
     "backfill_finished",
+    "delivery_released",
     "delivery_rolled_back",
     "rollback_undone",
 )

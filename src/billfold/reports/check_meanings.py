@@ -19,7 +19,6 @@ class CheckMeaning:
     """A check in words. `rows` is what its rows count, `money` which cost its money is."""
 
     title: str
-    subject: str
     severity: Severity
     meaning: str
     advice: str
@@ -31,7 +30,6 @@ class CheckMeaning:
 CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     "overlap": CheckMeaning(
         title="Overlap of exports",
-        subject="Overlap",
         severity=Severity.HIGH,
         meaning="Warns where two exports hold the same bill, and not exactly one of them makes up the costs.",
         advice="Choose one: `billfold statement count ID` leaves only that one.",
@@ -40,7 +38,6 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     ),
     "net_proof": CheckMeaning(
         title="Proof of net costs",
-        subject="Net costs",
         severity=Severity.HIGH,
         meaning="Warns where net costs are more than 0.01 off the gross costs less the discounts of the export.",
         advice="Compare the month with its invoice, and ask AWS which discount the export leaves out.",
@@ -49,7 +46,6 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     ),
     "savings_plan_residual": CheckMeaning(
         title="Rest of Savings Plans",
-        subject="Commitments",
         severity=Severity.HIGH,
         meaning="Warns where covered usage and negations leave more than 0.01 over, charged as an Adjustment.",
         advice="Wait for the next delivery; where it stays, the export lacks rows: compare it with the invoice.",
@@ -58,7 +54,6 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     ),
     "savings_plan_hours": CheckMeaning(
         title="Hours of Savings Plans",
-        subject="Commitments",
         severity=Severity.HIGH,
         meaning="Warns where covered usage and negations do not cancel out in an hour of a plan.",
         advice="The effective cost of that hour is in doubt: look at its line items, and at the next delivery.",
@@ -67,7 +62,6 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     ),
     "commitment_identity": CheckMeaning(
         title="Costs of commitments",
-        subject="Commitments",
         severity=Severity.HIGH,
         meaning="Warns where used and unused cost of a commitment is not what it costs in the month.",
         advice="The effective cost of these commitments is in doubt: compare it with AWS's utilisation report.",
@@ -76,7 +70,6 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     ),
     "unknown_line_types": CheckMeaning(
         title="Types of line items",
-        subject="Mapping",
         severity=Severity.LOW,
         meaning="Warns of a type that nobody has mapped: it is charged as Adjustment, billed right and named wrong.",
         advice="Tell us the type; a new version maps it, and `billfold remap` makes the charges anew.",
@@ -85,7 +78,6 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     ),
     "unmapped_services": CheckMeaning(
         title="Categories of services",
-        subject="Mapping",
         severity=Severity.LOW,
         meaning="Warns of products of AWS's that stand in the category Other because no table knows them.",
         advice="Add them to `services.csv` (see mapping.md), then `billfold remap`.",
@@ -94,7 +86,6 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     ),
     "unmapped_regions": CheckMeaning(
         title="Names of regions",
-        subject="Mapping",
         severity=Severity.LOW,
         meaning="Warns of regions that are shown by their ids because no table names them.",
         advice="Add them to `regions.csv` (see mapping.md), then `billfold remap`.",
@@ -103,7 +94,6 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     ),
     "untagged_cost": CheckMeaning(
         title="Tags of usage",
-        subject="Tags",
         severity=Severity.LOW,
         meaning="Warns of usage without a tag of the client's own: nobody can be asked about it.",
         advice="Tag the resources, and activate the keys as cost allocation tags in AWS.",
@@ -112,7 +102,6 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     ),
     "focus_rules": CheckMeaning(
         title="Rules of FOCUS",
-        subject="FOCUS",
         severity=Severity.LOW,
         meaning="Warns where charges of the last publication break a must-rule, mostly for want of a column.",
         advice="`billfold validate --statement ID` names the rules; add the missing columns to the export.",
@@ -128,7 +117,6 @@ def describe_check(name: str) -> CheckMeaning:
     """A check in words; one that is kept of a version that made others has its name alone."""
     return CHECK_MEANINGS.get(name) or CheckMeaning(
         title=name,
-        subject="Other",
         severity=Severity.LOW,
         meaning="This version of Billfold makes no such check.",
         advice="`billfold checks --refresh` makes today's checks.",

@@ -96,7 +96,8 @@ class DeliveryRow:
     `publication_id` is the publication by which it last became current, `reason` says why it is not, `columns` are
     the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds. `timings` are
     seconds by stage, which overlap; `published_at` is when it first became current. One that was asked for over HTTP
-    and waits for its attempt has `asked_at`, and is tried `not_before` that moment.
+    and waits for its attempt has `asked_at`, and is tried `not_before` that moment. `superseded_by` took the place of a
+    superseded one; None where it was rolled back since, or is of another export.
     """
 
     delivery_id: UUID
@@ -137,6 +138,7 @@ class DeliveryRow:
     duration_seconds: float | None
     timings: Mapping[str, float]
     published_at: datetime | None
+    superseded_by: UUID | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

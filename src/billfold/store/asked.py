@@ -38,10 +38,13 @@ class AskedDelivery:
 
 
 def ask(connection: Connection, delivery_id: UUID, asked_by: TriggerSource) -> None:
-    """Let a worker take the delivery up as soon as it can; a failed one is pending again, with its runs."""
+    """Let a worker take the delivery up as soon as it can.
+
+    One that failed, or was let through although it was held, is pending again, with its runs.
+    """
     parameters = {"delivery_id": delivery_id, "asked_by": asked_by}
     with connection.transaction():
-        for name in ("ask", "ask_runs", "ask_files"):
+        for name in ("ask", "ask_delivery", "ask_runs", "ask_files"):
             connection.execute(_query(name), parameters)
 
 

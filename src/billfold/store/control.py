@@ -51,6 +51,7 @@ class StoredDelivery:
     billing_period: BillingPeriod | None
     state: DeliveryState
     reason: str | None
+    is_released: bool
     rolled_back_by: int | None
     has_manifest: bool
     key: str
@@ -174,8 +175,8 @@ def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
     row = connection.execute(_query("find_delivery"), {"delivery_id": delivery_id}).fetchone()
     if row is None:
         raise UsageError(f"there is no delivery {delivery_id}", advice="`billfold deliveries` lists them")
-    client_id, statement_id, bucket, export_path, export_name, period, state, reason, rolled_back_by = row[:9]
-    manifest_key, file_key = row[9:]
+    client_id, statement_id, bucket, export_path, export_name, period, state, reason = row[:8]
+    is_released, rolled_back_by, manifest_key, file_key = row[8:]
     return StoredDelivery(
         delivery_id=delivery_id,
         client_id=client_id,
@@ -186,6 +187,7 @@ def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
         billing_period=BillingPeriod(period) if period else None,
         state=DeliveryState(state),
         reason=reason,
+        is_released=is_released,
         rolled_back_by=rolled_back_by,
         has_manifest=manifest_key is not None,
         key=manifest_key or file_key or export_path,

@@ -1,25 +1,30 @@
 -- Deliveries that were asked for, and wait for the server's worker.
 
 -- name: ask
--- Asking again for what waits keeps its place. A failed one is pending again; what stands otherwise, its attempt decides.
+-- Asking again for what waits keeps its place.
 UPDATE billing_deliveries SET
     asked_at = CASE WHEN taken_count = 0 THEN coalesce(asked_at, clock_timestamp()) ELSE clock_timestamp() END,
-    asked_by = %(asked_by)s, not_before = least(not_before, clock_timestamp()),
-    state = CASE state WHEN 'failed' THEN 'pending' ELSE state END,
-    started_at = CASE state WHEN 'failed' THEN NULL ELSE started_at END,
-    finished_at = CASE state WHEN 'failed' THEN NULL ELSE finished_at END,
-    error_code = CASE state WHEN 'failed' THEN NULL ELSE error_code END,
-    error_message = CASE state WHEN 'failed' THEN NULL ELSE error_message END
+    asked_by = %(asked_by)s, not_before = least(not_before, clock_timestamp())
 WHERE delivery_id = %(delivery_id)s
 
+-- name: ask_delivery
+-- A failed one is pending again, and one that was let through; what stands otherwise, its attempt decides.
+UPDATE billing_deliveries SET state = 'pending', started_at = NULL, finished_at = NULL, error_code = NULL,
+    error_message = NULL
+WHERE delivery_id = %(delivery_id)s AND (state = 'failed' OR state = 'held' AND released_at IS NOT NULL)
+
 -- name: ask_runs
+-- Those of a held delivery are skipped, and so they stay while nobody has let it through.
 UPDATE billing_ingestion_runs SET status = 'pending', started_at = NULL, finished_at = NULL, error_code = NULL,
     error_message = NULL
-WHERE status = 'failed'
+WHERE (status = 'failed'
+        OR status = 'skipped' AND (SELECT state FROM billing_deliveries WHERE delivery_id = %(delivery_id)s) = 'pending')
     AND ingestion_run_id IN (SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery_id)s)
 
 -- name: ask_files
-UPDATE billing_delivery_files SET outcome = 'pending' WHERE delivery_id = %(delivery_id)s AND outcome = 'failed'
+UPDATE billing_delivery_files SET outcome = 'pending'
+WHERE delivery_id = %(delivery_id)s AND (outcome = 'failed'
+    OR outcome = 'skipped' AND (SELECT state FROM billing_deliveries WHERE delivery_id = %(delivery_id)s) = 'pending')
 
 -- name: show
 SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, state, asked_at
@@ -58,8 +63,14 @@ WHERE delivery_id = %(delivery_id)s AND asked_at = %(asked_at)s
 RETURNING state
 
 -- name: end_delivery
-UPDATE billing_deliveries SET state = %(state)s, started_at = clock_timestamp(), finished_at = clock_timestamp(),
-    error_code = %(error_code)s, error_message = %(error_message)s, reason = %(reason)s,
+-- As at the end of an attempt: a superseded one is let through no more, and what had been published before it came back
+-- and was held stays published.
+UPDATE billing_deliveries SET
+    state = CASE WHEN %(state)s = 'superseded' AND publication_id IS NOT NULL THEN 'published' ELSE %(state)s END,
+    started_at = clock_timestamp(), finished_at = clock_timestamp(),
+    error_code = %(error_code)s, error_message = %(error_message)s,
+    reason = CASE WHEN %(state)s = 'superseded' AND publication_id IS NOT NULL THEN NULL ELSE %(reason)s END,
+    released_at = CASE WHEN %(state)s = 'superseded' THEN NULL ELSE released_at END,
     last_error_code = coalesce(%(error_code)s, last_error_code),
     last_error_message = coalesce(%(error_message)s, last_error_message)
 WHERE delivery_id = %(delivery_id)s

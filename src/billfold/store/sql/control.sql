@@ -34,7 +34,8 @@ SELECT pg_advisory_lock(hashtextextended(%(statement)s, 0))
 
 -- name: find_delivery
 SELECT delivery.client_id, delivery.statement_id, delivery.bucket, delivery.export_path, delivery.export_name,
-    delivery.billing_period, delivery.state, delivery.reason, delivery.rolled_back_by, delivery.manifest_key,
+    delivery.billing_period, delivery.state, delivery.reason, delivery.released_at IS NOT NULL,
+    delivery.rolled_back_by, delivery.manifest_key,
     (SELECT run.source_s3_key FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
         WHERE file.delivery_id = delivery.delivery_id ORDER BY file.file_number LIMIT 1)
 FROM billing_deliveries AS delivery WHERE delivery.delivery_id = %(delivery_id)s

@@ -55,7 +55,22 @@ SELECT
         SELECT min(published_at) FROM billing_publications AS publication
         WHERE publication.statement_id = delivery.statement_id AND publication.delivery_id = delivery.delivery_id
             AND publication.kind = 'delivery'
-    ), CASE WHEN delivery.state = 'published' THEN delivery.finished_at END) AS published_at
+    ), CASE WHEN delivery.state = 'published' THEN delivery.finished_at END) AS published_at,
+    -- The later one that had come in last when this one was given up, or else the first that came in after that. Any
+    -- later version of a standalone file has its place, whatever month that is of.
+    CASE WHEN delivery.state = 'superseded' THEN (
+        SELECT later.delivery_id FROM billing_deliveries AS later
+        WHERE (later.client_id, later.bucket, later.export_path)
+                = (delivery.client_id, delivery.bucket, delivery.export_path)
+            AND later.billing_period
+                BETWEEN CASE WHEN delivery.manifest_key IS NULL THEN '-infinity' ELSE delivery.billing_period END
+                AND CASE WHEN delivery.manifest_key IS NULL THEN 'infinity' ELSE delivery.billing_period END
+            AND later.delivered_at >= delivery.delivered_at AND later.delivery_id <> delivery.delivery_id
+            AND later.state IN ('published', 'held')
+        ORDER BY later.finished_at > delivery.finished_at,
+            abs(extract(epoch FROM later.finished_at - delivery.finished_at)), later.delivery_id
+        LIMIT 1
+    ) END AS superseded_by
 FROM billing_deliveries AS delivery
 LEFT JOIN billing_statements AS statement USING (statement_id)
 WHERE (%(client)s::text IS NULL OR delivery.client_id = %(client)s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import Path, Query, Response
+from fastapi import HTTPException, Path, Query, Response
 from pydantic import TypeAdapter
 
 from billfold.documents import dump
@@ -90,6 +90,11 @@ def schema_of_row(row: type[Any]) -> dict[str, Any]:
     names = {"client_id": "client", "export_name": "export"}
     properties = {names.get(name, name): value for name, value in schema["properties"].items()}
     return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def missing(what: str) -> HTTPException:
+    """The failure of what is not there, or is another client's: which of the two is not told."""
+    return HTTPException(404, f"there is no such {what}")
 
 
 def parse_optional_month(text: str | None) -> BillingPeriod | None:

@@ -1,7 +1,9 @@
-"""The routes that ask for work: an ingestion by key, and another attempt at a delivery that failed."""
+"""The routes that ask for work: an ingestion by key, another attempt at what failed, the release of what is held."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from billfold import clients, reports
-from billfold.asking import ask, ask_again
+from billfold.asking import ask, ask_again, ask_for_release
 from billfold.config import Settings
 from billfold.documents import report_document
 from billfold.errors import UsageError
@@ -26,6 +28,7 @@ from billfold.web.api.answers import (
     answer,
     describe_failures,
     describe_success,
+    missing,
     schema_of_row,
 )
 
@@ -56,6 +59,10 @@ _OF_ASKING: dict[int | str, dict[str, Any]] = {
 _OF_RETRYING: dict[int | str, dict[str, Any]] = {
     202: describe_success(_WAITING, _DELIVERY),
     **describe_failures({**FAILURES, 409: "It did not fail, or cannot be read any more."}),
+}
+_OF_RELEASING: dict[int | str, dict[str, Any]] = {
+    202: describe_success(_WAITING, _DELIVERY),
+    **describe_failures({**FAILURES, 409: "It is not held, or cannot be read any more."}),
 }
 
 
@@ -98,20 +105,45 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     @router.post("/deliveries/{delivery_id}/retry", status_code=202, responses=_OF_RETRYING)
     def retry_delivery(access: IngestAccess, delivery_id: UUID) -> Response:
         """Try a delivery that failed once more, in the background."""
-        row = retry(settings, database, access, delivery_id)
-        return _accept(report_document("deliveries", [row])["deliveries"][0], row)
+        return _accept_one(retry(settings, database, access, delivery_id))
+
+    @router.post("/deliveries/{delivery_id}/release", status_code=202, responses=_OF_RELEASING)
+    def release_delivery(access: IngestAccess, delivery_id: UUID) -> Response:
+        """Let a held delivery through: it is ingested in the background, although it leaves little of the bill.
+
+        Where another delivery stands at its key by then, that one comes in instead, and is judged by itself. Asking
+        again while it waits for its turn changes nothing.
+        """
+        return _accept_one(release(settings, database, access, delivery_id))
 
     return router
 
 
 def retry(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> AskedRow:
     """Ask for a delivery again; raises HTTPException 404 for another client's, and 409 for one that cannot be tried."""
-    if not reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id)):
-        raise HTTPException(404, "there is no such delivery")
-    try:
+    with _of_one_delivery(database, access, delivery_id):
         return ask_again(delivery_id, settings=settings, database=database)
+
+
+def release(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> AskedRow:
+    """Release a held delivery; raises HTTPException 404 for another client's, and 409 for one that is not held."""
+    with _of_one_delivery(database, access, delivery_id):
+        return ask_for_release(delivery_id, token_id=access.token_id, settings=settings, database=database)
+
+
+@contextmanager
+def _of_one_delivery(database: Database, access: Access, delivery_id: UUID) -> Iterator[None]:
+    """What is asked for of a delivery that may be seen; a state in which it cannot be done is a conflict."""
+    if not reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id)):
+        raise missing("delivery")
+    try:
+        yield
     except UsageError as error:
         raise HTTPException(409, str(error)) from error
+
+
+def _accept_one(row: AskedRow) -> Response:
+    return _accept(report_document("deliveries", [row])["deliveries"][0], row)
 
 
 def _accept(document: dict[str, Any], row: AskedRow) -> Response:

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from fastapi import APIRouter, HTTPException, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from billfold import clients, reports
 from billfold.config import Settings
@@ -41,6 +41,7 @@ from billfold.web.api.answers import (
     StatementId,
     answer,
     describe,
+    missing,
     parse_optional_month,
     schema_of_row,
     schema_of_rows,
@@ -79,7 +80,7 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     def show_client(access: ReadAccess, client_id: Annotated[str, Path(max_length=1_000)]) -> Response:
         """One client."""
         if access.client_id not in (None, client_id):
-            raise _missing("client")
+            raise missing("client")
         return answer(_only(describe_clients(settings, database, client_id), "client"))
 
     @router.get(
@@ -253,10 +254,5 @@ def _place_of_statement(row: StatementRow) -> tuple[str, str, str, int]:
 
 def _only(rows: list[dict[str, Any]], what: str) -> dict[str, Any]:
     if not rows:
-        raise _missing(what)
+        raise missing(what)
     return rows[0]
-
-
-def _missing(what: str) -> HTTPException:
-    """Whether another client has it is not told."""
-    return HTTPException(404, f"there is no such {what}")

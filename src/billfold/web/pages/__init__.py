@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from billfold.config import Settings
 from billfold.store.database import Database
 from billfold.web.examinations import Examinations
-from billfold.web.pages import changes, checks, clients, costs, deliveries, files, onboarding, retry
+from billfold.web.pages import asking, changes, checks, clients, costs, deliveries, files, onboarding
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
@@ -17,7 +17,7 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     router.include_router(costs.make_router(database))
     router.include_router(changes.make_router(database))
     router.include_router(deliveries.make_router(settings, database))
-    router.include_router(retry.make_router(settings, database))
+    router.include_router(asking.make_router(settings, database))
     router.include_router(checks.make_router(database))
     router.include_router(clients.make_router(settings, database, Examinations(settings, database)))
     router.include_router(onboarding.make_router(settings, database))

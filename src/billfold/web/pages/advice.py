@@ -39,7 +39,7 @@ ADVICE: Mapping[str, str] = {
     ),
     "held": (
         "It would leave too little of the bill, so the old one stands. Look at the export, then wait for the next"
-        " delivery, or let this one through with `billfold release`."
+        " delivery, or release this one."
     ),
     "internal": "A defect of Billfold's. Report it with the traceback from the log and the delivery's id.",
     "interrupted": "Its worker died meanwhile. Ingest it again, unless a newer delivery is in already.",

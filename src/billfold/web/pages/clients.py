@@ -17,9 +17,10 @@ from billfold.model import Probe, ProbeState
 from billfold.reports import Filter
 from billfold.store.database import Database
 from billfold.web.access import Access, IngestAccess, ReadAccess, Scope
-from billfold.web.api.answers import OneClient
+from billfold.web.api.answers import missing
 from billfold.web.api.lists import describe_clients
 from billfold.web.examinations import LIMIT_SECONDS, Examination, Examinations
+from billfold.web.pages.fields import read_text
 from billfold.web.pages.rendering import Frame, frame, render
 
 MAX_CLIENTS = 300
@@ -54,8 +55,8 @@ def make_router(settings: Settings, database: Database, examinations: Examinatio
     router = APIRouter(include_in_schema=False)
 
     @router.get("/clients")
-    def show_clients(request: Request, access: ReadAccess, client: OneClient = None) -> Response:
-        surround = frame(database, access, tab="clients", client=client)
+    def show_clients(request: Request, access: ReadAccess, client: str = "") -> Response:
+        surround = frame(database, access, tab="clients", client=read_text("client", client))
         if surround.client:
             return RedirectResponse(path_of(surround.client), status_code=303)
         found = sorted(describe_clients(settings, database, None), key=lambda each: not each["late_since"])
@@ -120,7 +121,7 @@ def find_client(settings: Settings, database: Database, access: Access, client_i
     """The client as its JSON route tells it, and the frame of its pages; 404 for one that the token is not for."""
     found = describe_clients(settings, database, client_id) if access.client_id in (None, client_id) else []
     if not found:
-        raise HTTPException(404, "there is no such client")
+        raise missing("client")
     return found[0], frame(database, access, tab="clients", client=client_id)
 
 

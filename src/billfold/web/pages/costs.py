@@ -87,13 +87,15 @@ def _draw(spending: CurrencySpending, query: CostQuery) -> dict[str, Any]:
         if series.name is not None:
             bars["meta"] = {"href": link("/costs", query.drill(series.name))}
         data.append(bars)
+    # Months are no days, and around a single day an axis of time shows parts of a second.
+    has_days = len(spending.steps) > 1 and len(spending.steps[0]) == len("2026-05-31")
     return {
         "data": data,
         "layout": {
             "barmode": "relative",
             "bargap": 0.18,
             "hovermode": "x unified",
-            "xaxis": {"type": "category" if len(spending.steps) and len(spending.steps[0]) == 7 else "date"},
+            "xaxis": {"type": "date" if has_days else "category"},
             "yaxis": {"type": "linear"},
         },
     }

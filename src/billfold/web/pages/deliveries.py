@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from billfold import reports
 from billfold.config import Settings
@@ -15,6 +15,7 @@ from billfold.reports import ClientFreshness, DeliveryRow, Filter, PublicationRo
 from billfold.reports.deliveries import CALENDAR_DAYS
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
+from billfold.web.api.answers import missing
 from billfold.web.cursors import next_cursor
 from billfold.web.pages.advice import advise, is_retryable
 from billfold.web.pages.list_query import ListQuery, read_list_query
@@ -71,8 +72,7 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     def show_delivery(request: Request, access: ReadAccess, delivery_id: UUID) -> Response:
         found = reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id))
         if not found:
-            # Whether another client has it is not told.
-            raise HTTPException(404, "there is no such delivery")
+            raise missing("delivery")
         [delivery] = found
         surround = frame(database, access, tab="deliveries", client=delivery.client_id)
         is_moving = delivery.state == DeliveryState.RUNNING or (

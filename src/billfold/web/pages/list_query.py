@@ -11,8 +11,9 @@ from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.period import BillingPeriod
 from billfold.reports import Filter
-from billfold.web.api.answers import Cursor, OneClient, OneExport, parse_optional_month
+from billfold.web.api.answers import Cursor
 from billfold.web.cursors import read_cursor, read_moment
+from billfold.web.pages.fields import choose, read_month, read_text
 
 # The years that bills can be of; the calendar reckons a few weeks beyond.
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)
@@ -55,8 +56,8 @@ class ListQuery:
 
 
 def read_list_query(
-    client: OneClient = None,
-    export: OneExport = None,
+    client: str = "",
+    export: str = "",
     period: str = "",
     state: str = "",
     day: str = "",
@@ -64,13 +65,11 @@ def read_list_query(
     cursor: Cursor = None,
 ) -> ListQuery:
     """The query of an address. Raises UsageError for what is none: each message names the field."""
-    if state not in ("", *DeliveryState):
-        raise UsageError(f"state is none of {', '.join(DeliveryState)}")
     return ListQuery(
-        client=client or None,
-        export=export or None,
-        period=parse_optional_month(period),
-        state=DeliveryState(state) if state else None,
+        client=read_text("client", client),
+        export=read_text("export", export),
+        period=read_month("period", period),
+        state=DeliveryState(choose("state", state, tuple(DeliveryState))) if state else None,
         day=_read_day("day", day),
         until=_read_day("until", until) or _today(),
         cursor=cursor or None,

@@ -20,6 +20,7 @@ from billfold import __version__
 from billfold.store import reading
 from billfold.store.database import Database
 from billfold.web.access import Access
+from billfold.web.api.answers import missing
 from billfold.web.pages.files import static_url
 
 _CENT = Decimal("0.01")
@@ -60,13 +61,16 @@ class Frame:
 def frame(database: Database, access: Access, *, tab: str, client: str | None) -> Frame:
     """The frame of a page for whoever asks: a token for one client sees only that one.
 
-    Raises ForbiddenError for a client that the token is not for.
+    Raises ForbiddenError for a client that the token is not for, and HTTPException 404 for one that there is not.
     """
     narrowed = access.narrow(client or None)
     if access.client_id is not None:
         return Frame(tab=tab, clients=(access.client_id,), client=narrowed)
     with reading.read(database) as connection:
-        return Frame(tab=tab, clients=reading.list_clients(connection), client=narrowed)
+        clients = reading.list_clients(connection)
+    if narrowed is not None and narrowed not in clients:
+        raise missing("client")
+    return Frame(tab=tab, clients=clients, client=narrowed)
 
 
 def render(request: Request, template: str, *, frame: Frame | None, status: int = 200, **context: Any) -> HTMLResponse:

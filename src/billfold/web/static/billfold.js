@@ -3,7 +3,10 @@
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
-  const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  // A colour stands for both themes in the stylesheet: which one it is, only an element that has it can tell.
+  const probe = document.body.appendChild(document.createElement("span"));
+  probe.hidden = true;
+  const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
 
   // Theme: the system's until somebody chooses.
   for (const button of document.querySelectorAll("[data-theme-toggle]")) {
@@ -46,7 +49,7 @@
   for (const table of document.querySelectorAll("table.calendar")) table.parentElement.scrollLeft = table.offsetWidth;
 
   // Charts.
-  const colours = () => Array.from({ length: 10 }, (_, place) => css(`--series-${place}`));
+  const colours = () => Array.from({ length: 10 }, (_, place) => colour(`--series-${place}`));
 
   // Width of a legend's entry, and height of its rows, in pixels.
   const ENTRY = 285;
@@ -56,8 +59,8 @@
     const entries = chart.data.filter((trace) => trace.name && trace.showlegend !== false).length;
     const rows = entries > 1 ? Math.ceil(entries / Math.max(1, Math.floor((width - 20) / ENTRY))) : 0;
     const axis = {
-      gridcolor: css("--line"), zerolinecolor: css("--line-strong"), linecolor: css("--line"),
-      tickfont: { color: css("--ink-soft") }, automargin: true,
+      gridcolor: colour("--line"), zerolinecolor: colour("--line-strong"), linecolor: colour("--line"),
+      tickfont: { color: colour("--ink-soft") }, automargin: true,
       // A thousand million is B to those who read bills, not G.
       exponentformat: "B", separatethousands: true,
     };
@@ -66,12 +69,12 @@
       ...layout,
       height: height - 60 + ROW * rows, autosize: true,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: css("--font"), size: 13, color: css("--ink") },
+      font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("--ink") },
       colorway: colours(),
       margin: { l: 8, r: 8, t: 8, b: 48 + ROW * rows, ...layout.margin },
       showlegend: entries > 1,
-      hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line-strong"), font: { color: css("--ink") }, namelength: -1 },
-      legend: { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", entrywidth: ENTRY - 45, entrywidthmode: "pixels", font: { color: css("--ink-soft") }, ...layout.legend },
+      hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--line-strong"), font: { color: colour("--ink") }, namelength: -1 },
+      legend: { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", entrywidth: ENTRY - 45, entrywidthmode: "pixels", font: { color: colour("--ink-soft") }, ...layout.legend },
       xaxis: { ...axis, gridcolor: "rgba(0,0,0,0)", ...layout.xaxis },
       yaxis: { ...axis, nticks: 6, ...layout.yaxis },
     };
@@ -81,9 +84,9 @@
     return chart.data.map((trace) => {
       if (trace.type !== "waterfall") return trace;
       return {
-        connector: { line: { color: css("--line-strong"), width: 1 } },
-        increasing: { marker: { color: css("--more") } }, decreasing: { marker: { color: css("--less") } },
-        totals: { marker: { color: css("--series-8") } }, ...trace,
+        connector: { line: { color: colour("--line-strong"), width: 1 } },
+        increasing: { marker: { color: colour("--more") } }, decreasing: { marker: { color: colour("--less") } },
+        totals: { marker: { color: colour("--series-8") } }, ...trace,
       };
     });
   }

@@ -1,4 +1,4 @@
-"""The button `Try again` of a failed delivery in a real browser: asked for, failed once more, mended, published."""
+"""The buttons `Try again` and `Release` of a delivery in a real browser: what they say, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from billfold import clients, tokens
 from billfold.asked import AskedWorker
 from billfold.ingest import ingest
 from billfold.model import Client, DeliveryState, Scope
-from tests.e2e.test_dashboard import Visitor, browser, context, find_grave, shoot, visitor
 from tests.integration.conftest import aws, database, registry
 from tests.registry import Registry
+from tests.visitor import Visitor, find_grave
 from tests.web_server import run_web_server
 
 # Fixtures of other tests, which pytest finds by their names.
-__all__ = ["aws", "browser", "context", "database", "registry", "visitor"]
+__all__ = ["aws", "database", "registry"]
 
 # A delivery of two line items takes a second.
 LIMIT_SECONDS = 60
@@ -31,12 +31,12 @@ def client(registry: Registry) -> Client:
     return registry.add("acme")
 
 
-def fail(registry: Registry, client: Client) -> str:
-    """Ingest what stands in the client's bucket; the page of its delivery, which fails."""
+def bring_in(registry: Registry, client: Client, state: DeliveryState) -> str:
+    """Ingest what stands in the client's bucket; the page of its delivery, which ends in this state."""
     [outcome] = ingest(
         f"s3://{client.bucket}/exports/", client=client, settings=registry.settings, database=registry.database
     )
-    assert outcome.state is DeliveryState.FAILED
+    assert outcome.state is state
     return f"/deliveries/{outcome.delivery_id}"
 
 
@@ -46,7 +46,16 @@ def path(registry: Registry, client: Client) -> str:
     registry.deliver(client, "1.25", "7")
     assert client.bucket
     registry.aws.put(client.bucket, DATA_FILE, b"damaged")
-    return fail(registry, client)
+    return bring_in(registry, client, DeliveryState.FAILED)
+
+
+@pytest.fixture
+def held_path(registry: Registry, client: Client) -> str:
+    """The page of a delivery that is held, because it would leave one of three line items."""
+    registry.deliver(client, "1.25", "7", "9")
+    bring_in(registry, client, DeliveryState.PUBLISHED)
+    registry.deliver(client, "1.25", revision=2)
+    return bring_in(registry, client, DeliveryState.HELD)
 
 
 @pytest.fixture
@@ -72,7 +81,7 @@ def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
 ) -> None:
     client = registry.add("acme", max_file_bytes=10)
     registry.deliver(client, "1.25", "7")
-    path = fail(registry, client)
+    path = bring_in(registry, client, DeliveryState.FAILED)
     page = visitor.visit(path)
     expect(state(page)).to_have_text("failed")
 
@@ -82,7 +91,7 @@ def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
     expect(state(page)).to_have_text("pending")
     expect(page.get_by_text(re.compile(r"Asked for 20\d\d-.* This page looks again by itself"))).to_be_visible()
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
-    shoot(visitor, "delivery-asked")
+    visitor.shoot("delivery-asked")
     assert find_grave(page) == []
 
     worker.start()
@@ -108,8 +117,10 @@ def test_a_mended_file_comes_in_as_another_delivery(
 
     expect(state(page)).to_have_text("superseded", timeout=30_000)
     expect(page.get_by_text("it was replaced at its key before it was read")).to_be_visible()
-    page.get_by_role("link", name="All of this month").click()
-    expect(page.locator("table.deliveries tbody .badge", has_text="published")).to_have_count(1)
+    visitor.shoot("delivery-superseded")
+    assert find_grave(page) == []
+    page.get_by_role("link", name="What took its place").click()
+    expect(state(page)).to_have_text("published")
 
 
 def test_who_may_only_read_is_shown_no_button(visitor: Visitor, registry: Registry, path: str) -> None:
@@ -126,3 +137,50 @@ def test_who_may_only_read_is_shown_no_button(visitor: Visitor, registry: Regist
         page.get_by_role("button", name="Sign out").click()
 
     assert buttons == {"reader": 0, "owner": 1}
+
+
+def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
+    visitor: Visitor, worker: AskedWorker, held_path: str
+) -> None:
+    page = visitor.visit(held_path)
+    panel = page.get_by_role("region", name="It is held")
+    expect(panel).to_contain_text("It would leave 1 of 3 rows and 1.25 of 17.25 USD.")
+    expect(panel).to_contain_text("acme 2026-05 then holds 1 line item of 1.25 USD")
+    visitor.shoot("delivery-held")
+    assert find_grave(page) == []
+
+    said = []
+    page.once("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.get_by_role("button", name="Release").click()
+    expect(state(page)).to_have_text("held")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Release").click()
+
+    assert said == ["Publish this delivery, although it would leave 1 of 3 rows and 1.25 of 17.25 USD?"]
+    page.wait_for_url(f"**{held_path}")
+    expect(state(page)).to_have_text("pending")
+    expect(page.get_by_text("Released: it would leave 1 of 3 rows")).to_be_visible()
+    expect(page.get_by_role("button", name="Release")).to_have_count(0)
+    visitor.shoot("delivery-released")
+    assert find_grave(page) == []
+
+    worker.start()
+    expect(state(page)).to_have_text("published", timeout=30_000)
+    expect(page.get_by_text("published by release, although it would leave 1 of 3 rows")).to_be_visible()
+
+
+def test_a_release_lets_nothing_through_that_took_the_place_of_what_was_held(
+    visitor: Visitor, registry: Registry, client: Client, worker: AskedWorker, held_path: str
+) -> None:
+    page = visitor.visit(held_path)
+    registry.deliver(client, "7", revision=3)
+
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Release").click()
+    worker.start()
+
+    expect(state(page)).to_have_text("superseded", timeout=30_000)
+    page.get_by_role("link", name="All of this month").click()
+    badges = page.locator("table.deliveries tbody .badge")
+    expect(badges.filter(has_text="held")).to_have_count(1)
+    expect(badges.filter(has_text="published")).to_have_count(1)
