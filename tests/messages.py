@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache, wraps
 from typing import Any
 from urllib.parse import quote_plus
@@ -170,10 +171,16 @@ class Mailbox:
         ]
 
     def counts(self) -> tuple[int, int]:
-        """How many messages wait, and how many are hidden."""
-        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        waiting, hidden = (int(self._attribute(self.url, name)) for name in names)
-        return waiting, hidden
+        """How many messages wait, and how many are hidden: at one moment, or one that comes back would be neither."""
+        attributes = self._attributes(self.url)
+        return (
+            int(attributes["ApproximateNumberOfMessages"]),
+            int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+        )
 
     def _attribute(self, url: str, name: str) -> str:
-        return str(self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"][name])
+        return str(self._attributes(url)[name])
+
+    def _attributes(self, url: str) -> Mapping[str, Any]:
+        answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        return dict(answer["Attributes"])
