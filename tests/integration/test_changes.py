@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -462,6 +462,23 @@ def test_what_moves_between_regions_moved(landing: Landing) -> None:
     [last, _] = reports.list_moves(landing.database, Filter())
     assert (dict(last.difference), last.has_moved) == ({"USD": last.difference["USD"]}, True)
     assert Decimal(last.difference["USD"]) == 0
+
+
+def test_what_moves_between_members_of_one_name_moved_whatever_the_columns_are(landing: Landing) -> None:
+    """Zones of one region are members of their own: one loses on one day what the other one wins on another day."""
+    for revision, (first, second) in enumerate((("2", "4"), ("3", "3")), start=1):
+        items = [
+            item("first", first, line_item_availability_zone="us-east-1a"),
+            item("second", second, line_item_availability_zone="us-east-1b", **on_day(7), **S3),
+        ]
+        write_bill(landing.root, items, revision=revision)
+        landing.ingest()
+
+    for columns in [chosen for size in range(1, 6) for chosen in combinations(ChangeColumn, size)]:
+        [change] = reports.list_changes(landing.database, Filter(), columns=columns).changes
+        assert (change.has_moved, change.closed_month_moved) == (True, True), columns
+        tells_them_apart = {*columns} & {ChangeColumn.ACCOUNT, ChangeColumn.SERVICE, ChangeColumn.DAY}
+        assert len(change.groups) == (2 if tells_them_apart else 0), columns
 
 
 def test_pruned_history_changes_no_answer(restated: Restated) -> None:

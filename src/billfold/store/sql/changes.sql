@@ -112,10 +112,17 @@ held AS (
     FROM entry
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 ),
--- Sums of nothing do not tell that nothing moved: one cell may have lost what another won.
+-- Sums of nothing do not tell that nothing moved: one cell may have lost what another won. Sums of a day cannot deceive
+-- the other way: those by key can, where members that share a name have lost and won the same.
 unclear AS (
-    SELECT statement_id FROM held GROUP BY statement_id
-    HAVING bool_and(CASE WHEN is_new THEN new ELSE difference END = 0) OR bool_and(late = 0)
+    SELECT statement_id
+    FROM (
+        SELECT statement_id, sum(CASE WHEN is_new THEN new ELSE difference END) AS moved, sum(late) AS late
+        FROM held
+        GROUP BY statement_id, charge_date, billing_currency
+    ) AS summed
+    GROUP BY statement_id
+    HAVING bool_and(moved = 0) OR bool_and(late = 0)
 ),
 cell AS (
     SELECT false AS is_finest, held.* FROM held
