@@ -2,7 +2,7 @@
 
 Twelve months of charges are made by PostgreSQL itself and rolled up by the query that publications use. Each report is
 asked for several times, warm, and its time is set beside that of the same sum over the charges themselves, in the same
-database: what the rollup saves. Reports by tag read the charges, of one month.
+database: what the rollups save.
 """
 
 from __future__ import annotations

@@ -21,6 +21,10 @@ from billfold.store import scans
 from billfold.store.database import BulkConnection
 
 
+# The tables of daily costs, what is added to each, and the key that only the one has.
+_ROLL_UPS = (("billing_daily_cost", "moved_day", ""), ("billing_daily_tag_cost", "moved_tag_day", "tag_set_key,"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCounts:
     """What one file brought to a delivery."""
@@ -178,13 +182,6 @@ def land_charges(bulk: BulkConnection, period: BillingPeriod, charges: pa.Record
     bulk.execute(queries["create_staging"])
     bulk.load("charge_staging", charges, temporary=True)
     bulk.execute(queries["insert_charges"].format(partition=partitions(period)["fact"]))
-
-
-# The tables of daily costs, what is added to each, and the key that only the one has.
-_ROLL_UPS = (
-    ("billing_daily_cost", "moved_day", ""),
-    ("billing_daily_tag_cost", "moved_tag_day", "tag_set_key,"),
-)
 
 
 def roll_up(

@@ -21,6 +21,8 @@ CREATE TABLE billing_daily_tag_cost (
 );
 COMMENT ON TABLE billing_daily_tag_cost IS 'billing_daily_cost told apart by set of tags as well: what asks for tags or cost categories reads it.';
 
+-- What is published at this moment is waited for, and whoever would publish next waits.
+LOCK TABLE billing_usage_fact IN SHARE MODE;
 INSERT INTO billing_daily_tag_cost
 SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key, sub_account_key,
     service_key, region_key, charge_key, tag_set_key, billing_currency, sum(billed_cost), sum(effective_cost),
