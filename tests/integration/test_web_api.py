@@ -186,6 +186,28 @@ def test_what_cannot_be_answered_is_told_in_one_shape(landing: Landing) -> None:
     assert {path: (answer.status, answer.error_code) for path, answer in answers.items()} == cases
 
 
+def test_a_parameter_that_nobody_reads_is_refused(landed: Landing, server: WebServer) -> None:
+    token = tokens.make(landed.database, "worker", scopes=[Scope.ADMIN]).secret
+    cases = {
+        # Each of these is a filter of another route: passed over, it would give the sums of everything.
+        "GET /v1/costs?period=2026-05": "period: there is no such parameter: known are account, as_of, by, category, ",
+        "GET /v1/changes?month=2026-05": "month: there is no such parameter: known are by, client, export, ",
+        "GET /v1/runs?state=failed": "state: there is no such parameter: known are client, cursor, delivery, ",
+        "GET /v1/clients?limit=5": "limit: there is no such parameter: there is none here",
+        "GET /v1/costs?by=service&by=month&metric=list": "by: may be given once",
+        "GET /v1/deliveries?client=acme&client=globex": "client: may be given once",
+        "POST /v1/ingestions?client=acme": "client: there is no such parameter: there is none here",
+    }
+
+    answers = {
+        case: server.send(*case.split(), body=b"{}", headers={"Authorization": f"Bearer {token}"}) for case in cases
+    }
+
+    told = {case: (answer.status, answer.document["error"]["message"]) for case, answer in answers.items()}
+    assert {case for case, (status, text) in told.items() if status != 422 or not text.startswith(cases[case])} == set()
+    assert get(server, "/v1/costs?service=a&service=b&by=service,month", token)["costs"] == []
+
+
 def test_pages_refuse_what_no_address_can_ask_for(landing: Landing) -> None:
     parameters = {
         "/costs": "client service account region category tag tag_key group metric since until",
