@@ -196,6 +196,7 @@ def test_a_parameter_that_nobody_reads_is_refused(landed: Landing, server: WebSe
         "GET /v1/clients?limit=5": "limit: there is no such parameter: there is none here",
         "GET /v1/costs?by=service&by=month&metric=list": "by: may be given once",
         "GET /v1/deliveries?client=acme&client=globex": "client: may be given once",
+        "GET /v1/costs?since=May": "since: is no month such as 2026-05",
         "POST /v1/ingestions?client=acme": "client: there is no such parameter: there is none here",
     }
 
