@@ -274,6 +274,24 @@ def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
     assert {"Costs", "client", "Effective", "Account", "f-since", "f-tag", "Filter"} <= set(reached)
 
 
+def test_arrow_keys_choose_a_client_without_leaving_the_page(visitor: Visitor, bills: Landing) -> None:
+    bills.execute("INSERT INTO billing_clients (client_id) VALUES ('globex')")
+    page = visitor.visit("/checks")
+    show = page.get_by_role("button", name="Show")
+    expect(show).to_be_hidden()
+
+    page.get_by_label("Client").focus()
+    page.keyboard.press("ArrowDown")
+    expect(show).to_be_visible()
+    stayed = page.url
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/checks?client=acme")
+    bills.execute("DELETE FROM billing_clients WHERE client_id = 'globex'")
+
+    assert stayed.endswith("/checks")
+
+
 def test_page_fits_a_phone(visitor: Visitor) -> None:
     visitor.page.set_viewport_size(PHONE)
     page = visitor.visit("/")

@@ -33,8 +33,13 @@
       setTimeout(() => { for (const field of form.elements) field.disabled = false; }, 0);
     });
     if ("submitOnChange" in form.dataset) {
-      form.addEventListener("change", (event) => {
-        if (event.target instanceof HTMLSelectElement) form.requestSubmit();
+      // Each arrow key changes a closed select: who chooses by keyboard says when it is the right one.
+      let isKeyboard = false;
+      form.addEventListener("keydown", (event) => { isKeyboard = event.key !== "Tab"; });
+      form.addEventListener("pointerdown", () => { isKeyboard = false; });
+      form.addEventListener("change", () => {
+        if (isKeyboard) form.querySelector("[type=submit]").classList.remove("without-script");
+        else form.requestSubmit();
       });
     }
   }
