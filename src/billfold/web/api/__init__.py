@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Security
+from fastapi.security import HTTPBearer
 
 from billfold.config import Settings
 from billfold.store.database import Database
@@ -12,7 +13,9 @@ from billfold.web.api.parameters import refuse_unknown
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
     """All routes of the API."""
-    router = APIRouter(dependencies=[Depends(refuse_unknown)])
+    # The gate has looked at the token before: this tells programs that read the OpenAPI document how to send it.
+    token = HTTPBearer(auto_error=False, scheme_name="token", description="What `billfold token add` printed.")
+    router = APIRouter(dependencies=[Depends(refuse_unknown), Security(token)])
     router.include_router(lists.make_router(settings, database))
     router.include_router(asking.make_router(settings, database))
     router.include_router(sums.make_router(database))
