@@ -59,6 +59,8 @@
   // Width of a legend's entry, and height of its rows, in pixels.
   const ENTRY = 285;
   const ROW = 20;
+  // A narrower waterfall has no room beside its bars: the amounts are in the table, and on a touch.
+  const ROOM_FOR_AMOUNTS = 480;
   // Width of a chart on paper: A4 and Letter have room for it.
   const PAPER = 660;
 
@@ -87,13 +89,14 @@
     };
   }
 
-  function traces(chart) {
+  function traces(chart, width) {
     return chart.data.map((trace) => {
       if (trace.type !== "waterfall") return trace;
       return {
         connector: { line: { color: colour("--line-strong"), width: 1 } },
         increasing: { marker: { color: colour("--more") } }, decreasing: { marker: { color: colour("--less") } },
         totals: { marker: { color: colour("--series-8") } }, ...trace,
+        ...(width < ROOM_FOR_AMOUNTS && { textposition: "none" }),
       };
     });
   }
@@ -109,7 +112,7 @@
       const layout = themed(chart, Number(figure.dataset.height), width);
       // A finger that scrolls the page must not zoom a chart.
       if (still) layout.dragmode = false;
-      await Plotly.react(area, traces(chart), layout, config);
+      await Plotly.react(area, traces(chart, width), layout, config);
       if (!area.dataset.bound) {
         area.dataset.bound = "yes";
         area.on("plotly_click", (event) => {
