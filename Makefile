@@ -27,7 +27,8 @@ demo: $(INSTALLED) ## Ingest a generated bill from a local stand-in for S3 into 
 	$(BIN)/billfold demo $(ARGS)
 
 # The services of deploy/compose.yaml beside a local AWS, apart from those that a real deployment on this machine has.
-try_out = docker compose --project-name billfold-try-out --file deploy/compose.yaml --env-file deploy/try-out.env \
+# What the shell exports would win over the try-out's own settings, such as the region that its queue stands in.
+try_out = env $$(sed -n 's/^\([A-Z_]*\)=.*/-u \1/p' deploy/try-out.env) docker compose --project-name billfold-try-out --file deploy/compose.yaml --env-file deploy/try-out.env \
 	--profile try-out
 
 try-out: ## Run it all in containers: PostgreSQL, server, worker, schedule, and a local AWS with bills. Needs Docker.

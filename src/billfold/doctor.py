@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -235,10 +236,12 @@ def _probe_spool(settings: Settings) -> Probe:
     name, folder = "spool", settings.spool
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
         free = shutil.disk_usage(folder).free
     except OSError as error:
         fix = "set BILLFOLD_SPOOL to a folder that this user may write"
-        return _machine(name, ProbeState.FAILED, f"{folder} cannot be made: {error.strerror}", fix)
+        return _machine(name, ProbeState.FAILED, f"{folder} cannot be written: {error.strerror}", fix)
     found = f"{free / 2**30:.1f} GiB free in {folder}"
     fix = "free some space, or set BILLFOLD_SPOOL to a folder on a larger disk"
     if free <= settings.min_free_bytes:

@@ -126,11 +126,12 @@ def describe_client(client: Client) -> dict[str, Any]:
 
 
 def client_document(client: Client, fresh: ClientFreshness | None) -> dict[str, Any]:
-    """The same, and when something came, when it was looked for, and since when it is late."""
+    """The same, and when something came, when it was looked for, whether it is expected, and since when it is late."""
     return {
         **describe_client(client),
         "last_delivered_at": fresh.last_delivered_at if fresh else None,
         "backfilled_at": fresh.backfilled_at if fresh else None,
+        "is_expected": fresh.is_expected if fresh else None,
         "late_since": fresh.late_since if fresh else None,
     }
 

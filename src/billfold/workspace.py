@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from billfold.config import Settings
+from billfold.errors import ConfigurationError
 
 _PURPOSES = ("delivery", "verify", "remap")
 
@@ -23,22 +25,37 @@ log = structlog.get_logger(__name__)
 def work_folder(settings: Settings, purpose: str) -> Iterator[Path]:
     """A folder of this work's own in the spool, gone afterwards whatever happens.
 
-    What a killed process left there is removed first: the lock on its folder died with it.
+    What a killed process left there is removed first: the lock on its folder died with it. Raises ConfigurationError
+    for a spool that this user may not write.
     """
     assert purpose in _PURPOSES
-    settings.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Between its making and its locking a folder looks like a dead one: one process at a time.
-    with _opened(settings.spool) as spool:
-        _lock(spool, fcntl.LOCK_EX)
-        _clear(settings.spool)
-        folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=settings.spool))
-        own = os.open(folder, os.O_RDONLY)
-        _lock(own, fcntl.LOCK_EX)
+    try:
+        folder, own = _make(settings.spool, purpose)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise ConfigurationError(
+            f"BILLFOLD_SPOOL {settings.spool} cannot be written ({error.strerror})",
+            advice="set a folder that this user may write",
+        ) from error
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(own)
+
+
+def _make(spool_folder: Path, purpose: str) -> tuple[Path, int]:
+    """The folder, and the descriptor that holds its lock."""
+    spool_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Between its making and its locking a folder looks like a dead one: one process at a time.
+    with _opened(spool_folder) as spool:
+        _lock(spool, fcntl.LOCK_EX)
+        _clear(spool_folder)
+        folder = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=spool_folder))
+        own = os.open(folder, os.O_RDONLY)
+        _lock(own, fcntl.LOCK_EX)
+    return folder, own
 
 
 def _clear(spool: Path) -> None:

@@ -74,6 +74,16 @@ def test_the_waterfall_goes_from_the_old_total_to_the_new_one(visitor: Visitor) 
     expect(page.locator("[data-moved=USD] .money").last).to_have_attribute("title", "115.250000000000000001 USD")
 
 
+def test_a_narrow_waterfall_leaves_the_amounts_to_its_table(visitor: Visitor) -> None:
+    visitor.page.set_viewport_size(PHONE)
+
+    page = visitor.visit("/changes")
+
+    # Beside their bars they would lie over the names, and end outside of the screen.
+    expect(page.locator(".chart-area .bartext")).to_have_count(0)
+    expect(page.locator("table.movers").first).to_contain_text("100.25")
+
+
 def test_a_bar_leads_to_the_costs_behind_it(visitor: Visitor) -> None:
     page = visitor.visit("/changes?metric=effective")
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from billfold import reports
 from billfold.config import load_settings
@@ -22,10 +22,12 @@ from billfold.store.database import Database
 from tests.integration.conftest import NewDatabase
 from tests.landing import Landing
 from tests.line_items import line_item, write_bill
-from tests.visitor import PHONE, Visitor, find_grave
+from tests.visitor import DESK, PHONE, Visitor, find_grave
 from tests.web_server import run_web_server
 
 MAY = parse_period("2026-05")
+# A4 with Chromium's margins, in its pixels.
+PAPER: ViewportSize = {"width": 718, "height": 1000}
 MARKUP = "<script>alert(1)</script>"
 
 
@@ -62,6 +64,14 @@ def list_items(month: str, factor: Decimal) -> list[dict[str, str]]:
         item(4, "7.5", line_item_product_code="AmazonS3", product_region_code="us-east-1"),
         item(4, "2.25", line_item_product_code=MARKUP),
         item(5, "5.005", line_item_currency_code="EUR"),
+        item(
+            5,
+            "0.25",
+            line_item_line_item_description="a description of many words " * 5,
+            line_item_usage_amount="1234.56789",
+            pricing_unit="Lambda-Provisioned-GB-Seconds",
+            product_product_name="A product whose name is rather long",
+        ),
     ]
 
 
@@ -76,6 +86,14 @@ def empty_address(bills: Landing, new_database: NewDatabase) -> Iterator[str]:
     """A server into which nothing ever came."""
     with run_web_server(bills.settings, new_database(16)) as server:
         yield f"http://127.0.0.1:{server.port}"
+
+
+@pytest.fixture
+def reader(browser: Browser) -> Iterator[Page]:
+    """Somebody whose browser runs no scripts."""
+    context = browser.new_context(viewport=DESK, java_script_enabled=False)
+    yield context.new_page()
+    context.close()
 
 
 def read_csv(address: str, query: str) -> list[dict[str, str]]:
@@ -256,12 +274,109 @@ def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
     assert {"Costs", "client", "Effective", "Account", "f-since", "f-tag", "Filter"} <= set(reached)
 
 
+def test_arrow_keys_choose_a_client_without_leaving_the_page(visitor: Visitor, bills: Landing) -> None:
+    bills.execute("INSERT INTO billing_clients (client_id) VALUES ('globex')")
+    page = visitor.visit("/checks")
+    show = page.get_by_role("button", name="Show")
+    expect(show).to_be_hidden()
+
+    page.get_by_label("Client").focus()
+    page.keyboard.press("ArrowDown")
+    expect(show).to_be_visible()
+    stayed = page.url
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/checks?client=acme")
+    bills.execute("DELETE FROM billing_clients WHERE client_id = 'globex'")
+
+    assert stayed.endswith("/checks")
+
+
 def test_page_fits_a_phone(visitor: Visitor) -> None:
     visitor.page.set_viewport_size(PHONE)
     page = visitor.visit("/")
     visitor.shoot("costs-phone")
 
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+
+
+def test_columns_of_the_total_are_those_above_it_on_a_phone_too(visitor: Visitor) -> None:
+    visitor.page.set_viewport_size(PHONE)
+    page = visitor.visit("/")
+
+    edges = page.locator("table.costs").first.evaluate(
+        "table => [table.tHead, table.tFoot].map(part => [...part.rows[0].cells].map(cell => cell.offsetLeft))"
+    )
+
+    assert edges[0] == edges[1]
+
+
+def test_charges_show_their_cost_without_scrolling(visitor: Visitor) -> None:
+    visitor.page.set_viewport_size(DESK)
+    page = visitor.visit("/costs/charges?until=2026-05")
+
+    room, needed = page.locator(".scroll").evaluate("table => [table.clientWidth, table.scrollWidth]")
+
+    assert needed <= room
+    expect(page.locator("tbody tr", has_text="a description")).to_contain_text("Lambda-Provisioned-GB-Seconds")
+
+
+def test_charts_keep_clear_of_what_follows_when_the_window_changes(visitor: Visitor) -> None:
+    visitor.page.set_viewport_size(DESK)
+    page = visitor.visit("/")
+    figure = page.locator("[data-chart]").last
+    expect(figure).to_have_attribute("data-drawn", "yes")
+    measure = (
+        "figure => ['.chart-area', '.main-svg'].map(part => figure.querySelector(part).getBoundingClientRect().%s)"
+    )
+    wide = figure.evaluate(measure % "height")
+
+    page.set_viewport_size({"width": 700, "height": 900})
+    narrow_width = figure.locator(".chart-area").evaluate("area => area.clientWidth")
+    expect(figure.locator(".main-svg").first).to_have_attribute("width", str(narrow_width))
+    narrow = figure.evaluate(measure % "height")
+    page.set_viewport_size(DESK)
+    expect(figure.locator(".main-svg").first).not_to_have_attribute("width", str(narrow_width))
+
+    assert narrow[0] == narrow[1] > wide[0] == wide[1]
+    assert figure.evaluate(measure % "height") == wide
+
+
+def test_paper_holds_the_whole_page_in_light_colours(visitor: Visitor) -> None:
+    visitor.page.set_viewport_size(DESK)
+    page = visitor.visit("/")
+    expect(page.locator("[data-chart]").first).to_have_attribute("data-drawn", "yes")
+    page.get_by_role("button", name="Switch between light and dark").click()
+    screen = page.evaluate("[document.documentElement.dataset.theme, getComputedStyle(document.body).color]")
+
+    # As a browser does that prints: the event first, while the window has its width yet.
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.set_viewport_size(PAPER)
+    page.emulate_media(media="print")
+    visitor.shoot("costs-paper")
+    paper = page.evaluate(
+        "[document.documentElement.scrollWidth, document.querySelector('table.costs').offsetWidth,"
+        " document.querySelector('.main-svg').getBoundingClientRect().right, getComputedStyle(document.body).color]"
+    )
+    hidden = [page.locator(part).first.is_visible() for part in (".top", ".filters", ".switches", ".button")]
+    page.emulate_media(media="screen")
+    page.set_viewport_size(DESK)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+
+    assert max(paper[:3]) <= PAPER["width"]
+    assert hidden == [False] * 4
+    assert paper[3] == "rgb(29, 36, 34)" != screen[1]
+    assert page.evaluate("[document.documentElement.dataset.theme, getComputedStyle(document.body).color]") == screen
+    page.evaluate("localStorage.clear()")
+
+
+def test_without_scripts_the_numbers_are_there_and_nothing_waits_for_ever(reader: Page, address: str) -> None:
+    reader.goto(f"{address}/")
+
+    expect(reader.get_by_text("The chart needs JavaScript").first).to_be_visible()
+    expect(reader.get_by_text("Drawing").first).to_be_hidden()
+    expect(reader.get_by_role("button", name="Switch between")).to_be_hidden()
+    expect(reader.locator("[data-total=EUR]")).to_be_visible()
 
 
 def test_failures_are_pages_where_a_browser_asks(visitor: Visitor) -> None:

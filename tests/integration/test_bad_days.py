@@ -169,3 +169,15 @@ def test_a_database_that_restarts_in_the_middle_loses_and_doubles_nothing(
     assert not any(event.get("error_code") == "interrupted" for event in logged)
     causes = {event["cause"] for event in logged if event["event"] == "message_later"}
     assert causes & {"database", "failure"}
+
+
+def test_a_spool_that_cannot_be_written_is_told_with_its_setting(landing: Landing, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    landing = landing.with_settings(spool=tmp_path / "file" / "spool")
+    write_bill(landing.root, described("1.25"))
+
+    [outcome] = landing.ingest_all()
+
+    assert outcome.exit_error
+    assert outcome.exit_error.error_code == "configuration"
+    assert f"BILLFOLD_SPOOL {tmp_path}/file/spool cannot be written (Not a directory)" in str(outcome.exit_error)

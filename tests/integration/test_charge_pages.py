@@ -11,7 +11,7 @@ import pytest
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
-from billfold.reports.spending import Question, list_charges
+from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.store.spending import ChargePlace
 from billfold.web.pages.charge_place import read_place, spell_place
 from tests.landing import Landing
@@ -46,6 +46,34 @@ def test_pages_show_every_charge_once(landing: Landing, limit: int) -> None:
     assert [amount for amount, _ in shown] == sorted(map(Decimal, COSTS), reverse=True)
     assert {description for _, description in shown} == {f"item {n}" for n in range(len(COSTS))}
     assert {len(page) for page in pages[:-1]} <= {limit}
+
+
+def test_sums_of_more_digits_than_pythons_own_are_not_rounded(landing: Landing) -> None:
+    costs = {"AmazonEC2": "123456789012.34567890123456789012", "AmazonS3": "0.00000000000000000001"}
+    for month, factor in (("2026-04", 1), ("2026-05", 2)):
+        items = [
+            line_item(
+                cost=cost,
+                line_item_product_code=name,
+                line_item_line_item_description=f"copy {copy}",
+                bill_billing_period_start_date=f"{month}-01T00:00:00.000Z",
+                line_item_usage_start_date=f"{month}-03T04:00:00.000Z",
+                line_item_usage_end_date=f"{month}-03T05:00:00.000Z",
+            )
+            for name, cost in costs.items()
+            for copy in range(factor)
+        ]
+        write_bill(landing.root, items, period=month)
+    landing.ingest_all()
+
+    [spending] = report_spending(landing.database, Question()).currencies
+
+    assert spending.total.month == Decimal("246913578024.69135780246913578026")
+    assert spending.total.change == Decimal("123456789012.34567890123456789013")
+    assert spending.pace
+    assert spending.pace.change == spending.total.change
+    # All groups have a series of their own: there are no others, not even of a rounding's worth.
+    assert {series.name for series in spending.series} == set(costs)
 
 
 def test_a_place_is_read_as_it_was_spelled() -> None:

@@ -313,7 +313,7 @@ def test_a_client_without_a_delivery_is_late_after_one_and_a_half_intervals(
     assert row.last_delivered_at
     assert row.late_since
     assert row.late_since - row.last_delivered_at == timedelta(hours=15)
-    [statement] = reports.list_statement_freshness(registry.database)
+    [statement] = reports.list_statement_freshness(registry.database, None)
     assert statement.late_since == row.late_since
 
 

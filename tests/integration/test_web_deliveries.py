@@ -140,6 +140,13 @@ def test_who_is_late_stands_first_and_stands_out(copy: Landing, server: WebServe
     freshness = page.partition('id="freshness"')[2].partition('id="calendar"')[0]
     rows = re.findall(r"<tr(?: class=\"(\w*)\")?>\s*<th scope=\"row\"><a href=\"/deliveries\?client=(\w+)", freshness)
     assert rows == [("late", "globex"), ("", "acme")]
+    # Nothing says where acme's bills would come from: it is not on time either, however long nothing came.
+    assert re.findall(r'class="badge \w+">([\w ]+)</span></td>', freshness) == ["late", "not expected"]
+    assert freshness.count(">24 h<") == 1
+    shown_of_acme = get(server, "/clients/acme")
+    assert "not expected" in shown_of_acme
+    assert "expected every" not in shown_of_acme
+    assert "late" not in re.findall(r'class="badge \w+"[^>]*>([\w ]+)<', shown_of_acme)
     assert "1 late" in page
     assert "between us" not in page
 

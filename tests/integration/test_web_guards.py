@@ -268,6 +268,27 @@ def test_what_no_route_takes_fails_in_the_same_shape(server: WebServer) -> None:
     assert (wrong.status, wrong.error_code, wrong.headers["Allow"]) == (405, "http", "GET")
 
 
+def test_who_asks_for_the_head_gets_what_get_answers_without_its_content(server: WebServer) -> None:
+    """Monitors and load balancers ask for health in this way, `curl -I` for anything."""
+    for path in ("/healthz", "/test/item/1", "/sign-in", "/nothing", "/test/kept"):
+        whole, head = (server.send(method, path) for method in ("GET", "HEAD"))
+        assert (head.status, head.body) == (whole.status, b""), path
+        assert head.headers["Content-Length"] == str(len(whole.body)), path
+    with structlog.testing.capture_logs() as events:
+        server.send("HEAD", "/test/item/2")
+    assert server.send("HEAD", "/", headers={"Host": "evil.example"}).status == 400
+    assert [(event["method"], event["path"]) for event in events] == [("HEAD", "/test/item/{item}")]
+
+
+def test_a_body_that_is_no_document_is_told_so(server: WebServer) -> None:
+    messages = [
+        server.send("POST", "/test/body", body, headers).document["error"]["message"]
+        for body, headers in ((b"{key", JSON), (b"[]", JSON), (b"key=a", FORM))
+    ]
+
+    assert messages == ["body: is no JSON", "body: is no JSON object", "body: is no JSON object"]
+
+
 def test_a_defect_is_told_without_what_it_is_about(server: WebServer) -> None:
     answer = server.send("GET", "/test/defect")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import typer
 
 from billfold import __version__
 from billfold.cli import app
+from billfold.cli.exits import ExitCode
 from billfold.config import setting_fields
 from tests.deployment import DEPLOY, ROOT, read_compose, read_env_file
 
@@ -233,6 +235,41 @@ def test_every_unit_calls_a_command_as_somebody_who_may_little(path: Path) -> No
     assert (unit["User"], unit["NoNewPrivileges"], unit["ProtectSystem"]) == (["billfold"], ["yes"], ["strict"])
     assert unit["EnvironmentFile"] == ["/etc/billfold/billfold.env"]
     assert int(unit["TimeoutStopSec"][0]) > setting_fields()["BILLFOLD_SHUTDOWN_SECONDS"][1].default
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_service_comes_back_however_long_postgresql_was_away(path: Path) -> None:
+    unit = read_unit(path)
+
+    # A limit would be reached after two minutes: each start ends by itself, after seconds.
+    assert (unit["Restart"], unit["StartLimitIntervalSec"]) == (["always"], ["0"])
+    assert unit["RestartPreventExitStatus"] == [str(int(ExitCode.USAGE))]
+
+
+def test_a_command_beside_the_services_uses_their_folder() -> None:
+    guide = re.sub(r" *\\\n *", " ", (ROOT / "docs" / "deploying.md").read_text(encoding="utf-8"))
+    [options] = re.findall(r"alias as-billfold='sudo systemd-run ([^']*)'", guide)
+    unit = read_unit(UNITS[0])
+
+    for name in ("StateDirectory", "StateDirectoryMode"):
+        assert f"--property={name}={unit[name][0]}" in options.split()
+    assert f"--working-directory={unit['WorkingDirectory'][0]}" in options.split()
+    [home] = re.findall(r"BILLFOLD_HOME=\S+", unit["Environment"][0])
+    assert f"--setenv={home}" in options.split()
+
+
+def test_the_try_out_is_not_led_astray_by_what_a_shell_exports(tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\nenv\n")
+    (tmp_path / "docker").chmod(0o755)
+    exported = {"AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": "http://elsewhere", "BILLFOLD_QUEUE_URL": "theirs"}
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), **exported}
+
+    seen = subprocess.run(
+        ["make", "--silent", "try-out-down"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert "HOME=" in seen.stdout
+    assert not {line.partition("=")[0] for line in seen.stdout.splitlines()} & (set(TRY_OUT) | set(exported))
 
 
 def test_the_units_differ_in_what_they_run_alone() -> None:

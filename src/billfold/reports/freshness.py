@@ -14,13 +14,14 @@ class ClientFreshness:
     """A client's newest delivery that did not fail, None before the first one, and when its folder was looked through.
 
     It is late, since `late_since`, once one and a half of its refresh intervals went by without a delivery. Nothing is
-    expected of a disabled client.
+    expected of a client that is disabled, has no bucket, or is described neither by the registry nor by settings.
     """
 
     client_id: str
     refresh_hours: int
     backfilled_at: datetime | None
     last_delivered_at: datetime | None
+    is_expected: bool
     late_since: datetime | None
 
 
@@ -49,7 +50,10 @@ def list_client_freshness(
         return reading.fetch(connection, "list_client_freshness", ClientFreshness, parameters)
 
 
-def list_statement_freshness(database: Database, client: str | None = None) -> tuple[StatementFreshness, ...]:
-    """All statements, or those of one client, each export's newest month first."""
+def list_statement_freshness(
+    database: Database, default_client: str | None, client: str | None = None
+) -> tuple[StatementFreshness, ...]:
+    """All statements, or those of one client, each export's newest month first; clients are expected as above."""
     with reading.read(database) as connection:
-        return reading.fetch(connection, "list_statement_freshness", StatementFreshness, {"client": client})
+        parameters = {"client": client, "default_client": default_client}
+        return reading.fetch(connection, "list_statement_freshness", StatementFreshness, parameters)

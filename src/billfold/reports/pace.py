@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from billfold.period import BillingPeriod
 
 # The forecast goes by the last full week, so that each weekday is in it once.
 RATE_DAYS = 7
+# More than any sum of costs has: nothing is rounded away.
+EXACT_DIGITS = 2000
+# A mean has no last digit.
+_RATE_DIGITS = 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +46,23 @@ class Pace:
     daily_rate: Decimal | None
     forecast: Decimal | None
 
+    @property
+    def change(self) -> Decimal | None:
+        """What the month is above the one before, up to the same day."""
+        with localcontext(prec=EXACT_DIGITS):
+            return None if self.before_to_date is None else self.amount - self.before_to_date
+
 
 def measure(days: Sequence[DailyCost], month: BillingPeriod, *, today: date) -> tuple[Pace, ...]:
-    """The pace of a month by currency, from the daily costs of it and of the month before.
+    """The pace of a month by currency, from the daily costs of it and of the month before; sums are exact.
 
     The last day that usage is charged on may still be incomplete: AWS delivers a day's charges over the next ones.
     """
     through = find_last_day(days, month, today=today)
     currencies = sorted({each.currency for each in days})
-    return tuple(_measure([each for each in days if each.currency == currency], month, through, today, currency)
-                 for currency in currencies)  # fmt: skip
+    with localcontext(prec=EXACT_DIGITS):
+        return tuple(_measure([each for each in days if each.currency == currency], month, through, today, currency)
+                     for currency in currencies)  # fmt: skip
 
 
 def find_last_day(days: Iterable[DailyCost], month: BillingPeriod, *, today: date) -> date:
@@ -98,7 +109,8 @@ def _rate(days: Sequence[DailyCost], through: date) -> Decimal | None:
     usage = _sum(each for each in days if first <= each.day < through and each.category == "Usage")
     recurring = _sum(each for each in days if first <= each.day < through and _recurs(each))
     later = sum(1 for each in window if each.day > 1)
-    return usage / len(window) + (recurring / later if later else 0)
+    with localcontext(prec=_RATE_DIGITS):
+        return usage / len(window) + (recurring / later if later else 0)
 
 
 def _forecast(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.reports.costs import CostColumn, KeyColumn, MapColumn, Metric, Selection
-from billfold.reports.pace import DailyCost, Pace, find_last_day, measure, same_day_before
+from billfold.reports.pace import EXACT_DIGITS, DailyCost, Pace, find_last_day, measure, same_day_before
 from billfold.store import costs, reading, spending
 from billfold.store.database import Connection, Database
 
@@ -46,7 +46,8 @@ class Group:
     @property
     def change(self) -> Decimal:
         """What the last month is above the one before."""
-        return self.month - self.before_to_date
+        with localcontext(prec=EXACT_DIGITS):
+            return self.month - self.before_to_date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,8 @@ def report_spending(
         since = question.since or (before if before in months else until)
         if since > until:
             raise UsageError(f"no month is from {since} to {until}")
-        return _Reader(connection, question, since, until).report(months, today, limit)
+        with localcontext(prec=EXACT_DIGITS):
+            return _Reader(connection, question, since, until).report(months, today, limit)
 
 
 def list_charges(

@@ -66,6 +66,10 @@ class Guards:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":
+            # RFC 9110, 9.3.2: what GET answers, whose content the server then leaves out.
+            scope = {**scope, "method": "GET"}
         started_at = time.perf_counter()
         status: int | None = None
 
@@ -88,7 +92,7 @@ class Guards:
                 raise
             await self._tell_defect(Request(scope), error)(scope, receive, send_with_headers)
         finally:
-            _tell_request(scope, status, time.perf_counter() - started_at)
+            _tell_request(scope, method, status, time.perf_counter() - started_at)
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -165,13 +169,13 @@ def _too_large(max_bytes: int) -> HTTPException:
     return HTTPException(413, f"a request has {max_bytes} bytes at most", headers={"Connection": "close"})
 
 
-def _tell_request(scope: Scope, status: int | None, seconds: float) -> None:
+def _tell_request(scope: Scope, method: str, status: int | None, seconds: float) -> None:
     """One event for each request: its route's path, never the query, which may hold what is nobody else's business."""
     access: Any = scope.get("state", {}).get("access")
     tell = log.debug if scope["path"] in HEALTH_PATHS else log.info
     tell(
         "request",
-        method=scope["method"],
+        method=method,
         path=getattr(scope.get("route"), "path", None) or scope["path"][:_SHOWN_CHARACTERS],
         status=status,
         duration_seconds=round(seconds, 4),

@@ -42,6 +42,9 @@ HTTP_STATUSES: Mapping[type[errors.BillfoldError], int] = {
     errors.InternalError: 500,
 }
 
+# Where a body is no document at all, pydantic's words are for whoever knows pydantic.
+_NO_DOCUMENT = {"json_invalid": "is no JSON", "model_attributes_type": "is no JSON object"}
+
 
 def tell_failure(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A failure as every route tells it."""
@@ -65,7 +68,7 @@ def tell_http_error(_request: Request | None, error: Exception) -> JSONResponse:
 def tell_invalid_request(_request: Request, error: Exception) -> JSONResponse:
     """A parameter or a body that cannot be: each wrong field by its name, but not what it held."""
     assert isinstance(error, RequestValidationError)
-    complaints = [f"{_spell_place(each['loc'])}: {each['msg']}" for each in error.errors()]
+    complaints = [_spell(each["loc"], each["msg"], each.get("type", "")) for each in error.errors()]
     return tell_failure(422, "invalid_request", "; ".join(complaints))
 
 
@@ -74,6 +77,8 @@ def tell_defect(_request: Request, _error: Exception) -> JSONResponse:
     return tell_failure(500, "internal", "a defect of Billfold's: its traceback is in the log")
 
 
-def _spell_place(place: Sequence[str | int]) -> str:
+def _spell(place: Sequence[str | int], text: str, kind: str) -> str:
     """`limit` of the query, `key` of the body: the part says no more than the name, unless it is all there is."""
-    return ".".join(map(str, place[1:] or place))
+    if kind in _NO_DOCUMENT:
+        return f"body: {_NO_DOCUMENT[kind]}"
+    return f"{'.'.join(map(str, place[1:] or place))}: {text}"

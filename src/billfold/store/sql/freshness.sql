@@ -2,28 +2,31 @@
 -- A delivery is late once one and a half of the client's refresh intervals have gone by: 90 minutes for each hour of it.
 
 -- name: list_client_freshness
--- Every client; `default_client` is NULL where settings describe none. Nothing is expected of a disabled one, nor of one that settings described once and do not any more.
+-- Every client; `default_client` is NULL where settings describe none. Nothing is expected of a disabled one, of one without a bucket, nor of one that settings described once and do not any more.
 SELECT client.client_id, client.refresh_hours, client.backfilled_at, newest.delivered_at AS last_delivered_at,
-    CASE WHEN client.enabled AND client.bucket IS NOT NULL
-            AND (client.is_registered OR client.client_id = %(default_client)s::text)
-            AND expected.latest_at < clock_timestamp() THEN expected.latest_at END AS late_since
+    expected.is_expected,
+    CASE WHEN expected.is_expected AND expected.latest_at < clock_timestamp() THEN expected.latest_at END AS late_since
 FROM billing_clients AS client
 CROSS JOIN LATERAL (
     SELECT max(delivered_at) AS delivered_at FROM billing_deliveries
     WHERE client_id = client.client_id AND state <> 'failed'
 ) AS newest
 CROSS JOIN LATERAL (
-    SELECT coalesce(newest.delivered_at, client.created_at) + client.refresh_hours * interval '90 minutes' AS latest_at
+    SELECT coalesce(newest.delivered_at, client.created_at) + client.refresh_hours * interval '90 minutes' AS latest_at,
+        client.enabled AND client.bucket IS NOT NULL
+            AND (client.is_registered OR client.client_id IS NOT DISTINCT FROM %(default_client)s::text) AS is_expected
 ) AS expected
 WHERE %(client)s::text IS NULL OR client.client_id = %(client)s
 ORDER BY client.client_id
 
 -- name: list_statement_freshness
--- Every statement; AWS is expected to refresh that of an export's newest month alone.
+-- Every statement; AWS is expected to refresh that of an export's newest month alone, and of clients as above.
 SELECT statement.statement_id, statement.client_id, statement.export_name,
     to_char(statement.billing_period, 'YYYY-MM') AS billing_period, newest.delivered_at AS last_delivered_at,
     publication.published_at,
-    CASE WHEN client.enabled AND statement.billing_period = max(statement.billing_period)
+    CASE WHEN client.enabled AND client.bucket IS NOT NULL
+            AND (client.is_registered OR client.client_id IS NOT DISTINCT FROM %(default_client)s::text)
+            AND statement.billing_period = max(statement.billing_period)
                 OVER (PARTITION BY statement.client_id, statement.bucket, statement.export_path)
             AND newest.delivered_at + client.refresh_hours * interval '90 minutes' < clock_timestamp()
         THEN newest.delivered_at + client.refresh_hours * interval '90 minutes' END AS late_since

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import HTTPException, Path, Query, Response
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 from billfold.documents import dump
 from billfold.errors import UsageError
@@ -22,13 +24,25 @@ _MONTH = r"^[0-9]{4}-(0[1-9]|1[0-2])$"
 # PostgreSQL takes no zero byte in a text.
 TEXT_PATTERN = r"^[^\x00]*$"
 
+
+def _check_month(text: str | None) -> str | None:
+    """The text, if it is spelled as a month; its pattern alone would be told to whoever spelled it wrong."""
+    if text is not None and not re.fullmatch(_MONTH, text, re.ASCII):
+        raise PydanticCustomError("month", "is no month such as 2026-05")
+    return text
+
+
 Text = Annotated[str, Query(max_length=1_000, pattern=TEXT_PATTERN)]
 Texts = Annotated[list[Annotated[str, Query(max_length=1_000, pattern=TEXT_PATTERN)]], Query(max_length=50)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many rows.")]
 Cursor = Annotated[str | None, Query(max_length=4_000, description="`next_cursor` of the page before.")]
 OneClient = Annotated[Text | None, Query(description="Only this client.")]
 OneExport = Annotated[Text | None, Query(description="Only this export, by AWS's name of it.")]
-OneMonth = Annotated[str | None, Query(pattern=_MONTH, description="Only this billing period, such as `2026-05`.")]
+OneMonth = Annotated[
+    str | None,
+    AfterValidator(_check_month),
+    Query(json_schema_extra={"pattern": _MONTH}, description="Only this billing period, such as `2026-05`."),
+]
 OneStatement = Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this statement.")]
 StatementId = Annotated[int, Path(ge=1, le=MAX_ID)]
 

@@ -208,7 +208,7 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         """When something was last delivered to each client and statement, and who is late."""
         only = access.narrow(client)
         of_clients = reports.list_client_freshness(database, settings.described_client_id, only)
-        of_statements = reports.list_statement_freshness(database, only)
+        of_statements = reports.list_statement_freshness(database, settings.described_client_id, only)
         return answer(report_document("clients", of_clients) | report_document("statements", of_statements))
 
     return router

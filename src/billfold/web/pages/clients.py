@@ -83,7 +83,8 @@ def make_router(settings: Settings, database: Database, examinations: Examinatio
             "may_examine": access.allows(Scope.INGEST),
             "statements": reports.list_statements(database, Filter(client=client_id, limit=MAX_STATEMENTS)),
             "freshness": {
-                row.statement_id: row for row in reports.list_statement_freshness(database, client=client_id)
+                row.statement_id: row
+                for row in reports.list_statement_freshness(database, settings.described_client_id, client_id)
             },
         }
         return render(request, "client.html", frame=surround, **context)
@@ -134,6 +135,8 @@ def state_of(client: dict[str, Any]) -> str:
     """How a client stands, in two words."""
     if not client["enabled"]:
         return "disabled"
+    if not client["is_expected"]:
+        return "not expected"
     if client["late_since"]:
         return "late"
     return "on time" if client["last_delivered_at"] else "nothing yet"

@@ -100,10 +100,14 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     return router
 
 
-def _latest_first(row: ClientFreshness) -> tuple[bool, datetime, str]:
-    """Who is late comes first, the one that waits longest before the others; then who was served longest ago."""
+def _latest_first(row: ClientFreshness) -> tuple[bool, bool, datetime, str]:
+    """Who is late comes first, the one that waits longest before the others; then who was served longest ago.
+
+    Of whom nothing is expected comes last.
+    """
     return (
         row.late_since is None,
+        not row.is_expected,
         row.late_since or row.last_delivered_at or datetime.max.replace(tzinfo=UTC),
         row.client_id,
     )

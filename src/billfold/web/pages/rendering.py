@@ -157,9 +157,9 @@ def size(value: int | None) -> str:
     return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
 
 
-def day(value: date | None) -> str:
-    """A day as 2026-05-31."""
-    return _DASH if value is None else f"{value:%Y-%m-%d}"
+def day(value: date | None) -> Markup:
+    """A day as 2026-05-31, which no line's end parts."""
+    return _NONE if value is None else Markup('<span class="nowrap">{}</span>').format(f"{value:%Y-%m-%d}")
 
 
 def words(text: str) -> Markup:

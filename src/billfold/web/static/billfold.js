@@ -33,8 +33,13 @@
       setTimeout(() => { for (const field of form.elements) field.disabled = false; }, 0);
     });
     if ("submitOnChange" in form.dataset) {
-      form.addEventListener("change", (event) => {
-        if (event.target instanceof HTMLSelectElement) form.requestSubmit();
+      // Each arrow key changes a closed select: who chooses by keyboard says when it is the right one.
+      let isKeyboard = false;
+      form.addEventListener("keydown", (event) => { isKeyboard = event.key !== "Tab"; });
+      form.addEventListener("pointerdown", () => { isKeyboard = false; });
+      form.addEventListener("change", () => {
+        if (isKeyboard) form.querySelector("[type=submit]").classList.remove("without-script");
+        else form.requestSubmit();
       });
     }
   }
@@ -54,6 +59,10 @@
   // Width of a legend's entry, and height of its rows, in pixels.
   const ENTRY = 285;
   const ROW = 20;
+  // A narrower waterfall has no room beside its bars: the amounts are in the table, and on a touch.
+  const ROOM_FOR_AMOUNTS = 480;
+  // Width of a chart on paper: A4 and Letter have room for it.
+  const PAPER = 660;
 
   function themed(chart, height, width) {
     const entries = chart.data.filter((trace) => trace.name && trace.showlegend !== false).length;
@@ -67,7 +76,7 @@
     const layout = chart.layout || {};
     return {
       ...layout,
-      height: height - 60 + ROW * rows, autosize: true,
+      height: height - 60 + ROW * rows, width, autosize: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("--ink") },
       colorway: colours(),
@@ -80,28 +89,30 @@
     };
   }
 
-  function traces(chart) {
+  function traces(chart, width) {
     return chart.data.map((trace) => {
       if (trace.type !== "waterfall") return trace;
       return {
         connector: { line: { color: colour("--line-strong"), width: 1 } },
         increasing: { marker: { color: colour("--more") } }, decreasing: { marker: { color: colour("--less") } },
         totals: { marker: { color: colour("--series-8") } }, ...trace,
+        ...(width < ROOM_FOR_AMOUNTS && { textposition: "none" }),
       };
     });
   }
 
-  async function draw(figure) {
+  async function draw(figure, width) {
     const area = figure.querySelector(".chart-area");
     const chart = JSON.parse(document.getElementById(figure.dataset.chart).textContent);
     const still = matchMedia("(max-width: 40rem)").matches;
     try {
-      const config = { displayModeBar: false, displaylogo: false, responsive: true, staticPlot: false, scrollZoom: false };
+      const config = { displayModeBar: false, displaylogo: false, staticPlot: false, scrollZoom: false };
       area.querySelector(".state")?.remove();
-      const layout = themed(chart, Number(figure.dataset.height), area.clientWidth);
+      figure.dataset.width = width;
+      const layout = themed(chart, Number(figure.dataset.height), width);
       // A finger that scrolls the page must not zoom a chart.
       if (still) layout.dragmode = false;
-      await Plotly.react(area, traces(chart), layout, config);
+      await Plotly.react(area, traces(chart, width), layout, config);
       if (!area.dataset.bound) {
         area.dataset.bound = "yes";
         area.on("plotly_click", (event) => {
@@ -118,9 +129,35 @@
     }
   }
 
-  function drawAll() {
-    if (typeof Plotly === "undefined") return;
-    for (const figure of document.querySelectorAll("[data-chart]")) draw(figure);
+  const figures = typeof Plotly === "undefined" ? [] : document.querySelectorAll("[data-chart]");
+
+  function drawAll(width) {
+    for (const figure of figures) draw(figure, width ?? figure.querySelector(".chart-area").clientWidth);
   }
   drawAll();
+
+  let isPrinting = false;
+  let chosenTheme;
+
+  // Where the window became wider or narrower, the legend has other rows: Plotly itself would keep to the old height.
+  const resized = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const figure = target.parentElement;
+      if (!isPrinting && target.clientWidth && target.clientWidth !== Number(figure.dataset.width)) draw(figure, target.clientWidth);
+    }
+  });
+  for (const figure of figures) resized.observe(figure.querySelector(".chart-area"));
+
+  // Paper is white, and narrower than most windows.
+  addEventListener("beforeprint", () => {
+    isPrinting = true;
+    chosenTheme = root.dataset.theme;
+    root.dataset.theme = "light";
+    drawAll(PAPER);
+  });
+  addEventListener("afterprint", () => {
+    isPrinting = false;
+    if (chosenTheme) root.dataset.theme = chosenTheme; else delete root.dataset.theme;
+    drawAll();
+  });
 })();
