@@ -76,6 +76,32 @@ def test_sums_of_more_digits_than_pythons_own_are_not_rounded(landing: Landing) 
     assert {series.name for series in spending.series} == set(costs)
 
 
+def test_a_great_credit_is_drawn_beside_the_dearest(landing: Landing) -> None:
+    items = [line_item(cost=str(cost), line_item_product_code=f"Service{cost}") for cost in range(1, 12)]
+    write_bill(landing.root, [*items, line_item("Refund", cost="-5", line_item_product_code="Refunds")])
+    landing.ingest()
+
+    [spending] = report_spending(landing.database, Question()).currencies
+
+    assert [series.name for series in spending.series] == [
+        *(f"Service{cost}" for cost in range(11, 3, -1)), "Refunds", None,
+    ]  # fmt: skip
+    assert sum(spending.series[-1].amounts) == 1 + 2 + 3
+
+
+def test_savings_of_more_digits_than_pythons_own_are_not_rounded(landing: Landing) -> None:
+    price = "123456789012.34567890123456789012"
+    prices = {"pricing_public_on_demand_cost": price, "line_item_line_item_description": "dear"}
+    write_bill(landing.root, [line_item(cost="0.00000000000000000001", **prices)])
+    landing.ingest()
+
+    [spending] = report_spending(landing.database, Question()).currencies
+
+    assert spending.savings
+    assert spending.savings.list == Decimal(price)
+    assert spending.savings.negotiated == Decimal("123456789012.34567890123456789011")
+
+
 def test_a_place_is_read_as_it_was_spelled() -> None:
     assert read_place(spell_place(PLACE)) == PLACE
     assert read_place("") is None

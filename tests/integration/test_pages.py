@@ -48,6 +48,17 @@ def test_an_empty_database_says_how_to_begin(server: WebServer, path: str, title
     assert f"<code>billfold {command} " in page
 
 
+@pytest.mark.parametrize("path", ["/", "/changes", "/checks"])
+def test_a_client_without_a_bill_is_told_how_its_first_one_comes_in(landing: Landing, path: str) -> None:
+    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
+
+    with run_web_server(landing.settings, landing.database) as server:
+        page = get(server, f"{path}?client=acme").body.decode()
+
+    assert "<code>billfold backfill --client acme</code>" in page
+    assert '<a href="/clients/acme">' in page
+
+
 @pytest.mark.parametrize("path", [*PAGES, "/costs/charges?until=2026-05", "/clients/nobody", "/clients/nobody/doctor"])
 def test_a_client_that_there_is_not_is_told_in_the_same_words(server: WebServer, path: str) -> None:
     answer = get(server, f"{path}{'&' if '?' in path else '?'}client=nobody")

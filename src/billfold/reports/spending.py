@@ -178,7 +178,7 @@ class _Reader:
             else ((row.place[1], row.currency, row.amount) for row in by_month)
         )
         cells = (
-            self._daily_cells([group.name for each in groups.values() for group in each[:TOP_GROUPS]])
+            self._daily_cells([group.name for each in groups.values() for group in _largest(each)])
             if is_daily
             else {(row.place[1], row.place[0], row.currency): row.amount for row in by_month}
         )
@@ -191,7 +191,7 @@ class _Reader:
                 groups=groups.get(currency, ())[:limit],
                 total=_total(groups.get(currency, ()), currency),
                 steps=tuple(sorted(step for step, of in steps if of == currency)),
-                series=_make_series(groups.get(currency, ())[:TOP_GROUPS], steps, cells, currency),
+                series=_make_series(_largest(groups.get(currency, ())), steps, cells, currency),
                 savings=savings.get(currency),
             )
             for currency in sorted({*groups, *paces})
@@ -319,13 +319,19 @@ def _make_groups(
     }
 
 
+def _largest(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """The groups that are told from the others, in their order: a great credit is as plain to see as a great cost."""
+    largest = sorted(groups, key=lambda group: (-abs(group.amount), group.name))[:TOP_GROUPS]
+    return tuple(group for group in groups if group in largest)
+
+
 def _make_series(
     top: Sequence[Group],
     totals: Mapping[tuple[str, str], Decimal],
     cells: Mapping[tuple[str, str, str], Decimal],
     currency: str,
 ) -> tuple[Series, ...]:
-    """The dearest groups, and what the others add up to: the difference to what each step costs in all."""
+    """These groups, and what the others add up to: the difference to what each step costs in all."""
     steps = sorted(step for step, of in totals if of == currency)
     series = [
         Series(name=group.name, amounts=tuple(cells.get((step, group.name, currency), Decimal(0)) for step in steps))

@@ -20,7 +20,6 @@ from billfold.sql import read_queries
 from billfold.store import scans
 from billfold.store.database import BulkConnection
 
-
 # The tables of daily costs, what is added to each, and the key that only the one has.
 _ROLL_UPS = (("billing_daily_cost", "moved_day", ""), ("billing_daily_tag_cost", "moved_tag_day", "tag_set_key,"))
 

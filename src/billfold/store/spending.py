@@ -56,6 +56,7 @@ class Savings:
     """What usage of a month costs at list prices, at contracted prices and effectively, and what is left unused.
 
     `covered` is the usage that commitments paid for, at contracted prices, `covered_effective` what it cost with them.
+    `negotiated` is what contracted prices save, `net` what commitments save without what they leave unused.
     """
 
     currency: str
@@ -64,16 +65,8 @@ class Savings:
     covered: Decimal
     covered_effective: Decimal
     unused: Decimal
-
-    @property
-    def negotiated(self) -> Decimal:
-        """What contracted prices save."""
-        return self.list - self.contracted
-
-    @property
-    def net(self) -> Decimal:
-        """What commitments save, without what they leave unused."""
-        return self.covered - self.covered_effective - self.unused
+    negotiated: Decimal
+    net: Decimal
 
 
 def list_months(connection: Connection, client: str | None) -> tuple[date, ...]:

@@ -7,22 +7,24 @@ ORDER BY billing_period DESC
 
 -- name: sum_savings
 -- Usage of one month by what pays for it. {charged} is the daily costs, with tags where some are asked for.
-SELECT
-    fact.billing_currency AS currency,
-    coalesce(sum(fact.list_cost) FILTER (WHERE NOT charge.is_unused), 0) AS list,
-    coalesce(sum(fact.contracted_cost) FILTER (WHERE NOT charge.is_unused), 0) AS contracted,
-    coalesce(sum(fact.contracted_cost) FILTER (WHERE charge.is_used), 0) AS covered,
-    coalesce(sum(fact.effective_cost) FILTER (WHERE charge.is_used), 0) AS covered_effective,
-    coalesce(sum(fact.effective_cost) FILTER (WHERE charge.is_unused), 0) AS unused
-FROM {charged} AS fact
-JOIN (
-    SELECT charge_key, charge_category, coalesce(commitment_discount_status = 'Used', false) AS is_used,
-        coalesce(commitment_discount_status = 'Unused', false) AS is_unused
-    FROM dim_charge WHERE charge_category = 'Usage'
-) AS charge ON charge.charge_key = fact.charge_key
-WHERE {chosen}
-    AND (%(categories)s::text[] IS NULL OR charge.charge_category = ANY (%(categories)s))
-GROUP BY fact.billing_currency
+SELECT *, list - contracted AS negotiated, covered - covered_effective - unused AS net FROM (
+    SELECT
+        fact.billing_currency AS currency,
+        coalesce(sum(fact.list_cost) FILTER (WHERE NOT charge.is_unused), 0) AS list,
+        coalesce(sum(fact.contracted_cost) FILTER (WHERE NOT charge.is_unused), 0) AS contracted,
+        coalesce(sum(fact.contracted_cost) FILTER (WHERE charge.is_used), 0) AS covered,
+        coalesce(sum(fact.effective_cost) FILTER (WHERE charge.is_used), 0) AS covered_effective,
+        coalesce(sum(fact.effective_cost) FILTER (WHERE charge.is_unused), 0) AS unused
+    FROM {charged} AS fact
+    JOIN (
+        SELECT charge_key, charge_category, coalesce(commitment_discount_status = 'Used', false) AS is_used,
+            coalesce(commitment_discount_status = 'Unused', false) AS is_unused
+        FROM dim_charge WHERE charge_category = 'Usage'
+    ) AS charge ON charge.charge_key = fact.charge_key
+    WHERE {chosen}
+        AND (%(categories)s::text[] IS NULL OR charge.charge_category = ANY (%(categories)s))
+    GROUP BY fact.billing_currency
+) AS saved
 
 -- name: chosen
 -- Which charges or daily costs are asked for, but for their categories. What is put in last is the condition for tags, or
