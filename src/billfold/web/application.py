@@ -12,6 +12,7 @@ from billfold.errors import BillfoldError, SchemaVersionError
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
 from billfold.web import api, events, metrics, pages, sign_in
+from billfold.web.api.answers import describe_failures
 from billfold.web.gate import AccessFinder, Gate
 from billfold.web.guards import Guards
 from billfold.web.pages.failures import as_page
@@ -48,7 +49,11 @@ def create_app(
     async def check_health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", response_model=None)
+    @app.get(
+        "/readyz",
+        response_model=None,
+        responses=describe_failures({503: "PostgreSQL does not answer, or its schema is another version's."}),
+    )
     def check_readiness() -> dict[str, str] | Response:
         try:
             with connect(database.conninfo) as connection:

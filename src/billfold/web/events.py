@@ -25,10 +25,20 @@ from billfold.exports.queue import open_queue
 from billfold.intake import mark_pending, starts_delivery
 from billfold.model import Client
 from billfold.store.database import Database
+from billfold.web.api.answers import describe_failures
 from billfold.web.statuses import tell_failure
 
 # AWS: an event of EventBridge has 256 KiB at most.
 MAX_EVENT_BYTES = 256 * 2**10
+
+_FAILURES = {
+    400: "The Host is not allowed.",
+    401: "The secret is missing or wrong.",
+    404: "BILLFOLD_EVENTS_SECRET is not set.",
+    413: "It is too large.",
+    422: "It is no event.",
+    503: "PostgreSQL or the queue does not answer: try again.",
+}
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +47,7 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
     """The routes for events; without a secret they answer 404, as if there were none."""
     router = APIRouter(prefix="/v1/events")
 
-    @router.post("/eventbridge", status_code=202)
+    @router.post("/eventbridge", status_code=202, responses=describe_failures(_FAILURES))
     async def take_event(request: Request, x_billfold_secret: Annotated[str, Header()] = "") -> Any:
         if settings.events_secret is None:
             return tell_failure(404, "http", "Not Found")

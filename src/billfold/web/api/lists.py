@@ -56,7 +56,14 @@ _CLIENTS = {
     "required": ["clients"],
     "properties": {"clients": {"type": "array", "items": _CLIENT}},
 }
-_CHECKS = schema_of_rows("checks", CheckRow)
+_CHECKS = {
+    "type": "object",
+    "required": ["checks", "unchecked_statements"],
+    "properties": {
+        "checks": {"type": "array", "items": schema_of_row(CheckRow)},
+        "unchecked_statements": {"type": "array", "items": {"type": "integer"}},
+    },
+}
 _FRESHNESS = {
     "type": "object",
     "required": ["clients", "statements"],
