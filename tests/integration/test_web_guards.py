@@ -274,10 +274,16 @@ def test_who_asks_for_the_head_gets_what_get_answers_without_its_content(server:
         whole, head = (server.send(method, path) for method in ("GET", "HEAD"))
         assert (head.status, head.body) == (whole.status, b""), path
         assert head.headers["Content-Length"] == str(len(whole.body)), path
-    with structlog.testing.capture_logs() as events:
-        server.send("HEAD", "/test/item/2")
     assert server.send("HEAD", "/", headers={"Host": "evil.example"}).status == 400
-    assert [(event["method"], event["path"]) for event in events] == [("HEAD", "/test/item/{item}")]
+
+
+def test_who_asks_for_the_head_is_told_so_in_the_log(limited: Settings, database: Database) -> None:
+    with structlog.testing.capture_logs() as events, run_app(make_app(limited, database)) as server:
+        server.send("HEAD", "/test/item/2")
+
+    assert [(event["method"], event["path"]) for event in events if event["event"] == "request"] == [
+        ("HEAD", "/test/item/{item}")
+    ]
 
 
 def test_a_body_that_is_no_document_is_told_so(server: WebServer) -> None:
