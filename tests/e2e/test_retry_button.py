@@ -14,12 +14,12 @@ from billfold.asked import AskedWorker
 from billfold.ingest import ingest
 from billfold.model import Client, DeliveryState, Scope
 from tests.e2e.test_dashboard import Visitor, browser, context, find_grave, shoot, visitor
-from tests.integration.conftest import aws, database, registry
+from tests.integration.conftest import aws, database, local_aws, registry
 from tests.registry import Registry
 from tests.web_server import run_web_server
 
 # Fixtures of other tests, which pytest finds by their names.
-__all__ = ["aws", "browser", "context", "database", "registry", "visitor"]
+__all__ = ["aws", "browser", "context", "database", "local_aws", "registry", "visitor"]
 
 # A delivery of two line items takes a second.
 LIMIT_SECONDS = 60
