@@ -16,6 +16,16 @@ from billfold.ingest import ingest
 from billfold.model import Client, DeliveryOutcome
 from billfold.store.database import Database, connect
 
+_DAILY = """
+    SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
+        charge_key, billing_currency, trim_scale(billed_cost), trim_scale(effective_cost), trim_scale(list_cost),
+        trim_scale(contracted_cost), charge_count
+    FROM billing_daily_cost"""
+_DAILY_OF_CHARGES = """
+    SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key,
+        sub_account_key, service_key, region_key, charge_key, billing_currency, trim_scale(sum(billed_cost)),
+        trim_scale(sum(effective_cost)), trim_scale(sum(list_cost)), trim_scale(sum(contracted_cost)), count(*)
+    FROM billing_usage_fact GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
 # What must hold after every publication, whatever it was; each query lists what breaks the rule.
 _INVARIANTS = {
     "a statement's row count is its raw rows'": """
@@ -40,17 +50,9 @@ _INVARIANTS = {
         WHERE publication_id = current_publication_id AND EXISTS (
             SELECT FROM jsonb_each_text(billed_cost_after) AS said (currency, cost)
             WHERE cost::numeric <> coalesce((billed ->> said.currency)::numeric, 0))""",
+    "daily costs are the charges' sums": f"""
+        ({_DAILY} EXCEPT ALL {_DAILY_OF_CHARGES}) UNION ALL ({_DAILY_OF_CHARGES} EXCEPT ALL {_DAILY})""",
 }
-_DAILY = """
-    SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
-        charge_key, billing_currency, trim_scale(billed_cost), trim_scale(effective_cost), trim_scale(list_cost),
-        trim_scale(contracted_cost), charge_count
-    FROM billing_daily_cost"""
-_DAILY_OF_CHARGES = """
-    SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key,
-        sub_account_key, service_key, region_key, charge_key, billing_currency, trim_scale(sum(billed_cost)),
-        trim_scale(sum(effective_cost)), trim_scale(sum(list_cost)), trim_scale(sum(contracted_cost)), count(*)
-    FROM billing_usage_fact GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +121,15 @@ class Landing:
         """All that stands, but for who wrote it: two equal snapshots are the same bill."""
         written = ("added_by", "ingested_at")
         found = {}
-        for table in ("raw_aws_billing_rows", "billing_usage_fact", "billing_daily_cost"):
-            columns = self.query(
-                "SELECT column_name FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position",
-                table,
-            )
-            names = ", ".join(f"{name}::text" for (name,) in columns if name not in written)
-            found[table] = self.query(f"SELECT {names} FROM {table} ORDER BY {names}")
+        with connect(self.database.conninfo) as connection:
+            for table in ("raw_aws_billing_rows", "billing_usage_fact", "billing_daily_cost"):
+                columns = connection.execute(
+                    "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
+                    " ORDER BY ordinal_position",
+                    [table],
+                ).fetchall()
+                names = ", ".join(f"{name}::text" for (name,) in columns if name not in written)
+                found[table] = connection.execute(f"SELECT {names} FROM {table} ORDER BY {names}".encode()).fetchall()
         return found
 
     def as_of(self, moment: datetime) -> dict[str, tuple[int, Decimal]]:
@@ -147,7 +151,7 @@ class Landing:
 
     def broken_rules(self) -> list[str]:
         """Which of the rules that hold after every publication do not."""
-        broken = [rule for rule, violations in _INVARIANTS.items() if self.query(violations)]
-        if self.query(f"({_DAILY} EXCEPT ALL {_DAILY_OF_CHARGES}) UNION ALL ({_DAILY_OF_CHARGES} EXCEPT ALL {_DAILY})"):
-            broken.append("daily costs are the charges' sums")
-        return broken
+        with connect(self.database.conninfo) as connection:
+            return [
+                rule for rule, violations in _INVARIANTS.items() if connection.execute(violations.encode()).fetchall()
+            ]
