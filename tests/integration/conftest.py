@@ -130,6 +130,16 @@ def each_database(request: pytest.FixtureRequest, new_database: NewDatabase) -> 
     _drop(database)
 
 
+@pytest.fixture(scope="module")
+def shared_landing(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """What a module lands once in, for tests that only ask it, or change a copy of its database."""
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
+        settings = load_settings()
+    return Landing.make(new_database(16), settings, tmp_path_factory.mktemp("shared") / "bucket")
+
+
 @pytest.fixture
 def landing(database: Database, settings: Settings, tmp_path: Path) -> Landing:
     """A client's database and the folder that stands for its bucket."""
