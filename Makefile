@@ -5,6 +5,9 @@
 PYTHON ?= python3 python3.13 python3.12 python3.11
 PIP_TOOLS = pip-tools==7.6.2
 
+# Tests start hundreds of processes, which would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
@@ -38,8 +41,10 @@ try-out: ## Run it all in containers: PostgreSQL, server, worker, schedule, and 
 try-out-down: ## End the try-out and forget it.
 	$(try_out) down --volumes
 
+# Half of a test's time it waits for other processes. Each process begins with neighbouring tests, which share what their
+# module has landed, and takes over from slower ones when it has done its own.
 test: $(VENV)/.browser ## Run the unit, integration and end-to-end tests.
-	$(BIN)/python -m pytest -p tests.no_skips -n 2 $(ARGS)
+	$(BIN)/python -m pytest -p tests.no_skips -n 4 --dist worksteal $(ARGS)
 
 check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/ruff format --check .

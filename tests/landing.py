@@ -16,6 +16,27 @@ from billfold.ingest import ingest
 from billfold.model import Client, DeliveryOutcome
 from billfold.store.database import Database, connect
 
+# The tables of daily costs, and what each tells sets of tags apart by.
+_DAILY_TABLES = {"billing_daily_cost": "NULL::integer", "billing_daily_tag_cost": "tag_set_key"}
+
+
+def _list_wrong_days(table: str) -> str:
+    """The daily costs of this table that are not their charges' sums, and the sums that are no daily cost."""
+    cell = (
+        "statement_id, billing_period, {day}, billing_account_key, sub_account_key, service_key, region_key, charge_key,"
+        f" {_DAILY_TABLES[table]}, billing_currency"
+    )
+    held = f"""
+        SELECT {cell.format(day="charge_date")}, trim_scale(billed_cost), trim_scale(effective_cost),
+            trim_scale(list_cost), trim_scale(contracted_cost), charge_count
+        FROM {table}"""
+    charged = f"""
+        SELECT {cell.format(day="(charge_period_start AT TIME ZONE 'UTC')::date")}, trim_scale(sum(billed_cost)),
+            trim_scale(sum(effective_cost)), trim_scale(sum(list_cost)), trim_scale(sum(contracted_cost)), count(*)
+        FROM billing_usage_fact GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"""
+    return f"({held} EXCEPT ALL {charged}) UNION ALL ({charged} EXCEPT ALL {held})"
+
+
 # What must hold after every publication, whatever it was; each query lists what breaks the rule.
 _INVARIANTS = {
     "a statement's row count is its raw rows'": """
@@ -40,21 +61,8 @@ _INVARIANTS = {
         WHERE publication_id = current_publication_id AND EXISTS (
             SELECT FROM jsonb_each_text(billed_cost_after) AS said (currency, cost)
             WHERE cost::numeric <> coalesce((billed ->> said.currency)::numeric, 0))""",
+    **{f"{table} holds the charges' sums": _list_wrong_days(table) for table in _DAILY_TABLES},
 }
-_CELL = (
-    "statement_id, billing_period, {day}, billing_account_key, sub_account_key, service_key, region_key, charge_key,"
-    " {tag_set_key}, billing_currency"
-)
-# The tables of daily costs, and what each tells sets of tags apart by.
-_DAILY_TABLES = {"billing_daily_cost": "NULL::integer", "billing_daily_tag_cost": "tag_set_key"}
-_DAILY = f"""
-    SELECT {_CELL}, trim_scale(billed_cost), trim_scale(effective_cost), trim_scale(list_cost),
-        trim_scale(contracted_cost), charge_count
-    FROM {{table}}"""
-_DAILY_OF_CHARGES = f"""
-    SELECT {_CELL}, trim_scale(sum(billed_cost)), trim_scale(sum(effective_cost)), trim_scale(sum(list_cost)),
-        trim_scale(sum(contracted_cost)), count(*)
-    FROM billing_usage_fact GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +131,15 @@ class Landing:
         """All that stands, but for who wrote it: two equal snapshots are the same bill."""
         written = ("added_by", "ingested_at")
         found = {}
-        for table in ("raw_aws_billing_rows", "billing_usage_fact", *_DAILY_TABLES):
-            columns = self.query(
-                "SELECT column_name FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position",
-                table,
-            )
-            names = ", ".join(f"{name}::text" for (name,) in columns if name not in written)
-            found[table] = self.query(f"SELECT {names} FROM {table} ORDER BY {names}")
+        with connect(self.database.conninfo) as connection:
+            for table in ("raw_aws_billing_rows", "billing_usage_fact", *_DAILY_TABLES):
+                columns = connection.execute(
+                    "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
+                    " ORDER BY ordinal_position",
+                    [table],
+                ).fetchall()
+                names = ", ".join(f"{name}::text" for (name,) in columns if name not in written)
+                found[table] = connection.execute(f"SELECT {names} FROM {table} ORDER BY {names}".encode()).fetchall()
         return found
 
     def as_of(self, moment: datetime) -> dict[str, tuple[int, Decimal]]:
@@ -151,11 +161,7 @@ class Landing:
 
     def broken_rules(self) -> list[str]:
         """Which of the rules that hold after every publication do not."""
-        broken = [rule for rule, violations in _INVARIANTS.items() if self.query(violations)]
-        for table, tag_set_key in _DAILY_TABLES.items():
-            held = _DAILY.format(table=table, day="charge_date", tag_set_key=tag_set_key)
-            day = "(charge_period_start AT TIME ZONE 'UTC')::date"
-            charged = _DAILY_OF_CHARGES.format(day=day, tag_set_key=tag_set_key)
-            if self.query(f"({held} EXCEPT ALL {charged}) UNION ALL ({charged} EXCEPT ALL {held})"):
-                broken.append(f"{table} holds the charges' sums")
-        return broken
+        with connect(self.database.conninfo) as connection:
+            return [
+                rule for rule, violations in _INVARIANTS.items() if connection.execute(violations.encode()).fetchall()
+            ]

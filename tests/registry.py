@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from billfold import clients
 from billfold.config import Settings
@@ -26,6 +26,12 @@ class Registry:
     database: Database
     settings: Settings
     folder: Path
+
+    @classmethod
+    def make(cls, aws: LocalAws, database: Database, settings: Settings, folder: Path) -> Self:
+        """A registry without clients, whose buckets are in the local AWS."""
+        changes = {"endpoint_url": aws.endpoint_url, "region": aws.region, "retry_base_delay_ms": 0, "threads": 2}
+        return cls(aws=aws, database=database, settings=settings.model_copy(update=changes), folder=folder)
 
     def add(self, client_id: str, *, prefix: str = "exports/", **values: Any) -> Client:
         """Register a client whose role trusts us with its external id, and make its bucket."""

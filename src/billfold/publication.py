@@ -152,7 +152,7 @@ def publish_bill(
         )
         place = {"statement_id": statement.statement_id, "publication_id": publication_id}
         counted_before = overlap.find_counted(bulk, statement.statement_id)
-        mapping = beside.submit(map_bill, bill, database, client.client_id, standing, timings)
+        mapping = beside.submit(map_bill, bill, bulk, client.client_id, standing, timings)
         if sum(comparison.rows_read_by_file.values()) > MOST_ROWS_BESIDE:
             wait([mapping])
         with timings.measure("land"):
@@ -238,16 +238,19 @@ def _compare(bulk: BulkConnection, bill: Bill, statement: CurrentStatement) -> C
 
 
 def map_bill(
-    bill: Bill, database: Database, client_id: str, standing: Standing, timings: Timings, *, anew: bool = False
+    bill: Bill, bulk: BulkConnection, client_id: str, standing: Standing, timings: Timings, *, anew: bool = False
 ) -> MappedBill:
-    """Charges and dimension keys of the added line items; of all, where basis or mapping are another, or if `anew`."""
+    """Charges and dimension keys of the added line items; of all, where basis or mapping are another, or if `anew`.
+
+    New members are committed on a connection beside `bulk`, whose transaction may be going on in another thread.
+    """
     statement = standing.statement
-    with timings.measure("map"), connect_bulk(database.conninfo) as bulk:
+    with timings.measure("map"), bulk.beside() as beside:
         basis = bill.choose_cost_basis()
         known = (statement.cost_basis, statement.mapping_version)
         remap = anew or (statement.publication_id is not None and known != (basis, MAPPING_VERSION))
         bill.prepare_mapping(basis=basis, currency=statement.currency, remap=remap)
-        ledger = sum_ledger(bulk, bill.read_ledger())
+        ledger = sum_ledger(beside, bill.read_ledger())
         held = {} if remap else standing.residuals
         due = {residual.row_hash: residual for residual in ledger.residuals}
         bill.add_residuals(
@@ -259,7 +262,7 @@ def map_bill(
         )
         for dimension in DIMENSIONS:
             members = bill.read_members(dimension, client_id=client_id)
-            bill.keep_keys(dimension, publish.ensure_members(bulk, dimension, members))
+            bill.keep_keys(dimension, publish.ensure_members(beside, dimension, members))
         return MappedBill(basis=basis, remap=remap, ledger=ledger)
 
 

@@ -109,7 +109,7 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
             open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill,
             connect_bulk(database.conninfo) as bulk,
         ):
-            after, mapped = _publish(bill, bulk, database, chosen.client_id, statement)
+            after, mapped = _publish(bill, bulk, chosen.client_id, statement)
             findings = tuple(find_remarkable(bill, mapped, statement.currency))
     record_checks(database, statement_id=chosen.statement_id)
     remapping = Remapping(
@@ -148,7 +148,7 @@ def _claim(connection: Connection, chosen: VerifiedStatement, settings: Settings
 
 
 def _publish(
-    bill: Bill, bulk: BulkConnection, database: Database, client_id: str, statement: CurrentStatement
+    bill: Bill, bulk: BulkConnection, client_id: str, statement: CurrentStatement
 ) -> tuple[Totals, MappedBill]:
     period = statement.billing_period
     with publish.stream_landed_rows(bulk, period, statement_id=statement.statement_id) as rows:
@@ -159,7 +159,7 @@ def _publish(
     )
     place = {"statement_id": statement.statement_id, "publication_id": publication_id}
     standing = Standing(statement=statement, residuals={}, columns={})
-    mapped = map_bill(bill, database, client_id, standing, Timings(), anew=True)
+    mapped = map_bill(bill, bulk, client_id, standing, Timings(), anew=True)
     publish.withdraw_charges(bulk, period, **place)
     publish.land_charges(bulk, period, bill.read_charges(billing_period=period.starts_on, **place))
     publish.roll_up(bulk, period, is_first=False, **place)

@@ -13,13 +13,13 @@ from billfold import clients, tokens
 from billfold.asked import AskedWorker
 from billfold.ingest import ingest
 from billfold.model import Client, DeliveryState, Scope
-from tests.integration.conftest import aws, database, registry
+from tests.integration.conftest import aws, database, local_aws, registry
 from tests.registry import Registry
 from tests.visitor import Visitor, find_grave
 from tests.web_server import run_web_server
 
 # Fixtures of other tests, which pytest finds by their names.
-__all__ = ["aws", "database", "registry"]
+__all__ = ["aws", "database", "local_aws", "registry"]
 
 # A delivery of two line items takes a second.
 LIMIT_SECONDS = 60

@@ -130,19 +130,36 @@ def each_database(request: pytest.FixtureRequest, new_database: NewDatabase) -> 
     _drop(database)
 
 
+@pytest.fixture(scope="module")
+def shared_landing(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """What a module lands once in, for tests that only ask it, or change a copy of its database."""
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
+        settings = load_settings()
+    return Landing.make(new_database(16), settings, tmp_path_factory.mktemp("shared") / "bucket")
+
+
 @pytest.fixture
 def landing(database: Database, settings: Settings, tmp_path: Path) -> Landing:
     """A client's database and the folder that stands for its bucket."""
     return Landing.make(database, settings, tmp_path / "bucket")
 
 
-@pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    """An empty AWS to which the environment leads; a module may fill it in a fixture of the same name."""
+@pytest.fixture(scope="session")
+def local_aws() -> Iterator[LocalAws]:
+    """The one AWS of the session: to end one takes half a second, to empty it none."""
     with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
         yield aws
+
+
+@pytest.fixture
+def aws(local_aws: LocalAws, environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    """An empty AWS to which the environment leads; a module may fill it in a fixture of the same name."""
+    for name, value in local_aws.environment().items():
+        environment.setenv(name, value)
+    yield local_aws
+    local_aws.reset()
 
 
 @pytest.fixture
@@ -154,5 +171,4 @@ def here(aws: LocalAws) -> Settings:
 @pytest.fixture
 def registry(aws: LocalAws, database: Database, settings: Settings, tmp_path: Path) -> Registry:
     """A registry without clients, whose buckets are in the local AWS."""
-    changes = {"endpoint_url": aws.endpoint_url, "region": aws.region, "retry_base_delay_ms": 0, "threads": 2}
-    return Registry(aws=aws, database=database, settings=settings.model_copy(update=changes), folder=tmp_path)
+    return Registry.make(aws, database, settings, tmp_path)

@@ -708,7 +708,7 @@ def refusing_aws(environment: pytest.MonkeyPatch) -> Iterator[str]:
     environment.setenv("AWS_ACCESS_KEY_ID", "local")
     environment.setenv("AWS_SECRET_ACCESS_KEY", "local")
     server = ThreadingHTTPServer(("127.0.0.1", 0), RefusingAws)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +21,7 @@ from billfold import reports
 from billfold.owners import set_owner
 from billfold.store.database import Database
 from billfold.web.metrics import FAMILIES
+from tests.integration.conftest import CopyDatabase
 from tests.landing import Landing
 from tests.line_items import described, write_bill
 from tests.web_server import run_web_server
@@ -69,21 +71,29 @@ def as_grafana_sends(query: str, **chosen: str) -> str:
     return query
 
 
-@pytest.fixture
-def landed(landing: Landing) -> Landing:
+@pytest.fixture(scope="module")
+def landed_once(shared_landing: Landing) -> Landing:
     """Two clients and two currencies, tags, an owner, a failed delivery and a held one."""
     usage = {"resource_tags": '{"user_team": "payments"}', "line_item_resource_id": "i-1"}
-    write_bill(landing.root, described("100", "20", "30", **usage))
-    landing.ingest()
-    write_bill(landing.root, described("1"), revision=2)
-    landing.ingest()
-    broken = landing.root / "broken.csv"
+    write_bill(shared_landing.root, described("100", "20", "30", **usage))
+    shared_landing.ingest()
+    write_bill(shared_landing.root, described("1"), revision=2)
+    shared_landing.ingest()
+    broken = shared_landing.root / "broken.csv"
     broken.write_text("not,a\nbill,at all\n")
-    landing.ingest(broken)
-    other = Landing.make(landing.database, landing.settings, landing.root.parent / "other", "globex")
+    shared_landing.ingest(broken)
+    other = Landing.make(
+        shared_landing.database, shared_landing.settings, shared_landing.root.parent / "other", "globex"
+    )
     write_bill(other.root, [*described("7", line_item_currency_code="EUR"), *described("0.5")])
     other.ingest()
-    return landing
+    return shared_landing
+
+
+@pytest.fixture
+def landed(landed_once: Landing, copy_database: CopyDatabase) -> Landing:
+    """What a test does to it is its own."""
+    return replace(landed_once, database=copy_database(landed_once.database))
 
 
 def read(database: Database, query: str) -> list[dict[str, Any]]:

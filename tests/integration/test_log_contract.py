@@ -9,12 +9,15 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import structlog
 
 from billfold import intake
+from billfold.config import Settings, load_settings
+from billfold.exports import LocalAws
 from billfold.exports.queue import open_queue
 from billfold.log import configure_logging
 from billfold.model import Client
@@ -23,6 +26,7 @@ from billfold.web import create_app
 from billfold.worker import Worker
 from tests.faulty_aws import Call, Fault, faulty_aws
 from tests.filter_patterns import read_metric_filters
+from tests.integration.conftest import NewDatabase
 from tests.landing import Landing
 from tests.log_document import read_context, read_events, read_field_types
 from tests.messages import Mailbox, request
@@ -34,23 +38,38 @@ pytestmark = pytest.mark.slow
 Line = dict[str, Any]
 
 
-@pytest.fixture
-def written(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+@pytest.fixture(scope="module")
+def lines(local_aws: LocalAws, new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> list[Line]:
+    """The lines of a day on which everything happens that a filter reads; all tests of this module read them."""
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
+        for name, value in local_aws.environment().items():
+            variables.setenv(name, value)
+        registry = Registry.make(local_aws, new_database(16), load_settings(), tmp_path_factory.mktemp("day"))
+        with writing(registry.settings, variables) as written:
+            live_through_the_day(registry, variables)
+    local_aws.reset()
+    return [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+@contextmanager
+def writing(settings: Settings, variables: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """Where the lines go that a container would write."""
     written = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", written)
+    variables.setattr(sys, "stderr", written)
     handlers, level = logging.root.handlers[:], logging.root.level
-    configure_logging(registry.settings.model_copy(update={"log_format": "json", "log_level": "debug"}))
-    yield written
-    structlog.reset_defaults()
-    logging.captureWarnings(False)
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
+    configure_logging(settings.model_copy(update={"log_format": "json", "log_level": "debug"}))
+    try:
+        yield written
+    finally:
+        structlog.reset_defaults()
+        logging.captureWarnings(False)
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
 
 
-@pytest.fixture
-def lines(registry: Registry, written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> list[Line]:
-    """The lines of a day on which everything happens that a filter reads."""
+def live_through_the_day(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = Landing.make(registry.database, registry.settings, registry.folder / "unused")
     mailbox = Mailbox(registry.aws)
     acme, globex, initech = registry.add("acme"), registry.add("globex"), registry.add("initech")
@@ -83,7 +102,6 @@ def lines(registry: Registry, written: io.StringIO, monkeypatch: pytest.MonkeyPa
     mailbox.send(request("acme", manifests[0]))
     drain(registry, mailbox)
     ask_for_a_defect(registry)
-    return [json.loads(line) for line in written.getvalue().splitlines()]
 
 
 def drain(registry: Registry, mailbox: Mailbox, **changes: Any) -> None:

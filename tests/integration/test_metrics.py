@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +23,10 @@ from billfold.reports import instruments
 from billfold.reports.instruments import OTHERS, Distribution, Instruments, Readings
 from billfold.retention import prune
 from billfold.sql import read_queries
-from billfold.store.database import Database, connect
+from billfold.store.database import connect
 from billfold.web.metrics import FAMILIES
 from tests.control_tables import fill_control_tables
+from tests.integration.conftest import CopyDatabase
 from tests.integration.test_plans import scans
 from tests.landing import Landing
 from tests.line_items import described, write_bill
@@ -33,21 +36,29 @@ from tests.web_server import WebServer, run_web_server
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-@pytest.fixture
-def landed(landing: Landing) -> Landing:
+@pytest.fixture(scope="module")
+def landed_once(shared_landing: Landing) -> Landing:
     """A bill that was restated, a file that is none, and another client's bill."""
-    write_bill(landing.root, described("1.25", "7"))
-    landing.ingest()
-    write_bill(landing.root, described("1.25", "8.5"), revision=2)
-    landing.ingest()
-    broken = landing.root / "broken.csv"
+    write_bill(shared_landing.root, described("1.25", "7"))
+    shared_landing.ingest()
+    write_bill(shared_landing.root, described("1.25", "8.5"), revision=2)
+    shared_landing.ingest()
+    broken = shared_landing.root / "broken.csv"
     broken.write_text("not,a\nbill,at all\n")
-    landing.ingest(broken)
+    shared_landing.ingest(broken)
     broken.unlink()
-    other = Landing.make(landing.database, landing.settings, landing.root.parent / "other", "globex")
+    other = Landing.make(
+        shared_landing.database, shared_landing.settings, shared_landing.root.parent / "other", "globex"
+    )
     write_bill(other.root, described("100"))
     other.ingest()
-    return landing
+    return shared_landing
+
+
+@pytest.fixture
+def landed(landed_once: Landing, copy_database: CopyDatabase, tmp_path: Path) -> Landing:
+    """What a test does to it, and what it leaves in its spool, is its own."""
+    return replace(landed_once, database=copy_database(landed_once.database)).with_settings(spool=tmp_path / "spool")
 
 
 @pytest.fixture
@@ -308,11 +319,11 @@ def test_several_processes_can_share_what_the_first_scrape_adds_up(landing: Land
     assert shared == {"tally_runs", "tally_publications", "tally_durations"}
 
 
-def test_only_a_token_that_reads_every_client_may_ask(server: WebServer, database: Database) -> None:
+def test_only_a_token_that_reads_every_client_may_ask(landed: Landing, server: WebServer) -> None:
     secrets = {
-        "all": tokens.make(database, "all", scopes=[Scope.READ]).secret,
-        "one": tokens.make(database, "one", scopes=[Scope.READ], client_id="acme").secret,
-        "ingests": tokens.make(database, "ingests", scopes=[Scope.INGEST]).secret,
+        "all": tokens.make(landed.database, "all", scopes=[Scope.READ]).secret,
+        "one": tokens.make(landed.database, "one", scopes=[Scope.READ], client_id="acme").secret,
+        "ingests": tokens.make(landed.database, "ingests", scopes=[Scope.INGEST]).secret,
     }
 
     answers = {

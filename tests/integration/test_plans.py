@@ -129,12 +129,12 @@ def explain_costs(
     return scans(document[0]["Plan"])
 
 
-@pytest.fixture
-def delivered(landing: Landing) -> Landing:
+@pytest.fixture(scope="module")
+def delivered(shared_landing: Landing) -> Landing:
     """Fifty clients with two years of bills, and twenty deliveries of each month: 24,000 of them."""
-    with psycopg.connect(landing.database.conninfo) as connection:
+    with psycopg.connect(shared_landing.database.conninfo) as connection:
         fill_deliveries(connection, client_count=50, month_count=24, deliveries_per_month=20)
-    return landing
+    return shared_landing
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class BrokenAws(BaseHTTPRequestHandler):
 @pytest.fixture
 def here(environment: pytest.MonkeyPatch) -> Iterator[Settings]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), BrokenAws)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     environment.setenv("AWS_ACCESS_KEY_ID", "local")

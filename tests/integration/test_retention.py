@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -11,6 +12,7 @@ from billfold.errors import StoreError, UsageError
 from billfold.retention import Pruning, prune
 from billfold.rollback import roll_back
 from billfold.verification import CheckState, verify
+from tests.integration.conftest import CopyDatabase
 from tests.landing import Landing
 from tests.line_items import described, write_bill
 
@@ -18,18 +20,24 @@ USD = "USD"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def restated(landing: Landing) -> Landing:
+@pytest.fixture(scope="module")
+def restated_once(shared_landing: Landing) -> Landing:
     """A statement of four publications, which were made 40, 30, 20 and 10 days before NOW."""
     for revision, costs in enumerate((("1", "2"), ("1", "3"), ("1", "4"), ("1", "5")), start=1):
-        write_bill(landing.root, described(*costs), revision=revision)
-        landing.ingest()
-        landing.execute(
+        write_bill(shared_landing.root, described(*costs), revision=revision)
+        shared_landing.ingest()
+        shared_landing.execute(
             "UPDATE billing_publications SET published_at = %s WHERE number = %s",
             NOW - timedelta(days=50 - 10 * revision),
             revision,
         )
-    return landing
+    return shared_landing
+
+
+@pytest.fixture
+def restated(restated_once: Landing, copy_database: CopyDatabase) -> Landing:
+    """What a test does to it is its own."""
+    return replace(restated_once, database=copy_database(restated_once.database))
 
 
 def run(landing: Landing, keep_days: int | None, *, dry_run: bool = False) -> Pruning:

@@ -20,23 +20,32 @@ from billfold.owners import set_owner
 from billfold.reports import CostColumn, Filter, Metric
 from billfold.web import create_app
 from billfold.web.cursors import next_cursor
+from tests.integration.conftest import CopyDatabase
 from tests.landing import Landing
 from tests.line_items import ACCOUNT, described, write_bill
 from tests.web_server import WebServer, run_web_server
 
 
-@pytest.fixture
-def landed(landing: Landing) -> Landing:
+@pytest.fixture(scope="module")
+def landed_once(shared_landing: Landing) -> Landing:
     """A bill of two clients; the first one's month was restated, and somebody answers for its account."""
-    write_bill(landing.root, described("1.25", "7"))
-    landing.ingest()
-    write_bill(landing.root, described("1.25", "8.5"), revision=2)
-    landing.ingest()
-    other = replace(landing, root=landing.root.parent / "other").with_client(client_id="globex", prefix="globex/")
+    write_bill(shared_landing.root, described("1.25", "7"))
+    shared_landing.ingest()
+    write_bill(shared_landing.root, described("1.25", "8.5"), revision=2)
+    shared_landing.ingest()
+    other = replace(shared_landing, root=shared_landing.root.parent / "other").with_client(
+        client_id="globex", prefix="globex/"
+    )
     write_bill(other.root, described("100"))
     other.ingest()
-    set_owner(landing.database, landing.settings, "acme", ACCOUNT, owner="platform", account_name=None)
-    return landing
+    set_owner(shared_landing.database, shared_landing.settings, "acme", ACCOUNT, owner="platform", account_name=None)
+    return shared_landing
+
+
+@pytest.fixture
+def landed(landed_once: Landing, copy_database: CopyDatabase) -> Landing:
+    """What a test does to it is its own."""
+    return replace(landed_once, database=copy_database(landed_once.database))
 
 
 @pytest.fixture

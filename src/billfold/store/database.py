@@ -111,6 +111,19 @@ class BulkConnection:
         with translate_errors(), self._connection.cursor() as cursor:
             cursor.adbc_ingest(table, rows, mode="append", temporary=temporary)
 
+    @contextmanager
+    def beside(self) -> Iterator[BulkConnection]:
+        """Another connection, with a transaction of its own.
+
+        It costs a tenth of the first one, for which the driver reads the columns of all tables.
+        """
+        with translate_errors():
+            connection = self._connection.adbc_clone()
+        try:
+            yield BulkConnection(connection)
+        finally:
+            connection.close()
+
     def commit(self) -> None:
         with translate_errors():
             self._connection.commit()
