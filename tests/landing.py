@@ -23,8 +23,8 @@ _DAILY_TABLES = {"billing_daily_cost": "NULL::integer", "billing_daily_tag_cost"
 def _list_wrong_days(table: str) -> str:
     """The daily costs of this table that are not their charges' sums, and the sums that are no daily cost."""
     cell = (
-        "statement_id, billing_period, {day}, billing_account_key, sub_account_key, service_key, region_key, charge_key,"
-        f" {_DAILY_TABLES[table]}, billing_currency"
+        "statement_id, billing_period, {day}, billing_account_key, sub_account_key, service_key, region_key,"
+        f" charge_key, {_DAILY_TABLES[table]}, billing_currency"
     )
     held = f"""
         SELECT {cell.format(day="charge_date")}, trim_scale(billed_cost), trim_scale(effective_cost),
