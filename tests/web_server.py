@@ -80,6 +80,8 @@ def run_web_server(settings: Settings, database: Database) -> Iterator[WebServer
 def run_app(app: FastAPI) -> Iterator[WebServer]:
     """The same of an application that the test made."""
     listener = socket.create_server(("127.0.0.1", 0))
+    # As `billfold serve` does.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

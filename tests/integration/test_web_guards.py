@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import structlog.testing
+import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
@@ -18,6 +20,7 @@ from billfold.model import Scope
 from billfold.store.database import Database
 from billfold.web import create_app
 from billfold.web.access import ReadAccess
+from billfold.web.server import serve
 from billfold.web.throttle import Throttle, network_of
 from tests.web_server import WebServer, run_app
 
@@ -275,6 +278,22 @@ def test_who_asks_for_the_head_gets_what_get_answers_without_its_content(server:
         assert (head.status, head.body) == (whole.status, b""), path
         assert head.headers["Content-Length"] == str(len(whole.body)), path
     assert server.send("HEAD", "/", headers={"Host": "evil.example"}).status == 400
+
+
+def test_no_answer_waits_for_its_headers_to_be_acknowledged(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[int] = []
+
+    def accept(_server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        with socket.create_connection(sockets[0].getsockname()), sockets[0].accept()[0] as accepted:
+            options.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        sockets[0].close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", accept)
+    serve(settings.model_copy(update={"serve_concurrency": 0}), database, host="127.0.0.1", port=0)
+
+    assert options == [1]
 
 
 def test_who_asks_for_the_head_is_told_so_in_the_log(limited: Settings, database: Database) -> None:

@@ -28,6 +28,9 @@ SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::d
     service_key, region_key, charge_key, tag_set_key, billing_currency, sum(billed_cost), sum(effective_cost),
     sum(list_cost), sum(contracted_cost), count(*)
 FROM billing_usage_fact
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+-- Each statement's in one place, as its publications would have put them.
+ORDER BY 1, 3;
+CREATE INDEX ON billing_daily_tag_cost (billing_period);
 
 SELECT billfold_grant_rights();

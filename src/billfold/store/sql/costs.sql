@@ -59,13 +59,13 @@ WITH cell AS MATERIALIZED (
         billing_currency,
         sum(cost) AS cost
     FROM ({source}) AS entry
-    WHERE statement_id = ANY (ARRAY(
+    WHERE statement_id IN (
             SELECT statement.statement_id FROM billing_statements AS statement
             WHERE (statement.counted OR %(as_of)s::timestamptz IS NOT NULL)
                 AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
                 AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
                 AND (%(since)s::date IS NULL OR statement.billing_period >= %(since)s)
-                AND (%(until)s::date IS NULL OR statement.billing_period <= %(until)s)))
+                AND (%(until)s::date IS NULL OR statement.billing_period <= %(until)s))
         AND (%(since)s::date IS NULL OR billing_period >= %(since)s)
         AND (%(until)s::date IS NULL OR billing_period <= %(until)s)
         AND (%(until_day)s::date IS NULL OR charge_date <= %(until_day)s)
