@@ -56,8 +56,8 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     listener = config.bind_socket()
-    # Connections inherit it. asyncio sets it only where a socket names its protocol, which uvicorn's does not: the content
-    # of an answer would wait some 40 ms until its headers are acknowledged.
+    # Connections inherit it. asyncio sets it only where a socket names its protocol, which uvicorn's does not: the
+    # content of an answer would wait some 40 ms until its headers are acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # Who reads that it has started may ask at once.
     listener.listen(config.backlog)
