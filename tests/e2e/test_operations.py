@@ -137,7 +137,9 @@ def test_who_is_late_stands_first(visitor: Visitor) -> None:
 
     expect(rows.first).to_contain_text("globex")
     expect(rows.first.locator(".badge")).to_have_text("late")
-    expect(rows.last.locator(".badge")).to_have_text("on time")
+    # Nobody describes the other client any more.
+    expect(rows.last).to_contain_text("acme")
+    expect(rows.last.locator(".badge")).to_have_text("not expected")
 
 
 def test_choosing_another_client_leaves_a_single_delivery(visitor: Visitor, history: dict[str, UUID]) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from billfold import attempts, clients
+from billfold import attempts, clients, ingest
 from billfold.attempts import find_suspects, forget
 from billfold.config import load_settings
 from billfold.exports import LocalAws
@@ -301,11 +301,13 @@ def test_a_database_that_is_away_is_waited_for(fleet: Landing) -> None:
     assert fate.cause is Cause.DATABASE
 
 
-def test_a_defect_keeps_its_traceback_and_has_a_limit(fleet: Landing, aws: LocalAws, tmp_path: Path) -> None:
+def test_a_defect_keeps_its_traceback_and_has_a_limit(
+    fleet: Landing, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deliver(fleet, aws, "1.25")
-    # A spool that is a file is nothing that the code foresees.
-    (tmp_path / "spool").write_text("")
-    limited = fleet.with_settings(message_attempts=2, spool=tmp_path / "spool")
+    # What nobody foresees: the name of a function leads to none.
+    monkeypatch.setattr(ingest, "open_bill", None)
+    limited = fleet.with_settings(message_attempts=2)
 
     with capture_logs() as logged:
         fates = [take(limited, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (1, 2)]
