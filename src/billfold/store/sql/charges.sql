@@ -149,20 +149,20 @@ INSERT INTO moved_tag_day (
 )
 SELECT
     statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key, sub_account_key,
-    service_key, region_key, charge_key, tag_set_key, billing_currency, sum(sign * billed_cost),
-    sum(sign * effective_cost), sum(sign * list_cost), sum(sign * contracted_cost), sum(sign)
+    service_key, region_key, charge_key, tag_set_key, billing_currency, sum(billed_cost), sum(effective_cost),
+    sum(list_cost), sum(contracted_cost), sum(sign)
 FROM (
     SELECT 1 AS sign, statement_id, billing_period, charge_period_start, billing_account_key, sub_account_key, service_key,
         region_key, charge_key, tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost
     FROM {fact} WHERE statement_id = $1 AND added_by = $2
     UNION ALL
     SELECT -1, statement_id, billing_period, charge_period_start, billing_account_key, sub_account_key, service_key,
-        region_key, charge_key, tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost
+        region_key, charge_key, tag_set_key, billing_currency, -billed_cost, -effective_cost, -list_cost, -contracted_cost
     FROM {fact_history} WHERE statement_id = $1 AND removed_by = $2
 ) AS moved
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-HAVING sum(sign) <> 0 OR sum(sign * billed_cost) <> 0 OR sum(sign * effective_cost) <> 0
-    OR sum(sign * list_cost) <> 0 OR sum(sign * contracted_cost) <> 0
+HAVING sum(sign) <> 0 OR sum(billed_cost) <> 0 OR sum(effective_cost) <> 0 OR sum(list_cost) <> 0
+    OR sum(contracted_cost) <> 0
 
 -- name: create_moved
 CREATE TEMP TABLE moved_day (LIKE billing_daily_cost) ON COMMIT DROP
