@@ -1,21 +1,8 @@
 -- Daily costs by set of tags: pages by tag are as fast as others.
 
 CREATE TABLE billing_daily_tag_cost (
-    statement_id integer NOT NULL,
-    billing_period date NOT NULL,
-    charge_date date NOT NULL,
-    billing_account_key integer NOT NULL,
-    sub_account_key integer,
-    service_key integer NOT NULL,
-    region_key integer,
-    charge_key integer NOT NULL,
+    LIKE billing_daily_cost,
     tag_set_key integer,
-    billing_currency text NOT NULL,
-    billed_cost numeric NOT NULL,
-    effective_cost numeric NOT NULL,
-    list_cost numeric NOT NULL,
-    contracted_cost numeric NOT NULL,
-    charge_count bigint NOT NULL,
     UNIQUE NULLS NOT DISTINCT (statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key,
         charge_key, tag_set_key, billing_currency)
 );
@@ -25,10 +12,10 @@ COMMENT ON TABLE billing_daily_tag_cost IS 'billing_daily_cost told apart by set
 LOCK TABLE billing_usage_fact IN SHARE MODE;
 INSERT INTO billing_daily_tag_cost
 SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date, billing_account_key, sub_account_key,
-    service_key, region_key, charge_key, tag_set_key, billing_currency, sum(billed_cost), sum(effective_cost),
-    sum(list_cost), sum(contracted_cost), count(*)
+    service_key, region_key, charge_key, billing_currency, sum(billed_cost), sum(effective_cost), sum(list_cost),
+    sum(contracted_cost), count(*), tag_set_key
 FROM billing_usage_fact
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, tag_set_key
 -- Each statement's in one place, as its publications would have put them.
 ORDER BY 1, 3;
 CREATE INDEX ON billing_daily_tag_cost (billing_period);

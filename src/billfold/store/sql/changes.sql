@@ -89,7 +89,7 @@ entry AS MATERIALIZED (
         JOIN billing_publications USING (statement_id)
         JOIN billing_restatement USING (statement_id, publication_id)
         WHERE publication_id > coalesce(from_id, 0)
-    ) AS priced
+    ) AS unpriced
 ),
 -- What stood at both ends, by the columns that are asked for. Keys come first: names are looked up once for each cell, not
 -- for each time that it moved.
