@@ -29,13 +29,21 @@ _ADVICE = {
 
 
 def ask(
-    client: Client, key: str, *, asked_by: TriggerSource, settings: Settings, database: Database
+    client: Client,
+    key: str,
+    *,
+    asked_by: TriggerSource,
+    settings: Settings,
+    database: Database,
+    is_event: bool = False,
 ) -> tuple[AskedRow, ...]:
     """Let each delivery of a key in the client's bucket wait for a worker; one that stands already need not.
 
-    Manifests are read for that, and no data. What cannot be resolved leaves a failed run, as `ingest` does; its error
-    is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder, and
-    UsageError for a client without a bucket, and for a folder of more than MAX_ASKED deliveries, none of which waits.
+    Manifests are read for that, and of files without one a few bytes: what is not a bill is left out, of an event also
+    where it is the key itself, and then nothing waits. What cannot be resolved leaves a failed run, as `ingest` does;
+    its error is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder,
+    and UsageError for a client without a bucket, and for a folder of more than MAX_ASKED deliveries, none of which
+    waits.
     """
     if client.bucket is None:
         raise UsageError(f"client {client.client_id} has no bucket")
@@ -50,9 +58,10 @@ def ask(
         force=False,
         progress=SilentProgress(),
         most=MAX_ASKED,
+        is_event=is_event,
     )
     found, failures = find_deliveries(ingestion, address(client.bucket, key))
-    if not found:
+    if not found and failures:
         raise next(failure.exit_error for failure in failures if failure.exit_error)
     with connect(database.conninfo) as connection:
         return tuple(_ask(connection, client, delivery, asked_by) for _, delivery in found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from billfold.model import (
     Delivery,
     DeliveryOutcome,
     DeliveryState,
+    LeftOutFile,
     RunStatus,
     SpooledFile,
     TriggerSource,
@@ -40,6 +41,7 @@ from billfold.model import (
 from billfold.period import BillingPeriod
 from billfold.publication import PublishedBill, Timings, UnchangedBill, publish_bill
 from billfold.quality import record_checks
+from billfold.sieve import Sieve
 from billfold.store import control, hold, runs, statements
 from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
@@ -52,12 +54,16 @@ MAX_RETRY_DELAY_SECONDS = 60
 log = structlog.get_logger(__name__)
 
 
+OnLeftOut = Callable[[Sequence[LeftOutFile]], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingestion:
     """What one call works with: in whose name, on whose behalf, where to and within which limits.
 
     `since` is the first billing period that is wanted: what only its content dates is read, and left if it is older.
-    `most` is how many deliveries a folder may mean.
+    `most` is how many deliveries a folder may mean. `is_event` is whether the source is an object that came, so that it
+    may be anything; `on_left_out` is called with what lies in the source and is not a bill.
     """
 
     client: Client
@@ -68,6 +74,8 @@ class Ingestion:
     progress: Progress
     since: BillingPeriod | None = None
     most: int | None = None
+    is_event: bool = False
+    on_left_out: OnLeftOut | None = None
 
 
 def ingest(
@@ -79,10 +87,13 @@ def ingest(
     trigger: TriggerSource = TriggerSource.CLI,
     force: bool = False,
     progress: Progress | None = None,
+    is_event: bool = False,
+    on_left_out: OnLeftOut | None = None,
 ) -> list[DeliveryOutcome]:
     """Ingest everything that `source` means and say how each delivery ended, the oldest period first.
 
-    A delivery that fails is an outcome with its error, and does not stop the others. Raises only what keeps any
+    What is not a bill in a folder is left out, and told to `on_left_out`; so is the source itself if it `is_event`. A
+    delivery that fails is an outcome with its error, and does not stop the others. Raises only what keeps any
     delivery from being tried: configuration, usage, the database.
     """
     ingestion = Ingestion(
@@ -92,6 +103,8 @@ def ingest(
         trigger=trigger,
         force=force,
         progress=progress or SilentProgress(),
+        is_event=is_event,
+        on_left_out=on_left_out,
     )
     found, refused = find_deliveries(ingestion, source)
     return refused + [ingest_delivery(ingestion, bucket, delivery) for bucket, delivery in found]
@@ -122,6 +135,7 @@ def resolve_all(
     def keep_refused(manifest_key: str, error: BillfoldError) -> None:
         refused.append(_refuse(ingestion, bucket.name, manifest_key, error))
 
+    sieve = Sieve(ingestion.client, ingestion.database, takes_named=ingestion.is_event)
     try:
         deliveries = retrying(ingestion.settings)(
             resolve,
@@ -131,12 +145,17 @@ def resolve_all(
             since=since,
             most=ingestion.most,
             tolerate_newer_files=ingestion.force,
+            leave_out=sieve,
         )
     except UsageError:
         # Nothing is wrong with what stands there.
         raise
     except BillfoldError as error:
         return [], [_refuse(ingestion, bucket.name, key, error)]
+    finally:
+        sieve.tell(bucket.name)
+    if ingestion.on_left_out and sieve.found:
+        ingestion.on_left_out(sieve.found)
     return deliveries, refused
 
 

@@ -138,6 +138,14 @@ class SourceObject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutFile:
+    """A file beside bills that is not a bill, and what it is, in the words of messages."""
+
+    key: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One refresh of one statement: the files its manifest names, each pinned by its ETag.
 
@@ -274,7 +282,7 @@ class Ledger:
     """The money of a delivery's line items, summed by PostgreSQL from their texts, and what is worth telling.
 
     `unproved` is by currency what the costs on net basis are off the gross costs less the discounts that the export
-    names.
+    names, `undiscounted` what the bill costs without credits, refunds and discounts.
     """
 
     totals: Totals
@@ -285,6 +293,7 @@ class Ledger:
     overdrawn_rows: int
     rows_billed_as_effective: int
     unproved: dict[str, Decimal]
+    undiscounted: dict[str, Decimal]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

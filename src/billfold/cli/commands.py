@@ -27,14 +27,21 @@ from billfold.cli.options import (
 )
 from billfold.cli.screen import Screen, discard_output, fetch_bar, show_error, write_document
 from billfold.documents import dump, dump_row, ingest_document, report_document
-from billfold.model import DeliveryState, RunStatus, TriggerSource
+from billfold.model import DeliveryState, LeftOutFile, RunStatus, TriggerSource
 from billfold.reports import Filter
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import migrate_database
 from billfold.store.query import QueryResult, run_query
 
 # On a terminal `ingest` tells these events itself, as a table and as lines.
-_TOLD_BY_INGEST = ("delivery_finished", "delivery_failed", "source_refused", "finding", "check_warned")
+_TOLD_BY_INGEST = (
+    "delivery_finished",
+    "delivery_failed",
+    "source_refused",
+    "finding",
+    "check_warned",
+    "files_left_out",
+)
 # A JSON result up to this size waits for its end in memory, a larger one on disk.
 _SPOOL_BYTES = 16 * 2**20
 _DEMO_LINE_ITEMS = 50_000
@@ -81,6 +88,7 @@ def ingest(
     # DuckDB, Arrow and boto3 take a second to load: only this command needs them.
     from billfold.ingest import ingest as ingest_source
 
+    left_out: list[LeftOutFile] = []
     with fetch_bar() as bar:
         outcomes = ingest_source(
             source,
@@ -90,7 +98,10 @@ def ingest(
             trigger=TriggerSource.CLI,
             force=force,
             progress=bar,
+            on_left_out=left_out.extend,
         )
+    # Scripts rely on the document: what is in no delivery stands on standard error.
+    tables.show_left_out(Screen(stderr=as_json), left_out)
     if as_json:
         write_document(dump(ingest_document(outcomes)))
     else:

@@ -7,9 +7,10 @@ current ones. A data file that belongs to no manifest's statement is a delivery 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from typing import Protocol
 
 import structlog
 
@@ -26,6 +27,16 @@ KEYS_PER_DELIVERY = 200
 
 OnRefused = Callable[[str, BillfoldError], None]
 
+
+class LeaveOut(Protocol):
+    """Decides which files are not bills; `takes_named` is whether it does so for one that is named by itself."""
+
+    takes_named: bool
+
+    def __call__(self, bucket: Bucket, sources: Sequence[SourceObject]) -> set[str]:
+        """The keys of those that are not."""
+
+
 _Statement = tuple[str, BillingPeriod]
 _log = structlog.get_logger(__name__)
 
@@ -38,16 +49,18 @@ def resolve(
     since: BillingPeriod | None = None,
     most: int | None = None,
     tolerate_newer_files: bool = False,
+    leave_out: LeaveOut | None = None,
 ) -> list[Delivery]:
     """The deliveries that a key means, the oldest period first.
 
     A manifest means its delivery, a data file that of its statement's manifest or else itself, and a folder (empty,
     or ending with a slash, or with keys below it) the current delivery of every statement in it. Statements of months
     before `since` are left out, without reading their manifests where their keys tell the month; what only the content
-    can date stays in. A statement that cannot be resolved fails all, unless `on_refused` takes its manifest's key and
-    the error. Raises SourceNotFoundError where nothing stands at the key, ManifestError, TornDeliveryError where the
-    next delivery is being written over one (unless `tolerate_newer_files`), UsageError for a folder of more than `most`
-    deliveries, before it reads their manifests, and the errors of the bucket.
+    can date stays in. What `leave_out` knows not to be a bill is none. A statement that cannot be resolved fails all,
+    unless `on_refused` takes its manifest's key and the error. Raises SourceNotFoundError where no bill stands at the
+    key, ManifestError, TornDeliveryError where the next delivery is being written over one (unless
+    `tolerate_newer_files`), UsageError for a folder of more than `most` deliveries, before it reads their manifests,
+    and the errors of the bucket.
     """
     if key and not key.endswith("/"):
         source = _object_at(bucket, key)
@@ -55,11 +68,15 @@ def resolve(
             place = place_of(key)
             if place and _is_before(place.period, since):
                 return []
+            if leave_out and leave_out.takes_named and leave_out(bucket, [source]):
+                return []
             find = _by_manifest if is_manifest(key) else _by_data_file
             delivery = find(bucket, source, tolerate_newer_files=tolerate_newer_files)
             return [] if _is_before(delivery.period, since) else [delivery]
         key += "/"
-    return _by_folder(bucket, key, on_refused, since, most, tolerate_newer_files=tolerate_newer_files)
+    return _by_folder(
+        bucket, key, on_refused, since, most, tolerate_newer_files=tolerate_newer_files, leave_out=leave_out
+    )
 
 
 def _object_at(bucket: Bucket, key: str) -> SourceObject | None:
@@ -104,8 +121,11 @@ def _by_folder(
     most: int | None,
     *,
     tolerate_newer_files: bool,
+    leave_out: LeaveOut | None,
 ) -> list[Delivery]:
     listed = {source.key: source for source in _list(bucket, prefix, most) if _is_bill(source.key)}
+    left_out = leave_out(bucket, [each for each in listed.values() if _is_stray(each.key)]) if leave_out else set()
+    listed = {key: source for key, source in listed.items() if key not in left_out}
     manifests = _current_manifests(bucket, prefix, listed.values())
     _refuse_more(bucket, prefix, len(manifests) + sum(map(_is_stray, listed)), most)
     deliveries: list[Delivery] = []
@@ -134,12 +154,25 @@ def _by_folder(
         for source in listed.values()
         if not is_manifest(source.key) and source.key not in named and _statement(source.key) not in manifests
     ]
+    if leave_out and alone:
+        others = leave_out(bucket, [delivery.files[0] for delivery in alone])
+        left_out |= others
+        alone = [delivery for delivery in alone if delivery.export_path not in others]
     if not (manifests or strays or alone):
-        place = address(bucket.name, prefix)
-        raise SourceNotFoundError(f"no billing export at {place}", advice="check the key or folder, and its case")
+        raise _nothing_there(bucket, prefix, sorted(left_out))
     deliveries += [delivery for delivery in alone if not _is_before(delivery.period, since)]
     _refuse_more(bucket, prefix, len(deliveries), most)
     return sorted(deliveries, key=_order)
+
+
+def _nothing_there(bucket: Bucket, prefix: str, left_out: Sequence[str]) -> SourceNotFoundError:
+    message = f"no billing export at {address(bucket.name, prefix)}"
+    if not left_out:
+        return SourceNotFoundError(message, advice="check the key or folder, and its case")
+    return SourceNotFoundError(
+        f"{message}: none of its {len(left_out)} data files and manifests is a bill (such as {left_out[0]})",
+        advice="check the key or folder; to see what is wrong with one file, ingest it by its own key",
+    )
 
 
 def _list(bucket: Bucket, prefix: str, most: int | None) -> Iterator[SourceObject]:

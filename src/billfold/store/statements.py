@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,7 +19,10 @@ from billfold.store.database import Connection, lock_timeout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentStatement:
-    """A statement and what it holds now; without a publication it holds nothing."""
+    """A statement and what it holds now; without a publication it holds nothing.
+
+    `undiscounted` is by currency its cost without credits, refunds and discounts; None where that was not kept.
+    """
 
     statement_id: int
     bucket: str
@@ -33,6 +36,7 @@ class CurrentStatement:
     hash_version: int
     currency: str
     totals: Totals
+    undiscounted: Mapping[str, Decimal] | None
     file_versions: frozenset[tuple[str, str]]
     file_digests: tuple[str | None, ...]
 
@@ -175,7 +179,7 @@ def list_residuals(connection: Connection, statement: CurrentStatement) -> dict[
 
 def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatement:
     (statement_id, publication_id, delivery_id, period, basis, mapping_version, hash_version, rows, charges) = row[:9]
-    billed, gross, net, delivered_at, currency, bucket, export_path = row[9:]
+    billed, gross, net, delivered_at, currency, bucket, export_path, undiscounted = row[9:]
     files = connection.execute(_query("list_delivery_files"), {"delivery_id": delivery_id}).fetchall()
     return CurrentStatement(
         statement_id=statement_id,
@@ -196,6 +200,7 @@ def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatemen
             net=_money(net),
             billed=_money(billed),
         ),
+        undiscounted=_money(undiscounted) if undiscounted is not None or publication_id is None else None,
         file_versions=frozenset((key, etag) for key, etag, _ in files),
         file_digests=tuple(sorted((sha256 for _, _, sha256 in files), key=str)),
     )

@@ -3,7 +3,7 @@
 -- name: create_ledger
 CREATE TEMP TABLE ledger (
     billing_account_id text, billing_currency text, disposition text, line_item_type text, remark text,
-    gross_cost text, net_cost text, cost text, discount_cost text, row_count bigint
+    gross_cost text, net_cost text, cost text, discount_cost text, is_reduction smallint, row_count bigint
 ) ON COMMIT DROP
 
 -- name: sum_totals
@@ -30,6 +30,25 @@ SELECT billing_currency, difference::text FROM (
             + abs(coalesce(sum(discount_cost::numeric * row_count), 0)) AS difference
     FROM ledger GROUP BY billing_currency
 ) AS proof WHERE difference <> 0 ORDER BY billing_currency
+
+-- name: sum_undiscounted
+-- What a bill would cost without credits, refunds and discounts, whichever columns hold those: gross costs above nothing.
+-- What Savings Plans cover and negate cancels out. Costs that all became nothing on the bill's own basis are nothing.
+SELECT billing_currency, CASE WHEN sum(cost) FILTER (WHERE is_judged) > 0
+    THEN sum(gross_cost) FILTER (WHERE is_judged) ELSE 0 END::text
+FROM (
+    SELECT billing_currency, cost::numeric * row_count AS cost, gross_cost::numeric * row_count AS gross_cost,
+        disposition IN ('covered', 'negated') OR is_reduction = 0 AND gross_cost::numeric > 0 AS is_judged
+    FROM ledger
+) AS judged GROUP BY billing_currency ORDER BY billing_currency
+
+-- name: sum_held_undiscounted
+-- The same of the charges that a statement holds, as far as they tell: for publications that did not keep it.
+SELECT billing_currency, sum(billed_cost)::text FROM billing_daily_cost JOIN dim_charge USING (charge_key)
+WHERE statement_id = $1 AND billed_cost > 0 AND NOT coalesce(charge_category = 'Credit'
+    OR line_item_type = 'Refund' OR line_item_type LIKE '%Discount'
+    OR line_item_type IS NULL AND charge_class = 'Correction', false)
+GROUP BY billing_currency ORDER BY billing_currency
 
 -- name: sum_left_out
 SELECT

@@ -114,6 +114,9 @@ SELECT
     number_text(line_item_net_unblended_cost) AS net_cost,
     cost,
     number_text(discount_total_discount) AS discount_cost,
+    -- Credits, refunds and discounts: a bill that has more of them has lost nothing.
+    coalesce(line_item_line_item_type IN ('Credit', 'Refund') OR line_item_line_item_type LIKE '%Discount', false)
+        ::SMALLINT AS is_reduction,
     count(*) AS row_count
 FROM disposed
 GROUP BY ALL;

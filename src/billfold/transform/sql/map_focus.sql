@@ -14,6 +14,8 @@ SELECT
     NULL::VARCHAR AS net_cost,
     number_text("BilledCost") AS cost,
     NULL::VARCHAR AS discount_cost,
+    -- FOCUS does not mark refunds: they are corrections of what was invoiced (I).
+    coalesce("ChargeCategory" = 'Credit' OR "ChargeClass" = 'Correction', false)::SMALLINT AS is_reduction,
     count(*) AS row_count
 FROM line_item
 GROUP BY ALL;
