@@ -11,6 +11,7 @@ from billfold.errors import ForbiddenError, UsageError
 from billfold.exports import SilentProgress, address
 from billfold.ingest import Ingestion, find_deliveries
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
+from billfold.period import BillingPeriod
 from billfold.release import not_held, permit
 from billfold.store import asked, control, statements
 from billfold.store.asked import AskedRow
@@ -36,6 +37,7 @@ def ask(
     settings: Settings,
     database: Database,
     is_event: bool = False,
+    month: BillingPeriod | None = None,
 ) -> tuple[AskedRow, ...]:
     """Let each delivery of a key in the client's bucket wait for a worker; one that stands already need not.
 
@@ -59,12 +61,16 @@ def ask(
         progress=SilentProgress(),
         most=MAX_ASKED,
         is_event=is_event,
+        month=month,
     )
     found, failures = find_deliveries(ingestion, address(client.bucket, key))
-    if not found and failures:
+    # What has no error is in already, and its files have expired.
+    kept = [outcome.delivery_id for outcome in failures if outcome.exit_error is None and outcome.delivery_id]
+    if not (found or kept) and failures:
         raise next(failure.exit_error for failure in failures if failure.exit_error)
     with connect(database.conninfo) as connection:
-        return tuple(_ask(connection, client, delivery, asked_by) for _, delivery in found)
+        asked_for = [_ask(connection, client, delivery, asked_by) for _, delivery in found]
+        return (*asked_for, *(asked.show(connection, delivery_id) for delivery_id in kept))
 
 
 def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> AskedRow:

@@ -84,14 +84,15 @@ def backfill(
     deliveries = retrying(settings)(_in_order, database, client, deliveries, since)
     waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
     log.info("backfill_started", statements=len(deliveries) + len(refused), waiting=len(waiting))
-    outcomes = list(refused)
+    # What has no error is current, and its files have expired.
+    outcomes = [outcome for outcome in refused if outcome.exit_error]
     for number, delivery in enumerate(waiting, start=1):
         if on_delivery is not None:
             on_delivery(number, len(waiting), delivery)
         outcomes.append(ingest_delivery(ingestion, bucket, delivery))
     report = BackfillReport(
         statement_count=len(deliveries) + len(refused),
-        current_count=len(deliveries) - len(waiting),
+        current_count=len(deliveries) - len(waiting) + sum(outcome.exit_error is None for outcome in refused),
         outcomes=tuple(outcomes),
         # What is refused under the folder's own name is the folder: a statement's name is a manifest's.
         is_complete=all(outcome.export_name != client.prefix for outcome in refused),

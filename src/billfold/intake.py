@@ -39,6 +39,7 @@ from billfold.fate import Cause, Dead, Done, Fate, Later, choose, retry_seconds,
 from billfold.ingest import ingest
 from billfold.keys import is_trick
 from billfold.model import Client, DeliveryOutcome, DeliveryState, LeftOutFile, TriggerSource
+from billfold.period import BillingPeriod
 from billfold.store import control, failures, runs
 from billfold.store.database import Connection, Database, connect
 from billfold.store.slots import open_slots, take_slot, take_turn
@@ -268,9 +269,18 @@ class _Taking:
             return Dead(client=client, reason=f"client {client.client_id} has no bucket", error_code="configuration")
         if not clients.owns(client, request.key):
             return _refuse(client, client.bucket, f"{request.key} does not lie in the folder of {client.client_id}")
-        return self._ingest(client, client.bucket, request.key, request.source)
+        return self._ingest(client, client.bucket, request.key, request.source, month=request.month)
 
-    def _ingest(self, client: Client, bucket: str, key: str, trigger: TriggerSource, *, is_event: bool = False) -> Fate:
+    def _ingest(
+        self,
+        client: Client,
+        bucket: str,
+        key: str,
+        trigger: TriggerSource,
+        *,
+        is_event: bool = False,
+        month: BillingPeriod | None = None,
+    ) -> Fate:
         """Ingest in the client's name, where nobody else does the same and the client has a slot left."""
         place = place_of(key)
         work = f"{bucket} {place.export_path} {place.period}" if place else f"{bucket} {key}"
@@ -310,6 +320,7 @@ class _Taking:
                         trigger=trigger,
                         is_event=is_event,
                         on_left_out=others.extend,
+                        month=month,
                     )
             except BillfoldError as error:
                 return self._fail(error, client)

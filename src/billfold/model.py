@@ -151,7 +151,7 @@ class Delivery:
 
     `export_path` identifies the export inside its bucket (`exports/acme-cur2`), `export_name` is what AWS calls it.
     A standalone file is its own delivery: no manifest, its key as export path and name.
-    `period` is None where only the content can tell it.
+    `period` is None where only the content can tell it; somebody may have named it then (`is_month_named`).
     """
 
     bucket: str
@@ -162,6 +162,7 @@ class Delivery:
     delivered_at: datetime
     manifest: SourceObject | None = None
     execution_id: str | None = None
+    is_month_named: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,7 +158,8 @@ def _kind_of_data(bucket: Bucket, source: SourceObject) -> str | None:
         headers = read_parquet_headers(source.size_bytes, lambda part: bucket.read_part(source, part))
         kind = _kind_of_columns(headers, _OTHER_TABLE) if headers else None
     else:
-        kind = _kind_of_content(unpack_beginning(beginning))
+        content = unpack_beginning(beginning)
+        kind = _kind_of_content(content, is_packed=content != beginning)
     if kind is None and source.key.endswith(".csv") and _has_metadata(bucket, source.key):
         # Athena writes `<query id>.csv.metadata` beside each result: a query of a bill has a bill's columns.
         return _QUERY_RESULT
@@ -175,7 +176,7 @@ def _has_metadata(bucket: Bucket, key: str) -> bool:
     return True
 
 
-def _kind_of_content(content: bytes) -> str | None:
+def _kind_of_content(content: bytes, *, is_packed: bool) -> str | None:
     for offset, magic, kind in _BINARY_KINDS:
         if content[offset : offset + len(magic)] == magic:
             return kind
@@ -185,6 +186,9 @@ def _kind_of_content(content: bytes) -> str | None:
         return None
     if text.lstrip()[0] in "{[":
         return "JSON file"
+    if is_packed and "\n" not in text:
+        # An archive that is cut off within its first line: what it was going to be, nobody can tell.
+        return None
     rows = [re.split(r'[,;\t|"]+', line) for line in re.split(r"\r?\n|\r", text)[:_LINES]]
     if any(_BILL_VALUES.intersection(row) and any(map(_ACCOUNT_ID.fullmatch, row)) for row in rows):
         columns = {_plain(cell) for row in rows for cell in row}

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from billfold.model import Client, CostBasis, Delivery, Totals
+from billfold.model import Client, CostBasis, Delivery, SourceObject, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import Connection, lock_timeout
@@ -39,6 +39,15 @@ class CurrentStatement:
     undiscounted: Mapping[str, Decimal] | None
     file_versions: frozenset[tuple[str, str]]
     file_digests: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentFile:
+    """A data file of a statement's current delivery, and the line items in it."""
+
+    ingestion_run_id: UUID
+    key: str
+    row_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +86,51 @@ def read_statement(connection: Connection, statement_id: int) -> CurrentStatemen
     client_id, bucket, export_path, period = _one(connection, "key_of_statement", {"statement_id": statement_id})
     key = {"client_id": client_id, "bucket": bucket, "export_path": export_path, "billing_period": period}
     return _current_statement(connection, _one(connection, "find_statement", key))
+
+
+def find_of_manifest(
+    connection: Connection,
+    client: Client,
+    manifest: SourceObject,
+    *,
+    statement: tuple[str, BillingPeriod] | None,
+    execution_id: str | None,
+) -> tuple[int, str] | None:
+    """Id and export name of the statement whose current delivery the manifest is of.
+
+    `statement` (path of its export, period), where the key tells it, is the one whose execution ids are compared too.
+    """
+    row = connection.execute(
+        _query("find_of_manifest"),
+        {
+            "client_id": client.client_id,
+            "bucket": manifest.bucket,
+            "manifest_key": manifest.key,
+            "manifest_etag": manifest.etag,
+            "execution_id": execution_id,
+            "export_path": statement[0] if statement else None,
+            "billing_period": statement[1].starts_on if statement else None,
+        },
+    ).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def list_current_files(connection: Connection, delivery_id: UUID) -> tuple[CurrentFile, ...]:
+    """The files of a delivery in their order."""
+    rows = connection.execute(_query("list_current_files"), {"delivery_id": delivery_id}).fetchall()
+    return tuple(CurrentFile(ingestion_run_id=row[0], key=row[1], row_count=row[2]) for row in rows)
+
+
+def list_months_of_version(
+    connection: Connection, client: Client, delivery: Delivery
+) -> list[tuple[BillingPeriod, UUID]]:
+    """The months as which the delivery's first file, in this very version, is current, each with its delivery."""
+    if not delivery.files:
+        return []
+    file = delivery.files[0]
+    key = {**_statement_key(client, delivery, None), "key": file.key, "etag": file.etag}
+    rows = connection.execute(_query("list_months_of_version"), key).fetchall()
+    return [(BillingPeriod(period), delivery_id) for period, delivery_id in rows]
 
 
 def ensure_statement(

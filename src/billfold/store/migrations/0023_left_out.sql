@@ -1,7 +1,11 @@
--- What a delivery is judged by before it replaces a bill, and the files that are known not to be bills.
+-- What a delivery is judged by before it replaces a bill, the files that are known not to be bills, and months that
+-- somebody named.
 
 ALTER TABLE billing_publications ADD COLUMN undiscounted_cost_after jsonb;
 COMMENT ON COLUMN billing_publications.undiscounted_cost_after IS 'By currency, the gross cost of the line items without credits, refunds and discounts: the money that a later delivery must not lose. Null for publications of earlier versions; then the daily costs stand in.';
+
+ALTER TABLE billing_deliveries ADD COLUMN named_period date CHECK (extract(day FROM named_period) = 1);
+COMMENT ON COLUMN billing_deliveries.named_period IS 'The billing period that somebody named for files that name none.';
 
 CREATE TABLE billing_left_out_files (
     client_id text NOT NULL REFERENCES billing_clients,
