@@ -79,7 +79,7 @@ OTHER_FILES = {
     ),
     "odd/e/data/week=2026-18/e-1.csv.gz": gzip.compress(b"asset_id,score\n1,2\n"),
     "lens/StorageLens/111122223333/default/V_1/manifests/dt=2026-05-03/manifest.json": b'{"reportFiles": []}',
-    "lens/StorageLens/111122223333/default/V_1/reports/dt=2026-05-03/x.csv": b"version_number,configuration_id\nV_1,a\n",
+    "lens/StorageLens/111122223333/default/V_1/reports/dt=2026-05-03/x.csv": b"version_number,configuration_id\nV,a\n",
     "inventory/src/all/2026-05-03T01-00Z/manifest.json": b'{"fileSchema": "Bucket, Key", "files": []}',
     "inventory/src/all/data/5d2f.csv.gz": gzip.compress(b'"acme-bills","exports/a.csv","12"\n'),
     "optimizer/us-east-1.csv": b"accountId,recommendationOptions_1_instanceType\n1,2\n",
