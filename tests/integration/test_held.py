@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
 
 from billfold import ingest
 from billfold.errors import DeliveryHeldError, UsageError
@@ -19,7 +22,7 @@ from billfold.model import Delivery, DeliveryOutcome, DeliveryState, RunStatus, 
 from billfold.release import release
 from billfold.rollback import roll_back
 from tests.landing import Landing
-from tests.line_items import as_csv, described, line_item, write_bill, write_delivery, write_object
+from tests.line_items import PLAN, as_csv, described, line_item, write_bill, write_delivery, write_object
 
 USD = "USD"
 
@@ -136,6 +139,20 @@ def test_usage_that_shrinks_under_a_credit_is_held(landing: Landing) -> None:
 
     assert outcome.state is DeliveryState.HELD
     assert outcome.reason == "would leave 11 of 201 USD before credits, refunds and discounts"
+
+
+def test_usage_that_a_savings_plan_covers_from_now_on_is_not_lost(landing: Landing) -> None:
+    write_bill(landing.root, described("100", "1"))
+    landing.ingest()
+    covered = [
+        line_item("SavingsPlanCoveredUsage", "100", savings_plan_savings_plan_a_r_n=PLAN),
+        line_item("SavingsPlanNegation", "-100", savings_plan_savings_plan_a_r_n=PLAN),
+    ]
+    write_bill(landing.root, [*covered, *described("1")], revision=2)
+
+    outcome = landing.ingest()
+
+    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(1)})
 
 
 def test_a_bill_whose_amounts_became_nothing_is_held(landing: Landing) -> None:
@@ -561,3 +578,56 @@ def test_a_published_delivery_that_comes_back_and_is_overtaken_stays_published(l
     assert held.state is DeliveryState.HELD
     assert states(landing) == ["published"] * 3
     assert landing.broken_rules() == []
+
+
+_KINDS = ["Usage", "Tax", "Fee", "Credit", "Refund", "EdpDiscount", "SavingsPlanCoveredUsage", "SavingsPlanNegation"]
+_COSTS = st.decimals(-1000, 1000, places=6, allow_nan=False)
+_ITEMS = st.builds(
+    lambda kind, cost, net, currency: line_item(
+        kind, format(cost, "f"), line_item_net_unblended_cost=net, line_item_currency_code=currency
+    ),
+    st.sampled_from(_KINDS),
+    _COSTS,
+    st.sampled_from(["", "0", "1.5", "-2"]),
+    st.sampled_from(["USD", "EUR"]),
+)
+
+
+def slow_undiscounted(items: list[dict[str, str]]) -> dict[str, Decimal]:
+    """What a loss is judged by, slowly and obviously."""
+    has_net = any(item["line_item_net_unblended_cost"] for item in items)
+    judged = [
+        item
+        for item in items
+        if item["line_item_line_item_type"] not in ("Credit", "Refund", "EdpDiscount")
+        and Decimal(item["line_item_unblended_cost"]) > 0
+    ]
+    total: dict[str, Decimal] = {}
+    for currency in {item["line_item_currency_code"] for item in items}:
+        of_currency = [item for item in judged if item["line_item_currency_code"] == currency]
+        gross = sum((Decimal(item["line_item_unblended_cost"]) for item in of_currency), Decimal(0))
+        net = sum(
+            (Decimal(item["line_item_net_unblended_cost"] or item["line_item_unblended_cost"]) for item in of_currency),
+            Decimal(0),
+        )
+        total[currency] = gross if (net if has_net else gross) > 0 else Decimal(0)
+    return total
+
+
+@hypothesis_settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(items=st.lists(_ITEMS, min_size=1, max_size=12))
+def test_the_judged_cost_is_that_of_its_slow_twin(landing: Landing, items: list[dict[str, str]]) -> None:
+    outcome = landing.ingest(write_bill(landing.root, items, export_path=f"exports/{uuid4().hex}"))
+
+    [[kept]] = landing.query(
+        "SELECT undiscounted_cost_after FROM billing_publications JOIN billing_deliveries USING (publication_id)"
+        " WHERE billing_deliveries.delivery_id = %s",
+        outcome.delivery_id,
+    )
+
+    assert {currency: Decimal(cost) for currency, cost in kept.items()} == slow_undiscounted(items)

@@ -32,13 +32,14 @@ SELECT billing_currency, difference::text FROM (
 ) AS proof WHERE difference <> 0 ORDER BY billing_currency
 
 -- name: sum_undiscounted
--- What a bill would cost without credits, refunds and discounts, whichever columns hold those: gross costs above nothing.
--- What Savings Plans cover and negate cancels out. Costs that all became nothing on the bill's own basis are nothing.
+-- What a bill would cost without credits, refunds and discounts, whichever columns hold those: gross costs above zero.
+-- The negations of Savings Plans are below it: usage that a plan covers from now on is not lost. Where the costs on the
+-- bill's own basis add up to zero, nothing is left.
 SELECT billing_currency, CASE WHEN sum(cost) FILTER (WHERE is_judged) > 0
     THEN sum(gross_cost) FILTER (WHERE is_judged) ELSE 0 END::text
 FROM (
     SELECT billing_currency, cost::numeric * row_count AS cost, gross_cost::numeric * row_count AS gross_cost,
-        disposition IN ('covered', 'negated') OR is_reduction = 0 AND gross_cost::numeric > 0 AS is_judged
+        is_reduction = 0 AND gross_cost::numeric > 0 AS is_judged
     FROM ledger
 ) AS judged GROUP BY billing_currency ORDER BY billing_currency
 
