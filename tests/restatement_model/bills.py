@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,17 @@ COLUMNS = (
     "savings_plan_savings_plan_effective_cost",
     "savings_plan_total_commitment_to_date",
     "savings_plan_used_commitment",
+    "discount",
+    "discount_total_discount",
+    "line_item_iam_principal",
+    "line_item_operation",
+    "line_item_resource_id",
+    "line_item_usage_type",
+    "split_line_item_net_split_cost",
+    "split_line_item_parent_resource_id",
+    "split_line_item_split_cost",
+    "split_line_item_unused_cost",
+    "tags",
 )
 
 Money = dict[str, Decimal]
@@ -52,7 +64,10 @@ DailyCosts = Mapping[Group, tuple[Decimal, ...]]
 class Item:
     """One line item; equal ones are identical rows, and no others are. Costs are as AWS spells them, '' for none.
 
-    `share` is the effective cost of covered usage, and the commitment of a Savings Plan's fee; 0 for all others.
+    `share` is the effective cost of covered usage, and the commitment of a Savings Plan's fee; 0 for all others. `tags`
+    are keys and values of CUR 2.0's column `tags`, sorted. `discount` is what the row's discount columns hold, without
+    net columns. `resource` is the instance of an EC2 row, or the pod of a split row: such a row has a `parent`, the
+    instance that it shares, and its `split` and `unused` cost of it.
     """
 
     cost: str
@@ -64,9 +79,28 @@ class Item:
     currency: str = "USD"
     net: str = ""
     share: str = "0"
+    tags: tuple[tuple[str, str], ...] = ()
+    discount: str = ""
+    principal: str = ""
+    resource: str = ""
+    parent: str = ""
+    split: str = ""
+    unused: str = ""
+    net_split: str = ""
 
     def __post_init__(self) -> None:
         assert self.share == "0" or self.kind in (COVERED, FEE), "a share that no column holds"
+        assert self.parent or not (self.split or self.unused or self.net_split), "a split cost without a parent"
+
+    @property
+    def is_split(self) -> bool:
+        """Whether it is a row of split cost allocation: a pod's share of an instance that another row bills."""
+        return bool(self.parent)
+
+    @property
+    def is_instance(self) -> bool:
+        """Whether it bills an instance, which pods may share."""
+        return bool(self.resource) and not self.parent
 
     def columns(self, period: str) -> dict[str, str]:
         """The line item as a row of CUR 2.0, its empty columns left out."""
@@ -91,7 +125,25 @@ class Item:
         if self.kind == FEE:
             columns["savings_plan_total_commitment_to_date"] = self.share
             columns["savings_plan_used_commitment"] = _USED
-        return columns
+        return columns | self._further_columns()
+
+    def _further_columns(self) -> dict[str, str]:
+        columns = {
+            "discount": f'{{"EdpDiscount":{self.discount}}}' if self.discount else "",
+            "discount_total_discount": self.discount,
+            "line_item_iam_principal": self.principal,
+            "line_item_resource_id": self.resource,
+            "split_line_item_net_split_cost": self.net_split,
+            "split_line_item_parent_resource_id": self.parent,
+            "split_line_item_split_cost": self.split,
+            "split_line_item_unused_cost": self.unused,
+            "tags": json.dumps(dict(self.tags)) if self.tags else "",
+        }
+        if self.is_instance:
+            columns |= {"line_item_operation": "RunInstances", "line_item_usage_type": "USE1-BoxUsage:m5.large"}
+        if self.is_split:
+            columns |= {"line_item_operation": "EKSPod-EC2", "line_item_usage_type": "USE1-EKS-EC2-vCPU-Hours"}
+        return {name: value for name, value in columns.items() if value}
 
 
 # An item and which of its identical rows it is, from 1 on.
@@ -154,7 +206,7 @@ def charges_of(rows: Collection[RowKey], basis: str, period: str) -> dict[Charge
     }
     leftovers: defaultdict[str, Decimal] = defaultdict(Decimal)
     for item, _ in rows:
-        if item.kind in (COVERED, NEGATION):
+        if item.kind in (COVERED, NEGATION) and not item.is_split:
             leftovers[item.currency] += cost_of(item, basis)
     for currency, cost in leftovers.items():
         if cost:
@@ -180,6 +232,8 @@ def cost_of(item: Item, basis: str) -> Decimal:
 
 def is_left_out(item: Item, basis: str) -> bool:
     """Whether the money of the item counts nowhere: it stands on other rows, or there is none."""
+    if item.is_split:
+        return True
     if item.kind == DISCOUNT:
         return basis == "net"
     return item.kind == FEE and cost_of(item, basis) == 0 and Decimal(item.share) <= Decimal(_USED)
@@ -191,8 +245,9 @@ def left_out(rows: Iterable[RowKey], basis: str) -> dict[tuple[str, str], tuple[
     found: defaultdict[tuple[str, str], tuple[int, Decimal]] = defaultdict(lambda: (0, Decimal(0)))
     for item, _ in rows:
         if item.kind == NEGATION or is_left_out(item, basis):
-            count, cost = found[reasons[item.kind], item.currency]
-            found[reasons[item.kind], item.currency] = (count + 1, cost + cost_of(item, basis))
+            reason = "split" if item.is_split else reasons[item.kind]
+            count, cost = found[reason, item.currency]
+            found[reason, item.currency] = (count + 1, cost + cost_of(item, basis))
     return dict(found)
 
 
