@@ -119,7 +119,8 @@ def test_a_bill_restated_ten_times_with_split_rows_tags_and_discounts_keeps_ever
     database: Database, settings: Settings, tmp_path: Path
 ) -> None:
     met: Counter[str] = Counter()
-    machine = RestatementMachine(Landing.make(database, settings, tmp_path / "bucket"), met)
+    landing = Landing.make(database, settings, tmp_path / "bucket")
+    machine = RestatementMachine(landing, met)
     machine.begin(items=[Item("7", name="b")], layout=Layout())
 
     # Everything is compared after each step, and as it stood after every step before.
@@ -143,6 +144,9 @@ def test_a_bill_restated_ten_times_with_split_rows_tags_and_discounts_keeps_ever
         "remap done": 1,
         "verified": 2,
     }
+    for table in ("billing_split_cost", "billing_split_cost_history"):
+        held = landing.query(f"SELECT DISTINCT allocation FROM {table} ORDER BY 1")
+        assert held == [("not allocated",), ("parent",), ("workload",)]
 
 
 def _go_through_everything(machine: RestatementMachine) -> None:

@@ -146,6 +146,10 @@ class Item:
         return {name: value for name, value in columns.items() if value}
 
 
+# What the keys of CUR 2.0's `tags` begin with; only resource tags and cost categories lose it.
+_RESOURCE_TAG, _COST_CATEGORY = "resourceTags/", "costCategory/"
+
+Tags = frozenset[tuple[str, str]]
 # An item and which of its identical rows it is, from 1 on.
 RowKey = tuple[Item, int]
 # What the charge is of (a row, or what Savings Plans leave over in a currency, with occurrence 0), and its part.
@@ -154,7 +158,7 @@ ChargeKey = tuple[Item | str, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """A charge as far as it is compared: where it stands and its four costs, exact."""
+    """A charge as far as it is compared: where it stands, whose it is, and its four costs, exact."""
 
     day: date
     account: str
@@ -166,6 +170,9 @@ class Charge:
     effective: Decimal
     list: Decimal
     contracted: Decimal
+    tags: Tags = frozenset()
+    cost_categories: Tags = frozenset()
+    principal: str = ""
 
     @property
     def group(self) -> Group:
@@ -192,9 +199,19 @@ def number(items: Iterable[Item]) -> list[RowKey]:
     return keys
 
 
-def basis_of(items: Iterable[Item]) -> str:
-    """Which costs count: the net ones as soon as one item has one."""
-    return "net" if any(item.net for item in items) else "gross"
+def basis_of(items: Collection[Item]) -> str:
+    """Which costs count: the net ones as soon as one item has one, else the gross ones with the rows' discounts.
+
+    Discounts that are line items are not counted a second time from the columns. The sign is the one that most
+    discounts of rows that cost something have: AWS writes them below 0.
+    """
+    if any(item.net for item in items):
+        return "net"
+    named = [item for item in items if Decimal(item.discount or 0)]
+    if not named or any(item.kind == DISCOUNT and Decimal(item.cost) for item in items):
+        return "gross"
+    above = [Decimal(item.discount) > 0 for item in named if Decimal(item.cost) > 0]
+    return "gross minus discounts" if above.count(True) > above.count(False) else "gross plus discounts"
 
 
 def charges_of(rows: Collection[RowKey], basis: str, period: str) -> dict[ChargeKey, Charge]:
@@ -226,8 +243,17 @@ def charges_of(rows: Collection[RowKey], basis: str, period: str) -> dict[Charge
 
 
 def cost_of(item: Item, basis: str) -> Decimal:
-    """The item's cost on the statement's basis."""
-    return Decimal(item.net if basis == "net" and item.net else item.cost)
+    """The item's cost on the statement's basis, with its discount where that is billed."""
+    if basis == "net":
+        return Decimal(item.net or item.cost)
+    discount = {"gross": 0, "gross plus discounts": 1, "gross minus discounts": -1}[basis] * Decimal(item.discount or 0)
+    return Decimal(item.cost) + discount
+
+
+def _is_free(item: Item, basis: str) -> bool:
+    """Whether neither a cost nor a discount says anything, even where the two cancel out."""
+    discounts = Decimal(item.discount or 0) if basis.endswith("discounts") else 0
+    return not discounts and cost_of(item, basis) == 0
 
 
 def is_left_out(item: Item, basis: str) -> bool:
@@ -236,7 +262,7 @@ def is_left_out(item: Item, basis: str) -> bool:
         return True
     if item.kind == DISCOUNT:
         return basis == "net"
-    return item.kind == FEE and cost_of(item, basis) == 0 and Decimal(item.share) <= Decimal(_USED)
+    return item.kind == FEE and _is_free(item, basis) and Decimal(item.share) <= Decimal(_USED)
 
 
 def left_out(rows: Iterable[RowKey], basis: str) -> dict[tuple[str, str], tuple[int, Decimal]]:
@@ -289,6 +315,15 @@ def _charges_of_item(item: Item, basis: str, period: str) -> dict[int, Charge]:
             effective=effective,
             list=public,
             contracted=contracted,
+            tags=frozenset(
+                (key.removeprefix(_RESOURCE_TAG), value)
+                for key, value in item.tags
+                if not key.startswith(_COST_CATEGORY)
+            ),
+            cost_categories=frozenset(
+                (key.removeprefix(_COST_CATEGORY), value) for key, value in item.tags if key.startswith(_COST_CATEGORY)
+            ),
+            principal=item.principal,
         )
 
     if item.kind == NEGATION or is_left_out(item, basis):
@@ -297,7 +332,9 @@ def _charges_of_item(item: Item, basis: str, period: str) -> dict[int, Charge]:
         return {0: charge("Usage", nothing, Decimal(item.share), gross, cost)}
     if item.kind == FEE:
         unused = Decimal(item.share) - Decimal(_USED)
-        fee = {0: charge("Purchase", cost, nothing, gross, cost)} if cost else {}
-        return {**fee, 1: charge("Usage", nothing, unused, nothing, nothing)} if unused > 0 else fee
+        fee = {} if _is_free(item, basis) else {0: charge("Purchase", cost, nothing, gross, cost)}
+        # A fee below 0 gives a commitment back, and with it what was not used of it.
+        has_unused = unused < 0 if Decimal((basis == "net" and item.net) or item.cost) < 0 else unused > 0
+        return {**fee, 1: charge("Usage", nothing, unused, nothing, nothing)} if has_unused else fee
     category = item.kind if item.kind in ("Tax", "Credit") else "Usage"
     return {0: charge(category, cost, cost, gross if category == "Usage" else cost, cost)}
