@@ -83,7 +83,9 @@ def find_places(key: str) -> tuple[Place, ...]:
     """
     # A folder above the root stands for what was left out.
     rooted = f"{ROOT}/{key}"
-    places = [place_of(rooted), _place_in_bare_data_export(rooted), *_places_in_bare_athena(rooted)]
+    places = [place_of(rooted), _place_in_bare_data_export(rooted)]
+    if not is_manifest(key):
+        places += _places_in_bare_athena(rooted)
     found: dict[tuple[str, BillingPeriod], Place] = {}
     for place in filter(None, places):
         found.setdefault(place.statement, place)

@@ -17,6 +17,9 @@ from billfold.exports.local_copy import find_local_files
 from billfold.exports.manifest import Manifest, parse_manifest
 from billfold.keys import is_trick
 
+# Below the folder of its manifest a file is in that of its execution, or of a report's name, a year and a month.
+_LEVELS_ABOVE = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Home:
@@ -96,7 +99,7 @@ def _home_of(path: Path, settings: Settings) -> _Home:
 
 def _strays_above(folder: Path, names: AbstractSet[str], settings: Settings) -> Iterator[_Home]:
     """Of manifests outside of every layout, here or in a folder above, those that name a file of one of these names."""
-    for parent in (folder, *folder.parents) if names else ():
+    for parent in (folder, *folder.parents)[:_LEVELS_ABOVE] if names else ():
         for path in _list_manifests(parent.glob("*-Manifest.json")):
             manifest = _parse(path, settings) if is_stray(_as_key(path)) else None
             if manifest and not names.isdisjoint(map(file_name, manifest.file_keys)):
