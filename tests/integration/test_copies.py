@@ -310,6 +310,19 @@ def test_two_exports_in_one_folder_are_refused(root: Path, settings: Settings, l
         assert refused
 
 
+def test_two_manifests_of_one_month_outside_of_every_layout_are_not_one_statement(
+    root: Path, settings: Settings
+) -> None:
+    for name in ("acme", "beta"):
+        write(root, f"flat/{name}-1.csv", b"")
+        write(root, f"flat/{name}-Manifest.json", manifest_of(LAYOUTS["athena"], [f"flat/{name}-1.csv"], name))
+
+    deliveries, refused = ask(root, settings)
+
+    assert [delivery.export_name for delivery in deliveries] == ["acme"]
+    assert refused == ["flat/beta-Manifest.json"]
+
+
 def test_full_keys_come_before_tails(root: Path, settings: Settings) -> None:
     layout = LAYOUTS["data exports, overwritten"]
     objects = objects_of(layout, "exports/acme")

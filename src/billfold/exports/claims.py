@@ -97,8 +97,13 @@ def refuse_mixed(bucket: Bucket, manifests: Sequence[SourceObject]) -> None:
             names.setdefault(manifest.export_name, source)
     if len(names) > 1:
         (_, one), (other_name, other), *_ = sorted(names.items())
-        raise ManifestError(
-            f"shares its folder with the manifest of another export, {other_name}: {address(bucket.name, other.key)}",
-            file=one.key,
-            advice="copy each export into a folder of its own",
-        )
+        raise shared_folder(one, other, other_name)
+
+
+def shared_folder(manifest: SourceObject, other: SourceObject, other_name: str) -> ManifestError:
+    """The error of a manifest in the folder of another export's: the two would be one statement."""
+    return ManifestError(
+        f"shares its folder with the manifest of another export, {other_name}: {address(other.bucket, other.key)}",
+        file=manifest.key,
+        advice="copy each export into a folder of its own",
+    )

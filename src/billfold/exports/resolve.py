@@ -16,7 +16,7 @@ import structlog
 
 from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundError, UsageError
 from billfold.exports.bucket import Bucket, address, is_local
-from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed
+from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
 from billfold.exports.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
 from billfold.exports.layout import Place, file_name, find_places, folder_of, is_manifest
 from billfold.exports.local_copy import as_path
@@ -209,6 +209,10 @@ class _Folder:
         return find_delivery(self.bucket, source, manifest, self.listed, tolerate_newer_files=self.tolerate_newer_files)
 
     def _add(self, delivery: Delivery) -> None:
+        assert delivery.manifest
+        for other in self.deliveries:
+            if other.manifest and (other.export_path, other.period) == (delivery.export_path, delivery.period):
+                raise shared_folder(delivery.manifest, other.manifest, other.export_name)
         self.claims.join(Claims.of(delivery))
         self.deliveries.append(delivery)
 
