@@ -38,6 +38,10 @@ CREATE OR REPLACE TEMP MACRO refunds_discount(description) AS coalesce(regexp_ma
 CREATE OR REPLACE TEMP MACRO refunds_purchase(description) AS coalesce(regexp_matches(description,
     '(?i)\bfee\b|return|cancel|upfront|purchase|reserved (instance|node|capacity)'), false);
 
+-- A quantity with the sign of the cost, so that its price is not below 0 (S, I).
+CREATE OR REPLACE TEMP MACRO signed_as(cost, quantity) AS
+    CASE WHEN starts_with(cost, '-') AND NOT is_zero(quantity) THEN '-' ELSE '' END || ltrim(quantity, '+-');
+
 -- The kind of each line item, and why it becomes no charge, if it does not.
 CREATE OR REPLACE TEMP VIEW classified AS
 SELECT
@@ -86,6 +90,7 @@ SELECT
     is_zero(cost) AND cost_more IS NULL AS is_free,
     -- A fee below 0 gives one back, and what was not used of it.
     starts_with(cost, '-') AND NOT is_zero(cost) AS is_return,
+    is_return AND kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront') AS is_returned_fee,
     magnitude(savings_plan_total_commitment_to_date) - magnitude(savings_plan_used_commitment) AS unused_plan,
     coalesce(NOT is_zero(number_text(savings_plan_recurring_commitment_for_billing_period))
         AND number_text(savings_plan_net_recurring_commitment_for_billing_period) IS NOT NULL, false) AS has_recurring,
@@ -401,8 +406,8 @@ SELECT
         WHEN part = 1 THEN number_text(savings_plan_total_commitment_to_date)                                    -- I
         -- One of what lowers the bill, so that a price above nothing gives a cost below it (S, I).
         WHEN kind = 'discount' THEN CASE WHEN starts_with(cost, '-') THEN '-1' ELSE '1' END
-        WHEN kind IN ('usage refund', 'purchase refund', 'returned commitment') THEN
-            CASE WHEN starts_with(cost, '-') THEN '-' ELSE '' END || CASE WHEN is_zero(amount) THEN '1' ELSE ltrim(amount, '+-') END
+        WHEN kind IN ('usage refund', 'purchase refund', 'returned commitment') OR part = 0 AND is_returned_fee THEN
+            signed_as(cost, CASE WHEN is_zero(amount) THEN '1' ELSE amount END)
         WHEN charge_category = 'Purchase' AND is_zero(amount) OR charge_category = 'Usage' AND is_one THEN '1'
         WHEN charge_category = 'Adjustment' THEN number_text(line_item_usage_amount)
         ELSE amount
@@ -418,15 +423,14 @@ SELECT
         WHEN part = 1 AND kind = 'plan fee' THEN NULL
         WHEN kind IN ('plan upfront', 'plan fee') THEN cost
         WHEN kind = 'returned commitment' THEN
-            CASE WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN cost
-                ELSE CASE WHEN starts_with(cost, '-') AND NOT is_zero(amount) THEN '-' ELSE '' END || ltrim(amount, '+-') END
+            CASE WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN cost ELSE signed_as(cost, amount) END
         WHEN kind = 'reserved usage' THEN CASE WHEN is_size_flexible THEN number_text(line_item_normalized_usage_amount) ELSE amount END
         WHEN kind = 'reservation fee' AND part = 1 THEN coalesce(
             CASE WHEN is_size_flexible THEN number_text(reservation_unused_normalized_unit_quantity) END,
             number_text(reservation_unused_quantity), '0')
-        WHEN kind IN ('reservation fee', 'reservation upfront') THEN coalesce(
+        WHEN kind IN ('reservation fee', 'reservation upfront') THEN signed_as(cost, coalesce(
             CASE WHEN is_size_flexible THEN number_text(reservation_total_reserved_normalized_units) END,
-            number_text(reservation_total_reserved_units), amount)
+            number_text(reservation_total_reserved_units), amount))
     END AS commitment_discount_quantity,
     -- What a covered row drew from its Savings Plan: rate times amount (A).
     CASE WHEN kind = 'plan usage' AND commitment_id IS NOT NULL THEN coalesce(number_text(savings_plan_savings_plan_rate), '0')
