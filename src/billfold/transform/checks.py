@@ -26,7 +26,13 @@ _INSTANTS = (
     "BillingPeriodEnd",
 )
 # Costs that may be missing, and are missing where a generator wrote a word for it; anything else is damage.
-_OTHER_COSTS = ("line_item_net_unblended_cost", "EffectiveCost", "ListCost", "ContractedCost")
+_OTHER_COSTS = (
+    "line_item_net_unblended_cost",
+    "discount_total_discount",
+    "EffectiveCost",
+    "ListCost",
+    "ContractedCost",
+)
 _PERIOD_COLUMNS = ("bill_billing_period_start_date", "BillingPeriodStart")
 _START_COLUMNS = ("line_item_usage_start_date", "ChargePeriodStart")
 

@@ -9,6 +9,29 @@ CREATE OR REPLACE MACRO is_zero(number) AS regexp_full_match(number, '[+-]?[0.]+
 -- A number to tell rows apart by, 0 where there is none: never money, which stays text until PostgreSQL computes it.
 CREATE OR REPLACE MACRO magnitude(value) AS coalesce(TRY_CAST(number_text(value) AS DECIMAL(38, 18)), 0);
 
+-- The numbers among the values of a JSON object, as they are written, with spaces between: a JSON parser would read a long
+-- one inexactly. NULL where there are none.
+CREATE OR REPLACE MACRO values_of(object) AS
+    list_transform(
+        regexp_extract_all(object, '"(?:\\.|[^"\\])*"\s*:\s*("(?:\\.|[^"\\])*"|[^\s,{}\[\]"]+)', 1),
+        lambda value: trim(trim(value, '"')));
+CREATE OR REPLACE MACRO terms_of(object) AS
+    list_aggregate(
+        list_filter(
+            list_transform(values_of(object), lambda value: number_text(value)), lambda term: term IS NOT NULL),
+        'string_agg', ' ');
+-- Whether a map of numbers has a value that is none, or is no map.
+CREATE OR REPLACE MACRO is_unreadable(object) AS
+    NOT starts_with(trim(object), '{')
+    OR trim(object) <> '{}' AND NOT regexp_matches(object, '"\s*:')
+    OR len(list_filter(values_of(object), lambda value:
+        number_text(value) IS NULL AND lower(value) NOT IN ('', 'none', 'null', 'n/a', 'nan'))) > 0;
+-- Numbers with spaces between: whether one of them is not 0, and the same with the other signs.
+CREATE OR REPLACE MACRO has_amount(terms) AS regexp_matches(terms, '(^| )[+-]?[0.]*[1-9]');
+CREATE OR REPLACE MACRO negated(terms) AS
+    array_to_string(list_transform(string_split(terms, ' '), lambda term:
+        CASE WHEN starts_with(term, '-') THEN substr(term, 2) ELSE '-' || ltrim(term, '+') END), ' ');
+
 -- One name or value of the canonical spelling: its length in bytes, a colon, its text.
 CREATE OR REPLACE MACRO prefixed(value) AS strlen(value) || ':' || value;
 
