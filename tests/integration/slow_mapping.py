@@ -11,6 +11,8 @@ from decimal import Decimal, localcontext
 LineItem = Mapping[str, str]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+# Tools write these where a value is missing.
+_NAN = ("nan", "+nan", "-nan")
 _SPLIT_COST_OPERATIONS = ("EKSPod-EC2", "ECSTask-EC2")
 _ZERO = Decimal(0)
 
@@ -47,6 +49,7 @@ def on_basis(item: LineItem, gross: str, net: str, *, net_basis: bool) -> Decima
 
 def charges_of(item: LineItem, *, net_basis: bool) -> list[SlowCharge]:
     """The charges of one line item: none, one, or two."""
+    item = {name: value for name, value in item.items() if value.strip().lower() not in _NAN}
     line_item_type = item["line_item_line_item_type"]
     cost = on_basis(item, "line_item_unblended_cost", "line_item_net_unblended_cost", net_basis=net_basis)
     assert cost is not None
