@@ -285,6 +285,7 @@ def find_remarkable(bill: Bill, mapped: MappedBill, currency: str) -> Iterator[s
     ledger = mapped.ledger
     if bill.lacks_currency():
         yield f"the export has no currency column: {currency} is assumed"
+    yield from bill.find_odd_values(basis=mapped.basis, currency=currency)
     for name, count in ledger.unknown_types.items():
         yield f"{count} line items of the unknown type {name!r} are charged as Adjustment"
     if ledger.covered_rows_without_share:

@@ -14,6 +14,8 @@ from billfold.model import CostBasis
 LineItem = Mapping[str, str]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+# Tools write these where a value is missing.
+_NAN = ("nan", "+nan", "-nan")
 _SPLIT_COST_OPERATIONS = ("EKSPod-EC2", "ECSTask-EC2")
 _ZERO = Decimal(0)
 _NO_DISCOUNTS = (CostBasis.GROSS, CostBasis.NET)
@@ -92,6 +94,7 @@ def on_basis(item: LineItem, gross: str, net: str, basis: CostBasis) -> Decimal 
 
 def charges_of(item: LineItem, basis: CostBasis) -> list[SlowCharge]:
     """The charges of one line item: none, one, or two."""
+    item = {name: value for name, value in item.items() if value.strip().lower() not in _NAN}
     line_item_type = item["line_item_line_item_type"]
     cost = cost_of(item, basis)
     # A fee is free where neither a cost nor a discount makes it cost something.

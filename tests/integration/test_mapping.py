@@ -266,7 +266,7 @@ NUMBERS = st.one_of(
     st.decimals(-1000, 1000, places=6).map(lambda number: format(number, "f")),
     st.decimals(0, 10, places=10).map(lambda number: format(number, "f")),
 )
-OPTIONAL_NUMBERS = st.one_of(NUMBERS, st.sampled_from(["", "None", "null", "n/a"]))
+OPTIONAL_NUMBERS = st.one_of(NUMBERS, st.sampled_from(["", "None", "null", "n/a", "nan", "-NaN", "Infinity"]))
 TYPES = st.sampled_from(
     "Usage SavingsPlanCoveredUsage SavingsPlanNegation SavingsPlanUpfrontFee SavingsPlanRecurringFee DiscountedUsage"
     " RIFee Fee FlatRateSubscription Tax Credit Refund EdpDiscount BundledDiscount Discount Novelty".split()
@@ -279,15 +279,15 @@ OPTIONAL_COLUMNS = {
     "line_item_product_code": st.sampled_from(
         ["AmazonEC2", "ComputeSavingsPlans", "DatabaseSavingsPlans", "OCBPremiumSupport"]
     ),
-    "line_item_tax_type": st.sampled_from(["", "", "VAT"]),
+    "line_item_tax_type": st.sampled_from(["", "", "VAT", "nan"]),
     "line_item_usage_amount": OPTIONAL_NUMBERS,
-    "pricing_term": st.sampled_from(["", "OnDemand", "Spot"]),
+    "pricing_term": st.sampled_from(["", "OnDemand", "Spot", "nan"]),
     "pricing_public_on_demand_rate": OPTIONAL_NUMBERS,
     "bill_bill_type": st.sampled_from(["", "Anniversary", "Purchase", "Refund"]),
     "bill_payer_account_id": st.sampled_from(["111122223333", "999988887777"]),
     "line_item_currency_code": st.sampled_from(["USD", "USD", "EUR"]),
-    "savings_plan_savings_plan_a_r_n": st.sampled_from(["", PLAN]),
-    "reservation_reservation_a_r_n": st.sampled_from(["", RESERVATION]),
+    "savings_plan_savings_plan_a_r_n": st.sampled_from(["", PLAN, "nan"]),
+    "reservation_reservation_a_r_n": st.sampled_from(["", RESERVATION, "NaN"]),
     "savings_plan_savings_plan_effective_cost": OPTIONAL_NUMBERS,
     "savings_plan_net_savings_plan_effective_cost": OPTIONAL_NUMBERS,
     "savings_plan_total_commitment_to_date": OPTIONAL_NUMBERS,

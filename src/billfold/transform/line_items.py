@@ -155,7 +155,10 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
 
 def _column(shape: Shape, canonical: str) -> str:
     column = shape.find(canonical)
-    return f"source.{column.sql_name}" if column else "NULL::VARCHAR"
+    if column is None:
+        return "NULL::VARCHAR"
+    # Tools write nan where a value is missing, in columns of text too.
+    return f"unless_nan(source.{column.sql_name})"
 
 
 def _product_attribute(shape: Shape, name: str) -> str:
