@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from billfold.errors import BillfoldError, ManifestError, SourceNotFoundError
-from billfold.exports import Bucket, parse_manifest, place_of
+from billfold.exports import Bucket, find_places, parse_manifest
 from billfold.model import Client
 from billfold.store import statements
 from billfold.store.database import Database, connect
@@ -42,10 +42,10 @@ def find_expired(database: Database, client: Client, bucket: Bucket, error: Bill
         execution_id = parse_manifest(content, manifest.key).execution_id
     except BillfoldError:
         return None
-    place = place_of(manifest.key)
+    places = find_places(manifest.key)
     with connect(database.conninfo) as connection:
         found = statements.find_of_manifest(
-            connection, client, manifest, statement=place.statement if place else None, execution_id=execution_id
+            connection, client, manifest, statement=places[0].statement if places else None, execution_id=execution_id
         )
         if found is None:
             return None

@@ -92,8 +92,8 @@ def ingest(
 
     Each delivery is fetched, compared with what its statement holds, reconciled to the last decimal, and published in
     one transaction: a reader sees the old bill or the new one. Ingesting it again changes nothing. A local folder
-    is a bucket's root, or a part of the one above it that is known. Files of a folder that are not bills are left out
-    and named.
+    is a copy of a bucket or of one export, or a part of a folder above it that was ingested before. Files of a folder
+    that are not bills are left out and named.
     """
     settings = start(_TOLD_BY_INGEST)
     database = open_store(settings)

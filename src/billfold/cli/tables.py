@@ -63,7 +63,7 @@ def describe_left_out(left_out: Sequence[LeftOutFile]) -> str:
     """How many files were left out, what they are, and one of each kind."""
     first = {each.kind: each.key for each in reversed(left_out)}
     counts = Counter(each.kind for each in left_out)
-    kinds = ", ".join(f"{count} {kind} (such as {first[kind]})" for kind, count in sorted(counts.items()))
+    kinds = ", ".join(f"{kind} ({count}, such as {first[kind]})" for kind, count in sorted(counts.items()))
     noun = "file that is not a bill" if len(left_out) == 1 else "files that are not bills"
     return f"left out {len(left_out)} {noun}: {kinds}"
 

@@ -24,7 +24,7 @@ from billfold.exports.file_header import (
     read_parquet_headers,
     unpack_beginning,
 )
-from billfold.exports.layout import file_name, is_manifest, period_of, place_of
+from billfold.exports.layout import file_name, find_places, is_manifest, period_of
 from billfold.model import SourceObject
 
 # The first columns of a bill tell what it is: more is not read, of Parquet only the footer.
@@ -96,7 +96,7 @@ def find_kind(bucket: Bucket, source: SourceObject) -> str | None:
     """
     if kind := kind_of_key(source.key):
         return kind
-    if place_of(source.key) is not None or period_of(source.key) is not None:
+    if find_places(source.key) or period_of(source.key) is not None:
         return None
     try:
         if is_manifest(source.key):
@@ -110,7 +110,7 @@ def find_kind(bucket: Bucket, source: SourceObject) -> str | None:
 
 def kind_of_key(key: str) -> str | None:
     """What the key alone tells not to be a bill."""
-    if place_of(key) is not None:
+    if find_places(key):
         return None
     kinds = (*_KINDS_BY_KEY, *_MANIFESTS_BY_KEY) if is_manifest(key) else _KINDS_BY_KEY
     return next((kind for pattern, kind in kinds if pattern.search(key)), None)
@@ -146,7 +146,7 @@ def _kind_of_first_file(bucket: Bucket, files: Any) -> str | None:
     if not isinstance(first, str):
         return None
     key = re.sub(r"^s3a?://[^/]+/", "", first).lstrip("/")
-    if place_of(key) is not None or period_of(key) is not None:
+    if find_places(key) or period_of(key) is not None:
         return None
     kind = _kind_of_data(bucket, bucket.head(key))
     return _OTHER_EXPORT if kind == _OTHER_TABLE else kind
