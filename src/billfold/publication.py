@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import reduce
 from uuid import UUID
 
 from billfold import adoption, overlap
@@ -20,10 +19,10 @@ from billfold.dimensions import DIMENSIONS
 from billfold.discounts import find_remarkable_discounts, find_unproved
 from billfold.drift import find_drift
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
-from billfold.reconcile import add_up, carry, find_loss, reconcile
+from billfold.reconcile import Worth, carry, find_loss, reconcile
 from billfold.store import hold, publish
 from billfold.store.database import BulkConnection, Database, connect_bulk
-from billfold.store.ledger import sum_ledger
+from billfold.store.ledger import sum_held_undiscounted, sum_ledger
 from billfold.store.statements import CurrentStatement
 from billfold.transform import Bill
 from billfold.transform.compare import Comparison
@@ -161,9 +160,7 @@ def publish_bill(
                 publish.land_rows(bulk, period, rows, row_count=comparison.rows_added)
         mapped = mapping.result()
         source = mapped.ledger.totals
-        # What the standalone files hold goes too.
-        held = reduce(add_up, (each.totals for each in standing.standalone), statement.totals)
-        if loss := find_loss(held, source, least_percent=least_percent):
+        if loss := _find_loss(bulk, standing, comparison, mapped.ledger, least_percent=least_percent):
             if let_through is None:
                 bulk.rollback()
                 findings = (*remarks, *find_remarkable(bill, mapped, statement.currency), *drift)
@@ -215,6 +212,7 @@ def publish_bill(
                 rows_removed=comparison.rows_removed,
                 left_out=mapped.ledger.left_out,
                 unproved=mapped.unproved,
+                undiscounted=mapped.ledger.undiscounted,
             ),
             publish.Arrival(
                 billing_period=period,
@@ -227,6 +225,27 @@ def publish_bill(
             ),
         )
     return PublishedBill(source=source, after=after, comparison=comparison, findings=findings)
+
+
+def _find_loss(
+    bulk: BulkConnection, standing: Standing, comparison: Comparison, ledger: Ledger, *, least_percent: int
+) -> str | None:
+    """What the bill would lose of what the statement holds, and the standalone files whose rows go too."""
+    if not comparison.rows_removed and not standing.standalone:
+        # Everything stays: what is added loses nothing, whatever its sign.
+        return None
+    before = [
+        Worth(
+            row_count=each.totals.row_count,
+            undiscounted=sum_held_undiscounted(bulk, each.statement_id)
+            if each.undiscounted is None
+            else each.undiscounted,
+            billed=each.totals.billed,
+        )
+        for each in (standing.statement, *standing.standalone)
+    ]
+    after = Worth(row_count=ledger.totals.row_count, undiscounted=ledger.undiscounted, billed=ledger.totals.billed)
+    return find_loss(before, after, least_percent=least_percent)
 
 
 def _compare(bulk: BulkConnection, bill: Bill, statement: CurrentStatement) -> Comparison:

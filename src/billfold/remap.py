@@ -188,6 +188,7 @@ def _publish(
             rows_removed=0,
             left_out=mapped.ledger.left_out,
             unproved=mapped.unproved,
+            undiscounted=mapped.ledger.undiscounted,
         ),
     )
     return after, mapped

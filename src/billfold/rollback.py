@@ -306,6 +306,7 @@ def _restore(
             rows_removed=removed.row_count,
             left_out=target.left_out if target else (),
             unproved=target.unproved if target else {},
+            undiscounted={},
         ),
     )
     if plan.kind is PublicationKind.ROLLBACK:

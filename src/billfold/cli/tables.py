@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -19,7 +20,7 @@ from billfold.cli.grid import (
     show_rounded,
 )
 from billfold.cli.screen import Screen, printable
-from billfold.model import DeliveryOutcome
+from billfold.model import DeliveryOutcome, LeftOutFile
 from billfold.reports import DeliveryRow, PublicationRow, RunRow, StatementRow
 from billfold.store.query import QueryResult
 
@@ -56,6 +57,21 @@ def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None
             state = outcome.state.replace("_", " ")
             line = f"{state}: {_statement(outcome.export_name, outcome.billing_period)} {outcome.reason}"
             console.print(Text(printable(line), style="yellow"))
+
+
+def describe_left_out(left_out: Sequence[LeftOutFile]) -> str:
+    """How many files were left out, what they are, and one of each kind."""
+    first = {each.kind: each.key for each in reversed(left_out)}
+    counts = Counter(each.kind for each in left_out)
+    kinds = ", ".join(f"{count} {kind} (such as {first[kind]})" for kind, count in sorted(counts.items()))
+    noun = "file that is not a bill" if len(left_out) == 1 else "files that are not bills"
+    return f"left out {len(left_out)} {noun}: {kinds}"
+
+
+def show_left_out(console: Console, left_out: Sequence[LeftOutFile]) -> None:
+    """One line of what lies beside the bills; nothing where nothing does."""
+    if left_out:
+        console.print(Text(printable(describe_left_out(left_out)), style="dim"), soft_wrap=True)
 
 
 def show_runs(console: Console, runs: Sequence[RunRow]) -> None:

@@ -26,6 +26,7 @@ _TABLES_OF_STATEMENTS = (
 _TABLES_OF_CLIENTS = (
     "billing_message_attempts",
     "billing_message_failures",
+    "billing_left_out_files",
     "billing_ingestion_runs",
     "billing_deliveries",
     "billing_statements",

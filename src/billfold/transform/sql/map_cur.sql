@@ -145,6 +145,9 @@ SELECT
     has_unreadable_discount::SMALLINT AS has_unreadable_discount,
     (kind_rule.effective IS DISTINCT FROM 'cost')::SMALLINT AS is_of_commitment,
     (kind = 'discount')::SMALLINT AS is_discount,
+    -- Credits, refunds and discounts: a bill that has more of them has lost nothing.
+    coalesce(line_item_line_item_type IN ('Credit', 'Refund') OR line_item_line_item_type LIKE '%Discount', false)
+        ::SMALLINT AS is_reduction,
     count(*) AS row_count
 FROM disposed
 LEFT JOIN kind_rule USING (kind)

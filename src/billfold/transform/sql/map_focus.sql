@@ -19,6 +19,8 @@ SELECT
     0::SMALLINT AS has_unreadable_discount,
     0::SMALLINT AS is_of_commitment,
     0::SMALLINT AS is_discount,
+    -- FOCUS does not mark refunds: they are corrections of what was invoiced (I).
+    coalesce("ChargeCategory" = 'Credit' OR "ChargeClass" = 'Correction', false)::SMALLINT AS is_reduction,
     count(*) AS row_count
 FROM line_item
 GROUP BY ALL;
