@@ -12,7 +12,7 @@ from uuid import UUID
 
 from billfold.model import ExportFormat
 from billfold.overlap_findings import tell_part, tell_returned, tell_twice, tell_yielding
-from billfold.parts import Evidence, Relation, judge, share_line_items
+from billfold.parts import Evidence, Relation, judge, share_amounts, share_line_items
 from billfold.period import BillingPeriod
 from billfold.store import counting
 from billfold.store.counting import Candidate, Form
@@ -42,12 +42,13 @@ class Before:
 class Settled:
     """What settling did: what is worth telling, and the other statements that count now or no longer do.
 
-    `switched` need a publication of their own at the same moment (`record`). `compared` are all that may hold its bill.
+    `switched` need a publication of their own at the same moment (`record`). `affected` are those of which the checks
+    may find something else now.
     """
 
     findings: tuple[str, ...]
     switched: tuple[int, ...] = ()
-    compared: frozenset[int] = frozenset()
+    affected: frozenset[int] = frozenset()
 
 
 def find_before(bulk: BulkConnection, statement_id: int) -> Before:
@@ -113,7 +114,7 @@ def settle(
     return Settled(
         findings=tuple(findings),
         switched=tuple(switched),
-        compared=before.overlapping | {each.statement_id for each in candidates},
+        affected=frozenset(_find_changed(before, candidates, found)) | {*switched},
     )
 
 
@@ -134,7 +135,7 @@ def settle_pair(bulk: BulkConnection, one: int, other: int, *, claimed: Collecti
             switched.append(each)
     concerned = {one, other, *(each.statement_id for key in later for each in counting.list_overlaps(bulk, key))}
     revived = _revive(bulk, concerned - {*switched}, claimed=claimed)
-    return Settled(findings=revived.findings, switched=(*switched, *revived.counted), compared=frozenset({one, other}))
+    return Settled(findings=revived.findings, switched=(*switched, *revived.counted), affected=frozenset({one, other}))
 
 
 def record(bulk: BulkConnection, settled: Settled, *, moment: str) -> None:
@@ -175,8 +176,22 @@ def _compare(bulk: BulkConnection, period: BillingPeriod, here: int, there: int,
             line_items = counting.compare_line_items(bulk, period, here, there)
             if share_line_items(line_items).tells_duplicates:
                 return judge(line_items, None)
+    rolled_up = counting.compare_rollups(bulk, here, there, is_detailed=is_detailed)
+    if rolled_up is not None and share_amounts(rolled_up).tells_duplicates:
+        return judge(line_items, rolled_up)
     daily_costs = counting.compare_daily_costs(bulk, period, here, there, is_detailed=is_detailed, is_alike=is_alike)
     return judge(line_items, daily_costs)
+
+
+def _find_changed(before: Before, candidates: Iterable[Candidate], found: Mapping[int, Evidence]) -> Iterator[int]:
+    """The other statements of which more or less counts twice, or is missing, than before."""
+    now = {each.statement_id: each.stands for each in candidates}
+    yield from (key for key in before.overlapping if key not in now)
+    for key, relation in now.items():
+        known = before.candidates.get(key)
+        is_partial = relation is Relation.OVERLAP or any(found[key].cost_in_both.values())
+        if known is None or known.stands is not relation or (relation is not Relation.DUPLICATES and is_partial):
+            yield key
 
 
 def _has_grown_over(before: Before, others: Iterable[Candidate], found: Mapping[int, Evidence]) -> bool:
@@ -187,7 +202,6 @@ def _has_grown_over(before: Before, others: Iterable[Candidate], found: Mapping[
         and all(
             each.statement_id not in before.overlapping
             and each.choice is None
-            and each.relation is Relation.OVERLAP
             and found[each.statement_id].share.holds_smaller
             and not any(cost < 0 for cost in found[each.statement_id].cost_only_here.values())
             and any(cost > 0 for cost in found[each.statement_id].cost_only_here.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, localcontext
 
 from billfold.parts import Evidence, Relation, Share
@@ -22,15 +22,17 @@ def tell_yielding(
     )
     if any(each.statement_id in before and before[each.statement_id].stands is Relation.PARTS for each in others):
         text += "; until now they were parts of one bill"
-    if all(each.stands is Relation.DUPLICATES for each in others):
-        return text
     missing = _find_missing([found[each.statement_id] for each in others])
-    shares = ", ".join(show_share(found[each.statement_id].share) for each in others)
-    text += f". By {found[others[0].statement_id].measure}, {shares}"
+    overlapping = [each for each in others if each.stands is not Relation.DUPLICATES]
+    if overlapping:
+        shares = ", ".join(show_share(found[each.statement_id].share) for each in others)
+        text += f". By {found[others[0].statement_id].measure}, {shares}"
     if any(missing.values()):
-        text += f"; {show_money(missing)} of this one does not stand there and is missing in the costs"
-        advice = (f"`billfold statement parts {each.statement_id} {statement_id}`" for each in others)
-        text += f": if they are parts of one bill, {', '.join(advice)} counts both"
+        shared = show_money(_add_up(found[each.statement_id].cost_in_both for each in others))
+        text += f"; {shared} of this one stands there too, {show_money(missing)} does not and is missing in the costs"
+    if any(missing.values()) and overlapping:
+        advice = ", ".join(f"`billfold statement parts {each.statement_id} {statement_id}`" for each in overlapping)
+        text += f": if they are parts of one bill, {advice} counts both"
     return text
 
 
@@ -83,10 +85,16 @@ def show_money(amounts: Mapping[str, Decimal]) -> str:
 
 def _find_missing(found: Sequence[Evidence]) -> dict[str, Decimal]:
     """What of this statement stands in none of the others, which have next to nothing in common."""
+    own = _add_up((found[0].cost_in_both, found[0].cost_only_here))
+    shared = _add_up(each.cost_in_both for each in found)
     with localcontext(prec=_DIGITS):
-        first = found[0]
-        missing = {code: first.cost_in_both.get(code, Decimal(0)) + cost for code, cost in first.cost_only_here.items()}
-        for each in found:
-            for code, cost in each.cost_in_both.items():
-                missing[code] = missing.get(code, Decimal(0)) - cost
-    return missing
+        return {code: own.get(code, Decimal(0)) - shared.get(code, Decimal(0)) for code in sorted({*own, *shared})}
+
+
+def _add_up(amounts: Iterable[Mapping[str, Decimal]]) -> dict[str, Decimal]:
+    total: dict[str, Decimal] = {}
+    with localcontext(prec=_DIGITS):
+        for each in amounts:
+            for code, cost in each.items():
+                total[code] = total.get(code, Decimal(0)) + cost
+    return total

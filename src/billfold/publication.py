@@ -60,14 +60,14 @@ class Timings:
 class PublishedBill:
     """What a publication did: what the source says, what the tables hold now, what moved and what is worth telling.
 
-    `compared` are the other statements that may hold the same bill.
+    `affected` are other statements of which the checks may find something else now.
     """
 
     source: Totals
     after: Totals
     comparison: Comparison
     findings: tuple[str, ...]
-    compared: frozenset[int] = frozenset()
+    affected: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +235,7 @@ def publish_bill(
             ),
         )
     return PublishedBill(
-        source=source, after=after, comparison=comparison, findings=findings, compared=settled.compared
+        source=source, after=after, comparison=comparison, findings=findings, affected=settled.affected
     )
 
 

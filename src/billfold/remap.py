@@ -112,7 +112,7 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
         ):
             after, mapped, settled = _publish(bill, bulk, chosen.client_id, statement)
             findings = (*find_remarkable(bill, mapped, statement.currency), *settled.findings)
-    for checked in (chosen.statement_id, *sorted(settled.compared)):
+    for checked in (chosen.statement_id, *sorted(settled.affected)):
         record_checks(database, statement_id=checked)
     remapping = Remapping(
         statement_id=chosen.statement_id,

@@ -324,7 +324,7 @@ def _restore(
         removed=removed,
         adopted_files=tuple(each.export_path for each in standalone),
         findings=settled.findings,
-        overlapping=settled.compared,
+        overlapping=settled.affected,
     )
 
 
@@ -341,7 +341,7 @@ def _settle(
         for other in sorted(before.overlapping)
         if before.is_counted and not before.counted
     )
-    return overlap.Settled(findings=findings, compared=before.overlapping)
+    return overlap.Settled(findings=findings, affected=before.overlapping)
 
 
 def _find_standalone(

@@ -108,7 +108,7 @@ def test_the_page_says_what_it_counts(pages: Pages) -> None:
     assert "Only names in doubt 1 the amounts are right" in page
     assert "Passed 2 every check" in page
     assert "Never checked 1 which, and what to do" in page
-    assert "Overlap of exports Warns where two exports hold the same bill" in page
+    assert "Overlap of exports Warns where a bill, or a part of it, is counted twice" in page
     assert "2 of 6 2 charges 24.75 USD billed cost" in page
 
 

@@ -17,6 +17,8 @@ from billfold.sql import read_queries
 from billfold.store import publish
 from billfold.store.database import BulkConnection
 
+# From so many charges on, equal sums by day say that two statements hold the same bill.
+MANY_CHARGES = 10_000
 # A share is kept with so many decimals, rounded down: less than everything never reads as everything.
 _SHARE_DECIMALS = 6
 
@@ -142,6 +144,18 @@ def compare_daily_costs(
     """
     query = _query("compare_daily_costs").format(**publish.partitions(period))
     return [_common(row) for row in bulk.query(query, here, there, int(is_detailed), int(is_alike))]
+
+
+def compare_rollups(bulk: BulkConnection, here: int, there: int, *, is_detailed: bool) -> list[Common] | None:
+    """What two statements cost exactly alike by day, account and category; None where one of them has few charges.
+
+    Equal sums of many charges are no chance. `is_detailed` as in `compare_daily_costs`.
+    """
+    for statement_id in (here, there):
+        [(charge_count,)] = bulk.query(_query("count_charges"), statement_id)
+        if charge_count < MANY_CHARGES:
+            return None
+    return [_common(row) for row in bulk.query(_query("compare_rollups"), here, there, int(is_detailed))]
 
 
 def keep_evidence(bulk: BulkConnection, here: int, there: int, evidence: Evidence) -> None:

@@ -27,6 +27,22 @@ COMMENT ON COLUMN billing_statement_pairs.measure IS 'What was compared: equal l
 COMMENT ON COLUMN billing_statement_pairs.choice IS 'What an operator decided, for good: it goes before the relation.';
 CREATE INDEX ON billing_statement_pairs (other_statement_id);
 
+-- Each pair seen from both of its statements, as long as both hold something.
+CREATE VIEW billing_statement_relations AS
+SELECT seen.statement_id, seen.other_statement_id, coalesce(pair.choice, pair.relation) AS relation,
+    CASE WHEN pair.choice IS NULL THEN 'content' ELSE 'operator' END AS decided_by, pair.measure, pair.share_of_smaller,
+    pair.share_of_larger, pair.line_items_in_both, pair.cost_in_both, seen.cost_only_here, seen.cost_only_there,
+    pair.compared_at
+FROM billing_statement_pairs AS pair
+CROSS JOIN LATERAL (VALUES
+    (pair.statement_id, pair.other_statement_id, pair.cost_only_here, pair.cost_only_there),
+    (pair.other_statement_id, pair.statement_id, pair.cost_only_there, pair.cost_only_here)
+) AS seen (statement_id, other_statement_id, cost_only_here, cost_only_there)
+JOIN billing_statements AS here ON here.statement_id = pair.statement_id AND here.current_delivery_id IS NOT NULL
+JOIN billing_statements AS there
+    ON there.statement_id = pair.other_statement_id AND there.current_delivery_id IS NOT NULL;
+COMMENT ON VIEW billing_statement_relations IS 'How each statement relates to others of its month, and who decided that: their content or an operator.';
+
 -- What two amounts have in common: the smaller one, where they have one sign.
 CREATE FUNCTION billfold_in_both(here numeric, there numeric) RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN here > 0 AND there > 0 THEN least(here, there) WHEN here < 0 AND there < 0 THEN greatest(here, there)

@@ -61,6 +61,45 @@ SELECT billing_currency,
 FROM line_item
 GROUP BY billing_currency
 
+-- name: count_charges
+SELECT coalesce(sum(charge_count), 0)::bigint FROM billing_daily_cost WHERE statement_id = $1::integer
+
+-- name: compare_rollups
+-- What two statements cost to the last decimal alike, of each account, UTC day and category, by currency: of many charges
+-- equal sums are no chance, and the rollup answers at once. $3: whether both are CUR or have the same columns.
+WITH cell AS (
+    SELECT billing_currency,
+        coalesce(sum(amount) FILTER (WHERE is_here), 0) AS here_amount,
+        coalesce(sum(amount) FILTER (WHERE NOT is_here), 0) AS there_amount,
+        coalesce(sum(billed_cost) FILTER (WHERE is_here), 0) AS here_billed,
+        coalesce(sum(billed_cost) FILTER (WHERE NOT is_here), 0) AS there_billed,
+        coalesce(sum(charge_count) FILTER (WHERE is_here), 0) AS here_count,
+        coalesce(sum(charge_count) FILTER (WHERE NOT is_here), 0) AS there_count
+    FROM (
+        SELECT statement_id = $1::integer AS is_here, charge_date, billing_currency, billed_cost, charge_count,
+            CASE WHEN billed_cost <> 0 THEN billed_cost ELSE effective_cost END AS amount,
+            coalesce(member.account_id, payer.account_id) AS account_id, charge.charge_category,
+            CASE WHEN $3::integer = 1 THEN charge.line_item_type END AS line_item_type
+        FROM billing_daily_cost
+        JOIN dim_account AS payer ON payer.account_key = billing_account_key
+        JOIN dim_charge AS charge USING (charge_key)
+        LEFT JOIN dim_account AS member ON member.account_key = sub_account_key
+        WHERE statement_id IN ($1::integer, $2::integer)
+    ) AS daily
+    GROUP BY billing_currency, charge_date, account_id, charge_category, line_item_type
+)
+SELECT billing_currency,
+    sum(abs(here_amount))::text, sum(abs(there_amount))::text,
+    sum(CASE WHEN here_amount = there_amount THEN abs(here_amount) ELSE 0 END)::text,
+    coalesce(sum(here_count) FILTER (WHERE here_amount <> 0), 0)::bigint,
+    coalesce(sum(there_count) FILTER (WHERE there_amount <> 0), 0)::bigint,
+    coalesce(sum(least(here_count, there_count)) FILTER (WHERE here_amount = there_amount AND here_amount <> 0), 0)::bigint,
+    sum(here_count)::bigint, sum(there_count)::bigint,
+    coalesce(sum(least(here_count, there_count)) FILTER (WHERE here_amount = there_amount), 0)::bigint,
+    sum(here_billed)::text, sum(there_billed)::text, sum(billfold_in_both(here_billed, there_billed))::text
+FROM cell
+GROUP BY billing_currency
+
 -- name: compare_daily_costs
 -- What two statements cost in common, by currency: of each account, UTC day, charge category and of what else both tell,
 -- the smaller cost. It does not matter how a day's cost is spread over line items (hours, column choices, formats), nor
@@ -140,8 +179,8 @@ tagged AS (
     FROM grained
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 ),
--- Tags tell two teams' charges apart, but a tag may be switched on for the whole month between two deliveries: where the
--- sums are equal, tags do not matter.
+-- Tags tell two teams' charges apart, but a tag may be switched on for the whole month between two deliveries; services
+-- tell parts apart, but CUR and FOCUS may spell them differently. Where the sums are equal, neither matters.
 cell AS (
     SELECT billing_currency, sum(here_amount) AS here_amount, sum(there_amount) AS there_amount,
         sum(billfold_in_both(here_amount, there_amount)) AS tagged_amount,
@@ -149,8 +188,9 @@ cell AS (
         sum(billfold_in_both(here_billed, there_billed)) AS tagged_billed,
         sum(here_count) AS here_count, sum(there_count) AS there_count
     FROM tagged
-    GROUP BY billing_currency, account_id, charge_category, line_item_type, service_code, region_id, sku_meter, operation,
-        charge_description, resource_id, charge_date
+    GROUP BY billing_currency, account_id, charge_category, line_item_type,
+        CASE WHEN $3::integer = 1 THEN service_code END, region_id, sku_meter, operation, charge_description, resource_id,
+        charge_date
 )
 SELECT billing_currency,
     sum(abs(here_amount))::text, sum(abs(there_amount))::text,
