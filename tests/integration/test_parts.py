@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from billfold import reports
+from billfold.clients import register, remove
 from billfold.counting import decide, switch
 from billfold.errors import UsageError
 from billfold.model import DeliveryOutcome
 from billfold.parts import Relation
 from billfold.remap import remap
+from billfold.reports import Filter
 from billfold.rollback import roll_back
 from billfold.store import control, counting
 from billfold.store.database import connect
@@ -449,3 +452,57 @@ def test_two_workers_at_once_do_not_both_decide_alone(
 
     assert viewed(landing) == expected
     assert landing.count("billing_publications") == 2
+
+
+def test_a_client_that_is_removed_takes_its_pairs_with_it(landing: Landing) -> None:
+    deliver(landing, "one", EC2)
+    deliver(landing, "other", S3)
+    register(landing.database, landing.settings, {"client_id": "acme", "bucket": "acme-bills"})
+
+    remove(landing.database, "acme", purge=True)
+
+    assert landing.count("billing_statement_pairs") == 0
+
+
+def test_the_list_of_statements_shows_the_evidence(landing: Landing) -> None:
+    deliver(landing, "one", described(*["1"] * 20))
+    deliver(landing, "other", described(*["1"] * 10, *["2"] * 10))
+    decide(1, 2, choice=Relation.PARTS, settings=landing.settings, database=landing.database)
+
+    one, other = reports.list_statements(landing.database, Filter())
+
+    [seen] = one.related
+    assert {key: value for key, value in seen.items() if key != "compared_at"} == {
+        "statement_id": 2,
+        "export": "other",
+        "counted": True,
+        "relation": "parts",
+        "decided_by": "operator",
+        "measure": "daily costs",
+        "share_of_smaller": "1.000000",
+        "share_of_larger": "0.666666",
+        "line_items_in_both": 10,
+        "cost_in_both": {"USD": "20"},
+        "cost_only_here": {"USD": "0"},
+        "cost_only_there": {"USD": "10"},
+    }
+    assert other.related[0]["cost_only_here"] == {"USD": "10"}
+
+
+def test_what_is_missing_or_counts_twice_in_part_is_a_warning(landing: Landing) -> None:
+    bill = described(*["1"] * 60)
+    deliver(landing, "one", bill[:40])
+    deliver(landing, "other", bill[20:])
+
+    checks = dict(
+        landing.query(
+            "SELECT checked.statement_id, jsonb_build_object('state', state, 'cost', cost, 'detail', detail)"
+            " FROM billing_checks AS checked JOIN billing_statements ON current_publication_id = publication_id"
+            " WHERE name = 'overlap'"
+        )
+    )
+
+    assert (checks[2]["state"], checks[2]["cost"]) == ("warned", {"USD": "20"})
+    assert "partly missing in the costs: it overlaps with statement 1 (one)" in checks[2]["detail"]
+    assert "overlap, decided by content, 50.00 % of the smaller and 50.00 % of the larger one" in checks[2]["detail"]
+    assert checks[1]["state"] == "passed"

@@ -19,6 +19,8 @@ from billfold.store.database import BulkConnection
 
 # From so many charges on, equal sums by day say that two statements hold the same bill.
 MANY_CHARGES = 10_000
+# Sums of a large month by hundreds of thousands of keys stay in memory, for the rest of the transaction.
+_SUMMING = "SET LOCAL work_mem = '64MB'"
 # A share is kept with so many decimals, rounded down: less than everything never reads as everything.
 _SHARE_DECIMALS = 6
 
@@ -131,6 +133,7 @@ def read_form(bulk: BulkConnection, statement_id: int, *, delivery_id: UUID | No
 
 def compare_line_items(bulk: BulkConnection, period: BillingPeriod, here: int, there: int) -> list[Common]:
     """What two statements hold of equal line items, which only those of one form can."""
+    bulk.execute(_SUMMING)
     query = _query("compare_line_items").format(**publish.partitions(period))
     return [_common(row) for row in bulk.query(query, here, there)]
 
@@ -142,6 +145,7 @@ def compare_daily_costs(
 
     `is_alike`: their columns are the same; `is_detailed`: these, or both are CUR, so that more names a charge.
     """
+    bulk.execute(_SUMMING)
     query = _query("compare_daily_costs").format(**publish.partitions(period))
     return [_common(row) for row in bulk.query(query, here, there, int(is_detailed), int(is_alike))]
 

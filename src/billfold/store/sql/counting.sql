@@ -147,29 +147,29 @@ known AS (
     ) AS each
 ),
 identified AS (
-    SELECT is_here, charge_date, is_long, billing_currency, amount, billed, charge_count, account_id, charge_category,
-        CASE WHEN $3::integer = 1 THEN line_item_type END AS line_item_type,
+    SELECT is_here, charge_date, is_long, billing_currency, amount, billed, charge_count,
+        hash_record_extended(ROW(account_id, charge_category,
+            CASE WHEN $3::integer = 1 THEN line_item_type END,
+            CASE WHEN $3::integer = 1 THEN service_id END,
+            CASE WHEN $4::integer = 1 THEN region_id END,
+            CASE WHEN $4::integer = 1 OR $3::integer = 1 AND has_meter THEN sku_meter END,
+            CASE WHEN $4::integer = 1 OR $3::integer = 1 AND has_operation THEN operation END,
+            CASE WHEN $4::integer = 1 OR $3::integer = 1 AND has_description THEN charge_description END,
+            CASE WHEN $4::integer = 1 OR $3::integer = 1 AND has_resource THEN resource_id END), 0) AS cell_id,
+        hash_record_extended(ROW(service_id, CASE WHEN $4::integer = 1 THEN tag_set_key END), 0) AS kind_id
+    FROM (
         -- Which code a service has depends on the columns that were chosen; the kind of usage names it too.
-        CASE WHEN $4::integer = 1 OR has_service AND NOT ($3::integer = 1 AND has_meter) THEN service_code END AS service_code,
-        CASE WHEN $4::integer = 1 THEN region_id END AS region_id,
-        CASE WHEN $4::integer = 1 OR $3::integer = 1 AND has_meter THEN sku_meter END AS sku_meter,
-        CASE WHEN $4::integer = 1 OR $3::integer = 1 AND has_operation THEN operation END AS operation,
-        CASE WHEN $4::integer = 1 OR $3::integer = 1 AND has_description THEN charge_description END AS charge_description,
-        CASE WHEN $4::integer = 1 OR $3::integer = 1 AND has_resource THEN resource_id END AS resource_id,
-        CASE WHEN $4::integer = 1 THEN tag_set_key END AS tag_set_key
-    FROM named CROSS JOIN known
+        SELECT *, CASE WHEN $4::integer = 1 OR has_service AND NOT ($3::integer = 1 AND has_meter) THEN service_code END
+            AS service_id
+        FROM named CROSS JOIN known
+    ) AS told
 ),
 -- A month's cost in one line item is compared with what its days cost together.
 grained AS (
-    SELECT *, bool_or(is_long) OVER (
-            PARTITION BY billing_currency, account_id, charge_category, line_item_type, service_code, region_id, sku_meter,
-                operation, charge_description, resource_id
-        ) AS is_of_month
-    FROM identified
+    SELECT *, bool_or(is_long) OVER (PARTITION BY billing_currency, cell_id) AS is_of_month FROM identified
 ),
-tagged AS (
-    SELECT billing_currency, account_id, charge_category, line_item_type, service_code, region_id, sku_meter, operation,
-        charge_description, resource_id, CASE WHEN NOT is_of_month THEN charge_date END AS charge_date, tag_set_key,
+kind AS (
+    SELECT billing_currency, cell_id, CASE WHEN NOT is_of_month THEN charge_date END AS charge_date, kind_id,
         coalesce(sum(amount) FILTER (WHERE is_here), 0) AS here_amount,
         coalesce(sum(amount) FILTER (WHERE NOT is_here), 0) AS there_amount,
         coalesce(sum(billed) FILTER (WHERE is_here), 0) AS here_billed,
@@ -177,32 +177,30 @@ tagged AS (
         coalesce(sum(charge_count) FILTER (WHERE is_here), 0) AS here_count,
         coalesce(sum(charge_count) FILTER (WHERE NOT is_here), 0) AS there_count
     FROM grained
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+    GROUP BY 1, 2, 3, 4
 ),
 -- Tags tell two teams' charges apart, but a tag may be switched on for the whole month between two deliveries; services
 -- tell parts apart, but CUR and FOCUS may spell them differently. Where the sums are equal, neither matters.
 cell AS (
     SELECT billing_currency, sum(here_amount) AS here_amount, sum(there_amount) AS there_amount,
-        sum(billfold_in_both(here_amount, there_amount)) AS tagged_amount,
+        sum(billfold_in_both(here_amount, there_amount)) AS kinds_amount,
         sum(here_billed) AS here_billed, sum(there_billed) AS there_billed,
-        sum(billfold_in_both(here_billed, there_billed)) AS tagged_billed,
+        sum(billfold_in_both(here_billed, there_billed)) AS kinds_billed,
         sum(here_count) AS here_count, sum(there_count) AS there_count
-    FROM tagged
-    GROUP BY billing_currency, account_id, charge_category, line_item_type,
-        CASE WHEN $3::integer = 1 THEN service_code END, region_id, sku_meter, operation, charge_description, resource_id,
-        charge_date
+    FROM kind
+    GROUP BY billing_currency, cell_id, charge_date
 )
 SELECT billing_currency,
     sum(abs(here_amount))::text, sum(abs(there_amount))::text,
     sum(abs(CASE WHEN here_amount = there_amount THEN here_amount
-        ELSE billfold_in_both(tagged_amount, billfold_in_both(here_amount, there_amount)) END))::text,
+        ELSE billfold_in_both(kinds_amount, billfold_in_both(here_amount, there_amount)) END))::text,
     coalesce(sum(here_count) FILTER (WHERE here_amount <> 0), 0)::bigint,
     coalesce(sum(there_count) FILTER (WHERE there_amount <> 0), 0)::bigint,
     coalesce(sum(least(here_count, there_count)) FILTER (WHERE here_amount <> 0 AND there_amount <> 0), 0)::bigint,
     sum(here_count)::bigint, sum(there_count)::bigint, sum(least(here_count, there_count))::bigint,
     sum(here_billed)::text, sum(there_billed)::text,
     sum(CASE WHEN here_billed = there_billed THEN here_billed
-        ELSE billfold_in_both(tagged_billed, billfold_in_both(here_billed, there_billed)) END)::text
+        ELSE billfold_in_both(kinds_billed, billfold_in_both(here_billed, there_billed)) END)::text
 FROM cell
 GROUP BY billing_currency
 
