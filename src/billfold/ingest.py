@@ -409,7 +409,8 @@ def _publish(
         log.warning("finding", text=finding)
     if isinstance(published, PublishedBill):
         # The bill is in, whatever the checks find or miss.
-        record_checks(ingestion.database, statement_id=statement.statement_id)
+        for checked in (statement.statement_id, *sorted(published.affected)):
+            record_checks(ingestion.database, statement_id=checked)
         return outcomes.published(client, delivery, registered, period, published)
     read = published.comparison.rows_read_by_file
     compared = hold.Compared(

@@ -305,8 +305,8 @@ class Ledger:
     """The money of a delivery's line items, summed by PostgreSQL from their texts, and what is worth telling.
 
     `unproved` is by currency what the costs on net basis are off the gross costs less the discounts that the export
-    names, `undiscounted` what the bill costs without credits, refunds and discounts; `discounts` are by currency, where
-    there are any.
+    names; `discounts` are by currency, where there are any; `undiscounted` is what the bill costs without credits,
+    refunds and discounts.
     """
 
     totals: Totals
@@ -317,9 +317,9 @@ class Ledger:
     overdrawn_rows: int
     rows_billed_as_effective: int
     unproved: dict[str, Decimal]
-    undiscounted: dict[str, Decimal]
     discounts: dict[str, Discounts]
     rows_with_unreadable_discounts: int
+    undiscounted: dict[str, Decimal]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

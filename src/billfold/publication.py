@@ -21,6 +21,7 @@ from billfold.drift import find_drift
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
 from billfold.reconcile import Worth, carry, find_loss, reconcile
 from billfold.store import hold, publish
+from billfold.store.counting import Form
 from billfold.store.database import BulkConnection, Database, connect_bulk
 from billfold.store.ledger import sum_held_undiscounted, sum_ledger
 from billfold.store.statements import CurrentStatement
@@ -55,12 +56,16 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedBill:
-    """What a publication did: what the source says, what the tables hold now, what moved and what is worth telling."""
+    """What a publication did: what the source says, what the tables hold now, what moved and what is worth telling.
+
+    `affected` are other statements of which the checks may find something else now.
+    """
 
     source: Totals
     after: Totals
     comparison: Comparison
     findings: tuple[str, ...]
+    affected: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +154,7 @@ def publish_bill(
             bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
         )
         place = {"statement_id": statement.statement_id, "publication_id": publication_id}
-        counted_before = overlap.find_counted(bulk, statement.statement_id)
+        before = overlap.find_before(bulk, statement.statement_id)
         mapping = beside.submit(map_bill, bill, bulk, client.client_id, standing, timings)
         if sum(comparison.rows_read_by_file.values()) > MOST_ROWS_BESIDE:
             wait([mapping])
@@ -185,15 +190,17 @@ def publish_bill(
         settled = overlap.settle(
             bulk,
             statement.statement_id,
-            before=counted_before,
+            before=before,
             delivery_id=delivery_id,
-            export_format=bill.export_format,
+            form=Form(export_format=bill.export_format, hash_version=HASH_VERSION, columns=frozenset(columns)),
         )
-        findings = (*findings, *settled)
+        findings = (*findings, *settled.findings)
         moment = publish.take_moment(
-            bulk, [statement.statement_id, *(each.statement_id for each in standing.standalone)]
+            bulk,
+            [statement.statement_id, *(each.statement_id for each in standing.standalone), *settled.switched],
         )
         adoption.record(bulk, emptied, moment=moment)
+        overlap.record(bulk, settled, moment=moment)
         for each in (statement, *standing.standalone):
             hold.end_holds(bulk, statement_id=each.statement_id, delivery_id=delivery_id)
         publish.finish_publication(
@@ -224,7 +231,9 @@ def publish_bill(
                 files=tuple(_count_file(comparison, file) for file in files),
             ),
         )
-    return PublishedBill(source=source, after=after, comparison=comparison, findings=findings)
+    return PublishedBill(
+        source=source, after=after, comparison=comparison, findings=findings, affected=settled.affected
+    )
 
 
 def _find_loss(

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import structlog
 
+from billfold import overlap
 from billfold.config import Settings
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
@@ -109,9 +110,10 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
             open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill,
             connect_bulk(database.conninfo) as bulk,
         ):
-            after, mapped = _publish(bill, bulk, chosen.client_id, statement)
-            findings = tuple(find_remarkable(bill, mapped, statement.currency))
-    record_checks(database, statement_id=chosen.statement_id)
+            after, mapped, settled = _publish(bill, bulk, chosen.client_id, statement)
+            findings = (*find_remarkable(bill, mapped, statement.currency), *settled.findings)
+    for checked in (chosen.statement_id, *sorted(settled.affected)):
+        record_checks(database, statement_id=checked)
     remapping = Remapping(
         statement_id=chosen.statement_id,
         client_id=chosen.client_id,
@@ -149,7 +151,7 @@ def _claim(connection: Connection, chosen: VerifiedStatement, settings: Settings
 
 def _publish(
     bill: Bill, bulk: BulkConnection, client_id: str, statement: CurrentStatement
-) -> tuple[Totals, MappedBill]:
+) -> tuple[Totals, MappedBill, overlap.Settled]:
     period = statement.billing_period
     with publish.stream_landed_rows(bulk, period, statement_id=statement.statement_id) as rows:
         bill.load_landed(rows)
@@ -158,6 +160,7 @@ def _publish(
         bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
     )
     place = {"statement_id": statement.statement_id, "publication_id": publication_id}
+    before = overlap.find_before(bulk, statement.statement_id)
     standing = Standing(statement=statement, residuals={}, columns={})
     mapped = map_bill(bill, bulk, client_id, standing, Timings(), anew=True)
     publish.withdraw_charges(bulk, period, **place)
@@ -172,11 +175,15 @@ def _publish(
         billed=charged.billed,
     )
     reconcile(mapped.ledger.totals, after)
+    publish.lock_bucket(bulk, client_id=client_id)
+    settled = overlap.settle(bulk, statement.statement_id, before=before)
+    moment = publish.take_moment(bulk, [statement.statement_id, *settled.switched])
+    overlap.record(bulk, settled, moment=moment)
     publish.finish_remap(
         bulk,
         publish.Publication(
             **place,
-            published_at=publish.take_moment(bulk, [statement.statement_id]),
+            published_at=moment,
             kind=PublicationKind.REMAP,
             delivery_id=statement.delivery_id,
             cost_basis=mapped.basis,
@@ -191,4 +198,4 @@ def _publish(
             undiscounted=mapped.ledger.undiscounted,
         ),
     )
-    return after, mapped
+    return after, mapped, settled

@@ -73,7 +73,9 @@ def created_tables() -> dict[str, list[str]]:
 
 
 def view_columns() -> set[str]:
-    *_, view = (migration.script for migration in list_migrations() if "CREATE VIEW" in migration.script)
+    *_, view = (
+        migration.script for migration in list_migrations() if "VIEW focus_cost_and_usage AS" in migration.script
+    )
     return set(re.findall(r'AS "(\w+)"', view))
 
 

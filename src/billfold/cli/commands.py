@@ -174,7 +174,8 @@ def statements(
 ) -> int:
     """List the statements: what each export says about each month, as it stands now.
 
-    Counted statements make up the costs; two exports of the same bill must not both be counted.
+    Counted statements make up the costs. The last column shows what a statement has in common with others of its month:
+    parts of one bill are all counted, of duplicates only one is.
     """
     wanted = Filter(client=client, export=export, period=period, limit=limit)
     return _report("statements", reports.list_statements, tables.show_statements, wanted, as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from decimal import ROUND_DOWN, Decimal
 from itertools import islice
 from typing import Any
 
@@ -143,6 +144,8 @@ def show_statements(console: Console, statements: Sequence[StatementRow]) -> Non
         "#Billed",
         "|Delivered (UTC)",
     ]
+    if any(statement.related for statement in statements):
+        headers.append("Same month")
     table = make_table(console, *headers)
     for statement in statements:
         add_row(
@@ -157,8 +160,27 @@ def show_statements(console: Console, statements: Sequence[StatementRow]) -> Non
             statement.charge_count,
             show_rounded(statement.billed_cost),
             show_instant(statement.delivered_at),
+            *((_show_related(statement),) if headers[-1] == "Same month" else ()),
         )
     print_table(console, table, nothing="no statements")
+
+
+def _show_related(statement: StatementRow) -> str:
+    """How a statement relates to others of its month: what both hold, and who decided."""
+    lines = []
+    for each in statement.related:
+        share = each["share_of_smaller"]
+        found = f", {_percent(share)} % by {each['measure']}" if share else ""
+        by = ", by hand" if each["decided_by"] == "operator" else ""
+        in_both = ", ".join(f"{cost} {code}" for code, cost in each["cost_in_both"].items() if Decimal(cost))
+        shared = f", {in_both} in both" if in_both else ""
+        lines.append(f"{each['relation']} with {each['statement_id']}{by}{found}{shared}")
+    return "; ".join(lines)
+
+
+def _percent(share: str) -> Decimal:
+    """Rounded down: less than everything never reads as everything."""
+    return (Decimal(share) * 100).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
 
 
 def show_publications(console: Console, publications: Sequence[PublicationRow]) -> None:

@@ -140,10 +140,11 @@ def _by_folder(
     leave_out: LeaveOut | None,
 ) -> list[Delivery]:
     listed = {source.key: source for source in _list(bucket, prefix, most) if is_bill(source.key)}
-    left_out = leave_out(bucket, [each for each in listed.values() if is_stray(each.key)]) if leave_out else set()
-    listed = {key: source for key, source in listed.items() if key not in left_out}
-    manifests = _current_manifests(bucket, prefix, listed.values(), on_refused)
     strays = [source for source in listed.values() if is_stray(source.key)]
+    left_out = leave_out(bucket, strays) if leave_out else set()
+    listed = {key: source for key, source in listed.items() if key not in left_out}
+    strays = [source for source in strays if source.key not in left_out]
+    manifests = _current_manifests(bucket, prefix, listed.values(), on_refused)
     _refuse_more(bucket, prefix, len(manifests) + len(strays), most)
     folder = _Folder(
         bucket=bucket,
@@ -159,7 +160,8 @@ def _by_folder(
         folder.add_strays_above(prefix, alone)
         alone = folder.list_alone()
     if leave_out and alone:
-        left_out |= (others := leave_out(bucket, alone))
+        others = leave_out(bucket, alone)
+        left_out |= others
         alone = [source for source in alone if source.key not in others]
     if not (folder.claims or alone):
         raise _nothing_there(bucket, prefix, sorted(left_out))
@@ -167,16 +169,6 @@ def _by_folder(
     deliveries += folder.deliveries
     _refuse_more(bucket, prefix, len(deliveries), most)
     return sorted(deliveries, key=_order)
-
-
-def _nothing_there(bucket: Bucket, prefix: str, left_out: Sequence[str]) -> SourceNotFoundError:
-    message = f"no billing export at {address(bucket.name, prefix)}"
-    if not left_out:
-        return SourceNotFoundError(message, advice="check the key or folder, and its case")
-    return SourceNotFoundError(
-        f"{message}: none of its {len(left_out)} data files and manifests is a bill (such as {left_out[0]})",
-        advice="check the key or folder; to see what is wrong with one file, ingest it by its own key",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +239,16 @@ class _Folder:
                 raise shared_folder(delivery.manifest, other.manifest, other.export_name)
         self.claims.join(Claims.of(delivery))
         self.deliveries.append(delivery)
+
+
+def _nothing_there(bucket: Bucket, prefix: str, left_out: Sequence[str]) -> SourceNotFoundError:
+    message = f"no billing export at {address(bucket.name, prefix)}"
+    if not left_out:
+        return SourceNotFoundError(message, advice="check the key or folder, and its case")
+    return SourceNotFoundError(
+        f"{message}: none of its {len(left_out)} data files and manifests is a bill (such as {left_out[0]})",
+        advice="check the key or folder; to see what is wrong with one file, ingest it by its own key",
+    )
 
 
 def _list(bucket: Bucket, prefix: str, most: int | None) -> Iterator[SourceObject]:

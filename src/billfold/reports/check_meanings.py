@@ -31,8 +31,8 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
     "overlap": CheckMeaning(
         title="Overlap of exports",
         severity=Severity.HIGH,
-        meaning="Warns where two exports hold the same bill, and not exactly one of them makes up the costs.",
-        advice="Choose one: `billfold statement count ID` leaves only that one.",
+        meaning="Warns where a bill, or a part of it, is counted twice or is missing in the costs.",
+        advice="Choose one: `billfold statement count ID`; or have both count: `billfold statement parts ID OTHER`.",
         rows="charges",
         money="billed cost",
     ),

@@ -4,7 +4,8 @@
 CREATE TEMP TABLE ledger (
     billing_account_id text, billing_currency text, disposition text, line_item_type text, remark text,
     gross_cost text, net_cost text, cost text, cost_more text, named_discount text, discount_parts text,
-    has_unreadable_discount smallint, is_of_commitment smallint, is_discount smallint, is_reduction smallint, row_count bigint
+    has_unreadable_discount smallint, is_of_commitment smallint, is_discount smallint, is_reduction smallint,
+    row_count bigint
 ) ON COMMIT DROP
 
 -- name: sum_totals
