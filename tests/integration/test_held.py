@@ -179,6 +179,17 @@ def test_net_columns_that_appear_hold_nothing_by_their_discounts(landing: Landin
     assert lost.reason == "would leave 70 of 201 USD before credits, refunds and discounts"
 
 
+@pytest.mark.parametrize(("discount", "state"), [("-85", DeliveryState.PUBLISHED), ("-100", DeliveryState.HELD)])
+def test_discount_columns_that_appear_hold_a_bill_only_where_nothing_is_left(
+    landing: Landing, discount: str, state: DeliveryState
+) -> None:
+    write_bill(landing.root, described("100", "100"))
+    landing.ingest()
+    write_bill(landing.root, described("100", "100", discount_total_discount=discount), revision=2)
+
+    assert landing.ingest().state is state
+
+
 def test_net_costs_that_all_are_nothing_are_held(landing: Landing) -> None:
     write_bill(landing.root, described("100", "101"))
     landing.ingest()
