@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import duckdb
 
@@ -60,6 +61,8 @@ _DISCOUNT_MAP = "discount"
 _DISCOUNT_PREFIX = "discount_"
 _TOTAL_DISCOUNT = "discount_total_discount"
 _FOCUS_WORD = re.compile(r'"([A-Za-z_]+)"')
+# What the mapping reads by these macros has no value where it is nan.
+_READ_BY_MACRO = re.compile(r'(?:number_text|magnitude|instant)\("?([A-Za-z_]+)"?\)')
 
 
 def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
@@ -67,6 +70,13 @@ def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
     if export_format is ExportFormat.FOCUS:
         return tuple(sorted(set(_FOCUS_WORD.findall(read_script("billfold.transform", "map_focus")))))
     return tuple(_CUR_COLUMNS)
+
+
+@cache
+def _columns_without_nan() -> frozenset[str]:
+    """The canonical columns of numbers and times."""
+    scripts = (read_script("billfold.transform", name) for name in ("map_cur", "map_focus"))
+    return frozenset(name for script in scripts for name in _READ_BY_MACRO.findall(script))
 
 
 def create_line_items(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, currency: str) -> None:
@@ -157,7 +167,9 @@ def _column(shape: Shape, canonical: str) -> str:
     column = shape.find(canonical)
     if column is None:
         return "NULL::VARCHAR"
-    # Tools write nan where a value is missing, in columns of text too.
+    if canonical in _columns_without_nan():
+        return f"source.{column.sql_name}"
+    # Tools write nan where a text is missing, too.
     return f"unless_nan(source.{column.sql_name})"
 
 
