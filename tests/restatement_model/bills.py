@@ -16,6 +16,7 @@ COVERED, NEGATION, FEE, DISCOUNT = (
     "SavingsPlanRecurringFee",
     "EdpDiscount",
 )
+DISCOUNTED = "gross plus discounts"
 RESIDUAL_DESCRIPTION = "Savings Plan covered usage and negation do not cancel out"
 
 # How much of each hour's commitment the fees of these bills say was used.
@@ -35,6 +36,7 @@ _NEVER_EMPTY = (
 COLUMNS = (
     *_NEVER_EMPTY,
     "line_item_net_unblended_cost",
+    "discount_total_discount",
     "savings_plan_savings_plan_a_r_n",
     "savings_plan_savings_plan_effective_cost",
     "savings_plan_total_commitment_to_date",
@@ -63,6 +65,7 @@ class Item:
     service: str = "AmazonEC2"
     currency: str = "USD"
     net: str = ""
+    discount: str = ""
     share: str = "0"
 
     def __post_init__(self) -> None:
@@ -84,6 +87,8 @@ class Item:
         }
         if self.net:
             columns["line_item_net_unblended_cost"] = self.net
+        if self.discount:
+            columns["discount_total_discount"] = self.discount
         if self.kind in (COVERED, NEGATION, FEE):
             columns["savings_plan_savings_plan_a_r_n"] = PLAN
         if self.kind == COVERED:
@@ -141,8 +146,12 @@ def number(items: Iterable[Item]) -> list[RowKey]:
 
 
 def basis_of(items: Iterable[Item]) -> str:
-    """Which costs count: the net ones as soon as one item has one."""
-    return "net" if any(item.net for item in items) else "gross"
+    """Which costs count: the net ones as soon as one item has one; else discounts that only columns name lower them."""
+    items = list(items)
+    if any(item.net for item in items):
+        return "net"
+    has_discount_items = any(item.kind == DISCOUNT and Decimal(item.cost) for item in items)
+    return DISCOUNTED if any(item.discount for item in items) and not has_discount_items else "gross"
 
 
 def charges_of(rows: Collection[RowKey], basis: str, period: str) -> dict[ChargeKey, Charge]:
@@ -175,14 +184,23 @@ def charges_of(rows: Collection[RowKey], basis: str, period: str) -> dict[Charge
 
 def cost_of(item: Item, basis: str) -> Decimal:
     """The item's cost on the statement's basis."""
+    discount = Decimal(item.discount or 0) if basis == DISCOUNTED else Decimal(0)
+    return _cost_in_column(item, basis) + discount
+
+
+def _cost_in_column(item: Item, basis: str) -> Decimal:
     return Decimal(item.net if basis == "net" and item.net else item.cost)
+
+
+def _is_free(item: Item, basis: str) -> bool:
+    return _cost_in_column(item, basis) == 0 and not (basis == DISCOUNTED and item.discount)
 
 
 def is_left_out(item: Item, basis: str) -> bool:
     """Whether the money of the item counts nowhere: it stands on other rows, or there is none."""
     if item.kind == DISCOUNT:
         return basis == "net"
-    return item.kind == FEE and cost_of(item, basis) == 0 and Decimal(item.share) <= Decimal(_USED)
+    return item.kind == FEE and _is_free(item, basis) and Decimal(item.share) <= Decimal(_USED)
 
 
 def left_out(rows: Iterable[RowKey], basis: str) -> dict[tuple[str, str], tuple[int, Decimal]]:
@@ -242,7 +260,9 @@ def _charges_of_item(item: Item, basis: str, period: str) -> dict[int, Charge]:
         return {0: charge("Usage", nothing, Decimal(item.share), gross, cost)}
     if item.kind == FEE:
         unused = Decimal(item.share) - Decimal(_USED)
-        fee = {0: charge("Purchase", cost, nothing, gross, cost)} if cost else {}
-        return {**fee, 1: charge("Usage", nothing, unused, nothing, nothing)} if unused > 0 else fee
+        fee = {0: charge("Purchase", cost, nothing, gross, cost)} if not _is_free(item, basis) else {}
+        # A fee below 0 is given back, with what was not used of it.
+        has_unused = unused > 0 or (unused < 0 and _cost_in_column(item, basis) < 0)
+        return {**fee, 1: charge("Usage", nothing, unused, nothing, nothing)} if has_unused else fee
     category = item.kind if item.kind in ("Tax", "Credit") else "Usage"
     return {0: charge(category, cost, cost, gross if category == "Usage" else cost, cost)}

@@ -71,6 +71,17 @@ class Discount:
 
 
 @dataclass(frozen=True, slots=True)
+class NameDiscounts:
+    """The columns of the first line items name a discount; with 0 those of none do."""
+
+    item_count: int
+
+    def edit(self, items: list[Item]) -> None:
+        for place, item in enumerate(items):
+            items[place] = replace(item, discount="-0.25" if place < self.item_count else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Clear:
     """Nothing is left."""
 
@@ -78,7 +89,7 @@ class Clear:
         items.clear()
 
 
-Edit = Add | Remove | Repeat | Recost | Discount | Clear
+Edit = Add | Remove | Repeat | Recost | Discount | NameDiscounts | Clear
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +158,7 @@ EDITS = st.lists(
         st.builds(Remove, PLACES),
         st.builds(Repeat, PLACES),
         st.builds(Discount, st.integers(0, 2)),
+        st.builds(NameDiscounts, st.integers(0, 3)),
         st.builds(Clear),
     ),
     min_size=1,

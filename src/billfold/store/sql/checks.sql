@@ -216,7 +216,7 @@ CROSS JOIN LATERAL (
 WHERE statement.statement_id = %(statement_id)s AND statement.counted = overlap.is_any_counted
 
 -- name: check_net_proof
--- What the net costs are off the gross costs less the discounts, where that is more than rounding.
+-- What the billed costs are off the gross costs less the discounts, where that is more than rounding.
 SELECT unproved.currency, publication.rows_after, unproved.cost::numeric, ARRAY[]::text[]
 FROM billing_statements AS statement
 JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
