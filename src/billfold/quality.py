@@ -180,8 +180,8 @@ def _check_net(bill: CheckedBill) -> _Finding:
     found = bill.find("check_net_proof")
     return _warn_of(
         found,
-        "net costs that are off the gross costs less the discounts that the export names",
-        passed="net costs, where there are any, are the gross costs less the discounts",
+        "billed costs that are off the gross costs less the discounts that the export names",
+        passed="billed costs are the gross costs less the discounts that the export names",
     )
 
 

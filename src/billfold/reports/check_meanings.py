@@ -37,10 +37,10 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
         money="billed cost",
     ),
     "net_proof": CheckMeaning(
-        title="Proof of net costs",
+        title="Proof of discounts",
         severity=Severity.HIGH,
-        meaning="Warns where net costs are more than 0.01 off the gross costs less the discounts of the export.",
-        advice="Compare the month with its invoice, and ask AWS which discount the export leaves out.",
+        meaning="Warns where billed costs are more than 0.01 off the gross costs less the discounts of the export.",
+        advice="Compare the month with its invoice, and ask AWS which discount the export leaves out or repeats.",
         rows="line items",
         money="the difference",
     ),

@@ -104,7 +104,8 @@ def discount_parts(shape: Shape) -> str:
     name: `discount/…` of legacy CUR, `discount_bundled_discount` of CUR 2.0.
     """
     found_map = shape.find(_DISCOUNT_MAP)
-    terms = [f"terms_of(source.{found_map.sql_name})"] if found_map else []
+    # Most rows have an empty map.
+    terms = [f"terms_of(nullif(source.{found_map.sql_name}, '{{}}'))"] if found_map else []
     for column in _discount_columns(shape):
         term = f"number_text(source.{column.sql_name})"
         if found_map:
@@ -118,7 +119,7 @@ def discount_parts(shape: Shape) -> str:
 def _unreadable_discount(shape: Shape) -> str:
     """Whether a discount that counts is no number: never where the row has the total."""
     found_map = shape.find(_DISCOUNT_MAP)
-    tests = [f"is_unreadable(source.{found_map.sql_name})"] if found_map else []
+    tests = [f"is_unreadable(nullif(source.{found_map.sql_name}, '{{}}'))"] if found_map else []
     tests += [
         f"number_text(source.{column.sql_name}) IS NULL"
         f" AND lower(trim(source.{column.sql_name})) NOT IN ('none', 'null', 'n/a', 'nan')"

@@ -256,7 +256,7 @@ WHERE related.statement_id = %(statement_id)s
 ORDER BY other.statement_id
 
 -- name: check_net_proof
--- What the net costs are off the gross costs less the discounts, where that is more than rounding.
+-- What the billed costs are off the gross costs less the discounts, where that is more than rounding.
 SELECT unproved.currency, publication.rows_after, unproved.cost::numeric, ARRAY[]::text[]
 FROM billing_statements AS statement
 JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id

@@ -205,8 +205,8 @@ SELECT
 FROM disposed
 WHERE is_added
     AND (
-        kind = 'plan fee' AND CASE WHEN is_return THEN unused_plan < 0 ELSE unused_plan > 0 END
-        OR kind = 'reservation fee' AND CASE WHEN is_return THEN unused_reservation < 0 ELSE unused_reservation > 0 END
+        kind = 'plan fee' AND (unused_plan > 0 OR is_return AND unused_plan < 0)
+        OR kind = 'reservation fee' AND (unused_reservation > 0 OR is_return AND unused_reservation < 0)
     );
 
 -- What prices and quantities are made of. A tier of a price that has several is told by the rate that was billed: the
