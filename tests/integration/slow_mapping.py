@@ -45,6 +45,17 @@ def on_basis(item: LineItem, gross: str, net: str, *, net_basis: bool) -> Decima
     return number(item, gross) if found is None else found
 
 
+def is_split(item: LineItem) -> bool:
+    """Split cost allocation of ECS, EKS or Batch: a share of the instance that it names."""
+    is_known = item.get("line_item_operation") in _SPLIT_COST_OPERATIONS
+    return is_known or bool(item.get("split_line_item_parent_resource_id"))
+
+
+def is_only_split(item: LineItem, cost: Decimal | None) -> bool:
+    """Whether such a row is no charge besides: one of a kind that is not known yet is, if it has a cost of its own."""
+    return item.get("line_item_operation") in _SPLIT_COST_OPERATIONS or (is_split(item) and not cost)
+
+
 def charges_of(item: LineItem, *, net_basis: bool) -> list[SlowCharge]:
     """The charges of one line item: none, one, or two."""
     line_item_type = item["line_item_line_item_type"]
@@ -72,7 +83,7 @@ def charges_of(item: LineItem, *, net_basis: bool) -> list[SlowCharge]:
             )
         ]
 
-    if item.get("line_item_operation") in _SPLIT_COST_OPERATIONS:
+    if is_only_split(item, cost):
         return []
     match line_item_type:
         case "Usage":
@@ -131,10 +142,10 @@ def residuals_of(items: Sequence[LineItem]) -> dict[tuple[str, str], Decimal]:
     with localcontext() as context:
         context.prec = 500
         for item in items:
-            if item.get("line_item_operation") in _SPLIT_COST_OPERATIONS:
+            cost = on_basis(item, "line_item_unblended_cost", "line_item_net_unblended_cost", net_basis=net_basis)
+            if is_only_split(item, cost):
                 continue
             if item["line_item_line_item_type"] in ("SavingsPlanCoveredUsage", "SavingsPlanNegation"):
-                cost = on_basis(item, "line_item_unblended_cost", "line_item_net_unblended_cost", net_basis=net_basis)
                 left[item["bill_payer_account_id"], item["line_item_currency_code"]] += cost or _ZERO
     return {place: cost for place, cost in left.items() if cost}
 
@@ -146,11 +157,11 @@ def source_cost_of(items: Sequence[LineItem]) -> Decimal:
     with localcontext() as context:
         context.prec = 500
         for item in items:
-            if item.get("line_item_operation") in _SPLIT_COST_OPERATIONS:
+            cost = on_basis(item, "line_item_unblended_cost", "line_item_net_unblended_cost", net_basis=net_basis)
+            if is_only_split(item, cost):
                 continue
             if net_basis and item["line_item_line_item_type"].endswith("Discount"):
                 continue
-            cost = on_basis(item, "line_item_unblended_cost", "line_item_net_unblended_cost", net_basis=net_basis)
             total += cost or _ZERO
     return total
 
