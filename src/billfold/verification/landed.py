@@ -17,7 +17,7 @@ from billfold.store.verifying_split import SplitCosts
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
-from billfold.verification.split import check_split_mapping
+from billfold.verification.split import check_split_mapping, skip_split_mapping
 from billfold.verification.verdict import Findings, Subject, compare_charges, compare_totals, spell_totals
 
 
@@ -33,8 +33,9 @@ def check_landed(findings: Findings, snapshot: Snapshot, subject: Subject) -> No
                 bill.load_landed(rows)
         except InputError as error:
             findings.tell("raw_totals", [str(error)], "")
-            for name in ("raw_hashes", "dimension_members", "charges_mapped", "split_mapped"):
+            for name in ("raw_hashes", "dimension_members", "charges_mapped"):
                 findings.skip(name, "the raw rows cannot be read")
+            skip_split_mapping(findings, SplitCosts(snapshot), "the raw rows cannot be read")
             _check_charges(findings, snapshot, said)
             return
         if held.hash_version == HASH_VERSION:
@@ -51,8 +52,9 @@ def check_landed(findings: Findings, snapshot: Snapshot, subject: Subject) -> No
         _check_charges(findings, snapshot, said)
         if not is_mapped_today:
             reason = f"mapped by version {held.mapping_version}, this is version {MAPPING_VERSION}"
-            for name in ("dimension_members", "charges_mapped", "split_mapped"):
+            for name in ("dimension_members", "charges_mapped"):
                 findings.skip(name, reason)
+            skip_split_mapping(findings, SplitCosts(snapshot), reason)
         elif basis is not bill.choose_cost_basis():
             difference = f"billing_statements: column cost_basis: expected {bill.choose_cost_basis()}, found {basis}"
             findings.tell("charges_mapped", [difference], "")

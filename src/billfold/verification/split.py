@@ -29,6 +29,14 @@ def check_split_mapping(findings: Findings, split: SplitCosts, subject: Subject,
     findings.tell_first("split_mapped", split.find_difference(), "mapping the raw rows gives the split costs")
 
 
+def skip_split_mapping(findings: Findings, split: SplitCosts, reason: str) -> None:
+    """The raw rows cannot be mapped again for this reason; without split costs that makes no difference."""
+    if split.are_there():
+        findings.skip("split_mapped", reason)
+    else:
+        findings.tell("split_mapped", (), "no split cost allocation")
+
+
 def check_split_history(findings: Findings, split: SplitCosts, publications: Sequence[SaidPublication]) -> None:
     """Every publication that is remembered left zero for each parent; versions of a row follow each other."""
     if not split.are_there():
