@@ -6,6 +6,7 @@ A check never refuses a bill. It says how much of it stands on something that no
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -245,5 +246,5 @@ def _tell(names: Sequence[str]) -> str:
 def _known_services() -> tuple[str, ...]:
     """The codes and names of services that have a place in the mapping, be it Other."""
     table = resources.files("billfold.transform") / "lookups" / "services.csv"
-    lines = table.read_text(encoding="utf-8").splitlines()
+    lines = io.StringIO(table.read_text(encoding="utf-8"), newline="")
     return tuple(line[column] for line in csv.DictReader(lines) for column in ("service_code", "service_name"))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
-from tests.integration.slow_mapping import LineItem, charges_of, is_net, is_split, on_basis
+from tests.integration.slow_mapping import LineItem, basis_of, charges_of, is_split, on_basis
 
 Place = tuple[str, ...]
 
@@ -34,26 +34,26 @@ def split_rows_of(items: Sequence[LineItem]) -> list[SlowSplit]:
 
 def _parents_of(items: Sequence[LineItem]) -> dict[Place, list[Decimal]]:
     """The effective costs of the instances' hours that are split."""
-    net_basis = is_net(items)
+    basis = basis_of(items)
     wanted = {_place(item, "split_line_item_parent_resource_id") for item in items if is_split(item)}
     parents: defaultdict[Place, list[Decimal]] = defaultdict(list)
     for item in items:
         place = _place(item, "line_item_resource_id")
         if place[1] and place in wanted and _is_instance_hour(item):
-            parents[place] += [charge.effective for charge in charges_of(item, net_basis=net_basis)]
+            parents[place] += [charge.effective for charge in charges_of(item, basis)]
     return {place: costs for place, costs in parents.items() if costs}
 
 
 def _workloads_of(items: Sequence[LineItem]) -> list[SlowSplit]:
     parents = _parents_of(items)
-    net_basis = is_net(items)
+    basis = basis_of(items)
     rows = []
     for item in items:
         if is_split(item):
             place = _place(item, "split_line_item_parent_resource_id")
             cost = sum(
                 (
-                    on_basis(item, f"split_line_item_{name}", f"split_line_item_net_{name}", net_basis=net_basis) or 0
+                    on_basis(item, f"split_line_item_{name}", f"split_line_item_net_{name}", basis) or 0
                     for name in ("split_cost", "unused_cost")
                 ),
                 Decimal(0),
