@@ -320,6 +320,7 @@ class Ledger:
     discounts: dict[str, Discounts]
     rows_with_unreadable_discounts: int
     undiscounted: dict[str, Decimal]
+    split_rows_with_a_cost: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

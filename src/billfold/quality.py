@@ -21,6 +21,8 @@ from billfold.store.database import Database
 
 # What Savings Plans leave over up to a cent is rounding.
 RESIDUAL_TOLERANCE = Decimal("0.01")
+# The same of what split cost allocation leaves over.
+SPLIT_TOLERANCE = Decimal("0.01")
 
 # So many names are told; the queries give the dearest first.
 _TOLD_NAMES = 5
@@ -185,6 +187,20 @@ def _check_net(bill: CheckedBill) -> _Finding:
     )
 
 
+def _check_split(bill: CheckedBill) -> _Finding:
+    found = bill.find("check_split_cost")
+    if not found.row_count:
+        return _Finding(
+            is_warned=False, detail="split cost allocation, where there is any, is all that its parents cost"
+        )
+    return _Finding(
+        is_warned=any(cost > SPLIT_TOLERANCE for cost in found.cost.values()),
+        row_count=found.row_count,
+        cost=found.cost,
+        detail=f"not allocated of what parents cost, in hours such as {_tell(found.names)}; 0.01 is rounding",
+    )
+
+
 def _check_rules(bill: CheckedBill) -> _Finding:
     judgement = bill.judge_added()
     musts = judgement.broken
@@ -209,6 +225,7 @@ CHECKS: Mapping[str, Callable[[CheckedBill], _Finding]] = {
     "savings_plan_hours": _check_hours,
     "commitment_identity": _check_commitments,
     "net_proof": _check_net,
+    "split_cost": _check_split,
     "overlap": _check_overlap,
     "focus_rules": _check_rules,
 }

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import structlog
 
-from billfold import overlap
+from billfold import overlap, split_cost
 from billfold.config import Settings
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
@@ -110,8 +110,7 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
             open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill,
             connect_bulk(database.conninfo) as bulk,
         ):
-            after, mapped, settled = _publish(bill, bulk, chosen.client_id, statement)
-            findings = (*find_remarkable(bill, mapped, statement.currency), *settled.findings)
+            after, settled, findings = _publish(bill, bulk, chosen.client_id, statement)
     for checked in (chosen.statement_id, *sorted(settled.affected)):
         record_checks(database, statement_id=checked)
     remapping = Remapping(
@@ -151,7 +150,8 @@ def _claim(connection: Connection, chosen: VerifiedStatement, settings: Settings
 
 def _publish(
     bill: Bill, bulk: BulkConnection, client_id: str, statement: CurrentStatement
-) -> tuple[Totals, MappedBill, overlap.Settled]:
+) -> tuple[Totals, overlap.Settled, tuple[str, ...]]:
+    """Publish the new charges; returns what the statement holds then, what else changed, and the findings."""
     period = statement.billing_period
     with publish.stream_landed_rows(bulk, period, statement_id=statement.statement_id) as rows:
         bill.load_landed(rows)
@@ -165,6 +165,7 @@ def _publish(
     mapped = map_bill(bill, bulk, client_id, standing, Timings(), anew=True)
     publish.withdraw_charges(bulk, period, **place)
     publish.land_charges(bulk, period, bill.read_charges(billing_period=period.starts_on, **place))
+    split_findings = split_cost.publish(bulk, bill, period, has_withdrawals=False, all_workloads=True, **place)
     publish.roll_up(bulk, period, is_first=False, **place)
     charged = publish.sum_charged(bulk, period, **place)
     after = Totals(
@@ -198,4 +199,5 @@ def _publish(
             undiscounted=mapped.ledger.undiscounted,
         ),
     )
-    return after, mapped, settled
+    findings = (*find_remarkable(bill, mapped, statement.currency), *split_findings, *settled.findings)
+    return after, settled, findings

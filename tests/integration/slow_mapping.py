@@ -92,15 +92,31 @@ def on_basis(item: LineItem, gross: str, net: str, basis: CostBasis) -> Decimal 
     return number(item, gross) if found is None else found
 
 
+def is_split(item: LineItem) -> bool:
+    """Split cost allocation of ECS, EKS or Batch: a share of the instance that it names."""
+    is_known = item.get("line_item_operation") in _SPLIT_COST_OPERATIONS
+    return is_known or bool(item.get("split_line_item_parent_resource_id"))
+
+
+def is_only_split(item: LineItem, basis: CostBasis) -> bool:
+    """Whether such a row is no charge besides: one of a kind that is not known yet is, if it has a cost of its own."""
+    is_known = item.get("line_item_operation") in _SPLIT_COST_OPERATIONS
+    return is_known or (is_split(item) and _is_free(item, basis))
+
+
+def _is_free(item: LineItem, basis: CostBasis) -> bool:
+    """Whether neither a cost nor a discount makes it cost something."""
+    return not on_basis(item, "line_item_unblended_cost", "line_item_net_unblended_cost", basis) and (
+        basis in _NO_DISCOUNTS or not any(discounts_of(item))
+    )
+
+
 def charges_of(item: LineItem, basis: CostBasis) -> list[SlowCharge]:
     """The charges of one line item: none, one, or two."""
     item = {name: value for name, value in item.items() if value.strip().lower() not in _NAN}
     line_item_type = item["line_item_line_item_type"]
     cost = cost_of(item, basis)
-    # A fee is free where neither a cost nor a discount makes it cost something.
-    is_free = not on_basis(item, "line_item_unblended_cost", "line_item_net_unblended_cost", basis) and (
-        basis in _NO_DISCOUNTS or not any(discounts_of(item))
-    )
+    is_free = _is_free(item, basis)
 
     def one(
         category: str,
@@ -123,7 +139,7 @@ def charges_of(item: LineItem, basis: CostBasis) -> list[SlowCharge]:
             )
         ]
 
-    if item.get("line_item_operation") in _SPLIT_COST_OPERATIONS:
+    if is_only_split(item, basis):
         return []
     match line_item_type:
         case "Usage":
@@ -182,7 +198,7 @@ def residuals_of(items: Sequence[LineItem]) -> dict[tuple[str, str], Decimal]:
     with localcontext() as context:
         context.prec = 500
         for item in items:
-            if item.get("line_item_operation") in _SPLIT_COST_OPERATIONS:
+            if is_only_split(item, basis):
                 continue
             if item["line_item_line_item_type"] in ("SavingsPlanCoveredUsage", "SavingsPlanNegation"):
                 left[item["bill_payer_account_id"], item["line_item_currency_code"]] += cost_of(item, basis)
@@ -196,7 +212,7 @@ def source_cost_of(items: Sequence[LineItem]) -> Decimal:
     with localcontext() as context:
         context.prec = 500
         for item in items:
-            if item.get("line_item_operation") in _SPLIT_COST_OPERATIONS:
+            if is_only_split(item, basis):
                 continue
             if basis is CostBasis.NET and item["line_item_line_item_type"].endswith("Discount"):
                 continue

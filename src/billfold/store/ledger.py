@@ -56,6 +56,7 @@ def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
             for row in bulk.query(queries["sum_discounts"])
         },
         rows_with_unreadable_discounts=bulk.query(queries["count_unreadable_discounts"])[0][0],
+        split_rows_with_a_cost=remarks.get("split with a cost", 0),
     )
     bulk.rollback()
     return ledger

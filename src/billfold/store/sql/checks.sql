@@ -199,6 +199,17 @@ FROM (
 WHERE abs(difference) > 0.000001
 GROUP BY billing_currency
 
+-- name: check_split_cost
+-- The parents whose effective cost is not what their workloads cost together, hour by hour; the cost is the sum of the
+-- differences, whatever their sign.
+SELECT billing_currency, count(*)::bigint, sum(abs(cost)),
+    (array_agg(parent_resource_id || ' ' || to_char(charge_period_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00')
+        ORDER BY abs(cost) DESC, parent_resource_id, charge_period_start))[1:3]
+FROM billing_split_cost
+WHERE statement_id = %(statement_id)s AND allocation = 'not allocated'
+    AND billing_period = (SELECT billing_period FROM billing_statements WHERE statement_id = %(statement_id)s)
+GROUP BY billing_currency
+
 -- name: check_overlap
 -- A bill that counts beside another statement of the same bill, or that nobody counts: with all its cost. Else what of it
 -- is missing in the costs, because what counts in its place does not hold it, or what counts twice of two parts.
