@@ -91,9 +91,10 @@ DIMENSIONS = (
         ),
         of_client=True,
     ),
+    # Who called is told apart with the tags: both say whose a cost is, and one rollup serves both.
     Dimension(
         name="tag_set",
-        attributes=("tags", "cost_categories"),
+        attributes=("tags", "cost_categories", "iam_principal", "user_identifier"),
         of_client=True,
         json_attributes=frozenset({"tags", "cost_categories"}),
     ),

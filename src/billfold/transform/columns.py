@@ -23,7 +23,10 @@ _ATHENA_TAGS = "resource_tags_"
 _ATHENA_COST_CATEGORIES = "cost_category_"
 
 # Headers that AWS spells in two ways for one column (the user guide prints both cases of the Savings Plan ARN).
-_ALIASES = {"savings_plan_savings_plan_arn": "savings_plan_savings_plan_a_r_n"}
+_ALIASES = {
+    "savings_plan_savings_plan_arn": "savings_plan_savings_plan_a_r_n",
+    "line_item_i_a_m_principal": "line_item_iam_principal",
+}
 
 # Left out of the identity of a line item: AWS gives it anew in each delivery and repeats it inside one.
 UNSTABLE_COLUMNS = frozenset({"identity_line_item_id"})

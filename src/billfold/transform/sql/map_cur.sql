@@ -300,6 +300,8 @@ SELECT
 
     resource_tags AS tags,
     cost_category AS cost_categories,
+    line_item_iam_principal AS iam_principal,                                                                    -- A
+    line_item_user_identifier AS user_identifier,                                                                -- A
     discounts_text(discount) AS discounts,
 
     bill_invoice_id AS invoice_id,
