@@ -89,6 +89,7 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
             "resource_tags": _gathered(shape, "resource_tags", {c.sql_name: c.tag_key for c in shape.columns}),
             "cost_category": _gathered(shape, "cost_category", {c.sql_name: c.cost_category for c in shape.columns}),
             "discount": _column(shape, "discount"),
+            "tags": _column(shape, "tags"),
         }
     columns = ", ".join(f'{expression} AS "{name}"' for name, expression in sorted(expressions.items()))
     return (

@@ -77,6 +77,7 @@ SELECT
 
     "Tags" AS tags,
     "x_CostCategories" AS cost_categories,
+    NULL::VARCHAR AS tag_map,
     -- AWS's FOCUS exports do not have these: a file that `billfold export` wrote has.
     "x_IamPrincipal" AS iam_principal,
     "x_UserIdentifier" AS user_identifier,
