@@ -47,13 +47,18 @@ CREATE OR REPLACE MACRO json_value(token, value) AS
          WHEN len(token) > 1000 OR regexp_matches(token, '[eE][+-]?[0-9]{5,}$') THEN to_json(token)::VARCHAR
          ELSE token END;
 CREATE OR REPLACE MACRO typed_map_of(value) AS TRY_CAST(TRY_CAST(value AS JSON) AS MAP(VARCHAR, JSON));
+CREATE OR REPLACE MACRO is_plain(entries) AS
+    len(list_filter(entries, lambda entry: regexp_matches(entry.value::VARCHAR, '^([{\[]|-?(NaN|Infinity))'))) = 0;
 CREATE OR REPLACE MACRO typed_entries(value) AS
-    list_transform([json_tokens(value)], lambda tokens: list_transform(
-        map_entries(typed_map_of(value)),
-        lambda entry, place: {key: entry.key, value: CASE
-            WHEN len(tokens) = 2 * len(map_entries(typed_map_of(value))) THEN json_value(tokens[2 * place], entry.value::VARCHAR)
-            WHEN regexp_matches(entry.value::VARCHAR, '^-?[nNiI][aAnN][nNfF]') THEN to_json(entry.value::VARCHAR)::VARCHAR
-            ELSE coalesce(entry.value::VARCHAR, 'null') END}))[1];
+    list_transform(
+        [CASE WHEN is_plain(map_entries(typed_map_of(value))) THEN json_tokens(value) END],
+        lambda tokens: list_transform(
+            map_entries(typed_map_of(value)),
+            lambda entry, place: {key: entry.key, value: CASE
+                WHEN tokens IS NOT NULL THEN json_value(tokens[2 * place], entry.value::VARCHAR)
+                WHEN regexp_matches(entry.value::VARCHAR, '^([{\[].*[:\[,])?-?(NaN|Infinity)')
+                    THEN to_json(entry.value::VARCHAR)::VARCHAR
+                ELSE coalesce(entry.value::VARCHAR, 'null') END}))[1];
 CREATE OR REPLACE MACRO typed_entries_text(entries) AS
     '{' || list_aggregate(
         list_transform(
