@@ -18,7 +18,7 @@ from billfold import overlap, split_cost
 from billfold.config import Settings
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
-from billfold.publication import MappedBill, Standing, Timings, find_remarkable, map_bill
+from billfold.publication import Standing, Timings, find_remarkable, map_bill
 from billfold.quality import record_checks
 from billfold.reconcile import reconcile
 from billfold.store import control, publish, statements

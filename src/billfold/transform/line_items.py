@@ -38,13 +38,14 @@ _CUR_COLUMNS = """
     bill_bill_type bill_billing_period_start_date bill_invoice_id bill_invoicing_entity bill_payer_account_id
     bill_payer_account_name capacity_reservation_capacity_reservation_arn
     capacity_reservation_capacity_reservation_status line_item_availability_zone
-    line_item_currency_code line_item_legal_entity line_item_line_item_description line_item_line_item_type
-    line_item_net_unblended_cost line_item_net_unblended_rate line_item_normalized_usage_amount line_item_operation
-    line_item_product_code line_item_resource_id line_item_tax_type line_item_unblended_cost line_item_unblended_rate
-    line_item_usage_account_id line_item_usage_account_name line_item_usage_amount line_item_usage_end_date
-    line_item_usage_start_date line_item_usage_type pricing_currency pricing_public_on_demand_cost
-    pricing_public_on_demand_rate pricing_rate_code pricing_rate_id pricing_term pricing_unit
-    product_product_family product_servicecode product_sku reservation_effective_cost reservation_net_effective_cost
+    line_item_currency_code line_item_iam_principal line_item_legal_entity line_item_line_item_description
+    line_item_line_item_type line_item_net_unblended_cost line_item_net_unblended_rate
+    line_item_normalized_usage_amount line_item_operation line_item_product_code line_item_resource_id
+    line_item_tax_type line_item_unblended_cost line_item_unblended_rate line_item_usage_account_id
+    line_item_usage_account_name line_item_usage_amount line_item_usage_end_date line_item_usage_start_date
+    line_item_usage_type line_item_user_identifier pricing_currency pricing_public_on_demand_cost
+    pricing_public_on_demand_rate pricing_rate_code pricing_rate_id pricing_term pricing_unit product_product_family
+    product_servicecode product_sku reservation_effective_cost reservation_net_effective_cost
     reservation_net_unused_amortized_upfront_fee_for_billing_period reservation_net_unused_recurring_fee
     reservation_reservation_a_r_n reservation_total_reserved_normalized_units reservation_total_reserved_units
     reservation_unused_amortized_upfront_fee_for_billing_period reservation_unused_normalized_unit_quantity
@@ -53,10 +54,9 @@ _CUR_COLUMNS = """
     savings_plan_net_amortized_upfront_commitment_for_billing_period
     savings_plan_net_recurring_commitment_for_billing_period savings_plan_net_savings_plan_effective_cost
     savings_plan_recurring_commitment_for_billing_period savings_plan_savings_plan_a_r_n
-    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate
-    savings_plan_total_commitment_to_date savings_plan_used_commitment
-    split_line_item_actual_usage split_line_item_net_split_cost split_line_item_net_unused_cost
-    split_line_item_parent_resource_id split_line_item_public_on_demand_split_cost
+    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate savings_plan_total_commitment_to_date
+    savings_plan_used_commitment split_line_item_actual_usage split_line_item_net_split_cost
+    split_line_item_net_unused_cost split_line_item_parent_resource_id split_line_item_public_on_demand_split_cost
     split_line_item_public_on_demand_unused_cost split_line_item_reserved_usage split_line_item_split_cost
     split_line_item_split_usage split_line_item_split_usage_ratio split_line_item_unused_cost
 """.split()
@@ -159,6 +159,7 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
             "discount_total": total_discount(shape),
             "discount_parts": discount_parts(shape),
             "has_unreadable_discount": _unreadable_discount(shape),
+            "tags": _column(shape, "tags"),
         }
     columns = ", ".join(f'{expression} AS "{name}"' for name, expression in sorted(expressions.items()))
     return (

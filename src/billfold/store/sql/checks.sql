@@ -131,15 +131,15 @@ FROM (
 
 -- name: check_untagged_cost
 -- Usage without a tag of the client's own, by its effective cost: what a commitment covers is billed 0. Nobody can tag
--- what a commitment leaves unused.
+-- what a commitment leaves unused. Tags of the account, the user or the principal count; a key whose value is null does not.
 SELECT charged.billing_currency, sum(charge_count)::bigint, sum(effective_cost), ARRAY[]::text[]
 FROM checked_charge AS charged
 JOIN dim_charge AS charge USING (charge_key)
 WHERE charge.charge_category = 'Usage' AND charge.commitment_discount_status IS DISTINCT FROM 'Unused'
     AND NOT EXISTS (
-        SELECT FROM dim_tag_set AS tag_set, jsonb_object_keys(
-            CASE WHEN jsonb_typeof(tag_set.tags) = 'object' THEN tag_set.tags ELSE '{}' END) AS tag_key
-        WHERE tag_set.tag_set_key = charged.tag_set_key AND NOT starts_with(tag_key, 'aws:')
+        SELECT FROM dim_tag_set AS tag_set, jsonb_each(
+            CASE WHEN jsonb_typeof(tag_set.tags) = 'object' THEN tag_set.tags ELSE '{}' END) AS tag
+        WHERE tag_set.tag_set_key = charged.tag_set_key AND NOT starts_with(tag.key, 'aws:') AND tag.value <> 'null'
     )
 GROUP BY charged.billing_currency
 

@@ -352,8 +352,12 @@ SELECT
         ELSE 'Hours'                                                                                             -- I
     END AS commitment_discount_unit,
 
+    -- `tags` holds what the older two columns hold, and more (A); what becomes of the three is in macros.sql.
     resource_tags AS tags,
     cost_category AS cost_categories,
+    tags AS tag_map,
+    line_item_iam_principal AS iam_principal,                                                                    -- A
+    line_item_user_identifier AS user_identifier,                                                                -- A
     discounts_text(discount) AS discounts,
 
     bill_invoice_id AS invoice_id,

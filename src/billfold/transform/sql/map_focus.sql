@@ -84,6 +84,10 @@ SELECT
 
     "Tags" AS tags,
     "x_CostCategories" AS cost_categories,
+    NULL::VARCHAR AS tag_map,
+    -- AWS's FOCUS exports do not have these: a file that `billfold export` wrote has.
+    "x_IamPrincipal" AS iam_principal,
+    "x_UserIdentifier" AS user_identifier,
     discounts_text("x_Discounts") AS discounts,
 
     "InvoiceId" AS invoice_id,
