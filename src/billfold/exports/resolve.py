@@ -19,7 +19,6 @@ from billfold.exports.bucket import Bucket, address, is_local
 from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
 from billfold.exports.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
 from billfold.exports.layout import Place, file_name, find_places, folder_of, is_manifest
-from billfold.exports.local_copy import as_path
 from billfold.exports.manifest import Manifest, is_foreign, parse_manifest
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
@@ -175,12 +174,15 @@ class _Folder:
                 if (manifest := _read_stray(self.bucket, source)) is None:
                     continue
                 # Left out or refused, its files are no deliveries of their own.
-                self.claims.keys.update(keys_in(self.bucket, manifest))
-                if source.etag in originals or any(map(self.claims.has_statement_of, map(as_path, manifest.file_keys))):
+                keys = keys_in(self.bucket, manifest)
+                self.claims.keys.update(keys)
+                if source.etag in originals or any(map(self.claims.has_statement_of, keys)):
                     # What was copied with it is no other bill.
-                    self.claims.keys.update(folder_of(source.key) + file_name(key) for key in manifest.file_keys)
+                    self.claims.keys.update(folder_of(source.key) + file_name(key) for key in keys)
                 elif not _is_before(manifest.period, self.since):
-                    self._add(self._find(source, manifest))
+                    delivery = self._find(source, manifest)
+                    self._refuse_shared(source, delivery)
+                    self._add(delivery)
 
     def add_strays_above(self, prefix: str, alone: Sequence[SourceObject]) -> None:
         """Add what manifests outside of every layout, in the folders above, name of these files."""
@@ -208,11 +210,12 @@ class _Folder:
     def _find(self, source: SourceObject, manifest: Manifest) -> Delivery:
         return find_delivery(self.bucket, source, manifest, self.listed, tolerate_newer_files=self.tolerate_newer_files)
 
-    def _add(self, delivery: Delivery) -> None:
-        assert delivery.manifest
+    def _refuse_shared(self, source: SourceObject, delivery: Delivery) -> None:
         for other in self.deliveries:
             if other.manifest and (other.export_path, other.period) == (delivery.export_path, delivery.period):
-                raise shared_folder(delivery.manifest, other.manifest, other.export_name)
+                raise shared_folder(source, other.manifest, other.export_name)
+
+    def _add(self, delivery: Delivery) -> None:
         self.claims.join(Claims.of(delivery))
         self.deliveries.append(delivery)
 
