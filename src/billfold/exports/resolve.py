@@ -18,7 +18,9 @@ from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundErro
 from billfold.exports.bucket import Bucket, address, is_local
 from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
 from billfold.exports.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
-from billfold.exports.layout import Place, file_name, find_places, folder_of, is_manifest
+from billfold.exports.layout import Place, file_name, find_places, folder_of, folders_above, is_manifest
+from billfold.exports.local_bucket import LocalBucket
+from billfold.exports.local_copy import MANIFESTS_OF_EXPORT
 from billfold.exports.manifest import Manifest, is_foreign, parse_manifest
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
@@ -87,6 +89,10 @@ def _by_data_file(bucket: Bucket, source: SourceObject, *, tolerate_newer_files:
     for place in find_places(source.key):
         if manifests := _manifests_of(bucket, place):
             return _by_manifests(bucket, source, place, manifests, tolerate_newer_files=tolerate_newer_files)
+    above = _find_refused_above(bucket, folder_of(source.key), tolerate_newer_files=tolerate_newer_files)
+    for _, error, claims in above:
+        if claims.cover(source.key):
+            raise error
     for stray in find_strays_above(bucket, source.key):
         if manifest := _read_stray(bucket, stray):
             delivery = find_delivery(bucket, stray, manifest, {}, tolerate_newer_files=tolerate_newer_files)
@@ -95,20 +101,44 @@ def _by_data_file(bucket: Bucket, source: SourceObject, *, tolerate_newer_files:
     return standalone(source)
 
 
+def _find_refused_above(
+    bucket: Bucket, folder: str, *, tolerate_newer_files: bool
+) -> Iterator[tuple[SourceObject, BillfoldError, Claims]]:
+    """The refused manifests of exports that a local folder is below of, with what may be theirs."""
+    if not isinstance(bucket, LocalBucket):
+        return
+    found: defaultdict[Statement, list[SourceObject]] = defaultdict(list)
+    for above in folders_above(folder):
+        for key in bucket.find(above, MANIFESTS_OF_EXPORT):
+            if (statement := _statement(key)) and is_manifest(key):
+                found[statement].append(bucket.head(key))
+    for manifests in found.values():
+        current, claims, named = _latest(manifests), Claims(), list[str]()
+        try:
+            manifest = read_manifest(bucket, current)
+            named.extend(manifest.file_keys)
+            find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
+        except BillfoldError as error:
+            claims.add_refused(find_places(current.key)[0], named)
+            yield current, error, claims
+
+
 def _by_manifests(
     bucket: Bucket, source: SourceObject, place: Place, manifests: list[SourceObject], *, tolerate_newer_files: bool
 ) -> Delivery:
     refuse_mixed(bucket, manifests)
     current = _latest(manifests)
     manifest = read_manifest(bucket, current)
-    if source.key not in keys_in(bucket, manifest):
+    # An earlier execution does not stand in for one that is refused.
+    delivery = find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
+    if source.key not in {file.key for file in delivery.files}:
         for other in manifests:
             # In create-new mode an earlier execution keeps its own manifest in a folder of its name.
             own = find_places(other.key)
             if other != current and place.execution and own and own[0].execution == place.execution:
                 return _by_manifest(bucket, other, tolerate_newer_files=tolerate_newer_files)
         _log.info("file_not_in_manifest", key=source.key, manifest=current.key)
-    return find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
+    return delivery
 
 
 def _by_folder(
@@ -134,9 +164,10 @@ def _by_folder(
     )
     folder.add_statements(manifests)
     folder.add_strays(strays, originals={source.etag for source in manifests.values() if source})
-    if alone := folder.list_alone():
+    if prefix and (alone := folder.list_alone()):
         folder.add_strays_above(prefix, alone)
-        alone = folder.list_alone()
+        folder.refuse_above(prefix, alone)
+    alone = folder.list_alone()
     if not (folder.claims or alone):
         place = address(bucket.name, prefix)
         raise SourceNotFoundError(f"no billing export at {place}", advice="check the key or folder, and its case")
@@ -162,9 +193,10 @@ class _Folder:
         for (_, period), source in manifests.items():
             if source is None or _is_before(period, self.since):
                 continue
-            with _refusing(source.key, self.on_refused):
+            with _refusing(source.key, self.on_refused), self._claiming(source) as named:
                 manifest = read_manifest(self.bucket, source)
-                self.claims.keys.update(keys_in(self.bucket, manifest))
+                named.extend(keys_in(self.bucket, manifest))
+                self.claims.keys.update(named)
                 self._add(self._find(source, manifest))
 
     def add_strays(self, strays: Iterable[SourceObject], originals: Collection[str]) -> None:
@@ -199,6 +231,17 @@ class _Folder:
                 else:
                     self._add(delivery)
 
+    def refuse_above(self, prefix: str, alone: Sequence[SourceObject]) -> None:
+        """Claim these files where they may be of a refused manifest of an export above."""
+        above = folder_of(prefix[:-1])
+        for source, error, claims in _find_refused_above(
+            self.bucket, above, tolerate_newer_files=self.tolerate_newer_files
+        ):
+            if any(claims.cover(each.key) for each in alone):
+                self.claims.join(claims)
+                with _refusing(source.key, self.on_refused):
+                    raise error
+
     def list_alone(self) -> list[SourceObject]:
         """The data files that belong to no manifest."""
         return [
@@ -206,6 +249,17 @@ class _Folder:
             for source in self.listed.values()
             if not is_manifest(source.key) and not self.claims.cover(source.key)
         ]
+
+    @contextmanager
+    def _claiming(self, source: SourceObject) -> Iterator[list[str]]:
+        """Claim what may be of the manifest if it is refused; takes the keys that it names."""
+        named: list[str] = []
+        try:
+            yield named
+        except BillfoldError:
+            for place in find_places(source.key)[:1]:
+                self.claims.add_refused(place, named)
+            raise
 
     def _find(self, source: SourceObject, manifest: Manifest) -> Delivery:
         return find_delivery(self.bucket, source, manifest, self.listed, tolerate_newer_files=self.tolerate_newer_files)
