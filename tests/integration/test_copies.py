@@ -234,6 +234,24 @@ def test_files_beside_a_manifest_that_cannot_be_used_are_no_bills(
         assert refused, path
 
 
+@pytest.mark.parametrize("left_out", ["", "cur", "cur/acme"])
+def test_an_earlier_version_does_not_stand_in_for_one_that_lacks_a_file(
+    root: Path, settings: Settings, left_out: str
+) -> None:
+    layout = LAYOUTS["legacy, new versions"]
+    objects = objects_of(layout, "cur/acme")
+    old = layout.data_key("cur/acme", "acme-1.csv.gz", OLD)
+    earlier = {old: b"", layout.manifest_key("cur/acme", OLD): manifest_of(layout, [old], execution=OLD)}
+    del objects[layout.data_key("cur/acme", "acme-2.csv.gz")]
+    copy_to(root, {**objects, **earlier}, left_out)
+
+    for path in (root, *(path for path in root.rglob("*") if not path.name.endswith(".json"))):
+        deliveries, refused = ask(path, settings)
+
+        assert deliveries == []
+        assert refused, path
+
+
 def test_other_statements_of_the_folder_go_on(root: Path, settings: Settings) -> None:
     broken = objects_of(LAYOUTS["data exports, overwritten"], "exports/acme")
     del broken[LAYOUTS["data exports, overwritten"].data_key("exports/acme", "acme-2.csv.gz")]

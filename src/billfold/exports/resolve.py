@@ -129,16 +129,16 @@ def _by_manifests(
     refuse_mixed(bucket, manifests)
     current = _latest(manifests)
     manifest = read_manifest(bucket, current)
-    # An earlier execution does not stand in for one that is refused.
-    delivery = find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
-    if source.key not in {file.key for file in delivery.files}:
+    if source.key not in keys_in(bucket, manifest):
         for other in manifests:
             # In create-new mode an earlier execution keeps its own manifest in a folder of its name.
             own = find_places(other.key)
             if other != current and place.execution and own and own[0].execution == place.execution:
+                # It does not stand in for a current one that lacks files.
+                find_delivery(bucket, current, manifest, {}, tolerate_newer_files=True)
                 return _by_manifest(bucket, other, tolerate_newer_files=tolerate_newer_files)
         _log.info("file_not_in_manifest", key=source.key, manifest=current.key)
-    return delivery
+    return find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
 
 
 def _by_folder(
