@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -59,6 +59,13 @@ class LocalBucket:
             path = place / name
             if not name.startswith(".") and not path.is_dir() and self._is_readable(path):
                 yield from self._current(f"{folder}{name}")
+
+    def find(self, folder: str, patterns: Sequence[str]) -> list[str]:
+        """The keys of files below a folder whose paths match one of the patterns."""
+        with self._translated(folder):
+            place = self._path(folder)
+            found = {path for pattern in patterns for path in place.glob(pattern) if self._is_readable(path)}
+        return sorted(path.relative_to(self._root).as_posix() for path in found)
 
     def holds(self, key: str) -> bool:
         """Whether a file stands at the key; raises AccessDeniedError for a key that leads outside."""

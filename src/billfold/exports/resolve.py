@@ -19,8 +19,9 @@ from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundErro
 from billfold.exports.bucket import Bucket, address, is_local
 from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
 from billfold.exports.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
-from billfold.exports.layout import Place, file_name, find_places, folder_of, is_manifest
-from billfold.exports.local_copy import as_path
+from billfold.exports.layout import Place, file_name, find_places, folder_of, folders_above, is_manifest
+from billfold.exports.local_bucket import LocalBucket
+from billfold.exports.local_copy import MANIFESTS_OF_EXPORT
 from billfold.exports.manifest import Manifest, is_foreign, parse_manifest
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
@@ -105,12 +106,38 @@ def _by_data_file(bucket: Bucket, source: SourceObject, *, tolerate_newer_files:
     for place in find_places(source.key):
         if manifests := _manifests_of(bucket, place):
             return _by_manifests(bucket, source, place, manifests, tolerate_newer_files=tolerate_newer_files)
+    above = _find_refused_above(bucket, folder_of(source.key), tolerate_newer_files=tolerate_newer_files)
+    for _, error, claims in above:
+        if claims.cover(source.key):
+            raise error
     for stray in find_strays_above(bucket, source.key):
         if manifest := _read_stray(bucket, stray):
             delivery = find_delivery(bucket, stray, manifest, {}, tolerate_newer_files=tolerate_newer_files)
             if Claims.of(delivery).cover(source.key):
                 return delivery
     return standalone(source)
+
+
+def _find_refused_above(
+    bucket: Bucket, folder: str, *, tolerate_newer_files: bool
+) -> Iterator[tuple[SourceObject, BillfoldError, Claims]]:
+    """The refused manifests of exports that a local folder is below of, with what may be theirs."""
+    if not isinstance(bucket, LocalBucket):
+        return
+    found: defaultdict[Statement, list[SourceObject]] = defaultdict(list)
+    for above in folders_above(folder):
+        for key in bucket.find(above, MANIFESTS_OF_EXPORT):
+            if (statement := _statement(key)) and is_manifest(key):
+                found[statement].append(bucket.head(key))
+    for manifests in found.values():
+        current, claims, named = _latest(manifests), Claims(), list[str]()
+        try:
+            manifest = read_manifest(bucket, current)
+            named.extend(manifest.file_keys)
+            find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
+        except BillfoldError as error:
+            claims.add_refused(find_places(current.key)[0], named)
+            yield current, error, claims
 
 
 def _by_manifests(
@@ -124,6 +151,8 @@ def _by_manifests(
             # In create-new mode an earlier execution keeps its own manifest in a folder of its name.
             own = find_places(other.key)
             if other != current and place.execution and own and own[0].execution == place.execution:
+                # It does not stand in for a current one that lacks files.
+                find_delivery(bucket, current, manifest, {}, tolerate_newer_files=True)
                 return _by_manifest(bucket, other, tolerate_newer_files=tolerate_newer_files)
         _log.info("file_not_in_manifest", key=source.key, manifest=current.key)
     return find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
@@ -156,9 +185,10 @@ def _by_folder(
     )
     folder.add_statements(manifests)
     folder.add_strays(strays, originals={source.etag for source in manifests.values() if source})
-    if alone := folder.list_alone():
+    if prefix and (alone := folder.list_alone()):
         folder.add_strays_above(prefix, alone)
-        alone = folder.list_alone()
+        folder.refuse_above(prefix, alone)
+    alone = folder.list_alone()
     if leave_out and alone:
         others = leave_out(bucket, alone)
         left_out |= others
@@ -187,9 +217,10 @@ class _Folder:
         for (_, period), source in manifests.items():
             if source is None or _is_before(period, self.since):
                 continue
-            with _refusing(source.key, self.on_refused):
+            with _refusing(source.key, self.on_refused), self._claiming(source) as named:
                 manifest = read_manifest(self.bucket, source)
-                self.claims.keys.update(keys_in(self.bucket, manifest))
+                named.extend(keys_in(self.bucket, manifest))
+                self.claims.keys.update(named)
                 self._add(self._find(source, manifest))
 
     def add_strays(self, strays: Iterable[SourceObject], originals: Collection[str]) -> None:
@@ -199,12 +230,15 @@ class _Folder:
                 if (manifest := _read_stray(self.bucket, source)) is None:
                     continue
                 # Left out or refused, its files are no deliveries of their own.
-                self.claims.keys.update(keys_in(self.bucket, manifest))
-                if source.etag in originals or any(map(self.claims.has_statement_of, map(as_path, manifest.file_keys))):
+                keys = keys_in(self.bucket, manifest)
+                self.claims.keys.update(keys)
+                if source.etag in originals or any(map(self.claims.has_statement_of, keys)):
                     # What was copied with it is no other bill.
-                    self.claims.keys.update(folder_of(source.key) + file_name(key) for key in manifest.file_keys)
+                    self.claims.keys.update(folder_of(source.key) + file_name(key) for key in keys)
                 elif not _is_before(manifest.period, self.since):
-                    self._add(self._find(source, manifest))
+                    delivery = self._find(source, manifest)
+                    self._refuse_shared(source, delivery)
+                    self._add(delivery)
 
     def add_strays_above(self, prefix: str, alone: Sequence[SourceObject]) -> None:
         """Add what manifests outside of every layout, in the folders above, name of these files."""
@@ -221,6 +255,17 @@ class _Folder:
                 else:
                     self._add(delivery)
 
+    def refuse_above(self, prefix: str, alone: Sequence[SourceObject]) -> None:
+        """Claim these files where they may be of a refused manifest of an export above."""
+        above = folder_of(prefix[:-1])
+        for source, error, claims in _find_refused_above(
+            self.bucket, above, tolerate_newer_files=self.tolerate_newer_files
+        ):
+            if any(claims.cover(each.key) for each in alone):
+                self.claims.join(claims)
+                with _refusing(source.key, self.on_refused):
+                    raise error
+
     def list_alone(self) -> list[SourceObject]:
         """The data files that belong to no manifest."""
         return [
@@ -229,14 +274,26 @@ class _Folder:
             if not is_manifest(source.key) and not self.claims.cover(source.key)
         ]
 
+    @contextmanager
+    def _claiming(self, source: SourceObject) -> Iterator[list[str]]:
+        """Claim what may be of the manifest if it is refused; takes the keys that it names."""
+        named: list[str] = []
+        try:
+            yield named
+        except BillfoldError:
+            for place in find_places(source.key)[:1]:
+                self.claims.add_refused(place, named)
+            raise
+
     def _find(self, source: SourceObject, manifest: Manifest) -> Delivery:
         return find_delivery(self.bucket, source, manifest, self.listed, tolerate_newer_files=self.tolerate_newer_files)
 
-    def _add(self, delivery: Delivery) -> None:
-        assert delivery.manifest
+    def _refuse_shared(self, source: SourceObject, delivery: Delivery) -> None:
         for other in self.deliveries:
             if other.manifest and (other.export_path, other.period) == (delivery.export_path, delivery.period):
-                raise shared_folder(delivery.manifest, other.manifest, other.export_name)
+                raise shared_folder(source, other.manifest, other.export_name)
+
+    def _add(self, delivery: Delivery) -> None:
         self.claims.join(Claims.of(delivery))
         self.deliveries.append(delivery)
 
