@@ -124,7 +124,7 @@ def test_every_wrapping_and_every_stranger_are_told_apart_and_no_poison_keeps_th
     assert fleet.billed() == {"USD": Decimal(7)}
     assert mailbox.counts() == (0, 0)
     assert (report.done_count, report.dead_count) == (5, 4)
-    assert sorted(letter["error_code"] for letter in dead) == ["access_denied", "message", "message", "unknown_format"]
+    assert sorted(letter["error_code"] for letter in dead) == ["access_denied", "message", "message", "missing_column"]
     assert all(letter["reason"] and letter["source_message_id"] for letter in dead)
     assert "garbage" in {letter["body"] for letter in dead}
 
