@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from billfold.model import ExportFormat
-from billfold.overlap_findings import tell_part, tell_returned, tell_twice, tell_yielding
+from billfold.overlap_findings import (
+    tell_grown,
+    tell_part,
+    tell_revived,
+    tell_twice,
+    tell_waiting,
+    tell_yielding,
+)
 from billfold.parts import Evidence, Relation, judge, share_amounts, share_line_items
 from billfold.period import BillingPeriod
 from billfold.store import counting
@@ -71,10 +78,10 @@ def settle(
 ) -> Settled:
     """Compare a statement with those that may hold its bill, and have it count, or yield to those that hold it already.
 
-    Whoever counted first goes on to, but for parts of which this one has come to hold the whole: these yield. Others
-    that yielded to it and hold other charges now count again. What counted beside it already although it holds the same
-    bill was an operator's choice, and is told; a statement that an operator left out stays so. `delivery_id` and `form`
-    are those of what is being published.
+    A statement that counts already goes on to count, unless this one did too and has come to hold all of it and more.
+    Others that yielded to this one and hold other charges now count again. Two that counted although they hold the same
+    bill were an operator's choice, which is told and stays; so does a statement that an operator left out.
+    `delivery_id` and `form` are those of what is being published.
     """
     export_format = form.export_format if form else None
     form = form or counting.read_form(bulk, statement_id, delivery_id=delivery_id)
@@ -94,7 +101,7 @@ def settle(
             findings.append(tell_twice(statement_id, others))
         elif _has_grown_over(before, others, found) and _yield_all(bulk, others):
             switched += [each.statement_id for each in others]
-            findings.append(tell_returned("holds all of", others, "and makes up the costs in their place"))
+            findings.append(tell_grown(others))
         else:
             counting.keep(bulk, statement_id, is_counted=False, yields=True)
             findings.append(tell_yielding(statement_id, others, found, before.candidates))
@@ -104,12 +111,12 @@ def settle(
     elif others:
         findings.append(tell_yielding(statement_id, others, found, before.candidates))
     if not counting.is_empty(bulk, statement_id):
-        concerned = before.overlapping | {each.statement_id for each in candidates} - {*switched}
+        concerned = (before.overlapping | {each.statement_id for each in candidates}) - {*switched}
         # It has no publication yet: others do not see it.
         blocked = [each.statement_id for each in candidates if each.stands is not Relation.PARTS]
         revived = _revive(bulk, concerned, blocked=blocked if counting.read(bulk, statement_id)[0] else ())
         switched += revived.counted
-        findings += revived.findings
+        findings += [*map(tell_revived, revived.counted), *map(tell_waiting, revived.waiting)]
     findings += _tell_parts(bulk, statement_id, before, candidates, found)
     return Settled(
         findings=tuple(findings),
@@ -135,7 +142,11 @@ def settle_pair(bulk: BulkConnection, one: int, other: int, *, claimed: Collecti
             switched.append(each)
     concerned = {one, other, *(each.statement_id for key in later for each in counting.list_overlaps(bulk, key))}
     revived = _revive(bulk, concerned - {*switched}, claimed=claimed)
-    return Settled(findings=revived.findings, switched=(*switched, *revived.counted), affected=frozenset({one, other}))
+    return Settled(
+        findings=tuple(map(tell_waiting, revived.waiting)),
+        switched=(*switched, *revived.counted),
+        affected=frozenset({one, other}),
+    )
 
 
 def record(bulk: BulkConnection, settled: Settled, *, moment: str) -> None:
@@ -221,8 +232,10 @@ def _yield_all(bulk: BulkConnection, others: Sequence[Candidate]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Revived:
+    """Statements that count again, and those that would if another worker did not hold them."""
+
     counted: tuple[int, ...]
-    findings: tuple[str, ...]
+    waiting: tuple[int, ...]
 
 
 def _revive(
@@ -237,7 +250,7 @@ def _revive(
     `blocked` are left as they are; those that are `claimed` the caller holds.
     """
     counted: list[int] = []
-    findings: list[str] = []
+    waiting: list[int] = []
     for statement_id in counting.order(bulk, statement_ids):
         _, yields = counting.read(bulk, statement_id)
         if not yields or statement_id in blocked or counting.is_empty(bulk, statement_id):
@@ -247,13 +260,9 @@ def _revive(
         if counting.try_lock(bulk, statement_id, is_claimed=statement_id in claimed):
             counting.keep(bulk, statement_id, is_counted=True, yields=False)
             counted.append(statement_id)
-            findings.append(f"statement {statement_id} yields to no other any more: it makes up the costs again")
         else:
-            findings.append(
-                f"statement {statement_id} yields to no other any more, but another worker holds it: it makes up the"
-                f" costs with its next delivery, or by `billfold statement count {statement_id}`"
-            )
-    return _Revived(counted=tuple(counted), findings=tuple(findings))
+            waiting.append(statement_id)
+    return _Revived(counted=tuple(counted), waiting=tuple(waiting))
 
 
 def _tell_parts(

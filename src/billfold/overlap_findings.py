@@ -44,9 +44,23 @@ def tell_twice(statement_id: int, others: Sequence[Candidate]) -> str:
     )
 
 
-def tell_returned(verb: str, others: Sequence[Candidate], outcome: str) -> str:
-    """What this statement does now in place of others."""
-    return f"this statement {verb} {name_all(others)}, which yields now, {outcome}"
+def tell_grown(others: Sequence[Candidate]) -> str:
+    """That this statement has come to hold all of other parts."""
+    verbs = "yield" if len(others) > 1 else "yields"
+    return f"this statement holds all of {name_all(others)} now and more: {name_all(others)} {verbs} to it"
+
+
+def tell_revived(statement_id: int) -> str:
+    """That another statement counts again."""
+    return f"statement {statement_id} yields to no other any more: it makes up the costs again"
+
+
+def tell_waiting(statement_id: int) -> str:
+    """That another statement would count again, but cannot be changed now."""
+    return (
+        f"statement {statement_id} yields to no other any more, but another worker holds it: it makes up the costs with"
+        f" its next delivery, or by `billfold statement count {statement_id}`"
+    )
 
 
 def tell_part(other: Candidate, evidence: Evidence, *, is_new: bool) -> Iterator[str]:

@@ -241,6 +241,32 @@ def test_the_november_of_three_encodings_is_one_bill(landing: Landing, shared_sa
     assert landing.query("SELECT DISTINCT relation FROM billing_statement_pairs") == [("duplicates",)]
 
 
+def test_a_focus_export_of_november_is_the_same_bill(landing: Landing, shared_samples: Path) -> None:
+    landing.ingest_all(shared_samples / "legacy-cur")
+    rows = [
+        focus_row(
+            f"{charge['BilledCost']:f}",
+            EffectiveCost=f"{charge['EffectiveCost']:f}",
+            ChargeCategory=charge["ChargeCategory"],
+            ChargePeriodStart=charge["ChargePeriodStart"].isoformat(),
+            ChargePeriodEnd=charge["ChargePeriodEnd"].isoformat(),
+            BillingPeriodStart="2023-11-01T00:00:00Z",
+            BillingPeriodEnd="2023-12-01T00:00:00Z",
+            BillingAccountId=charge["BillingAccountId"],
+            SubAccountId=charge["SubAccountId"],
+            ServiceName=f"Amazon {charge['ServiceName']}",
+            x_ServiceCode="" if number % 3 else "AnotherCode",
+        )
+        for number, charge in enumerate(landing.charges())
+    ]
+    write_bill(landing.root, rows, export_path="exports/focus", period="2023-11")
+
+    landing.ingest_all()
+
+    assert viewed(landing) == Decimal("0.0803775084")
+    assert found(landing) == ("duplicates", "daily costs", 1, 1)
+
+
 @pytest.mark.parametrize(
     ("shared", "relation", "expected"),
     [(4, "parts", 200), (5, "overlap", 100), (95, "overlap", 100), (96, "duplicates", 100)],
@@ -457,7 +483,9 @@ def test_two_workers_at_once_do_not_both_decide_alone(
 def test_a_client_that_is_removed_takes_its_pairs_with_it(landing: Landing) -> None:
     deliver(landing, "one", EC2)
     deliver(landing, "other", S3)
-    register(landing.database, landing.settings, {"client_id": "acme", "bucket": "acme-bills"})
+    register(
+        landing.database, landing.settings, {"client_id": "acme", "bucket": "acme-bills", "account_id": "444455556666"}
+    )
 
     remove(landing.database, "acme", purge=True)
 
