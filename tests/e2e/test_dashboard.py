@@ -169,7 +169,7 @@ def test_groups_lead_down_to_their_charges(visitor: Visitor) -> None:
 def test_costs_can_be_grouped_by_a_tag(visitor: Visitor) -> None:
     page = visitor.visit("/")
 
-    page.get_by_label("or by tag key").fill("env")
+    page.get_by_label("key", exact=True).fill("env")
     page.get_by_role("button", name="Group").click()
     page.wait_for_url("**tag_key=env**")
 

@@ -9,12 +9,13 @@ from importlib import resources
 import psycopg
 
 from billfold.sql import read_queries
+from billfold.store.costs import choose_by_tag_set
 from billfold.store.database import Database, connect
 
 FILES = (
-    "asked changes charges checks clients control costs counting deliveries export focus freshness history hold ledger"
-    " metrics owners publish quality reader failures reports rights runs scans slots spending split statements tokens"
-    " verify verify_history verify_split"
+    "asked changes charges checks clients control costs counting deliveries export focus freshness history hold"
+    " left_out ledger metrics owners publish quality reader failures reports rights runs scans slots spending split"
+    " statements tokens verify verify_history verify_split"
 ).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
@@ -53,14 +54,20 @@ PLACEHOLDERS = {
     "onto": read_queries("billfold.store", "charges")["onto"].format(tag_set_key="tag_set_key,"),
     "daily_table": "billing_daily_tag_cost",
     "tag_set_key": "tag_set_key",
-    "tagged": read_queries("billfold.store", "costs")["chosen_by_map"].format(map="tags"),
-    "categorized": read_queries("billfold.store", "costs")["chosen_by_map"].format(map="cost_categories"),
-    "chosen": read_queries("billfold.store", "spending")["chosen"].format(tagged="true"),
+    "chosen_tags": choose_by_tag_set().as_string(),
+    "chosen": read_queries("billfold.store", "spending")["chosen"].format(chosen_tags="true"),
     "judged_bill": read_queries("billfold.store", "quality")["judged_bill"],
     "judged": read_queries("billfold.store", "focus")["judged"],
 }
 # Parts of others are no queries of their own.
-PARTS = {"charges_onto", "costs_chosen_by_map", "focus_judged", "quality_judged_bill", "spending_chosen"}
+PARTS = {
+    "charges_onto",
+    "costs_chosen_by_caller",
+    "costs_chosen_by_map",
+    "focus_judged",
+    "quality_judged_bill",
+    "spending_chosen",
+}
 
 
 def test_no_file_of_queries_is_left_out() -> None:

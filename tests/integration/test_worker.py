@@ -105,7 +105,7 @@ def test_every_wrapping_and_every_stranger_are_told_apart_and_no_poison_keeps_th
     first, second, third = (
         deliver(fleet, aws, cost, export=export) for cost, export in (("1", "a"), ("2", "b"), ("4", "c"))
     )
-    aws.put(BUCKET, "exports/bad.csv", b"not,a\nbill,at all\n")
+    aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
     mailbox.send(
         "garbage",
         '{"hello": "world"}',

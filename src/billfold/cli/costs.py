@@ -28,9 +28,12 @@ from billfold.reports.cost_filters import parse_cost_columns, parse_pairs, parse
         "- `billfold costs --by owner,month --since 2026-01 --metric effective --without tax,credit,refund --csv`\n\n"
         "- `billfold costs --by tag:team,category --tag env=prod --tag env= --json` (production and untagged)\n\n"
         "- `billfold costs --by invoice --service AmazonEC2 --month 2026-05`\n\n"
+        "- `billfold costs --by iam-principal --service AmazonBedrock --month 2026-05` (who called)\n\n"
+        "- `billfold costs --by tag:accountTag/department --tag iamPrincipal/team=ml` (AWS's other tags)\n\n"
         "- `billfold costs --month 2026-05 --as-of 2026-06-10` (what the bill of May was on 10 June, 00:00 UTC)\n\n"
         "Values of one filter are alternatives, several filters must hold together, and an empty value stands for none:"
-        " `--owner ''` shows accounts without an owner."
+        " `--owner ''` shows accounts without an owner. In a key, write `\\,` for a comma in `--by` and `\\=` for an"
+        " equals sign in `--tag` and `--cost-category`."
     )
 )
 def costs(
@@ -41,7 +44,8 @@ def costs(
             metavar="COLUMN,…",
             help=(
                 "Group by these, together or one by one: service, service-category, account, owner, region, category"
-                " (of the charge), pricing, commitment, invoice, day, month, tag:KEY, cost-category:KEY."
+                " (of the charge), pricing, commitment, invoice, iam-principal, user-identifier, day, month, tag:KEY,"
+                " cost-category:KEY."
             ),
         ),
     ] = ["service,month"],  # noqa: B006
@@ -94,6 +98,16 @@ def costs(
             help="Only charges of this cost category; `KEY=`: without it. Repeatable.",
         ),
     ] = [],  # noqa: B006
+    iam_principal: Annotated[
+        list[str],
+        typer.Option("--iam-principal", metavar="ARN", help="Only calls of this IAM principal. Repeatable."),
+    ] = [],  # noqa: B006
+    user_identifier: Annotated[
+        list[str],
+        typer.Option(
+            "--user-identifier", metavar="ID", help="Only costs of this user of IAM Identity Center. Repeatable."
+        ),
+    ] = [],  # noqa: B006
     without: Annotated[
         list[str],
         typer.Option(
@@ -133,6 +147,8 @@ def costs(
         owners=parse_texts("--owner", owner),
         tags=parse_pairs("--tag", tag),
         cost_categories=parse_pairs("--cost-category", cost_category),
+        iam_principals=parse_texts("--iam-principal", iam_principal),
+        user_identifiers=parse_texts("--user-identifier", user_identifier),
         without=parse_presets(without),
     )
     report = reports.sum_costs(

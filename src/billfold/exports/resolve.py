@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Protocol
 
 import structlog
 
@@ -29,6 +30,16 @@ KEYS_PER_DELIVERY = 200
 
 OnRefused = Callable[[str, BillfoldError], None]
 
+
+class LeaveOut(Protocol):
+    """Decides which files are not bills; `takes_named` is whether it does so for one that is named by itself."""
+
+    takes_named: bool
+
+    def __call__(self, bucket: Bucket, sources: Sequence[SourceObject]) -> set[str]:
+        """The keys of those that are not."""
+
+
 _log = structlog.get_logger(__name__)
 
 
@@ -40,16 +51,18 @@ def resolve(
     since: BillingPeriod | None = None,
     most: int | None = None,
     tolerate_newer_files: bool = False,
+    leave_out: LeaveOut | None = None,
 ) -> list[Delivery]:
     """The deliveries that a key means, the oldest period first.
 
     A manifest means its delivery, a data file that of its statement's manifest or else itself, and a folder (empty,
     or ending with a slash, or with keys below it) the current delivery of every statement in it. Statements of months
     before `since` are left out, without reading their manifests where their keys tell the month; what only the content
-    can date stays in. A statement that cannot be resolved fails all, unless `on_refused` takes its manifest's key and
-    the error. Raises SourceNotFoundError where nothing stands at the key, ManifestError, TornDeliveryError where the
-    next delivery is being written over one (unless `tolerate_newer_files`), UsageError for a folder of more than `most`
-    deliveries, before it reads their manifests, and the errors of the bucket.
+    can date stays in. What `leave_out` knows not to be a bill is none. A statement that cannot be resolved fails all,
+    unless `on_refused` takes its manifest's key and the error. Raises SourceNotFoundError where no bill stands at the
+    key, ManifestError, TornDeliveryError where the next delivery is being written over one (unless
+    `tolerate_newer_files`), UsageError for a folder of more than `most` deliveries, before it reads their manifests,
+    and the errors of the bucket.
     """
     if key and not key.endswith("/"):
         source = _object_at(bucket, key)
@@ -57,11 +70,15 @@ def resolve(
             places = find_places(key)
             if places and _is_before(places[0].period, since):
                 return []
+            if leave_out and leave_out.takes_named and leave_out(bucket, [source]):
+                return []
             find = _by_manifest if is_manifest(key) else _by_data_file
             delivery = find(bucket, source, tolerate_newer_files=tolerate_newer_files)
             return [] if _is_before(delivery.period, since) else [delivery]
         key += "/"
-    return _by_folder(bucket, key, on_refused, since, most, tolerate_newer_files=tolerate_newer_files)
+    return _by_folder(
+        bucket, key, on_refused, since, most, tolerate_newer_files=tolerate_newer_files, leave_out=leave_out
+    )
 
 
 def _object_at(bucket: Bucket, key: str) -> SourceObject | None:
@@ -120,10 +137,14 @@ def _by_folder(
     most: int | None,
     *,
     tolerate_newer_files: bool,
+    leave_out: LeaveOut | None,
 ) -> list[Delivery]:
     listed = {source.key: source for source in _list(bucket, prefix, most) if is_bill(source.key)}
-    manifests = _current_manifests(bucket, prefix, listed.values(), on_refused)
     strays = [source for source in listed.values() if is_stray(source.key)]
+    left_out = leave_out(bucket, strays) if leave_out else set()
+    listed = {key: source for key, source in listed.items() if key not in left_out}
+    strays = [source for source in strays if source.key not in left_out]
+    manifests = _current_manifests(bucket, prefix, listed.values(), on_refused)
     _refuse_more(bucket, prefix, len(manifests) + len(strays), most)
     folder = _Folder(
         bucket=bucket,
@@ -138,9 +159,12 @@ def _by_folder(
     if alone := folder.list_alone():
         folder.add_strays_above(prefix, alone)
         alone = folder.list_alone()
+    if leave_out and alone:
+        others = leave_out(bucket, alone)
+        left_out |= others
+        alone = [source for source in alone if source.key not in others]
     if not (folder.claims or alone):
-        place = address(bucket.name, prefix)
-        raise SourceNotFoundError(f"no billing export at {place}", advice="check the key or folder, and its case")
+        raise _nothing_there(bucket, prefix, sorted(left_out))
     deliveries = [delivery for delivery in map(standalone, alone) if not _is_before(delivery.period, since)]
     deliveries += folder.deliveries
     _refuse_more(bucket, prefix, len(deliveries), most)
@@ -215,6 +239,16 @@ class _Folder:
                 raise shared_folder(delivery.manifest, other.manifest, other.export_name)
         self.claims.join(Claims.of(delivery))
         self.deliveries.append(delivery)
+
+
+def _nothing_there(bucket: Bucket, prefix: str, left_out: Sequence[str]) -> SourceNotFoundError:
+    message = f"no billing export at {address(bucket.name, prefix)}"
+    if not left_out:
+        return SourceNotFoundError(message, advice="check the key or folder, and its case")
+    return SourceNotFoundError(
+        f"{message}: none of its {len(left_out)} data files and manifests is a bill (such as {left_out[0]})",
+        advice="check the key or folder; to see what is wrong with one file, ingest it by its own key",
+    )
 
 
 def _list(bucket: Bucket, prefix: str, most: int | None) -> Iterator[SourceObject]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from billfold.errors import UsageError
 from billfold.reports import CostColumn, KeyColumn, MapColumn, Preset
 
+_ESCAPED_EQUALS = "\\="
+_PAIR = re.compile(r"((?:\\=|[^=])++)=(.*)", re.DOTALL)
+_COMMA = re.compile(r"(?<!\\),")
+
 _COLUMNS = ", ".join([*CostColumn, *(f"{column}:KEY" for column in MapColumn)])
 
 
 def parse_cost_columns(by: Sequence[str]) -> list[CostColumn | KeyColumn]:
-    """The columns of `--by account,tag:Env --by month`, each once; a key goes from the first colon to the comma."""
+    """The columns of `--by account,tag:Env --by month`, each once.
+
+    A key goes from the first colon to the next comma; a comma inside of a key is written `\\,`.
+    """
     names = _words(by)
     if not names:
         raise UsageError("costs cannot be grouped by nothing", advice=f"use {_COLUMNS}")
@@ -30,14 +38,22 @@ def parse_presets(without: Sequence[str]) -> list[Preset]:
 
 
 def parse_pairs(option: str, words: Sequence[str]) -> dict[str, list[str]]:
-    """The values by key of `--tag KEY=VALUE`, parted at the first equals sign; no value stands for none."""
+    """The values by key of `--tag KEY=VALUE`, split at the first equals sign; no value stands for none.
+
+    An equals sign inside of a key is written `\\=`; values need no such care.
+    """
     values: dict[str, list[str]] = {}
     for word in parse_texts(option, words):
-        key, equals, value = word.partition("=")
-        if not key or not equals:
+        pair = _PAIR.fullmatch(word)
+        if pair is None:
             raise UsageError(f"{option} {word!r} is no KEY=VALUE", advice="KEY= asks for what has no value")
-        values.setdefault(key, []).append(value)
+        values.setdefault(pair[1].replace("\\=", "="), []).append(pair[2])
     return values
+
+
+def format_pair(key: str, value: str) -> str:
+    """A key and its value as `parse_pairs` reads them."""
+    return f"{key.replace('=', _ESCAPED_EQUALS)}={value}"
 
 
 def parse_texts(option: str, words: Sequence[str]) -> list[str]:
@@ -63,4 +79,5 @@ def _parse_column(name: str) -> CostColumn | KeyColumn:
 
 def _words(groups: Sequence[str]) -> list[str]:
     parse_texts("the command line", groups)
-    return [name.strip() for group in groups for name in group.split(",") if name.strip()]
+    words = (name.strip() for group in groups for name in _COMMA.split(group))
+    return [word.replace("\\,", ",") for word in words if word]

@@ -22,7 +22,7 @@ class CostColumn(StrEnum):
     """What costs can be grouped by; a month is a billing period, a day the UTC day on which a charge starts.
 
     The category is the charge's (Usage, Purchase, Tax), pricing its pricing category, commitment its commitment
-    discount status.
+    discount status. The IAM principal made the call that is charged, the user identifier is that of a workforce user.
     """
 
     SERVICE = "service"
@@ -34,6 +34,8 @@ class CostColumn(StrEnum):
     PRICING = "pricing"
     COMMITMENT = "commitment"
     INVOICE = "invoice"
+    IAM_PRINCIPAL = "iam-principal"
+    USER_IDENTIFIER = "user-identifier"
     DAY = "day"
     MONTH = "month"
 
@@ -102,6 +104,8 @@ class Selection:
     owners: Sequence[str] = ()
     tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cost_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    iam_principals: Sequence[str] = ()
+    user_identifiers: Sequence[str] = ()
     without: Sequence[Preset] = ()
 
     def columns(self) -> set[str]:
@@ -114,6 +118,8 @@ class Selection:
             CostColumn.OWNER: self.owners,
             MapColumn.TAG: self.tags,
             MapColumn.COST_CATEGORY: self.cost_categories,
+            CostColumn.IAM_PRINCIPAL: self.iam_principals,
+            CostColumn.USER_IDENTIFIER: self.user_identifiers,
         }
         return {column for column, values in looked_at.items() if values}
 
@@ -127,6 +133,8 @@ class Selection:
             "owners": list(self.owners) or None,
             "tags": json.dumps(dict(self.tags)) if self.tags else None,
             "cost_categories": json.dumps(dict(self.cost_categories)) if self.cost_categories else None,
+            "iam_principals": list(self.iam_principals) or None,
+            "user_identifiers": list(self.user_identifiers) or None,
             "without": [str(preset) for preset in self.without],
         }
 

@@ -285,6 +285,10 @@ def _narrow(question: Question, names: Sequence[str]) -> Selection:
             return replace(chosen, accounts=names)
         case CostColumn.REGION:
             return replace(chosen, regions=names)
+        case CostColumn.IAM_PRINCIPAL:
+            return replace(chosen, iam_principals=names)
+        case CostColumn.USER_IDENTIFIER:
+            return replace(chosen, user_identifiers=names)
         case _:
             return chosen
 

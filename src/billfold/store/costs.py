@@ -30,9 +30,13 @@ COLUMN_KEYS: Mapping[str, tuple[str, ...]] = {
     "invoice": ("invoice_id",),
     "tag": ("tag_set_key",),
     "cost-category": ("tag_set_key",),
+    "iam-principal": ("tag_set_key",),
+    "user-identifier": ("tag_set_key",),
 }
 # The maps of which one key at a time is a column, named with the key: `tag:Env`.
 _MAPS: Mapping[str, str] = {"tag": "tags", "cost-category": "cost_categories"}
+# The parameters that name callers, and the attribute of a set of tags that each is about.
+_CALLERS: Mapping[str, str] = {"iam_principals": "iam_principal", "user_identifiers": "user_identifier"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +78,25 @@ def compose_sum(
     query = sql.SQL(_query("sum_costs")).format(
         group_by=sql.SQL(", ").join(_groups(columns)),
         source=source.format(metric=sql.Identifier(f"{metric}_cost")),
-        tagged=choose_by_map("tags"),
-        categorized=choose_by_map("cost_categories"),
+        chosen_tags=choose_by_tag_set(),
     )
     map_keys = {_placeholder(place): column.partition(":")[2] for place, column in enumerate(columns)}
     return query, {"until_day": None, **parameters, **map_keys, "keys": sorted(keys)}
 
 
-def choose_by_map(column: str) -> sql.Composed:
-    """The condition that the parameter of this name, keys with the values that are let through, holds for a map."""
-    assert column in _MAPS.values()
-    return sql.SQL(_query("chosen_by_map")).format(map=sql.SQL(column))
+def choose_by_tag_set() -> sql.Composed:
+    """The condition that a charge has the tags, cost categories and callers that the parameters name, where they do."""
+    maps = (sql.SQL(_query("chosen_by_map")).format(map=sql.SQL(column)) for column in _MAPS.values())
+    callers = (
+        sql.SQL(_query("chosen_by_caller")).format(caller=sql.SQL(column), callers=sql.SQL(parameter))
+        for parameter, column in _CALLERS.items()
+    )
+    return sql.SQL("\n    AND ").join([*maps, *callers])
+
+
+def names_tag_set(parameters: Mapping[str, Any]) -> bool:
+    """Whether the parameters of `choose_by_tag_set` name anything."""
+    return any(parameters[name] is not None for name in (*_MAPS.values(), *_CALLERS))
 
 
 def _groups(columns: Sequence[str]) -> Iterator[sql.Composable]:

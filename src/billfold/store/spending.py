@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from billfold.sql import read_queries
-from billfold.store.costs import choose_by_map
+from billfold.store.costs import choose_by_tag_set, names_tag_set
 from billfold.store.database import Connection
 from billfold.store.reading import COST_METRICS
 
@@ -76,10 +76,10 @@ def list_months(connection: Connection, client: str | None) -> tuple[date, ...]:
 
 def sum_savings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[Savings, ...]:
     """What was saved on one month's usage, by currency."""
-    has_tags = parameters["tags"] is not None
+    has_tags = names_tag_set(parameters)
     query = sql.SQL(_query("sum_savings")).format(
         charged=sql.Identifier("billing_daily_tag_cost" if has_tags else "billing_daily_cost"),
-        chosen=_choose(by_tag=has_tags),
+        chosen=_choose(by_tag_set=has_tags),
     )
     with connection.cursor(row_factory=class_row(Savings)) as cursor:
         return tuple(cursor.execute(query, parameters))
@@ -92,14 +92,17 @@ def list_charges(
     assert metric in COST_METRICS
     names = [field.name for field in fields(ChargePlace)]
     bound = {**parameters, **{f"after_{name}": getattr(after, name, None) for name in names}}
-    query = sql.SQL(_query("list_charges")).format(metric=sql.Identifier(f"{metric}_cost"), chosen=_choose(by_tag=True))
+    query = sql.SQL(_query("list_charges")).format(
+        metric=sql.Identifier(f"{metric}_cost"), chosen=_choose(by_tag_set=True)
+    )
     with connection.cursor(row_factory=class_row(ChargeRow)) as cursor:
         return tuple(cursor.execute(query, bound))
 
 
-def _choose(*, by_tag: bool) -> sql.Composed:
+def _choose(*, by_tag_set: bool) -> sql.Composed:
     """The condition for what is asked for."""
-    return sql.SQL(_query("chosen")).format(tagged=choose_by_map("tags") if by_tag else sql.SQL("true"))
+    chosen_tags = choose_by_tag_set() if by_tag_set else sql.SQL("true")
+    return sql.SQL(_query("chosen")).format(chosen_tags=chosen_tags)
 
 
 def _query(name: str) -> str:

@@ -24,7 +24,10 @@ _ATHENA_TAGS = "resource_tags_"
 _ATHENA_COST_CATEGORIES = "cost_category_"
 
 # Headers that AWS spells in two ways for one column (the user guide prints both cases of the Savings Plan ARN).
-_ALIASES = {"savings_plan_savings_plan_arn": "savings_plan_savings_plan_a_r_n"}
+_ALIASES = {
+    "savings_plan_savings_plan_arn": "savings_plan_savings_plan_a_r_n",
+    "line_item_i_a_m_principal": "line_item_iam_principal",
+}
 
 # Left out of the identity of a line item: AWS gives it anew in each delivery and repeats it inside one.
 UNSTABLE_COLUMNS = frozenset({"identity_line_item_id"})
@@ -33,6 +36,9 @@ UNSTABLE_COLUMNS = frozenset({"identity_line_item_id"})
 MAP_COLUMNS = frozenset(
     "resource_tags product cost_category discount tags Tags SkuPriceDetails x_Discounts x_CostCategories".split()
 )
+
+# Those of them whose values keep their types (FOCUS's Key-Value Format): a number, true, false or null is not a string.
+TYPED_MAP_COLUMNS = frozenset({"Tags", "x_CostCategories"})
 
 # Without one of these the money or the identity of a row is unknown; a null in one refuses the file.
 NEEDED_CUR_COLUMNS = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import duckdb
 
@@ -37,13 +38,14 @@ _CUR_COLUMNS = """
     bill_bill_type bill_billing_period_start_date bill_invoice_id bill_invoicing_entity bill_payer_account_id
     bill_payer_account_name capacity_reservation_capacity_reservation_arn
     capacity_reservation_capacity_reservation_status line_item_availability_zone
-    line_item_currency_code line_item_legal_entity line_item_line_item_description line_item_line_item_type
-    line_item_net_unblended_cost line_item_net_unblended_rate line_item_normalized_usage_amount line_item_operation
-    line_item_product_code line_item_resource_id line_item_tax_type line_item_unblended_cost line_item_unblended_rate
-    line_item_usage_account_id line_item_usage_account_name line_item_usage_amount line_item_usage_end_date
-    line_item_usage_start_date line_item_usage_type pricing_currency pricing_public_on_demand_cost
-    pricing_public_on_demand_rate pricing_rate_code pricing_rate_id pricing_term pricing_unit
-    product_product_family product_servicecode product_sku reservation_effective_cost reservation_net_effective_cost
+    line_item_currency_code line_item_iam_principal line_item_legal_entity line_item_line_item_description
+    line_item_line_item_type line_item_net_unblended_cost line_item_net_unblended_rate
+    line_item_normalized_usage_amount line_item_operation line_item_product_code line_item_resource_id
+    line_item_tax_type line_item_unblended_cost line_item_unblended_rate line_item_usage_account_id
+    line_item_usage_account_name line_item_usage_amount line_item_usage_end_date line_item_usage_start_date
+    line_item_usage_type line_item_user_identifier pricing_currency pricing_public_on_demand_cost
+    pricing_public_on_demand_rate pricing_rate_code pricing_rate_id pricing_term pricing_unit product_product_family
+    product_servicecode product_sku reservation_effective_cost reservation_net_effective_cost
     reservation_net_unused_amortized_upfront_fee_for_billing_period reservation_net_unused_recurring_fee
     reservation_reservation_a_r_n reservation_total_reserved_normalized_units reservation_total_reserved_units
     reservation_unused_amortized_upfront_fee_for_billing_period reservation_unused_normalized_unit_quantity
@@ -52,10 +54,9 @@ _CUR_COLUMNS = """
     savings_plan_net_amortized_upfront_commitment_for_billing_period
     savings_plan_net_recurring_commitment_for_billing_period savings_plan_net_savings_plan_effective_cost
     savings_plan_recurring_commitment_for_billing_period savings_plan_savings_plan_a_r_n
-    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate
-    savings_plan_total_commitment_to_date savings_plan_used_commitment
-    split_line_item_actual_usage split_line_item_net_split_cost split_line_item_net_unused_cost
-    split_line_item_parent_resource_id split_line_item_public_on_demand_split_cost
+    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate savings_plan_total_commitment_to_date
+    savings_plan_used_commitment split_line_item_actual_usage split_line_item_net_split_cost
+    split_line_item_net_unused_cost split_line_item_parent_resource_id split_line_item_public_on_demand_split_cost
     split_line_item_public_on_demand_unused_cost split_line_item_reserved_usage split_line_item_split_cost
     split_line_item_split_usage split_line_item_split_usage_ratio split_line_item_unused_cost
 """.split()
@@ -64,6 +65,8 @@ _DISCOUNT_MAP = "discount"
 _DISCOUNT_PREFIX = "discount_"
 _TOTAL_DISCOUNT = "discount_total_discount"
 _FOCUS_WORD = re.compile(r'"([A-Za-z_]+)"')
+# What the mapping reads by these macros has no value where it is nan.
+_READ_BY_MACRO = re.compile(r'(?:number_text|magnitude|instant)\("?([A-Za-z_]+)"?\)')
 
 
 def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
@@ -71,6 +74,13 @@ def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
     if export_format is ExportFormat.FOCUS:
         return tuple(sorted(set(_FOCUS_WORD.findall(read_script("billfold.transform", "map_focus")))))
     return tuple(_CUR_COLUMNS)
+
+
+@cache
+def _columns_without_nan() -> frozenset[str]:
+    """The canonical columns of numbers and times."""
+    scripts = (read_script("billfold.transform", name) for name in ("map_cur", "map_focus"))
+    return frozenset(name for script in scripts for name in _READ_BY_MACRO.findall(script))
 
 
 def create_line_items(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, currency: str) -> None:
@@ -98,7 +108,8 @@ def discount_parts(shape: Shape) -> str:
     name: `discount/…` of legacy CUR, `discount_bundled_discount` of CUR 2.0.
     """
     found_map = shape.find(_DISCOUNT_MAP)
-    terms = [f"terms_of(source.{found_map.sql_name})"] if found_map else []
+    # Most rows have an empty map.
+    terms = [f"terms_of(nullif(source.{found_map.sql_name}, '{{}}'))"] if found_map else []
     for column in _discount_columns(shape):
         term = f"number_text(source.{column.sql_name})"
         if found_map:
@@ -112,7 +123,7 @@ def discount_parts(shape: Shape) -> str:
 def _unreadable_discount(shape: Shape) -> str:
     """Whether a discount that counts is no number: never where the row has the total."""
     found_map = shape.find(_DISCOUNT_MAP)
-    tests = [f"is_unreadable(source.{found_map.sql_name})"] if found_map else []
+    tests = [f"is_unreadable(nullif(source.{found_map.sql_name}, '{{}}'))"] if found_map else []
     tests += [
         f"number_text(source.{column.sql_name}) IS NULL"
         f" AND lower(trim(source.{column.sql_name})) NOT IN ('none', 'null', 'n/a', 'nan')"
@@ -148,6 +159,7 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
             "discount_total": total_discount(shape),
             "discount_parts": discount_parts(shape),
             "has_unreadable_discount": _unreadable_discount(shape),
+            "tags": _column(shape, "tags"),
         }
     columns = ", ".join(f'{expression} AS "{name}"' for name, expression in sorted(expressions.items()))
     return (
@@ -161,7 +173,9 @@ def _column(shape: Shape, canonical: str) -> str:
     column = shape.find(canonical)
     if column is None:
         return "NULL::VARCHAR"
-    # Tools write nan where a value is missing, in columns of text too.
+    if canonical in _columns_without_nan():
+        return f"source.{column.sql_name}"
+    # Tools write nan where a text is missing, too.
     return f"unless_nan(source.{column.sql_name})"
 
 

@@ -40,6 +40,13 @@ FROM charges_as_of(%(as_of)s)
         SELECT FROM jsonb_each(%({map})s) AS wanted (key, accepted)
         WHERE NOT accepted ? coalesce(tag_set.{map} ->> wanted.key, ''))))
 
+-- name: chosen_by_caller
+-- The condition for one of the two callers: it must be one of those that are named, '' is none.
+(%({callers})s::text[] IS NULL OR coalesce(tag_set_key, 0) IN (
+    SELECT tag_set.tag_set_key
+    FROM (SELECT tag_set_key, {caller} FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
+    WHERE coalesce(tag_set.{caller}, '') = ANY (%({callers})s)))
+
 -- name: sum_costs
 -- {group_by} is one or more of the columns of `named` or values of its two maps. First come sums by those keys alone
 -- that are asked for: names are looked up once for each sum, not for each charge. Level 0 are the groups, the dearest of
@@ -69,8 +76,7 @@ WITH cell AS MATERIALIZED (
         AND (%(since)s::date IS NULL OR billing_period >= %(since)s)
         AND (%(until)s::date IS NULL OR billing_period <= %(until)s)
         AND (%(until_day)s::date IS NULL OR charge_date <= %(until_day)s)
-        AND {tagged}
-        AND {categorized}
+        AND {chosen_tags}
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 ),
 -- Each reading of it leaves out the tables whose columns are not asked for. A charge without a sub-account is its payer's.
@@ -95,6 +101,8 @@ named AS NOT MATERIALIZED (
         coalesce(cell.invoice_id, '') AS invoice,
         tag_set.tags,
         tag_set.cost_categories,
+        coalesce(tag_set.iam_principal, '') AS iam_principal,
+        coalesce(tag_set.user_identifier, '') AS user_identifier,
         cell.billing_currency AS currency,
         cell.cost
     FROM cell

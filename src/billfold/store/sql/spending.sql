@@ -27,7 +27,7 @@ SELECT *, list - contracted AS negotiated, covered - covered_effective - unused 
 ) AS saved
 
 -- name: chosen
--- Which charges or daily costs are asked for, but for their categories. What is put in last is the condition for tags, or
+-- Which charges or daily costs are asked for, except for their categories. The last condition is that for sets of tags, or
 -- true.
 fact.billing_period = %(month)s
     AND fact.statement_id = ANY (ARRAY(
@@ -42,7 +42,7 @@ fact.billing_period = %(month)s
     AND (%(regions)s::text[] IS NULL OR fact.region_key = ANY (ARRAY(
             SELECT region_key FROM dim_region WHERE coalesce(region_id, '') = ANY (%(regions)s)))
         OR fact.region_key IS NULL AND '' = ANY (%(regions)s))
-    AND {tagged}
+    AND {chosen_tags}
 
 -- name: list_charges
 -- {metric} is one of the four costs. Which members of the small dimensions are wanted is known before the charges of the

@@ -67,6 +67,8 @@ def make_router(database: Database) -> APIRouter:
         owner: Texts = [],  # noqa: B006
         tag: Texts = [],  # noqa: B006
         cost_category: Texts = [],  # noqa: B006
+        iam_principal: Texts = [],  # noqa: B006
+        user_identifier: Texts = [],  # noqa: B006
         without: Annotated[list[Preset], Query(max_length=50)] = [],  # noqa: B006
         by: Annotated[str, Query(max_length=1_000, description="Columns as `billfold costs --by` takes them.")] = (
             "service,month"
@@ -83,7 +85,7 @@ def make_router(database: Database) -> APIRouter:
         """What was spent, grouped by columns and currency, the dearest first, and the totals of each month.
 
         Values of one filter are alternatives, several filters must hold together; `tag=KEY=VALUE`, and an empty value
-        stands for none.
+        stands for none. In a key, `\\,` is a comma of `by`, and `\\=` an equals sign of `tag` and `cost_category`.
         """
         report = reports.sum_costs(
             database,
@@ -102,6 +104,8 @@ def make_router(database: Database) -> APIRouter:
                 owners=owner,
                 tags=parse_pairs("tag", tag),
                 cost_categories=parse_pairs("cost_category", cost_category),
+                iam_principals=iam_principal,
+                user_identifiers=user_identifier,
                 without=without,
             ),
             as_of=_in_utc(as_of),

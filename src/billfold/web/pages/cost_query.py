@@ -11,7 +11,7 @@ from fastapi import Query
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Selection
-from billfold.reports.cost_filters import parse_pairs
+from billfold.reports.cost_filters import format_pair, parse_pairs
 from billfold.reports.spending import Question
 from billfold.web.pages.fields import choose, read_month, read_text, read_texts
 
@@ -19,8 +19,11 @@ from billfold.web.pages.fields import choose, read_month, read_text, read_texts
 NONE = "(none)"
 MAX_VALUES = 50
 
-# What groups are called in addresses; the order is that of drilling down.
-GROUPS = ("service", "account", "region", "category", "tag")
+# What groups are called in addresses; the order is that of drilling down, which ends before the callers.
+GROUPS = ("service", "account", "region", "category", "iam-principal", "user-identifier", "tag", "cost-category")
+_DRILLED = GROUPS[:4]
+# Groups of one key at a time, which `tag_key` names.
+KEY_GROUPS = tuple(str(column) for column in MapColumn)
 
 _Texts = Annotated[list[str], Query(default_factory=list, max_length=MAX_VALUES)]
 
@@ -41,7 +44,7 @@ class CostQuery:
         """What is asked for, within what whoever asks may see."""
         values = {name: [_unspell(value) for value in found] for name, found in self.values.items()}
         return Question(
-            group=KeyColumn(column=MapColumn.TAG, key=self.tag_key) if self.group == "tag" else CostColumn(self.group),
+            group=self.column,
             metric=self.metric,
             client=client,
             since=self.since,
@@ -52,8 +55,23 @@ class CostQuery:
                 regions=values["region"],
                 categories=[ChargeCategory(value) for value in values["category"]],
                 tags=parse_pairs("tag", values["tag"]),
+                cost_categories=parse_pairs("cost_category", values["cost_category"]),
+                iam_principals=values["iam_principal"],
+                user_identifiers=values["user_identifier"],
             ),
         )
+
+    @property
+    def column(self) -> CostColumn | KeyColumn:
+        """What the costs are grouped by."""
+        if self.is_by_key:
+            return KeyColumn(column=MapColumn(self.group), key=self.tag_key)
+        return CostColumn(self.group)
+
+    @property
+    def is_by_key(self) -> bool:
+        """Whether the group is the values of `tag_key`."""
+        return self.group in KEY_GROUPS
 
     def parameters(self) -> dict[str, Any]:
         """The query anew: what stands at its default is left out."""
@@ -69,10 +87,10 @@ class CostQuery:
 
     def drill(self, name: str) -> dict[str, Any]:
         """The query that looks into one group: filtered by it, and grouped by what is not filtered by yet."""
-        value = f"{self.tag_key}={name}" if self.group == "tag" else name or NONE
-        values = {**self.values, self.group: (value,)}
-        following = next((group for group in GROUPS[:4] if not values[group]), self.group)
-        tag_key = self.tag_key if following == "tag" else ""
+        value = format_pair(self.tag_key, name) if self.is_by_key else name or NONE
+        values = {**self.values, self.group.replace("-", "_"): (value,)}
+        following = next((group for group in _DRILLED if not values[group]), self.group)
+        tag_key = self.tag_key if following in KEY_GROUPS else ""
         return replace(self, values=values, group=following, tag_key=tag_key).parameters()
 
     def without(self, field: str, value: str) -> dict[str, Any]:
@@ -87,6 +105,9 @@ def read_cost_query(
     region: _Texts,
     category: _Texts,
     tag: _Texts,
+    cost_category: _Texts,
+    iam_principal: _Texts,
+    user_identifier: _Texts,
     client: str = "",
     group: str = GROUPS[0],
     tag_key: str = "",
@@ -95,15 +116,25 @@ def read_cost_query(
     until: str = "",
 ) -> CostQuery:
     """The query of an address. Raises UsageError for what is none: each message names the field."""
-    texts = {"service": service, "account": account, "region": region, "category": category, "tag": tag}
+    texts = {
+        "service": service,
+        "account": account,
+        "region": region,
+        "category": category,
+        "iam_principal": iam_principal,
+        "user_identifier": user_identifier,
+        "tag": tag,
+        "cost_category": cost_category,
+    }
     values = {name: read_texts(name, found) for name, found in texts.items()}
     for value in values["category"]:
         choose("category", value, tuple(ChargeCategory))
-    parse_pairs("tag", values["tag"])
+    for name in ("tag", "cost_category"):
+        parse_pairs(name, values[name])
     group = choose("group", group or GROUPS[0], GROUPS)
     [tag_key] = read_texts("tag_key", [tag_key]) or ("",)
-    if group == "tag" and not tag_key:
-        raise UsageError("costs by tag need a tag key", advice="write it beside `Group by`")
+    if group in KEY_GROUPS and not tag_key:
+        raise UsageError(f"costs by {group.replace('-', ' ')} need a key: tag_key", advice="write it beside `Group by`")
     return CostQuery(
         client=read_text("client", client),
         group=group,

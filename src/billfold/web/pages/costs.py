@@ -12,7 +12,7 @@ from billfold.reports.spending import CurrencySpending, SpendingReport, list_cha
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.pages.charge_place import read_place, spell_place
-from billfold.web.pages.cost_query import GROUPS, CostQuery, read_cost_query
+from billfold.web.pages.cost_query import GROUPS, KEY_GROUPS, CostQuery, read_cost_query
 from billfold.web.pages.rendering import frame, link, render
 from billfold.web.pages.tables import send_csv
 
@@ -39,7 +39,8 @@ def make_router(database: Database) -> APIRouter:
             "report": report,
             "charts": charts,
             "months": months,
-            "groups": GROUPS,
+            "groups": [group for group in GROUPS if group not in KEY_GROUPS],
+            "key_groups": KEY_GROUPS,
         }
         return render(request, "costs.html", frame=surround, **context)
 
@@ -48,8 +49,7 @@ def make_router(database: Database) -> APIRouter:
         question = query.question(access.narrow(query.client))
         report = report_spending(database, question, limit=MAX_CSV_GROUPS)
         name = f"costs-{report.since or 'none'}-{report.until or 'none'}-by-{query.group}.csv"
-        group = f"tag:{query.tag_key}" if query.group == "tag" else query.group
-        header = [group, "currency", "cost", "month", "month_before_to_date", "change"]
+        header = [str(query.column), "currency", "cost", "month", "month_before_to_date", "change"]
         return send_csv(name, header, _list_groups(report))
 
     @router.get("/costs/charges")
