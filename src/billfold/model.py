@@ -285,6 +285,7 @@ class Ledger:
     overdrawn_rows: int
     rows_billed_as_effective: int
     unproved: dict[str, Decimal]
+    split_rows_with_a_cost: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import reduce
 from uuid import UUID
 
-from billfold import adoption, overlap
+from billfold import adoption, overlap, split_cost
 from billfold.dimensions import DIMENSIONS
 from billfold.drift import find_drift
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
@@ -171,9 +171,13 @@ def publish_bill(
                 return HeldBill(reason=loss, source=source, comparison=comparison, columns=columns, findings=findings)
             remarks = (*remarks, f"published {let_through}, although it {loss}")
         with timings.measure("charge"):
-            if mapped.remap or bill.has_withdrawals():
+            has_withdrawals = mapped.remap or bill.has_withdrawals()
+            if has_withdrawals:
                 publish.withdraw(bulk, period, bill.read_removed_rows(), all_charges=mapped.remap, **place)
             publish.land_charges(bulk, period, bill.read_charges(billing_period=period.starts_on, **place))
+            split_findings = split_cost.publish(
+                bulk, bill, period, has_withdrawals=has_withdrawals, all_workloads=mapped.remap, **place
+            )
             publish.roll_up(bulk, period, is_first=is_first, **place)
         with timings.measure("reconcile"):
             added, removed = publish.sum_landed(
@@ -193,7 +197,7 @@ def publish_bill(
             delivery_id=delivery_id,
             export_format=bill.export_format,
         )
-        findings = (*findings, *settled)
+        findings = (*findings, *split_findings, *settled)
         moment = publish.take_moment(
             bulk, [statement.statement_id, *(each.statement_id for each in standing.standalone)]
         )
@@ -307,6 +311,7 @@ def find_remarkable(bill: Bill, mapped: MappedBill, currency: str) -> Iterator[s
             )
     if ledger.overdrawn_rows:
         yield f"{ledger.overdrawn_rows} commitment fees say that more was used than committed: nothing counts as unused"
+    yield from split_cost.find_costs_of_split_rows(ledger)
     for residual in ledger.residuals:
         if abs(residual.cost) > RESIDUAL_TOLERANCE:
             yield (

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import structlog
 
+from billfold import split_cost
 from billfold.config import Settings
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
@@ -109,8 +110,8 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
             open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill,
             connect_bulk(database.conninfo) as bulk,
         ):
-            after, mapped = _publish(bill, bulk, chosen.client_id, statement)
-            findings = tuple(find_remarkable(bill, mapped, statement.currency))
+            after, mapped, split_findings = _publish(bill, bulk, chosen.client_id, statement)
+            findings = (*find_remarkable(bill, mapped, statement.currency), *split_findings)
     record_checks(database, statement_id=chosen.statement_id)
     remapping = Remapping(
         statement_id=chosen.statement_id,
@@ -149,7 +150,7 @@ def _claim(connection: Connection, chosen: VerifiedStatement, settings: Settings
 
 def _publish(
     bill: Bill, bulk: BulkConnection, client_id: str, statement: CurrentStatement
-) -> tuple[Totals, MappedBill]:
+) -> tuple[Totals, MappedBill, tuple[str, ...]]:
     period = statement.billing_period
     with publish.stream_landed_rows(bulk, period, statement_id=statement.statement_id) as rows:
         bill.load_landed(rows)
@@ -162,6 +163,7 @@ def _publish(
     mapped = map_bill(bill, bulk, client_id, standing, Timings(), anew=True)
     publish.withdraw_charges(bulk, period, **place)
     publish.land_charges(bulk, period, bill.read_charges(billing_period=period.starts_on, **place))
+    split_findings = split_cost.publish(bulk, bill, period, has_withdrawals=False, all_workloads=True, **place)
     publish.roll_up(bulk, period, is_first=False, **place)
     charged = publish.sum_charged(bulk, period, **place)
     after = Totals(
@@ -190,4 +192,4 @@ def _publish(
             unproved=mapped.unproved,
         ),
     )
-    return after, mapped
+    return after, mapped, split_findings

@@ -14,14 +14,16 @@ from billfold.store.database import Database, connect
 
 FILES = (
     "asked changes charges checks clients control costs counting deliveries export focus freshness history hold ledger"
-    " metrics owners publish quality reader failures reports rights runs scans slots spending statements tokens verify"
-    " verify_history"
+    " metrics owners publish quality reader failures reports rights runs scans slots spending split statements tokens"
+    " verify verify_history"
 ).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
     "raw_history": "raw_aws_billing_rows_history_2026_05",
     "fact": "billing_usage_fact_2026_05",
     "fact_history": "billing_usage_fact_history_2026_05",
+    "split": "billing_split_cost_2026_05",
+    "split_history": "billing_split_cost_history_2026_05",
     "partition": "billing_usage_fact_2026_05",
     "table": "raw_aws_billing_rows_2026_05",
     "client_table": "billing_clients",
@@ -114,6 +116,9 @@ def create_temporary_tables(connection: psycopg.Connection[tuple[object, ...]]) 
     connection.execute(read_queries("billfold.store", "charges")["create_moved"].encode())
     connection.execute(read_queries("billfold.store", "ledger")["create_ledger"].encode())
     connection.execute(read_queries("billfold.store", "verify")["create_expected"].encode())
+    for name, query in read_queries("billfold.store", "split").items():
+        if name.startswith("create_split"):
+            connection.execute(query.encode())
     for name in ("create_checked_charge", "create_checked_line_item"):
         connection.execute(with_placeholders(read_queries("billfold.store", "checks")[name]).encode())
     connection.execute("CREATE TEMP TABLE removed_row (row_hash uuid, occurrence integer) ON COMMIT DROP")

@@ -18,6 +18,8 @@ _TABLES_OF_STATEMENTS = (
     "billing_restatement",
     "billing_daily_tag_cost",
     "billing_daily_cost",
+    "billing_split_cost_history",
+    "billing_split_cost",
     "billing_usage_fact_history",
     "billing_usage_fact",
     "raw_aws_billing_rows_history",

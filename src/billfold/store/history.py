@@ -118,6 +118,12 @@ def restore_bill(
         steps = (*steps, "restore_rows", "restore_charges")
     for name in steps:
         bulk.execute(queries[name].format(**names), statement_id, publication_id, restored_publication_id)
+    split_steps: Sequence[str] = ("withdraw_split_since",)
+    if restored_publication_id != NOTHING:
+        split_steps = (*split_steps, "restore_split")
+    queries = read_queries("billfold.store", "split")
+    for name in split_steps:
+        bulk.execute(queries[name].format(**names), statement_id, publication_id, restored_publication_id)
 
 
 def mark_rolled_back(
@@ -196,6 +202,7 @@ def forget(connection: Connection, statement: Forgettable, *, lock_timeout_secon
         row_count, charge_count = (
             connection.execute(_query(name), parameters).rowcount for name in ("forget_rows", "forget_charges")
         )
+        connection.execute(_query("forget_split"), parameters)
     return Forgotten(statement=statement, row_count=row_count, charge_count=charge_count)
 
 

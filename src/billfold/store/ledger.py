@@ -38,6 +38,7 @@ def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
         overdrawn_rows=remarks.get("overdrawn", 0),
         covered_rows_without_share=remarks.get("no effective cost", 0),
         unproved={row[0]: Decimal(row[1]) for row in bulk.query(queries["sum_unproved"])},
+        split_rows_with_a_cost=remarks.get("split with a cost", 0),
     )
     bulk.rollback()
     return ledger

@@ -393,6 +393,8 @@ def partitions(period: BillingPeriod) -> dict[str, str]:
         "raw_history": f"raw_aws_billing_rows_history{suffix}",
         "fact": f"billing_usage_fact{suffix}",
         "fact_history": f"billing_usage_fact_history{suffix}",
+        "split": f"billing_split_cost{suffix}",
+        "split_history": f"billing_split_cost_history{suffix}",
     }
 
 

@@ -181,6 +181,16 @@ class Bill:
             self._session, statement_id=statement_id, billing_period=billing_period, publication_id=publication_id
         )
 
+    def has_workloads(self) -> bool:
+        """Whether any of the mapped line items is a workload of split cost allocation."""
+        return landing.has_workloads(self._session)
+
+    def read_workloads(self, *, statement_id: int, billing_period: date, publication_id: int) -> pa.RecordBatchReader:
+        """The workloads with their dimension keys as rows of their staging table."""
+        return landing.read_workloads(
+            self._session, statement_id=statement_id, billing_period=billing_period, publication_id=publication_id
+        )
+
 
 @contextmanager
 def open_bill(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterator[Bill]:

@@ -29,6 +29,13 @@ _CHARGE_COLUMNS = (
     " pricing_currency_contracted_unit_price capacity_reservation_id capacity_reservation_status discounts"
 ).split()
 
+# The same of workloads, which go to billing_split_cost.
+_WORKLOAD_COLUMNS = (
+    "row_hash occurrence part charge_period_start charge_period_end billing_currency parent_resource_id split_cost"
+    " unused_cost public_on_demand_split_cost public_on_demand_unused_cost split_usage actual_usage reserved_usage"
+    " split_usage_ratio"
+).split()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandingFile:
@@ -72,6 +79,25 @@ def read_charges(
     return session.sql(
         f"SELECT {statement_id}::INTEGER AS statement_id, DATE '{billing_period}' AS billing_period,"
         f" {publication_id}::BIGINT AS added_by, {columns}, {key_columns} FROM charge {joins}"
+        " WHERE charge.is_workload IS NOT TRUE"
+    ).to_arrow_reader(CHARGE_BATCH_ROWS)
+
+
+def has_workloads(session: duckdb.DuckDBPyConnection) -> bool:
+    """Whether any of the mapped line items is a workload of split cost allocation."""
+    return bool(session.execute("SELECT 1 FROM charge WHERE is_workload LIMIT 1").fetchall())
+
+
+def read_workloads(
+    session: duckdb.DuckDBPyConnection, *, statement_id: int, billing_period: date, publication_id: int
+) -> pa.RecordBatchReader:
+    """The workloads of split cost allocation with their dimension keys as rows of their staging table."""
+    key_columns, joins = join_keys()
+    columns = ", ".join(f"charge.{name}" for name in _WORKLOAD_COLUMNS)
+    return session.sql(
+        f"SELECT {statement_id}::INTEGER AS statement_id, DATE '{billing_period}' AS billing_period,"
+        f" {publication_id}::BIGINT AS added_by, {columns}, {key_columns} FROM charge {joins}"
+        " WHERE charge.is_workload"
     ).to_arrow_reader(CHARGE_BATCH_ROWS)
 
 

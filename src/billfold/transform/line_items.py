@@ -52,8 +52,12 @@ _CUR_COLUMNS = """
     savings_plan_net_amortized_upfront_commitment_for_billing_period
     savings_plan_net_recurring_commitment_for_billing_period savings_plan_net_savings_plan_effective_cost
     savings_plan_recurring_commitment_for_billing_period savings_plan_savings_plan_a_r_n
-    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate savings_plan_total_commitment_to_date
-    savings_plan_used_commitment
+    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate
+    savings_plan_total_commitment_to_date savings_plan_used_commitment
+    split_line_item_actual_usage split_line_item_net_split_cost split_line_item_net_unused_cost
+    split_line_item_parent_resource_id split_line_item_public_on_demand_split_cost
+    split_line_item_public_on_demand_unused_cost split_line_item_reserved_usage split_line_item_split_cost
+    split_line_item_split_usage split_line_item_split_usage_ratio split_line_item_unused_cost
 """.split()
 _FOCUS_WORD = re.compile(r'"([A-Za-z_]+)"')
 

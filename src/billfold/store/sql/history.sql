@@ -73,6 +73,10 @@ WHERE publication.published_at <= %(moment)s AND (
             SELECT FROM billing_usage_fact_history AS withdrawn
             WHERE withdrawn.billing_period = statement.billing_period
                 AND withdrawn.statement_id = statement.statement_id AND withdrawn.removed_by = publication.publication_id
+        ) OR EXISTS (
+            SELECT FROM billing_split_cost_history AS withdrawn
+            WHERE withdrawn.billing_period = statement.billing_period
+                AND withdrawn.statement_id = statement.statement_id AND withdrawn.removed_by = publication.publication_id
         )
     )
     AND (statement.remembered_since IS NULL OR publication.published_at > statement.remembered_since)
@@ -96,4 +100,8 @@ WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AN
 
 -- name: forget_charges
 DELETE FROM billing_usage_fact_history
+WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AND removed_by <= %(publication_id)s
+
+-- name: forget_split
+DELETE FROM billing_split_cost_history
 WHERE statement_id = %(statement_id)s AND billing_period = %(billing_period)s AND removed_by <= %(publication_id)s

@@ -26,7 +26,8 @@ FROM (VALUES
     ('purchase refund',     'Purchase',   'One-Time',    'Standard',  NULL,   true,  'cost'),
     ('usage refund',        'Usage',      'One-Time',    'Standard',  NULL,   true,  'cost'),
     ('discount',            'Usage',      'Usage-Based', 'Standard',  NULL,   true,  'cost'),
-    ('unknown',             'Adjustment', 'One-Time',    'Other',     NULL,   true,  'cost')
+    ('unknown',             'Adjustment', 'One-Time',    'Other',     NULL,   true,  'cost'),
+    ('split cost',          'Usage',      'Usage-Based', NULL,        NULL,   false, 'nothing')
 ) AS rule (kind, charge_category, charge_frequency, pricing_category, commitment_discount_status, bills, effective);
 
 -- The kind of each line item, and why it becomes no charge, if it does not.
@@ -34,7 +35,10 @@ CREATE OR REPLACE TEMP VIEW classified AS
 SELECT
     *,
     CASE
-        WHEN line_item_operation IN ('EKSPod-EC2', 'ECSTask-EC2') THEN 'split cost'            -- A: the EC2 row has the cost
+        -- A: the EC2 row has the cost. A new kind of split row that has a cost of its own is charged like any other (I).
+        WHEN line_item_operation IN ('EKSPod-EC2', 'ECSTask-EC2') OR split_line_item_parent_resource_id IS NOT NULL
+            AND is_zero(on_basis(number_text(line_item_unblended_cost), number_text(line_item_net_unblended_cost)))
+            THEN 'split cost'
         WHEN line_item_line_item_type = 'Usage' THEN
             CASE WHEN pricing_term = 'Spot' OR line_item_usage_type LIKE '%SpotUsage%' THEN 'spot' ELSE 'on demand' END
         WHEN line_item_line_item_type = 'SavingsPlanCoveredUsage' THEN 'plan usage'
@@ -58,6 +62,10 @@ SELECT
         WHEN line_item_line_item_type LIKE '%Discount' THEN 'discount'
         ELSE 'unknown'                                                                                          -- I
     END AS kind,
+    -- A row of split cost allocation is a workload of the instance that it names (A): those of Fargate name none, and
+    -- are charged themselves.
+    coalesce(line_item_operation IN ('EKSPod-EC2', 'ECSTask-EC2'), false)
+        OR split_line_item_parent_resource_id IS NOT NULL AS is_split,
     -- A discount is of what it lowers, not of the commitment that it names; nothing else that a commitment does not cover
     -- names one, or FOCUS would ask whether it was used (S).
     CASE WHEN kind NOT IN ('on demand', 'spot', 'discount', 'usage refund', 'tax', 'tax refund')
@@ -109,6 +117,7 @@ SELECT
         WHEN kind = 'plan fee' AND magnitude(savings_plan_used_commitment)
             - magnitude(savings_plan_total_commitment_to_date) > 0.000001 THEN 'overdrawn'
         WHEN kind = 'reservation fee' AND unused_reservation < -0.000001 THEN 'overdrawn'
+        WHEN is_split AND kind <> 'split cost' THEN 'split with a cost'
     END AS remark,
     number_text(line_item_unblended_cost) AS gross_cost,
     number_text(line_item_net_unblended_cost) AS net_cost,
@@ -174,7 +183,17 @@ WHERE is_added
             AND magnitude(savings_plan_total_commitment_to_date) > magnitude(savings_plan_used_commitment)
         OR kind = 'reservation fee'
             AND unused_reservation > 0
-    );
+    )
+UNION ALL BY NAME
+-- The workloads of split cost allocation: no charges, but members and keys of theirs are made in the same way.
+SELECT
+    disposed.* REPLACE ('split cost' AS kind),
+    0::SMALLINT AS part,
+    kind_rule.* EXCLUDE (kind),
+    true AS is_workload
+FROM disposed
+JOIN kind_rule ON kind_rule.kind = 'split cost'
+WHERE is_added AND is_split;
 
 -- What prices and quantities are made of. A tier of a price that has several is told by the rate that was billed: the
 -- public rate is that of the highest tier (A, I); a rate of 0 is a free tier or a gift, not a price. Where prices are
@@ -402,7 +421,19 @@ SELECT
     END AS commitment_discount_rate,
     NULL::VARCHAR AS pricing_currency_effective_cost,
     NULL::VARCHAR AS pricing_currency_list_unit_price,
-    NULL::VARCHAR AS pricing_currency_contracted_unit_price
+    NULL::VARCHAR AS pricing_currency_contracted_unit_price,
+
+    -- Split cost allocation: the cost is the amortised one of the instance (A), on the bill's basis.
+    coalesce(is_workload, false) AS is_workload,
+    split_line_item_parent_resource_id AS parent_resource_id,
+    on_basis(number_text(split_line_item_split_cost), number_text(split_line_item_net_split_cost)) AS split_cost,
+    on_basis(number_text(split_line_item_unused_cost), number_text(split_line_item_net_unused_cost)) AS unused_cost,
+    number_text(split_line_item_public_on_demand_split_cost) AS public_on_demand_split_cost,
+    number_text(split_line_item_public_on_demand_unused_cost) AS public_on_demand_unused_cost,
+    number_text(split_line_item_split_usage) AS split_usage,
+    number_text(split_line_item_actual_usage) AS actual_usage,
+    number_text(split_line_item_reserved_usage) AS reserved_usage,
+    number_text(split_line_item_split_usage_ratio) AS split_usage_ratio
 FROM priced_part
 JOIN sold
     ON sold.service IS NOT DISTINCT FROM priced_part.product_servicecode

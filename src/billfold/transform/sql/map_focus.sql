@@ -109,7 +109,8 @@ SELECT
     NULL::VARCHAR AS commitment_discount_rate,
     number_text("PricingCurrencyEffectiveCost") AS pricing_currency_effective_cost,
     number_text("PricingCurrencyListUnitPrice") AS pricing_currency_list_unit_price,
-    number_text("PricingCurrencyContractedUnitPrice") AS pricing_currency_contracted_unit_price
+    number_text("PricingCurrencyContractedUnitPrice") AS pricing_currency_contracted_unit_price,
+    false AS is_workload
 FROM line_item
 LEFT JOIN service_lookup ON service_lookup.code = lower(trim("x_ServiceCode"))
 LEFT JOIN region_lookup ON region_lookup.region_id = lower(trim("RegionId"))
