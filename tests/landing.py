@@ -61,6 +61,24 @@ _INVARIANTS = {
         WHERE publication_id = current_publication_id AND EXISTS (
             SELECT FROM jsonb_each_text(billed_cost_after) AS said (currency, cost)
             WHERE cost::numeric <> coalesce((billed ->> said.currency)::numeric, 0))""",
+    "a row of split costs is unique in its statement": """
+        SELECT statement_id, row_hash, occurrence, part, allocation FROM billing_split_cost GROUP BY 1, 2, 3, 4, 5
+        HAVING count(*) > 1""",
+    "split costs add up to zero for each parent, account, charge period and currency": """
+        SELECT statement_id FROM billing_split_cost LEFT JOIN dim_account ON account_key = sub_account_key
+        GROUP BY statement_id, account_id, parent_resource_id, charge_period_start, charge_period_end, billing_currency
+        HAVING sum(cost) <> 0""",
+    "a workload has its line item, and what it costs": """
+        SELECT row_hash, occurrence FROM billing_split_cost AS split WHERE allocation = 'workload' AND (
+            cost <> CASE WHEN has_parent THEN coalesce(split_cost, 0) + coalesce(unused_cost, 0) ELSE 0 END
+            OR NOT EXISTS (
+                SELECT FROM raw_aws_billing_rows AS raw WHERE (raw.statement_id, raw.row_hash, raw.occurrence)
+                    = (split.statement_id, split.row_hash, split.occurrence)))""",
+    "a parent is its charge with the opposite sign": """
+        SELECT row_hash, occurrence FROM billing_split_cost AS split WHERE allocation = 'parent' AND NOT EXISTS (
+            SELECT FROM billing_usage_fact AS fact
+            WHERE (fact.statement_id, fact.row_hash, fact.occurrence, fact.part, -fact.effective_cost, fact.charge_key)
+                = (split.statement_id, split.row_hash, split.occurrence, split.part, split.cost, split.charge_key))""",
     **{f"{table} holds the charges' sums": _list_wrong_days(table) for table in _DAILY_TABLES},
 }
 
@@ -132,7 +150,7 @@ class Landing:
         written = ("added_by", "ingested_at")
         found = {}
         with connect(self.database.conninfo) as connection:
-            for table in ("raw_aws_billing_rows", "billing_usage_fact", *_DAILY_TABLES):
+            for table in ("raw_aws_billing_rows", "billing_usage_fact", "billing_split_cost", *_DAILY_TABLES):
                 columns = connection.execute(
                     "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
                     " ORDER BY ordinal_position",
@@ -153,6 +171,12 @@ class Landing:
             moment,
         )
         assert charges == daily
+        assert not self.query(
+            "SELECT FROM split_cost_as_of(%s) LEFT JOIN dim_account ON account_key = sub_account_key"
+            " GROUP BY statement_id, account_id, parent_resource_id, charge_period_start, billing_currency"
+            " HAVING sum(cost) <> 0",
+            moment,
+        )
         return {currency: (count, cost) for currency, count, cost in charges}
 
     def published_at(self) -> list[datetime]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from billfold.errors import RunConflictError
-from billfold.exports import place_of
+from billfold.exports import find_places
 from billfold.model import Client, Delivery, DeliveryState, SpooledFile
 from billfold.period import BillingPeriod
 from billfold.publication import Standing
@@ -148,8 +148,9 @@ def find_standalone(
 
 
 def _statement_of(key: str) -> tuple[str, BillingPeriod] | None:
-    place = place_of(key)
-    return place.statement if place else None
+    # Below a bucket's name or a folder's path, every place has an export's path of its own.
+    places = find_places(key)
+    return places[0].statement if places else None
 
 
 def _is_of_today(current: CurrentStatement) -> bool:

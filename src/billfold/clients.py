@@ -284,9 +284,14 @@ def _check(name: str, value: Any) -> Any:
         checked = kind.validate_python(value)
     except ValidationError:
         raise UsageError(f"{option} is {str(value)[:200]!r}: expected {expected}") from None
-    if name == "prefix" and any(part in _FORBIDDEN_PARTS for part in checked.rstrip("/").split("/")) and checked:
+    # A key may begin with a slash: reports without a prefix have been seen to.
+    if name == "prefix" and checked and any(part in _FORBIDDEN_PARTS for part in _parts_of_prefix(checked)):
         raise UsageError(f"{option} is {value!r}: expected a folder without empty parts, `.` or `..`")
     return checked
+
+
+def _parts_of_prefix(prefix: str) -> list[str]:
+    return prefix.removeprefix("/").rstrip("/").split("/")
 
 
 def _describes_client(settings: Settings) -> bool:

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     )
     prefix: Prefix = setting(
         "AWS_BILLING_PREFIX",
-        "The folder below which the exports stand; `backfill` reads every statement in it.",
+        "The folder of the exports; `backfill` reads every statement in it. A slash at its beginning belongs to it.",
         expected="a folder such as exports/",
         default="",
         examples=["exports/"],

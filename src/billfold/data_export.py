@@ -1,9 +1,9 @@
-"""A Data Export of AWS's with the bucket that it is delivered to, as resources of a CloudFormation template."""
+"""An AWS Data Export and the bucket that it is delivered to, as resources of a CloudFormation template."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +24,39 @@ class ExportTable(StrEnum):
     FOCUS = "focus"
 
 
+class TimeGranularity(StrEnum):
+    """How long the usage of one line item is at most (AWS: TIME_GRANULARITY)."""
+
+    HOURLY = "hourly"
+    DAILY = "daily"
+    MONTHLY = "monthly"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportContents:
+    """What an export holds, named after AWS's table configurations of CUR 2.0; FOCUS has the time granularity alone.
+
+    AWS: "Table configurations can't be changed after an export is created", so everything is on by default.
+    """
+
+    time_granularity: TimeGranularity = TimeGranularity.HOURLY
+    resources: bool = True
+    split_cost_allocation_data: bool = True
+    capacity_reservation_data: bool = True
+    iam_principal_data: bool = True
+    # No table configuration: `tags` is a column that every CUR 2.0 table has.
+    tags: bool = True
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        """The contents that are switched off, in the words of the options."""
+        switches = [each.name for each in fields(self) if each.name != "time_granularity"]
+        return [name.replace("_", "-") for name in switches if not getattr(self, name)]
+
+
+EVERYTHING = ExportContents()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Query:
     """A table of Data Exports by AWS's name, how it is filled, and the columns to ask for: AWS refuses `SELECT *`."""
@@ -33,7 +66,9 @@ class _Query:
     columns: Sequence[str]
 
 
-def resources(client: Client, table: ExportTable, notification: Mapping[str, Any]) -> dict[str, Any]:
+def resources(
+    client: Client, table: ExportTable, contents: ExportContents, notification: Mapping[str, Any]
+) -> dict[str, Any]:
     """The bucket, its policy and the export by their logical names; `notification` is the bucket's configuration.
 
     CSV keeps every amount as AWS wrote it, and overwriting keeps one copy of each month. Deleting the stack leaves the
@@ -41,7 +76,7 @@ def resources(client: Client, table: ExportTable, notification: Mapping[str, Any
     """
     _check(client)
     assert client.bucket is not None
-    query = _QUERIES[table]
+    query = _query(table, contents)
     bucket: dict[str, Any] = {
         "BucketName": client.bucket,
         "BucketEncryption": {
@@ -75,6 +110,44 @@ def resources(client: Client, table: ExportTable, notification: Mapping[str, Any
             "Properties": {"Export": _export(client, query)},
         },
     }
+
+
+def check_contents(table: ExportTable | None, contents: ExportContents) -> None:
+    """Raise UsageError for contents that this table, or an export that is not made, cannot have."""
+    if contents == EVERYTHING:
+        return
+    if table is None:
+        raise UsageError(
+            "the contents of an export are chosen, and no export is made", advice="add --create-export cur2 or focus"
+        )
+    if table is ExportTable.FOCUS and contents.left_out:
+        raise UsageError(
+            f"--no-{contents.left_out[0]} is for CUR 2.0: AWS's FOCUS table has one setting, the time granularity",
+            advice=f"leave --no-{contents.left_out[0]} out, or use --create-export cur2",
+        )
+    if table is ExportTable.CUR2 and contents.split_cost_allocation_data and not contents.resources:
+        raise UsageError(
+            "split cost allocation data needs resources: its rows name the instance that they share by its resource id",
+            advice="add --no-split-cost-allocation-data, or leave --no-resources out",
+        )
+
+
+def preparations(table: ExportTable, contents: ExportContents) -> Sequence[str]:
+    """The steps in AWS's console that no template can take, as comments."""
+    if table is not ExportTable.CUR2:
+        return []
+    steps = []
+    if contents.split_cost_allocation_data:
+        steps.append(
+            "# In the payer's account, in the Billing and Cost Management console, Cost Management preferences: opt in"
+            " to split cost allocation data for Amazon ECS, Amazon EKS or both. AWS fills it in from the current month"
+            " on, not for earlier months."
+        )
+    if contents.tags:
+        steps.append(
+            "# In the same console, Cost allocation tags: activate each tag to be exported. AWS leaves the others out."
+        )
+    return steps
 
 
 def _check(client: Client) -> None:
@@ -130,6 +203,35 @@ def _bucket_policy(client: Client) -> dict[str, Any]:
     }
 
 
+def _query(table: ExportTable, contents: ExportContents) -> _Query:
+    """What to ask the table for: AWS refuses a column that its configuration does not add."""
+    granularity = {"TIME_GRANULARITY": contents.time_granularity.upper()}
+    if table is ExportTable.FOCUS:
+        return _Query(table="FOCUS_1_2_AWS", configuration=granularity, columns=_FOCUS_COLUMNS)
+    included = {
+        "INCLUDE_RESOURCES": (contents.resources, ["line_item_resource_id"]),
+        "INCLUDE_SPLIT_COST_ALLOCATION_DATA": (contents.split_cost_allocation_data, _SPLIT_COLUMNS),
+        "INCLUDE_CAPACITY_RESERVATION_DATA": (contents.capacity_reservation_data, _CAPACITY_RESERVATION_COLUMNS),
+        "INCLUDE_IAM_PRINCIPAL_DATA": (contents.iam_principal_data, ["line_item_iam_principal"]),
+        # Otherwise the discount columns are not there to be asked for.
+        "INCLUDE_MANUAL_DISCOUNT_COMPATIBILITY": (False, []),
+    }
+    # Templates from before these two keys existed lack them, and CloudFormation replaces an export whose configuration
+    # gains a key, even with the value that AWS assumes without it (FALSE (I)).
+    if not contents.capacity_reservation_data:
+        del included["INCLUDE_CAPACITY_RESERVATION_DATA"]
+    if not contents.iam_principal_data:
+        del included["INCLUDE_IAM_PRINCIPAL_DATA"]
+    added = [column for is_on, columns in included.values() if is_on for column in columns]
+    # AWS: whoever selects `tags` need not select the other two, which it holds.
+    tags = ["tags"] if contents.tags else ["cost_category", "resource_tags"]
+    return _Query(
+        table="COST_AND_USAGE_REPORT",
+        configuration=granularity | {name: "TRUE" if is_on else "FALSE" for name, (is_on, _) in included.items()},
+        columns=sorted([*_CUR2_COLUMNS, *added, *tags]),
+    )
+
+
 def _export(client: Client, query: _Query) -> dict[str, Any]:
     return {
         # CloudFormation takes letters, digits, hyphens and underscores.
@@ -156,17 +258,17 @@ def _export(client: Client, query: _Query) -> dict[str, Any]:
     }
 
 
-# AWS: "CUR 2.0", the columns that are there whatever else is configured, and the resource ids.
+# AWS: "CUR 2.0", the columns that are there however the table is configured, without those that `tags` holds.
 _CUR2_COLUMNS = """
     bill_bill_type bill_billing_entity bill_billing_period_end_date bill_billing_period_start_date
-    bill_invoice_id bill_invoicing_entity bill_payer_account_id bill_payer_account_name cost_category discount
+    bill_invoice_id bill_invoicing_entity bill_payer_account_id bill_payer_account_name discount
     discount_bundled_discount discount_total_discount identity_line_item_id identity_time_interval
     line_item_availability_zone line_item_blended_cost line_item_blended_rate line_item_currency_code
     line_item_legal_entity line_item_line_item_description line_item_line_item_type line_item_net_unblended_cost
     line_item_net_unblended_rate line_item_normalization_factor line_item_normalized_usage_amount
-    line_item_operation line_item_product_code line_item_resource_id line_item_tax_type line_item_unblended_cost
+    line_item_operation line_item_product_code line_item_tax_type line_item_unblended_cost
     line_item_unblended_rate line_item_usage_account_id line_item_usage_account_name line_item_usage_amount
-    line_item_usage_end_date line_item_usage_start_date line_item_usage_type pricing_currency
+    line_item_usage_end_date line_item_usage_start_date line_item_usage_type line_item_user_identifier pricing_currency
     pricing_lease_contract_length pricing_offering_class pricing_public_on_demand_cost
     pricing_public_on_demand_rate pricing_purchase_option pricing_rate_code pricing_rate_id pricing_term
     pricing_unit product product_comment product_fee_code product_fee_description product_from_location
@@ -185,7 +287,7 @@ _CUR2_COLUMNS = """
     reservation_subscription_id reservation_total_reserved_normalized_units reservation_total_reserved_units
     reservation_units_per_reservation reservation_unused_amortized_upfront_fee_for_billing_period
     reservation_unused_normalized_unit_quantity reservation_unused_quantity reservation_unused_recurring_fee
-    reservation_upfront_value resource_tags savings_plan_amortized_upfront_commitment_for_billing_period
+    reservation_upfront_value savings_plan_amortized_upfront_commitment_for_billing_period
     savings_plan_end_time savings_plan_instance_type_family
     savings_plan_net_amortized_upfront_commitment_for_billing_period
     savings_plan_net_recurring_commitment_for_billing_period savings_plan_net_savings_plan_effective_cost
@@ -193,6 +295,17 @@ _CUR2_COLUMNS = """
     savings_plan_recurring_commitment_for_billing_period savings_plan_region savings_plan_savings_plan_a_r_n
     savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate savings_plan_start_time
     savings_plan_total_commitment_to_date savings_plan_used_commitment
+""".split()
+# AWS: "CUR 2.0", the columns added by each table configuration.
+_SPLIT_COLUMNS = """
+    split_line_item_actual_usage split_line_item_net_split_cost split_line_item_net_unused_cost
+    split_line_item_parent_resource_id split_line_item_public_on_demand_split_cost
+    split_line_item_public_on_demand_unused_cost split_line_item_reserved_usage split_line_item_split_cost
+    split_line_item_split_usage split_line_item_split_usage_ratio split_line_item_unused_cost
+""".split()
+_CAPACITY_RESERVATION_COLUMNS = """
+    capacity_reservation_capacity_reservation_arn capacity_reservation_capacity_reservation_status
+    capacity_reservation_capacity_reservation_type
 """.split()
 # AWS: "FOCUS 1.2 with AWS columns": 57 columns of FOCUS and three of its own.
 _FOCUS_COLUMNS = """
@@ -207,19 +320,3 @@ _FOCUS_COLUMNS = """
     ResourceType ServiceCategory ServiceName ServiceSubcategory SkuId SkuMeter SkuPriceDetails SkuPriceId
     SubAccountId SubAccountName SubAccountType Tags x_Discounts x_Operation x_ServiceCode
 """.split()
-_QUERIES: Mapping[ExportTable, _Query] = {
-    ExportTable.CUR2: _Query(
-        table="COST_AND_USAGE_REPORT",
-        configuration={
-            "TIME_GRANULARITY": "HOURLY",
-            "INCLUDE_RESOURCES": "TRUE",
-            "INCLUDE_SPLIT_COST_ALLOCATION_DATA": "FALSE",
-            # Otherwise the discount columns are not there to be asked for.
-            "INCLUDE_MANUAL_DISCOUNT_COMPATIBILITY": "FALSE",
-        },
-        columns=_CUR2_COLUMNS,
-    ),
-    ExportTable.FOCUS: _Query(
-        table="FOCUS_1_2_AWS", configuration={"TIME_GRANULARITY": "HOURLY"}, columns=_FOCUS_COLUMNS
-    ),
-}

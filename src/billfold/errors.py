@@ -123,7 +123,8 @@ class InputError(BillfoldError):
         if line is not None:
             place += f", line {line}"
         if column is not None:
-            place += f", column {column}"
+            # A tag key in a header may hold the end of a line: the message stays one line.
+            place += f", column {column if column.isprintable() else repr(column)}"
         if value is not None:
             place += f", value {value[:80]!r}"
         super().__init__(f"{place}: {message}", advice=advice)

@@ -7,6 +7,7 @@ SQL over the columns of focus_cost_and_usage, whose names stand bare in it: a ch
 from __future__ import annotations
 
 import csv
+import io
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -94,5 +95,5 @@ def _read() -> tuple[Rule, ...]:
             breaks=line["breaks"],
             sentence=line["sentence"],
         )
-        for line in csv.DictReader(text.splitlines())
+        for line in csv.DictReader(io.StringIO(text, newline=""))
     )

@@ -5,10 +5,12 @@ The same file under two folders would be two statements, and counted twice.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from billfold.config import Settings
-from billfold.errors import UsageError
-from billfold.exports import Bucket, address, is_local, locate, open_bucket, resolve
-from billfold.model import Client, Delivery
+from billfold.errors import InputError, UsageError
+from billfold.exports import LOCAL_SCHEME, Bucket, address, is_local, locate, open_bucket, resolve
+from billfold.model import Client, Delivery, SourceObject
 from billfold.store import statements
 from billfold.store.database import Database, connect
 
@@ -23,12 +25,14 @@ def locate_source(source: str, client: Client, settings: Settings, database: Dat
 def settle(
     delivery: Delivery, bucket: Bucket, *, client: Client, database: Database, tolerate_newer_files: bool
 ) -> tuple[Bucket, Delivery]:
-    """The delivery as it is known: a local file without a manifest may stand under another folder than it is asked by.
+    """The delivery as it is known: what is local may be known under another folder than it is asked by.
 
-    Raises UsageError where it stands, and counts, under several.
+    Raises UsageError where a file without a manifest stands, and counts, under several.
     """
-    if delivery.manifest is not None or not is_local(bucket.name):
+    if not is_local(bucket.name):
         return bucket, delivery
+    if delivery.manifest is not None:
+        return _settle_export(delivery, delivery.manifest, bucket, client, database, tolerate_newer_files)
     with connect(database.conninfo) as connection:
         spellings = statements.list_spellings(connection, client, delivery)
     counting = [each for each in spellings if each.is_standing and each.is_counted]
@@ -42,3 +46,25 @@ def settle(
         return bucket, delivery
     known = open_bucket(client, bucket.settings, spellings[0].bucket)
     return known, resolve(known, spellings[0].key, tolerate_newer_files=tolerate_newer_files)[0]
+
+
+def _settle_export(
+    delivery: Delivery,
+    manifest: SourceObject,
+    bucket: Bucket,
+    client: Client,
+    database: Database,
+    tolerate_newer_files: bool,
+) -> tuple[Bucket, Delivery]:
+    with connect(database.conninfo) as connection:
+        spellings = statements.list_spellings_of_export(connection, client, delivery)
+    if not spellings or spellings[0].bucket == bucket.name:
+        return bucket, delivery
+    known = open_bucket(client, bucket.settings, spellings[0].bucket)
+    path = Path(address(bucket.name, manifest.key))
+    key = path.relative_to(known.name.removeprefix(LOCAL_SCHEME)).as_posix()
+    try:
+        return known, resolve(known, key, tolerate_newer_files=tolerate_newer_files)[0]
+    except InputError:
+        # It needs files that are not below the known folder.
+        return bucket, delivery

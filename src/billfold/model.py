@@ -219,10 +219,16 @@ class DeliveryOutcome:
 
 
 class CostBasis(StrEnum):
-    """Which of AWS's cost columns a statement is billed by: chosen once per export and period."""
+    """Which of AWS's cost columns a statement is billed by: chosen once per export and period.
+
+    Without net costs, discounts that only the rows' discount columns name are added to the gross costs, as AWS writes
+    them below 0, or subtracted where an export writes them above 0.
+    """
 
     GROSS = "gross"
     NET = "net"
+    GROSS_PLUS_DISCOUNTS = "gross plus discounts"
+    GROSS_MINUS_DISCOUNTS = "gross minus discounts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,11 +276,27 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Discounts:
+    """What a bill says of its discounts in one currency, in money.
+
+    `named` is in the rows' discount columns, as the export writes it, `line_items` in line items of their own. Of the
+    discounts that are billed, `raising` raise a cost, and `on_commitments` are on rows whose EffectiveCost is not their
+    cost. `off_parts` is how far the total discounts are from the sums of their parts, where rows name both.
+    """
+
+    named: Decimal
+    line_items: Decimal
+    raising: Decimal
+    on_commitments: Decimal
+    off_parts: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """The money of a delivery's line items, summed by PostgreSQL from their texts, and what is worth telling.
 
     `unproved` is by currency what the costs on net basis are off the gross costs less the discounts that the export
-    names.
+    names; `discounts` are by currency, where there are any.
     """
 
     totals: Totals
@@ -285,6 +307,8 @@ class Ledger:
     overdrawn_rows: int
     rows_billed_as_effective: int
     unproved: dict[str, Decimal]
+    discounts: dict[str, Discounts]
+    rows_with_unreadable_discounts: int
     split_rows_with_a_cost: int = 0
 
 

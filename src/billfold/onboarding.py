@@ -11,7 +11,7 @@ from typing import Any
 
 from billfold import access_trail, bucket_events, data_export
 from billfold.bucket_events import Destination, Notify
-from billfold.data_export import ExportTable
+from billfold.data_export import EVERYTHING, ExportContents, ExportTable
 from billfold.errors import ConfigurationError, UsageError
 from billfold.exports.session_policy import spell_literally
 from billfold.model import Client
@@ -26,12 +26,14 @@ _SESSION_SECONDS = 3600
 class Onboarding:
     """What the client is asked for: trust in our account, events for `destination`, and an export where it has none.
 
-    With `is_recorded` it also gets a trail of its own, which shows it every object that was read.
+    `contents` is what that export holds. With `is_recorded` the client also gets a trail of its own, which shows it
+    every object that was read.
     """
 
     our_account_id: str
     destination: Destination | None = None
     export: ExportTable | None = None
+    contents: ExportContents = EVERYTHING
     is_recorded: bool = False
 
 
@@ -66,7 +68,7 @@ def template(client: Client, plan: Onboarding) -> dict[str, Any]:
     }
     if plan.export:
         notification = bucket_events.of_new_bucket(client, plan.destination)
-        resources |= data_export.resources(client, plan.export, notification)
+        resources |= data_export.resources(client, plan.export, plan.contents, notification)
     if plan.destination and plan.destination.notify is Notify.EVENTBRIDGE:
         resources |= bucket_events.rule(client, plan.destination.arn)
     if plan.is_recorded:
@@ -152,6 +154,7 @@ def next_steps(client: Client, plan: Onboarding, file: str) -> Sequence[str]:
             " own roles may assume role/billfold-… alone, without a path."
         )
     steps += [
+        *(data_export.preparations(plan.export, plan.contents) if plan.export else ()),
         f"# In account {client.account_id}, by its administrator:",
         f"aws cloudformation deploy --region {client.region} --stack-name {stack}"
         f" --template-file {shlex.quote(file)} --capabilities CAPABILITY_NAMED_IAM",
@@ -190,5 +193,6 @@ def _check(client: Client, plan: Onboarding) -> None:
     role = _role_of(client)
     if role.account_id != client.account_id:
         raise UsageError(f"{client.role_arn} is in account {role.account_id}, the bucket in {client.account_id}")
+    data_export.check_contents(plan.export, plan.contents)
     if plan.destination:
         bucket_events.check(client, plan.destination, plan.our_account_id)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from billfold import adoption, overlap, split_cost
 from billfold.dimensions import DIMENSIONS
+from billfold.discounts import find_remarkable_discounts, find_unproved
 from billfold.drift import find_drift
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
 from billfold.reconcile import add_up, carry, find_loss, reconcile
@@ -38,8 +39,6 @@ MOST_ORDERED_ROWS = 20_000
 MOST_ROWS_BESIDE = 1_500_000
 # A residual of Savings Plans up to a cent is rounding; more is worth telling.
 RESIDUAL_TOLERANCE = Decimal("0.01")
-# The same of what the net costs are off the gross costs less the discounts.
-NET_TOLERANCE = Decimal("0.01")
 
 
 @dataclass(slots=True)
@@ -109,8 +108,8 @@ class MappedBill:
 
     @property
     def unproved(self) -> Mapping[str, Decimal]:
-        """By currency what net costs are off their proof; nothing on gross basis."""
-        return self.ledger.unproved if self.basis is CostBasis.NET else {}
+        """By currency how far the billed cost is from the gross cost less the discounts; nothing where it is proved."""
+        return find_unproved(self.basis, self.ledger)
 
 
 def publish_bill(
@@ -290,6 +289,7 @@ def find_remarkable(bill: Bill, mapped: MappedBill, currency: str) -> Iterator[s
     ledger = mapped.ledger
     if bill.lacks_currency():
         yield f"the export has no currency column: {currency} is assumed"
+    yield from bill.find_odd_values(basis=mapped.basis, currency=currency)
     for name, count in ledger.unknown_types.items():
         yield f"{count} line items of the unknown type {name!r} are charged as Adjustment"
     if ledger.covered_rows_without_share:
@@ -302,13 +302,7 @@ def find_remarkable(bill: Bill, mapped: MappedBill, currency: str) -> Iterator[s
     for code, gross in ledger.totals.gross.items():
         if mapped.basis is CostBasis.NET and gross and not ledger.totals.net.get(code):
             yield f"the net costs in {code} add up to 0, the gross costs to {gross:f}: the net costs were billed"
-    for code, difference in mapped.unproved.items():
-        # Net costs of nothing are told above.
-        if abs(difference) > NET_TOLERANCE and ledger.totals.net.get(code):
-            yield (
-                f"the net costs in {code} are {difference:f} off the gross costs less the discounts that the export"
-                " names: the net costs were billed all the same"
-            )
+    yield from find_remarkable_discounts(mapped.basis, ledger)
     if ledger.overdrawn_rows:
         yield f"{ledger.overdrawn_rows} commitment fees say that more was used than committed: nothing counts as unused"
     yield from split_cost.find_costs_of_split_rows(ledger)

@@ -6,6 +6,7 @@ A check never refuses a bill. It says how much of it stands on something that no
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,6 +21,8 @@ from billfold.store.database import Database
 
 # What Savings Plans leave over up to a cent is rounding.
 RESIDUAL_TOLERANCE = Decimal("0.01")
+# The same of what split cost allocation leaves over.
+SPLIT_TOLERANCE = Decimal("0.01")
 
 # So many names are told; the queries give the dearest first.
 _TOLD_NAMES = 5
@@ -183,6 +186,20 @@ def _check_net(bill: CheckedBill) -> _Finding:
     )
 
 
+def _check_split(bill: CheckedBill) -> _Finding:
+    found = bill.find("check_split_cost")
+    if not found.row_count:
+        return _Finding(
+            is_warned=False, detail="split cost allocation, where there is any, is all that its parents cost"
+        )
+    return _Finding(
+        is_warned=any(cost > SPLIT_TOLERANCE for cost in found.cost.values()),
+        row_count=found.row_count,
+        cost=found.cost,
+        detail=f"not allocated of what parents cost, in hours such as {_tell(found.names)}; 0.01 is rounding",
+    )
+
+
 def _check_rules(bill: CheckedBill) -> _Finding:
     judgement = bill.judge_added()
     musts = judgement.broken
@@ -207,6 +224,7 @@ CHECKS: Mapping[str, Callable[[CheckedBill], _Finding]] = {
     "savings_plan_hours": _check_hours,
     "commitment_identity": _check_commitments,
     "net_proof": _check_net,
+    "split_cost": _check_split,
     "overlap": _check_overlap,
     "focus_rules": _check_rules,
 }
@@ -228,5 +246,5 @@ def _tell(names: Sequence[str]) -> str:
 def _known_services() -> tuple[str, ...]:
     """The codes and names of services that have a place in the mapping, be it Other."""
     table = resources.files("billfold.transform") / "lookups" / "services.csv"
-    lines = table.read_text(encoding="utf-8").splitlines()
+    lines = io.StringIO(table.read_text(encoding="utf-8"), newline="")
     return tuple(line[column] for line in csv.DictReader(lines) for column in ("service_code", "service_name"))

@@ -59,8 +59,11 @@ def matching(pattern: str) -> AfterValidator:
 
 
 def as_folder(prefix: str) -> str:
-    """The folder of a bucket that a prefix means: empty for all of it, else without a leading and with a last slash."""
-    folder = prefix.strip("/")
+    """The folder of a bucket that a prefix means: empty for all of it, else with one slash at its end.
+
+    A slash at its beginning belongs to it: S3 takes keys letter by letter.
+    """
+    folder = prefix.rstrip("/")
     return f"{folder}/" if folder else ""
 
 

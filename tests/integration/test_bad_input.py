@@ -167,17 +167,17 @@ REFUSALS = {
     "Microsoft's FOCUS": Refusal(
         (as_csv([{**FOCUS_ROW, "ProviderName": "Microsoft"}]),),
         "unknown_format",
-        (f"{FILE}, column ProviderName, value 'Microsoft':", "another provider"),
+        (f"{FILE}, line 2, column ProviderName, value 'Microsoft':", "another provider"),
     ),
     "a Parquet whose cost is no number": Refusal(
         (parquet_bill(pa.array(["1.5", "free"])),),
         "invalid_value",
-        (FILE, "column line_item_unblended_cost, value 'free':", "row 2", "no number"),
+        (FILE, "column line_item_unblended_cost, value 'free':", "row 2", "not a number"),
     ),
     "a Parquet whose cost is NaN": Refusal(
         (parquet_bill(pa.array([1.5, 2.5, float("nan")])),),
         "invalid_value",
-        (FILE, "column line_item_unblended_cost, value 'nan':", "row 3", "no number"),
+        (FILE, "column line_item_unblended_cost, value 'nan':", "row 3", "not a number"),
     ),
     "a Parquet whose cost is infinite": Refusal(
         (parquet_bill(pa.array([float("-inf")])),), "invalid_value", ("value '-inf':", "row 1")
@@ -185,7 +185,7 @@ REFUSALS = {
     "a Parquet whose cost is a map": Refusal(
         (parquet_bill(pa.array([[("a", 1.0)]], type=pa.map_(pa.string(), pa.float64()))),),
         "invalid_value",
-        ("column line_item_unblended_cost", "no number"),
+        ("column line_item_unblended_cost", "not a number"),
     ),
     "a truncated Parquet": Refusal((parquet_bill(pa.array([1.5]))[:-9],), "malformed_file", (FILE, "Parquet")),
     "a Parquet with a damaged footer": Refusal(
@@ -218,22 +218,22 @@ REFUSALS = {
     "a start that is no time": Refusal(
         (rows(line_item(line_item_usage_start_date="soon")),),
         "invalid_value",
-        ("line 2, column line_item_usage_start_date, value 'soon':", "no time"),
+        ("line 2, column line_item_usage_start_date, value 'soon':", "not a time"),
     ),
     "a start as a spreadsheet writes it": Refusal(
         (rows(GOOD[0], line_item(line_item_usage_start_date="5/3/26 4:00")),),
         "invalid_value",
-        (f"{FILE}, line 3, column line_item_usage_start_date, value '5/3/26 4:00':", "no time"),
+        (f"{FILE}, line 3, column line_item_usage_start_date, value '5/3/26 4:00':", "not a time"),
     ),
     "a start at infinity": Refusal(
         (rows(GOOD[0], line_item(line_item_usage_start_date="infinity")),),
         "invalid_value",
-        (f"{FILE}, line 3, column line_item_usage_start_date, value 'infinity':", "no time"),
+        (f"{FILE}, line 3, column line_item_usage_start_date, value 'infinity':", "not a time"),
     ),
     "an end that is no time": Refusal(
         (rows(GOOD[0], line_item(line_item_usage_end_date="later")),),
         "invalid_value",
-        (f"{FILE}, line 3, column line_item_usage_end_date, value 'later':", "no time"),
+        (f"{FILE}, line 3, column line_item_usage_end_date, value 'later':", "not a time"),
     ),
     "a bad cost after a quoted line break": Refusal(
         (
@@ -278,7 +278,7 @@ REFUSALS = {
     "a FOCUS EffectiveCost that is no number": Refusal(
         (rows(FOCUS_ROW, {**FOCUS_ROW, "EffectiveCost": "abc"}),),
         "invalid_value",
-        (f"{FILE}, line 3, column EffectiveCost, value 'abc':", "no number"),
+        (f"{FILE}, line 3, column EffectiveCost, value 'abc':", "not a number"),
     ),
     "a FOCUS without the end of its charges": Refusal(
         (rows({n: v for n, v in FOCUS_ROW.items() if n != "ChargePeriodEnd"}),),

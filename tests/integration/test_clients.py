@@ -41,7 +41,7 @@ def test_a_client_is_kept_with_a_role_and_an_external_id_of_its_own(landing: Lan
     second = add(landing, "globex", bucket="globex-bills")
 
     assert clients.resolve_client(landing.database, landing.settings, "acme") == first
-    assert first.prefix == "exports/"
+    assert first.prefix == "/exports/"
     assert first.role_arn == f"arn:aws:iam::{ACCOUNT}:role/billfold-acme"
     assert (first.region, first.max_deliveries, first.enabled) == ("eu-central-1", 3, True)
     assert first.external_id

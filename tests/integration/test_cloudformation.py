@@ -26,7 +26,7 @@ import yaml
 from moto.cloudformation.parsing import get_model_map
 
 from billfold.bucket_events import Destination, Notify
-from billfold.data_export import ExportTable
+from billfold.data_export import ExportContents, ExportTable, TimeGranularity
 from billfold.exports import LocalAws
 from billfold.exports.notifications import parse_notification
 from billfold.model import Client, TriggerSource
@@ -78,6 +78,21 @@ CLIENTS_TEMPLATES = {
     "a whole bucket and a rule": (replace(ACME, prefix=""), replace(PLAN, destination=BUS)),
     "a role of another path": (replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/finance/bills"), PLAN),
     "CUR 2.0 and a queue": (IN_US, replace(PLAN, destination=QUEUE, export=ExportTable.CUR2)),
+    "CUR 2.0 by the day, without what can be left out": (
+        IN_US,
+        replace(
+            PLAN,
+            export=ExportTable.CUR2,
+            contents=ExportContents(
+                time_granularity=TimeGranularity.DAILY,
+                resources=False,
+                split_cost_allocation_data=False,
+                capacity_reservation_data=False,
+                iam_principal_data=False,
+                tags=False,
+            ),
+        ),
+    ),
     "FOCUS and a rule": (
         replace(IN_US, client_id="acme.eu_1"),
         replace(PLAN, destination=BUS, export=ExportTable.FOCUS),

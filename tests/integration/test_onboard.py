@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from billfold import clients
 from billfold.config import Settings
+from billfold.data_export import ExportContents, ExportTable, TimeGranularity
 from billfold.errors import UsageError
 from billfold.model import Client
 from billfold.onboarding import Onboarding, template, trust_policy
@@ -99,6 +100,43 @@ def test_a_trail_of_who_reads_is_added_where_asked_for(operator: Operator, acme:
     assert "AccessTrail" in ended.stdout
 
 
+def test_each_switch_leaves_its_content_out_of_the_export(
+    operator: Operator, database: Database, settings: Settings
+) -> None:
+    client = clients.register(
+        database,
+        settings,
+        {
+            "client_id": "globex",
+            "bucket": "globex-billing",
+            "prefix": "exports/",
+            "account_id": THEIRS,
+            "region": "us-east-1",
+        },
+    )
+    contents = ExportContents(
+        time_granularity=TimeGranularity.DAILY,
+        resources=False,
+        split_cost_allocation_data=False,
+        capacity_reservation_data=False,
+        iam_principal_data=False,
+        tags=False,
+    )
+
+    ended = operator.run(
+        *("--client", "globex", "--create-export", "cur2", "--time-granularity", "daily"),
+        *(f"--no-{name}" for name in contents.left_out),
+    )
+    whole = operator.run("--client", "globex", "--create-export", "cur2")
+
+    plan = Onboarding(our_account_id=OURS, export=ExportTable.CUR2)
+    assert len(contents.left_out) == 5
+    assert json.loads(ended.stdout) == template(client, replace(plan, contents=contents))
+    assert json.loads(whole.stdout) == template(client, plan)
+    assert "opt in to split cost allocation data" in whole.stderr
+    assert "opt in to split cost allocation data" not in ended.stderr
+
+
 def test_plain_iam_is_printed_for_who_makes_roles_otherwise(operator: Operator, acme: Client) -> None:
     ended = operator.run("--client", "acme", "--iam-json", "--our-account", "222233334444")
 
@@ -117,6 +155,7 @@ def test_plain_iam_is_printed_for_who_makes_roles_otherwise(operator: Operator, 
         (("--client", "acme", "--notify", "none", "--event-bus-arn", BUS_ARN), {}, "--notify none needs no"),
         (("--client", "acme", "--queue-arn", "q", "--event-bus-arn", BUS_ARN), {}, "are both given"),
         (("--client", "acme", "--create-export", "focus"), {}, "us-east-1"),
+        (("--client", "acme", "--no-tags"), {}, "no export is made"),
         (("--client", "acme", "--output", "no/such/folder.json"), {}, "cannot be written"),
     ],
 )

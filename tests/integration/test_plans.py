@@ -100,6 +100,29 @@ def test_what_a_publication_moved_is_found_by_index(
         assert any(relation == NAMES[table] for relation, _ in read)
 
 
+@pytest.mark.parametrize(("name", "parameters"), [("has_split", (2,)), ("withdraw_split_since", (1, 9, 9))])
+def test_split_costs_are_found_by_index(landing: Landing, name: str, parameters: tuple[int, ...]) -> None:
+    landing.execute("SELECT billfold_create_partitions(%s)", PERIOD)
+    landing.execute(
+        "INSERT INTO billing_split_cost (statement_id, billing_period, row_hash, occurrence, part, allocation,"
+        " added_by, charge_period_start, charge_period_end, billing_account_key, service_key, charge_key, has_parent,"
+        " billing_currency, cost) SELECT 1, '2026-05-01', md5(n::text)::uuid, 1, 0, 'workload', n / 2000, '2026-05-01',"
+        " '2026-05-02', 1, 1, 1, true, 'USD', 1 FROM generate_series(1, 20000) AS n"
+    )
+    names = {"split": "billing_split_cost_2026_05", "split_history": "billing_split_cost_history_2026_05"}
+    landing.execute(f"ANALYZE {names['split']}")
+    query = read_queries("billfold.store", "split")[name].format(**NAMES, **names)
+
+    read = explain(landing, query, *parameters)
+
+    assert {node for relation, node in read if relation == names["split"]} <= {
+        "Index Scan",
+        "Index Only Scan",
+        "Bitmap Heap Scan",
+        "ModifyTable",
+    }
+
+
 def test_the_past_of_one_month_reads_that_month_alone(filled: Landing) -> None:
     filled.execute("SELECT billfold_create_partitions('2026-06-01')")
 

@@ -15,7 +15,7 @@ from billfold.store.database import Database, connect
 FILES = (
     "asked changes charges checks clients control costs counting deliveries export focus freshness history hold ledger"
     " metrics owners publish quality reader failures reports rights runs scans slots spending split statements tokens"
-    " verify verify_history"
+    " verify verify_history verify_split"
 ).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",
@@ -119,6 +119,7 @@ def create_temporary_tables(connection: psycopg.Connection[tuple[object, ...]]) 
     for name, query in read_queries("billfold.store", "split").items():
         if name.startswith("create_split"):
             connection.execute(query.encode())
+    connection.execute(read_queries("billfold.store", "verify_split")["create_expected_split"].encode())
     for name in ("create_checked_charge", "create_checked_line_item"):
         connection.execute(with_placeholders(read_queries("billfold.store", "checks")[name]).encode())
     connection.execute("CREATE TEMP TABLE removed_row (row_hash uuid, occurrence integer) ON COMMIT DROP")

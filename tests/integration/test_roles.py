@@ -21,6 +21,7 @@ from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema, migrate_database
 from tests.landing import Landing
 from tests.line_items import described, write_bill
+from tests.split_bills import instance, pod
 
 INGEST_ROLE = "billfold_ingest"
 READER_ROLE = "billfold_reader"
@@ -57,9 +58,9 @@ def test_all_that_happens_to_a_bill_needs_no_more_than_the_role_that_ingests(
     with connect(ingesting.database.conninfo) as connection:
         check_schema(connection)
         assert connection.info.user == INGEST_ROLE
-    write_bill(ingesting.root, described("1", "2"))
+    write_bill(ingesting.root, [*described("1", "2"), instance("0"), pod("web", "0.5")])
     first = ingesting.ingest()
-    write_bill(ingesting.root, described("1", "5", "3"), revision=2)
+    write_bill(ingesting.root, [*described("1", "5", "3"), instance("0"), pod("web", "0.6")], revision=2)
     restated = ingesting.ingest()
     assert ingesting.billed() == {"USD": Decimal(9)}
     rolled_back = restated.delivery_id
@@ -79,6 +80,7 @@ def test_all_that_happens_to_a_bill_needs_no_more_than_the_role_that_ingests(
     assert len(remapped) == 1
     assert sum(forgotten.row_count for forgotten in pruned.statements) > 0
     assert ingesting.billed() == {"USD": Decimal(9)}
+    assert ingesting.count("billing_split_cost") == 3
     assert landing.broken_rules() == []
 
 
@@ -153,7 +155,15 @@ def test_the_reader_changes_nothing_and_sees_no_external_id(filled: Landing) -> 
     allowed = [each for each in wanted if refusal(filled.database, READER_ROLE, each) != "42501"]
 
     assert allowed == []
-    for table in ("raw_aws_billing_rows_2026_05", "billing_usage_fact", "focus_cost_and_usage", "billing_checks"):
+    for table in (
+        "raw_aws_billing_rows_2026_05",
+        "billing_usage_fact",
+        "billing_split_cost",
+        "billing_split_cost_history_2026_05",
+        "focus_cost_and_usage",
+        "focus_split_cost",
+        "billing_checks",
+    ):
         assert refusal(filled.database, READER_ROLE, f"SELECT * FROM {table}") == ""
     assert refusal(filled.database, READER_ROLE, "SELECT client_id, backfilled_at FROM billing_clients") == ""
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from billfold import clients, tokens
+from billfold.data_export import ExportContents, ExportTable, TimeGranularity
 from billfold.errors import UsageError
 from billfold.model import Client, Probe, ProbeState, Scope
 from billfold.onboarding import Onboarding, iam_documents, template
@@ -145,6 +146,28 @@ def test_what_the_client_deploys_is_what_onboard_writes(registry: Registry, serv
     assert "AccessTrail" in json.dumps(send(server, linked[1].replace("&amp;", "&")).document)
 
 
+def test_the_page_leaves_out_of_an_export_what_its_address_says(registry: Registry, server: WebServer) -> None:
+    client = registry.add("initech", region="us-east-1")
+    address = "/clients/initech/onboarding?export=cur2&split_cost_allocation_data=no&time_granularity=daily"
+
+    page = get(server, address)
+
+    linked = re.search(r'href="(/clients/initech/onboarding/template.json[^"]*)"', page)
+    assert linked
+    plan = Onboarding(
+        our_account_id=OUR_ACCOUNT,
+        export=ExportTable.CUR2,
+        contents=ExportContents(time_granularity=TimeGranularity.DAILY, split_cost_allocation_data=False),
+    )
+    assert send(server, linked[1].replace("&amp;", "&")).document == template(client, plan)
+    assert (
+        '<option value="no" selected>'
+        in page.partition('name="split_cost_allocation_data"')[2].partition("</select>")[0]
+    )
+    assert 'name="iam_principal_data"' in page
+    assert 'name="iam_principal_data"' not in get(server, "/clients/initech/onboarding?export=focus")
+
+
 def test_only_who_may_see_secrets_is_given_what_holds_them(registry: Registry, server: WebServer) -> None:
     token = make_token(registry, Scope.READ, Scope.INGEST)
 
@@ -164,6 +187,9 @@ def test_only_who_may_see_secrets_is_given_what_holds_them(registry: Registry, s
         ("notify=eventbridge&arn=arn:aws:events:us-east-1:111111111111:event-bus/theirs", "not to ours"),
         ("notify=pigeon", "no such way of telling us"),
         ("export=everything", "no such export"),
+        ("tags=no", "no export is made"),
+        ("export=cur2&tags=perhaps", "each content is empty or"),
+        ("export=cur2&time_granularity=yearly", "hourly, daily or monthly"),
     ],
 )
 def test_what_cannot_be_prepared_is_told_on_the_page(server: WebServer, query: str, told: str) -> None:

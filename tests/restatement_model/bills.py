@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,17 @@ COLUMNS = (
     "savings_plan_savings_plan_effective_cost",
     "savings_plan_total_commitment_to_date",
     "savings_plan_used_commitment",
+    "discount",
+    "discount_total_discount",
+    "line_item_iam_principal",
+    "line_item_operation",
+    "line_item_resource_id",
+    "line_item_usage_type",
+    "split_line_item_net_split_cost",
+    "split_line_item_parent_resource_id",
+    "split_line_item_split_cost",
+    "split_line_item_unused_cost",
+    "tags",
 )
 
 Money = dict[str, Decimal]
@@ -52,7 +64,10 @@ DailyCosts = Mapping[Group, tuple[Decimal, ...]]
 class Item:
     """One line item; equal ones are identical rows, and no others are. Costs are as AWS spells them, '' for none.
 
-    `share` is the effective cost of covered usage, and the commitment of a Savings Plan's fee; 0 for all others.
+    `share` is the effective cost of covered usage, and the commitment of a Savings Plan's fee; 0 for all others. `tags`
+    are keys and values of CUR 2.0's column `tags`, sorted. `discount` is what the row's discount columns hold, without
+    net columns. `resource` is the instance of an EC2 row, or the pod of a split row: such a row has a `parent`, the
+    instance that it shares, and its `split` and `unused` cost of it.
     """
 
     cost: str
@@ -64,9 +79,28 @@ class Item:
     currency: str = "USD"
     net: str = ""
     share: str = "0"
+    tags: tuple[tuple[str, str], ...] = ()
+    discount: str = ""
+    principal: str = ""
+    resource: str = ""
+    parent: str = ""
+    split: str = ""
+    unused: str = ""
+    net_split: str = ""
 
     def __post_init__(self) -> None:
         assert self.share == "0" or self.kind in (COVERED, FEE), "a share that no column holds"
+        assert self.parent or not (self.split or self.unused or self.net_split), "a split cost without a parent"
+
+    @property
+    def is_split(self) -> bool:
+        """Whether it is a row of split cost allocation: a pod's share of an instance that another row bills."""
+        return bool(self.parent)
+
+    @property
+    def is_instance(self) -> bool:
+        """Whether it bills an instance, which pods may share."""
+        return bool(self.resource) and not self.parent
 
     def columns(self, period: str) -> dict[str, str]:
         """The line item as a row of CUR 2.0, its empty columns left out."""
@@ -91,9 +125,31 @@ class Item:
         if self.kind == FEE:
             columns["savings_plan_total_commitment_to_date"] = self.share
             columns["savings_plan_used_commitment"] = _USED
-        return columns
+        return columns | self._further_columns()
+
+    def _further_columns(self) -> dict[str, str]:
+        columns = {
+            "discount": f'{{"EdpDiscount":{self.discount}}}' if self.discount else "",
+            "discount_total_discount": self.discount,
+            "line_item_iam_principal": self.principal,
+            "line_item_resource_id": self.resource,
+            "split_line_item_net_split_cost": self.net_split,
+            "split_line_item_parent_resource_id": self.parent,
+            "split_line_item_split_cost": self.split,
+            "split_line_item_unused_cost": self.unused,
+            "tags": json.dumps(dict(self.tags)) if self.tags else "",
+        }
+        if self.is_instance:
+            columns |= {"line_item_operation": "RunInstances", "line_item_usage_type": "USE1-BoxUsage:m5.large"}
+        if self.is_split:
+            columns |= {"line_item_operation": "EKSPod-EC2", "line_item_usage_type": "USE1-EKS-EC2-vCPU-Hours"}
+        return {name: value for name, value in columns.items() if value}
 
 
+# What the keys of CUR 2.0's `tags` begin with; only resource tags and cost categories lose it.
+_RESOURCE_TAG, _COST_CATEGORY = "resourceTags/", "costCategory/"
+
+Tags = frozenset[tuple[str, str]]
 # An item and which of its identical rows it is, from 1 on.
 RowKey = tuple[Item, int]
 # What the charge is of (a row, or what Savings Plans leave over in a currency, with occurrence 0), and its part.
@@ -102,7 +158,7 @@ ChargeKey = tuple[Item | str, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """A charge as far as it is compared: where it stands and its four costs, exact."""
+    """A charge as far as it is compared: where it stands, whose it is, and its four costs, exact."""
 
     day: date
     account: str
@@ -114,6 +170,9 @@ class Charge:
     effective: Decimal
     list: Decimal
     contracted: Decimal
+    tags: Tags = frozenset()
+    cost_categories: Tags = frozenset()
+    principal: str = ""
 
     @property
     def group(self) -> Group:
@@ -140,9 +199,19 @@ def number(items: Iterable[Item]) -> list[RowKey]:
     return keys
 
 
-def basis_of(items: Iterable[Item]) -> str:
-    """Which costs count: the net ones as soon as one item has one."""
-    return "net" if any(item.net for item in items) else "gross"
+def basis_of(items: Collection[Item]) -> str:
+    """Which costs count: the net ones as soon as one item has one, else the gross ones with the rows' discounts.
+
+    Discounts that are line items are not counted a second time from the columns. The sign is the one that most
+    discounts of rows that cost something have: AWS writes them below 0.
+    """
+    if any(item.net for item in items):
+        return "net"
+    named = [item for item in items if Decimal(item.discount or 0)]
+    if not named or any(item.kind == DISCOUNT and Decimal(item.cost) for item in items):
+        return "gross"
+    above = [Decimal(item.discount) > 0 for item in named if Decimal(item.cost) > 0]
+    return "gross minus discounts" if above.count(True) > above.count(False) else "gross plus discounts"
 
 
 def charges_of(rows: Collection[RowKey], basis: str, period: str) -> dict[ChargeKey, Charge]:
@@ -154,7 +223,7 @@ def charges_of(rows: Collection[RowKey], basis: str, period: str) -> dict[Charge
     }
     leftovers: defaultdict[str, Decimal] = defaultdict(Decimal)
     for item, _ in rows:
-        if item.kind in (COVERED, NEGATION):
+        if item.kind in (COVERED, NEGATION) and not item.is_split:
             leftovers[item.currency] += cost_of(item, basis)
     for currency, cost in leftovers.items():
         if cost:
@@ -174,15 +243,26 @@ def charges_of(rows: Collection[RowKey], basis: str, period: str) -> dict[Charge
 
 
 def cost_of(item: Item, basis: str) -> Decimal:
-    """The item's cost on the statement's basis."""
-    return Decimal(item.net if basis == "net" and item.net else item.cost)
+    """The item's cost on the statement's basis, with its discount where that is billed."""
+    if basis == "net":
+        return Decimal(item.net or item.cost)
+    discount = {"gross": 0, "gross plus discounts": 1, "gross minus discounts": -1}[basis] * Decimal(item.discount or 0)
+    return Decimal(item.cost) + discount
+
+
+def _is_free(item: Item, basis: str) -> bool:
+    """Whether neither a cost nor a discount says anything, even where the two cancel out."""
+    discounts = Decimal(item.discount or 0) if basis.endswith("discounts") else 0
+    return not discounts and cost_of(item, basis) == 0
 
 
 def is_left_out(item: Item, basis: str) -> bool:
     """Whether the money of the item counts nowhere: it stands on other rows, or there is none."""
+    if item.is_split:
+        return True
     if item.kind == DISCOUNT:
         return basis == "net"
-    return item.kind == FEE and cost_of(item, basis) == 0 and Decimal(item.share) <= Decimal(_USED)
+    return item.kind == FEE and _is_free(item, basis) and Decimal(item.share) <= Decimal(_USED)
 
 
 def left_out(rows: Iterable[RowKey], basis: str) -> dict[tuple[str, str], tuple[int, Decimal]]:
@@ -191,8 +271,9 @@ def left_out(rows: Iterable[RowKey], basis: str) -> dict[tuple[str, str], tuple[
     found: defaultdict[tuple[str, str], tuple[int, Decimal]] = defaultdict(lambda: (0, Decimal(0)))
     for item, _ in rows:
         if item.kind == NEGATION or is_left_out(item, basis):
-            count, cost = found[reasons[item.kind], item.currency]
-            found[reasons[item.kind], item.currency] = (count + 1, cost + cost_of(item, basis))
+            reason = "split" if item.is_split else reasons[item.kind]
+            count, cost = found[reason, item.currency]
+            found[reason, item.currency] = (count + 1, cost + cost_of(item, basis))
     return dict(found)
 
 
@@ -234,6 +315,15 @@ def _charges_of_item(item: Item, basis: str, period: str) -> dict[int, Charge]:
             effective=effective,
             list=public,
             contracted=contracted,
+            tags=frozenset(
+                (key.removeprefix(_RESOURCE_TAG), value)
+                for key, value in item.tags
+                if not key.startswith(_COST_CATEGORY)
+            ),
+            cost_categories=frozenset(
+                (key.removeprefix(_COST_CATEGORY), value) for key, value in item.tags if key.startswith(_COST_CATEGORY)
+            ),
+            principal=item.principal,
         )
 
     if item.kind == NEGATION or is_left_out(item, basis):
@@ -242,7 +332,9 @@ def _charges_of_item(item: Item, basis: str, period: str) -> dict[int, Charge]:
         return {0: charge("Usage", nothing, Decimal(item.share), gross, cost)}
     if item.kind == FEE:
         unused = Decimal(item.share) - Decimal(_USED)
-        fee = {0: charge("Purchase", cost, nothing, gross, cost)} if cost else {}
-        return {**fee, 1: charge("Usage", nothing, unused, nothing, nothing)} if unused > 0 else fee
+        fee = {} if _is_free(item, basis) else {0: charge("Purchase", cost, nothing, gross, cost)}
+        # A fee below 0 gives a commitment back, and with it what was not used of it.
+        has_unused = unused < 0 if Decimal((basis == "net" and item.net) or item.cost) < 0 else unused > 0
+        return {**fee, 1: charge("Usage", nothing, unused, nothing, nothing)} if has_unused else fee
     category = item.kind if item.kind in ("Tax", "Credit") else "Usage"
     return {0: charge(category, cost, cost, gross if category == "Usage" else cost, cost)}

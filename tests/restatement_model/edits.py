@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from decimal import ROUND_DOWN, Decimal
 from gzip import compress
 from random import Random
 
@@ -12,7 +13,7 @@ import hypothesis.strategies as st
 from tests.line_items import as_csv
 from tests.restatement_model.bills import COLUMNS, COVERED, DISCOUNT, FEE, NEGATION, Item, columns_in_use
 
-MAX_ROWS = 14
+MAX_ROWS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,72 @@ class Discount:
 
 
 @dataclass(frozen=True, slots=True)
+class Rediscount:
+    """Only the discount columns of one of the line items change; with '' it has none."""
+
+    place: int
+    discount: str
+
+    def edit(self, items: list[Item]) -> None:
+        _replace_one(items, self.place, lambda item: not item.is_split, discount=self.discount)
+
+
+@dataclass(frozen=True, slots=True)
+class Retag:
+    """Only the tags of one of the line items change."""
+
+    place: int
+    tags: tuple[tuple[str, str], ...]
+
+    def edit(self, items: list[Item]) -> None:
+        _replace_one(items, self.place, lambda _: True, tags=self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Resplit:
+    """Only one split row changes: what its pod costs, with its instance as it was."""
+
+    place: int
+    split: str
+    unused: str
+
+    def edit(self, items: list[Item]) -> None:
+        _replace_one(items, self.place, lambda item: item.is_split, split=self.split, unused=self.unused)
+
+
+@dataclass(frozen=True, slots=True)
+class Reprice:
+    """Only an instance changes, and the split rows that share it stay."""
+
+    place: int
+    cost: str
+
+    def edit(self, items: list[Item]) -> None:
+        _replace_one(items, self.place, lambda item: item.is_instance, cost=self.cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """An instance is gone, and the split rows that share it stay."""
+
+    place: int
+
+    def edit(self, items: list[Item]) -> None:
+        if places := [place for place, item in enumerate(items) if item.is_instance]:
+            del items[places[self.place % len(places)]]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """An instance comes with the pods that share it."""
+
+    items: tuple[Item, ...]
+
+    def edit(self, items: list[Item]) -> None:
+        items.extend(self.items)
+
+
+@dataclass(frozen=True, slots=True)
 class Clear:
     """Nothing is left."""
 
@@ -78,7 +145,32 @@ class Clear:
         items.clear()
 
 
-Edit = Add | Remove | Repeat | Recost | Discount | Clear
+Edit = Add | Remove | Repeat | Recost | Discount | Rediscount | Retag | Resplit | Reprice | Terminate | Launch | Clear
+
+
+def _replace_one(items: list[Item], place: int, is_meant: Callable[[Item], bool], **changes: object) -> None:
+    """Change one of the items that are meant, counted round."""
+    if places := [at for at, item in enumerate(items) if is_meant(item)]:
+        at = places[place % len(places)]
+        items[at] = replace(items[at], **changes)  # type: ignore[arg-type]
+
+
+def share_instance(cost: str, pod_count: int, *, instance: str = "i-1", effective: str = "", **more: str) -> list[Item]:
+    """An instance with pods that have an equal share of it, to AWS's ten decimals: a rest of rounding is left over.
+
+    With an effective cost a Savings Plan covers the instance: that is what its pods share. Half of each share is
+    unused.
+    """
+    kind = {"kind": COVERED, "share": effective} if effective else {}
+    half = (Decimal(effective or cost) / (2 * max(pod_count, 1))).quantize(Decimal("1e-10"), rounding=ROUND_DOWN)
+    pods = [
+        Item("0", name="a", service="AmazonEKS", resource=f"pod/{number}", parent=instance)
+        for number in range(pod_count)
+    ]
+    return [
+        Item(cost, resource=instance, **kind, **more),
+        *(replace(pod, split=f"{half:f}", unused=f"{half:f}", **more) for pod in pods),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +204,43 @@ COSTS = st.one_of(
     st.decimals(-100, 1000, places=10).map(str),
     st.decimals(0, 100, places=2).map(str),
 )
+# Of each place AWS can have a tag from: a resource, an account, a user, a principal, a cost category.
+TAGS = st.sampled_from(
+    [
+        (("resourceTags/team", "red"),),
+        (("resourceTags/team", "blue"), ("userAttribute/team", "blue")),
+        (("accountTag/team", "green"), ("costCategory/unit", "shop")),
+        (("accountTag/team", "red"), ("iamPrincipal/team", "red"), ("resourceTags/team", "red")),
+    ]
+)
+# AWS writes them below 0; what is above 0 raises a cost.
+DISCOUNTS = st.sampled_from(["-0.25", "-1", "-1E-7", "-0.0000000001", "-0.0", "0.5"])
+_PLACES: list[dict[str, str]] = [
+    {},
+    {"account": "555566667777"},
+    {"currency": "EUR"},
+    {"name": "b"},
+]
 _ANYWHERE = {
     "name": st.sampled_from("ab"),
     "day": st.integers(1, 2),
     "account": st.sampled_from(["444455556666", "555566667777"]),
     "service": st.sampled_from(["AmazonEC2", "AmazonS3"]),
     "currency": st.sampled_from(["USD", "USD", "USD", "EUR"]),
+    "tags": st.one_of(st.just(()), TAGS),
+    "discount": st.one_of(st.just(""), DISCOUNTS),
+    "principal": st.sampled_from(["", "arn:aws:iam::444455556666:role/caller"]),
 }
+# An instance in one of two accounts and on one of two days, with up to three pods, each day as any other.
+INSTANCES = st.builds(
+    lambda cost, count, place, plan: tuple(
+        share_instance(cost, count, effective="0.7" if plan else "", instance=f"i-{place % 2}", **_PLACES[place])
+    ),
+    st.sampled_from(["1", "0.1", "0", "0.0333333333", "-0.5", "12.25"]),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.booleans(),
+)
 ITEMS = st.one_of(
     st.builds(Item, COSTS, **_ANYWHERE),
     st.builds(Item, COSTS, kind=st.sampled_from(["Usage", "Tax", "Credit", NEGATION, DISCOUNT]), **_ANYWHERE),
@@ -138,8 +260,12 @@ SPECIAL_ITEMS = (
     Item("-9", kind=NEGATION),
     Item("20"),
     Item("20"),
+    # An instance of which the pods leave 0.0000000001 over, and a pod of an instance that is not in the bill.
+    *share_instance("1", 3, instance="i-1"),
+    Item("0", service="AmazonEKS", resource="pod/9", parent="i-9", split="0.5"),
 )
 PLACES = st.integers(0, MAX_ROWS - 1)
+SHARES = st.sampled_from(["0", "0.1", "0.1666666666", "0.25", "0.3333333333", "-0.1"])
 EDITS = st.lists(
     st.one_of(
         st.builds(Add, ITEMS),
@@ -147,6 +273,12 @@ EDITS = st.lists(
         st.builds(Remove, PLACES),
         st.builds(Repeat, PLACES),
         st.builds(Discount, st.integers(0, 2)),
+        st.builds(Rediscount, PLACES, st.one_of(st.just(""), DISCOUNTS)),
+        st.builds(Retag, PLACES, st.one_of(st.just(()), TAGS)),
+        st.builds(Resplit, PLACES, SHARES, SHARES),
+        st.builds(Reprice, PLACES, COSTS),
+        st.builds(Terminate, PLACES),
+        st.builds(Launch, INSTANCES),
         st.builds(Clear),
     ),
     min_size=1,

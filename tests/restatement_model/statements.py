@@ -24,6 +24,7 @@ from tests.restatement_model.bills import (
     is_left_out,
     number,
 )
+from tests.restatement_model.splits import WORKLOAD, SplitKey, SplitRow, splits_of
 
 # The state before the first publication, and the one after the first was rolled back.
 NOTHING = 0
@@ -58,10 +59,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What stands: each row and charge with the number of the publication that brought it."""
+    """What stands: each row, charge and split cost with the number of the publication that brought it."""
 
     rows: Mapping[RowKey, int] = field(default_factory=dict)
     charges: Mapping[ChargeKey, tuple[Charge, int]] = field(default_factory=dict)
+    splits: Mapping[SplitKey, tuple[SplitRow, int]] = field(default_factory=dict)
 
     @property
     def billed(self) -> Money:
@@ -125,9 +127,10 @@ class Statement:
     publications: list[Publication] = field(default_factory=list)
     current: Delivery | None = None
     in_bucket: Delivery | None = None
-    # A row or charge, the publication that brought it, and the one that withdrew it.
+    # A row, charge or split cost, the publication that brought it, and the one that withdrew it.
     withdrawn_rows: Counter[tuple[RowKey, int, int]] = field(default_factory=Counter)
     withdrawn_charges: Counter[tuple[ChargeKey, Charge, int, int]] = field(default_factory=Counter)
+    withdrawn_splits: Counter[tuple[SplitKey, SplitRow, int, int]] = field(default_factory=Counter)
 
     @property
     def standing(self) -> Standing:
@@ -273,7 +276,11 @@ class Statement:
         is_again = before is not None and before.delivery is delivery
         publication = self._record(
             PublicationKind.DELIVERY,
-            Standing(rows=rows, charges=self._map(rows, basis, is_remapped)),
+            Standing(
+                rows=rows,
+                charges=self._map(rows, basis, is_remapped),
+                splits=self._split(rows, basis, is_remapped),
+            ),
             delivery=delivery,
             basis=basis,
             mapping_version=mapping_version,
@@ -298,6 +305,16 @@ class Statement:
             for key, charge in charges_of(rows, basis, self.period).items()
         }
 
+    def _split(self, rows: Collection[RowKey], basis: str, is_remapped: bool) -> dict[SplitKey, tuple[SplitRow, int]]:
+        """The split costs of these rows; what stands already stays, but for pods that are all made anew."""
+        known, this = self.standing.splits, len(self.publications) + 1
+        return {
+            key: known[key]
+            if key in known and known[key][0] == row and not (is_remapped and row.allocation == WORKLOAD)
+            else (row, this)
+            for key, row in splits_of(rows, basis, self.period).items()
+        }
+
     def _restore(self, kind: PublicationKind, number: int, delivery: Delivery | None = None) -> Publication:
         """What stood after that publication stands again; what did not stand all the time comes anew."""
         old, wanted, this = self.standing, self.after(number), len(self.publications) + 1
@@ -306,9 +323,12 @@ class Statement:
         charges = {
             key: known if old.charges.get(key) == known else (known[0], this) for key, known in wanted.charges.items()
         }
+        splits = {
+            key: known if old.splits.get(key) == known else (known[0], this) for key, known in wanted.splits.items()
+        }
         return self._record(
             kind,
-            Standing(rows=rows, charges=charges),
+            Standing(rows=rows, charges=charges, splits=splits),
             delivery=delivery or (source.delivery if number else None),
             restored=number or None,
             basis=source.basis,
@@ -336,6 +356,9 @@ class Statement:
             (key, charge, born, this)
             for key, (charge, born) in old.charges.items()
             if standing.charges.get(key) != (charge, born)
+        )
+        self.withdrawn_splits.update(
+            (key, row, born, this) for key, (row, born) in old.splits.items() if standing.splits.get(key) != (row, born)
         )
         publication = Publication(
             number=this,

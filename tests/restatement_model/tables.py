@@ -15,6 +15,7 @@ from billfold.store.database import connect
 from tests.landing import Landing
 from tests.restatement_model.bills import Charge, Money, difference, left_out
 from tests.restatement_model.changes import compare_changes
+from tests.restatement_model.splits import NOT_ALLOCATED
 from tests.restatement_model.statements import Publication, Standing, Statement
 
 # A record of the model or of the tables, as it is counted and shown.
@@ -39,6 +40,7 @@ def find_differences(landing: Landing, statements: Sequence[Statement], *, step:
             found += _compare_states(connection, statements)
             found += _compare_rows(connection, statements, ids)
             found += _compare_charges(connection, statements, ids)
+            found += _compare_splits(connection, statements, ids)
             found += _compare_daily_costs(connection, statements, ids)
             found += _compare_earlier_moments(connection, statements)
     found += compare_changes(landing, statements, step=step)
@@ -153,8 +155,37 @@ def _compare_charges(connection: Connection[Any], statements: Sequence[Statement
         ("withdrawn charges", "billing_usage_fact_history", ", removed_by", withdrawn),
     ):
         query = f"SELECT {_CHARGE}, occurrence, part, added_by{mark} FROM {table} AS fact {_DIMENSIONS} {_SKU}"
-        found = ((*record[:12], *_numbers(record[12:], ids)) for record in connection.execute(query.encode()))
+        found = ((*_freeze(record[:15]), *_numbers(record[15:], ids)) for record in connection.execute(query.encode()))
         yield from _differences(name, expected, found)
+
+
+def _compare_splits(connection: Connection[Any], statements: Sequence[Statement], ids: Ids) -> Iterator[str]:
+    """Split costs as they stand, with the publication that brought them, and those that were withdrawn.
+
+    What is not allocated is under the keys of whichever of its charges comes first: only what it says is compared.
+    """
+    wanted = Counter(
+        (*row.facts, occurrence, None if row.allocation == NOT_ALLOCATED else (statement.period, born))
+        for statement in statements
+        for (_, occurrence, _), (row, born) in statement.standing.splits.items()
+    )
+    withdrawn = Counter(
+        (*row.facts, occurrence, (statement.period, born), (statement.period, gone))
+        for statement in statements
+        for (_, occurrence, _), row, born, gone in statement.withdrawn_splits.elements()
+        if row.allocation != NOT_ALLOCATED
+    )
+    found = (
+        (*facts, None if facts[0] == NOT_ALLOCATED else next(_numbers([publication_id], ids)))
+        for *facts, publication_id in connection.execute(_SPLITS.encode())
+    )
+    yield from _differences("split costs", wanted, found)
+    gone = (
+        (*facts, *_numbers(publication_ids, ids))
+        for *facts, added_by, removed_by in connection.execute(_WITHDRAWN_SPLITS.encode())
+        for publication_ids in [(added_by, removed_by)]
+    )
+    yield from _differences("withdrawn split costs", withdrawn, gone)
 
 
 def _compare_daily_costs(connection: Connection[Any], statements: Sequence[Statement], ids: Ids) -> Iterator[str]:
@@ -192,6 +223,7 @@ def _compare_earlier_moments(connection: Connection[Any], statements: Sequence[S
     by_period = {statement.period: statement for statement in statements}
     stood = {statement.period: Standing() for statement in statements}
     charges: Counter[Record] = Counter()
+    splits: Counter[Record] = Counter()
     daily: Counter[Record] = Counter()
     for _, number, period in published:
         for aside in ("before", "after"):
@@ -200,8 +232,10 @@ def _compare_earlier_moments(connection: Connection[Any], statements: Sequence[S
             for each, standing in stood.items():
                 place = (f"{aside} publication {number} of {period}", each)
                 charges.update((*place, *_spell(charge)) for charge, _ in standing.charges.values())
+                splits.update((*place, *row.facts) for row, _ in standing.splits.values())
                 daily.update((*place, *group, *amounts) for group, amounts in standing.daily.items())
-    yield from _differences("charges as of", charges, connection.execute(_CHARGES_AS_OF.encode()))
+    yield from _differences("charges as of", charges, map(_freeze, connection.execute(_CHARGES_AS_OF.encode())))
+    yield from _differences("split costs as of", splits, connection.execute(_SPLITS_AS_OF.encode()))
     yield from _differences("daily costs as of", daily, connection.execute(_DAILY_COSTS_AS_OF.encode()))
 
 
@@ -211,7 +245,13 @@ def _numbers(publication_ids: Iterable[int], ids: Ids) -> Iterator[tuple[str, in
 
 
 def _spell(charge: Charge) -> Record:
-    return (*charge.group, charge.description, *charge.costs)
+    whose = (charge.tags, charge.cost_categories, charge.principal)
+    return (*charge.group, charge.description, *charge.costs, *whose)
+
+
+def _freeze(record: Sequence[Any]) -> Record:
+    """The record with its objects of JSON as the model has them."""
+    return tuple(frozenset(value.items()) if isinstance(value, dict) else value for value in record)
 
 
 def _money(amounts: Mapping[str, str]) -> Money:
@@ -275,14 +315,17 @@ _GROUP = (
 )
 _CHARGE = (
     f"(charge_period_start AT TIME ZONE 'UTC')::date, {_GROUP}, sku.charge_description,"
-    " billed_cost, effective_cost, list_cost, contracted_cost"
+    " billed_cost, effective_cost, list_cost, contracted_cost, coalesce(tag_set.tags, '{}'),"
+    " coalesce(tag_set.cost_categories, '{}'), coalesce(tag_set.iam_principal, '')"
 )
 _DIMENSIONS = """
     LEFT JOIN dim_service AS service ON service.service_key = fact.service_key
     LEFT JOIN dim_charge AS charge ON charge.charge_key = fact.charge_key
     LEFT JOIN dim_account AS sub_account ON sub_account.account_key = fact.sub_account_key
     LEFT JOIN dim_account AS payer ON payer.account_key = fact.billing_account_key"""
-_SKU = "LEFT JOIN dim_sku AS sku ON sku.sku_key = fact.sku_key"
+_SKU = """
+    LEFT JOIN dim_sku AS sku ON sku.sku_key = fact.sku_key
+    LEFT JOIN dim_tag_set AS tag_set ON tag_set.tag_set_key = fact.tag_set_key"""
 _SUMS = "sum(billed_cost), sum(effective_cost), sum(list_cost), sum(contracted_cost), sum(charge_count)"
 _DAILY_COSTS = f"""
     SELECT to_char(billing_period, 'YYYY-MM'), charge_date, {_GROUP}, {_SUMS}
@@ -305,3 +348,15 @@ _DAILY_COSTS_AS_OF = f"""
     SELECT {_MOMENT}, charge_date, {_GROUP}, {_SUMS}
     FROM {_MOMENTS} CROSS JOIN LATERAL daily_cost_as_of(published_at - duration) AS fact {_DIMENSIONS}
     GROUP BY 1, 2, 3, 4, 5, 6, 7"""
+_SPLIT = (
+    "allocation, (charge_period_start AT TIME ZONE 'UTC')::date, account.account_id, parent_resource_id,"
+    " billing_currency, has_parent, cost"
+)
+_SPLIT_ACCOUNT = "JOIN dim_account AS account ON account.account_key = fact.sub_account_key"
+_SPLITS = f"SELECT {_SPLIT}, occurrence, added_by FROM billing_split_cost AS fact {_SPLIT_ACCOUNT}"
+_WITHDRAWN_SPLITS = f"""
+    SELECT {_SPLIT}, occurrence, added_by, removed_by FROM billing_split_cost_history AS fact {_SPLIT_ACCOUNT}
+    WHERE allocation <> 'not allocated'"""
+_SPLITS_AS_OF = f"""
+    SELECT {_MOMENT}, {_SPLIT}
+    FROM {_MOMENTS} CROSS JOIN LATERAL split_cost_as_of(published_at - duration) AS fact {_SPLIT_ACCOUNT}"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from billfold.exports.layout import decode_event_key, is_data_file, is_manifest, period_of, place_of
+from billfold.exports.layout import decode_event_key, find_places, is_data_file, is_manifest, period_of, place_of
 
 EXECUTION = "2023-11-05T10:00:00.000Z-b81e9b52-f194-5962-b65f-ffd89e920791"
 ASSEMBLY = "b81e9b52-f194-5962-b65f-ffd89e920791"
@@ -84,6 +84,43 @@ def test_a_key_tells_its_statement(
 )
 def test_a_key_outside_of_every_layout_has_no_place(key: str) -> None:
     assert place_of(key) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "statements"),
+    [
+        ("exports/acme/data/BILLING_PERIOD=2023-11/acme.csv", [("exports/acme", "2023-11")]),
+        ("data/BILLING_PERIOD=2023-11/acme.csv", [(".", "2023-11")]),
+        ("BILLING_PERIOD=2023-11/acme.csv", [(".", "2023-11")]),
+        ("copy/BILLING_PERIOD%3D2023-11/acme.csv", [("copy", "2023-11")]),
+        ("20231101-20231201/acme.csv", [(".", "2023-11")]),
+        ("/acme/20231101-20231201/acme.csv", [("/acme", "2023-11")]),
+        ("billing//acme/20231101-20231201/acme.csv", [("billing//acme", "2023-11")]),
+        ("cur/acme/acme/year=2023/month=1/a.parquet", [("cur/acme", "2023-01"), ("cur/acme/acme", "2023-01")]),
+        ("acme/year=2023/month=1/a.parquet", [(".", "2023-01"), ("acme", "2023-01")]),
+        ("year=2023/month=1/a.parquet", [(".", "2023-01")]),
+        ("year=2023/month=1/acme-Manifest.json", []),
+        ("acme.csv", []),
+        ("data/acme.csv", []),
+        ("20231102-20231202/acme.csv", []),
+    ],
+)
+def test_a_copy_may_lack_the_folders_above_the_period(key: str, statements: list[tuple[str, str]]) -> None:
+    assert [(place.export_path, str(place.period)) for place in find_places(key)] == statements
+
+
+def test_a_place_knows_the_folder_of_its_period() -> None:
+    keys = [
+        f"exports/acme/data/BILLING_PERIOD=2023-11/{EXECUTION}/acme.csv",
+        f"20231101-20231201/{ASSEMBLY}/acme.csv",
+        "acme/year=2023/month=1/a.parquet",
+    ]
+
+    assert [find_places(key)[0].period_folder for key in keys] == [
+        "exports/acme/data/BILLING_PERIOD=2023-11/",
+        "20231101-20231201/",
+        "acme/year=2023/month=1/",
+    ]
 
 
 def test_the_data_and_the_manifest_of_a_month_are_one_statement() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from billfold.errors import ManifestError
-from billfold.exports.manifest import Manifest, parse_manifest
+from billfold.exports.manifest import Manifest, is_foreign, parse_manifest
 
 LEGACY_KEY = "cur/acme/20231101-20231201/acme-Manifest.json"
 EXPORT_KEY = "exports/acme/metadata/BILLING_PERIOD=2023-11/acme-Manifest.json"
@@ -119,3 +119,18 @@ def test_a_manifest_that_cannot_tell_its_files_is_refused_in_one_line(content: b
 def test_what_no_table_can_hold_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ManifestError, match="cannot be stored"):
         parsed(**fields)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"icons": []}', True),
+        (b"[]", True),
+        (b'{"DataFiles": "all"}', False),
+        (b'{"reportKeys": []}', False),
+        (b"{", False),
+        (b"\xff\xfe", False),
+    ],
+)
+def test_only_readable_json_without_files_is_another_programs(content: bytes, expected: bool) -> None:
+    assert is_foreign(content) is expected

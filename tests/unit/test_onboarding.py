@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from billfold.bucket_events import Destination, Notify
-from billfold.data_export import ExportTable
+from billfold.data_export import ExportContents, ExportTable, TimeGranularity
 from billfold.errors import BillfoldError, ConfigurationError, UsageError
 from billfold.model import Client
 from billfold.onboarding import Onboarding, iam_documents, next_steps, permission_policy, template, trust_policy
@@ -337,7 +337,7 @@ def test_a_bucket_that_is_made_has_its_notification_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "table", "columns"),
-    [(ExportTable.CUR2, "COST_AND_USAGE_REPORT", 114), (ExportTable.FOCUS, "FOCUS_1_2_AWS", 60)],
+    [(ExportTable.CUR2, "COST_AND_USAGE_REPORT", 129), (ExportTable.FOCUS, "FOCUS_1_2_AWS", 60)],
 )
 def test_an_export_names_all_columns_of_its_table_and_delivers_below_the_folder(
     kind: ExportTable, table: str, columns: int
@@ -351,6 +351,130 @@ def test_an_export_names_all_columns_of_its_table_and_delivers_below_the_folder(
     assert list(export["DataQuery"]["TableConfigurations"]) == [table]
     assert export["DestinationConfigurations"]["S3Destination"]["S3Prefix"] == "exports/data"
     assert export["Name"] == "billfold-acme"
+
+
+def data_query(contents: ExportContents, table: ExportTable = ExportTable.CUR2) -> tuple[dict[str, str], set[str]]:
+    """The table configuration and the columns that an export with these contents asks for."""
+    made = template(IN_US, replace(PLAN, export=table, contents=contents))["Resources"]
+    query = made["BillingExport"]["Properties"]["Export"]["DataQuery"]
+    [configuration] = query["TableConfigurations"].values()
+    columns = query["QueryStatement"].removeprefix("SELECT ").partition(" FROM ")[0].split(", ")
+    assert columns == sorted(columns)
+    return configuration, set(columns)
+
+
+def test_cur_2_asks_for_everything_that_aws_adds_and_leaves_discounts_in_their_rows() -> None:
+    configuration, columns = data_query(ExportContents())
+
+    assert configuration == {
+        "TIME_GRANULARITY": "HOURLY",
+        "INCLUDE_RESOURCES": "TRUE",
+        "INCLUDE_SPLIT_COST_ALLOCATION_DATA": "TRUE",
+        "INCLUDE_CAPACITY_RESERVATION_DATA": "TRUE",
+        "INCLUDE_IAM_PRINCIPAL_DATA": "TRUE",
+        "INCLUDE_MANUAL_DISCOUNT_COMPATIBILITY": "FALSE",
+    }
+    assert columns >= {"discount", "discount_total_discount", "line_item_user_identifier", "tags"}
+    # AWS: these two need not be selected beside `tags`.
+    assert not columns & {"resource_tags", "cost_category"}
+
+
+SPLIT_COLUMNS = {
+    "split_line_item_actual_usage",
+    "split_line_item_net_split_cost",
+    "split_line_item_net_unused_cost",
+    "split_line_item_parent_resource_id",
+    "split_line_item_public_on_demand_split_cost",
+    "split_line_item_public_on_demand_unused_cost",
+    "split_line_item_reserved_usage",
+    "split_line_item_split_cost",
+    "split_line_item_split_usage",
+    "split_line_item_split_usage_ratio",
+    "split_line_item_unused_cost",
+}
+
+
+@pytest.mark.parametrize(
+    ("contents", "key", "gone", "instead"),
+    [
+        (
+            ExportContents(split_cost_allocation_data=False),
+            "INCLUDE_SPLIT_COST_ALLOCATION_DATA",
+            SPLIT_COLUMNS,
+            set(),
+        ),
+        (
+            ExportContents(resources=False, split_cost_allocation_data=False),
+            "INCLUDE_RESOURCES",
+            {"line_item_resource_id", *SPLIT_COLUMNS},
+            set(),
+        ),
+        (
+            ExportContents(capacity_reservation_data=False),
+            "INCLUDE_CAPACITY_RESERVATION_DATA",
+            {f"capacity_reservation_capacity_reservation_{each}" for each in ("arn", "status", "type")},
+            set(),
+        ),
+        (
+            ExportContents(iam_principal_data=False),
+            "INCLUDE_IAM_PRINCIPAL_DATA",
+            {"line_item_iam_principal"},
+            set(),
+        ),
+        (ExportContents(tags=False), None, {"tags"}, {"resource_tags", "cost_category"}),
+    ],
+)
+def test_what_is_left_out_takes_its_columns_with_it(
+    contents: ExportContents, key: str | None, gone: set[str], instead: set[str]
+) -> None:
+    everything = data_query(ExportContents())
+
+    configuration, columns = data_query(contents)
+
+    assert everything[1] - columns == gone
+    assert columns - everything[1] == instead
+    if key:
+        assert (everything[0][key], configuration.get(key, "FALSE")) == ("TRUE", "FALSE")
+
+
+def test_an_export_from_before_the_switches_keeps_its_configuration_without_them() -> None:
+    configuration, _ = data_query(
+        ExportContents(
+            split_cost_allocation_data=False, capacity_reservation_data=False, iam_principal_data=False, tags=False
+        )
+    )
+
+    # CloudFormation replaces an export whose configuration differs in any key, and AWS refuses two of one name.
+    assert configuration == {
+        "TIME_GRANULARITY": "HOURLY",
+        "INCLUDE_RESOURCES": "TRUE",
+        "INCLUDE_SPLIT_COST_ALLOCATION_DATA": "FALSE",
+        "INCLUDE_MANUAL_DISCOUNT_COMPATIBILITY": "FALSE",
+    }
+
+
+@pytest.mark.parametrize("table", ExportTable)
+@pytest.mark.parametrize("granularity", TimeGranularity)
+def test_the_time_granularity_is_of_either_table(table: ExportTable, granularity: TimeGranularity) -> None:
+    configuration, _ = data_query(ExportContents(time_granularity=granularity), table)
+
+    assert configuration["TIME_GRANULARITY"] == granularity.value.upper()
+
+
+def test_what_only_the_console_can_switch_on_is_said_before_the_template_is_deployed() -> None:
+    def preparing(contents: ExportContents, table: ExportTable = ExportTable.CUR2) -> list[str]:
+        steps = list(next_steps(IN_US, replace(PLAN, export=table, contents=contents), "acme.json"))
+        deploy = next(place for place, step in enumerate(steps) if step.startswith("aws cloudformation deploy"))
+        return steps[: deploy - 1]
+
+    [opt_in, activate] = preparing(ExportContents())
+
+    assert "Cost Management preferences: opt in to split cost allocation data" in opt_in
+    assert "Cost allocation tags: activate" in activate
+    assert preparing(ExportContents(split_cost_allocation_data=False)) == [activate]
+    assert preparing(ExportContents(tags=False)) == [opt_in]
+    assert preparing(ExportContents(), ExportTable.FOCUS) == []
+    assert not [step for step in next_steps(ACME, PLAN, "acme.json") if "Cost Management" in step]
 
 
 def test_only_exports_of_the_clients_account_may_write_to_the_bucket() -> None:
@@ -428,6 +552,19 @@ def test_the_bucket_outlives_the_stack() -> None:
             "partition aws-cn",
         ),
         (ACME, replace(PLAN, export=ExportTable.CUR2), UsageError, "us-east-1"),
+        (ACME, replace(PLAN, contents=ExportContents(tags=False)), UsageError, "no export is made"),
+        (
+            IN_US,
+            replace(PLAN, export=ExportTable.FOCUS, contents=ExportContents(iam_principal_data=False)),
+            UsageError,
+            "--no-iam-principal-data is for CUR 2.0",
+        ),
+        (
+            IN_US,
+            replace(PLAN, export=ExportTable.CUR2, contents=ExportContents(resources=False)),
+            UsageError,
+            "needs resources",
+        ),
         (replace(IN_US, prefix=""), replace(PLAN, export=ExportTable.CUR2), UsageError, "--prefix"),
         (replace(IN_US, kms_key_arn=KEY_ARN), replace(PLAN, export=ExportTable.CUR2), UsageError, "--kms-key-arn"),
     ],

@@ -73,7 +73,7 @@ def ingest(
 
     Each delivery is fetched, compared with what its statement holds, reconciled to the last decimal, and published in
     one transaction: a reader sees the old bill or the new one. Ingesting it again changes nothing. A local folder
-    is a bucket's root, or a part of the one above it that is known.
+    is a copy of a bucket or of one export, or a part of a folder above it that was ingested before.
     """
     settings = start(_TOLD_BY_INGEST)
     database = open_store(settings)

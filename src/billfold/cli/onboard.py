@@ -16,7 +16,7 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.screen import Screen, printable, write_document
 from billfold.config import Settings
-from billfold.data_export import ExportTable
+from billfold.data_export import ExportContents, ExportTable, TimeGranularity
 from billfold.errors import ConfigurationError, UsageError
 
 # How the template is called in the advice where it went to standard output.
@@ -29,6 +29,7 @@ _UNNAMED = "template.json"
         "- `billfold onboard --client acme --output acme.json`\n\n"
         "- `billfold onboard --client acme --event-bus-arn arn:aws:events:eu-central-1:999988887777:event-bus/billfold"
         " > acme.json`\n\n"
+        "- `billfold onboard --client acme --create-export cur2 --no-iam-principal-data` (without who called)\n\n"
         "- `billfold onboard --client acme --iam-json` (the role's two policies, for Terraform or by hand)\n\n"
         "Standard output holds the JSON alone, external id included: give it to the client and to nobody else. What is"
         " to be done with it is told on standard error."
@@ -65,6 +66,44 @@ def onboard(
             "--create-export", help="Also make a bucket and a Data Export: CUR 2.0 or FOCUS 1.2, in us-east-1 alone."
         ),
     ] = None,
+    time_granularity: Annotated[
+        TimeGranularity,
+        typer.Option(
+            "--time-granularity", help="How long one line item of that export is: split costs need hours to be exact."
+        ),
+    ] = TimeGranularity.HOURLY,
+    resources: Annotated[
+        bool, typer.Option("--resources/--no-resources", help="Whether its CUR 2.0 names each resource.")
+    ] = True,
+    split_cost_allocation_data: Annotated[
+        bool,
+        typer.Option(
+            "--split-cost-allocation-data/--no-split-cost-allocation-data",
+            help="Whether its CUR 2.0 splits instances among the ECS tasks and Kubernetes pods that share them.",
+        ),
+    ] = True,
+    capacity_reservation_data: Annotated[
+        bool,
+        typer.Option(
+            "--capacity-reservation-data/--no-capacity-reservation-data",
+            help="Whether its CUR 2.0 names the capacity reservation of each instance.",
+        ),
+    ] = True,
+    iam_principal_data: Annotated[
+        bool,
+        typer.Option(
+            "--iam-principal-data/--no-iam-principal-data",
+            help="Whether its CUR 2.0 names the IAM principal that made each call, as AWS does for Amazon Bedrock.",
+        ),
+    ] = True,
+    tags: Annotated[
+        bool,
+        typer.Option(
+            "--tags/--no-tags",
+            help="Whether its CUR 2.0 has the tags of resources, accounts, users and principals; else those of"
+            " resources alone.",
+        ),
+    ] = True,
     trail: Annotated[
         bool,
         typer.Option(
@@ -98,8 +137,16 @@ def onboard(
     settings = start(("external_id_renewed",))
     account_id = _our_account(settings, our_account)
     destination = _destination(notify, queue_arn, event_bus_arn)
+    contents = ExportContents(
+        time_granularity=time_granularity,
+        resources=resources,
+        split_cost_allocation_data=split_cost_allocation_data,
+        capacity_reservation_data=capacity_reservation_data,
+        iam_principal_data=iam_principal_data,
+        tags=tags,
+    )
     plan = onboarding.Onboarding(
-        our_account_id=account_id, destination=destination, export=create_export, is_recorded=trail
+        our_account_id=account_id, destination=destination, export=create_export, contents=contents, is_recorded=trail
     )
     database = open_store(settings)
     found = clients.find_for_onboarding(database, settings, client)

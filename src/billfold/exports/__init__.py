@@ -4,7 +4,7 @@ from billfold.exports.bucket import LOCAL_SCHEME, Bucket, address, is_local
 from billfold.exports.bucket_probes import probe_bucket
 from billfold.exports.credentials import aws_client, open_session
 from billfold.exports.fetch import Progress, SilentProgress, fetch_delivery
-from billfold.exports.layout import Place, decode_event_key, is_data_file, is_manifest, period_of, place_of
+from billfold.exports.layout import Place, decode_event_key, find_places, is_data_file, is_manifest, period_of, place_of
 from billfold.exports.local_aws import LocalAws
 from billfold.exports.local_bucket import LocalBucket
 from billfold.exports.locate import locate, open_bucket
@@ -29,6 +29,7 @@ __all__ = [
     "aws_client",
     "decode_event_key",
     "fetch_delivery",
+    "find_places",
     "is_data_file",
     "is_local",
     "is_manifest",

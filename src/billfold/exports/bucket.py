@@ -31,6 +31,9 @@ class Bucket(Protocol):
     def list_objects(self, prefix: str) -> Iterator[SourceObject]:
         """Every object whose key starts with `prefix`, in the order of the keys."""
 
+    def list_folder(self, folder: str) -> Iterator[SourceObject]:
+        """The objects directly in a folder, none of those in folders below it; it ends with a slash or is empty."""
+
     def head(self, key: str) -> SourceObject:
         """The current version of one object."""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
 
 from billfold.errors import ManifestError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.exports.bucket import Bucket, address, is_local
-from billfold.exports.layout import file_name, folder_of, period_of, place_of
+from billfold.exports.layout import ROOT, file_name, find_places, folder_of, period_of
+from billfold.exports.local_bucket import LocalBucket
+from billfold.exports.local_copy import as_path, find_local_files, list_missing
 from billfold.exports.manifest import Manifest, parse_manifest
 from billfold.model import Delivery, SourceObject
 
@@ -26,8 +28,13 @@ _log = structlog.get_logger(__name__)
 
 def read_manifest(bucket: Bucket, source: SourceObject) -> Manifest:
     """What the manifest says that was found a moment ago; raises TornDeliveryError where it is gone or another now."""
+    return parse_manifest(read_content(bucket, source), source.key)
+
+
+def read_content(bucket: Bucket, source: SourceObject) -> bytes:
+    """The manifest's content, and the errors of `read_manifest` but that it cannot be understood."""
     try:
-        content = bucket.read_small(source, bucket.settings.max_manifest_bytes)
+        return bucket.read_small(source, bucket.settings.max_manifest_bytes)
     except SourceNotFoundError as error:
         raise TornDeliveryError(
             f"{address(bucket.name, source.key)} went away while it was read",
@@ -35,7 +42,6 @@ def read_manifest(bucket: Bucket, source: SourceObject) -> Manifest:
         ) from error
     except SourceLimitError as error:
         raise SourceLimitError(error.message, advice="raise BILLFOLD_MAX_MANIFEST_BYTES if that is right") from error
-    return parse_manifest(content, source.key)
 
 
 def find_delivery(
@@ -45,12 +51,12 @@ def find_delivery(
 
     Raises ManifestError where a file is missing and TornDeliveryError where one belongs to the next delivery.
     """
-    place = place_of(source.key)
-    export_path = place.export_path if place else folder_of(source.key).rstrip("/") or file_name(source.key)
+    places = find_places(source.key)
+    export_path = places[0].export_path if places else folder_of(source.key).rstrip("/") or file_name(source.key)
     delivery = Delivery(
         bucket=bucket.name,
         export_path=export_path,
-        export_name=manifest.export_name or export_path.rpartition("/")[2],
+        export_name=manifest.export_name or _name_of(source, export_path),
         period=manifest.period,
         files=_find_files(bucket, manifest, listed),
         delivered_at=source.modified_at,
@@ -74,30 +80,60 @@ def standalone(source: SourceObject) -> Delivery:
     )
 
 
+def _name_of(source: SourceObject, export_path: str) -> str:
+    """What to call an export whose manifest does not name it: as its folder, or else as the manifest's name begins."""
+    if export_path == ROOT:
+        return file_name(source.key).removesuffix("-Manifest.json")
+    return export_path.rpartition("/")[2]
+
+
 def keys_in(bucket: Bucket, manifest: Manifest) -> tuple[str, ...]:
-    """The keys that a manifest names, as this bucket spells them."""
-    if is_local(bucket.name):
-        # A report without a prefix has keys that start with a slash; no path below a folder does.
-        return tuple(key.lstrip("/") for key in manifest.file_keys)
-    return manifest.file_keys
+    """The keys that a manifest names, as this bucket spells them; where files are missing, as if it held all."""
+    if not isinstance(bucket, LocalBucket):
+        return manifest.file_keys
+    found = find_local_files(manifest.key, manifest.file_keys, bucket.holds)
+    return found.keys if found else tuple(map(as_path, manifest.file_keys))
 
 
 def _find_files(bucket: Bucket, manifest: Manifest, listed: Listing) -> tuple[SourceObject, ...]:
-    keys = keys_in(bucket, manifest)
-    if not is_local(bucket.name) and manifest.bucket not in (None, bucket.name):
+    if isinstance(bucket, LocalBucket):
+        return _find_local_files(bucket, manifest, listed)
+    if manifest.bucket not in (None, bucket.name):
         # A bill that was replicated into a central bucket. Its files are looked for here alone: whatever a manifest
         # names, a client's bill is read from the client's bucket.
         _log.info("manifest_of_another_bucket", key=manifest.key, names=manifest.bucket, bucket=bucket.name)
-    found = {**listed, **_look_up(bucket, [key for key in keys if key not in listed])}
-    missing = [key for key in keys if key not in found]
-    if missing:
-        shown = ", ".join(missing[:_SHOWN_KEYS]) + (", …" if len(missing) > _SHOWN_KEYS else "")
-        raise ManifestError(
-            f"names {len(missing)} of {len(keys)} files that are not in {bucket.name}: {shown}",
-            file=manifest.key,
-            advice="a local folder must be the root of the bucket" if is_local(bucket.name) else "",
-        )
+    keys = manifest.file_keys
+    found = _find_all(bucket, keys, listed)
+    _refuse_missing(bucket, manifest, [key for key in keys if key not in found])
     return tuple(found[key] for key in keys)
+
+
+def _find_local_files(bucket: LocalBucket, manifest: Manifest, listed: Listing) -> tuple[SourceObject, ...]:
+    local = find_local_files(manifest.key, manifest.file_keys, bucket.holds)
+    if local is None:
+        missing = list_missing(manifest.key, manifest.file_keys, bucket.holds)
+        _refuse_missing(bucket, manifest, missing or manifest.file_keys)
+    assert local is not None
+    found = _find_all(bucket, local.keys, listed)
+    # A listing leaves out what is hidden or leads outside.
+    _refuse_missing(bucket, manifest, [key for key in local.keys if key not in found])
+    return tuple(found[key] for key in local.keys)
+
+
+def _refuse_missing(bucket: Bucket, manifest: Manifest, missing: Sequence[str]) -> None:
+    if not missing:
+        return
+    shown = ", ".join(missing[:_SHOWN_KEYS]) + (", …" if len(missing) > _SHOWN_KEYS else "")
+    advice = "copy the folder of the export as a whole, or remove the manifest to ingest its files one by one"
+    raise ManifestError(
+        f"names {len(missing)} of {len(manifest.file_keys)} files that are not in {bucket.name}: {shown}",
+        file=manifest.key,
+        advice=advice if is_local(bucket.name) else "",
+    )
+
+
+def _find_all(bucket: Bucket, keys: Sequence[str], listed: Listing) -> Listing:
+    return {**listed, **_look_up(bucket, [key for key in keys if key not in listed])}
 
 
 def _look_up(bucket: Bucket, keys: Iterable[str]) -> dict[str, SourceObject]:

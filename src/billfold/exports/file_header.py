@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -48,13 +49,16 @@ def read_headers(beginning: bytes, size_bytes: int, read_part: Callable[[str], b
         # Its table of contents stands at the end, and no export of Data Exports is one.
         return None
     text = _unpack(beginning) if beginning.startswith(_GZIP) else beginning
-    line, found, _ = text.partition(b"\n")
-    if not found and len(beginning) < size_bytes:
-        return None
     try:
-        return tuple(next(csv.reader(io.StringIO(line.decode("utf-8-sig").rstrip("\r"))), [])) or None
+        # What follows the header may be cut within a character.
+        decoded = codecs.getincrementaldecoder("utf-8-sig")().decode(text)
+        # Only CR and LF end a line, and neither does within quotes.
+        lines = io.StringIO(decoded, newline="")
+        header = next(csv.reader(lines, strict=True), [])
+        is_whole = len(beginning) >= size_bytes or decoded[: lines.tell()].endswith(("\r", "\n"))
     except (UnicodeDecodeError, csv.Error):
         return None
+    return tuple(header) if header and is_whole else None
 
 
 def _unpack(beginning: bytes) -> bytes:

@@ -11,7 +11,8 @@ Sources: "AWS Cost and Usage Report: report delivery" and "AWS Data Exports: del
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from urllib.parse import unquote_plus
 
 from billfold.period import BillingPeriod, parse_period
@@ -27,12 +28,20 @@ _LEGACY = re.compile(
 _ATHENA = re.compile(
     r"(?P<export>(?:.+/)?(?P<name>[^/]+))/(?P=name)/year=(?P<year>\d{4})/month=(?P<month>\d{1,2})/.*", re.DOTALL
 )
+# Copies of an export's inner folders: neither `data` nor the folder that an Athena report has between stands above.
+_BARE_DATA_EXPORT = re.compile(
+    r"(?P<export>.+)/(?P<folder>(?i:billing_period)(?:=|%3[Dd])(?P<period>\d{4}-\d{2}))/(?:(?P<execution>[^/]+)/)?.*",
+    re.DOTALL,
+)
+_BARE_ATHENA = re.compile(r"(?P<above>.+)/year=(?P<year>\d{4})/month=(?P<month>\d{1,2})/.*", re.DOTALL)
 _ANY_PERIOD = re.compile(r"(?:^|/)(?i:billing_period)(?:=|%3[Dd])(?P<period>\d{4}-\d{2})(?:/|$)")
 _DATA_SUFFIXES = (".csv", ".gz", ".zip", ".parquet")
 # AWS writes these beside the bill's own manifest, for Redshift and QuickSight.
 _FOREIGN_MANIFESTS = ("redshiftmanifest.json", "quicksightmanifest.json")
 # A one-row table by which Athena learns whether a refresh is under way.
 _STATUS_FOLDER = "cost_and_usage_data_status"
+# The path of an export whose folder is the bucket's root: in a local copy the prefix and the name may be left out.
+ROOT = "."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +49,7 @@ class Place:
     """Where a key stands: its statement, its execution if the key tells it, and where the statement's manifests are.
 
     `manifest_folder` is spelled as the key spells its period; `manifest_root` is the least folder that holds
-    every spelling. Both end with a slash.
+    every spelling. `period_folder` is the folder of the period that the key itself stands in. All end with a slash.
     """
 
     export_path: str
@@ -48,6 +57,7 @@ class Place:
     execution: str | None
     manifest_folder: str
     manifest_root: str
+    period_folder: str
 
     @property
     def export_name(self) -> str:
@@ -65,9 +75,27 @@ def place_of(key: str) -> Place | None:
     return _place_in_data_export(key) or _place_in_athena(key) or _place_in_legacy(key)
 
 
+def find_places(key: str) -> tuple[Place, ...]:
+    """The places that a key may have in a bucket or in a copy of any folder on the way to one export, best first.
+
+    A copy may begin at the export's folder, whose path is then ROOT, or keep no more than the period's folder. Where
+    `place_of` knows a place, it is the first one.
+    """
+    # A folder above the root stands for what was left out.
+    rooted = f"{ROOT}/{key}"
+    places = [place_of(rooted), _place_in_bare_data_export(rooted)]
+    if not is_manifest(key):
+        places += _places_in_bare_athena(rooted)
+    found: dict[tuple[str, BillingPeriod], Place] = {}
+    for place in filter(None, places):
+        found.setdefault(place.statement, place)
+    return tuple(map(_unrooted, found.values()))
+
+
 def period_of(key: str) -> BillingPeriod | None:
     """The billing period that a key tells, even where the rest of it is in no layout."""
-    if place := place_of(key):
+    # A folder of the years alone tells when something was used, which need not be a billing period.
+    if place := place_of(f"{ROOT}/{key}"):
         return place.period
     match = _ANY_PERIOD.search(key)
     return parse_period(match["period"]) if match else None
@@ -96,6 +124,15 @@ def folder_of(key: str) -> str:
     return key[: key.rfind("/") + 1]
 
 
+def folders_above(key: str) -> Iterator[str]:
+    """The folders that a key is in, the nearest first; the root's name is empty. A folder's own key comes first."""
+    folder = folder_of(key)
+    while folder:
+        yield folder
+        folder = folder_of(folder[:-1])
+    yield ""
+
+
 def decode_event_key(key: str) -> str:
     """The key that an S3 event notification means: it is form-encoded once, so a literal `%3D` comes as `%253D`.
 
@@ -116,6 +153,7 @@ def _place_in_data_export(key: str) -> Place | None:
         execution=match["execution"],
         manifest_folder=f"{root}{match['folder']}/",
         manifest_root=root,
+        period_folder=key[: match.end("folder") + 1],
     )
 
 
@@ -124,10 +162,7 @@ def _place_in_athena(key: str) -> Place | None:
     period = parse_period(f"{match['year']}-{match['month']:0>2}") if match else None
     if match is None or period is None:
         return None
-    folder = f"{match['export']}/{period.starts_on:%Y%m%d}-{period.ends_on:%Y%m%d}/"
-    return Place(
-        export_path=match["export"], period=period, execution=None, manifest_folder=folder, manifest_root=folder
-    )
+    return _athena_place(match["export"], period, key[: match.end("month") + 1])
 
 
 def _place_in_legacy(key: str) -> Place | None:
@@ -142,4 +177,58 @@ def _place_in_legacy(key: str) -> Place | None:
         execution=match["execution"],
         manifest_folder=folder,
         manifest_root=folder,
+        period_folder=folder,
+    )
+
+
+def _place_in_bare_data_export(key: str) -> Place | None:
+    match = _BARE_DATA_EXPORT.fullmatch(key)
+    period = parse_period(match["period"]) if match else None
+    # What stands below `data` or `metadata` belongs to the folder above them.
+    if match is None or period is None or match["export"].endswith(("/data", "/metadata")):
+        return None
+    folder = key[: match.end("folder") + 1]
+    return Place(
+        export_path=match["export"],
+        period=period,
+        execution=match["execution"],
+        manifest_folder=folder,
+        manifest_root=folder,
+        period_folder=folder,
+    )
+
+
+def _places_in_bare_athena(key: str) -> Iterator[Place]:
+    """Of the export in the folder above the one that holds the years, and of one that begins at that folder itself."""
+    match = _BARE_ATHENA.fullmatch(key)
+    period = parse_period(f"{match['year']}-{match['month']:0>2}") if match else None
+    if match is None or period is None:
+        return
+    folder = key[: match.end("month") + 1]
+    if above := match["above"].rpartition("/")[0]:
+        yield _athena_place(above, period, folder)
+    yield _athena_place(match["above"], period, folder)
+
+
+def _athena_place(export_path: str, period: BillingPeriod, period_folder: str) -> Place:
+    folder = f"{export_path}/{period.starts_on:%Y%m%d}-{period.ends_on:%Y%m%d}/"
+    return Place(
+        export_path=export_path,
+        period=period,
+        execution=None,
+        manifest_folder=folder,
+        manifest_root=folder,
+        period_folder=period_folder,
+    )
+
+
+def _unrooted(place: Place) -> Place:
+    """The place without the folder that stood for what was left out above it."""
+    rooted = f"{ROOT}/"
+    return replace(
+        place,
+        export_path=place.export_path.removeprefix(rooted) or "/",
+        manifest_folder=place.manifest_folder.removeprefix(rooted),
+        manifest_root=place.manifest_root.removeprefix(rooted),
+        period_folder=place.period_folder.removeprefix(rooted),
     )

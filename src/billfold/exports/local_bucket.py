@@ -51,6 +51,20 @@ class LocalBucket:
                 if (key := path.relative_to(self._root).as_posix()).startswith(prefix):
                     yield from self._current(key)
 
+    def list_folder(self, folder: str) -> Iterator[SourceObject]:
+        with self._translated(folder):
+            place = self._path(folder)
+            names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+        for name in names:
+            path = place / name
+            if not name.startswith(".") and not path.is_dir() and self._is_readable(path):
+                yield from self._current(f"{folder}{name}")
+
+    def holds(self, key: str) -> bool:
+        """Whether a file stands at the key; raises AccessDeniedError for a key that leads outside."""
+        with self._translated(key):
+            return self._path(key).is_file()
+
     def head(self, key: str) -> SourceObject:
         with self._translated(key):
             path = self._path(key)

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 from billfold.config import Settings
-from billfold.errors import (
-    InputError,
-    ManifestError,
-    SourceError,
-    SourceLimitError,
-    SourceNotFoundError,
-    UsageError,
-)
+from billfold.errors import SourceNotFoundError, UsageError
 from billfold.exports.bucket import LOCAL_SCHEME, Bucket, is_local
 from billfold.exports.credentials import aws_client, open_session
-from billfold.exports.layout import is_manifest, place_of
 from billfold.exports.local_bucket import LocalBucket
-from billfold.exports.manifest import parse_manifest
+from billfold.exports.local_root import root_of_file, root_of_folder
 from billfold.exports.s3_bucket import S3Bucket
 from billfold.model import Client
 from billfold.setting import is_bucket_name
@@ -32,10 +24,10 @@ def locate(
 ) -> tuple[Bucket, str]:
     """The bucket and key that a SOURCE means: an S3 address, an existing local path, or a key in the client's bucket.
 
-    A folder is a bucket's root, unless it is a part of one of the `known_buckets` and the manifests in it resolve there
-    and not below itself. The root of a single file is the nearest folder above it below which the keys of its manifest
-    resolve, else the nearest known one, else its own folder. Raises SourceNotFoundError for a path that does not exist
-    and UsageError for a bare key where no bucket is configured.
+    The bucket of a local path is the folder above it below which the full keys of its manifests are files. Where there
+    is none, a folder is a bucket's root, unless it is a part of one of the `known_buckets` or of an export; and the
+    root of a file is the nearest known folder, else that of its export, else its own. Raises SourceNotFoundError for a
+    path that does not exist and UsageError for a bare key where no bucket is configured.
     """
     if source.lower().startswith(_S3_SCHEME):
         name, _, key = source[len(_S3_SCHEME) :].partition("/")
@@ -47,7 +39,8 @@ def locate(
     if path is not None:
         known = {Path(name.removeprefix(LOCAL_SCHEME)) for name in known_buckets if is_local(name)}
         return _in_folder(path, settings, known)
-    if text != source or text in (".", "..") or text.startswith(_PATH_STARTS):
+    is_key = client.bucket is not None and client.prefix.startswith("/") and source.startswith(client.prefix)
+    if not is_key and (text != source or text in (".", "..") or text.startswith(_PATH_STARTS)):
         raise SourceNotFoundError(f"{source} does not exist", advice="check the path")
     if client.bucket is None:
         raise UsageError(
@@ -86,75 +79,9 @@ def _existing(text: str) -> Path | None:
 
 def _in_folder(path: Path, settings: Settings, known: Collection[Path]) -> tuple[Bucket, str]:
     if path.is_dir():
-        root = _nearest(path, known)
-        if root is None or root == path or _is_root(path, settings, known):
-            return LocalBucket(path, settings), ""
-        return LocalBucket(root, settings), f"{path.relative_to(root).as_posix()}/"
-    root = _root_of(path, settings, known) or _nearest(path.parent, known) or path.parent
-    return LocalBucket(root, settings), path.relative_to(root).as_posix()
-
-
-def _nearest(folder: Path, known: Collection[Path]) -> Path | None:
-    """The folder itself or the nearest one above it that is known."""
-    return next((root for root in (folder, *folder.parents) if root in known), None)
-
-
-def _is_root(folder: Path, settings: Settings, known: Collection[Path]) -> bool:
-    """Whether a manifest in the folder names files below it by keys that begin there, as in a copy of a bucket."""
-    for manifest in folder.rglob("*.json"):
-        if is_manifest(manifest.name):
-            try:
-                root = _root_of_manifest(manifest, settings, all, known)
-            except (InputError, SourceError):
-                continue
-            if root == folder:
-                return True
-    return False
-
-
-def _root_of(path: Path, settings: Settings, known: Collection[Path]) -> Path | None:
-    if is_manifest(path.name):
-        return _root_of_manifest(path, settings, all, known) or _root_of_manifest(path, settings, any, known)
-    for manifest in _manifests_of(path):
-        try:
-            root = _root_of_manifest(manifest, settings, all, known)
-        except (ManifestError, SourceLimitError):
-            continue
-        if root and path.is_relative_to(root):
-            return root
-    return None
-
-
-def _root_of_manifest(
-    path: Path, settings: Settings, how_many: Callable[[Iterable[bool]], bool], known: Collection[Path]
-) -> Path | None:
-    """The nearest folder above a manifest below which all, or any, of the files that it names stand."""
-    folder = LocalBucket(path.parent, settings)
-    manifest = parse_manifest(folder.read_small(folder.head(path.name), settings.max_manifest_bytes), str(path))
-    place = place_of(_as_key(path))
-    if not manifest.file_keys:
-        # An empty delivery has no key that could tell; its export's folder is the least that keeps its name.
-        least = Path("/", place.export_path).parent if place else None
-        return (_nearest(least, known) or least) if least else None
-    for root in path.parents:
-        if how_many((root / key.lstrip("/")).is_file() for key in manifest.file_keys):
-            return root
-    return None
-
-
-def _manifests_of(path: Path) -> Iterator[Path]:
-    """The manifests of the statement in whose layout a data file stands, the shallowest first."""
-    place = place_of(_as_key(path))
-    if place is None:
-        return
-    for folder in dict.fromkeys((place.manifest_folder, place.manifest_root)):
-        found = [manifest for manifest in Path("/", folder).rglob("*.json") if is_manifest(manifest.name)]
-        for manifest in sorted(found, key=lambda manifest: (len(manifest.parts), manifest)):
-            other = place_of(_as_key(manifest))
-            if other and other.statement == place.statement:
-                yield manifest
-
-
-def _as_key(path: Path) -> str:
-    # To the grammar of keys the whole file system is one bucket.
-    return path.as_posix().lstrip("/")
+        root = root_of_folder(path, settings, known)
+        key = f"{path.relative_to(root).as_posix()}/" if root != path else ""
+    else:
+        root = root_of_file(path, settings, known)
+        key = path.relative_to(root).as_posix()
+    return LocalBucket(root, settings), key

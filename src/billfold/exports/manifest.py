@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from billfold.errors import ManifestError
-from billfold.exports.layout import period_of, place_of
+from billfold.exports.layout import find_places, period_of
 from billfold.keys import is_clean
 from billfold.period import BillingPeriod, parse_period
 
@@ -56,6 +56,15 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
         period=_period(document, key),
         execution_id=texts["executionid"] or texts["assemblyid"],
     )
+
+
+def is_foreign(content: bytes) -> bool:
+    """Whether this is readable JSON that lists no files of a bill: another program's manifest."""
+    try:
+        document = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return not (isinstance(document, dict) and any(name.lower() in _FILE_LISTS for name in document))
 
 
 def _document(content: bytes, key: str) -> Mapping[str, object]:
@@ -114,7 +123,7 @@ def _period(document: Mapping[str, object], key: str) -> BillingPeriod | None:
     period = parse_period(str(stated))
     if period is None:
         raise ManifestError("names no billing period that we know", file=key, value=str(stated))
-    if place_of(key) and told != period:
+    if told is not None and told != period and find_places(key):
         raise ManifestError(f"says that it is of {period}, but stands in the folder of {told}", file=key)
     return period
 

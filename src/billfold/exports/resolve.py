@@ -7,17 +7,20 @@ current ones. A data file that belongs to no manifest's statement is a delivery 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 
 import structlog
 
-from billfold.errors import AccessDeniedError, BillfoldError, ManifestError, SourceNotFoundError, UsageError
-from billfold.exports.bucket import Bucket, address
-from billfold.exports.delivery import Listing, find_delivery, keys_in, read_manifest, standalone
-from billfold.exports.layout import Place, is_data_file, is_manifest, place_of
-from billfold.exports.manifest import Manifest
+from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundError, UsageError
+from billfold.exports.bucket import Bucket, address, is_local
+from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
+from billfold.exports.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
+from billfold.exports.layout import Place, file_name, find_places, folder_of, is_manifest
+from billfold.exports.local_copy import as_path
+from billfold.exports.manifest import Manifest, is_foreign, parse_manifest
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
 
@@ -26,7 +29,6 @@ KEYS_PER_DELIVERY = 200
 
 OnRefused = Callable[[str, BillfoldError], None]
 
-_Statement = tuple[str, BillingPeriod]
 _log = structlog.get_logger(__name__)
 
 
@@ -52,8 +54,8 @@ def resolve(
     if key and not key.endswith("/"):
         source = _object_at(bucket, key)
         if source is not None:
-            place = place_of(key)
-            if place and _is_before(place.period, since):
+            places = find_places(key)
+            if places and _is_before(places[0].period, since):
                 return []
             find = _by_manifest if is_manifest(key) else _by_data_file
             delivery = find(bucket, source, tolerate_newer_files=tolerate_newer_files)
@@ -76,21 +78,35 @@ def _object_at(bucket: Bucket, key: str) -> SourceObject | None:
 
 def _by_manifest(bucket: Bucket, source: SourceObject, *, tolerate_newer_files: bool) -> Delivery:
     manifest = read_manifest(bucket, source)
+    if is_local(bucket.name) and (places := find_places(source.key)):
+        refuse_mixed(bucket, [source, *_manifests_of(bucket, places[0])])
     return find_delivery(bucket, source, manifest, {}, tolerate_newer_files=tolerate_newer_files)
 
 
 def _by_data_file(bucket: Bucket, source: SourceObject, *, tolerate_newer_files: bool) -> Delivery:
-    place = place_of(source.key)
-    manifests = _manifests_of(bucket, place) if place else []
-    if place is None or not manifests:
-        return standalone(source)
+    """The delivery that a data file belongs to; an error of its manifest's is never the file's leave to stand alone."""
+    for place in find_places(source.key):
+        if manifests := _manifests_of(bucket, place):
+            return _by_manifests(bucket, source, place, manifests, tolerate_newer_files=tolerate_newer_files)
+    for stray in find_strays_above(bucket, source.key):
+        if manifest := _read_stray(bucket, stray):
+            delivery = find_delivery(bucket, stray, manifest, {}, tolerate_newer_files=tolerate_newer_files)
+            if Claims.of(delivery).cover(source.key):
+                return delivery
+    return standalone(source)
+
+
+def _by_manifests(
+    bucket: Bucket, source: SourceObject, place: Place, manifests: list[SourceObject], *, tolerate_newer_files: bool
+) -> Delivery:
+    refuse_mixed(bucket, manifests)
     current = _latest(manifests)
     manifest = read_manifest(bucket, current)
     if source.key not in keys_in(bucket, manifest):
         for other in manifests:
             # In create-new mode an earlier execution keeps its own manifest in a folder of its name.
-            own = place_of(other.key)
-            if other != current and place.execution and own and own.execution == place.execution:
+            own = find_places(other.key)
+            if other != current and place.execution and own and own[0].execution == place.execution:
                 return _by_manifest(bucket, other, tolerate_newer_files=tolerate_newer_files)
         _log.info("file_not_in_manifest", key=source.key, manifest=current.key)
     return find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
@@ -105,41 +121,100 @@ def _by_folder(
     *,
     tolerate_newer_files: bool,
 ) -> list[Delivery]:
-    listed = {source.key: source for source in _list(bucket, prefix, most) if _is_bill(source.key)}
-    manifests = _current_manifests(bucket, prefix, listed.values())
-    _refuse_more(bucket, prefix, len(manifests) + sum(map(_is_stray, listed)), most)
-    deliveries: list[Delivery] = []
-    named: set[str] = set()
-    for (_, period), source in manifests.items():
-        if _is_before(period, since):
-            continue
-        with _refusing(source.key, on_refused):
-            manifest = read_manifest(bucket, source)
-            named.update(keys_in(bucket, manifest))
-            deliveries.append(
-                find_delivery(bucket, source, manifest, listed, tolerate_newer_files=tolerate_newer_files)
-            )
-    strays = list(_strays(bucket, listed, manifests, on_refused))
-    for source, manifest in strays:
-        # Left out or refused, its files are no deliveries of their own.
-        named.update(keys_in(bucket, manifest))
-        if _is_before(manifest.period, since):
-            continue
-        with _refusing(source.key, on_refused):
-            deliveries.append(
-                find_delivery(bucket, source, manifest, listed, tolerate_newer_files=tolerate_newer_files)
-            )
-    alone = [
-        standalone(source)
-        for source in listed.values()
-        if not is_manifest(source.key) and source.key not in named and _statement(source.key) not in manifests
-    ]
-    if not (manifests or strays or alone):
+    listed = {source.key: source for source in _list(bucket, prefix, most) if is_bill(source.key)}
+    manifests = _current_manifests(bucket, prefix, listed.values(), on_refused)
+    strays = [source for source in listed.values() if is_stray(source.key)]
+    _refuse_more(bucket, prefix, len(manifests) + len(strays), most)
+    folder = _Folder(
+        bucket=bucket,
+        listed=listed,
+        on_refused=on_refused,
+        since=since,
+        tolerate_newer_files=tolerate_newer_files,
+        claims=Claims(statements=set(manifests)),
+    )
+    folder.add_statements(manifests)
+    folder.add_strays(strays, originals={source.etag for source in manifests.values() if source})
+    if alone := folder.list_alone():
+        folder.add_strays_above(prefix, alone)
+        alone = folder.list_alone()
+    if not (folder.claims or alone):
         place = address(bucket.name, prefix)
         raise SourceNotFoundError(f"no billing export at {place}", advice="check the key or folder, and its case")
-    deliveries += [delivery for delivery in alone if not _is_before(delivery.period, since)]
+    deliveries = [delivery for delivery in map(standalone, alone) if not _is_before(delivery.period, since)]
+    deliveries += folder.deliveries
     _refuse_more(bucket, prefix, len(deliveries), most)
     return sorted(deliveries, key=_order)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Folder:
+    """A folder's deliveries as they are found, and what belongs to their manifests or to refused ones."""
+
+    bucket: Bucket
+    listed: Listing
+    on_refused: OnRefused | None
+    since: BillingPeriod | None
+    tolerate_newer_files: bool
+    claims: Claims
+    deliveries: list[Delivery] = field(default_factory=list)
+
+    def add_statements(self, manifests: Mapping[Statement, SourceObject | None]) -> None:
+        for (_, period), source in manifests.items():
+            if source is None or _is_before(period, self.since):
+                continue
+            with _refusing(source.key, self.on_refused):
+                manifest = read_manifest(self.bucket, source)
+                self.claims.keys.update(keys_in(self.bucket, manifest))
+                self._add(self._find(source, manifest))
+
+    def add_strays(self, strays: Iterable[SourceObject], originals: Collection[str]) -> None:
+        """Add what manifests outside of every layout name, unless they are copies of manifests inside."""
+        for source in strays:
+            with _refusing(source.key, self.on_refused), self.claims.unless_refused(source):
+                if (manifest := _read_stray(self.bucket, source)) is None:
+                    continue
+                # Left out or refused, its files are no deliveries of their own.
+                self.claims.keys.update(keys_in(self.bucket, manifest))
+                if source.etag in originals or any(map(self.claims.has_statement_of, map(as_path, manifest.file_keys))):
+                    # What was copied with it is no other bill.
+                    self.claims.keys.update(folder_of(source.key) + file_name(key) for key in manifest.file_keys)
+                elif not _is_before(manifest.period, self.since):
+                    self._add(self._find(source, manifest))
+
+    def add_strays_above(self, prefix: str, alone: Sequence[SourceObject]) -> None:
+        """Add what manifests outside of every layout, in the folders above, name of these files."""
+        for source in find_strays_above(self.bucket, prefix):
+            with _refusing(source.key, self.on_refused), self.claims.unless_refused(source):
+                if (manifest := _read_stray(self.bucket, source)) is None:
+                    continue
+                delivery = self._find(source, manifest)
+                claims = Claims.of(delivery)
+                if not any(claims.cover(each.key) for each in alone):
+                    continue
+                if _is_before(delivery.period, self.since):
+                    self.claims.join(claims)
+                else:
+                    self._add(delivery)
+
+    def list_alone(self) -> list[SourceObject]:
+        """The data files that belong to no manifest."""
+        return [
+            source
+            for source in self.listed.values()
+            if not is_manifest(source.key) and not self.claims.cover(source.key)
+        ]
+
+    def _find(self, source: SourceObject, manifest: Manifest) -> Delivery:
+        return find_delivery(self.bucket, source, manifest, self.listed, tolerate_newer_files=self.tolerate_newer_files)
+
+    def _add(self, delivery: Delivery) -> None:
+        assert delivery.manifest
+        for other in self.deliveries:
+            if other.manifest and (other.export_path, other.period) == (delivery.export_path, delivery.period):
+                raise shared_folder(delivery.manifest, other.manifest, other.export_name)
+        self.claims.join(Claims.of(delivery))
+        self.deliveries.append(delivery)
 
 
 def _list(bucket: Bucket, prefix: str, most: int | None) -> Iterator[SourceObject]:
@@ -172,15 +247,20 @@ def _is_before(period: BillingPeriod | None, since: BillingPeriod | None) -> boo
     return period is not None and since is not None and period < since
 
 
-def _current_manifests(bucket: Bucket, prefix: str, listed: Iterable[SourceObject]) -> dict[_Statement, SourceObject]:
-    """For each statement that has a file or a manifest below the prefix, the manifest that decides."""
-    candidates: defaultdict[_Statement, list[SourceObject]] = defaultdict(list)
-    wanted: defaultdict[str, set[_Statement]] = defaultdict(set)
+def _current_manifests(
+    bucket: Bucket, prefix: str, listed: Iterable[SourceObject], on_refused: OnRefused | None
+) -> dict[Statement, SourceObject | None]:
+    """For each statement below the prefix the manifest that decides; None where several exports share its folder."""
+    candidates: defaultdict[Statement, list[SourceObject]] = defaultdict(list)
+    wanted: defaultdict[str, set[Statement]] = defaultdict(set)
     for source in listed:
-        if place := place_of(source.key):
-            if is_manifest(source.key):
+        places = find_places(source.key)
+        if is_manifest(source.key):
+            for place in places[:1]:
                 candidates[place.statement].append(source)
-            elif not place.manifest_folder.startswith(prefix):
+            continue
+        for place in places:
+            if not place.manifest_folder.startswith(prefix):
                 wanted[place.manifest_root].add(place.statement)
     # The prefix may be a folder of data alone, as `exports/acme/data/`: its manifests stand beside it.
     for root, statements in wanted.items():
@@ -188,26 +268,23 @@ def _current_manifests(bucket: Bucket, prefix: str, listed: Iterable[SourceObjec
             statement = _statement(source.key)
             if statement is not None and statement in statements:
                 candidates[statement].append(source)
-    return {statement: _latest(manifests) for statement, manifests in candidates.items()}
+    current: dict[Statement, SourceObject | None] = {}
+    for statement, manifests in candidates.items():
+        current[statement] = None
+        latest = _latest(manifests)
+        with _refusing(latest.key, on_refused):
+            refuse_mixed(bucket, manifests)
+            current[statement] = latest
+    return current
 
 
-def _strays(
-    bucket: Bucket, listed: Listing, manifests: Mapping[_Statement, SourceObject], on_refused: OnRefused | None
-) -> Iterator[tuple[SourceObject, Manifest]]:
-    """The manifests that stand outside of every layout, unless their statement has one inside."""
-    for source in filter(lambda each: _is_stray(each.key), listed.values()):
-        with _refusing(source.key, on_refused):
-            try:
-                manifest = read_manifest(bucket, source)
-            except ManifestError as error:
-                _log.warning("manifest_left_out", key=source.key, reason=error.message)
-                continue
-            if not any(_statement(key) in manifests for key in manifest.file_keys):
-                yield source, manifest
-
-
-def _is_stray(key: str) -> bool:
-    return key.endswith("-Manifest.json") and place_of(key) is None
+def _read_stray(bucket: Bucket, source: SourceObject) -> Manifest | None:
+    """The manifest outside of every layout; None for another program's."""
+    content = read_content(bucket, source)
+    if is_foreign(content):
+        _log.warning("manifest_left_out", key=source.key, reason="it lists no files of a bill")
+        return None
+    return parse_manifest(content, source.key)
 
 
 def _latest(manifests: Iterable[SourceObject]) -> SourceObject:
@@ -216,7 +293,8 @@ def _latest(manifests: Iterable[SourceObject]) -> SourceObject:
 
 
 def _manifests_of(bucket: Bucket, place: Place) -> list[SourceObject]:
-    for folder in dict.fromkeys((place.manifest_folder, place.manifest_root)):
+    # A copy may have merged the folders of data and manifests.
+    for folder in dict.fromkeys((place.manifest_folder, place.manifest_root, place.period_folder)):
         found = [source for source in _manifests_below(bucket, folder) if _statement(source.key) == place.statement]
         if found:
             return found
@@ -224,17 +302,12 @@ def _manifests_of(bucket: Bucket, place: Place) -> list[SourceObject]:
 
 
 def _manifests_below(bucket: Bucket, folder: str) -> Iterator[SourceObject]:
-    return (source for source in bucket.list_objects(folder) if _is_bill(source.key) and is_manifest(source.key))
+    return (source for source in bucket.list_objects(folder) if is_bill(source.key) and is_manifest(source.key))
 
 
-def _statement(key: str) -> _Statement | None:
-    place = place_of(key)
-    return place.statement if place else None
-
-
-def _is_bill(key: str) -> bool:
-    visible = not any(part.startswith(".") for part in key.split("/"))
-    return visible and (is_manifest(key) or is_data_file(key))
+def _statement(key: str) -> Statement | None:
+    places = find_places(key)
+    return places[0].statement if places else None
 
 
 def _order(delivery: Delivery) -> tuple[date, str]:

@@ -41,8 +41,14 @@ class S3Bucket:
         return self._settings
 
     def list_objects(self, prefix: str) -> Iterator[SourceObject]:
+        return self._list(prefix)
+
+    def list_folder(self, folder: str) -> Iterator[SourceObject]:
+        return self._list(folder, Delimiter="/")
+
+    def _list(self, prefix: str, **options: str) -> Iterator[SourceObject]:
         with self._translated(prefix, "s3:ListBucket"):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(**self._scope, Prefix=prefix)
+            pages = self._s3.get_paginator("list_objects_v2").paginate(**self._scope, Prefix=prefix, **options)
             for page in pages:
                 for entry in page.get("Contents", ()):
                     yield self._object(entry["Key"], entry["ETag"], entry["Size"], entry["LastModified"])

@@ -68,6 +68,14 @@ CHECK_MEANINGS: Mapping[str, CheckMeaning] = {
         rows="commitments",
         money="the differences",
     ),
+    "split_cost": CheckMeaning(
+        title="Split cost allocation",
+        severity=Severity.LOW,
+        meaning="Warns where containers' shares are more than 0.01 off what their instances cost.",
+        advice="Costs by workload are in doubt, totals are right: look at the hours, and at the next delivery.",
+        rows="instances and hours",
+        money="the differences",
+    ),
     "unknown_line_types": CheckMeaning(
         title="Types of line items",
         severity=Severity.LOW,

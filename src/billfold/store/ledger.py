@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from billfold.model import Ledger, LeftOut, Residual, Totals
+from billfold.model import Discounts, Ledger, LeftOut, Residual, Totals
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection
 
@@ -38,6 +38,17 @@ def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
         overdrawn_rows=remarks.get("overdrawn", 0),
         covered_rows_without_share=remarks.get("no effective cost", 0),
         unproved={row[0]: Decimal(row[1]) for row in bulk.query(queries["sum_unproved"])},
+        discounts={
+            row[0]: Discounts(
+                named=Decimal(row[1]),
+                line_items=Decimal(row[2]),
+                raising=Decimal(row[3]),
+                on_commitments=Decimal(row[4]),
+                off_parts=Decimal(row[5]),
+            )
+            for row in bulk.query(queries["sum_discounts"])
+        },
+        rows_with_unreadable_discounts=bulk.query(queries["count_unreadable_discounts"])[0][0],
         split_rows_with_a_cost=remarks.get("split with a cost", 0),
     )
     bulk.rollback()

@@ -72,18 +72,27 @@ def publish_split(
 
 
 def land_workloads(
-    bulk: BulkConnection, queries: Mapping[str, str], workloads: pa.RecordBatchReader | None, *, statement_id: int
+    bulk: BulkConnection,
+    queries: Mapping[str, str],
+    workloads: pa.RecordBatchReader | None,
+    *,
+    statement_id: int,
+    with_parents: bool = True,
 ) -> None:
-    """Make the temporary tables, find the charges that are split, and insert these workloads into {split}."""
+    """Make the temporary tables, find the charges that are split, and insert these workloads into {split}.
+
+    Without parents no charge is looked for, as if the bill had none.
+    """
     for table in _TEMPORARY_TABLES:
         bulk.execute(queries[f"create_{table}"])
     if workloads is not None:
         bulk.load("split_staging", workloads, temporary=True)
         bulk.execute(queries["analyze_split_staging"])
-    bulk.execute(queries["find_places"], statement_id)
-    bulk.execute(queries["analyze_split_place"])
-    bulk.execute(queries["find_parents"], statement_id)
-    bulk.execute(queries["analyze_split_parent"])
+    if with_parents:
+        bulk.execute(queries["find_places"], statement_id)
+        bulk.execute(queries["analyze_split_place"])
+        bulk.execute(queries["find_parents"], statement_id)
+        bulk.execute(queries["analyze_split_parent"])
     bulk.execute(queries["insert_workloads"])
 
 

@@ -58,8 +58,8 @@ class Spelling:
 
 
 def absolute_key(bucket: str, key: str) -> str:
-    """A key with its bucket. It tells a local file whichever folder above it is taken for the bucket."""
-    return f"{bucket.removesuffix('/')}/{key}"
+    """A key, or an export's path, with its bucket: alike whichever folder above a local one is taken for the bucket."""
+    return bucket if key == "." else f"{bucket.removesuffix('/')}/{key}"
 
 
 def find_statement(connection: Connection, client: Client, delivery: Delivery) -> CurrentStatement | None:
@@ -128,7 +128,7 @@ def list_standalone(
         {
             "client_id": client.client_id,
             "files": [absolute_key(delivery.bucket, file.key) for file in delivery.files],
-            "folder": absolute_key(delivery.bucket, f"{delivery.export_path}/"),
+            "folder": f"{absolute_key(delivery.bucket, delivery.export_path)}/",
             "billing_period": period.starts_on,
         },
     ).fetchall()
@@ -147,6 +147,18 @@ def list_spellings(connection: Connection, client: Client, delivery: Delivery) -
         _query("list_spellings"),
         {"client_id": client.client_id, "bucket": delivery.bucket, "file": absolute_key(delivery.bucket, key)},
     ).fetchall()
+    return [
+        Spelling(statement_id=row[0], bucket=row[1], key=row[2], is_standing=row[3], is_counted=row[4]) for row in rows
+    ]
+
+
+def list_spellings_of_export(connection: Connection, client: Client, delivery: Delivery) -> list[Spelling]:
+    """The statements of a delivery's export and month, as `list_spellings`; `key` is the path of the export."""
+    parameters = {
+        **_statement_key(client, delivery, delivery.period),
+        "export": absolute_key(delivery.bucket, delivery.export_path),
+    }
+    rows = connection.execute(_query("list_spellings_of_export"), parameters).fetchall()
     return [
         Spelling(statement_id=row[0], bucket=row[1], key=row[2], is_standing=row[3], is_counted=row[4]) for row in rows
     ]

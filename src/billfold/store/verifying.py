@@ -133,9 +133,9 @@ class Snapshot:
     """One statement as it stood at one moment, whatever is published meanwhile."""
 
     def __init__(self, bulk: BulkConnection, statement: VerifiedStatement) -> None:
-        self._bulk = bulk
-        self._statement = statement
-        self._prefix = f"statement {statement.statement_id}"
+        self.bulk = self._bulk = bulk
+        self.statement = self._statement = statement
+        self.prefix = self._prefix = f"statement {statement.statement_id}"
         # The table of daily costs is named when it is asked about: there are two.
         names = {
             **partitions(statement.billing_period),
@@ -145,7 +145,7 @@ class Snapshot:
         }
         self._queries = {
             name: query.format(**names) if "{" in query else query
-            for file in ("verify", "verify_history")
+            for file in ("verify", "verify_history", "verify_split")
             for name, query in read_queries("billfold.store", file).items()
         }
 
@@ -346,6 +346,10 @@ class Snapshot:
     def ask(self, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a named query about this statement."""
         return self._bulk.query(self._queries[name], self._statement.statement_id, *parameters)
+
+    def execute(self, name: str) -> None:
+        """Run a named statement on temporary tables."""
+        self._bulk.execute(self._queries[name])
 
     def name(self, row_hash: str, occurrence: int, part: int | None, removed_by: int | None = None) -> str:
         """A row, or a charge where there is a part, as a difference names it; `removed_by` where it is withdrawn."""

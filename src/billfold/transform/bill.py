@@ -15,6 +15,8 @@ from billfold.dimensions import Dimension
 from billfold.model import CostBasis, ExportFormat, MoneyColumns, Residual, UnpackedFile
 from billfold.period import BillingPeriod
 from billfold.transform import checks, column_types, compare, identify, landed, landing, line_items, mapping, members
+from billfold.transform.account_ids import find_odd_ids
+from billfold.transform.missing_costs import find_missing_costs
 from billfold.transform.parse import Shape, parse
 from billfold.transform.session import open_beside, open_session
 
@@ -129,6 +131,11 @@ class Bill:
     def lacks_currency(self) -> bool:
         """Whether the export has no currency column."""
         return line_items.lacks_currency(self._shapes)
+
+    def find_odd_values(self, *, basis: CostBasis, currency: str) -> Iterator[str]:
+        """One sentence for each kind of value that is published and that an operator should look at."""
+        yield from find_odd_ids(self._session, self._shapes, currency=currency)
+        yield from find_missing_costs(self._session, self._shapes, basis=basis)
 
     def add_residuals(self, residuals: Sequence[Residual], *, period: BillingPeriod) -> None:
         """Charge what Savings Plan usage and negations leave over."""

@@ -1,21 +1,25 @@
-"""The checks that refuse a file: a value that counts and cannot be what it stands for, or another provider's bill."""
+"""The checks that refuse a file: a value that counts and cannot be what its column says, or another provider's bill."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import duckdb
 
-from billfold.errors import UnknownFormatError
 from billfold.model import ExportFormat
 from billfold.period import BillingPeriod
-from billfold.transform.columns import SourceColumn, needed_columns
+from billfold.transform.columns import ACCOUNT_ID_COLUMNS, COST_COLUMNS, CURRENCY_COLUMNS, SourceColumn, needed_columns
+from billfold.transform.focus_origin import refuse_foreign
 from billfold.transform.parse import Shape, raise_at_first
 
 _ADVICE = "the file is refused: wait for the next delivery, or ask AWS for it again"
-_COSTS = ("line_item_unblended_cost", "BilledCost")
+_ACCOUNT_ADVICE = (
+    "a spreadsheet or a floating-point column changed it, and two accounts can look like one: deliver the file as AWS"
+    " wrote it, without opening and saving it in a spreadsheet; in Parquet, store account ids as text or whole numbers"
+)
 _INSTANTS = (
     "line_item_usage_start_date",
     "line_item_usage_end_date",
@@ -26,7 +30,13 @@ _INSTANTS = (
     "BillingPeriodEnd",
 )
 # Costs that may be missing, and are missing where a generator wrote a word for it; anything else is damage.
-_OTHER_COSTS = ("line_item_net_unblended_cost", "EffectiveCost", "ListCost", "ContractedCost")
+_OTHER_COSTS = (
+    "line_item_net_unblended_cost",
+    "discount_total_discount",
+    "EffectiveCost",
+    "ListCost",
+    "ContractedCost",
+)
 _PERIOD_COLUMNS = ("bill_billing_period_start_date", "BillingPeriodStart")
 _START_COLUMNS = ("line_item_usage_start_date", "ChargePeriodStart")
 
@@ -36,15 +46,17 @@ class _Rule:
     canonical: str
     bad: str
     message: str
+    advice: str = _ADVICE
 
 
 def check_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
-    """Refuse nulls in needed columns, costs that are no numbers, times that are none, and other providers' FOCUS.
+    """Refuse missing needed values, unreadable costs and times, damaged account ids, and other providers' FOCUS.
 
-    Raises InvalidValueError with file, line, column and value of the first bad row.
+    Raises InvalidValueError with file, line, column and value of the first bad row, UnknownFormatError for FOCUS that
+    is not AWS's or older than 1.0.
     """
     for shape in shapes:
-        _refuse_other_provider(session, shape)
+        refuse_foreign(session, shape)
         rules = [rule for rule in _rules(shape.export_format) if shape.find(rule.canonical)]
         if not rules:
             continue
@@ -53,7 +65,7 @@ def check_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) ->
         for rule, count in zip(rules, found, strict=True):
             column = shape.find(rule.canonical)
             if count and column:
-                raise_at_first(session, shape, column, rule.bad, rule.message, _ADVICE)
+                raise_at_first(session, shape, column, rule.bad, rule.message, rule.advice)
 
 
 def find_period(
@@ -84,21 +96,43 @@ def find_period(
 
 def _rules(export_format: ExportFormat) -> list[_Rule]:
     needed = needed_columns(export_format)
-    rules = [_Rule(canonical=name, bad="value IS NULL", message="a needed value is missing") for name in needed]
-    rules += [
-        _Rule(canonical=name, bad="number_text(value) IS NULL", message="this cost is no number")
-        for name in _COSTS
-        if name in needed
+    rules = [
+        _Rule(
+            canonical=name,
+            bad="value IS NULL" if name in COST_COLUMNS else "value IS NULL OR is_nan(value)",
+            message="a needed value is missing",
+        )
+        for name in needed
     ]
     rules += [
-        _Rule(canonical=name, bad="value IS NOT NULL AND instant(value) IS NULL", message="this is no time")
+        _Rule(canonical=name, bad="number_text(value) IS NULL", message="this cost is not a number")
+        for name in COST_COLUMNS
+    ]
+    # An empty currency is the client's; a word in its place is damage.
+    rules += [_Rule(canonical=name, bad="is_nan(value)", message="this is not a currency") for name in CURRENCY_COLUMNS]
+    rules += [
+        _Rule(
+            canonical=name,
+            bad="is_damaged_account_id(value)",
+            message="this account id has become a number with an exponent or a fraction",
+            advice=_ACCOUNT_ADVICE,
+        )
+        for name in ACCOUNT_ID_COLUMNS
+    ]
+    rules += [
+        _Rule(
+            canonical=name,
+            bad="value IS NOT NULL AND instant(value) IS NULL"
+            + ("" if name in needed else " AND lower(trim(value)) NOT IN ('nan', 'nat')"),
+            message="this is not a time",
+        )
         for name in _INSTANTS
     ]
     rules += [
         _Rule(
             canonical=name,
-            bad="number_text(value) IS NULL AND lower(trim(value)) NOT IN ('none', 'null', 'n/a')",
-            message="this cost is no number",
+            bad="number_text(value) IS NULL AND NOT is_missing_number(value)",
+            message="this cost is not a number",
         )
         for name in _OTHER_COSTS
     ]
@@ -108,26 +142,7 @@ def _rules(export_format: ExportFormat) -> list[_Rule]:
 def _of_column(shape: Shape, rule: _Rule) -> str:
     column = shape.find(rule.canonical)
     assert column is not None
-    return rule.bad.replace("value", column.sql_name)
-
-
-def _refuse_other_provider(session: duckdb.DuckDBPyConnection, shape: Shape) -> None:
-    """FOCUS is spoken by all providers; Billfold maps what AWS exports (ProviderName `AWS`)."""
-    column = shape.find("ProviderName")
-    if shape.export_format is not ExportFormat.FOCUS or column is None:
-        return
-    others = session.execute(
-        f"SELECT {column.sql_name} FROM {shape.table} WHERE {column.sql_name} IS NOT NULL"
-        f" AND NOT regexp_matches({column.sql_name}, '(?i)^(aws|amazon)') LIMIT 1"
-    ).fetchall()
-    if others:
-        raise UnknownFormatError(
-            "is a FOCUS export of another provider",
-            file=shape.files[0].key,
-            column="ProviderName",
-            value=others[0][0],
-            advice="Billfold lands AWS's exports",
-        )
+    return re.sub(r"\bvalue\b", column.sql_name, rule.bad)
 
 
 def _months(
@@ -141,7 +156,7 @@ def _months(
             continue
         rows = session.execute(
             f"SELECT DISTINCT date_trunc('month', instant({column.sql_name}))::DATE FROM {shape.table}"
-            f" WHERE {column.sql_name} IS NOT NULL ORDER BY 1"
+            f" WHERE instant({column.sql_name}) IS NOT NULL ORDER BY 1"
         ).fetchall()
         if rows:
             found.append((shape, column, [row[0] for row in rows]))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from billfold.errors import MalformedFileError, MissingColumnError, UnknownFormatError
 from billfold.model import ExportFormat
+from billfold.transform.focus_versions import refuse_old_version
 
 _LEGACY_CATEGORIES = frozenset(
     "identity bill lineItem product pricing reservation savingsPlan resourceTags costCategory discount"
@@ -53,6 +54,10 @@ NEEDED_FOCUS_COLUMNS = (
     "BillingPeriodEnd",
     "BillingAccountId",
 )
+# Account ids: payer and usage account, billing account and sub account.
+ACCOUNT_ID_COLUMNS = ("bill_payer_account_id", "line_item_usage_account_id", "BillingAccountId", "SubAccountId")
+COST_COLUMNS = ("line_item_unblended_cost", "BilledCost")
+CURRENCY_COLUMNS = ("line_item_currency_code", "BillingCurrency")
 _FOCUS_MARKS = frozenset((*NEEDED_FOCUS_COLUMNS, "EffectiveCost", "ServiceCategory", "ProviderName", "ListCost"))
 
 
@@ -148,6 +153,9 @@ def _refuse_missing(columns: Sequence[SourceColumn], export_format: ExportFormat
     present = {column.canonical for column in columns}
     missing = [name for name in needed_columns(export_format) if name not in present]
     if missing:
+        if export_format is ExportFormat.FOCUS:
+            # What is missing may have another name in a version that is not supported.
+            refuse_old_version(sorted(present), file=file)
         raise MissingColumnError(
             f"needed column{'s' if len(missing) > 1 else ''} missing: {', '.join(missing)}",
             file=file,

@@ -21,9 +21,10 @@ CHARGE_BATCH_ROWS = 50_000
 
 # Columns of `charge` that travel as they are; money and quantities as text, PostgreSQL makes them NUMERIC.
 _CHARGE_COLUMNS = (
-    "row_hash occurrence part charge_period_start charge_period_end billing_currency billed_cost effective_cost"
-    " effective_cost_less effective_cost_more effective_net effective_gross list_cost list_unit_price contracted_cost"
-    " contracted_unit_price contracted_rate has_unit_price pricing_quantity pricing_quantity_less consumed_quantity"
+    "row_hash occurrence part charge_period_start charge_period_end billing_currency billed_cost billed_cost_more"
+    " effective_cost effective_cost_less effective_cost_more effective_net effective_gross is_return list_cost"
+    " list_cost_more list_unit_price contracted_cost contracted_cost_more contracted_unit_price"
+    " contracted_rate has_unit_price pricing_quantity pricing_quantity_less consumed_quantity"
     " commitment_discount_quantity commitment_discount_rate"
     " invoice_id pricing_currency pricing_currency_effective_cost pricing_currency_list_unit_price"
     " pricing_currency_contracted_unit_price capacity_reservation_id capacity_reservation_status discounts"
@@ -73,7 +74,7 @@ def read_charges(
     key_columns, joins = join_keys()
     # DuckDB's booleans are bytes in Arrow, which the loader cannot take.
     columns = ", ".join(
-        f"charge.{name}::SMALLINT AS {name}" if name == "has_unit_price" else f"charge.{name}"
+        f"charge.{name}::SMALLINT AS {name}" if name in ("has_unit_price", "is_return") else f"charge.{name}"
         for name in _CHARGE_COLUMNS
     )
     return session.sql(

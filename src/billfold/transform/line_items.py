@@ -13,6 +13,7 @@ import duckdb
 
 from billfold.model import ExportFormat
 from billfold.sql import read_script
+from billfold.transform.columns import SourceColumn
 from billfold.transform.parse import Shape
 from billfold.transform.session import json_key, quote
 
@@ -35,7 +36,7 @@ NO_PRICE_DETAILS = frozenset(
 _CUR_COLUMNS = """
     bill_bill_type bill_billing_period_start_date bill_invoice_id bill_invoicing_entity bill_payer_account_id
     bill_payer_account_name capacity_reservation_capacity_reservation_arn
-    capacity_reservation_capacity_reservation_status discount_total_discount line_item_availability_zone
+    capacity_reservation_capacity_reservation_status line_item_availability_zone
     line_item_currency_code line_item_iam_principal line_item_legal_entity line_item_line_item_description
     line_item_line_item_type line_item_net_unblended_cost line_item_net_unblended_rate
     line_item_normalized_usage_amount line_item_operation line_item_product_code line_item_resource_id
@@ -59,6 +60,10 @@ _CUR_COLUMNS = """
     split_line_item_public_on_demand_unused_cost split_line_item_reserved_usage split_line_item_split_cost
     split_line_item_split_usage split_line_item_split_usage_ratio split_line_item_unused_cost
 """.split()
+# What a row says of its discounts: one map or one column for each kind, and their sum.
+_DISCOUNT_MAP = "discount"
+_DISCOUNT_PREFIX = "discount_"
+_TOTAL_DISCOUNT = "discount_total_discount"
 _FOCUS_WORD = re.compile(r'"([A-Za-z_]+)"')
 
 
@@ -82,6 +87,54 @@ def lacks_currency(shapes: Sequence[Shape]) -> bool:
     )
 
 
+def total_discount(shape: Shape) -> str:
+    """The row's discounts as AWS adds them up, a number as text."""
+    return f"number_text({_column(shape, _TOTAL_DISCOUNT)})"
+
+
+def discount_parts(shape: Shape) -> str:
+    """The row's discounts one by one, numbers as text with spaces between, NULL without any.
+
+    They are the values of the map `discount`, and those of the columns for one kind of discount that the map does not
+    name: `discount/…` of legacy CUR, `discount_bundled_discount` of CUR 2.0.
+    """
+    found_map = shape.find(_DISCOUNT_MAP)
+    terms = [f"terms_of(source.{found_map.sql_name})"] if found_map else []
+    for column in _discount_columns(shape):
+        term = f"number_text(source.{column.sql_name})"
+        if found_map:
+            kind = quote(column.canonical.removeprefix(_DISCOUNT_PREFIX).replace("_", ""))
+            letters = f"regexp_replace(lower(coalesce(source.{found_map.sql_name}, '')), '[^a-z]', '', 'g')"
+            term = f"CASE WHEN NOT contains({letters}, {kind}) THEN {term} END"
+        terms.append(term)
+    return f"nullif(concat_ws(' ', {', '.join(terms)}), '')" if terms else "NULL::VARCHAR"
+
+
+def _unreadable_discount(shape: Shape) -> str:
+    """Whether a discount that counts is no number: never where the row has the total."""
+    found_map = shape.find(_DISCOUNT_MAP)
+    tests = [f"is_unreadable(source.{found_map.sql_name})"] if found_map else []
+    tests += [
+        f"number_text(source.{column.sql_name}) IS NULL"
+        f" AND lower(trim(source.{column.sql_name})) NOT IN ('none', 'null', 'n/a', 'nan')"
+        for column in _discount_columns(shape)
+    ]
+    if not tests:
+        return "false"
+    return f"{total_discount(shape)} IS NULL AND ({' OR '.join(f'coalesce({test}, false)' for test in tests)})"
+
+
+def _discount_columns(shape: Shape) -> list[SourceColumn]:
+    return [
+        column
+        for column in shape.columns
+        # The second of two headers with one meaning (`#`) says nothing new.
+        if column.canonical.startswith(_DISCOUNT_PREFIX)
+        and column.canonical != _TOTAL_DISCOUNT
+        and "#" not in column.canonical
+    ]
+
+
 def _select_shape(shape: Shape, *, currency: str) -> str:
     expressions = {name: _column(shape, name) for name in canonical_columns(shape.export_format)}
     if shape.export_format is not ExportFormat.FOCUS:
@@ -93,6 +146,9 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
             "resource_tags": _gathered(shape, "resource_tags", {c.sql_name: c.tag_key for c in shape.columns}),
             "cost_category": _gathered(shape, "cost_category", {c.sql_name: c.cost_category for c in shape.columns}),
             "discount": _column(shape, "discount"),
+            "discount_total": total_discount(shape),
+            "discount_parts": discount_parts(shape),
+            "has_unreadable_discount": _unreadable_discount(shape),
         }
     columns = ", ".join(f'{expression} AS "{name}"' for name, expression in sorted(expressions.items()))
     return (
@@ -104,7 +160,10 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
 
 def _column(shape: Shape, canonical: str) -> str:
     column = shape.find(canonical)
-    return f"source.{column.sql_name}" if column else "NULL::VARCHAR"
+    if column is None:
+        return "NULL::VARCHAR"
+    # Tools write nan where a value is missing, in columns of text too.
+    return f"unless_nan(source.{column.sql_name})"
 
 
 def _product_attribute(shape: Shape, name: str) -> str:

@@ -11,30 +11,79 @@ import pyarrow as pa
 from billfold.model import CostBasis, ExportFormat, Residual
 from billfold.period import BillingPeriod
 from billfold.sql import read_script
-from billfold.transform.line_items import create_line_items
+from billfold.transform.line_items import create_line_items, discount_parts, total_discount
 from billfold.transform.lookups import create_lookups
 from billfold.transform.parse import Shape
 
 # Raised whenever a rule changes what a charge says: a delivery tells which version made its charges.
-MAPPING_VERSION = 2
+MAPPING_VERSION = 3
+
+# What of a row's discounts is added to its gross cost.
+_BILLED_DISCOUNT = {
+    CostBasis.GROSS: "NULL::VARCHAR",
+    CostBasis.NET: "NULL::VARCHAR",
+    CostBasis.GROSS_PLUS_DISCOUNTS: "CASE WHEN has_amount(terms) THEN terms END",
+    CostBasis.GROSS_MINUS_DISCOUNTS: "CASE WHEN has_amount(terms) THEN negated(terms) END",
+}
 
 
 def choose_cost_basis(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> CostBasis:
     """Net if any line item has a net cost, else gross: once per statement, never row by row.
 
     AWS fills the net columns only when the account has a discount in the billing period; mixing them row by row would
-    count a discount line item twice.
+    count a discount line item twice. An export can lack the net columns: then the discounts that its rows name are
+    billed, unless line items of their own hold them, which say the same once more (AWS's blog on bundled discounts).
     """
-    for shape in shapes:
-        column = shape.find("line_item_net_unblended_cost")
-        if column is None:
-            continue
-        found = session.execute(
-            f"SELECT count(*) FROM {shape.table} WHERE number_text({column.sql_name}) IS NOT NULL"
-        ).fetchall()
-        if found[0][0]:
-            return CostBasis.NET
-    return CostBasis.GROSS
+    if any(
+        _count(session, shape, "line_item_net_unblended_cost", "number_text(value) IS NOT NULL") for shape in shapes
+    ):
+        return CostBasis.NET
+    written = [_count_discounts(session, shape) for shape in shapes if shape.export_format is not ExportFormat.FOCUS]
+    if not any(count for count, _, _ in written) or any(_has_discount_items(session, shape) for shape in shapes):
+        return CostBasis.GROSS
+    below, above = (sum(counts[sign] for counts in written) for sign in (1, 2))
+    return CostBasis.GROSS_MINUS_DISCOUNTS if above > below else CostBasis.GROSS_PLUS_DISCOUNTS
+
+
+def _count(session: duckdb.DuckDBPyConnection, shape: Shape, canonical: str, condition: str) -> int:
+    """How many rows have a `value` of the column for which the condition holds."""
+    column = shape.find(canonical)
+    if column is None:
+        return 0
+    where = condition.replace("value", f"source.{column.sql_name}")
+    return int(session.execute(f"SELECT count(*) FROM {shape.table} AS source WHERE {where}").fetchall()[0][0])
+
+
+def _count_discounts(session: duckdb.DuckDBPyConnection, shape: Shape) -> tuple[int, int, int]:
+    """How many rows name a discount; and on rows that cost something, how many below 0 and above 0 there are.
+
+    A discount lowers what costs something, so these tell the export's sign. Refunds and credits do not: nobody says
+    which sign their discounts have.
+    """
+    cost = shape.find("line_item_unblended_cost")
+    terms = f"coalesce({total_discount(shape)}, {discount_parts(shape)})"
+    # Most exports have the columns and no discount; some have neither.
+    if cost is None or "source." not in terms:
+        return 0, 0, 0
+    found = session.execute(
+        "SELECT count(*), coalesce(sum(below) FILTER (WHERE costs), 0), coalesce(sum(above) FILTER (WHERE costs), 0)"
+        " FROM (SELECT len(list_filter(terms, lambda term: starts_with(term, '-'))) AS below,"
+        " len(list_filter(terms, lambda term: NOT starts_with(term, '-'))) AS above,"
+        f" has_amount(trim(source.{cost.sql_name})) AND NOT starts_with(trim(source.{cost.sql_name}), '-') AS costs"
+        f" FROM (SELECT *, list_filter(string_split({terms}, ' '), lambda term: has_amount(term)) AS terms"
+        f" FROM {shape.table} AS source) AS source WHERE len(terms) > 0)"
+    ).fetchall()[0]
+    return int(found[0]), int(found[1]), int(found[2])
+
+
+def _has_discount_items(session: duckdb.DuckDBPyConnection, shape: Shape) -> bool:
+    kind, cost = shape.find("line_item_line_item_type"), shape.find("line_item_unblended_cost")
+    if kind is None or cost is None:
+        return False
+    found = session.execute(
+        f"SELECT count(*) FROM {shape.table} WHERE {kind.sql_name} LIKE '%Discount' AND has_amount({cost.sql_name})"
+    ).fetchall()
+    return bool(found[0][0])
 
 
 def prepare_mapping(
@@ -51,6 +100,7 @@ def prepare_mapping(
     """
     net = basis is CostBasis.NET
     session.execute(f"CREATE OR REPLACE TEMP MACRO is_net_basis() AS {str(net).lower()}")
+    session.execute("CREATE OR REPLACE TEMP MACRO billed_discount(terms) AS " + _BILLED_DISCOUNT[basis])
     # A row that lacks the net twin keeps its gross value; discounts, which would count twice then, are left out.
     session.execute(
         "CREATE OR REPLACE TEMP MACRO on_basis(gross, net) AS " + ("coalesce(net, gross)" if net else "gross")

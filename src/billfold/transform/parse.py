@@ -7,6 +7,7 @@ because headers may differ only in case, and `file_number`, the file's place in 
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,15 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
-from billfold.errors import InvalidValueError, MalformedFileError
+from billfold.errors import InputError, InvalidValueError, MalformedFileError
 from billfold.model import ExportFormat, UnpackedFile
-from billfold.transform.columns import SourceColumn, describe_columns, detect_format
+from billfold.transform.columns import (
+    ACCOUNT_ID_COLUMNS,
+    SourceColumn,
+    describe_columns,
+    detect_format,
+    needed_columns,
+)
 from billfold.transform.session import quote
 
 MAX_HEADER_BYTES = 1 << 20
@@ -29,6 +36,8 @@ _BLOCK_BYTES = 8 << 20
 _REFUSED_ADVICE = (
     "its money cannot be known, so the file is refused: wait for the next delivery or ask AWS for it again"
 )
+# DuckDB's types of whole numbers, decimals without a scale among them.
+_WHOLE_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DECIMAL\(\d+,0\)")
 _CSV_ERROR = re.compile("CSV Error|CSV Parser")
 _ERROR_LINE = re.compile(r"CSV Error on Line: (\d+)")
 _ERROR_COLUMNS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
@@ -98,16 +107,23 @@ def parse(session: duckdb.DuckDBPyConnection, files: Sequence[UnpackedFile]) -> 
 
 
 def raise_at_first(
-    session: duckdb.DuckDBPyConnection, shape: Shape, column: SourceColumn, bad: str, message: str, advice: str
+    session: duckdb.DuckDBPyConnection,
+    shape: Shape,
+    column: SourceColumn,
+    bad: str,
+    message: str,
+    advice: str,
+    *,
+    error_type: type[InputError] = InvalidValueError,
 ) -> None:
-    """Raise InvalidValueError for the first row in which the condition `bad` (over `value`) holds.
+    """Raise an error for the first row in which the condition `bad` (over `value` and the columns) holds.
 
     Only a refused file pays for this: the rows are read once more, in their order, to find the line.
     """
     session.execute("SET preserve_insertion_order = true")
     for file in shape.files:
         found = session.execute(
-            f"SELECT number, value FROM (SELECT row_number() OVER () AS number, {column.sql_name} AS value"
+            f"SELECT number, value FROM (SELECT row_number() OVER () AS number, {column.sql_name} AS value, *"
             f" FROM ({_select_file(shape, file)})) WHERE {bad} ORDER BY number LIMIT 1"
         ).fetchone()
         if found is None:
@@ -115,7 +131,7 @@ def raise_at_first(
         number, value = found
         if shape.kind == "parquet":
             message = f"row {number}: {message}"
-        raise InvalidValueError(
+        raise error_type(
             message,
             file=file.key,
             line=_physical_line(file.unpacked.path, number) if shape.kind == "csv" else None,
@@ -185,7 +201,8 @@ def _read_csv_header(file: SourceFile) -> list[str]:
             ) from error
         text = head[: error.start].decode("utf-8-sig")
     try:
-        header = next(csv.reader(text.splitlines(keepends=True), strict=True), [])
+        # Only CR and LF end a line: a tag's key may hold any other character that Python takes for the end of one.
+        header = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
     except csv.Error as error:
         raise MalformedFileError(f"the header cannot be read ({error})", file=file.key, line=1) from error
     if len(header) < 2:
@@ -265,14 +282,23 @@ def _select_file(shape: Shape, file: SourceFile) -> str:
         )
     aliases = ", ".join(column.sql_name for column in shape.columns)
     texts = ", ".join(
-        f"nullif({_as_text(column.sql_name, type_name)}, '') AS {column.sql_name}"
+        f"nullif({_as_text(shape, column, type_name)}, '') AS {column.sql_name}"
         for column, type_name in zip(shape.columns, shape.types, strict=True)
     )
     return f"SELECT {texts}, {number} FROM {_parquet_source(file.unpacked.path)} AS source ({aliases})"
 
 
-def _as_text(name: str, type_name: str) -> str:
-    """A Parquet value as the CSV of the same export spells it: ISO times with milliseconds, maps as JSON."""
+def _as_text(shape: Shape, column: SourceColumn, type_name: str) -> str:
+    """A Parquet value as the CSV of the same export spells it: ISO times with milliseconds, maps as JSON.
+
+    Account ids that are whole numbers get the leading zeros that numbers cannot have. NaN is how tools write that a
+    double is missing; in a needed column it stays, to be refused.
+    """
+    name = column.sql_name
+    if column.canonical in ACCOUNT_ID_COLUMNS and _WHOLE_NUMBER.fullmatch(type_name):
+        return f"padded_account_id({name}::VARCHAR)"
+    if type_name in ("FLOAT", "DOUBLE") and column.canonical not in needed_columns(shape.export_format):
+        return f"CASE WHEN NOT isnan({name}) THEN {name}::VARCHAR END"
     if type_name.startswith("TIMESTAMP"):
         if type_name == "TIMESTAMPTZ_NS":
             name = f"{name}::TIMESTAMPTZ"

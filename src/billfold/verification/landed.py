@@ -13,9 +13,11 @@ from billfold.model import Ledger, Totals
 from billfold.store.database import connect_bulk
 from billfold.store.ledger import sum_ledger
 from billfold.store.verifying import Difference, SaidPublication, Snapshot
+from billfold.store.verifying_split import SplitCosts
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
+from billfold.verification.split import check_split_mapping, skip_split_mapping
 from billfold.verification.verdict import Findings, Subject, compare_charges, compare_totals, spell_totals
 
 
@@ -33,6 +35,7 @@ def check_landed(findings: Findings, snapshot: Snapshot, subject: Subject) -> No
             findings.tell("raw_totals", [str(error)], "")
             for name in ("raw_hashes", "dimension_members", "charges_mapped"):
                 findings.skip(name, "the raw rows cannot be read")
+            skip_split_mapping(findings, SplitCosts(snapshot), "the raw rows cannot be read")
             _check_charges(findings, snapshot, said)
             return
         if held.hash_version == HASH_VERSION:
@@ -51,6 +54,7 @@ def check_landed(findings: Findings, snapshot: Snapshot, subject: Subject) -> No
             reason = f"mapped by version {held.mapping_version}, this is version {MAPPING_VERSION}"
             for name in ("dimension_members", "charges_mapped"):
                 findings.skip(name, reason)
+            skip_split_mapping(findings, SplitCosts(snapshot), reason)
         elif basis is not bill.choose_cost_basis():
             difference = f"billing_statements: column cost_basis: expected {bill.choose_cost_basis()}, found {basis}"
             findings.tell("charges_mapped", [difference], "")
@@ -98,6 +102,7 @@ def _check_mapping(findings: Findings, snapshot: Snapshot, subject: Subject, bil
     differences = compute_charges(snapshot, subject, bill)
     findings.tell("dimension_members", differences, "every member is what its charges say")
     findings.tell_first("charges_mapped", snapshot.find_charge_difference(), "mapping the raw rows gives the charges")
+    check_split_mapping(findings, SplitCosts(snapshot), subject, bill)
 
 
 def compute_charges(snapshot: Snapshot, subject: Subject, bill: Bill) -> list[str]:

@@ -17,11 +17,13 @@ from billfold.store.verifying import (
     open_snapshot,
 )
 from billfold.store.verifying_history import History
+from billfold.store.verifying_split import SplitCosts
 from billfold.verification.files import check_files
 from billfold.verification.history import check_days, check_history
 from billfold.verification.landed import check_landed
 from billfold.verification.origin import check_origin
 from billfold.verification.source import check_source
+from billfold.verification.split import check_split_history, check_split_totals
 from billfold.verification.verdict import Check, Findings, Subject, Verdict, compare_totals
 from billfold.verification.withdrawn import check_withdrawn
 from billfold.workspace import work_folder
@@ -82,6 +84,9 @@ def _check(
             check_history(findings, history, publications)
             check_withdrawn(findings, snapshot, history, subject)
             check_days(findings, snapshot, publications)
+            split = SplitCosts(snapshot)
+            check_split_totals(findings, split)
+            check_split_history(findings, split, publications)
         check_files(findings, subject)
         if with_source:
             check_source(findings, subject)

@@ -7,10 +7,12 @@ import shutil
 from billfold.errors import InputError
 from billfold.store.verifying import Difference, Snapshot
 from billfold.store.verifying_history import History
+from billfold.store.verifying_split import SplitCosts
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
 from billfold.verification.landed import compute_charges
+from billfold.verification.split import compute_split
 from billfold.verification.verdict import Findings, Subject
 
 
@@ -62,8 +64,10 @@ def _check_mapping(
 ) -> None:
     """The withdrawn charges that today's mapping made, on each cost basis that there was."""
     differences = []
+    split = SplitCosts(snapshot)
     for basis in history.list_bases(mapping_version=MAPPING_VERSION):
         snapshot.expect_no_charges()
+        split.expect_none()
         residuals = history.list_residuals(basis, mapping_version=MAPPING_VERSION)
         for number in range(family_count):
             bill.take_family(number)
@@ -72,6 +76,10 @@ def _check_mapping(
             if number == 0:
                 bill.add_residuals(residuals, period=subject.statement.billing_period)
             differences += compute_charges(snapshot, subject, bill)
+            if bill.has_workloads():
+                compute_split(split, subject, bill, with_parents=False)
+        if found := split.find_withdrawn_difference(basis, mapping_version=MAPPING_VERSION):
+            differences.append(str(found))
         if found := history.find_charge_difference(basis, mapping_version=MAPPING_VERSION):
             differences.append(str(found))
     left_out = history.count_other_mappings(mapping_version=MAPPING_VERSION)

@@ -4,9 +4,9 @@
 CREATE TEMP TABLE charge_staging (
     statement_id integer, billing_period date, added_by bigint,
     row_hash uuid, occurrence integer, part smallint, charge_period_start timestamptz, charge_period_end timestamptz,
-    billing_currency text, billed_cost text, effective_cost text, effective_cost_less text, effective_cost_more text,
-    effective_net text, effective_gross text, list_cost text, list_unit_price text, contracted_cost text,
-    contracted_unit_price text, contracted_rate text, has_unit_price smallint, pricing_quantity text, pricing_quantity_less text,
+    billing_currency text, billed_cost text, billed_cost_more text, effective_cost text, effective_cost_less text,
+    effective_cost_more text, effective_net text, effective_gross text, is_return smallint, list_cost text,
+    list_cost_more text, list_unit_price text, contracted_cost text, contracted_cost_more text, contracted_unit_price text, contracted_rate text, has_unit_price smallint, pricing_quantity text, pricing_quantity_less text,
     consumed_quantity text, commitment_discount_quantity text, commitment_discount_rate text, invoice_id text, pricing_currency text, pricing_currency_effective_cost text,
     pricing_currency_list_unit_price text, pricing_currency_contracted_unit_price text, capacity_reservation_id text,
     capacity_reservation_status text, discounts text,
@@ -15,7 +15,8 @@ CREATE TEMP TABLE charge_staging (
 ) ON COMMIT DROP
 
 -- name: insert_charges
--- The arithmetic of charges, exact: every number arrives as AWS wrote it. {partition} is the fact's partition.
+-- The arithmetic of charges: every number arrives as AWS wrote it. Sums and differences are exact; a product or a
+-- quotient is rounded once, half away from zero at 18 decimals. {partition} is the fact's partition.
 INSERT INTO {partition} (
     statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
     billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
@@ -42,13 +43,15 @@ FROM (
         statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
         billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
         tag_set_key, billing_currency, billed_cost,
-        -- Multiplied before it is divided: a quotient has to end somewhere.
-        CASE WHEN effective_net IS NOT NULL AND effective_gross <> 0 THEN effective_cost * effective_net / effective_gross
+        -- Multiplied before it is divided, so that it is rounded once.
+        CASE WHEN effective_net IS NOT NULL AND effective_gross <> 0
+                THEN billfold_quotient(effective_cost * effective_net, effective_gross)
             ELSE effective_cost END AS effective_cost,
-        coalesce(list_cost, list_unit_price * pricing_quantity, billed_cost) AS list_cost,
-        coalesce(contracted_cost, list_cost, list_unit_price * pricing_quantity, billed_cost) AS contracted_cost,
+        is_return,
+        coalesce(list_cost, billfold_rounded(list_unit_price * pricing_quantity), billed_cost) AS list_cost,
+        coalesce(contracted_cost, list_cost, billfold_rounded(list_unit_price * pricing_quantity), billed_cost) AS contracted_cost,
         list_unit_price, contracted_unit_price, contracted_rate, has_unit_price, pricing_quantity, consumed_quantity,
-        coalesce(commitment_discount_quantity, commitment_discount_rate * consumed_quantity,
+        coalesce(commitment_discount_quantity, billfold_rounded(commitment_discount_rate * consumed_quantity),
             CASE WHEN part = 1 THEN pricing_quantity END) AS commitment_discount_quantity,
         invoice_id, pricing_currency, pricing_currency_effective_cost, pricing_currency_list_unit_price,
         pricing_currency_contracted_unit_price, capacity_reservation_id, capacity_reservation_status, discounts
@@ -57,14 +60,15 @@ FROM (
             statement_id, billing_period, added_by, row_hash, occurrence, part, charge_period_start, charge_period_end,
             billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key,
             commitment_key, tag_set_key, billing_currency,
-            billed_cost::numeric AS billed_cost,
+            billed_cost::numeric + coalesce(billfold_sum(billed_cost_more), 0) AS billed_cost,
             coalesce(effective_cost::numeric, 0) - coalesce(effective_cost_less::numeric, 0)
-                + coalesce(effective_cost_more::numeric, 0) AS effective_cost,
+                + coalesce(billfold_sum(effective_cost_more), 0) AS effective_cost,
             effective_net::numeric AS effective_net,
             effective_gross::numeric AS effective_gross,
-            list_cost::numeric AS list_cost,
+            coalesce(is_return = 1, false) AS is_return,
+            list_cost::numeric + coalesce(billfold_sum(list_cost_more), 0) AS list_cost,
             list_unit_price::numeric AS list_unit_price,
-            contracted_cost::numeric AS contracted_cost,
+            contracted_cost::numeric + coalesce(billfold_sum(contracted_cost_more), 0) AS contracted_cost,
             contracted_unit_price::numeric AS contracted_unit_price,
             contracted_rate::numeric AS contracted_rate,
             coalesce(has_unit_price = 1, false) AS has_unit_price,
@@ -81,7 +85,7 @@ FROM (
     ) AS cast_charge
 ) AS computed
 -- What a commitment left unused is a charge only where something was left; less than nothing is a rounding of AWS's.
-WHERE part = 0 OR effective_cost > 0
+WHERE part = 0 OR CASE WHEN is_return THEN effective_cost < 0 ELSE effective_cost > 0 END
 
 -- name: withdraw_rows
 WITH withdrawn AS (

@@ -170,13 +170,19 @@ GROUP BY billing_currency
 -- name: check_commitment_identity
 -- The commitments whose used and unused cost is not what they cost in the month: of a Savings Plan the recurring and the
 -- amortised upfront commitment of its fee rows, of a reserved instance the amortised upfront fee and what its RIFee rows
--- cost. The cost is the sum of the differences, whatever their sign. Only commitments whose fees this bill holds.
+-- cost. The cost is the sum of the differences, whatever their sign. Only commitments whose fees this bill holds. What was
+-- given back of a fee may leave its usage covered: it counts, or it does not.
 SELECT billing_currency, count(*)::bigint, sum(abs(difference)),
     (array_agg(commitment_id ORDER BY abs(difference) DESC, commitment_id))[1:3]
 FROM (
-    SELECT fee.billing_currency, fee.commitment_id, coalesce(charged.cost, 0) - fee.cost AS difference
+    SELECT fee.billing_currency, fee.commitment_id,
+        CASE WHEN abs(coalesce(charged.cost, 0) - fee.kept) < abs(coalesce(charged.cost, 0) - fee.cost)
+            THEN coalesce(charged.cost, 0) - fee.kept ELSE coalesce(charged.cost, 0) - fee.cost END AS difference
     FROM (
-        SELECT billing_currency, commitment_id, sum(CASE line_item_type WHEN 'RIFee' THEN upfront_fee + cost ELSE fee END) AS cost
+        SELECT billing_currency, commitment_id,
+            sum(CASE line_item_type WHEN 'RIFee' THEN upfront_fee + cost ELSE fee END) AS cost,
+            coalesce(sum(CASE line_item_type WHEN 'RIFee' THEN upfront_fee + cost ELSE fee END) FILTER (WHERE cost >= 0), 0)
+                AS kept
         FROM checked_line_item
         WHERE line_item_type IN ('SavingsPlanRecurringFee', 'RIFee') AND commitment_id IS NOT NULL
         GROUP BY 1, 2 HAVING bool_and(line_item_type = 'RIFee' OR has_fee)
@@ -191,6 +197,17 @@ FROM (
     ) AS charged USING (billing_currency, commitment_id)
 ) AS compared
 WHERE abs(difference) > 0.000001
+GROUP BY billing_currency
+
+-- name: check_split_cost
+-- The parents whose effective cost is not what their workloads cost together, hour by hour; the cost is the sum of the
+-- differences, whatever their sign.
+SELECT billing_currency, count(*)::bigint, sum(abs(cost)),
+    (array_agg(parent_resource_id || ' ' || to_char(charge_period_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00')
+        ORDER BY abs(cost) DESC, parent_resource_id, charge_period_start))[1:3]
+FROM billing_split_cost
+WHERE statement_id = %(statement_id)s AND allocation = 'not allocated'
+    AND billing_period = (SELECT billing_period FROM billing_statements WHERE statement_id = %(statement_id)s)
 GROUP BY billing_currency
 
 -- name: check_overlap

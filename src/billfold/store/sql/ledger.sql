@@ -3,7 +3,8 @@
 -- name: create_ledger
 CREATE TEMP TABLE ledger (
     billing_account_id text, billing_currency text, disposition text, line_item_type text, remark text,
-    gross_cost text, net_cost text, cost text, discount_cost text, row_count bigint
+    gross_cost text, net_cost text, cost text, cost_more text, named_discount text, discount_parts text,
+    has_unreadable_discount smallint, is_of_commitment smallint, is_discount smallint, row_count bigint
 ) ON COMMIT DROP
 
 -- name: sum_totals
@@ -12,30 +13,58 @@ SELECT
     sum(row_count)::bigint,
     coalesce(sum(gross_cost::numeric * row_count), 0)::text,
     coalesce(sum(net_cost::numeric * row_count), 0)::text,
-    coalesce(sum(cost::numeric * row_count) FILTER (WHERE disposition NOT LIKE 'left out%'), 0)::text
+    coalesce(sum((cost::numeric + coalesce(billfold_sum(cost_more), 0)) * row_count)
+        FILTER (WHERE disposition NOT LIKE 'left out%'), 0)::text
 FROM ledger GROUP BY billing_currency ORDER BY billing_currency
 
 -- name: sum_residuals
-SELECT coalesce(billing_account_id, ''), billing_currency, sum(cost::numeric * row_count)::text
-FROM ledger WHERE disposition IN ('covered', 'negated')
-GROUP BY 1, 2 HAVING sum(cost::numeric * row_count) <> 0 ORDER BY 1, 2
+SELECT billing_account_id, billing_currency, sum(residual)::text FROM (
+    SELECT coalesce(billing_account_id, '') AS billing_account_id, billing_currency,
+        (cost::numeric + coalesce(billfold_sum(cost_more), 0)) * row_count AS residual
+    FROM ledger WHERE disposition IN ('covered', 'negated')
+) AS offset_cost
+GROUP BY 1, 2 HAVING sum(residual) <> 0 ORDER BY 1, 2
 
 -- name: sum_unproved
--- On net basis: what the net costs are off the gross costs less the discounts, be these line items of their own or told
--- by the rows themselves, whichever sign AWS gives those.
-SELECT billing_currency, difference::text FROM (
+-- On net basis: what the net costs are off the gross costs less the discounts. The rows' columns name them, with either
+-- sign, or line items of their own, or both say the same: then what is nearer counts.
+SELECT billing_currency,
+    (CASE WHEN has_items AND abs(difference) < abs(difference + named) THEN difference ELSE difference + named END)::text
+FROM (
     SELECT billing_currency,
         coalesce(sum(cost::numeric * row_count) FILTER (WHERE disposition NOT LIKE 'left out: discount%'), 0)
-            - coalesce(sum(gross_cost::numeric * row_count), 0)
-            + abs(coalesce(sum(discount_cost::numeric * row_count), 0)) AS difference
+            - coalesce(sum(gross_cost::numeric * row_count), 0) AS difference,
+        abs(coalesce(sum(billfold_sum(named_discount) * row_count), 0)) AS named,
+        coalesce(sum(gross_cost::numeric * row_count) FILTER (WHERE is_discount = 1), 0) <> 0 AS has_items
     FROM ledger GROUP BY billing_currency
-) AS proof WHERE difference <> 0 ORDER BY billing_currency
+) AS proof
+WHERE CASE WHEN has_items AND abs(difference) < abs(difference + named) THEN difference ELSE difference + named END <> 0
+ORDER BY billing_currency
+
+-- name: sum_discounts
+-- By currency: the discounts that the rows' columns name, those that are line items, those that raise what they should
+-- lower, those on rows whose effective cost is not their cost, and how far the totals are from their parts.
+SELECT billing_currency, named::text, items::text, raising::text, on_commitments::text, off_parts::text FROM (
+    SELECT billing_currency,
+        coalesce(sum(billfold_sum(named_discount) * row_count), 0) AS named,
+        coalesce(sum(gross_cost::numeric * row_count) FILTER (WHERE is_discount = 1), 0) AS items,
+        coalesce(sum(billfold_sum(cost_more) * row_count)
+            FILTER (WHERE sign(gross_cost::numeric) * billfold_sum(cost_more) > 0), 0) AS raising,
+        coalesce(sum(billfold_sum(cost_more) * row_count) FILTER (WHERE is_of_commitment = 1), 0) AS on_commitments,
+        coalesce(sum((billfold_sum(named_discount) - billfold_sum(discount_parts)) * row_count), 0) AS off_parts,
+        bool_or(named_discount IS NOT NULL) AS has_columns
+    FROM ledger GROUP BY billing_currency
+) AS summed WHERE has_columns ORDER BY billing_currency
+
+-- name: count_unreadable_discounts
+SELECT coalesce(sum(row_count), 0)::bigint FROM ledger WHERE has_unreadable_discount = 1
 
 -- name: sum_left_out
 SELECT
     CASE disposition WHEN 'negated' THEN 'negation, offset against the usage that its Savings Plan covers'
         ELSE substr(disposition, 11) END,
-    billing_currency, sum(row_count)::bigint, coalesce(sum(cost::numeric * row_count), 0)::text
+    billing_currency, sum(row_count)::bigint,
+    coalesce(sum((cost::numeric + coalesce(billfold_sum(cost_more), 0)) * row_count), 0)::text
 FROM ledger WHERE disposition = 'negated' OR disposition LIKE 'left out%'
 GROUP BY disposition, billing_currency ORDER BY 1, 2
 

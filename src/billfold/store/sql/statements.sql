@@ -38,7 +38,10 @@ FROM billing_statements AS statement
 JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
 WHERE statement.client_id = %(client_id)s AND delivery.manifest_key IS NOT NULL
     AND (
-        regexp_replace(statement.bucket, '/$', '') || '/' || statement.export_path = %(place)s
+        CASE statement.export_path
+            WHEN '.' THEN statement.bucket
+            ELSE regexp_replace(statement.bucket, '/$', '') || '/' || statement.export_path
+        END = %(place)s
             AND statement.billing_period = %(place_period)s::date
         OR EXISTS (
             SELECT FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
@@ -71,6 +74,17 @@ SELECT statement_id, bucket, export_path, current_delivery_id IS NOT NULL, count
 FROM billing_statements
 WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
     AND regexp_replace(bucket, '/$', '') || '/' || export_path = %(file)s
+ORDER BY current_delivery_id IS NULL, NOT counted, bucket <> %(bucket)s, statement_id
+
+-- name: list_spellings_of_export
+-- The statements of one export and month, whichever folder above its files was taken for the bucket. The path of an
+-- export that is the bucket's root is a dot.
+SELECT statement_id, bucket, export_path, current_delivery_id IS NOT NULL, counted
+FROM billing_statements
+WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL AND billing_period = %(billing_period)s::date
+    AND CASE export_path
+        WHEN '.' THEN bucket ELSE regexp_replace(bucket, '/$', '') || '/' || export_path
+    END = %(export)s
 ORDER BY current_delivery_id IS NULL, NOT counted, bucket <> %(bucket)s, statement_id
 
 -- name: list_counted

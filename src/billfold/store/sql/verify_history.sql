@@ -109,6 +109,7 @@ ORDER BY 1, 2
 -- name: has_withdrawn
 SELECT EXISTS (SELECT FROM {raw_history} WHERE statement_id = $1)
     OR EXISTS (SELECT FROM {fact_history} WHERE statement_id = $1)
+    OR EXISTS (SELECT FROM {split_history} WHERE statement_id = $1)
 
 -- name: find_charge_without_version
 -- A withdrawn charge stood no longer than one version of its row did; a remap withdraws charges of rows that stay.
@@ -137,9 +138,12 @@ SELECT row_hash, (row_number() OVER ())::integer AS occurrence, row_data::text A
     UNION ALL
     SELECT row_hash, row_data FROM {raw} AS raw
     WHERE statement_id = {statement_id}
-        AND EXISTS (
+        AND (EXISTS (
             SELECT FROM {fact_history} AS charge WHERE charge.statement_id = {statement_id}
                 AND charge.row_hash = raw.row_hash AND charge.occurrence = raw.occurrence)
+        OR EXISTS (
+            SELECT FROM {split_history} AS split WHERE split.statement_id = {statement_id}
+                AND split.row_hash = raw.row_hash AND split.occurrence = raw.occurrence))
         AND NOT EXISTS (
             SELECT FROM {raw_history} AS gone WHERE gone.statement_id = {statement_id} AND gone.row_hash = raw.row_hash)
 ) AS version
@@ -151,7 +155,10 @@ WHERE statement_id = $1 AND row_hash = $2::text::uuid ORDER BY added_by, occurre
 -- name: list_bases
 -- The cost bases that withdrawn charges were made on by this version of the mapping ($2).
 SELECT DISTINCT cost_basis FROM billing_publications
-WHERE mapping_version = $2 AND publication_id IN (SELECT added_by FROM {fact_history} WHERE statement_id = $1)
+WHERE mapping_version = $2 AND publication_id IN (
+    SELECT added_by FROM {fact_history} WHERE statement_id = $1
+    UNION ALL
+    SELECT added_by FROM {split_history} WHERE statement_id = $1)
 ORDER BY 1
 
 -- name: count_other_mappings

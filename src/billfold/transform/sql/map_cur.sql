@@ -22,13 +22,26 @@ FROM (VALUES
     ('tax',                 'Tax',        'Recurring',   NULL,        NULL,   true,  'cost'),
     ('credit',              'Credit',     'One-Time',    'Other',     NULL,   true,  'cost'),
     ('tax refund',          'Tax',        'One-Time',    NULL,        NULL,   true,  'cost'),
-    ('plan refund',         'Purchase',   'One-Time',    'Standard',  NULL,   true,  'nothing'),
+    ('returned commitment', 'Purchase',   'One-Time',    'Standard',  NULL,   true,  'nothing'),
     ('purchase refund',     'Purchase',   'One-Time',    'Standard',  NULL,   true,  'cost'),
     ('usage refund',        'Usage',      'One-Time',    'Standard',  NULL,   true,  'cost'),
     ('discount',            'Usage',      'Usage-Based', 'Standard',  NULL,   true,  'cost'),
     ('unknown',             'Adjustment', 'One-Time',    'Other',     NULL,   true,  'cost'),
     ('split cost',          'Usage',      'Usage-Based', NULL,        NULL,   false, 'nothing')
 ) AS rule (kind, charge_category, charge_frequency, pricing_category, commitment_discount_status, bills, effective);
+
+-- What the refund of a commitment is for, by its description: its fee (A, C: the rows have no ARN), a discount (C), or
+-- neither word. A fee is named as AWS names the fee itself.
+CREATE OR REPLACE TEMP MACRO refunds_fee(description) AS coalesce(regexp_matches(description,
+    '(?i)^refund (for|of) .*\bfee for savings plan|sign up charge for subscription'), false);
+CREATE OR REPLACE TEMP MACRO refunds_discount(description) AS coalesce(regexp_matches(description,
+    '(?i)discount|\b(edp|ppa|spp)\b|private (rate|pricing)|\bcredit'), false);
+CREATE OR REPLACE TEMP MACRO refunds_purchase(description) AS coalesce(regexp_matches(description,
+    '(?i)\bfee\b|return|cancel|upfront|purchase|reserved (instance|node|capacity)'), false);
+
+-- A quantity with the sign of the cost, so that its price is not below 0 (S, I).
+CREATE OR REPLACE TEMP MACRO signed_as(cost, quantity) AS
+    CASE WHEN starts_with(cost, '-') AND NOT is_zero(quantity) THEN '-' ELSE '' END || ltrim(quantity, '+-');
 
 -- The kind of each line item, and why it becomes no charge, if it does not.
 CREATE OR REPLACE TEMP VIEW classified AS
@@ -38,6 +51,7 @@ SELECT
         -- A: the EC2 row has the cost. A new kind of split row that has a cost of its own is charged like any other (I).
         WHEN line_item_operation IN ('EKSPod-EC2', 'ECSTask-EC2') OR split_line_item_parent_resource_id IS NOT NULL
             AND is_zero(on_basis(number_text(line_item_unblended_cost), number_text(line_item_net_unblended_cost)))
+            AND billed_discount(coalesce(discount_total, discount_parts)) IS NULL
             THEN 'split cost'
         WHEN line_item_line_item_type = 'Usage' THEN
             CASE WHEN pricing_term = 'Spot' OR line_item_usage_type LIKE '%SpotUsage%' THEN 'spot' ELSE 'on demand' END
@@ -47,17 +61,25 @@ SELECT
         WHEN line_item_line_item_type = 'SavingsPlanRecurringFee' THEN 'plan fee'
         WHEN line_item_line_item_type = 'DiscountedUsage' THEN 'reserved usage'
         WHEN line_item_line_item_type = 'RIFee' THEN 'reservation fee'
-        WHEN line_item_line_item_type = 'Fee' AND reservation_reservation_a_r_n IS NOT NULL THEN 'reservation upfront'
+        WHEN line_item_line_item_type = 'Fee' AND (reservation_reservation_a_r_n IS NOT NULL
+            OR line_item_line_item_description ILIKE 'Sign up charge for subscription%') THEN 'reservation upfront'  -- A
         WHEN line_item_line_item_type = 'Fee' THEN                                                              -- C
             CASE WHEN bill_bill_type = 'Anniversary' THEN 'recurring fee' ELSE 'one-time fee' END
         WHEN line_item_line_item_type = 'FlatRateSubscription' THEN 'subscription'                              -- I
         WHEN line_item_line_item_type = 'Tax' THEN 'tax'
         WHEN line_item_line_item_type = 'Credit' THEN 'credit'
         WHEN line_item_line_item_type = 'Refund' AND line_item_tax_type IS NOT NULL THEN 'tax refund'           -- S, I
-        WHEN line_item_line_item_type = 'Refund' AND line_item_product_code = 'ComputeSavingsPlans'
-            AND line_item_line_item_description LIKE 'Refund for one-time fee for Savings Plan ID%' THEN 'plan refund'  -- A
+        -- A fee that covers later usage has no effective cost; what gives it back has none either. A discount on it keeps its
+        -- cost (A, C). An ARN alone says that the commitment was given back (I).
+        WHEN line_item_line_item_type = 'Refund' AND refunds_fee(line_item_line_item_description) THEN 'returned commitment'
         WHEN line_item_line_item_type = 'Refund' AND (savings_plan_savings_plan_a_r_n IS NOT NULL
-            OR reservation_reservation_a_r_n IS NOT NULL OR line_item_product_code LIKE '%SavingsPlans') THEN 'purchase refund'
+            OR reservation_reservation_a_r_n IS NOT NULL OR line_item_product_code LIKE '%SavingsPlans'
+            OR line_item_usage_type LIKE '%HeavyUsage%') THEN
+            CASE WHEN refunds_discount(line_item_line_item_description) THEN 'purchase refund'
+                WHEN coalesce(savings_plan_savings_plan_a_r_n, reservation_reservation_a_r_n) IS NOT NULL
+                    OR refunds_purchase(line_item_line_item_description) THEN 'returned commitment'
+                WHEN line_item_usage_type LIKE '%HeavyUsage%' THEN 'returned commitment'                    -- A, I
+                ELSE 'purchase refund' END
         WHEN line_item_line_item_type = 'Refund' THEN 'usage refund'
         WHEN line_item_line_item_type LIKE '%Discount' THEN 'discount'
         ELSE 'unknown'                                                                                          -- I
@@ -67,10 +89,18 @@ SELECT
     coalesce(line_item_operation IN ('EKSPod-EC2', 'ECSTask-EC2'), false)
         OR split_line_item_parent_resource_id IS NOT NULL AS is_split,
     -- A discount is of what it lowers, not of the commitment that it names; nothing else that a commitment does not cover
-    -- names one, or FOCUS would ask whether it was used (S).
-    CASE WHEN kind NOT IN ('on demand', 'spot', 'discount', 'usage refund', 'tax', 'tax refund')
+    -- names one, or FOCUS would ask whether it was used (S), or take its cost for that of a commitment's purchase.
+    CASE WHEN kind NOT IN ('on demand', 'spot', 'discount', 'usage refund', 'purchase refund', 'tax', 'tax refund')
         THEN coalesce(savings_plan_savings_plan_a_r_n, reservation_reservation_a_r_n) END AS commitment_id,
     on_basis(number_text(line_item_unblended_cost), number_text(line_item_net_unblended_cost)) AS cost,
+    -- What is added to the cost: numbers with spaces between. AWS's total counts before its parts (A).
+    coalesce(discount_total, discount_parts) AS named_discount,
+    billed_discount(named_discount) AS cost_more,
+    is_zero(cost) AND cost_more IS NULL AS is_free,
+    -- A fee below 0 gives one back, and what was not used of it.
+    starts_with(cost, '-') AND NOT is_zero(cost) AS is_return,
+    is_return AND kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront') AS is_returned_fee,
+    magnitude(savings_plan_total_commitment_to_date) - magnitude(savings_plan_used_commitment) AS unused_plan,
     coalesce(NOT is_zero(number_text(savings_plan_recurring_commitment_for_billing_period))
         AND number_text(savings_plan_net_recurring_commitment_for_billing_period) IS NOT NULL, false) AS has_recurring,
     magnitude(on_basis(
@@ -90,10 +120,8 @@ SELECT
         WHEN kind = 'plan usage' THEN 'covered'
         WHEN kind = 'plan negation' THEN 'negated'
         WHEN kind = 'split cost' THEN 'left out: split cost allocation, its cost is on the EC2 row'
-        WHEN kind = 'plan fee' AND is_zero(cost)
-            AND magnitude(savings_plan_total_commitment_to_date) <= magnitude(savings_plan_used_commitment)
-            OR kind = 'reservation fee' AND is_zero(cost)
-            AND unused_reservation <= 0
+        WHEN kind = 'plan fee' AND is_free AND unused_plan <= 0
+            OR kind = 'reservation fee' AND is_free AND unused_reservation <= 0
             THEN 'left out: fee row of an all-upfront commitment that was used in full'
         WHEN kind = 'discount' AND is_net_basis() THEN 'left out: discount, the net costs of other rows hold it'
         ELSE 'charged'
@@ -114,17 +142,22 @@ SELECT
         WHEN kind = 'reserved usage' AND on_basis(number_text(reservation_effective_cost),
             number_text(reservation_net_effective_cost)) IS NULL THEN 'no effective cost'
         -- Less than nothing unused: up to 1e-6 it is a rounding of AWS's, more is worth an alert (I).
-        WHEN kind = 'plan fee' AND magnitude(savings_plan_used_commitment)
-            - magnitude(savings_plan_total_commitment_to_date) > 0.000001 THEN 'overdrawn'
-        WHEN kind = 'reservation fee' AND unused_reservation < -0.000001 THEN 'overdrawn'
+        WHEN kind = 'plan fee' AND NOT is_return AND unused_plan < -0.000001 THEN 'overdrawn'
+        WHEN kind = 'reservation fee' AND NOT is_return AND unused_reservation < -0.000001 THEN 'overdrawn'
         WHEN is_split AND kind <> 'split cost' THEN 'split with a cost'
     END AS remark,
     number_text(line_item_unblended_cost) AS gross_cost,
     number_text(line_item_net_unblended_cost) AS net_cost,
     cost,
-    number_text(discount_total_discount) AS discount_cost,
+    cost_more,
+    named_discount,
+    CASE WHEN discount_total IS NOT NULL THEN discount_parts END AS discount_parts,
+    has_unreadable_discount::SMALLINT AS has_unreadable_discount,
+    (kind_rule.effective IS DISTINCT FROM 'cost')::SMALLINT AS is_of_commitment,
+    (kind = 'discount')::SMALLINT AS is_discount,
     count(*) AS row_count
 FROM disposed
+LEFT JOIN kind_rule USING (kind)
 GROUP BY ALL;
 
 -- What was sold, and its category: by the rule for the kind of usage, else by the code of the product, else of the
@@ -165,7 +198,7 @@ JOIN kind_rule USING (kind)
 WHERE is_added
     AND disposition NOT LIKE 'left out%'
     -- The fee row of an all-upfront commitment costs nothing: it is there to carry the amortisation (A).
-    AND NOT (kind IN ('plan fee', 'reservation fee') AND is_zero(cost))
+    AND NOT (kind IN ('plan fee', 'reservation fee') AND is_free)
 UNION ALL BY NAME
 SELECT
     disposed.*,
@@ -179,10 +212,8 @@ SELECT
 FROM disposed
 WHERE is_added
     AND (
-        kind = 'plan fee'
-            AND magnitude(savings_plan_total_commitment_to_date) > magnitude(savings_plan_used_commitment)
-        OR kind = 'reservation fee'
-            AND unused_reservation > 0
+        kind = 'plan fee' AND CASE WHEN is_return THEN unused_plan < 0 ELSE unused_plan > 0 END
+        OR kind = 'reservation fee' AND CASE WHEN is_return THEN unused_reservation < 0 ELSE unused_reservation > 0 END
     )
 UNION ALL BY NAME
 -- The workloads of split cost allocation: no charges, but members and keys of theirs are made in the same way.
@@ -215,7 +246,7 @@ SELECT
     END AS list_price,
     coalesce(number_text(line_item_usage_amount), '0') AS amount,
     -- A cost without an amount is of one: some subscription charges have the amount 0 (A).
-    is_zero(amount) AND (NOT is_zero(cost)
+    is_zero(amount) AND (NOT is_free
         OR number_text(line_item_usage_amount) IS NULL AND NOT coalesce(is_zero(number_text(pricing_public_on_demand_cost)), true))
         AS is_one,
     -- A reservation that is applied to instances of other sizes too is counted in normalised units.
@@ -262,12 +293,13 @@ SELECT
     line_item_availability_zone AS availability_zone,
 
     CASE
-        WHEN part = 1 OR kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront') THEN commitment_id  -- S
+        WHEN part = 1 OR kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront', 'returned commitment')
+            THEN commitment_id                                                                                   -- S
         ELSE line_item_resource_id
     END AS resource_id,
     NULL::VARCHAR AS resource_name,                                                                              -- D
     CASE
-        WHEN part = 1 OR kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront')
+        WHEN part = 1 OR kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront', 'returned commitment')
             THEN resource_kind(commitment_id, NULL, NULL)
         ELSE resource_kind(line_item_resource_id, line_item_product_code, product_product_family)
     END AS resource_type,                                                                                        -- C, D, I
@@ -333,6 +365,7 @@ SELECT
 
     -- BilledCost: the row's cost; nothing where a commitment covers it (S).
     CASE WHEN bills THEN cost ELSE '0' END AS billed_cost,
+    CASE WHEN bills THEN cost_more END AS billed_cost_more,
     -- EffectiveCost is (cost - less + more) * net / gross of the columns effective_…: a missing term counts nothing.
     CASE effective
         WHEN 'cost' THEN cost
@@ -351,7 +384,9 @@ SELECT
     CASE WHEN effective = 'unused' AND kind = 'plan fee' THEN number_text(savings_plan_used_commitment) END AS effective_cost_less,
     CASE WHEN effective = 'unused' AND kind = 'reservation fee' THEN
         on_basis(number_text(reservation_unused_recurring_fee), number_text(reservation_net_unused_recurring_fee))
+        WHEN effective = 'cost' THEN cost_more
     END AS effective_cost_more,
+    is_return,
     -- No net total commitment exists in CUR: the unused part is reduced as the recurring or amortised part is (C).
     -- AWS writes 0, not nothing, as the recurring part of an all-upfront plan.
     CASE WHEN effective = 'unused' AND kind = 'plan fee' AND is_net_basis() THEN
@@ -372,6 +407,7 @@ SELECT
         WHEN NOT is_zero(number_text(pricing_public_on_demand_cost)) THEN number_text(pricing_public_on_demand_cost)
         ELSE number_text(line_item_unblended_cost)
     END AS list_cost,
+    CASE WHEN part = 0 AND charge_category IN ('Tax', 'Credit') THEN cost_more END AS list_cost_more,
     CASE WHEN part = 0 AND has_list_price AND NOT is_one THEN list_price END AS list_unit_price,
     -- ContractedCost excludes commitments and includes negotiated prices; CUR does not hold it (I). Null: as ListCost.
     CASE
@@ -379,6 +415,7 @@ SELECT
         WHEN kind = 'reserved usage' THEN NULL
         ELSE cost
     END AS contracted_cost,
+    CASE WHEN part = 0 AND kind <> 'reserved usage' THEN cost_more END AS contracted_cost_more,
     -- The rate stands as unit price where it gives the cost exactly; else the cost is divided by the quantity (I).
     NULL::VARCHAR AS contracted_unit_price,
     CASE WHEN part = 0 THEN on_basis(number_text(line_item_unblended_rate), number_text(line_item_net_unblended_rate)) END
@@ -391,8 +428,8 @@ SELECT
         WHEN part = 1 THEN number_text(savings_plan_total_commitment_to_date)                                    -- I
         -- One of what lowers the bill, so that a price above nothing gives a cost below it (S, I).
         WHEN kind = 'discount' THEN CASE WHEN starts_with(cost, '-') THEN '-1' ELSE '1' END
-        WHEN kind IN ('usage refund', 'purchase refund', 'plan refund') THEN
-            CASE WHEN starts_with(cost, '-') THEN '-' ELSE '' END || CASE WHEN is_zero(amount) THEN '1' ELSE ltrim(amount, '+-') END
+        WHEN kind IN ('usage refund', 'purchase refund', 'returned commitment') OR part = 0 AND is_returned_fee THEN
+            signed_as(cost, CASE WHEN is_zero(amount) THEN '1' ELSE amount END)
         WHEN charge_category = 'Purchase' AND is_zero(amount) OR charge_category = 'Usage' AND is_one THEN '1'
         WHEN charge_category = 'Adjustment' THEN number_text(line_item_usage_amount)
         ELSE amount
@@ -406,15 +443,16 @@ SELECT
     CASE
         WHEN commitment_id IS NULL OR charge_category NOT IN ('Usage', 'Purchase') THEN NULL
         WHEN part = 1 AND kind = 'plan fee' THEN NULL
-        WHEN kind IN ('plan upfront', 'plan fee', 'plan refund') THEN cost
-        WHEN kind = 'purchase refund' THEN CASE WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN cost ELSE amount END
+        WHEN kind IN ('plan upfront', 'plan fee') THEN cost
+        WHEN kind = 'returned commitment' THEN
+            CASE WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN cost ELSE signed_as(cost, amount) END
         WHEN kind = 'reserved usage' THEN CASE WHEN is_size_flexible THEN number_text(line_item_normalized_usage_amount) ELSE amount END
         WHEN kind = 'reservation fee' AND part = 1 THEN coalesce(
             CASE WHEN is_size_flexible THEN number_text(reservation_unused_normalized_unit_quantity) END,
             number_text(reservation_unused_quantity), '0')
-        WHEN kind IN ('reservation fee', 'reservation upfront') THEN coalesce(
+        WHEN kind IN ('reservation fee', 'reservation upfront') THEN signed_as(cost, coalesce(
             CASE WHEN is_size_flexible THEN number_text(reservation_total_reserved_normalized_units) END,
-            number_text(reservation_total_reserved_units), amount)
+            number_text(reservation_total_reserved_units), amount))
     END AS commitment_discount_quantity,
     -- What a covered row drew from its Savings Plan: rate times amount (A).
     CASE WHEN kind = 'plan usage' AND commitment_id IS NOT NULL THEN coalesce(number_text(savings_plan_savings_plan_rate), '0')

@@ -13,7 +13,12 @@ SELECT
     number_text("BilledCost") AS gross_cost,
     NULL::VARCHAR AS net_cost,
     number_text("BilledCost") AS cost,
-    NULL::VARCHAR AS discount_cost,
+    NULL::VARCHAR AS cost_more,
+    NULL::VARCHAR AS named_discount,
+    NULL::VARCHAR AS discount_parts,
+    0::SMALLINT AS has_unreadable_discount,
+    0::SMALLINT AS is_of_commitment,
+    0::SMALLINT AS is_discount,
     count(*) AS row_count
 FROM line_item
 GROUP BY ALL;
@@ -89,15 +94,19 @@ SELECT
     "CapacityReservationStatus" AS capacity_reservation_status,
 
     number_text("BilledCost") AS billed_cost,
+    NULL::VARCHAR AS billed_cost_more,
     -- An export without the column says nothing of commitments: what was billed is all that is known (I).
     coalesce(number_text("EffectiveCost"), number_text("BilledCost")) AS effective_cost,
     NULL::VARCHAR AS effective_cost_less,
     NULL::VARCHAR AS effective_cost_more,
+    false AS is_return,
     NULL::VARCHAR AS effective_net,
     NULL::VARCHAR AS effective_gross,
     number_text("ListCost") AS list_cost,
+    NULL::VARCHAR AS list_cost_more,
     number_text("ListUnitPrice") AS list_unit_price,
     coalesce(number_text("ContractedCost"), number_text("BilledCost")) AS contracted_cost,
+    NULL::VARCHAR AS contracted_cost_more,
     number_text("ContractedUnitPrice") AS contracted_unit_price,
     NULL::VARCHAR AS contracted_rate,
     -- A unit price that the export leaves out follows from cost and quantity (S).

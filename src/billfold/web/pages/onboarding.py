@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from billfold import clients, onboarding
 from billfold.bucket_events import Destination, Notify
 from billfold.config import Settings
-from billfold.data_export import ExportTable
+from billfold.data_export import ExportContents, ExportTable, TimeGranularity
 from billfold.errors import ConfigurationError, UsageError
 from billfold.model import Client
 from billfold.onboarding import Onboarding
@@ -20,6 +21,15 @@ from billfold.web.access import AdminAccess, ReadAccess, Scope
 from billfold.web.api.answers import Text
 from billfold.web.pages.clients import ClientId, find_client, path_of
 from billfold.web.pages.rendering import render
+
+# Each content of a CUR 2.0 export that an address can leave out, and its label.
+_CONTENTS = {
+    "resources": "Resource ids",
+    "split_cost_allocation_data": "Split cost allocation data",
+    "capacity_reservation_data": "Capacity reservations",
+    "iam_principal_data": "IAM principals",
+    "tags": "All tags in one column",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +40,9 @@ class PlanQuery:
     arn: str
     export: str
     trail: str
+    time_granularity: str
+    # Of each of _CONTENTS, "no" where it is left out.
+    contents: Mapping[str, str]
 
     def plan(self, settings: Settings) -> Onboarding:
         """What is asked for. Raises UsageError for what cannot be, ConfigurationError without our own account."""
@@ -40,22 +53,57 @@ class PlanQuery:
             )
         if self.notify not in ("", *Notify) or self.export not in ("", *ExportTable):
             raise UsageError("there is no such way of telling us, or no such export")
+        if self.time_granularity not in ("", *TimeGranularity) or {*self.contents.values()} - {"", "no"}:
+            raise UsageError(
+                f"time_granularity is {self.time_granularity!r} and the contents are {dict(self.contents)}",
+                advice="time_granularity is hourly, daily or monthly; each content is empty or 'no'",
+            )
         notify = Notify(self.notify or Notify.NONE)
         return Onboarding(
             our_account_id=settings.our_account_id,
             destination=None if notify is Notify.NONE else Destination(notify=notify, arn=self.arn.strip()),
             export=ExportTable(self.export) if self.export else None,
+            contents=ExportContents(
+                time_granularity=TimeGranularity(self.time_granularity or TimeGranularity.HOURLY),
+                **{name: not value for name, value in self.contents.items()},
+            ),
             is_recorded=bool(self.trail),
         )
 
     def parameters(self) -> dict[str, Any]:
-        """The query anew."""
-        return {"notify": self.notify, "arn": self.arn, "export": self.export, "trail": self.trail}
+        """The query as it was given, without the contents that are left as they are."""
+        plain = {"notify": self.notify, "arn": self.arn, "export": self.export, "trail": self.trail}
+        chosen = {"time_granularity": self.time_granularity, **self.contents}
+        return plain | {name: value for name, value in chosen.items() if value}
 
 
-def read_plan_query(notify: Text = "", arn: Text = "", export: Text = "", trail: Text = "") -> PlanQuery:
+def read_plan_query(
+    notify: Text = "",
+    arn: Text = "",
+    export: Text = "",
+    trail: Text = "",
+    time_granularity: Text = "",
+    resources: Text = "",
+    split_cost_allocation_data: Text = "",
+    capacity_reservation_data: Text = "",
+    iam_principal_data: Text = "",
+    tags: Text = "",
+) -> PlanQuery:
     """The query of an address."""
-    return PlanQuery(notify=notify, arn=arn, export=export, trail=trail)
+    return PlanQuery(
+        notify=notify,
+        arn=arn,
+        export=export,
+        trail=trail,
+        time_granularity=time_granularity,
+        contents={
+            "resources": resources,
+            "split_cost_allocation_data": split_cost_allocation_data,
+            "capacity_reservation_data": capacity_reservation_data,
+            "iam_principal_data": iam_principal_data,
+            "tags": tags,
+        },
+    )
 
 
 PlanQueryOf = Annotated[PlanQuery, Depends(read_plan_query)]
@@ -89,6 +137,8 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
                 (Notify.SQS, "S3, to our queue"),
             ],
             "export_choices": [("", "It has one")] + [(table, f"Make one: {table}") for table in ExportTable],
+            "granularity_choices": [("" if each is TimeGranularity.HOURLY else each, each) for each in TimeGranularity],
+            "contents": _CONTENTS if query.export == ExportTable.CUR2 else {},
             "may_download": access.allows(Scope.ADMIN),
         }
         return render(request, "onboarding.html", frame=surround, **context)

@@ -1,0 +1,109 @@
+"""What belongs to a manifest: none of it is ever a bill of its own, even where the manifest is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+from billfold.errors import AccessDeniedError, BillfoldError, InputError, ManifestError
+from billfold.exports.bucket import Bucket, address, is_local
+from billfold.exports.delivery import read_manifest
+from billfold.exports.layout import file_name, find_places, folder_of, folders_above, is_data_file, is_manifest
+from billfold.model import Delivery, SourceObject
+from billfold.period import BillingPeriod
+
+# What identifies a statement inside its bucket: the path of its export, and the month.
+Statement = tuple[str, BillingPeriod]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The keys that manifests name, the places of their statements, and folders with all below them."""
+
+    statements: set[Statement] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        """Its files, and what is in the same folders of the period: chunks of earlier deliveries stay there."""
+        keys = {file.key for file in delivery.files}
+        folders = {places[0].period_folder for key in keys if (places := find_places(key))}
+        return cls(keys=keys, folders=folders)
+
+    def __bool__(self) -> bool:
+        return bool(self.statements or self.keys or self.folders)
+
+    def join(self, others: Claims) -> None:
+        """Add what the others hold."""
+        self.statements.update(others.statements)
+        self.keys.update(others.keys)
+        self.folders.update(others.folders)
+
+    def cover(self, key: str) -> bool:
+        """Whether the file at a key belongs to one of the manifests."""
+        return key in self.keys or self.has_statement_of(key) or any(map(self.folders.__contains__, folders_above(key)))
+
+    def has_statement_of(self, key: str) -> bool:
+        """Whether the key is in the place of one of the statements."""
+        return any(place.statement in self.statements for place in find_places(key))
+
+    @contextmanager
+    def unless_refused(self, stray: SourceObject) -> Iterator[None]:
+        """Claim the folder of a manifest outside of every layout where it is refused: its files can only be there."""
+        try:
+            yield
+        except BillfoldError:
+            self.folders.add(folder_of(stray.key))
+            raise
+
+
+def is_bill(key: str) -> bool:
+    """Whether the key is that of a manifest or a data file, and not hidden."""
+    visible = not any(part.startswith(".") for part in key.split("/"))
+    return visible and (is_manifest(key) or is_data_file(key))
+
+
+def is_stray(key: str) -> bool:
+    """Whether the key is that of a manifest outside of every layout."""
+    return key.endswith("-Manifest.json") and not find_places(key)
+
+
+def find_strays_above(bucket: Bucket, key: str) -> Iterator[SourceObject]:
+    """The manifests outside of every layout in the folders above a key, the nearest first."""
+    above = folder_of(key.removesuffix("/"))
+    for folder in folders_above(above) if above or key else ():
+        try:
+            found = [source for source in bucket.list_folder(folder) if is_bill(source.key) and is_stray(source.key)]
+        except AccessDeniedError:
+            # The client's folder ends here, or only reading is allowed.
+            return
+        yield from found
+
+
+def refuse_mixed(bucket: Bucket, manifests: Sequence[SourceObject]) -> None:
+    """Raise ManifestError where copies of several exports share a folder: their statement could be either's."""
+    if not is_local(bucket.name) or len({file_name(source.key) for source in manifests}) < 2:
+        return
+    names: dict[str, SourceObject] = {}
+    for source in manifests:
+        try:
+            manifest = read_manifest(bucket, source)
+        except InputError:
+            continue
+        if manifest.export_name:
+            names.setdefault(manifest.export_name, source)
+    if len(names) > 1:
+        (_, one), (other_name, other), *_ = sorted(names.items())
+        raise shared_folder(one, other, other_name)
+
+
+def shared_folder(manifest: SourceObject, other: SourceObject, other_name: str) -> ManifestError:
+    """The error of a manifest in the folder of another export's: the two would be one statement."""
+    return ManifestError(
+        f"shares its folder with the manifest of another export, {other_name}: {address(other.bucket, other.key)}",
+        file=manifest.key,
+        advice="copy each export into a folder of its own",
+    )
