@@ -117,15 +117,15 @@ class CostQuery:
         """The query with or without workloads in place of their parents: of effective cost, so that totals compare."""
         if is_split:
             return replace(self, is_split=True, metric=Metric.EFFECTIVE).parameters()
-        return self.with_metric(Metric.EFFECTIVE)
+        values = {name: () if name in SPLIT_GROUPS else found for name, found in self.values.items()}
+        group = GROUPS[0] if self.group in SPLIT_GROUPS else self.group
+        return replace(self, values=values, group=group, metric=Metric.EFFECTIVE, is_split=False).parameters()
 
     def with_metric(self, metric: Metric) -> dict[str, Any]:
         """The query of another cost; costs other than the effective one are not split."""
-        if self.is_split and metric is Metric.EFFECTIVE:
-            return self.parameters()
-        values = {name: () if name in SPLIT_GROUPS else found for name, found in self.values.items()}
-        group = GROUPS[0] if self.group in SPLIT_GROUPS else self.group
-        return replace(self, values=values, group=group, metric=metric, is_split=False).parameters()
+        if self.is_split and metric is not Metric.EFFECTIVE:
+            return {**self.with_split(False), "metric": None if metric is Metric.BILLED else metric}
+        return replace(self, metric=metric).parameters()
 
     def _splits_further(self, name: str) -> bool:
         """Whether a group may hold workloads: what is not split has none, what is not allocated belongs to none."""
