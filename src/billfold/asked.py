@@ -132,7 +132,12 @@ class AskedWorker:
         message = _as_message(taken)
         is_suspect = taken.taken_count > 1 and bool(failures.list_suspects(connection, [message.message_id]))
         fate = take_request(
-            Request(client_id=taken.delivery.client_id, key=taken.delivery.key, source=taken.asked_by),
+            Request(
+                client_id=taken.delivery.client_id,
+                key=taken.delivery.key,
+                source=taken.asked_by,
+                month=taken.delivery.named_period,
+            ),
             message,
             settings=self._settings,
             database=self._database,

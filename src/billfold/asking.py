@@ -11,6 +11,7 @@ from billfold.errors import ForbiddenError, UsageError
 from billfold.exports import SilentProgress, address
 from billfold.ingest import Ingestion, find_deliveries
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
+from billfold.period import BillingPeriod
 from billfold.release import not_held, permit
 from billfold.store import asked, control, statements
 from billfold.store.asked import AskedRow
@@ -29,13 +30,22 @@ _ADVICE = {
 
 
 def ask(
-    client: Client, key: str, *, asked_by: TriggerSource, settings: Settings, database: Database
+    client: Client,
+    key: str,
+    *,
+    asked_by: TriggerSource,
+    settings: Settings,
+    database: Database,
+    is_event: bool = False,
+    month: BillingPeriod | None = None,
 ) -> tuple[AskedRow, ...]:
     """Let each delivery of a key in the client's bucket wait for a worker; one that stands already need not.
 
-    Manifests are read for that, and no data. What cannot be resolved leaves a failed run, as `ingest` does; its error
-    is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder, and
-    UsageError for a client without a bucket, and for a folder of more than MAX_ASKED deliveries, none of which waits.
+    Manifests are read for that, and of files without one a few bytes: what is not a bill is left out, of an event also
+    where it is the key itself, and then nothing waits. What cannot be resolved leaves a failed run, as `ingest` does;
+    its error is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder,
+    and UsageError for a client without a bucket, and for a folder of more than MAX_ASKED deliveries, none of which
+    waits.
     """
     if client.bucket is None:
         raise UsageError(f"client {client.client_id} has no bucket")
@@ -50,12 +60,17 @@ def ask(
         force=False,
         progress=SilentProgress(),
         most=MAX_ASKED,
+        is_event=is_event,
+        month=month,
     )
     found, failures = find_deliveries(ingestion, address(client.bucket, key))
-    if not found:
+    # What has no error is in already, and its files have expired.
+    kept = [outcome.delivery_id for outcome in failures if outcome.exit_error is None and outcome.delivery_id]
+    if not (found or kept) and failures:
         raise next(failure.exit_error for failure in failures if failure.exit_error)
     with connect(database.conninfo) as connection:
-        return tuple(_ask(connection, client, delivery, asked_by) for _, delivery in found)
+        asked_for = [_ask(connection, client, delivery, asked_by) for _, delivery in found]
+        return (*asked_for, *(asked.show(connection, delivery_id) for delivery_id in kept))
 
 
 def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> AskedRow:

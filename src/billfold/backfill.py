@@ -13,7 +13,7 @@ from billfold.admission import holds
 from billfold.config import Settings, require
 from billfold.exports import Bucket, Progress, SilentProgress, open_bucket
 from billfold.ingest import Ingestion, ingest_delivery, keep_client, resolve_all, retrying
-from billfold.model import Client, Delivery, DeliveryOutcome, TriggerSource
+from billfold.model import Client, Delivery, DeliveryOutcome, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.store import runs, statements
 from billfold.store.database import Database, connect
@@ -28,13 +28,15 @@ OnDelivery = Callable[[int, int, Delivery], None]
 class BackfillReport:
     """What a backfill found: how many statements, how many of them current, and how the others ended.
 
-    It is complete where the folder could be looked through to its end, however its statements fared.
+    It is complete where the folder could be looked through to its end, however its statements fared. What lies in the
+    folder and is not a bill is `left_out`.
     """
 
     statement_count: int
     current_count: int
     outcomes: tuple[DeliveryOutcome, ...]
     is_complete: bool = True
+    left_out: tuple[LeftOutFile, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -65,6 +67,7 @@ def backfill(
     """
     if client.bucket is None:
         require(settings, "AWS_BILLING_BUCKET", purpose="backfill")
+    left_out: list[LeftOutFile] = []
     ingestion = Ingestion(
         client=client,
         settings=settings,
@@ -73,6 +76,7 @@ def backfill(
         force=False,
         progress=progress or SilentProgress(),
         since=since,
+        on_left_out=left_out.extend,
     )
     retrying(settings)(keep_client, database, client)
     bucket: Bucket = retrying(settings)(open_bucket, client, settings)
@@ -80,17 +84,19 @@ def backfill(
     deliveries = retrying(settings)(_in_order, database, client, deliveries, since)
     waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
     log.info("backfill_started", statements=len(deliveries) + len(refused), waiting=len(waiting))
-    outcomes = list(refused)
+    # What has no error is current, and its files have expired.
+    outcomes = [outcome for outcome in refused if outcome.exit_error]
     for number, delivery in enumerate(waiting, start=1):
         if on_delivery is not None:
             on_delivery(number, len(waiting), delivery)
         outcomes.append(ingest_delivery(ingestion, bucket, delivery))
     report = BackfillReport(
         statement_count=len(deliveries) + len(refused),
-        current_count=len(deliveries) - len(waiting),
+        current_count=len(deliveries) - len(waiting) + sum(outcome.exit_error is None for outcome in refused),
         outcomes=tuple(outcomes),
         # What is refused under the folder's own name is the folder: a statement's name is a manifest's.
         is_complete=all(outcome.export_name != client.prefix for outcome in refused),
+        left_out=tuple(left_out),
     )
     log.info("backfill_finished", statements=report.statement_count, **report.counts)
     return report

@@ -268,8 +268,8 @@ class Settings(BaseSettings):
     )
     hold_below_percent: int = whole(
         "BILLFOLD_HOLD_BELOW_PERCENT",
-        "A delivery that leaves less than this part of a statement's rows or cost is held until `billfold release`;"
-        " 0 holds none.",
+        "A delivery that leaves less than this percentage of a statement's rows, or of its cost without credits,"
+        " refunds and discounts, is held until `billfold release`; 0 holds none.",
         default=50,
         least=0,
         most=100,

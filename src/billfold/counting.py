@@ -1,25 +1,24 @@
-"""Count: of two exports of one bill only one makes up the costs, the one published first until that is switched.
+"""Count: which of the statements that hold the same bill make up the costs, as an operator decides it.
 
-Overlaps are looked for by every publication, under the lock of the client's publications. A switch is one transaction:
-each statement that it changes gets a publication of its own, all at the same moment.
+Every publication compares its statement with others, under the lock of the client's publications (`overlap`). A switch
+or a decision is one transaction: each statement that it changes gets a publication of its own, all at the same moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import structlog
 
+from billfold import overlap
 from billfold.config import Settings
 from billfold.errors import RunConflictError, UsageError
-from billfold.model import CostBasis, PublicationKind
+from billfold.parts import Relation
 from billfold.quality import record_checks
-from billfold.store import control, counting, history, publish, statements
+from billfold.store import control, counting, history, publish
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
-from billfold.store.history import Stood
-from billfold.store.statements import CurrentStatement
 from billfold.store.verifying import VerifiedStatement, list_statements
 
 log = structlog.get_logger(__name__)
@@ -46,15 +45,19 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
-    """A statement that nobody else may change now, and its publications."""
+class Decision:
+    """What deciding about two statements did: what holds of them now, and which statements changed.
 
-    statement: CurrentStatement
-    publications: Sequence[Stood]
+    `choice` is None where their content decides again, `relation` None where they hold no account in common. `findings`
+    tell what an operator should know of the outcome.
+    """
 
-    @property
-    def statement_id(self) -> int:
-        return self.statement.statement_id
+    statement_ids: tuple[int, int]
+    choice: Relation | None
+    relation: Relation | None
+    counted: tuple[int, ...]
+    uncounted: tuple[int, ...]
+    findings: tuple[str, ...]
 
 
 def switch(statement_id: int, *, counted: bool, settings: Settings, database: Database) -> Switch:
@@ -68,13 +71,73 @@ def switch(statement_id: int, *, counted: bool, settings: Settings, database: Da
     with connect_bulk(database.conninfo) as bulk:
         concerned = _find_concerned(bulk, statement_id) if counted else frozenset()
         bulk.rollback()
-        with _hold({statement_id, *concerned}, settings, database) as held:
-            if not held[statement_id].publications:
+        held = {statement_id, *concerned}
+        with _hold(held, settings, database) as unpublished:
+            if statement_id in unpublished:
                 raise UsageError(f"statement {statement_id} was never published: there is nothing to count")
             switched = _switch(bulk, chosen, held, counted=counted)
     for checked in {statement_id, *switched.uncounted, *switched.also_counted, *switched.overlapping}:
         record_checks(database, statement_id=checked)
     return switched
+
+
+def decide(one: int, other: int, *, choice: Relation | None, settings: Settings, database: Database) -> Decision:
+    """Have two statements be parts of one bill, or duplicates, for good; None leaves it to their content again.
+
+    Parts both count, unless an operator left one out or it yields to a third one; of duplicates the one published first
+    does. Raises UsageError for statements that do not exist, were never published or are not of one client and month,
+    and RunConflictError while a worker holds one of them.
+    """
+    if one == other:
+        raise UsageError(f"statement {one} is named twice", advice="name two statements")
+    first, second = (
+        statement
+        for statement_id in (one, other)
+        for statement in list_statements(database, client=None, export=None, period=None, statement_id=statement_id)
+    )
+    if (first.client_id, first.billing_period) != (second.client_id, second.billing_period):
+        raise UsageError(
+            f"statements {one} and {other} are not of one client and month", advice="`billfold statements` lists them"
+        )
+    with connect_bulk(database.conninfo) as bulk, _hold({one, other}, settings, database) as unpublished:
+        for statement_id in sorted(unpublished):
+            raise UsageError(f"statement {statement_id} was never published: there is nothing to count")
+        decision, affected = _decide(bulk, first, one, other, choice)
+    for checked in sorted(affected):
+        record_checks(database, statement_id=checked)
+    return decision
+
+
+def _decide(
+    bulk: BulkConnection, chosen: VerifiedStatement, one: int, other: int, choice: Relation | None
+) -> tuple[Decision, frozenset[int]]:
+    publish.lock_bucket(bulk, client_id=chosen.client_id)
+    _lock(bulk, (one, other))
+    counting.keep_choice(bulk, one, other, choice)
+    settled = overlap.settle_pair(bulk, one, other, claimed=(one, other))
+    if settled.switched:
+        overlap.record(bulk, settled, moment=publish.take_moment(bulk, settled.switched))
+    states = {each: counting.read(bulk, each) for each in (one, other)}
+    left_out = [each for each, (is_counted, yields) in states.items() if not is_counted and not yields]
+    yielding = [each for each, (_, yields) in states.items() if yields and choice is Relation.PARTS]
+    relation = next((each.relation for each in counting.list_candidates(bulk, one) if each.statement_id == other), None)
+    is_counted = {each: counting.read(bulk, each)[0] for each in settled.switched}
+    bulk.commit()
+    log.info(
+        "statements_paired", client=chosen.client_id, statements=[one, other], choice=str(choice) if choice else None
+    )
+    return Decision(
+        statement_ids=(one, other),
+        choice=choice,
+        relation=relation,
+        counted=tuple(each for each in settled.switched if is_counted[each]),
+        uncounted=tuple(each for each in settled.switched if not is_counted[each]),
+        findings=(
+            *settled.findings,
+            *(f"statement {each} was left out by hand: `billfold statement count {each}`" for each in left_out),
+            *(f"statement {each} yields to another statement of its bill" for each in yielding),
+        ),
+    ), settled.affected | {*settled.switched}
 
 
 def _find_concerned(bulk: BulkConnection, statement_id: int) -> frozenset[int]:
@@ -90,29 +153,34 @@ def _find_concerned(bulk: BulkConnection, statement_id: int) -> frozenset[int]:
 
 
 @contextmanager
-def _hold(statement_ids: Collection[int], settings: Settings, database: Database) -> Iterator[dict[int, _Held]]:
-    """The statements as they stand, while no worker can change them."""
+def _hold(statement_ids: Collection[int], settings: Settings, database: Database) -> Iterator[frozenset[int]]:
+    """While no worker can change the statements: those of them that were never published."""
     with ExitStack() as claims:
-        held: dict[int, _Held] = {}
+        unpublished = set()
         for statement_id in sorted(statement_ids):
             connection = claims.enter_context(connect(database.conninfo))
-            publications = history.list_publications(connection, statement_id)
             # One that is empty now is claimed by what it held before.
+            publications = history.list_publications(connection, statement_id)
             delivered = [each.delivery_id for each in publications if each.delivery_id is not None]
             if delivered:
                 stored = control.find_delivery(connection, delivered[-1])
                 control.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
-            held[statement_id] = _Held(
-                statement=statements.read_statement(connection, statement_id),
-                publications=history.list_publications(connection, statement_id),
-            )
-        yield held
+            if not publications:
+                unpublished.add(statement_id)
+        yield frozenset(unpublished)
 
 
-def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Mapping[int, _Held], *, counted: bool) -> Switch:
+def _lock(bulk: BulkConnection, statement_ids: Iterable[int]) -> None:
+    """Keep the rows of statements that are claimed; raises RunConflictError where another transaction holds one."""
+    if not all(counting.try_lock(bulk, statement_id, is_claimed=True) for statement_id in sorted(statement_ids)):
+        raise RunConflictError("another bill of the month is being published", advice="try again")
+
+
+def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Collection[int], *, counted: bool) -> Switch:
     own = chosen.statement_id
     # Publishers take this lock before they touch other statements than their own.
     publish.lock_bucket(bulk, client_id=chosen.client_id)
+    _lock(bulk, held)
     if counted and {own, *_find_concerned(bulk, own)} != set(held):
         raise RunConflictError("another bill of the month was published or switched meanwhile", advice="try again")
     overlaps = counting.list_overlaps(bulk, own)
@@ -124,7 +192,9 @@ def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Mapping[int, 
     also_counted = tuple(_count_parts(bulk, [other for other in held if other != own and other not in uncounted]))
     changed = [*((own,) if has_changed else ()), *uncounted, *also_counted]
     if changed:
-        _publish(bulk, [held[statement_id] for statement_id in changed])
+        moment = publish.take_moment(bulk, changed)
+        for each in sorted(changed):
+            counting.record_switch(bulk, each, moment=moment)
     bulk.commit()
     log.info("statement_switched", client=chosen.client_id, statement=f"{chosen.export_name} {chosen.billing_period}")
     return Switch(
@@ -147,35 +217,3 @@ def _count_parts(bulk: BulkConnection, statement_ids: Iterable[int]) -> Iterator
         if yields and not any(each.is_counted for each in counting.list_overlaps(bulk, statement_id)):
             counting.keep(bulk, statement_id, is_counted=True, yields=False)
             yield statement_id
-
-
-def _publish(bulk: BulkConnection, changed: Sequence[_Held]) -> None:
-    """A publication of each, which changes no row: what counted at any moment is read from the publications."""
-    publication_ids = {
-        statement.statement_id: publish.begin_publication(
-            bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
-        )
-        for statement in sorted((held.statement for held in changed), key=lambda statement: statement.statement_id)
-    }
-    moment = publish.take_moment(bulk, list(publication_ids))
-    for held in changed:
-        statement, stood = held.statement, held.publications[-1]
-        publish.record_publication(
-            bulk,
-            publish.Publication(
-                publication_id=publication_ids[statement.statement_id],
-                published_at=moment,
-                statement_id=statement.statement_id,
-                kind=PublicationKind.SWITCH,
-                delivery_id=statement.delivery_id,
-                cost_basis=statement.cost_basis or CostBasis.GROSS,
-                hash_version=statement.hash_version,
-                mapping_version=statement.mapping_version or 0,
-                before=statement.totals,
-                after=statement.totals,
-                rows_added=0,
-                rows_removed=0,
-                left_out=stood.left_out,
-                unproved=stood.unproved,
-            ),
-        )

@@ -10,7 +10,8 @@ class Dimension:
     """One dimension table `dim_<name>`; a member is the whole of its attributes.
 
     `of_client`: members belong to the client whose bill names them. `json_attributes` are JSON objects. `roles` are the
-    key columns of the charge, each with the prefix of its attributes among the charge's columns.
+    key columns of the charge, each with the prefix of its attributes among the charge's columns. `more_sources` are
+    columns of the charge that its attributes are made of beside those of their own names.
     """
 
     name: str
@@ -18,6 +19,12 @@ class Dimension:
     of_client: bool = False
     json_attributes: frozenset[str] = frozenset()
     roles: tuple[tuple[str, str], ...] = ()
+    more_sources: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The charge's columns, without their prefix, that tell members apart."""
+        return (*self.attributes, *self.more_sources)
 
     @property
     def table(self) -> str:
@@ -97,5 +104,6 @@ DIMENSIONS = (
         attributes=("tags", "cost_categories", "iam_principal", "user_identifier"),
         of_client=True,
         json_attributes=frozenset({"tags", "cost_categories"}),
+        more_sources=("tag_map",),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,8 @@ from billfold.errors import (
     SourceError,
     UsageError,
 )
-from billfold.exports import Bucket, Progress, SilentProgress, fetch_delivery, resolve, unpack
+from billfold.expiry import find_expired
+from billfold.exports import Bucket, Progress, SilentProgress, address, fetch_delivery, resolve, unpack
 from billfold.exports.layout import place_of
 from billfold.local_roots import locate_source, settle
 from billfold.model import (
@@ -32,6 +33,7 @@ from billfold.model import (
     Delivery,
     DeliveryOutcome,
     DeliveryState,
+    LeftOutFile,
     RunStatus,
     SpooledFile,
     TriggerSource,
@@ -40,6 +42,7 @@ from billfold.model import (
 from billfold.period import BillingPeriod
 from billfold.publication import PublishedBill, Timings, UnchangedBill, publish_bill
 from billfold.quality import record_checks
+from billfold.sieve import Sieve
 from billfold.store import control, hold, runs, statements
 from billfold.store.database import Connection, Database, connect
 from billfold.transform import Bill, open_bill
@@ -52,12 +55,17 @@ MAX_RETRY_DELAY_SECONDS = 60
 log = structlog.get_logger(__name__)
 
 
+OnLeftOut = Callable[[Sequence[LeftOutFile]], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingestion:
     """What one call works with: in whose name, on whose behalf, where to and within which limits.
 
     `since` is the first billing period that is wanted: what only its content dates is read, and left if it is older.
-    `most` is how many deliveries a folder may mean.
+    `most` is how many deliveries a folder may mean. `is_event` is whether the source is an object that came, so that it
+    may be anything; `on_left_out` is called with what lies in the source and is not a bill. `month` is what somebody
+    named for a file that names none.
     """
 
     client: Client
@@ -68,6 +76,9 @@ class Ingestion:
     progress: Progress
     since: BillingPeriod | None = None
     most: int | None = None
+    is_event: bool = False
+    on_left_out: OnLeftOut | None = None
+    month: BillingPeriod | None = None
 
 
 def ingest(
@@ -79,8 +90,14 @@ def ingest(
     trigger: TriggerSource = TriggerSource.CLI,
     force: bool = False,
     progress: Progress | None = None,
+    is_event: bool = False,
+    on_left_out: OnLeftOut | None = None,
+    month: BillingPeriod | None = None,
 ) -> list[DeliveryOutcome]:
     """Ingest everything that `source` means and say how each delivery ended, the oldest period first.
+
+    `month` is the billing period of one file that names none itself, whenever the usage in it starts. What is not a
+    bill in a folder is left out, and told to `on_left_out`; so is the source itself if it `is_event`.
 
     A delivery that fails is an outcome with its error, and does not stop the others. Raises only what keeps any
     delivery from being tried: configuration, usage, the database.
@@ -92,6 +109,9 @@ def ingest(
         trigger=trigger,
         force=force,
         progress=progress or SilentProgress(),
+        is_event=is_event,
+        on_left_out=on_left_out,
+        month=month,
     )
     found, refused = find_deliveries(ingestion, source)
     return refused + [ingest_delivery(ingestion, bucket, delivery) for bucket, delivery in found]
@@ -115,13 +135,15 @@ def resolve_all(
 ) -> tuple[list[Delivery], list[DeliveryOutcome]]:
     """The deliveries at a key, and outcomes for statements that cannot be resolved; `since` leaves out older ones.
 
-    Raises UsageError where they are too many.
+    Among those outcomes are the current deliveries whose data files have expired: they have no error. Raises UsageError
+    where there are too many deliveries.
     """
     refused: list[DeliveryOutcome] = []
 
     def keep_refused(manifest_key: str, error: BillfoldError) -> None:
-        refused.append(_refuse(ingestion, bucket.name, manifest_key, error))
+        refused.append(_keep_or_refuse(ingestion, bucket, manifest_key, error))
 
+    sieve = Sieve(ingestion.client, ingestion.database, takes_named=ingestion.is_event)
     try:
         deliveries = retrying(ingestion.settings)(
             resolve,
@@ -131,13 +153,39 @@ def resolve_all(
             since=since,
             most=ingestion.most,
             tolerate_newer_files=ingestion.force,
+            leave_out=sieve,
         )
     except UsageError:
         # Nothing is wrong with what stands there.
         raise
     except BillfoldError as error:
-        return [], [_refuse(ingestion, bucket.name, key, error)]
+        return [], [_keep_or_refuse(ingestion, bucket, key, error)]
+    finally:
+        sieve.tell(bucket.name)
+    if ingestion.on_left_out and sieve.found:
+        ingestion.on_left_out(sieve.found)
+    if ingestion.month:
+        if len(deliveries) + len(refused) > 1:
+            raise UsageError(
+                f"the month {ingestion.month} is of one file, and {address(bucket.name, key)} holds"
+                f" {len(deliveries) + len(refused)} deliveries",
+                advice="name the file itself",
+            )
+        deliveries = [name_month(delivery, ingestion.month) for delivery in deliveries]
     return deliveries, refused
+
+
+def name_month(delivery: Delivery, month: BillingPeriod) -> Delivery:
+    """The delivery as one of the month that somebody names; raises UsageError where it is of another month."""
+    if delivery.period is None:
+        return replace(delivery, period=month, is_month_named=True)
+    if delivery.period != month:
+        told_by = "manifest" if delivery.manifest else "key"
+        raise UsageError(
+            f"{delivery.export_name} is of {delivery.period}, as its {told_by} says, not of {month}",
+            advice="leave the month out",
+        )
+    return delivery
 
 
 def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) -> DeliveryOutcome:
@@ -155,6 +203,8 @@ def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) ->
             database=ingestion.database,
             tolerate_newer_files=ingestion.force,
         )
+        if ingestion.month:
+            latest = name_month(latest, ingestion.month)
         return _attempt(ingestion, place, latest, failed)
 
     try:
@@ -233,6 +283,7 @@ def _bring_in(
     )
     if obstacle and not ingestion.force:
         return _leave_out(ingestion, connection, delivery, registered, *obstacle)
+    expected = _find_expected(connection, client, delivery)
     if current and find_standalone(connection, client, delivery, current.billing_period):
         # Its rows stand twice until they are taken over.
         current = None
@@ -251,7 +302,7 @@ def _bring_in(
         with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
             with timings.measure("parse"):
                 bill.parse(list(_unpack_all(spooled, folder, settings)))
-                period = bill.find_period(expected=delivery.period, fallback=delivery.delivered_at.date())
+                period = bill.find_period(expected=expected, fallback=delivery.delivered_at.date())
             if ingestion.since and period < ingestion.since:
                 reason = f"is of {period}, and nothing before {ingestion.since} was asked for"
                 control.set_aside(connection, registered, period, reason)
@@ -262,6 +313,25 @@ def _bring_in(
             passed = obstacle[1] if obstacle and obstacle[0] is not DeliveryState.HELD else None
             remarks = [f"published by force, although it {passed}"] if passed else []
             return _publish(ingestion, connection, delivery, registered, bill, period, remarks, timings)
+
+
+def _find_expected(connection: Connection, client: Client, delivery: Delivery) -> BillingPeriod | None:
+    """The month that the content must be of: the delivery's, else the one as which this very version is current.
+
+    Raises UsageError for a named month where this version is current as another one: it would be counted twice.
+    """
+    if delivery.period and not delivery.is_month_named:
+        return delivery.period
+    known = statements.list_months_of_version(connection, client, delivery)
+    if delivery.period is None:
+        return known[0][0] if known else None
+    for month, delivery_id in known:
+        if month != delivery.period:
+            raise UsageError(
+                f"{delivery.export_name} is in as {month}: it cannot be of {delivery.period} too",
+                advice=f"take that back first: billfold rollback {delivery_id}",
+            )
+    return delivery.period
 
 
 def _skip_unnamed(ingestion: Ingestion, delivery: Delivery, outcome: DeliveryOutcome) -> None:
@@ -339,7 +409,8 @@ def _publish(
         log.warning("finding", text=finding)
     if isinstance(published, PublishedBill):
         # The bill is in, whatever the checks find or miss.
-        record_checks(ingestion.database, statement_id=statement.statement_id)
+        for checked in (statement.statement_id, *sorted(published.affected)):
+            record_checks(ingestion.database, statement_id=checked)
         return outcomes.published(client, delivery, registered, period, published)
     read = published.comparison.rows_read_by_file
     compared = hold.Compared(
@@ -388,6 +459,20 @@ def keep_client(database: Database, client: Client) -> None:
     """Keep the client's row as it is configured."""
     with connect(database.conninfo) as connection:
         control.ensure_client(connection, client)
+
+
+def _keep_or_refuse(ingestion: Ingestion, bucket: Bucket, key: str, error: BillfoldError) -> DeliveryOutcome:
+    """The outcome of a statement that cannot be resolved: nothing to do where only its current files have expired."""
+    client = ingestion.client
+    if not ingestion.force and (expired := find_expired(ingestion.database, client, bucket, error)):
+        return outcomes.kept(
+            client,
+            expired.statement,
+            export_name=expired.export_name,
+            files=expired.files,
+            reason=expired.reason,
+        )
+    return _refuse(ingestion, bucket.name, key, error)
 
 
 def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -> DeliveryOutcome:

@@ -33,11 +33,13 @@ from billfold.errors import (
 )
 from billfold.exports.layout import Place, is_data_file, is_manifest, place_of
 from billfold.exports.notifications import CreatedObject, Request, parse_notification
+from billfold.exports.other_files import kind_of_key
 from billfold.exports.queue import Message
 from billfold.fate import Cause, Dead, Done, Fate, Later, choose, retry_seconds, wait_seconds
 from billfold.ingest import ingest
 from billfold.keys import is_trick
-from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
+from billfold.model import Client, DeliveryOutcome, DeliveryState, LeftOutFile, TriggerSource
+from billfold.period import BillingPeriod
 from billfold.store import control, failures, runs
 from billfold.store.database import Connection, Database, connect
 from billfold.store.slots import open_slots, take_slot, take_turn
@@ -251,12 +253,15 @@ class _Taking:
         if not client.enabled:
             log.warning("event_refused", client=client.client_id, bucket=created.bucket, reason="is disabled")
             return Done(client=client, reason="the client is disabled")
+        if kind := kind_of_key(created.key):
+            log.info("object_left_out", client=client.client_id, reason=f"is not a bill: {kind}")
+            return Done(client=client, reason=f"is not a bill: {kind}")
         if starts_delivery(created.key):
-            return self._ingest(client, created.bucket, created.key, created.source)
+            return self._ingest(client, created.bucket, created.key, created.source, is_event=True)
         if is_data_file(created.key):
             return mark_pending(client, created, self._database)
-        log.debug("object_left_out", client=client.client_id, reason="is no bill")
-        return Done(client=client, reason="is no bill")
+        log.info("object_left_out", client=client.client_id, reason="is not a bill")
+        return Done(client=client, reason="is not a bill")
 
     def _take_request(self, request: Request) -> Fate:
         client = clients.resolve_client(self._database, self._settings, request.client_id)
@@ -264,9 +269,18 @@ class _Taking:
             return Dead(client=client, reason=f"client {client.client_id} has no bucket", error_code="configuration")
         if not clients.owns(client, request.key):
             return _refuse(client, client.bucket, f"{request.key} does not lie in the folder of {client.client_id}")
-        return self._ingest(client, client.bucket, request.key, request.source)
+        return self._ingest(client, client.bucket, request.key, request.source, month=request.month)
 
-    def _ingest(self, client: Client, bucket: str, key: str, trigger: TriggerSource) -> Fate:
+    def _ingest(
+        self,
+        client: Client,
+        bucket: str,
+        key: str,
+        trigger: TriggerSource,
+        *,
+        is_event: bool = False,
+        month: BillingPeriod | None = None,
+    ) -> Fate:
         """Ingest in the client's name, where nobody else does the same and the client has a slot left."""
         place = place_of(key)
         work = f"{bucket} {place.export_path} {place.period}" if place else f"{bucket} {key}"
@@ -295,10 +309,18 @@ class _Taking:
                 }
             )
             being_tried = attempt(connection, self._message, client, database=self._database, worker_id=self._worker_id)
+            others: list[LeftOutFile] = []
             try:
                 with being_tried:
                     outcomes = ingest(
-                        source.address, client=client, settings=settings, database=self._database, trigger=trigger
+                        source.address,
+                        client=client,
+                        settings=settings,
+                        database=self._database,
+                        trigger=trigger,
+                        is_event=is_event,
+                        on_left_out=others.extend,
+                        month=month,
                     )
             except BillfoldError as error:
                 return self._fail(error, client)
@@ -306,6 +328,8 @@ class _Taking:
                 log.exception("message_failed")
                 self._keep_defect(source, error, trigger)
                 return self._fail(_internal(error), client, is_tried=True)
+        if is_event and others and not outcomes:
+            return Done(client=client, reason=f"is not a bill: {others[0].kind}")
         return choose([self._judge(client, outcome) for outcome in outcomes])
 
     def _end_interrupted(self, connection: Connection, source: _Source) -> Later | None:

@@ -138,12 +138,20 @@ class SourceObject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutFile:
+    """A file beside bills that is not a bill, and what it is, in the words of messages."""
+
+    key: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One refresh of one statement: the files its manifest names, each pinned by its ETag.
 
     `export_path` identifies the export inside its bucket (`exports/acme-cur2`), `export_name` is what AWS calls it.
     A standalone file is its own delivery: no manifest, its key as export path and name.
-    `period` is None where only the content can tell it.
+    `period` is None where only the content can tell it; somebody may have named it then (`is_month_named`).
     """
 
     bucket: str
@@ -154,6 +162,7 @@ class Delivery:
     delivered_at: datetime
     manifest: SourceObject | None = None
     execution_id: str | None = None
+    is_month_named: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +305,8 @@ class Ledger:
     """The money of a delivery's line items, summed by PostgreSQL from their texts, and what is worth telling.
 
     `unproved` is by currency what the costs on net basis are off the gross costs less the discounts that the export
-    names; `discounts` are by currency, where there are any.
+    names; `discounts` are by currency, where there are any; `undiscounted` is what the bill costs without credits,
+    refunds and discounts.
     """
 
     totals: Totals
@@ -309,6 +319,7 @@ class Ledger:
     unproved: dict[str, Decimal]
     discounts: dict[str, Discounts]
     rows_with_unreadable_discounts: int
+    undiscounted: dict[str, Decimal]
     split_rows_with_a_cost: int = 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from billfold.model import Client, Delivery, DeliveryOutcome, DeliveryState, Run
 from billfold.period import BillingPeriod
 from billfold.publication import HeldBill, PublishedBill
 from billfold.store.control import RegisteredDelivery
-from billfold.store.statements import CurrentStatement
+from billfold.store.statements import CurrentFile, CurrentStatement
 
 
 def published(
@@ -77,6 +77,34 @@ def skipped(
             )
             for run_id, file in zip(registered.run_ids, delivery.files, strict=True)
         ),
+    )
+
+
+def kept(
+    client: Client, current: CurrentStatement, *, export_name: str, files: Sequence[CurrentFile], reason: str
+) -> DeliveryOutcome:
+    """The current delivery stays, although its files can no longer be read: nothing was looked at but its manifest."""
+    return DeliveryOutcome(
+        delivery_id=current.delivery_id,
+        client_id=client.client_id,
+        export_name=export_name,
+        billing_period=str(current.billing_period),
+        state=DeliveryState.PUBLISHED,
+        rows_read=current.totals.row_count,
+        rows_unchanged=current.totals.row_count,
+        source_cost=current.totals.billed,
+        billed_cost=current.totals.billed,
+        runs=tuple(
+            RunOutcome(
+                ingestion_run_id=file.ingestion_run_id,
+                source_s3_key=file.key,
+                status=RunStatus.SKIPPED,
+                rows_read=file.row_count,
+                rows_skipped=file.row_count,
+            )
+            for file in files
+        ),
+        reason=reason,
     )
 
 

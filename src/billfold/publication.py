@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import reduce
 from uuid import UUID
 
 from billfold import adoption, overlap, split_cost
@@ -20,10 +19,11 @@ from billfold.dimensions import DIMENSIONS
 from billfold.discounts import find_remarkable_discounts, find_unproved
 from billfold.drift import find_drift
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
-from billfold.reconcile import add_up, carry, find_loss, reconcile
+from billfold.reconcile import Worth, carry, find_loss, reconcile
 from billfold.store import hold, publish
+from billfold.store.counting import Form
 from billfold.store.database import BulkConnection, Database, connect_bulk
-from billfold.store.ledger import sum_ledger
+from billfold.store.ledger import sum_held_undiscounted, sum_ledger
 from billfold.store.statements import CurrentStatement
 from billfold.transform import Bill
 from billfold.transform.compare import Comparison
@@ -56,12 +56,16 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedBill:
-    """What a publication did: what the source says, what the tables hold now, what moved and what is worth telling."""
+    """What a publication did: what the source says, what the tables hold now, what moved and what is worth telling.
+
+    `affected` are other statements of which the checks may find something else now.
+    """
 
     source: Totals
     after: Totals
     comparison: Comparison
     findings: tuple[str, ...]
+    affected: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +154,7 @@ def publish_bill(
             bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
         )
         place = {"statement_id": statement.statement_id, "publication_id": publication_id}
-        counted_before = overlap.find_counted(bulk, statement.statement_id)
+        before = overlap.find_before(bulk, statement.statement_id)
         mapping = beside.submit(map_bill, bill, bulk, client.client_id, standing, timings)
         if sum(comparison.rows_read_by_file.values()) > MOST_ROWS_BESIDE:
             wait([mapping])
@@ -161,9 +165,7 @@ def publish_bill(
                 publish.land_rows(bulk, period, rows, row_count=comparison.rows_added)
         mapped = mapping.result()
         source = mapped.ledger.totals
-        # What the standalone files hold goes too.
-        held = reduce(add_up, (each.totals for each in standing.standalone), statement.totals)
-        if loss := find_loss(held, source, least_percent=least_percent):
+        if loss := _find_loss(bulk, standing, comparison, mapped.ledger, least_percent=least_percent):
             if let_through is None:
                 bulk.rollback()
                 findings = (*remarks, *find_remarkable(bill, mapped, statement.currency), *drift)
@@ -192,15 +194,17 @@ def publish_bill(
         settled = overlap.settle(
             bulk,
             statement.statement_id,
-            before=counted_before,
+            before=before,
             delivery_id=delivery_id,
-            export_format=bill.export_format,
+            form=Form(export_format=bill.export_format, hash_version=HASH_VERSION, columns=frozenset(columns)),
         )
-        findings = (*findings, *split_findings, *settled)
+        findings = (*findings, *split_findings, *settled.findings)
         moment = publish.take_moment(
-            bulk, [statement.statement_id, *(each.statement_id for each in standing.standalone)]
+            bulk,
+            [statement.statement_id, *(each.statement_id for each in standing.standalone), *settled.switched],
         )
         adoption.record(bulk, emptied, moment=moment)
+        overlap.record(bulk, settled, moment=moment)
         for each in (statement, *standing.standalone):
             hold.end_holds(bulk, statement_id=each.statement_id, delivery_id=delivery_id)
         publish.finish_publication(
@@ -219,6 +223,7 @@ def publish_bill(
                 rows_removed=comparison.rows_removed,
                 left_out=mapped.ledger.left_out,
                 unproved=mapped.unproved,
+                undiscounted=mapped.ledger.undiscounted,
             ),
             publish.Arrival(
                 billing_period=period,
@@ -230,7 +235,30 @@ def publish_bill(
                 files=tuple(_count_file(comparison, file) for file in files),
             ),
         )
-    return PublishedBill(source=source, after=after, comparison=comparison, findings=findings)
+    return PublishedBill(
+        source=source, after=after, comparison=comparison, findings=findings, affected=settled.affected
+    )
+
+
+def _find_loss(
+    bulk: BulkConnection, standing: Standing, comparison: Comparison, ledger: Ledger, *, least_percent: int
+) -> str | None:
+    """What the bill would lose of what the statement holds, and the standalone files whose rows go too."""
+    if not comparison.rows_removed and not standing.standalone:
+        # Everything stays: what is added loses nothing, whatever its sign.
+        return None
+    before = [
+        Worth(
+            row_count=each.totals.row_count,
+            undiscounted=sum_held_undiscounted(bulk, each.statement_id)
+            if each.undiscounted is None
+            else each.undiscounted,
+            billed=each.totals.billed,
+        )
+        for each in (standing.statement, *standing.standalone)
+    ]
+    after = Worth(row_count=ledger.totals.row_count, undiscounted=ledger.undiscounted, billed=ledger.totals.billed)
+    return find_loss(before, after, least_percent=least_percent)
 
 
 def _compare(bulk: BulkConnection, bill: Bill, statement: CurrentStatement) -> Comparison:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
@@ -173,16 +173,17 @@ def _check_commitments(bill: CheckedBill) -> _Finding:
 
 
 def _check_overlap(bill: CheckedBill) -> _Finding:
-    found = bill.find("check_overlap")
-    return _warn_of(found, "this bill is", passed="this bill makes up the costs once")
+    finding = _warn_of(bill.find("check_overlap"), "this bill is", passed="this bill makes up the costs once")
+    relations = bill.find("tell_relations").names
+    return replace(finding, detail="; ".join((finding.detail, *relations[:_TOLD_NAMES]))) if relations else finding
 
 
 def _check_net(bill: CheckedBill) -> _Finding:
     found = bill.find("check_net_proof")
     return _warn_of(
         found,
-        "net costs that are off the gross costs less the discounts that the export names",
-        passed="net costs, where there are any, are the gross costs less the discounts",
+        "billed costs that are off the gross costs less the discounts that the export names",
+        passed="billed costs are the gross costs less the discounts that the export names",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
 from billfold.errors import ReconciliationError
@@ -10,6 +11,7 @@ from billfold.model import Totals
 
 # More digits than any sum of bills has: the arithmetic of this module never rounds.
 _DIGITS = 2000
+_UNDISCOUNTED = " before credits, refunds and discounts"
 
 
 def carry(before: Totals, added: Totals, removed: Totals) -> Totals:
@@ -21,11 +23,6 @@ def carry(before: Totals, added: Totals, removed: Totals) -> Totals:
         net=_carry_money(before.net, added.net, removed.net),
         billed=_carry_money(before.billed, added.billed, removed.billed),
     )
-
-
-def add_up(one: Totals, other: Totals) -> Totals:
-    """What two statements hold together."""
-    return carry(one, other, Totals())
 
 
 def reconcile(source: Totals, held: Totals) -> None:
@@ -53,19 +50,43 @@ def reconcile(source: Totals, held: Totals) -> None:
         )
 
 
-def find_loss(before: Totals, source: Totals, *, least_percent: int) -> str | None:
-    """What a bill would lose if it left less than `least_percent` of a statement's rows or of a positive cost.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """What a loss is judged by: rows, and by currency the cost without credits, refunds and discounts.
 
-    None where it leaves enough. Costs are compared by currency.
+    `billed` is the billed cost, by which messages decide whether they must say the difference.
+    """
+
+    row_count: int
+    undiscounted: Mapping[str, Decimal]
+    billed: Mapping[str, Decimal]
+
+
+def find_loss(before: Sequence[Worth], after: Worth, *, least_percent: int) -> str | None:
+    """What would be lost if a bill left less than `least_percent` of the rows or of the cost of those before it.
+
+    None where it leaves enough. Costs are compared by currency. Credits, refunds and discounts are no part of them: a
+    bill that gets more of these loses nothing, nor does one that loses them.
     """
     losses = []
-    if source.row_count * 100 < before.row_count * least_percent:
-        losses.append(f"{source.row_count} of {before.row_count} rows")
-    for currency, held in sorted(before.billed.items()):
-        left = source.billed.get(currency, Decimal(0))
-        if held > 0 and left * 100 < held * least_percent:
-            losses.append(f"{left:f} of {held:f} {currency}")
+    row_count = sum(each.row_count for each in before)
+    if after.row_count * 100 < row_count * least_percent:
+        losses.append(f"{after.row_count} of {row_count} rows")
+    held = _add_money([each.undiscounted for each in before])
+    billed = _add_money([each.billed for each in before])
+    for currency, cost in held.items():
+        left = after.undiscounted.get(currency, Decimal(0))
+        if cost > 0 and left * 100 < cost * least_percent:
+            is_billed = (cost, left) == (billed.get(currency), after.billed.get(currency, Decimal(0)))
+            losses.append(f"{left:f} of {cost:f} {currency}{'' if is_billed else _UNDISCOUNTED}")
     return f"would leave {' and '.join(losses)}" if losses else None
+
+
+def _add_money(amounts: Sequence[Mapping[str, Decimal]]) -> dict[str, Decimal]:
+    total: dict[str, Decimal] = {}
+    for each in amounts:
+        total = _carry_money(total, each, {})
+    return total
 
 
 def _carry_money(

@@ -32,6 +32,8 @@ def release(
     Raises UsageError for a delivery that is not held, is another client's, or is not what stands at its key any more:
     then nothing is let through. Where the key cannot be resolved, the outcome says why.
     """
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
     ingestion = Ingestion(
         client=client,
         settings=settings,
@@ -39,9 +41,8 @@ def release(
         trigger=TriggerSource.CLI,
         force=False,
         progress=progress or SilentProgress(),
+        month=stored.named_period,
     )
-    with connect(database.conninfo) as connection:
-        stored = control.find_delivery(connection, delivery_id)
     if stored.client_id != client.client_id:
         raise UsageError(f"delivery {delivery_id} belongs to client {stored.client_id}, not to {client.client_id}")
     if stored.state is not DeliveryState.HELD:

@@ -14,11 +14,11 @@ from enum import StrEnum
 
 import structlog
 
-from billfold import split_cost
+from billfold import overlap, split_cost
 from billfold.config import Settings
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
-from billfold.publication import MappedBill, Standing, Timings, find_remarkable, map_bill
+from billfold.publication import Standing, Timings, find_remarkable, map_bill
 from billfold.quality import record_checks
 from billfold.reconcile import reconcile
 from billfold.store import control, publish, statements
@@ -110,9 +110,9 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
             open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill,
             connect_bulk(database.conninfo) as bulk,
         ):
-            after, mapped, split_findings = _publish(bill, bulk, chosen.client_id, statement)
-            findings = (*find_remarkable(bill, mapped, statement.currency), *split_findings)
-    record_checks(database, statement_id=chosen.statement_id)
+            after, settled, findings = _publish(bill, bulk, chosen.client_id, statement)
+    for checked in (chosen.statement_id, *sorted(settled.affected)):
+        record_checks(database, statement_id=checked)
     remapping = Remapping(
         statement_id=chosen.statement_id,
         client_id=chosen.client_id,
@@ -150,7 +150,8 @@ def _claim(connection: Connection, chosen: VerifiedStatement, settings: Settings
 
 def _publish(
     bill: Bill, bulk: BulkConnection, client_id: str, statement: CurrentStatement
-) -> tuple[Totals, MappedBill, tuple[str, ...]]:
+) -> tuple[Totals, overlap.Settled, tuple[str, ...]]:
+    """Publish the new charges; returns what the statement holds then, what else changed, and the findings."""
     period = statement.billing_period
     with publish.stream_landed_rows(bulk, period, statement_id=statement.statement_id) as rows:
         bill.load_landed(rows)
@@ -159,6 +160,7 @@ def _publish(
         bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
     )
     place = {"statement_id": statement.statement_id, "publication_id": publication_id}
+    before = overlap.find_before(bulk, statement.statement_id)
     standing = Standing(statement=statement, residuals={}, columns={})
     mapped = map_bill(bill, bulk, client_id, standing, Timings(), anew=True)
     publish.withdraw_charges(bulk, period, **place)
@@ -174,11 +176,15 @@ def _publish(
         billed=charged.billed,
     )
     reconcile(mapped.ledger.totals, after)
+    publish.lock_bucket(bulk, client_id=client_id)
+    settled = overlap.settle(bulk, statement.statement_id, before=before)
+    moment = publish.take_moment(bulk, [statement.statement_id, *settled.switched])
+    overlap.record(bulk, settled, moment=moment)
     publish.finish_remap(
         bulk,
         publish.Publication(
             **place,
-            published_at=publish.take_moment(bulk, [statement.statement_id]),
+            published_at=moment,
             kind=PublicationKind.REMAP,
             delivery_id=statement.delivery_id,
             cost_basis=mapped.basis,
@@ -190,6 +196,8 @@ def _publish(
             rows_removed=0,
             left_out=mapped.ledger.left_out,
             unproved=mapped.unproved,
+            undiscounted=mapped.ledger.undiscounted,
         ),
     )
-    return after, mapped, split_findings
+    findings = (*find_remarkable(bill, mapped, statement.currency), *split_findings, *settled.findings)
+    return after, settled, findings

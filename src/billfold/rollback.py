@@ -20,9 +20,10 @@ from billfold.admission import find_owner, find_standalone, find_twin
 from billfold.config import Settings
 from billfold.errors import ReconciliationError, UsageError
 from billfold.model import Client, CostBasis, DeliveryState, PublicationKind, Totals
+from billfold.overlap_findings import name
 from billfold.quality import record_checks
 from billfold.reconcile import carry, reconcile
-from billfold.store import control, counting, history, publish, statements
+from billfold.store import control, history, publish, statements
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
 from billfold.store.history import NOTHING, Stood
 from billfold.store.statements import CurrentStatement
@@ -273,7 +274,7 @@ def _restore(
         bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
     )
     place = {"statement_id": statement.statement_id, "publication_id": publication_id}
-    before = counting.list_overlaps(bulk, statement.statement_id)
+    before = overlap.find_before(bulk, statement.statement_id)
     history.restore_bill(bulk, period, restored_publication_id=target.publication_id if target else NOTHING, **place)
     publish.roll_up(bulk, period, is_first=False, **place)
     added = publish.sum_restored(bulk, period, currency=statement.currency, **place)
@@ -286,9 +287,12 @@ def _restore(
     publish.lock_bucket(bulk, client_id=client_id)
     standalone = _find_standalone(connection, client_id, statement, plan)
     emptied = adoption.empty(bulk, standalone)
-    findings = _settle(bulk, statement.statement_id, before, is_empty=not after.row_count)
-    moment = publish.take_moment(bulk, [statement.statement_id, *(each.statement_id for each in standalone)])
+    settled = _settle(bulk, statement.statement_id, before, plan.delivery_id, is_empty=not after.row_count)
+    moment = publish.take_moment(
+        bulk, [statement.statement_id, *(each.statement_id for each in standalone), *settled.switched]
+    )
     adoption.record(bulk, emptied, moment=moment)
+    overlap.record(bulk, settled, moment=moment)
     publish.record_publication(
         bulk,
         publish.Publication(
@@ -306,6 +310,7 @@ def _restore(
             rows_removed=removed.row_count,
             left_out=target.left_out if target else (),
             unproved=target.unproved if target else {},
+            undiscounted={},
         ),
     )
     if plan.kind is PublicationKind.ROLLBACK:
@@ -319,25 +324,25 @@ def _restore(
         added=added,
         removed=removed,
         adopted_files=tuple(each.export_path for each in standalone),
-        findings=findings,
-        overlapping=frozenset(each.statement_id for each in before),
+        findings=settled.findings,
+        overlapping=settled.affected,
     )
 
 
 def _settle(
-    bulk: BulkConnection, statement_id: int, before: Sequence[counting.Overlap], *, is_empty: bool
-) -> tuple[str, ...]:
-    """Which statement of the bill makes up the costs now, and what an operator should know of that."""
-    counted = [each.statement_id for each in before if each.is_counted]
+    bulk: BulkConnection, statement_id: int, before: overlap.Before, delivery_id: UUID | None, *, is_empty: bool
+) -> overlap.Settled:
+    """Which statements of the bill make up the costs now, and what an operator should know of that."""
     if not is_empty:
-        return overlap.settle(bulk, statement_id, before=counted)
-    is_counted, _ = counting.read(bulk, statement_id)
-    return tuple(
-        f"statement {each.statement_id} ({each.export_name}) holds the same bill and is not counted yet:"
-        f" `billfold statement count {each.statement_id}`"
-        for each in before
-        if is_counted and not counted
+        return overlap.settle(bulk, statement_id, before=before, delivery_id=delivery_id)
+    # A rollback that is undone must not have moved the month to another export meanwhile.
+    findings = tuple(
+        f"{name(before.candidates[other])} holds the same bill and is not counted yet:"
+        f" `billfold statement count {other}`"
+        for other in sorted(before.overlapping)
+        if before.is_counted and not before.counted
     )
+    return overlap.Settled(findings=findings, affected=before.overlapping)
 
 
 def _find_standalone(

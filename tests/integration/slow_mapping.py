@@ -222,7 +222,7 @@ def source_cost_of(items: Sequence[LineItem]) -> Decimal:
 
 def _unused(item: LineItem, effective: Decimal | None, basis: CostBasis) -> list[SlowCharge]:
     # What a fee below 0 gives back, it gives back of what was not used as well.
-    if effective is None or (effective >= 0 if _is_below_zero(item, basis) else effective <= 0):
+    if not effective or (effective < 0 and not _is_below_zero(item, basis)):
         return []
     return [
         SlowCharge(
@@ -244,7 +244,7 @@ def _unused_plan(item: LineItem, basis: CostBasis) -> Decimal | None:
     """
     total = number(item, "savings_plan_total_commitment_to_date") or _ZERO
     unused = total - (number(item, "savings_plan_used_commitment") or _ZERO)
-    if unused >= 0 if _is_below_zero(item, basis) else unused <= 0:
+    if unused < 0 and not _is_below_zero(item, basis):
         return None
     if basis is not CostBasis.NET:
         return unused

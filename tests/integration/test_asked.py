@@ -27,6 +27,7 @@ from billfold.asking import ask, ask_again, ask_for_release
 from billfold.errors import ForbiddenError, ManifestError, SourceNotFoundError, SourceUnavailableError, UsageError
 from billfold.exports import LocalAws
 from billfold.model import TriggerSource
+from billfold.period import parse_period
 from billfold.store import asked
 from billfold.store.asked import AskedRow
 from billfold.store.database import connect
@@ -34,7 +35,7 @@ from billfold.store.slots import open_slots, take_slot, take_turn
 from tests.export_trees import BUCKET
 from tests.faulty_aws import Call, Fault, FaultyAws, faulty_aws
 from tests.landing import Landing
-from tests.line_items import described, write_bill
+from tests.line_items import as_csv, described, line_item, write_bill
 from tests.messages import ACCOUNT
 from tests.web_server import WebServer
 from tests.worker_process import LIMIT_SECONDS, start_server
@@ -879,3 +880,40 @@ def test_a_server_of_no_concurrency_leaves_the_work_to_others(fleet: Landing, aw
         assert process.end() == 143
 
     assert fleet.query(STATES) == [("pending", 0, True, 0, None)]
+
+
+def test_a_month_that_is_named_over_http_is_kept_until_the_file_is_in(fleet: Landing, aws: LocalAws) -> None:
+    items = [*described("10"), line_item(cost="3.5", line_item_usage_start_date="2026-04-29T10:00:00Z")]
+    names = [name for name in items[0] if name != "bill_billing_period_start_date"]
+    aws.put(BUCKET, "exports/may.csv", as_csv(items, names))
+    [unnamed] = ask_for(fleet, "exports/may.csv")
+    work_off(fleet)
+    failed = fleet.value("SELECT error_code FROM billing_deliveries")
+
+    [named] = ask(
+        fleet.client,
+        "exports/may.csv",
+        asked_by=TriggerSource.API,
+        settings=fleet.settings,
+        database=fleet.database,
+        month=parse_period("2026-05"),
+    )
+    work_off(fleet)
+
+    assert (unnamed.billing_period, failed) == (None, "invalid_value")
+    assert named.billing_period == "2026-05"
+    assert fleet.value("SELECT state FROM billing_deliveries WHERE delivery_id = %s", named.delivery_id) == "published"
+    assert fleet.billed() == {"USD": Decimal("13.5")}
+
+
+def test_an_expired_delivery_is_nothing_to_ask_for(fleet: Landing, aws: LocalAws) -> None:
+    manifest = deliver(fleet, aws, "1.25")
+    [asked_first] = ask_for(fleet, manifest)
+    work_off(fleet)
+    data = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+    aws.client("s3").delete_object(Bucket=BUCKET, Key=data)
+
+    [row] = ask_for(fleet, manifest)
+
+    assert (row.delivery_id, row.state, row.asked_at) == (asked_first.delivery_id, "published", None)
+    assert fleet.value("SELECT count(*) FROM billing_ingestion_runs WHERE status = 'failed'") == 0

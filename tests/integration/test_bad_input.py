@@ -196,7 +196,7 @@ REFUSALS = {
     "a cost with a comma": Refusal(
         (rows(GOOD[0], line_item(cost="1,5")),),
         "invalid_value",
-        (f"{FILE}, line 3, column line_item_unblended_cost, value '1,5':", "no number", "refused"),
+        (f"{FILE}, line 3, column line_item_unblended_cost, value '1,5':", "not a number", "refused"),
     ),
     "a cost in words": Refusal(
         (rows(GOOD[0], GOOD[1], line_item(cost="abc")),), "invalid_value", ("line 4", "value 'abc':")

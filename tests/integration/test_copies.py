@@ -189,18 +189,15 @@ def test_a_copy_that_lacks_a_file_is_refused_however_it_is_named(
     objects = objects_of(layout, "exports/acme")
     lacking = layout.data_key("exports/acme", "acme-2.csv.gz")
     del objects[lacking]
-    # The same name in another execution's folder, in the period's own, above it, and in other exports.
-    beside = [
-        layout.data_key("exports/acme", "acme-2.csv.gz", OLD),
-        f"{lacking.rpartition(f'/{NEW}')[0]}/acme-2.csv.gz",
-    ]
-    elsewhere = ["exports/acme/acme-2.csv.gz", "acme-2.csv.gz", layout.data_key("exports/acme/other", "acme-2.csv.gz")]
-    if not layout.has_executions:
-        beside = []
-    copies = dict.fromkeys((*beside, *elsewhere, layout.data_key("exports", "acme-2.csv.gz")), b"")
-    copy_to(root, {**objects, **copies}, "/".join(["exports", "acme"][:number]))
-    files = {path for path in root.rglob("*") if path.is_file()}
-    of_the_export = {path for path in files if path.as_posix().endswith(("acme-1.csv.gz", *beside))}
+    # The same name below the export's folder: in another execution's, in the period's, in none of AWS's.
+    beside = ["exports/acme/acme-2.csv.gz", "exports/acme/late/acme-2.csv.gz"]
+    if layout.has_executions:
+        beside += [layout.data_key("exports/acme", "acme-2.csv.gz", OLD), f"exports/acme/{layout.data}/acme-2.csv.gz"]
+    elsewhere = ["acme-2.csv.gz", layout.data_key("exports", "acme-2.csv.gz")]
+    left_out = "/".join(["exports", "acme"][:number])
+    copy_to(root, {**objects, **dict.fromkeys((*beside, *elsewhere), b"")}, left_out)
+    of_the_export = set(root.rglob("acme-1.csv.gz"))
+    of_the_export |= {root / key.removeprefix(f"{left_out}/") for key in beside}
 
     assert ask(root, settings)[1]
     for path in (root, *root.rglob("*")):
@@ -231,6 +228,24 @@ def test_files_beside_a_manifest_that_cannot_be_used_are_no_bills(
     copy_to(root, objects, left_out)
 
     for path in (root, *root.rglob("*")):
+        deliveries, refused = ask(path, settings)
+
+        assert deliveries == []
+        assert refused, path
+
+
+@pytest.mark.parametrize("left_out", ["", "cur", "cur/acme"])
+def test_an_earlier_version_does_not_stand_in_for_one_that_lacks_a_file(
+    root: Path, settings: Settings, left_out: str
+) -> None:
+    layout = LAYOUTS["legacy, new versions"]
+    objects = objects_of(layout, "cur/acme")
+    old = layout.data_key("cur/acme", "acme-1.csv.gz", OLD)
+    earlier = {old: b"", layout.manifest_key("cur/acme", OLD): manifest_of(layout, [old], execution=OLD)}
+    del objects[layout.data_key("cur/acme", "acme-2.csv.gz")]
+    copy_to(root, {**objects, **earlier}, left_out)
+
+    for path in (root, *(path for path in root.rglob("*") if not path.name.endswith(".json"))):
         deliveries, refused = ask(path, settings)
 
         assert deliveries == []

@@ -231,7 +231,7 @@ def test_a_message_that_is_no_json_is_dead_with_its_reason(fleet: Landing) -> No
 
 
 def test_a_bill_that_cannot_be_one_is_dead_and_its_run_keeps_the_reason(fleet: Landing, aws: LocalAws) -> None:
-    aws.put(BUCKET, "exports/bad.csv", b"not,a\nbill,at all\n")
+    aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
 
     fate = take(fleet, s3_event(BUCKET, "exports/bad.csv"))
 
@@ -243,7 +243,7 @@ def test_a_bill_that_cannot_be_one_is_dead_and_its_run_keeps_the_reason(fleet: L
 
 def test_one_bad_object_of_a_message_does_not_keep_the_others_out(fleet: Landing, aws: LocalAws) -> None:
     deliver(fleet, aws, "1.25")
-    aws.put(BUCKET, "exports/bad.csv", b"not,a\nbill,at all\n")
+    aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
     records = [s3_record(BUCKET, "exports/bad.csv"), s3_record(BUCKET, MANIFEST), s3_record("elsewhere", MANIFEST)]
 
     fate = take(fleet, json.dumps({"Records": records}))

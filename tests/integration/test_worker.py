@@ -105,7 +105,7 @@ def test_every_wrapping_and_every_stranger_are_told_apart_and_no_poison_keeps_th
     first, second, third = (
         deliver(fleet, aws, cost, export=export) for cost, export in (("1", "a"), ("2", "b"), ("4", "c"))
     )
-    aws.put(BUCKET, "exports/bad.csv", b"not,a\nbill,at all\n")
+    aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
     mailbox.send(
         "garbage",
         '{"hello": "world"}',
@@ -124,7 +124,7 @@ def test_every_wrapping_and_every_stranger_are_told_apart_and_no_poison_keeps_th
     assert fleet.billed() == {"USD": Decimal(7)}
     assert mailbox.counts() == (0, 0)
     assert (report.done_count, report.dead_count) == (5, 4)
-    assert sorted(letter["error_code"] for letter in dead) == ["access_denied", "message", "message", "unknown_format"]
+    assert sorted(letter["error_code"] for letter in dead) == ["access_denied", "message", "message", "missing_column"]
     assert all(letter["reason"] and letter["source_message_id"] for letter in dead)
     assert "garbage" in {letter["body"] for letter in dead}
 

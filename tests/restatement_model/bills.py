@@ -334,7 +334,7 @@ def _charges_of_item(item: Item, basis: str, period: str) -> dict[int, Charge]:
         unused = Decimal(item.share) - Decimal(_USED)
         fee = {} if _is_free(item, basis) else {0: charge("Purchase", cost, nothing, gross, cost)}
         # A fee below 0 gives a commitment back, and with it what was not used of it.
-        has_unused = unused < 0 if Decimal((basis == "net" and item.net) or item.cost) < 0 else unused > 0
+        has_unused = unused > 0 or (unused < 0 and Decimal((basis == "net" and item.net) or item.cost) < 0)
         return {**fee, 1: charge("Usage", nothing, unused, nothing, nothing)} if has_unused else fee
     category = item.kind if item.kind in ("Tax", "Credit") else "Usage"
     return {0: charge(category, cost, cost, gross if category == "Usage" else cost, cost)}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from billfold.model import ExportFormat
-from billfold.transform.columns import MAP_COLUMNS, UNSTABLE_COLUMNS, describe_columns
+from billfold.transform.columns import MAP_COLUMNS, TYPED_MAP_COLUMNS, UNSTABLE_COLUMNS, describe_columns
 
 # A number that JSON would round: the map that holds one is spelled as it stands.
 _LONG_NUMBER = re.compile(r"[0-9][0-9.]{16,}", re.ASCII)
@@ -34,16 +34,29 @@ def _spelled(name: str, value: str) -> str:
     entries = None if _LONG_NUMBER.search(value) else _entries(value)
     if entries is None:
         return _prefixed(name) + _prefixed(value)
-    inside = "".join(_prefixed(key) + _prefixed(text) for key, text in sorted(entries.items(), key=_bytes_of_key))
+    mark = "=" if name in TYPED_MAP_COLUMNS else ""
+    inside = "".join(
+        _prefixed(key) + (mark if isinstance(text, _Typed) else "") + _prefixed(text)
+        for key, text in sorted(entries.items(), key=_bytes_of_key)
+    )
     return _prefixed(name + "{}") + _prefixed(inside)
+
+
+class _Typed(str):
+    """What JSON spells without quotes: a number, true, false or null."""
+
+
+_WORDS = {True: "true", False: "false", None: "null"}
 
 
 def _entries(value: str) -> dict[str, str] | None:
     try:
-        found = json.loads(value)
+        found = json.loads(value, parse_int=_Typed, parse_float=_Typed)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return {key: text if isinstance(text, str) else _Typed(_WORDS[text]) for key, text in found.items()}
 
 
 def _bytes_of_key(entry: tuple[str, str]) -> bytes:

@@ -23,18 +23,27 @@ from billfold.cli.options import (
     OneClient,
     OneExport,
     OnePeriod,
+    parse_month,
     read_query,
 )
 from billfold.cli.screen import Screen, discard_output, fetch_bar, show_error, write_document
 from billfold.documents import dump, dump_row, ingest_document, report_document
-from billfold.model import DeliveryState, RunStatus, TriggerSource
+from billfold.model import DeliveryState, LeftOutFile, RunStatus, TriggerSource
+from billfold.period import BillingPeriod
 from billfold.reports import Filter
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import migrate_database
 from billfold.store.query import QueryResult, run_query
 
 # On a terminal `ingest` tells these events itself, as a table and as lines.
-_TOLD_BY_INGEST = ("delivery_finished", "delivery_failed", "source_refused", "finding", "check_warned")
+_TOLD_BY_INGEST = (
+    "delivery_finished",
+    "delivery_failed",
+    "source_refused",
+    "finding",
+    "check_warned",
+    "files_left_out",
+)
 # A JSON result up to this size waits for its end in memory, a larger one on disk.
 _SPOOL_BYTES = 16 * 2**20
 _DEMO_LINE_ITEMS = 50_000
@@ -47,6 +56,7 @@ _DEMO_LINE_ITEMS = 50_000
         "- `billfold ingest exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json`"
         " (a key of AWS_BILLING_BUCKET)\n\n"
         "- `billfold ingest ./downloaded-bucket --json`\n\n"
+        "- `billfold ingest ./may.csv --month 2026-05`\n\n"
         "Exit codes: 0 all published, skipped, superseded or rolled back earlier; 2 wrong usage or settings; 3 source;"
         " 4 bad input; 5 PostgreSQL; 6 try again later; 7 rows or money do not agree; 8 held, and waits for"
         " `billfold release`. What failed published nothing; the rest stays published."
@@ -67,13 +77,23 @@ def ingest(
     force: Annotated[
         bool, typer.Option("--force", help="Publish what is older than the published delivery, or already in.")
     ] = False,
+    month: Annotated[
+        BillingPeriod | None,
+        typer.Option(
+            "--month",
+            parser=parse_month,
+            metavar="YYYY-MM",
+            help="The billing period of one file that names none, in a column or its key.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Bring billing deliveries from S3 or from disk into PostgreSQL.
 
     Each delivery is fetched, compared with what its statement holds, reconciled to the last decimal, and published in
     one transaction: a reader sees the old bill or the new one. Ingesting it again changes nothing. A local folder
-    is a copy of a bucket or of one export, or a part of a folder above it that was ingested before.
+    is a copy of a bucket or of one export, or a part of a folder above it that was ingested before. Files of a folder
+    that are not bills are left out and named.
     """
     settings = start(_TOLD_BY_INGEST)
     database = open_store(settings)
@@ -81,6 +101,7 @@ def ingest(
     # DuckDB, Arrow and boto3 take a second to load: only this command needs them.
     from billfold.ingest import ingest as ingest_source
 
+    left_out: list[LeftOutFile] = []
     with fetch_bar() as bar:
         outcomes = ingest_source(
             source,
@@ -90,7 +111,11 @@ def ingest(
             trigger=TriggerSource.CLI,
             force=force,
             progress=bar,
+            on_left_out=left_out.extend,
+            month=month,
         )
+    # Scripts rely on the document: what is in no delivery stands on standard error.
+    tables.show_left_out(Screen(stderr=as_json), left_out)
     if as_json:
         write_document(dump(ingest_document(outcomes)))
     else:
@@ -149,7 +174,8 @@ def statements(
 ) -> int:
     """List the statements: what each export says about each month, as it stands now.
 
-    Counted statements make up the costs; two exports of the same bill must not both be counted.
+    Counted statements make up the costs. The last column shows what a statement has in common with others of its month:
+    parts of one bill are all counted, of duplicates only one is.
     """
     wanted = Filter(client=client, export=export, period=period, limit=limit)
     return _report("statements", reports.list_statements, tables.show_statements, wanted, as_json)

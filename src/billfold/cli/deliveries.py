@@ -13,7 +13,7 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.options import Json, parse_month
 from billfold.cli.screen import Screen, fetch_bar, show_error, write_document
-from billfold.cli.tables import show_outcomes
+from billfold.cli.tables import show_left_out, show_outcomes
 from billfold.documents import dump, ingest_document
 from billfold.model import DeliveryOutcome
 from billfold.period import BillingPeriod
@@ -24,6 +24,7 @@ TOLD_BY_COMMANDS = (
     "delivery_failed",
     "source_refused",
     "finding",
+    "files_left_out",
     "backfill_started",
     "backfill_finished",
     "delivery_released",
@@ -79,6 +80,7 @@ def backfill(
                 f"[{number}/{total}] {delivery.export_name} {delivery.period or ''}".rstrip(), style="dim"
             ),
         )
+    show_left_out(Screen(stderr=as_json), report.left_out)
     if as_json:
         write_document(dump(delivery_reports.backfill_document(report)))
     else:

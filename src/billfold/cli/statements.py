@@ -11,12 +11,22 @@ from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod, OneStatement
 from billfold.cli.screen import Screen, write_document
 from billfold.documents import dump, spell_money
+from billfold.parts import Relation
 
-TOLD_BY_STATEMENT_COMMANDS = ("statement_remapped", "statement_switched")
+TOLD_BY_STATEMENT_COMMANDS = ("statement_remapped", "statement_switched", "statements_paired")
 
 StatementId = Annotated[
     int, typer.Argument(metavar="STATEMENT", help="A statement's id, as `billfold statements` shows it.")
 ]
+
+OtherStatementId = Annotated[int, typer.Argument(metavar="OTHER", help="The other statement's id.")]
+
+_MEANINGS = {
+    Relation.PARTS: "parts of one bill, both make up the costs",
+    Relation.DUPLICATES: "the same bill, one of them makes up the costs",
+    Relation.OVERLAP: "they overlap, one of them makes up the costs",
+    None: "they hold no account in common, both make up the costs",
+}
 
 statement_app = typer.Typer(
     rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
@@ -85,8 +95,8 @@ def remap(
 def count(statement: StatementId, as_json: Json = False) -> int:
     """Have a statement make up the costs, in place of those that hold the same bill.
 
-    Where two exports of one payer and month came in (legacy beside CUR 2.0 beside FOCUS), the one published first
-    counts and the others are kept beside it. One transaction switches: a reader never sees both, and never none.
+    Where two exports hold the same bill (legacy beside CUR 2.0 beside FOCUS), the one published first counts and the
+    others are kept beside it. One transaction switches: a reader never sees both, and never none.
     """
     return _switch(statement, counted=True, as_json=as_json)
 
@@ -95,6 +105,58 @@ def count(statement: StatementId, as_json: Json = False) -> int:
 def uncount(statement: StatementId, as_json: Json = False) -> int:
     """Have a statement not make up the costs: its rows and charges stay, views and reports leave them out."""
     return _switch(statement, counted=False, as_json=as_json)
+
+
+@statement_app.command(epilog="Example: `billfold statement parts 4 7`")
+def parts(one: StatementId, other: OtherStatementId, as_json: Json = False) -> int:
+    """Have two statements be parts of one bill, whatever they hold: both make up the costs.
+
+    It holds for later deliveries too, until `statement duplicates` or `statement compare` of the two. One transaction.
+    """
+    return _decide(one, other, Relation.PARTS, as_json=as_json)
+
+
+@statement_app.command(epilog="Example: `billfold statement duplicates 4 7`")
+def duplicates(one: StatementId, other: OtherStatementId, as_json: Json = False) -> int:
+    """Have two statements be the same bill, whatever they hold: the one published first makes up the costs.
+
+    It holds for later deliveries too, until `statement parts` or `statement compare` of the two. `statement count` has
+    the other one make up the costs. One transaction.
+    """
+    return _decide(one, other, Relation.DUPLICATES, as_json=as_json)
+
+
+@statement_app.command(epilog="Example: `billfold statement compare 4 7`")
+def compare(one: StatementId, other: OtherStatementId, as_json: Json = False) -> int:
+    """Compare two statements now, and let what they hold decide again, in place of what you decided about them."""
+    return _decide(one, other, None, as_json=as_json)
+
+
+def _decide(one: int, other: int, choice: Relation | None, *, as_json: bool) -> int:
+    from billfold.counting import decide
+
+    settings = start(TOLD_BY_STATEMENT_COMMANDS)
+    decision = decide(one, other, choice=choice, settings=settings, database=open_store(settings))
+    if as_json:
+        document = {
+            "statement_ids": decision.statement_ids,
+            "choice": decision.choice,
+            "relation": decision.relation,
+            "counted": decision.counted,
+            "uncounted": decision.uncounted,
+            "findings": list(decision.findings),
+        }
+        write_document(dump(document))
+        return ExitCode.SUCCESS
+    screen = Screen()
+    screen.print(f"statements {one} and {other}: {_MEANINGS[decision.choice or decision.relation]}")
+    for statement_id in decision.counted:
+        screen.print(f"statement {statement_id} is counted now")
+    for statement_id in decision.uncounted:
+        screen.print(f"statement {statement_id} is not counted any more")
+    for finding in decision.findings:
+        screen.print(finding, style="yellow")
+    return ExitCode.SUCCESS
 
 
 def _switch(statement_id: int, *, counted: bool, as_json: bool) -> int:

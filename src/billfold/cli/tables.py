@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from decimal import ROUND_DOWN, Decimal
 from itertools import islice
 from typing import Any
 
@@ -19,7 +21,7 @@ from billfold.cli.grid import (
     show_rounded,
 )
 from billfold.cli.screen import Screen, printable
-from billfold.model import DeliveryOutcome
+from billfold.model import DeliveryOutcome, LeftOutFile
 from billfold.reports import DeliveryRow, PublicationRow, RunRow, StatementRow
 from billfold.store.query import QueryResult
 
@@ -56,6 +58,21 @@ def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None
             state = outcome.state.replace("_", " ")
             line = f"{state}: {_statement(outcome.export_name, outcome.billing_period)} {outcome.reason}"
             console.print(Text(printable(line), style="yellow"))
+
+
+def describe_left_out(left_out: Sequence[LeftOutFile]) -> str:
+    """How many files were left out, what they are, and one of each kind."""
+    first = {each.kind: each.key for each in reversed(left_out)}
+    counts = Counter(each.kind for each in left_out)
+    kinds = ", ".join(f"{kind} ({count}, such as {first[kind]})" for kind, count in sorted(counts.items()))
+    noun = "file that is not a bill" if len(left_out) == 1 else "files that are not bills"
+    return f"left out {len(left_out)} {noun}: {kinds}"
+
+
+def show_left_out(console: Console, left_out: Sequence[LeftOutFile]) -> None:
+    """One line of what lies beside the bills; nothing where nothing does."""
+    if left_out:
+        console.print(Text(printable(describe_left_out(left_out)), style="dim"), soft_wrap=True)
 
 
 def show_runs(console: Console, runs: Sequence[RunRow]) -> None:
@@ -127,6 +144,8 @@ def show_statements(console: Console, statements: Sequence[StatementRow]) -> Non
         "#Billed",
         "|Delivered (UTC)",
     ]
+    if any(statement.related for statement in statements):
+        headers.append("Same month")
     table = make_table(console, *headers)
     for statement in statements:
         add_row(
@@ -141,8 +160,27 @@ def show_statements(console: Console, statements: Sequence[StatementRow]) -> Non
             statement.charge_count,
             show_rounded(statement.billed_cost),
             show_instant(statement.delivered_at),
+            *((_show_related(statement),) if headers[-1] == "Same month" else ()),
         )
     print_table(console, table, nothing="no statements")
+
+
+def _show_related(statement: StatementRow) -> str:
+    """How a statement relates to others of its month: what both hold, and who decided."""
+    lines = []
+    for each in statement.related:
+        share = each["share_of_smaller"]
+        found = f", {_percent(share)} % by {each['measure']}" if share else ""
+        by = ", by hand" if each["decided_by"] == "operator" else ""
+        in_both = ", ".join(f"{cost} {code}" for code, cost in each["cost_in_both"].items() if Decimal(cost))
+        shared = f", {in_both} in both" if in_both else ""
+        lines.append(f"{each['relation']} with {each['statement_id']}{by}{found}{shared}")
+    return "; ".join(lines)
+
+
+def _percent(share: str) -> Decimal:
+    """Rounded down: less than everything never reads as everything."""
+    return (Decimal(share) * 100).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
 
 
 def show_publications(console: Console, publications: Sequence[PublicationRow]) -> None:

@@ -40,6 +40,9 @@ class Bucket(Protocol):
     def read_small(self, source: SourceObject, limit_bytes: int) -> bytes:
         """The whole content, at most `limit_bytes` of it."""
 
+    def read_part(self, source: SourceObject, part: str) -> bytes:
+        """A part of the content, spelled as HTTP spells a range: `bytes=0-9`, or `bytes=-8` for the last eight."""
+
     def download(self, source: SourceObject, path: Path, on_bytes: OnBytes) -> SpooledFile:
         """Write the object to `path` in constant memory; on failure nothing stays there."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -10,7 +10,16 @@ from typing import Self
 from billfold.errors import AccessDeniedError, BillfoldError, InputError, ManifestError
 from billfold.exports.bucket import Bucket, address, is_local
 from billfold.exports.delivery import read_manifest
-from billfold.exports.layout import file_name, find_places, folder_of, folders_above, is_data_file, is_manifest
+from billfold.exports.layout import (
+    ROOT,
+    Place,
+    file_name,
+    find_places,
+    folder_of,
+    folders_above,
+    is_data_file,
+    is_manifest,
+)
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
 
@@ -20,11 +29,17 @@ Statement = tuple[str, BillingPeriod]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """The keys that manifests name, the places of their statements, and folders with all below them."""
+    """The keys that manifests name, the places of their statements, and folders with all below them.
+
+    Of refused manifests also what is below the folder of their export (with a slash at its end, or empty) and of their
+    month, or has the name of a file that they name: files may have been moved.
+    """
 
     statements: set[Statement] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
+    refused_months: set[tuple[str, BillingPeriod]] = field(default_factory=set)
+    refused_names: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
@@ -34,21 +49,37 @@ class Claims:
         return cls(keys=keys, folders=folders)
 
     def __bool__(self) -> bool:
-        return bool(self.statements or self.keys or self.folders)
+        return any((self.statements, self.keys, self.folders, self.refused_months, self.refused_names))
 
     def join(self, others: Claims) -> None:
         """Add what the others hold."""
         self.statements.update(others.statements)
         self.keys.update(others.keys)
         self.folders.update(others.folders)
+        self.refused_months.update(others.refused_months)
+        self.refused_names.update(others.refused_names)
 
     def cover(self, key: str) -> bool:
         """Whether the file at a key belongs to one of the manifests."""
-        return key in self.keys or self.has_statement_of(key) or any(map(self.folders.__contains__, folders_above(key)))
+        if key in self.keys or self.has_statement_of(key):
+            return True
+        periods, name = {place.period for place in find_places(key)}, file_name(key)
+        return any(
+            folder in self.folders
+            or (folder, name) in self.refused_names
+            or any((folder, period) in self.refused_months for period in periods)
+            for folder in folders_above(key)
+        )
 
     def has_statement_of(self, key: str) -> bool:
         """Whether the key is in the place of one of the statements."""
         return any(place.statement in self.statements for place in find_places(key))
+
+    def add_refused(self, place: Place, file_keys: Iterable[str]) -> None:
+        """Claim what may be of the refused manifest at a place; `file_keys` are those that could be read."""
+        folder = "" if place.export_path == ROOT else f"{place.export_path}/"
+        self.refused_months.add((folder, place.period))
+        self.refused_names.update((folder, file_name(key)) for key in file_keys)
 
     @contextmanager
     def unless_refused(self, stray: SourceObject) -> Iterator[None]:

@@ -6,6 +6,8 @@ import codecs
 import csv
 import io
 import json
+import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 
@@ -14,6 +16,8 @@ HEADER_BYTES = 256 * 2**10
 _MAX_UNPACKED_BYTES = 4 * 2**20
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
+_ZIP_HEADER = struct.Struct("<4s5H3L2H")
+_ZIP_ENCRYPTED = 0x1
 _PARQUET = b"PAR1"
 # At the end of a Parquet file stand its footer, the footer's length (4 bytes, little-endian) and the magic again.
 _PARQUET_ENDING_BYTES = 8
@@ -43,8 +47,8 @@ def read_headers(beginning: bytes, size_bytes: int, read_part: Callable[[str], b
 
     `read_part` reads a range of the object as HTTP spells it (`bytes=0-9`).
     """
-    if beginning.startswith(_PARQUET):
-        return _read_parquet(size_bytes, read_part)
+    if is_parquet(beginning):
+        return read_parquet_headers(size_bytes, read_part)
     if beginning.startswith(_ZIP):
         # Its table of contents stands at the end, and no export of Data Exports is one.
         return None
@@ -61,14 +65,46 @@ def read_headers(beginning: bytes, size_bytes: int, read_part: Callable[[str], b
     return tuple(header) if header and is_whole else None
 
 
+def is_parquet(beginning: bytes) -> bool:
+    """Whether a file that begins so is Parquet."""
+    return beginning.startswith(_PARQUET)
+
+
+def unpack_beginning(beginning: bytes) -> bytes:
+    """The beginning of a file's content, of gzip and of the first file in a zip unpacked; empty where that fails."""
+    if beginning.startswith(_GZIP):
+        return _unpack(beginning)
+    if beginning.startswith(_ZIP):
+        return _unzip(beginning)
+    return beginning
+
+
+def _unzip(beginning: bytes) -> bytes:
+    """The first file of a zip from its own header, which stands before it."""
+    if len(beginning) < _ZIP_HEADER.size:
+        return b""
+    _, _, flags, method, *_, name_bytes, extra_bytes = _ZIP_HEADER.unpack_from(beginning)
+    content = beginning[_ZIP_HEADER.size + name_bytes + extra_bytes :]
+    if flags & _ZIP_ENCRYPTED:
+        return b""
+    if method == zipfile.ZIP_STORED:
+        return content
+    return _inflate(content, -zlib.MAX_WBITS) if method == zipfile.ZIP_DEFLATED else b""
+
+
 def _unpack(beginning: bytes) -> bytes:
+    return _inflate(beginning, zlib.MAX_WBITS | 16)
+
+
+def _inflate(packed: bytes, window_bits: int) -> bytes:
     try:
-        return zlib.decompressobj(31).decompress(beginning, _MAX_UNPACKED_BYTES)
+        return zlib.decompressobj(window_bits).decompress(packed, _MAX_UNPACKED_BYTES)
     except zlib.error:
         return b""
 
 
-def _read_parquet(size_bytes: int, read_part: Callable[[str], bytes]) -> tuple[str, ...] | None:
+def read_parquet_headers(size_bytes: int, read_part: Callable[[str], bytes]) -> tuple[str, ...] | None:
+    """The columns of a Parquet file from its footer; None where that cannot be read."""
     import pyarrow
     import pyarrow.parquet as parquet
 

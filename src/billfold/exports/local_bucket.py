@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -60,6 +60,13 @@ class LocalBucket:
             if not name.startswith(".") and not path.is_dir() and self._is_readable(path):
                 yield from self._current(f"{folder}{name}")
 
+    def find(self, folder: str, patterns: Sequence[str]) -> list[str]:
+        """The keys of files below a folder whose paths match one of the patterns."""
+        with self._translated(folder):
+            place = self._path(folder)
+            found = {path for pattern in patterns for path in place.glob(pattern) if self._is_readable(path)}
+        return sorted(path.relative_to(self._root).as_posix() for path in found)
+
     def holds(self, key: str) -> bool:
         """Whether a file stands at the key; raises AccessDeniedError for a key that leads outside."""
         with self._translated(key):
@@ -85,6 +92,14 @@ class LocalBucket:
                 f"{address(self.name, source.key)} has {source.size_bytes} bytes, more than {limit_bytes}"
             )
         return b"".join(self._chunks(source))
+
+    def read_part(self, source: SourceObject, part: str) -> bytes:
+        first, _, last = part.removeprefix("bytes=").partition("-")
+        begin = int(first) if first else max(source.size_bytes - int(last), 0)
+        end = int(last) + 1 if first and last else source.size_bytes
+        with self._translated(source.key), self._path(source.key).open("rb") as file:
+            file.seek(begin)
+            return file.read(end - begin)
 
     def download(self, source: SourceObject, path: Path, on_bytes: OnBytes) -> SpooledFile:
         return spool(self._chunks(source), source, path, self._settings, on_bytes)

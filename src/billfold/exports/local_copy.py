@@ -13,6 +13,13 @@ from dataclasses import dataclass
 
 from billfold.exports.layout import ROOT, find_places, folder_of, folders_above
 
+# Where the manifests of an export are below its folder, as patterns of paths.
+MANIFESTS_OF_EXPORT = tuple(
+    f"{folder}/{name}"
+    for folder in ("metadata/*", "[0-9]*-[0-9]*")
+    for name in ("*-Manifest.json", "*/*-Manifest.json")
+)
+
 # Whether a file stands at a local key.
 Holds = Callable[[str], bool]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from billfold.config import Settings
 from billfold.errors import InputError, SourceError
-from billfold.exports.claims import Statement, is_bill, is_stray
+from billfold.exports.claims import Statement, is_bill
 from billfold.exports.layout import ROOT, Place, file_name, find_places, is_manifest
 from billfold.exports.local_bucket import LocalBucket
-from billfold.exports.local_copy import find_local_files
+from billfold.exports.local_copy import MANIFESTS_OF_EXPORT, find_local_files
 from billfold.exports.manifest import Manifest, parse_manifest
 from billfold.keys import is_trick
 
@@ -76,14 +76,14 @@ def _homes_of_folder(path: Path, settings: Settings) -> Iterator[_Home]:
                 manifests.update(_manifests_of(place))
     for manifest in sorted(manifests):
         yield _home_of(manifest, settings)
-    yield from _strays_above(path.parent, names, settings)
+    yield from _manifests_above(path.parent, names, settings)
 
 
 def _homes_of_data(path: Path, settings: Settings) -> Iterator[_Home]:
     for place in find_places(_as_key(path)):
         for manifest in _manifests_of(place):
             yield _home_of(manifest, settings)
-    yield from _strays_above(path.parent.parent, {path.name}, settings)
+    yield from _manifests_above(path.parent.parent, {path.name}, settings)
 
 
 def _home_of(path: Path, settings: Settings) -> _Home:
@@ -97,11 +97,12 @@ def _home_of(path: Path, settings: Settings) -> _Home:
     return _Home(folder=_as_path(places[0].export_path) if places else path.parent, is_whole=False)
 
 
-def _strays_above(folder: Path, names: AbstractSet[str], settings: Settings) -> Iterator[_Home]:
-    """Of manifests outside of every layout, here or in a folder above, those that name a file of one of these names."""
+def _manifests_above(folder: Path, names: AbstractSet[str], settings: Settings) -> Iterator[_Home]:
+    """Of the manifests here or in a folder above, those that name a file of one of these names: it may be moved."""
     for parent in (folder, *folder.parents)[:_LEVELS_ABOVE] if names else ():
-        for path in _list_manifests(parent.glob("*-Manifest.json")):
-            manifest = _parse(path, settings) if is_stray(_as_key(path)) else None
+        paths = (path for pattern in ("*-Manifest.json", *MANIFESTS_OF_EXPORT) for path in parent.glob(pattern))
+        for path in _list_manifests(paths):
+            manifest = _parse(path, settings)
             if manifest and not names.isdisjoint(map(file_name, manifest.file_keys)):
                 yield _home_of(path, settings)
 

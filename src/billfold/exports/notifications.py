@@ -20,6 +20,7 @@ from billfold.errors import MessageError
 from billfold.exports.layout import decode_event_key
 from billfold.keys import MAX_KEY_BYTES, is_clean
 from billfold.model import TriggerSource
+from billfold.period import BillingPeriod
 
 # An event of EventBridge may come through a topic, and that topic's message through another; nobody needs more.
 _MAX_ENVELOPES = 3
@@ -47,11 +48,15 @@ class CreatedObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A message of our own: read this key in this client's name. `source` is what asked for it."""
+    """A message of our own: read this key in this client's name. `source` is what asked for it.
+
+    `month` is the billing period that somebody named for a file that names none.
+    """
 
     client_id: str
     key: str
     source: TriggerSource = TriggerSource.SQS
+    month: BillingPeriod | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Protocol
 
 import structlog
 
@@ -18,8 +19,9 @@ from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundErro
 from billfold.exports.bucket import Bucket, address, is_local
 from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
 from billfold.exports.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
-from billfold.exports.layout import Place, file_name, find_places, folder_of, is_manifest
-from billfold.exports.local_copy import as_path
+from billfold.exports.layout import Place, file_name, find_places, folder_of, folders_above, is_manifest
+from billfold.exports.local_bucket import LocalBucket
+from billfold.exports.local_copy import MANIFESTS_OF_EXPORT
 from billfold.exports.manifest import Manifest, is_foreign, parse_manifest
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
@@ -28,6 +30,16 @@ from billfold.period import BillingPeriod
 KEYS_PER_DELIVERY = 200
 
 OnRefused = Callable[[str, BillfoldError], None]
+
+
+class LeaveOut(Protocol):
+    """Decides which files are not bills; `takes_named` is whether it does so for one that is named by itself."""
+
+    takes_named: bool
+
+    def __call__(self, bucket: Bucket, sources: Sequence[SourceObject]) -> set[str]:
+        """The keys of those that are not."""
+
 
 _log = structlog.get_logger(__name__)
 
@@ -40,16 +52,18 @@ def resolve(
     since: BillingPeriod | None = None,
     most: int | None = None,
     tolerate_newer_files: bool = False,
+    leave_out: LeaveOut | None = None,
 ) -> list[Delivery]:
     """The deliveries that a key means, the oldest period first.
 
     A manifest means its delivery, a data file that of its statement's manifest or else itself, and a folder (empty,
     or ending with a slash, or with keys below it) the current delivery of every statement in it. Statements of months
     before `since` are left out, without reading their manifests where their keys tell the month; what only the content
-    can date stays in. A statement that cannot be resolved fails all, unless `on_refused` takes its manifest's key and
-    the error. Raises SourceNotFoundError where nothing stands at the key, ManifestError, TornDeliveryError where the
-    next delivery is being written over one (unless `tolerate_newer_files`), UsageError for a folder of more than `most`
-    deliveries, before it reads their manifests, and the errors of the bucket.
+    can date stays in. What `leave_out` knows not to be a bill is none. A statement that cannot be resolved fails all,
+    unless `on_refused` takes its manifest's key and the error. Raises SourceNotFoundError where no bill stands at the
+    key, ManifestError, TornDeliveryError where the next delivery is being written over one (unless
+    `tolerate_newer_files`), UsageError for a folder of more than `most` deliveries, before it reads their manifests,
+    and the errors of the bucket.
     """
     if key and not key.endswith("/"):
         source = _object_at(bucket, key)
@@ -57,11 +71,15 @@ def resolve(
             places = find_places(key)
             if places and _is_before(places[0].period, since):
                 return []
+            if leave_out and leave_out.takes_named and leave_out(bucket, [source]):
+                return []
             find = _by_manifest if is_manifest(key) else _by_data_file
             delivery = find(bucket, source, tolerate_newer_files=tolerate_newer_files)
             return [] if _is_before(delivery.period, since) else [delivery]
         key += "/"
-    return _by_folder(bucket, key, on_refused, since, most, tolerate_newer_files=tolerate_newer_files)
+    return _by_folder(
+        bucket, key, on_refused, since, most, tolerate_newer_files=tolerate_newer_files, leave_out=leave_out
+    )
 
 
 def _object_at(bucket: Bucket, key: str) -> SourceObject | None:
@@ -88,12 +106,38 @@ def _by_data_file(bucket: Bucket, source: SourceObject, *, tolerate_newer_files:
     for place in find_places(source.key):
         if manifests := _manifests_of(bucket, place):
             return _by_manifests(bucket, source, place, manifests, tolerate_newer_files=tolerate_newer_files)
+    above = _find_refused_above(bucket, folder_of(source.key), tolerate_newer_files=tolerate_newer_files)
+    for _, error, claims in above:
+        if claims.cover(source.key):
+            raise error
     for stray in find_strays_above(bucket, source.key):
         if manifest := _read_stray(bucket, stray):
             delivery = find_delivery(bucket, stray, manifest, {}, tolerate_newer_files=tolerate_newer_files)
             if Claims.of(delivery).cover(source.key):
                 return delivery
     return standalone(source)
+
+
+def _find_refused_above(
+    bucket: Bucket, folder: str, *, tolerate_newer_files: bool
+) -> Iterator[tuple[SourceObject, BillfoldError, Claims]]:
+    """The refused manifests of exports that a local folder is below of, with what may be theirs."""
+    if not isinstance(bucket, LocalBucket):
+        return
+    found: defaultdict[Statement, list[SourceObject]] = defaultdict(list)
+    for above in folders_above(folder):
+        for key in bucket.find(above, MANIFESTS_OF_EXPORT):
+            if (statement := _statement(key)) and is_manifest(key):
+                found[statement].append(bucket.head(key))
+    for manifests in found.values():
+        current, claims, named = _latest(manifests), Claims(), list[str]()
+        try:
+            manifest = read_manifest(bucket, current)
+            named.extend(manifest.file_keys)
+            find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
+        except BillfoldError as error:
+            claims.add_refused(find_places(current.key)[0], named)
+            yield current, error, claims
 
 
 def _by_manifests(
@@ -107,6 +151,8 @@ def _by_manifests(
             # In create-new mode an earlier execution keeps its own manifest in a folder of its name.
             own = find_places(other.key)
             if other != current and place.execution and own and own[0].execution == place.execution:
+                # It does not stand in for a current one that lacks files.
+                find_delivery(bucket, current, manifest, {}, tolerate_newer_files=True)
                 return _by_manifest(bucket, other, tolerate_newer_files=tolerate_newer_files)
         _log.info("file_not_in_manifest", key=source.key, manifest=current.key)
     return find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
@@ -120,10 +166,14 @@ def _by_folder(
     most: int | None,
     *,
     tolerate_newer_files: bool,
+    leave_out: LeaveOut | None,
 ) -> list[Delivery]:
     listed = {source.key: source for source in _list(bucket, prefix, most) if is_bill(source.key)}
-    manifests = _current_manifests(bucket, prefix, listed.values(), on_refused)
     strays = [source for source in listed.values() if is_stray(source.key)]
+    left_out = leave_out(bucket, strays) if leave_out else set()
+    listed = {key: source for key, source in listed.items() if key not in left_out}
+    strays = [source for source in strays if source.key not in left_out]
+    manifests = _current_manifests(bucket, prefix, listed.values(), on_refused)
     _refuse_more(bucket, prefix, len(manifests) + len(strays), most)
     folder = _Folder(
         bucket=bucket,
@@ -135,12 +185,16 @@ def _by_folder(
     )
     folder.add_statements(manifests)
     folder.add_strays(strays, originals={source.etag for source in manifests.values() if source})
-    if alone := folder.list_alone():
+    if prefix and (alone := folder.list_alone()):
         folder.add_strays_above(prefix, alone)
-        alone = folder.list_alone()
+        folder.refuse_above(prefix, alone)
+    alone = folder.list_alone()
+    if leave_out and alone:
+        others = leave_out(bucket, alone)
+        left_out |= others
+        alone = [source for source in alone if source.key not in others]
     if not (folder.claims or alone):
-        place = address(bucket.name, prefix)
-        raise SourceNotFoundError(f"no billing export at {place}", advice="check the key or folder, and its case")
+        raise _nothing_there(bucket, prefix, sorted(left_out))
     deliveries = [delivery for delivery in map(standalone, alone) if not _is_before(delivery.period, since)]
     deliveries += folder.deliveries
     _refuse_more(bucket, prefix, len(deliveries), most)
@@ -163,9 +217,10 @@ class _Folder:
         for (_, period), source in manifests.items():
             if source is None or _is_before(period, self.since):
                 continue
-            with _refusing(source.key, self.on_refused):
+            with _refusing(source.key, self.on_refused), self._claiming(source) as named:
                 manifest = read_manifest(self.bucket, source)
-                self.claims.keys.update(keys_in(self.bucket, manifest))
+                named.extend(keys_in(self.bucket, manifest))
+                self.claims.keys.update(named)
                 self._add(self._find(source, manifest))
 
     def add_strays(self, strays: Iterable[SourceObject], originals: Collection[str]) -> None:
@@ -175,12 +230,15 @@ class _Folder:
                 if (manifest := _read_stray(self.bucket, source)) is None:
                     continue
                 # Left out or refused, its files are no deliveries of their own.
-                self.claims.keys.update(keys_in(self.bucket, manifest))
-                if source.etag in originals or any(map(self.claims.has_statement_of, map(as_path, manifest.file_keys))):
+                keys = keys_in(self.bucket, manifest)
+                self.claims.keys.update(keys)
+                if source.etag in originals or any(map(self.claims.has_statement_of, keys)):
                     # What was copied with it is no other bill.
-                    self.claims.keys.update(folder_of(source.key) + file_name(key) for key in manifest.file_keys)
+                    self.claims.keys.update(folder_of(source.key) + file_name(key) for key in keys)
                 elif not _is_before(manifest.period, self.since):
-                    self._add(self._find(source, manifest))
+                    delivery = self._find(source, manifest)
+                    self._refuse_shared(source, delivery)
+                    self._add(delivery)
 
     def add_strays_above(self, prefix: str, alone: Sequence[SourceObject]) -> None:
         """Add what manifests outside of every layout, in the folders above, name of these files."""
@@ -197,6 +255,17 @@ class _Folder:
                 else:
                     self._add(delivery)
 
+    def refuse_above(self, prefix: str, alone: Sequence[SourceObject]) -> None:
+        """Claim these files where they may be of a refused manifest of an export above."""
+        above = folder_of(prefix[:-1])
+        for source, error, claims in _find_refused_above(
+            self.bucket, above, tolerate_newer_files=self.tolerate_newer_files
+        ):
+            if any(claims.cover(each.key) for each in alone):
+                self.claims.join(claims)
+                with _refusing(source.key, self.on_refused):
+                    raise error
+
     def list_alone(self) -> list[SourceObject]:
         """The data files that belong to no manifest."""
         return [
@@ -205,16 +274,38 @@ class _Folder:
             if not is_manifest(source.key) and not self.claims.cover(source.key)
         ]
 
+    @contextmanager
+    def _claiming(self, source: SourceObject) -> Iterator[list[str]]:
+        """Claim what may be of the manifest if it is refused; takes the keys that it names."""
+        named: list[str] = []
+        try:
+            yield named
+        except BillfoldError:
+            for place in find_places(source.key)[:1]:
+                self.claims.add_refused(place, named)
+            raise
+
     def _find(self, source: SourceObject, manifest: Manifest) -> Delivery:
         return find_delivery(self.bucket, source, manifest, self.listed, tolerate_newer_files=self.tolerate_newer_files)
 
-    def _add(self, delivery: Delivery) -> None:
-        assert delivery.manifest
+    def _refuse_shared(self, source: SourceObject, delivery: Delivery) -> None:
         for other in self.deliveries:
             if other.manifest and (other.export_path, other.period) == (delivery.export_path, delivery.period):
-                raise shared_folder(delivery.manifest, other.manifest, other.export_name)
+                raise shared_folder(source, other.manifest, other.export_name)
+
+    def _add(self, delivery: Delivery) -> None:
         self.claims.join(Claims.of(delivery))
         self.deliveries.append(delivery)
+
+
+def _nothing_there(bucket: Bucket, prefix: str, left_out: Sequence[str]) -> SourceNotFoundError:
+    message = f"no billing export at {address(bucket.name, prefix)}"
+    if not left_out:
+        return SourceNotFoundError(message, advice="check the key or folder, and its case")
+    return SourceNotFoundError(
+        f"{message}: none of its {len(left_out)} data files and manifests is a bill (such as {left_out[0]})",
+        advice="check the key or folder; to see what is wrong with one file, ingest it by its own key",
+    )
 
 
 def _list(bucket: Bucket, prefix: str, most: int | None) -> Iterator[SourceObject]:

@@ -65,6 +65,12 @@ class S3Bucket:
             )
         return b"".join(self._chunks(source))
 
+    def read_part(self, source: SourceObject, part: str) -> bytes:
+        with self._reading(source.key):
+            answer = self._s3.get_object(**self._scope, Key=source.key, IfMatch=f'"{source.etag}"', Range=part)
+            with closing(answer["Body"]) as body:
+                return bytes(body.read())
+
     def download(self, source: SourceObject, path: Path, on_bytes: OnBytes) -> SpooledFile:
         return spool(self._chunks(source), source, path, self._settings, on_bytes)
 

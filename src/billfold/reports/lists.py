@@ -145,7 +145,8 @@ class DeliveryRow:
 class StatementRow:
     """A statement as it stands: its current delivery, rows, charges and money (exact text by currency).
 
-    `remembered_since` is None while everything that it ever held is still in history.
+    `remembered_since` is None while everything that it ever held is still in history. `related` are other statements of
+    its month that have costs of one of its accounts: each with its relation, what decided it, and what both hold.
     """
 
     statement_id: int
@@ -166,6 +167,7 @@ class StatementRow:
     delivered_at: datetime | None
     published_at: datetime | None
     remembered_since: datetime | None
+    related: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

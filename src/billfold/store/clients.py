@@ -15,6 +15,7 @@ from billfold.store.tokens import revoke_of_client
 # What belongs to statements, and what names its client itself: each only refers to tables that stand behind it.
 _TABLES_OF_STATEMENTS = (
     "billing_checks",
+    "billing_statement_pairs",
     "billing_restatement",
     "billing_daily_tag_cost",
     "billing_daily_cost",
@@ -28,6 +29,7 @@ _TABLES_OF_STATEMENTS = (
 _TABLES_OF_CLIENTS = (
     "billing_message_attempts",
     "billing_message_failures",
+    "billing_left_out_files",
     "billing_ingestion_runs",
     "billing_deliveries",
     "billing_statements",

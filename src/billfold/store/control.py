@@ -40,7 +40,10 @@ class RegisteredDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDelivery:
-    """A delivery as its row tells it; `key` is its manifest's, or its only file's."""
+    """A delivery as its row tells it; `key` is its manifest's, or its only file's.
+
+    `named_period` is the month that somebody named for files that name none.
+    """
 
     delivery_id: UUID
     client_id: str
@@ -49,6 +52,7 @@ class StoredDelivery:
     export_path: str
     export_name: str
     billing_period: BillingPeriod | None
+    named_period: BillingPeriod | None
     state: DeliveryState
     reason: str | None
     is_released: bool
@@ -121,6 +125,7 @@ def register_delivery(
                 "export_path": delivery.export_path,
                 "export_name": delivery.export_name,
                 "billing_period": delivery.period.starts_on if delivery.period else None,
+                "named_period": delivery.period.starts_on if delivery.period and delivery.is_month_named else None,
                 "manifest_key": delivery.manifest.key if delivery.manifest else None,
                 "manifest_etag": delivery.manifest.etag if delivery.manifest else None,
                 "execution_id": delivery.execution_id,
@@ -176,7 +181,7 @@ def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
     if row is None:
         raise UsageError(f"there is no delivery {delivery_id}", advice="`billfold deliveries` lists them")
     client_id, statement_id, bucket, export_path, export_name, period, state, reason = row[:8]
-    is_released, rolled_back_by, manifest_key, file_key = row[8:]
+    is_released, rolled_back_by, manifest_key, named_period, file_key = row[8:]
     return StoredDelivery(
         delivery_id=delivery_id,
         client_id=client_id,
@@ -185,6 +190,7 @@ def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
         export_path=export_path,
         export_name=export_name,
         billing_period=BillingPeriod(period) if period else None,
+        named_period=BillingPeriod(named_period) if named_period else None,
         state=DeliveryState(state),
         reason=reason,
         is_released=is_released,

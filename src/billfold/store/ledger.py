@@ -11,6 +11,12 @@ from billfold.sql import read_queries
 from billfold.store.database import BulkConnection
 
 
+def sum_held_undiscounted(bulk: BulkConnection, statement_id: int) -> dict[str, Decimal]:
+    """By currency what a statement's daily costs say of its cost without credits, refunds and discounts."""
+    query = read_queries("billfold.store", "ledger")["sum_held_undiscounted"]
+    return {row[0]: Decimal(row[1]) for row in bulk.query(query, statement_id)}
+
+
 def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
     """The exact sums of a delivery's line items, from their texts; nothing is kept in the database."""
     queries = read_queries("billfold.store", "ledger")
@@ -37,6 +43,7 @@ def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
         rows_billed_as_effective=remarks.get("billed is effective", 0),
         overdrawn_rows=remarks.get("overdrawn", 0),
         covered_rows_without_share=remarks.get("no effective cost", 0),
+        undiscounted={row[0]: Decimal(row[1]) for row in bulk.query(queries["sum_undiscounted"])},
         unproved={row[0]: Decimal(row[1]) for row in bulk.query(queries["sum_unproved"])},
         discounts={
             row[0]: Discounts(

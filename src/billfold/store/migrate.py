@@ -41,7 +41,7 @@ class Migration:
 
 
 def list_migrations() -> tuple[Migration, ...]:
-    """All migrations of this version of Billfold, in order."""
+    """All migrations of this version of Billfold, in order, without gaps."""
     files = sorted(
         (file for file in (resources.files("billfold.store") / "migrations").iterdir() if file.name.endswith(".sql")),
         key=lambda file: file.name,
@@ -52,8 +52,7 @@ def list_migrations() -> tuple[Migration, ...]:
         )
         for file in files
     )
-    numbers = [migration.number for migration in migrations]
-    assert numbers == sorted(set(numbers))
+    assert [migration.number for migration in migrations] == list(range(1, len(migrations) + 1))
     return migrations
 
 

@@ -38,7 +38,8 @@ class FileCounts:
 class Publication:
     """What the control tables keep of a publication; `delivery_id` is the delivery that stands after it.
 
-    `published_at` is a moment of PostgreSQL's, as `take_moment` gives it.
+    `published_at` is a moment of PostgreSQL's, as `take_moment` gives it. `undiscounted` is empty where the
+    publication brings no new line items.
     """
 
     publication_id: int
@@ -56,6 +57,7 @@ class Publication:
     rows_removed: int
     left_out: tuple[LeftOut, ...] = ()
     unproved: Mapping[str, Decimal] = field(default_factory=dict)
+    undiscounted: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,6 +315,7 @@ def record_publication(bulk: BulkConnection, publication: Publication) -> None:
         _left_out_json(publication.left_out),
         publication.published_at,
         _money_json(publication.unproved),
+        _money_json(publication.undiscounted) if publication.undiscounted else None,
     )
     bulk.execute(
         queries["update_statement"],

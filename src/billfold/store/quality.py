@@ -70,7 +70,10 @@ class CheckSum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedBill:
-    """A bill of a month that its client has several of; `has_warned`: the month counts twice, or not at all."""
+    """A bill of a month that its client has several of; `has_warned`: the month counts twice, or not in full.
+
+    `related` are the others that have costs of one of its accounts: what both hold, and who decided what that means.
+    """
 
     client_id: str
     billing_period: str
@@ -82,6 +85,7 @@ class SharedBill:
     charge_count: int
     charged_cost: Mapping[str, str]
     has_warned: bool
+    related: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from billfold.model import Client, CostBasis, Delivery, Totals
+from billfold.model import Client, CostBasis, Delivery, SourceObject, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import Connection, lock_timeout
@@ -19,7 +19,10 @@ from billfold.store.database import Connection, lock_timeout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentStatement:
-    """A statement and what it holds now; without a publication it holds nothing."""
+    """A statement and what it holds now; without a publication it holds nothing.
+
+    `undiscounted` is by currency its cost without credits, refunds and discounts; None where that was not kept.
+    """
 
     statement_id: int
     bucket: str
@@ -33,8 +36,18 @@ class CurrentStatement:
     hash_version: int
     currency: str
     totals: Totals
+    undiscounted: Mapping[str, Decimal] | None
     file_versions: frozenset[tuple[str, str]]
     file_digests: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentFile:
+    """A data file of a statement's current delivery, and the line items in it."""
+
+    ingestion_run_id: UUID
+    key: str
+    row_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +86,51 @@ def read_statement(connection: Connection, statement_id: int) -> CurrentStatemen
     client_id, bucket, export_path, period = _one(connection, "key_of_statement", {"statement_id": statement_id})
     key = {"client_id": client_id, "bucket": bucket, "export_path": export_path, "billing_period": period}
     return _current_statement(connection, _one(connection, "find_statement", key))
+
+
+def find_of_manifest(
+    connection: Connection,
+    client: Client,
+    manifest: SourceObject,
+    *,
+    statement: tuple[str, BillingPeriod] | None,
+    execution_id: str | None,
+) -> tuple[int, str] | None:
+    """Id and export name of the statement whose current delivery the manifest is of.
+
+    `statement` (path of its export, period), where the key tells it, is the one whose execution ids are compared too.
+    """
+    row = connection.execute(
+        _query("find_of_manifest"),
+        {
+            "client_id": client.client_id,
+            "bucket": manifest.bucket,
+            "manifest_key": manifest.key,
+            "manifest_etag": manifest.etag,
+            "execution_id": execution_id,
+            "export_path": statement[0] if statement else None,
+            "billing_period": statement[1].starts_on if statement else None,
+        },
+    ).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def list_current_files(connection: Connection, delivery_id: UUID) -> tuple[CurrentFile, ...]:
+    """The files of a delivery in their order."""
+    rows = connection.execute(_query("list_current_files"), {"delivery_id": delivery_id}).fetchall()
+    return tuple(CurrentFile(ingestion_run_id=row[0], key=row[1], row_count=row[2]) for row in rows)
+
+
+def list_months_of_version(
+    connection: Connection, client: Client, delivery: Delivery
+) -> list[tuple[BillingPeriod, UUID]]:
+    """The months as which the delivery's first file, in this very version, is current, each with its delivery."""
+    if not delivery.files:
+        return []
+    file = delivery.files[0]
+    key = {**_statement_key(client, delivery, None), "key": file.key, "etag": file.etag}
+    rows = connection.execute(_query("list_months_of_version"), key).fetchall()
+    return [(BillingPeriod(period), delivery_id) for period, delivery_id in rows]
 
 
 def ensure_statement(
@@ -187,7 +245,7 @@ def list_residuals(connection: Connection, statement: CurrentStatement) -> dict[
 
 def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatement:
     (statement_id, publication_id, delivery_id, period, basis, mapping_version, hash_version, rows, charges) = row[:9]
-    billed, gross, net, delivered_at, currency, bucket, export_path = row[9:]
+    billed, gross, net, delivered_at, currency, bucket, export_path, undiscounted = row[9:]
     files = connection.execute(_query("list_delivery_files"), {"delivery_id": delivery_id}).fetchall()
     return CurrentStatement(
         statement_id=statement_id,
@@ -208,6 +266,7 @@ def _current_statement(connection: Connection, row: TupleRow) -> CurrentStatemen
             net=_money(net),
             billed=_money(billed),
         ),
+        undiscounted=_money(undiscounted) if undiscounted is not None or publication_id is None else None,
         file_versions=frozenset((key, etag) for key, etag, _ in files),
         file_digests=tuple(sorted((sha256 for _, _, sha256 in files), key=str)),
     )

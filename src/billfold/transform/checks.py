@@ -38,6 +38,7 @@ _OTHER_COSTS = (
     "ContractedCost",
 )
 _PERIOD_COLUMNS = ("bill_billing_period_start_date", "BillingPeriodStart")
+_SHOWN_MONTHS = 6
 _START_COLUMNS = ("line_item_usage_start_date", "ChargePeriodStart")
 
 
@@ -74,11 +75,13 @@ def find_period(
     """The one billing period of all rows; `expected` (the manifest's or the key's) must agree with it.
 
     Without a billing period column the expected period counts, else the month in which all usage starts; a file without
-    rows and without any of these belongs to the month of `fallback`. Raises InvalidValueError for a second period.
+    rows and without any of these belongs to the month of `fallback`. Raises InvalidValueError for a second period, and
+    where usage of several months is all that tells.
     """
     found = _months(session, shapes, _PERIOD_COLUMNS)
     if not found and expected is None:
         found = _months(session, shapes, _START_COLUMNS)
+        _refuse_several(session, found)
     months = sorted({month for _, _, shape_months in found for month in shape_months})
     own = expected.starts_on if expected else months[0] if months else fallback.replace(day=1)
     for shape, column, shape_months in found:
@@ -87,11 +90,36 @@ def find_period(
                 session,
                 shape,
                 column,
-                f"date_trunc('month', instant(value)) <> TIMESTAMPTZ '{own} 00:00:00+00'",
+                _is_of_another_month(own),
                 f"belongs to another billing period than {own:%Y-%m}",
                 "one statement is one month: deliver each month in a file of its own",
             )
     return BillingPeriod(own)
+
+
+def _refuse_several(
+    session: duckdb.DuckDBPyConnection, found: Sequence[tuple[Shape, SourceColumn, list[date]]]
+) -> None:
+    """A bill may hold usage of other months, late or refunded: only somebody who knows can say which month it is of."""
+    months = sorted({month for _, _, shape_months in found for month in shape_months})
+    if len(months) < 2:
+        return
+    shown = ", ".join(f"{month:%Y-%m}" for month in months[:_SHOWN_MONTHS])
+    for shape, column, _ in found:
+        raise_at_first(
+            session,
+            shape,
+            column,
+            _is_of_another_month(months[0]),
+            f"no billing period is named, and usage starts in {len(months)} months"
+            f" ({shown}{', …' if len(months) > _SHOWN_MONTHS else ''})",
+            "if this is the bill of one month, name it: billfold ingest FILE --month YYYY-MM; else deliver each month"
+            " in a file of its own",
+        )
+
+
+def _is_of_another_month(own: date) -> str:
+    return f"date_trunc('month', instant(value)) <> TIMESTAMPTZ '{own} 00:00:00+00'"
 
 
 def _rules(export_format: ExportFormat) -> list[_Rule]:

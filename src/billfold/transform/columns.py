@@ -37,6 +37,9 @@ MAP_COLUMNS = frozenset(
     "resource_tags product cost_category discount tags Tags SkuPriceDetails x_Discounts x_CostCategories".split()
 )
 
+# Those of them whose values keep their types (FOCUS's Key-Value Format): a number, true, false or null is not a string.
+TYPED_MAP_COLUMNS = frozenset({"Tags", "x_CostCategories"})
+
 # Without one of these the money or the identity of a row is unknown; a null in one refuses the file.
 NEEDED_CUR_COLUMNS = (
     "line_item_line_item_type",

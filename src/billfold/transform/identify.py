@@ -1,8 +1,9 @@
 """Identify: row_hash and occurrence of every line item, so that nothing doubles and nothing is lost.
 
 The hash is the MD5 (128 bits, as UUID) of the canonical line item: for each column that is not empty, in the order of
-the canonical names, the name and the value, both length-prefixed in bytes. Maps are spelled by sorted key. The columns
-of `columns.UNSTABLE_COLUMNS` are left out. `tests/unit/slow_identity.py` says the same in plain Python.
+the canonical names, the name and the value, both length-prefixed in bytes. Maps are spelled by sorted key; where values
+have types, an unquoted one has an equals sign in front. The columns of `columns.UNSTABLE_COLUMNS` are left out.
+`tests/unit/slow_identity.py` says the same in plain Python.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from billfold.transform.columns import MAP_COLUMNS, UNSTABLE_COLUMNS, SourceColumn
+from billfold.transform.columns import MAP_COLUMNS, TYPED_MAP_COLUMNS, UNSTABLE_COLUMNS, SourceColumn
 from billfold.transform.parse import Shape
 from billfold.transform.session import quote
 
@@ -77,10 +78,11 @@ def _spell_maps(session: duckdb.DuckDBPyConnection, shape: Shape, column: Source
     A text that is no JSON object is spelled as it stands, under the plain name; an object under the name with braces.
     """
     table = f"spelling_{shape.number}_{column.position}"
+    spelled = f"{'canonical_typed_map' if column.canonical in TYPED_MAP_COLUMNS else 'canonical_map'}(value)"
     session.execute(
         f"CREATE TEMP TABLE {table} AS SELECT value, CASE"
-        f" WHEN canonical_map(value) IS NOT NULL"
-        f" THEN {_prefix(column.canonical + '{}')} || prefixed(canonical_map(value))"
+        f" WHEN {spelled} IS NOT NULL"
+        f" THEN {_prefix(column.canonical + '{}')} || prefixed({spelled})"
         f" WHEN replace(value, ' ', '') <> '{{}}' THEN {_prefix(column.canonical)} || prefixed(value) END AS spelling"
         f" FROM (SELECT DISTINCT {column.sql_name} AS value FROM {shape.table} WHERE {column.sql_name} IS NOT NULL)"
     )

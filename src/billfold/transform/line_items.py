@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import duckdb
 
@@ -53,10 +54,9 @@ _CUR_COLUMNS = """
     savings_plan_net_amortized_upfront_commitment_for_billing_period
     savings_plan_net_recurring_commitment_for_billing_period savings_plan_net_savings_plan_effective_cost
     savings_plan_recurring_commitment_for_billing_period savings_plan_savings_plan_a_r_n
-    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate
-    savings_plan_total_commitment_to_date savings_plan_used_commitment
-    split_line_item_actual_usage split_line_item_net_split_cost split_line_item_net_unused_cost
-    split_line_item_parent_resource_id split_line_item_public_on_demand_split_cost
+    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate savings_plan_total_commitment_to_date
+    savings_plan_used_commitment split_line_item_actual_usage split_line_item_net_split_cost
+    split_line_item_net_unused_cost split_line_item_parent_resource_id split_line_item_public_on_demand_split_cost
     split_line_item_public_on_demand_unused_cost split_line_item_reserved_usage split_line_item_split_cost
     split_line_item_split_usage split_line_item_split_usage_ratio split_line_item_unused_cost
 """.split()
@@ -65,6 +65,8 @@ _DISCOUNT_MAP = "discount"
 _DISCOUNT_PREFIX = "discount_"
 _TOTAL_DISCOUNT = "discount_total_discount"
 _FOCUS_WORD = re.compile(r'"([A-Za-z_]+)"')
+# What the mapping reads by these macros has no value where it is nan.
+_READ_BY_MACRO = re.compile(r'(?:number_text|magnitude|instant)\("?([A-Za-z_]+)"?\)')
 
 
 def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
@@ -72,6 +74,13 @@ def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
     if export_format is ExportFormat.FOCUS:
         return tuple(sorted(set(_FOCUS_WORD.findall(read_script("billfold.transform", "map_focus")))))
     return tuple(_CUR_COLUMNS)
+
+
+@cache
+def _columns_without_nan() -> frozenset[str]:
+    """The canonical columns of numbers and times."""
+    scripts = (read_script("billfold.transform", name) for name in ("map_cur", "map_focus"))
+    return frozenset(name for script in scripts for name in _READ_BY_MACRO.findall(script))
 
 
 def create_line_items(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, currency: str) -> None:
@@ -99,7 +108,8 @@ def discount_parts(shape: Shape) -> str:
     name: `discount/…` of legacy CUR, `discount_bundled_discount` of CUR 2.0.
     """
     found_map = shape.find(_DISCOUNT_MAP)
-    terms = [f"terms_of(source.{found_map.sql_name})"] if found_map else []
+    # Most rows have an empty map.
+    terms = [f"terms_of(nullif(source.{found_map.sql_name}, '{{}}'))"] if found_map else []
     for column in _discount_columns(shape):
         term = f"number_text(source.{column.sql_name})"
         if found_map:
@@ -113,7 +123,7 @@ def discount_parts(shape: Shape) -> str:
 def _unreadable_discount(shape: Shape) -> str:
     """Whether a discount that counts is no number: never where the row has the total."""
     found_map = shape.find(_DISCOUNT_MAP)
-    tests = [f"is_unreadable(source.{found_map.sql_name})"] if found_map else []
+    tests = [f"is_unreadable(nullif(source.{found_map.sql_name}, '{{}}'))"] if found_map else []
     tests += [
         f"number_text(source.{column.sql_name}) IS NULL"
         f" AND lower(trim(source.{column.sql_name})) NOT IN ('none', 'null', 'n/a', 'nan')"
@@ -149,6 +159,7 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
             "discount_total": total_discount(shape),
             "discount_parts": discount_parts(shape),
             "has_unreadable_discount": _unreadable_discount(shape),
+            "tags": _column(shape, "tags"),
         }
     columns = ", ".join(f'{expression} AS "{name}"' for name, expression in sorted(expressions.items()))
     return (
@@ -162,7 +173,9 @@ def _column(shape: Shape, canonical: str) -> str:
     column = shape.find(canonical)
     if column is None:
         return "NULL::VARCHAR"
-    # Tools write nan where a value is missing, in columns of text too.
+    if canonical in _columns_without_nan():
+        return f"source.{column.sql_name}"
+    # Tools write nan where a text is missing, too.
     return f"unless_nan(source.{column.sql_name})"
 
 

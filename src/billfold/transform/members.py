@@ -15,14 +15,14 @@ def read_members(
 ) -> pa.RecordBatchReader:
     """The distinct members that the charges name: member_hash, client_id (if the dimension has it), attributes.
 
-    Leaves the table `member_<name>`: the charge's own texts of the attributes beside the member's hash. Tags lose the
-    prefix of user tags here, once per distinct set (FOCUS: a user's tags carry none, a provider's do).
+    Leaves the table `member_<name>`: the charge's own texts of the sources beside the member's hash. Tags get the keys
+    that FOCUS asks for here, once per distinct set. What has no value in any attribute is not a member.
     """
     texts = " UNION ".join(
         "SELECT DISTINCT "
-        + ", ".join(f"{prefix}{attribute} AS {attribute}" for attribute in dimension.attributes)
+        + ", ".join(f"{prefix}{source} AS {source}" for source in dimension.sources)
         + " FROM charge WHERE"
-        + f" coalesce({', '.join(prefix + attribute for attribute in dimension.attributes)}) IS NOT NULL"
+        + f" coalesce({', '.join(prefix + source for source in dimension.sources)}) IS NOT NULL"
         for _, prefix in dimension.key_columns
     )
     values = {
@@ -30,11 +30,13 @@ def read_members(
         for attribute in dimension.attributes
     }
     client = f"{quote('client_id')} || prefixed({quote(client_id)})," if dimension.of_client else ""
-    spelled = ", ".join(f"{quote(attribute)} || prefixed({value})" for attribute, value in values.items())
+    spelled = ", ".join(f"{quote(attribute)} || prefixed(member_{attribute})" for attribute in values)
     named = ", ".join(f"{value} AS member_{attribute}" for attribute, value in values.items())
+    # An attribute without a value is left out of the spelling: a new one leaves known hashes as they are.
     session.execute(
         f"CREATE OR REPLACE TABLE member_{dimension.name} AS"
-        f" SELECT *, md5(concat({client}{spelled}))::UUID AS member_hash, {named} FROM ({texts})"
+        f" SELECT *, md5(concat({client}{spelled}))::UUID AS member_hash FROM (SELECT *, {named} FROM ({texts}))"
+        f" WHERE coalesce({', '.join(f'member_{attribute}' for attribute in dimension.attributes)}) IS NOT NULL"
     )
     client_column = f"{quote(client_id)} AS client_id, " if dimension.of_client else ""
     columns = ", ".join(
@@ -48,13 +50,15 @@ def read_members(
 
 def _as_member(attribute: str, *, is_json: bool, from_cur: bool) -> str:
     if attribute == "tags":
-        return f"tags_text(tags, {str(from_cur).lower()})"
+        return "cur_tags_text(tags, tag_map)" if from_cur else "tags_text(tags)"
+    if attribute == "cost_categories" and from_cur:
+        return "cur_cost_categories_text(cost_categories, tag_map)"
     if attribute == "sku_price_details":
         if not from_cur:
             return "typed_object_text(sku_price_details)"
         left_out = ", ".join(quote(key) for key in sorted(NO_PRICE_DETAILS))
         return f"price_details_text(sku_price_details, [{left_out}])"
-    return f"object_text({attribute})" if is_json else attribute
+    return f"typed_object_text({attribute})" if is_json else attribute
 
 
 def keep_keys(session: duckdb.DuckDBPyConnection, dimension: Dimension, keys: pa.RecordBatchReader) -> None:
@@ -77,8 +81,7 @@ def join_keys() -> tuple[str, str]:
         for key_column, prefix in dimension.key_columns:
             alias = f"found_{key_column}"
             matches = " AND ".join(
-                f"{alias}.{attribute} IS NOT DISTINCT FROM charge.{prefix}{attribute}"
-                for attribute in dimension.attributes
+                f"{alias}.{source} IS NOT DISTINCT FROM charge.{prefix}{source}" for source in dimension.sources
             )
             columns.append(f"{alias}.{dimension.key}::INTEGER AS {key_column}")
             joins.append(f"LEFT JOIN key_{dimension.name} AS {alias} ON {matches}")

@@ -21,6 +21,7 @@ from billfold.config import Settings
 from billfold.errors import MessageError, SourceError, SourceUnavailableError
 from billfold.exports.layout import is_data_file
 from billfold.exports.notifications import CreatedObject, parse_notification
+from billfold.exports.other_files import kind_of_key
 from billfold.exports.queue import open_queue
 from billfold.intake import mark_pending, starts_delivery
 from billfold.model import Client
@@ -88,8 +89,10 @@ def _queue(settings: Settings, url: str, text: str) -> None:
 
 def _ask(settings: Settings, database: Database, owner: Client, created: CreatedObject) -> None:
     """What the worker of a queue does with such an event, but that the delivery waits for the server's worker."""
-    if starts_delivery(created.key):
-        ask(owner, created.key, asked_by=created.source, settings=settings, database=database)
+    if kind_of_key(created.key):
+        log.info("object_left_out", client=owner.client_id, reason="is not a bill")
+    elif starts_delivery(created.key):
+        ask(owner, created.key, asked_by=created.source, settings=settings, database=database, is_event=True)
     elif is_data_file(created.key):
         mark_pending(owner, created, database)
 

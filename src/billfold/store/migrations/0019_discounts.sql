@@ -27,9 +27,9 @@ $$;
 -- A quotient, half away from zero at 18 decimals. PostgreSQL's own division rounds at another place first, so whole
 -- numbers are divided; what is divided by 0 is NULL.
 CREATE FUNCTION billfold_quotient(dividend numeric, divisor numeric) RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN divisor <> 0 THEN
+    SELECT CASE WHEN divisor <> 0 THEN CASE WHEN dividend = 0 THEN 0::numeric ELSE
         trim_scale(sign(dividend) * sign(divisor) * 0.000000000000000001
-            * div(2 * abs(dividend) * 1000000000000000000 + abs(divisor), 2 * abs(divisor))) END
+            * div(2 * abs(dividend) * 1000000000000000000 + abs(divisor), 2 * abs(divisor))) END END
 $$;
 
 -- The price of one unit; nothing costs nothing.

@@ -85,7 +85,8 @@ FROM (
     ) AS cast_charge
 ) AS computed
 -- What a commitment left unused is a charge only where something was left; less than nothing is a rounding of AWS's.
-WHERE part = 0 OR CASE WHEN is_return THEN effective_cost < 0 ELSE effective_cost > 0 END
+-- A fee that is given back takes its unused share with it.
+WHERE part = 0 OR effective_cost > 0 OR is_return AND effective_cost < 0
 
 -- name: withdraw_rows
 WITH withdrawn AS (

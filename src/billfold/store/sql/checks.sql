@@ -131,15 +131,15 @@ FROM (
 
 -- name: check_untagged_cost
 -- Usage without a tag of the client's own, by its effective cost: what a commitment covers is billed 0. Nobody can tag
--- what a commitment leaves unused.
+-- what a commitment leaves unused. Tags of the account, the user or the principal count; a key whose value is null does not.
 SELECT charged.billing_currency, sum(charge_count)::bigint, sum(effective_cost), ARRAY[]::text[]
 FROM checked_charge AS charged
 JOIN dim_charge AS charge USING (charge_key)
 WHERE charge.charge_category = 'Usage' AND charge.commitment_discount_status IS DISTINCT FROM 'Unused'
     AND NOT EXISTS (
-        SELECT FROM dim_tag_set AS tag_set, jsonb_object_keys(
-            CASE WHEN jsonb_typeof(tag_set.tags) = 'object' THEN tag_set.tags ELSE '{}' END) AS tag_key
-        WHERE tag_set.tag_set_key = charged.tag_set_key AND NOT starts_with(tag_key, 'aws:')
+        SELECT FROM dim_tag_set AS tag_set, jsonb_each(
+            CASE WHEN jsonb_typeof(tag_set.tags) = 'object' THEN tag_set.tags ELSE '{}' END) AS tag
+        WHERE tag_set.tag_set_key = charged.tag_set_key AND NOT starts_with(tag.key, 'aws:') AND tag.value <> 'null'
     )
 GROUP BY charged.billing_currency
 
@@ -211,23 +211,63 @@ WHERE statement_id = %(statement_id)s AND allocation = 'not allocated'
 GROUP BY billing_currency
 
 -- name: check_overlap
--- A bill that counts beside another statement of the same bill, or that nobody counts: with all its cost.
-SELECT billed.currency, publication.charges_after, billed.cost::numeric, ARRAY[
-    CASE WHEN statement.counted THEN 'counted twice, beside ' ELSE 'not counted, nor is any other statement of it' END
-    || CASE WHEN statement.counted THEN overlap.named ELSE coalesce(': ' || overlap.named, '') END]
-FROM billing_statements AS statement
-JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
-CROSS JOIN LATERAL jsonb_each_text(publication.billed_cost_after) AS billed (currency, cost)
-CROSS JOIN LATERAL (
-    SELECT string_agg('statement ' || statement_id || ' (' || export_name || ')', ', ')
-            FILTER (WHERE counted OR NOT statement.counted) AS named,
+-- A bill that counts beside another statement of the same bill, or that nobody counts: with all its cost. Else what of it
+-- is missing in the costs, because what counts in its place does not hold it, or what counts twice of two parts.
+WITH overlap AS (
+    SELECT string_agg('statement ' || statement_id || ' (' || export_name || ')', ', ') AS named,
+        string_agg('statement ' || statement_id || ' (' || export_name || ')', ', ') FILTER (WHERE counted) AS counted_named,
         coalesce(bool_or(counted), false) AS is_any_counted
-    FROM billfold_overlaps(statement.statement_id)
-) AS overlap
-WHERE statement.statement_id = %(statement_id)s AND statement.counted = overlap.is_any_counted
+    FROM billfold_overlaps(%(statement_id)s)
+),
+subject AS (
+    SELECT statement.statement_id, statement.counted, publication.charges_after, publication.billed_cost_after, overlap.*
+    FROM billing_statements AS statement
+    JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
+    CROSS JOIN overlap
+    WHERE statement.statement_id = %(statement_id)s
+),
+in_both AS (
+    SELECT related.relation, related.decided_by, shared.currency, sum(shared.cost::numeric) AS cost,
+        string_agg('statement ' || other.statement_id || ' (' || other.export_name || ')', ', '
+            ORDER BY other.statement_id) AS named
+    FROM billing_statement_relations AS related
+    JOIN billing_statements AS other ON other.statement_id = related.other_statement_id AND other.counted
+    CROSS JOIN LATERAL jsonb_each_text(related.cost_in_both) AS shared (currency, cost)
+    WHERE related.statement_id = %(statement_id)s
+        AND (related.relation <> 'parts' OR related.other_statement_id < related.statement_id)
+    GROUP BY 1, 2, 3
+)
+SELECT billed.currency, charges_after, billed.cost::numeric, ARRAY[
+    CASE WHEN counted THEN 'counted twice, beside ' || counted_named
+        ELSE 'not counted, nor is any other statement of it' || coalesce(': ' || named, '') END]
+FROM subject CROSS JOIN LATERAL jsonb_each_text(billed_cost_after) AS billed (currency, cost)
+WHERE counted = is_any_counted
+UNION ALL
+SELECT billed.currency, charges_after, billed.cost::numeric - in_both.cost,
+    ARRAY['partly missing in the costs: it overlaps with ' || in_both.named]
+FROM subject
+CROSS JOIN LATERAL jsonb_each_text(billed_cost_after) AS billed (currency, cost)
+JOIN in_both ON in_both.currency = billed.currency AND in_both.relation = 'overlap'
+WHERE NOT counted AND is_any_counted AND billed.cost::numeric <> in_both.cost
+UNION ALL
+SELECT in_both.currency, charges_after, in_both.cost, ARRAY['counted twice in part, beside ' || in_both.named]
+FROM subject JOIN in_both ON in_both.relation = 'parts' AND in_both.decided_by = 'content'
+WHERE counted AND NOT is_any_counted AND in_both.cost <> 0
+
+-- name: tell_relations
+-- How the statement relates to others of its month, and by what that is known.
+SELECT 'none', 0, 0, ARRAY[
+    'statement ' || other.statement_id || ' (' || other.export_name || '): ' || related.relation
+    || ', decided by ' || related.decided_by
+    || coalesce(', ' || trunc(100 * related.share_of_smaller, 2) || ' %% of the smaller and '
+        || trunc(100 * related.share_of_larger, 2) || ' %% of the larger one in both by ' || related.measure, '')]
+FROM billing_statement_relations AS related
+JOIN billing_statements AS other ON other.statement_id = related.other_statement_id
+WHERE related.statement_id = %(statement_id)s
+ORDER BY other.statement_id
 
 -- name: check_net_proof
--- What the net costs are off the gross costs less the discounts, where that is more than rounding.
+-- What the billed costs are off the gross costs less the discounts, where that is more than rounding.
 SELECT unproved.currency, publication.rows_after, unproved.cost::numeric, ARRAY[]::text[]
 FROM billing_statements AS statement
 JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id

@@ -35,7 +35,7 @@ SELECT pg_advisory_lock(hashtextextended(%(statement)s, 0))
 -- name: find_delivery
 SELECT delivery.client_id, delivery.statement_id, delivery.bucket, delivery.export_path, delivery.export_name,
     delivery.billing_period, delivery.state, delivery.reason, delivery.released_at IS NOT NULL,
-    delivery.rolled_back_by, delivery.manifest_key,
+    delivery.rolled_back_by, delivery.manifest_key, delivery.named_period,
     (SELECT run.source_s3_key FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
         WHERE file.delivery_id = delivery.delivery_id ORDER BY file.file_number LIMIT 1)
 FROM billing_deliveries AS delivery WHERE delivery.delivery_id = %(delivery_id)s
@@ -57,9 +57,9 @@ WHERE client_id = %(client_id)s AND bucket = %(bucket)s AND export_path = %(expo
 
 -- name: register_delivery
 INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, billing_period, manifest_key, manifest_etag,
-    execution_id, content_digest, delivered_at, trigger_source)
+    execution_id, content_digest, delivered_at, trigger_source, named_period)
 VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(manifest_key)s,
-    %(manifest_etag)s, %(execution_id)s, %(content_digest)s, %(delivered_at)s, %(trigger_source)s)
+    %(manifest_etag)s, %(execution_id)s, %(content_digest)s, %(delivered_at)s, %(trigger_source)s, %(named_period)s)
 -- A delivery that is put back after a later one is as new as its return.
 ON CONFLICT (client_id, bucket, export_path, content_digest) DO UPDATE SET
     delivered_at = greatest(billing_deliveries.delivered_at, excluded.delivered_at)

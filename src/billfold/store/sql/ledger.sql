@@ -4,7 +4,8 @@
 CREATE TEMP TABLE ledger (
     billing_account_id text, billing_currency text, disposition text, line_item_type text, remark text,
     gross_cost text, net_cost text, cost text, cost_more text, named_discount text, discount_parts text,
-    has_unreadable_discount smallint, is_of_commitment smallint, is_discount smallint, row_count bigint
+    has_unreadable_discount smallint, is_of_commitment smallint, is_discount smallint, is_reduction smallint,
+    row_count bigint
 ) ON COMMIT DROP
 
 -- name: sum_totals
@@ -58,6 +59,27 @@ SELECT billing_currency, named::text, items::text, raising::text, on_commitments
 
 -- name: count_unreadable_discounts
 SELECT coalesce(sum(row_count), 0)::bigint FROM ledger WHERE has_unreadable_discount = 1
+
+-- name: sum_undiscounted
+-- What a bill would cost without credits, refunds and discounts, whichever columns hold those: gross costs above zero.
+-- The negations of Savings Plans are below it: usage that a plan covers from now on is not lost. Where the costs on the
+-- bill's own basis add up to zero, nothing is left.
+SELECT billing_currency, CASE WHEN sum(cost) FILTER (WHERE is_judged) > 0
+    THEN sum(gross_cost) FILTER (WHERE is_judged) ELSE 0 END::text
+FROM (
+    SELECT billing_currency, (cost::numeric + coalesce(billfold_sum(cost_more), 0)) * row_count AS cost,
+        gross_cost::numeric * row_count AS gross_cost,
+        is_reduction = 0 AND gross_cost::numeric > 0 AS is_judged
+    FROM ledger
+) AS judged GROUP BY billing_currency ORDER BY billing_currency
+
+-- name: sum_held_undiscounted
+-- The same of the charges that a statement holds, as far as they tell: for publications that did not keep it.
+SELECT billing_currency, sum(billed_cost)::text FROM billing_daily_cost JOIN dim_charge USING (charge_key)
+WHERE statement_id = $1 AND billed_cost > 0 AND NOT coalesce(charge_category = 'Credit'
+    OR line_item_type = 'Refund' OR line_item_type LIKE '%Discount'
+    OR line_item_type IS NULL AND charge_class = 'Correction', false)
+GROUP BY billing_currency ORDER BY billing_currency
 
 -- name: sum_left_out
 SELECT

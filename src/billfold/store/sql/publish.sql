@@ -19,13 +19,18 @@ FROM billing_publications WHERE statement_id = ANY (string_to_array($1::text, ',
 INSERT INTO billing_publications (publication_id, statement_id, number, kind, delivery_id, restored_publication_id,
     published_at, counted, hash_version, mapping_version, cost_basis, rows_before, rows_added, rows_removed, rows_after,
     charges_before, charges_after, billed_cost_before, billed_cost_after, gross_cost_after, net_cost_after, left_out,
-    unproved_cost)
+    unproved_cost, undiscounted_cost_after)
 OVERRIDING SYSTEM VALUE
 SELECT $1::bigint, $2::integer, coalesce(max(number), 0) + 1, $3::text, $4::text::uuid, $5::bigint,
     $20::text::timestamptz,
     (SELECT counted FROM billing_statements WHERE statement_id = $2::integer), $6::smallint, $7::smallint, $8::text,
     $9::bigint, $10::bigint, $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::text::jsonb, $16::text::jsonb,
-    $17::text::jsonb, $18::text::jsonb, $19::text::jsonb, $21::text::jsonb
+    $17::text::jsonb, $18::text::jsonb, $19::text::jsonb, $21::text::jsonb,
+    -- What brings no new line items holds those of the publication that it restores, or of the one before it.
+    CASE WHEN $12::bigint = 0 THEN '{}' ELSE coalesce($22::text::jsonb, (
+        SELECT known.undiscounted_cost_after FROM billing_publications AS known
+        WHERE known.publication_id = coalesce($5::bigint,
+            (SELECT current_publication_id FROM billing_statements WHERE statement_id = $2::integer)))) END
 FROM billing_publications WHERE statement_id = $2::integer
 
 -- name: update_statement

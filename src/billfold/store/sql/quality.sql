@@ -95,10 +95,19 @@ FROM (
 GROUP BY statement_id
 
 -- name: list_shared_months
--- The bills of months that a client has several of, where not all of them count, or where the check of overlaps warned.
+-- The bills of months that a client has several of, where not all of them count, two have accounts in common, or the check
+-- of overlaps warned; each with how it relates to the others.
 SELECT statement.client_id, to_char(statement.billing_period, 'YYYY-MM') AS billing_period, statement.statement_id,
     statement.export_name, statement.counted, statement.yields, delivery.format, publication.charges_after AS charge_count,
-    publication.billed_cost_after AS charged_cost, shared.has_warned
+    publication.billed_cost_after AS charged_cost, shared.has_warned, ARRAY(
+        SELECT jsonb_build_object('statement_id', related.other_statement_id, 'relation', related.relation,
+            'decided_by', related.decided_by, 'measure', related.measure,
+            'percent_of_smaller', trunc(100 * related.share_of_smaller, 2)::text,
+            'percent_of_larger', trunc(100 * related.share_of_larger, 2)::text, 'cost_in_both', related.cost_in_both)
+        FROM billing_statement_relations AS related
+        WHERE related.statement_id = statement.statement_id
+        ORDER BY related.other_statement_id
+    ) AS related
 FROM (
     SELECT client_id, billing_period, coalesce(bool_or(checked.state = 'warned'), false) AS has_warned
     FROM billing_statements AS statement
@@ -108,7 +117,9 @@ FROM (
         AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
         AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
     GROUP BY client_id, billing_period
-    HAVING count(*) > 1 AND (NOT bool_and(statement.counted) OR bool_or(checked.state = 'warned'))
+    HAVING count(*) > 1 AND (NOT bool_and(statement.counted) OR bool_or(checked.state = 'warned')
+        OR bool_or(EXISTS (SELECT FROM billing_statement_relations AS related
+            WHERE related.statement_id = statement.statement_id)))
 ) AS shared
 JOIN billing_statements AS statement USING (client_id, billing_period)
 JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id

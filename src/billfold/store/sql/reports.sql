@@ -93,7 +93,20 @@ SELECT
     statement.cost_basis, statement.row_count, coalesce(publication.charges_after, 0) AS charge_count,
     coalesce(publication.billed_cost_after, '{}') AS billed_cost, statement.current_delivery_id,
     coalesce(publication.number, 0) AS publication_number, publication.kind AS publication_kind, delivery.delivered_at,
-    publication.published_at, statement.remembered_since
+    publication.published_at, statement.remembered_since,
+    ARRAY(
+        SELECT jsonb_build_object(
+            'statement_id', related.other_statement_id, 'export', other.export_name, 'counted', other.counted,
+            'relation', related.relation, 'decided_by', related.decided_by, 'measure', related.measure,
+            'share_of_smaller', related.share_of_smaller::text, 'share_of_larger', related.share_of_larger::text,
+            'line_items_in_both', related.line_items_in_both, 'cost_in_both', related.cost_in_both,
+            'cost_only_here', related.cost_only_here, 'cost_only_there', related.cost_only_there,
+            'compared_at', to_char(related.compared_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+        FROM billing_statement_relations AS related
+        JOIN billing_statements AS other ON other.statement_id = related.other_statement_id
+        WHERE related.statement_id = statement.statement_id
+        ORDER BY related.other_statement_id
+    ) AS related
 FROM billing_statements AS statement
 LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
 LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id

@@ -5,7 +5,8 @@ SELECT
     statement.statement_id, statement.current_publication_id, statement.current_delivery_id, statement.billing_period,
     statement.cost_basis, publication.mapping_version, statement.hash_version, statement.row_count,
     publication.charges_after, publication.billed_cost_after, publication.gross_cost_after, publication.net_cost_after,
-    delivery.delivered_at, statement.currency, statement.bucket, statement.export_path
+    delivery.delivered_at, statement.currency, statement.bucket, statement.export_path,
+    publication.undiscounted_cost_after
 FROM billing_statements AS statement
 LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
 LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
@@ -13,6 +14,31 @@ WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND 
     AND (%(billing_period)s::date IS NULL OR statement.billing_period = %(billing_period)s)
 ORDER BY statement.billing_period DESC
 LIMIT 1
+
+-- name: find_of_manifest
+-- The statement whose current delivery this manifest is of: this very version, or another copy of its execution's.
+SELECT statement.statement_id, statement.export_name FROM billing_statements AS statement
+JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
+WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND (
+    delivery.manifest_key = %(manifest_key)s AND delivery.manifest_etag = %(manifest_etag)s
+    OR delivery.execution_id = %(execution_id)s
+        AND (statement.export_path, statement.billing_period) = (%(export_path)s, %(billing_period)s::date))
+ORDER BY delivery.manifest_key = %(manifest_key)s DESC LIMIT 1
+
+-- name: list_current_files
+SELECT file.ingestion_run_id, run.source_s3_key, file.rows_read FROM billing_delivery_files AS file
+JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
+WHERE file.delivery_id = %(delivery_id)s ORDER BY file.file_number
+
+-- name: list_months_of_version
+-- The months of the statements at this path whose current delivery holds this version of a file.
+SELECT statement.billing_period, statement.current_delivery_id FROM billing_statements AS statement
+WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND statement.export_path = %(export_path)s
+    AND EXISTS (
+        SELECT FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
+        WHERE file.delivery_id = statement.current_delivery_id
+            AND run.source_s3_key = %(key)s AND run.source_etag = %(etag)s)
+ORDER BY statement.billing_period
 
 -- name: key_of_statement
 SELECT client_id, bucket, export_path, billing_period FROM billing_statements WHERE statement_id = %(statement_id)s

@@ -81,16 +81,67 @@ CREATE OR REPLACE MACRO canonical_map(value) AS
 CREATE OR REPLACE MACRO instant(value) AS
     CASE WHEN regexp_full_match(trim(value), '[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?') THEN TRY_CAST(trim(value) AS TIMESTAMPTZ) END;
 
--- The JSON object of a member: sorted by key, tags under the keys that FOCUS asks for: a user's own without AWS's prefix
--- (`user:Env`; in CUR 2.0 `user_env`), AWS's with theirs (`aws:createdBy`). A text that is no object becomes a JSON
--- string, so that nothing is lost; jsonb cannot hold the character NUL.
+-- A text for jsonb, which cannot hold the character NUL.
+CREATE OR REPLACE MACRO for_jsonb(value) AS
+    replace(replace(replace(value, '\\', chr(1)), '\u0000', ''), chr(1), '\\');
+
+-- A JSON object as {key, value} with each value as JSON, NULL for any other text. DuckDB would spell 1.10 as 1.1 and round
+-- a long number: numbers come from the text itself, which is a row of keys and values (S: none is an object or an array).
+-- PostgreSQL knows no number with an exponent of five digits: it is a text, as is what JSON does not know (NaN).
+CREATE OR REPLACE MACRO json_tokens(value) AS
+    regexp_extract_all(value, '"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null');
+CREATE OR REPLACE MACRO json_value(token, value) AS
+    CASE WHEN NOT regexp_matches(token, '^-?[0-9]') THEN coalesce(value, 'null')
+         WHEN len(token) > 1000 OR regexp_matches(token, '[eE][+-]?[0-9]{5,}$') THEN to_json(token)::VARCHAR
+         ELSE token END;
+CREATE OR REPLACE MACRO typed_map_of(value) AS TRY_CAST(TRY_CAST(value AS JSON) AS MAP(VARCHAR, JSON));
+CREATE OR REPLACE MACRO is_plain(entries) AS
+    len(list_filter(entries, lambda entry: regexp_matches(entry.value::VARCHAR, '^([{\[]|-?(NaN|Infinity))'))) = 0;
+CREATE OR REPLACE MACRO typed_entries(value) AS
+    list_transform(
+        [CASE WHEN is_plain(map_entries(typed_map_of(value))) THEN json_tokens(value) END],
+        lambda tokens: list_transform(
+            map_entries(typed_map_of(value)),
+            lambda entry, place: {key: entry.key, value: CASE
+                WHEN tokens IS NOT NULL THEN json_value(tokens[2 * place], entry.value::VARCHAR)
+                WHEN regexp_matches(entry.value::VARCHAR, '^([{\[].*[:\[,])?-?(NaN|Infinity)')
+                    THEN to_json(entry.value::VARCHAR)::VARCHAR
+                ELSE coalesce(entry.value::VARCHAR, 'null') END}))[1];
+CREATE OR REPLACE MACRO typed_entries_text(entries) AS
+    '{' || list_aggregate(
+        list_transform(
+            list_sort(entries)::STRUCT(key VARCHAR, value VARCHAR)[],
+            lambda entry: to_json(entry.key)::VARCHAR || ':' || entry.value),
+        'string_agg', ',') || '}';
+-- Whether a value can be something else than a string; AWS writes strings only, which need none of the above.
+CREATE OR REPLACE MACRO has_typed_value(value) AS regexp_matches(value, '"\s*:\s*[^"\s]');
+CREATE OR REPLACE MACRO entries_of(value) AS list_sort(map_entries(map_of(value)));
+-- FOCUS's objects: sorted by key, values as they are. A text that is not an object becomes a JSON string, so that nothing
+-- is lost.
+CREATE OR REPLACE MACRO typed_object_text(value) AS
+    for_jsonb(CASE
+        WHEN map_of(value) IS NULL THEN to_json(value)::VARCHAR
+        WHEN has_typed_value(value) THEN typed_entries_text(typed_entries(value))
+        ELSE to_json(map_from_entries(entries_of(value)))::VARCHAR END);
+
+-- `canonical_map` of a map whose values have types: 8080 is not "8080", and a key without a value is not a missing key.
+CREATE OR REPLACE MACRO canonical_typed_map(value) AS
+    CASE WHEN NOT has_typed_value(value) THEN canonical_map(value)
+         WHEN NOT regexp_matches(value, '[0-9][0-9.]{16,}') THEN list_aggregate(
+            list_transform(
+                list_sort(typed_entries(value)),
+                lambda entry: prefixed(entry.key) || CASE
+                    WHEN starts_with(entry.value, '"') THEN prefixed(json_extract_string(entry.value, '$'))
+                    ELSE '=' || prefixed(entry.value) END),
+            'string_agg', '')
+    END;
+
+-- A tag's key as FOCUS asks for it: a user's own without AWS's prefix (`user:Env`; in CUR 2.0 `user_env`), AWS's with
+-- theirs (`aws:createdBy`).
 CREATE OR REPLACE MACRO tag_key(key, from_cur) AS
     CASE WHEN starts_with(key, 'user:') OR from_cur AND starts_with(key, 'user_') THEN substr(key, 6)
          WHEN from_cur AND starts_with(key, 'aws_') THEN 'aws:' || substr(key, 5)
          ELSE key END;
-CREATE OR REPLACE MACRO entries_of(value) AS list_sort(map_entries(map_of(value)));
-CREATE OR REPLACE MACRO for_jsonb(value) AS
-    replace(replace(replace(value, '\\', chr(1)), '\u0000', ''), chr(1), '\\');
 -- Whether a JSON text has NaN or Infinity for a number: DuckDB reads them, and jsonb does not.
 CREATE OR REPLACE MACRO has_bare_nan(value) AS
     regexp_matches(value, '(?i)nan|inf')
@@ -98,21 +149,95 @@ CREATE OR REPLACE MACRO has_bare_nan(value) AS
 -- The same of a map of numbers, which may be spelled as texts.
 CREATE OR REPLACE MACRO has_nan_number(value) AS
     regexp_matches(value, '(?i)nan|inf') AND regexp_matches(value, '(?i):\s*"?[+-]?(nan|inf|infinity)"?\s*[,}]');
-CREATE OR REPLACE MACRO object_text(value) AS
-    for_jsonb(CASE WHEN map_of(value) IS NOT NULL THEN to_json(map_of(value))::VARCHAR ELSE to_json(value)::VARCHAR END);
--- The same with values as they are: the numbers among FOCUS's price details stay numbers.
-CREATE OR REPLACE MACRO typed_object_text(value) AS
+
+-- FOCUS's tags. Where two keys would become one, all stay as they are.
+CREATE OR REPLACE MACRO tag_keys(value) AS list_transform(entries_of(value), lambda entry: tag_key(entry.key, false));
+CREATE OR REPLACE MACRO tags_text(value) AS
     coalesce(
-        CASE WHEN NOT has_bare_nan(value) THEN
-            for_jsonb(to_json(map_from_entries(list_sort(map_entries(
-                TRY_CAST(TRY_CAST(value AS JSON) AS MAP(VARCHAR, JSON))))))::VARCHAR) END,
-        for_jsonb(to_json(value)::VARCHAR));
-CREATE OR REPLACE MACRO tags_text(value, from_cur) AS
+        CASE WHEN NOT has_typed_value(value) THEN for_jsonb(TRY(to_json(map(
+                tag_keys(value), list_transform(entries_of(value), lambda entry: entry.value)))::VARCHAR))
+            WHEN len(list_distinct(tag_keys(value))) = len(tag_keys(value)) THEN for_jsonb(typed_entries_text(list_transform(
+                typed_entries(value), lambda entry: {key: tag_key(entry.key, false), value: entry.value}))) END,
+        typed_object_text(value));
+
+-- CUR's tags and cost categories. The map `tags` of CUR 2.0 holds all kinds of tags, each under a prefix (A): resource tags
+-- lose it, cost categories go into a column of their own, and the tags of accounts, users and principals keep it, as FOCUS
+-- wants all but one scheme of tags to have one. The older columns hold resource tags and cost categories alone, with keys
+-- in snake case: where both columns have a key, whatever its case and signs, the map counts, and what it lacks is added (I).
+
+-- A resource tag's key. One that begins like another kind of tag keeps the prefix `resourceTags/`: it must not be taken
+-- for that other tag (S: a prefix of one scheme is not open to the keys of another; I).
+CREATE OR REPLACE MACRO has_tag_prefix(key) AS
+    regexp_matches(key, '^(resourceTags|accountTag|userAttribute|iamPrincipal|costCategory)/');
+CREATE OR REPLACE MACRO resource_tag_key(key) AS
+    CASE WHEN has_tag_prefix(tag_key(key, true)) THEN 'resourceTags/' ELSE '' END || tag_key(key, true);
+CREATE OR REPLACE MACRO tag_map_key(key) AS
+    CASE WHEN starts_with(key, 'resourceTags/') THEN resource_tag_key(substr(key, 14))
+         WHEN has_tag_prefix(key) THEN key
+         ELSE resource_tag_key(key) END;
+-- What two spellings of one key have in common: AWS's snake case keeps neither case nor signs.
+CREATE OR REPLACE MACRO folded_key(key) AS regexp_replace(lower(key), '[ -/:-`{-~]+', '', 'g');
+
+-- The entries of a map as {is_users, key, value, source}: the key is the charge's, the source AWS's. AWS's own tags come
+-- first, as they do in the older columns, so that a bill is the same in each of them.
+CREATE OR REPLACE MACRO cur_entry(entry, key) AS
+    {is_users: NOT starts_with(key, 'aws:'), key: key, value: entry.value, source: entry.key};
+CREATE OR REPLACE MACRO entries_of_tags(tags) AS
+    list_transform(map_entries(map_of(tags)), lambda entry: cur_entry(entry, resource_tag_key(entry.key)));
+CREATE OR REPLACE MACRO entries_of_categories(cost_categories) AS
+    list_transform(map_entries(map_of(cost_categories)), lambda entry: cur_entry(entry, entry.key));
+CREATE OR REPLACE MACRO tags_of_map(tag_map) AS
+    list_transform(
+        list_filter(map_entries(map_of(tag_map)), lambda entry: NOT starts_with(entry.key, 'costCategory/')),
+        lambda entry: cur_entry(entry, tag_map_key(entry.key)));
+CREATE OR REPLACE MACRO categories_of_map(tag_map) AS
+    list_transform(
+        list_filter(map_entries(map_of(tag_map)), lambda entry: starts_with(entry.key, 'costCategory/')),
+        lambda entry: cur_entry(entry, substr(entry.key, 14)));
+
+-- The newer column's entries and those of the older one that it lacks. An expression that is read more than once is bound
+-- by a lambda over a list of one: a macro would compute it each time.
+CREATE OR REPLACE MACRO folded_keys(entries) AS
+    list_transform(
+        list_filter(entries, lambda entry: NOT regexp_matches(entry.source, '^(accountTag|userAttribute|iamPrincipal)/')),
+        lambda entry: folded_key(entry.key));
+CREATE OR REPLACE MACRO merged_entries(newer, older) AS
+    CASE WHEN coalesce(len(older), 0) = 0 THEN newer
+         WHEN coalesce(len(newer), 0) = 0 THEN older
+         ELSE list_transform([folded_keys(newer)], lambda known: list_concat(
+            newer, list_filter(older, lambda entry: NOT list_contains(known, folded_key(entry.key)))))[1]
+    END;
+
+-- The object of these entries; NULL where there are none. Where two keys have become one, all stay as AWS wrote them.
+CREATE OR REPLACE MACRO entries_text(entries) AS
+    list_transform(
+        [list_sort(entries)::STRUCT(is_users BOOLEAN, key VARCHAR, value VARCHAR, source VARCHAR)[]],
+        lambda sorted: CASE
+            WHEN coalesce(len(sorted), 0) = 0 THEN NULL
+            WHEN len(list_distinct(list_transform(sorted, lambda entry: entry.key))) = len(sorted) THEN
+                for_jsonb(to_json(map(
+                    list_transform(sorted, lambda entry: entry.key), list_transform(sorted, lambda entry: entry.value)))::VARCHAR)
+            ELSE for_jsonb('{' || list_aggregate(list_transform(
+                    sorted,
+                    lambda entry: to_json(entry.source)::VARCHAR || ':' || coalesce(to_json(entry.value)::VARCHAR, 'null')),
+                'string_agg', ',') || '}')
+        END)[1];
+-- A text that is not an object becomes a JSON string, where nothing else is there.
+CREATE OR REPLACE MACRO broken_text(older, newer) AS
+    CASE WHEN older IS NOT NULL AND map_of(older) IS NULL THEN for_jsonb(to_json(older)::VARCHAR)
+         WHEN newer IS NOT NULL AND map_of(newer) IS NULL THEN for_jsonb(to_json(newer)::VARCHAR) END;
+CREATE OR REPLACE MACRO cur_tags_text(tags, tag_map) AS
     coalesce(
-        for_jsonb(TRY(to_json(map(
-            list_transform(entries_of(value), lambda entry: tag_key(entry.key, from_cur)),
-            list_transform(entries_of(value), lambda entry: entry.value)))::VARCHAR)),
-        object_text(value));
+        CASE WHEN tag_map IS NULL THEN entries_text(entries_of_tags(tags))
+             WHEN tags IS NULL THEN entries_text(tags_of_map(tag_map))
+             ELSE entries_text(merged_entries(tags_of_map(tag_map), entries_of_tags(tags))) END,
+        broken_text(tags, tag_map));
+CREATE OR REPLACE MACRO cur_cost_categories_text(cost_categories, tag_map) AS
+    coalesce(
+        CASE WHEN tag_map IS NULL THEN entries_text(entries_of_categories(cost_categories))
+             WHEN cost_categories IS NULL THEN entries_text(categories_of_map(tag_map))
+             ELSE entries_text(merged_entries(categories_of_map(tag_map), entries_of_categories(cost_categories))) END,
+        broken_text(cost_categories, NULL::VARCHAR));
 
 -- What kind of thing a resource is, in lower case: of an ARN the word before its name (C), of AWS's short ids what their
 -- beginning says (D: instance, volume, bucket, distribution), of others what was sold (I).

@@ -155,6 +155,9 @@ SELECT
     has_unreadable_discount::SMALLINT AS has_unreadable_discount,
     (kind_rule.effective IS DISTINCT FROM 'cost')::SMALLINT AS is_of_commitment,
     (kind = 'discount')::SMALLINT AS is_discount,
+    -- Credits, refunds and discounts: a bill that has more of them has lost nothing.
+    coalesce(line_item_line_item_type IN ('Credit', 'Refund') OR line_item_line_item_type LIKE '%Discount', false)
+        ::SMALLINT AS is_reduction,
     count(*) AS row_count
 FROM disposed
 LEFT JOIN kind_rule USING (kind)
@@ -212,8 +215,8 @@ SELECT
 FROM disposed
 WHERE is_added
     AND (
-        kind = 'plan fee' AND CASE WHEN is_return THEN unused_plan < 0 ELSE unused_plan > 0 END
-        OR kind = 'reservation fee' AND CASE WHEN is_return THEN unused_reservation < 0 ELSE unused_reservation > 0 END
+        kind = 'plan fee' AND (unused_plan > 0 OR is_return AND unused_plan < 0)
+        OR kind = 'reservation fee' AND (unused_reservation > 0 OR is_return AND unused_reservation < 0)
     )
 UNION ALL BY NAME
 -- The workloads of split cost allocation: no charges, but members and keys of theirs are made in the same way.
@@ -349,8 +352,10 @@ SELECT
         ELSE 'Hours'                                                                                             -- I
     END AS commitment_discount_unit,
 
+    -- `tags` holds what the older two columns hold, and more (A); what becomes of the three is in macros.sql.
     resource_tags AS tags,
     cost_category AS cost_categories,
+    tags AS tag_map,
     line_item_iam_principal AS iam_principal,                                                                    -- A
     line_item_user_identifier AS user_identifier,                                                                -- A
     discounts_text(discount) AS discounts,
@@ -461,11 +466,11 @@ SELECT
     NULL::VARCHAR AS pricing_currency_list_unit_price,
     NULL::VARCHAR AS pricing_currency_contracted_unit_price,
 
-    -- Split cost allocation: the cost is the amortised one of the instance (A), on the bill's basis.
+    -- Split cost allocation: the cost is the amortised one of the instance, after discounts where they are billed (A).
     coalesce(is_workload, false) AS is_workload,
     split_line_item_parent_resource_id AS parent_resource_id,
-    on_basis(number_text(split_line_item_split_cost), number_text(split_line_item_net_split_cost)) AS split_cost,
-    on_basis(number_text(split_line_item_unused_cost), number_text(split_line_item_net_unused_cost)) AS unused_cost,
+    after_discounts(number_text(split_line_item_split_cost), number_text(split_line_item_net_split_cost)) AS split_cost,
+    after_discounts(number_text(split_line_item_unused_cost), number_text(split_line_item_net_unused_cost)) AS unused_cost,
     number_text(split_line_item_public_on_demand_split_cost) AS public_on_demand_split_cost,
     number_text(split_line_item_public_on_demand_unused_cost) AS public_on_demand_unused_cost,
     number_text(split_line_item_split_usage) AS split_usage,

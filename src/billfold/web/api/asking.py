@@ -17,6 +17,7 @@ from billfold.documents import report_document
 from billfold.errors import UsageError
 from billfold.keys import MAX_KEY_BYTES
 from billfold.model import TriggerSource
+from billfold.period import parse_period
 from billfold.reports import Filter
 from billfold.store.asked import AskedRow
 from billfold.store.database import Database
@@ -81,6 +82,13 @@ class Wanted(BaseModel):
         str | None,
         Field(max_length=1_000, pattern=TEXT_PATTERN, description="The token's client, or else BILLFOLD_CLIENT."),
     ] = None
+    month: Annotated[
+        str | None,
+        Field(
+            pattern=r"^\d{4}-(0[1-9]|1[0-2])$",
+            description="YYYY-MM: the billing period of one file that names none itself.",
+        ),
+    ] = None
     key: Annotated[str, Field(min_length=1, max_length=MAX_KEY_BYTES, pattern=TEXT_PATTERN), AfterValidator(_check_key)]
 
 
@@ -97,7 +105,14 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         once.
         """
         client = clients.resolve_client(database, settings, access.narrow(wanted.client))
-        rows = ask(client, wanted.key, asked_by=TriggerSource.API, settings=settings, database=database)
+        rows = ask(
+            client,
+            wanted.key,
+            asked_by=TriggerSource.API,
+            settings=settings,
+            database=database,
+            month=parse_period(wanted.month) if wanted.month else None,
+        )
         document = report_document("deliveries", rows)
         waiting = [row for row in rows if row.asked_at]
         return _accept(document, waiting[0]) if waiting else answer(document)
