@@ -6,13 +6,17 @@ WHERE counted AND current_publication_id IS NOT NULL AND (%(client)s::text IS NU
 ORDER BY billing_period DESC
 
 -- name: has_split
+-- Each statement is looked up by index: its first row is enough.
 SELECT EXISTS (
     SELECT FROM billing_statements AS statement
-    WHERE statement.counted AND statement.billing_period BETWEEN %(since)s::date AND %(until)s::date
-        AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
-        AND EXISTS (
-            SELECT FROM billing_split_cost AS split
-            WHERE split.statement_id = statement.statement_id AND split.billing_period = statement.billing_period))
+    CROSS JOIN LATERAL (
+        SELECT FROM billing_split_cost AS split
+        WHERE split.statement_id = statement.statement_id AND split.billing_period = statement.billing_period
+            AND split.billing_period BETWEEN %(since)s::date AND %(until)s::date
+        LIMIT 1
+    ) AS found
+    WHERE statement.counted AND statement.billing_period BETWEEN %(since)s AND %(until)s
+        AND (%(client)s::text IS NULL OR statement.client_id = %(client)s))
 
 -- name: sum_savings
 -- Usage of one month by what pays for it. {charged} is the daily costs, with tags where some are asked for.
