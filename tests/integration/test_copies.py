@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -270,6 +271,33 @@ def test_an_earlier_version_does_not_stand_in_for_one_that_lacks_a_file(
 
         assert deliveries == []
         assert refused, path
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("2023-11-05T10:00:00.000Z-b", "2023-11-06T09:00:00.000Z-a"),
+        ("2023-11-05T10-00-00.000Z-b", "2023-11-06T09-00-00.000Z-a"),
+        ("20231105T100000Z-b", "20231106T090000Z-a"),
+    ],
+)
+@pytest.mark.parametrize("left_out", ["", "exports/acme"])
+def test_the_latest_execution_counts_whatever_times_its_copied_files_have(
+    root: Path, settings: Settings, old: str, new: str, left_out: str
+) -> None:
+    layout = LAYOUTS["data exports, new versions"]
+    for written_at, execution in ((2, old), (1, new)):
+        key = layout.data_key("exports/acme", "acme-1.csv.gz", execution)
+        manifest_key = layout.manifest_key("exports/acme", execution)
+        objects = {key: execution.encode(), manifest_key: manifest_of(layout, [key], execution=execution)}
+        copy_to(root, objects, left_out)
+        for path in (path for path in root.rglob("*") if path.is_file() and execution in path.parts):
+            os.utime(path, (1_700_000_000 + written_at,) * 2)
+
+    [delivery], refused = ask(root, settings)
+
+    assert (delivery.execution_id, refused) == (new, [])
+    assert [file.key.split("/")[-2] for file in delivery.files] == [new]
 
 
 def test_other_statements_of_the_folder_go_on(root: Path, settings: Settings) -> None:

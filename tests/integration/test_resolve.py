@@ -188,8 +188,8 @@ def test_the_shallowest_manifest_decides_over_older_executions(root: Path, bucke
 
 
 def test_among_equals_the_newest_manifest_decides(root: Path, bucket: LocalBucket) -> None:
-    keys = write_export(root, execution=OLD, latest=False)
-    write_export(root, execution=NEW, latest=False, age_minutes=5)
+    keys = write_export(root, execution="aaaa", latest=False)
+    write_export(root, execution="bbbb", latest=False, age_minutes=5)
 
     [delivery] = resolve(bucket, "")
 

@@ -35,6 +35,8 @@ _BARE_DATA_EXPORT = re.compile(
 )
 _BARE_ATHENA = re.compile(r"(?P<above>.+)/year=(?P<year>\d{4})/month=(?P<month>\d{1,2})/.*", re.DOTALL)
 _ANY_PERIOD = re.compile(r"(?:^|/)(?i:billing_period)(?:=|%3[Dd])(?P<period>\d{4}-\d{2})(?:/|$)")
+# The time at the beginning of an execution's folder; a copy to Windows cannot keep its colons.
+_EXECUTION_TIME = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d)[^\dZ]?(\d\d)[^\dZ]?(\d\d)(?:[.,](\d{1,9}))?\D")
 _DATA_SUFFIXES = (".csv", ".gz", ".zip", ".parquet")
 # AWS writes these beside the bill's own manifest, for Redshift and QuickSight.
 _FOREIGN_MANIFESTS = ("redshiftmanifest.json", "quicksightmanifest.json")
@@ -101,6 +103,13 @@ def period_of(key: str) -> BillingPeriod | None:
         return place.period
     match = _ANY_PERIOD.search(key)
     return parse_period(match["period"]) if match else None
+
+
+def time_of_execution(key: str) -> str | None:
+    """The time with which the folder of the key's execution begins, to be compared with others; None without one."""
+    places = find_places(key)
+    match = _EXECUTION_TIME.match(places[0].execution or "") if places else None
+    return "".join(match.group(1, 2, 3, 4, 5, 6)) + (match[7] or "") if match else None
 
 
 def is_manifest(key: str) -> bool:

@@ -19,7 +19,15 @@ from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundErro
 from billfold.exports.bucket import Bucket, address, is_local
 from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
 from billfold.exports.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
-from billfold.exports.layout import Place, file_name, find_places, folder_of, folders_above, is_manifest
+from billfold.exports.layout import (
+    Place,
+    file_name,
+    find_places,
+    folder_of,
+    folders_above,
+    is_manifest,
+    time_of_execution,
+)
 from billfold.exports.local_bucket import LocalBucket
 from billfold.exports.local_copy import MANIFESTS_OF_EXPORT
 from billfold.exports.manifest import Manifest, is_foreign, parse_manifest
@@ -379,8 +387,18 @@ def _read_stray(bucket: Bucket, source: SourceObject) -> Manifest | None:
 
 
 def _latest(manifests: Iterable[SourceObject]) -> SourceObject:
-    """The manifest that decides: executions may keep their own in folders, the shallowest is the latest one's."""
-    return min(manifests, key=lambda source: (source.key.count("/"), -source.modified_at.timestamp(), source.key))
+    """The manifest that decides: executions may keep their own in folders, the shallowest is the latest one's.
+
+    Of folders that begin with the time of their execution the latest counts: a copy may change the files' own times.
+    """
+    found = list(manifests)
+    depth = min(source.key.count("/") for source in found)
+    found = sorted((source for source in found if source.key.count("/") == depth), key=lambda source: source.key)
+    times = {source.key: time_of_execution(source.key) for source in found}
+    if all(times.values()):
+        latest = max(filter(None, times.values()))
+        found = [source for source in found if times[source.key] == latest]
+    return max(found, key=lambda source: source.modified_at)
 
 
 def _manifests_of(bucket: Bucket, place: Place) -> list[SourceObject]:
