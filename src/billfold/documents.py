@@ -86,6 +86,7 @@ def costs_document(report: CostReport) -> dict[str, Any]:
 
     return {
         "metric": report.metric,
+        "split": report.is_split,
         "as_of": report.as_of,
         "costs": [spell(row, map(str, report.columns)) for row in report.rows],
         "totals": [spell(total, ["month"]) for total in report.totals],

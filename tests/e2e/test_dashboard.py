@@ -266,7 +266,7 @@ def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
     page = visitor.visit("/")
 
     reached = []
-    for _ in range(30):
+    for _ in range(40):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.innerText.trim()"))
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
+from billfold.model import CostBasis
 from tests.integration.slow_mapping import LineItem, basis_of, charges_of, is_split, on_basis
 
 Place = tuple[str, ...]
@@ -46,14 +47,15 @@ def _parents_of(items: Sequence[LineItem]) -> dict[Place, list[Decimal]]:
 
 def _workloads_of(items: Sequence[LineItem]) -> list[SlowSplit]:
     parents = _parents_of(items)
-    basis = basis_of(items)
+    # Net is after all discounts, whichever columns these are billed by.
+    discounted = CostBasis.GROSS if basis_of(items) is CostBasis.GROSS else CostBasis.NET
     rows = []
     for item in items:
         if is_split(item):
             place = _place(item, "split_line_item_parent_resource_id")
             cost = sum(
                 (
-                    on_basis(item, f"split_line_item_{name}", f"split_line_item_net_{name}", basis) or 0
+                    on_basis(item, f"split_line_item_{name}", f"split_line_item_net_{name}", discounted) or 0
                     for name in ("split_cost", "unused_cost")
                 ),
                 Decimal(0),

@@ -234,6 +234,26 @@ def test_files_beside_a_manifest_that_cannot_be_used_are_no_bills(
         assert refused, path
 
 
+@pytest.mark.parametrize(("data", "metadata"), [("Data", "Metadata"), ("DATA", "METADATA"), ("data", "metadata (1)")])
+def test_files_of_an_export_whose_folders_a_copy_has_renamed_are_no_bills(
+    root: Path, settings: Settings, data: str, metadata: str
+) -> None:
+    layout = LAYOUTS["data exports, overwritten"]
+    objects = objects_of(layout, "exports/acme") | {layout.data_key("exports/acme", "acme-3.csv.gz"): b"surplus"}
+    renamed = {
+        key.replace("/data/", f"/{data}/").replace("/metadata/", f"/{metadata}/"): content
+        for key, content in objects.items()
+    }
+    copy_to(root, renamed, "exports")
+
+    deliveries, refused = ask(root, settings)
+
+    assert (deliveries, refused) == ([], [f"acme/{metadata}/{PERIOD}/acme-Manifest.json"])
+    if metadata != "metadata (1)":
+        for path in root.rglob("*.gz"):
+            assert ask(path, settings)[0] == [], path
+
+
 @pytest.mark.parametrize("left_out", ["", "cur", "cur/acme"])
 def test_an_earlier_version_does_not_stand_in_for_one_that_lacks_a_file(
     root: Path, settings: Settings, left_out: str

@@ -137,6 +137,26 @@ def test_a_foreign_column_is_refused_where_nobody_is_named(settings: Settings, c
     land(settings, {**FOCUS_ROW, **AWS, column: "x"})
 
 
+@pytest.mark.parametrize("column", ["BillingAccountId", "SubAccountId"])
+@pytest.mark.parametrize(
+    "account",
+    [
+        "/providers/Microsoft.Billing/billingAccounts/1234567",
+        "/subscriptions/0f4d7a1e-5d5c-4c39-8a47-5d4b6f5e0a11",
+        "012345-ABCDEF-678901",
+        "billingAccounts/012345-ABCDEF-678901",
+        "ocid1.tenancy.oc1..aaaaaaaa",
+    ],
+)
+def test_a_foreign_account_id_is_refused_where_nobody_is_named(settings: Settings, column: str, account: str) -> None:
+    unnamed = FOCUS_ROW | dict.fromkeys(AWS, "")
+
+    message = refusal(settings, unnamed, {**unnamed, column: account})
+
+    assert f"line 3, column {column}, value {account!r}: this FOCUS file is of another provider" in message
+    land(settings, FOCUS_ROW | AWS | {column: account})
+
+
 def test_rows_of_another_provider_between_aws_rows_are_refused(settings: Settings) -> None:
     mixed = {**FOCUS_ROW, **AWS, "ProviderName": "", "InvoiceIssuerName": "Microsoft Corporation"}
 

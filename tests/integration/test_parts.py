@@ -40,7 +40,8 @@ def viewed(landing: Landing, moment: datetime | None = None) -> Decimal:
     """What the costs are, now or at a moment."""
     if moment is not None:
         return sum((cost for _, cost in landing.as_of(moment).values()), Decimal(0))
-    now = landing.as_of(landing.published_at()[-1])
+    # Of two publications at once the first to begin need not be the first to end.
+    now = landing.as_of(max(landing.published_at()))
     shown = Decimal(landing.value('SELECT coalesce(sum("BilledCost"), 0) FROM focus_cost_and_usage'))
     assert shown == sum((cost for _, cost in now.values()), Decimal(0))
     return shown

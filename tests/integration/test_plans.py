@@ -135,7 +135,10 @@ def test_the_past_of_one_month_reads_that_month_alone(filled: Landing) -> None:
 
 
 def explain_costs(
-    landing: Landing, *columns: CostColumn | KeyColumn, selection: Selection | None = None
+    landing: Landing,
+    *columns: CostColumn | KeyColumn,
+    selection: Selection | None = None,
+    is_split: bool = False,
 ) -> set[tuple[str, str]]:
     """How `billfold costs --month 2026-05` reads its tables."""
     wanted = {"client": None, "export": None, "since": PERIOD, "until": PERIOD, "as_of": None, "limit": 10}
@@ -144,9 +147,10 @@ def explain_costs(
         connection.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
         query, parameters = costs.compose_sum(
             [str(column) for column in columns],
-            "billed",
+            "effective" if is_split else "billed",
             {**wanted, **chosen.parameters()},
             filtered_by=chosen.columns(),
+            is_split=is_split,
         )
         [(document,)] = connection.execute(SQL("EXPLAIN (FORMAT JSON) ") + query, parameters).fetchall()
     return scans(document[0]["Plan"])
@@ -245,3 +249,24 @@ def test_whoever_polls_for_what_is_asked_for_reads_nothing_else(landing: Landing
     plan = explain(landing, read_queries("billfold.store", "asked")["lock_due"])
 
     assert plan == {("billing_deliveries", "Index Scan")}
+
+
+def test_split_costs_read_the_daily_costs_and_the_workloads_of_their_months_alone(filled: Landing) -> None:
+    filled.execute("SELECT billfold_create_partitions('2026-06-01')")
+
+    services = {relation for relation, _ in explain_costs(filled, CostColumn.SERVICE, is_split=True)}
+    clusters = {relation for relation, _ in explain_costs(filled, CostColumn.CLUSTER, is_split=True)}
+
+    for tables in (services, clusters):
+        charged = {"billing_daily_cost", "billing_split_cost_2026_05", "billing_statements"}
+        assert {table for table in tables if table.startswith("billing_")} == charged
+    assert not services & {"dim_resource", "dim_tag_set"}
+    assert {"dim_resource", "dim_tag_set"} <= clusters
+    assert not clusters & {"dim_service", "dim_charge"}
+
+
+def test_costs_that_are_not_split_read_no_split_costs(filled: Landing) -> None:
+    tables = {relation for relation, _ in explain_costs(filled, CostColumn.SERVICE)}
+
+    assert {table for table in tables if table.startswith("billing_")} == {"billing_daily_cost", "billing_statements"}
+    assert not tables & {"dim_resource", "dim_tag_set"}

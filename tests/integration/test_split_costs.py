@@ -208,6 +208,18 @@ def test_a_bill_on_net_basis_is_split_by_its_net_columns(landing: Landing) -> No
     assert ledger(landing) == [("parent", "", Decimal("-0.9")), ("workload", "web", Decimal("0.9"))]
 
 
+def test_a_bill_with_discounts_in_columns_is_split_by_its_net_columns_too(landing: Landing) -> None:
+    bring_in(
+        landing,
+        instance("1", discount_total_discount="-0.1"),
+        pod("web", "0.6", "0.4", split_line_item_net_split_cost="0.5", split_line_item_net_unused_cost="0.4"),
+    )
+
+    assert landing.value("SELECT cost_basis FROM billing_statements") == "gross plus discounts"
+    assert ledger(landing) == [("parent", "", Decimal("-0.9")), ("workload", "web", Decimal("0.9"))]
+    assert untrue(landing) == {}
+
+
 def test_legacy_columns_are_the_same(landing: Landing) -> None:
     names = {
         "bill_payer_account_id": "bill/PayerAccountId",
@@ -584,7 +596,10 @@ PERIODS = st.sampled_from([{}, {}, NIGHT])
 
 @st.composite
 def charges_of_instances(draw: st.DrawFn) -> dict[str, str]:
-    net = {"line_item_net_unblended_cost": draw(st.sampled_from(["", draw(COSTS)]))}
+    net = {
+        "line_item_net_unblended_cost": draw(st.sampled_from(["", "", draw(COSTS)])),
+        "discount_total_discount": draw(st.sampled_from(["", "", "-0.125"])),
+    }
     return instance(
         draw(COSTS),
         draw(st.sampled_from(["Usage", "Usage", "SavingsPlanCoveredUsage", "DiscountedUsage", "Tax"])),

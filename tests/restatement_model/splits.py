@@ -90,5 +90,5 @@ def _place_of(item: Item, instance: str) -> Place:
 
 
 def _cost_of_pod(item: Item, basis: str) -> Decimal:
-    split = item.net_split if basis == "net" and item.net_split else item.split
+    split = item.net_split if basis != "gross" and item.net_split else item.split
     return Decimal(split or 0) + Decimal(item.unused or 0)

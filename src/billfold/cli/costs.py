@@ -30,6 +30,7 @@ from billfold.reports.cost_filters import parse_cost_columns, parse_pairs, parse
         "- `billfold costs --by invoice --service AmazonEC2 --month 2026-05`\n\n"
         "- `billfold costs --by iam-principal --service AmazonBedrock --month 2026-05` (who called)\n\n"
         "- `billfold costs --by tag:accountTag/department --tag iamPrincipal/team=ml` (AWS's other tags)\n\n"
+        "- `billfold costs --split --by cluster,namespace,month` (containers in place of instances)\n\n"
         "- `billfold costs --month 2026-05 --as-of 2026-06-10` (what the bill of May was on 10 June, 00:00 UTC)\n\n"
         "Values of one filter are alternatives, several filters must hold together, and an empty value stands for none:"
         " `--owner ''` shows accounts without an owner. In a key, write `\\,` for a comma in `--by` and `\\=` for an"
@@ -45,11 +46,24 @@ def costs(
             help=(
                 "Group by these, together or one by one: service, service-category, account, owner, region, category"
                 " (of the charge), pricing, commitment, invoice, iam-principal, user-identifier, day, month, tag:KEY,"
-                " cost-category:KEY."
+                " cost-category:KEY; and with --split, which they imply: cluster, namespace, workload, pod, parent."
             ),
         ),
     ] = ["service,month"],  # noqa: B006
-    metric: Annotated[Metric, typer.Option("--metric", help="Which of FOCUS's costs.")] = Metric.BILLED,
+    split: Annotated[
+        bool,
+        typer.Option(
+            "--split",
+            help=(
+                "Show containers in place of the instances that they run on, as AWS's split cost allocation divides"
+                " the effective cost. The total stays the same."
+            ),
+        ),
+    ] = False,
+    metric: Annotated[
+        Metric | None,
+        typer.Option("--metric", help="Which of FOCUS's costs: billed, or with --split effective.", show_default=False),
+    ] = None,
     client: OneClient = None,
     export: OneExport = None,
     month: Annotated[
@@ -108,6 +122,32 @@ def costs(
             "--user-identifier", metavar="ID", help="Only costs of this user of IAM Identity Center. Repeatable."
         ),
     ] = [],  # noqa: B006
+    cluster: Annotated[
+        list[str],
+        typer.Option(
+            "--cluster", metavar="NAME", help="Only this EKS or ECS cluster or Batch compute environment. Repeatable."
+        ),
+    ] = [],  # noqa: B006
+    namespace: Annotated[
+        list[str],
+        typer.Option(
+            "--namespace", metavar="NAME", help="Only this namespace of EKS or job queue of Batch. Repeatable."
+        ),
+    ] = [],  # noqa: B006
+    workload: Annotated[
+        list[str],
+        typer.Option(
+            "--workload",
+            metavar="NAME",
+            help="Only this workload of EKS, service of ECS or job definition of Batch. Repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    pod: Annotated[
+        list[str], typer.Option("--pod", metavar="NAME", help="Only this pod of EKS or task of ECS. Repeatable.")
+    ] = [],  # noqa: B006
+    parent: Annotated[
+        list[str], typer.Option("--parent", metavar="ID", help="Only what runs on this instance. Repeatable.")
+    ] = [],  # noqa: B006
     without: Annotated[
         list[str],
         typer.Option(
@@ -149,6 +189,11 @@ def costs(
         cost_categories=parse_pairs("--cost-category", cost_category),
         iam_principals=parse_texts("--iam-principal", iam_principal),
         user_identifiers=parse_texts("--user-identifier", user_identifier),
+        parents=parse_texts("--parent", parent),
+        clusters=parse_texts("--cluster", cluster),
+        namespaces=parse_texts("--namespace", namespace),
+        workloads=parse_texts("--workload", workload),
+        pods=parse_texts("--pod", pod),
         without=parse_presets(without),
     )
     report = reports.sum_costs(
@@ -162,6 +207,7 @@ def costs(
         until=until,
         selection=selection,
         as_of=as_of,
+        split=split,
         limit=limit,
     )
     if as_json:

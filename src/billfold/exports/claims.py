@@ -76,8 +76,13 @@ class Claims:
         return any(place.statement in self.statements for place in find_places(key))
 
     def add_refused(self, place: Place, file_keys: Iterable[str]) -> None:
-        """Claim what may be of the refused manifest at a place; `file_keys` are those that could be read."""
+        """Claim what may be of the refused manifest at a place; `file_keys` are those that could be read.
+
+        Where only its period's folder tells where it stands, the folder above may be `metadata` under another name.
+        """
         folder = "" if place.export_path == ROOT else f"{place.export_path}/"
+        if place.is_bare and folder:
+            folder = folder_of(folder[:-1])
         self.refused_months.add((folder, place.period))
         self.refused_names.update((folder, file_name(key)) for key in file_keys)
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote_plus
 from billfold.period import BillingPeriod, parse_period
 
 _DATA_EXPORT = re.compile(
-    r"(?P<export>.+)/(?:data|metadata)/(?P<folder>(?i:billing_period)(?:=|%3[Dd])(?P<period>\d{4}-\d{2}))/"
+    r"(?P<export>.+)/(?P<kind>(?i:data|metadata))/(?P<folder>(?i:billing_period)(?:=|%3[Dd])(?P<period>\d{4}-\d{2}))/"
     r"(?:(?P<execution>[^/]+)/)?.*",
     re.DOTALL,
 )
@@ -58,6 +58,8 @@ class Place:
     manifest_folder: str
     manifest_root: str
     period_folder: str
+    # Whether its period's folder stands neither in `data` nor in `metadata`, as in a copy of the inner folders.
+    is_bare: bool = False
 
     @property
     def export_name(self) -> str:
@@ -146,7 +148,7 @@ def _place_in_data_export(key: str) -> Place | None:
     period = parse_period(match["period"]) if match else None
     if match is None or period is None:
         return None
-    root = f"{match['export']}/metadata/"
+    root = f"{match['export']}/{_metadata_beside(match['kind'])}/"
     return Place(
         export_path=match["export"],
         period=period,
@@ -155,6 +157,15 @@ def _place_in_data_export(key: str) -> Place | None:
         manifest_root=root,
         period_folder=key[: match.end("folder") + 1],
     )
+
+
+def _metadata_beside(kind: str) -> str:
+    """The folder of the manifests beside `data`, in its case: a copy may have changed it."""
+    if kind.lower() == "metadata":
+        return kind
+    if kind.islower():
+        return "metadata"
+    return "METADATA" if kind.isupper() else "Metadata"
 
 
 def _place_in_athena(key: str) -> Place | None:
@@ -185,7 +196,7 @@ def _place_in_bare_data_export(key: str) -> Place | None:
     match = _BARE_DATA_EXPORT.fullmatch(key)
     period = parse_period(match["period"]) if match else None
     # What stands below `data` or `metadata` belongs to the folder above them.
-    if match is None or period is None or match["export"].endswith(("/data", "/metadata")):
+    if match is None or period is None or match["export"].lower().endswith(("/data", "/metadata")):
         return None
     folder = key[: match.end("folder") + 1]
     return Place(
@@ -195,6 +206,7 @@ def _place_in_bare_data_export(key: str) -> Place | None:
         manifest_folder=folder,
         manifest_root=folder,
         period_folder=folder,
+        is_bare=True,
     )
 
 

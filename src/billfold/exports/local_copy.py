@@ -16,7 +16,7 @@ from billfold.exports.layout import ROOT, find_places, folder_of, folders_above
 # Where the manifests of an export are below its folder, as patterns of paths.
 MANIFESTS_OF_EXPORT = tuple(
     f"{folder}/{name}"
-    for folder in ("metadata/*", "[0-9]*-[0-9]*")
+    for folder in ("[Mm][Ee][Tt][Aa][Dd][Aa][Tt][Aa]/*", "[0-9]*-[0-9]*")
     for name in ("*-Manifest.json", "*/*-Manifest.json")
 )
 

@@ -16,6 +16,8 @@ from billfold.reports.checks import CheckReport, CheckRow, list_checks
 from billfold.reports.conformance import ConformanceReport, JudgedStatement, judge_conformance
 from billfold.reports.costs import (
     DEFAULT_COST_LIMIT,
+    NOT_ALLOCATED,
+    SPLIT_COLUMNS,
     ChargeCategory,
     CostColumn,
     CostReport,
@@ -58,6 +60,8 @@ __all__ = [
     "DEFAULT_COST_LIMIT",
     "DEFAULT_LIMIT",
     "MAX_LIMIT",
+    "NOT_ALLOCATED",
+    "SPLIT_COLUMNS",
     "Calendar",
     "CalendarDay",
     "ChangeColumn",

@@ -23,6 +23,11 @@ class CostColumn(StrEnum):
 
     The category is the charge's (Usage, Purchase, Tax), pricing its pricing category, commitment its commitment
     discount status. The IAM principal made the call that is charged, the user identifier is that of a workforce user.
+
+    Split cost allocation knows the parent, which is the instance, and the workloads on it. Cluster, namespace, workload
+    and pod are those of EKS: a Deployment has its name rather than that of its ReplicaSet. For ECS they are cluster,
+    none, service and task; for Batch compute environment, job queue, job definition and task. They are NOT_ALLOCATED
+    for the rest of a parent's cost, and '' for what is not split.
     """
 
     SERVICE = "service"
@@ -36,8 +41,18 @@ class CostColumn(StrEnum):
     INVOICE = "invoice"
     IAM_PRINCIPAL = "iam-principal"
     USER_IDENTIFIER = "user-identifier"
+    PARENT = "parent"
+    CLUSTER = "cluster"
+    NAMESPACE = "namespace"
+    WORKLOAD = "workload"
+    POD = "pod"
     DAY = "day"
     MONTH = "month"
+
+
+# Only costs with workloads in place of their parents have these.
+SPLIT_COLUMNS = (CostColumn.PARENT, CostColumn.CLUSTER, CostColumn.NAMESPACE, CostColumn.WORKLOAD, CostColumn.POD)
+NOT_ALLOCATED = "not allocated"
 
 
 class MapColumn(StrEnum):
@@ -106,6 +121,11 @@ class Selection:
     cost_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     iam_principals: Sequence[str] = ()
     user_identifiers: Sequence[str] = ()
+    parents: Sequence[str] = ()
+    clusters: Sequence[str] = ()
+    namespaces: Sequence[str] = ()
+    workloads: Sequence[str] = ()
+    pods: Sequence[str] = ()
     without: Sequence[Preset] = ()
 
     def columns(self) -> set[str]:
@@ -120,6 +140,11 @@ class Selection:
             MapColumn.COST_CATEGORY: self.cost_categories,
             CostColumn.IAM_PRINCIPAL: self.iam_principals,
             CostColumn.USER_IDENTIFIER: self.user_identifiers,
+            CostColumn.PARENT: self.parents,
+            CostColumn.CLUSTER: self.clusters,
+            CostColumn.NAMESPACE: self.namespaces,
+            CostColumn.WORKLOAD: self.workloads,
+            CostColumn.POD: self.pods,
         }
         return {column for column, values in looked_at.items() if values}
 
@@ -135,6 +160,11 @@ class Selection:
             "cost_categories": json.dumps(dict(self.cost_categories)) if self.cost_categories else None,
             "iam_principals": list(self.iam_principals) or None,
             "user_identifiers": list(self.user_identifiers) or None,
+            "parents": list(self.parents) or None,
+            "clusters": list(self.clusters) or None,
+            "namespaces": list(self.namespaces) or None,
+            "workloads": list(self.workloads) or None,
+            "pods": list(self.pods) or None,
             "without": [str(preset) for preset in self.without],
         }
 
@@ -153,10 +183,12 @@ class CostReport:
     """Costs of the counted statements, the dearest first, and the total of each month and currency.
 
     The totals are of everything that was asked for, even where `is_truncated` says that the rows are not. `as_of` is
-    the moment whose costs they are, None for the present.
+    the moment whose costs they are, None for the present. Where it
+    `is_split`, workloads stand in for their parents.
     """
 
     metric: Metric
+    is_split: bool = False
     as_of: datetime | None
     columns: tuple[CostColumn | KeyColumn, ...]
     rows: tuple[CostRow, ...]
@@ -171,7 +203,7 @@ def sum_costs(
     database: Database,
     *,
     columns: Sequence[CostColumn | KeyColumn] = (CostColumn.SERVICE, CostColumn.MONTH),
-    metric: Metric = Metric.BILLED,
+    metric: Metric | None = None,
     client: str | None = None,
     export: str | None = None,
     month: BillingPeriod | None = None,
@@ -179,6 +211,7 @@ def sum_costs(
     until: BillingPeriod | None = None,
     selection: Selection = _EVERYTHING,
     as_of: datetime | None = None,
+    split: bool = False,
     limit: int = DEFAULT_COST_LIMIT,
 ) -> CostReport:
     """Costs grouped by `columns` and currency. `month` is one billing period, `since` the first of several, `until`
@@ -187,8 +220,16 @@ def sum_costs(
     As of an earlier moment they are what this report said then: of the statements that counted then, as they stood;
     owners are today's. Raises UsageError for months that exclude each other and StoreError where what only the charges
     of an earlier moment could tell is pruned.
+
+    With `split`, which the SPLIT_COLUMNS imply, workloads stand in for their parents; groups that cost 0 are left out.
+    The metric is then the effective cost, otherwise the billed cost where none is named; UsageError for another one,
+    and for split costs of invoices.
     """
     assert columns
+    is_split = split or any(column in SPLIT_COLUMNS for column in [*columns, *selection.columns()])
+    metric = choose_metric(metric, is_split=is_split)
+    if is_split and CostColumn.INVOICE in columns:
+        raise UsageError("split costs have no invoice: AWS bills instances, not what runs on them")
     first, last = _span(month, since, until)
     wanted = {"client": client, "export": export, "since": first, "until": last, "as_of": as_of, "limit": limit + 1}
     with reading.read(database) as connection:
@@ -198,17 +239,31 @@ def sum_costs(
             metric,
             {**wanted, **selection.parameters()},
             filtered_by=selection.columns(),
+            is_split=is_split,
         )
     found = [_cost_row(row) for row in summed if row.level == 0]
     totals = [_cost_row(row) for row in summed if row.level == 1]
     return CostReport(
         metric=metric,
+        is_split=is_split,
         as_of=as_of,
         columns=tuple(columns),
         rows=tuple(found[:limit]),
         totals=tuple(sorted(totals, key=lambda total: (total.group, total.currency))),
         is_truncated=len(found) > limit,
     )
+
+
+def choose_metric(metric: Metric | None, *, is_split: bool) -> Metric:
+    """The metric that was asked for, or the one that goes without asking; split costs are effective costs alone."""
+    if not is_split:
+        return metric or Metric.BILLED
+    if metric not in (None, Metric.EFFECTIVE):
+        raise UsageError(
+            f"split costs have no {metric} cost: AWS allocates effective cost",
+            advice="ask for the effective cost, or leave out the split and its columns",
+        )
+    return Metric.EFFECTIVE
 
 
 def _span(

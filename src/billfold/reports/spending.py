@@ -23,10 +23,14 @@ _EVERY_GROUP = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What costs are asked for; a missing `until` is the newest month there is, a missing `since` the one before."""
+    """What costs are asked for; a missing `until` is the newest month there is, a missing `since` the one before.
+
+    If it `is_split`, workloads stand in for their parents, and the metric is the effective cost.
+    """
 
     group: CostColumn | KeyColumn = CostColumn.SERVICE
     metric: Metric = Metric.BILLED
+    is_split: bool = False
     client: str | None = None
     since: BillingPeriod | None = None
     until: BillingPeriod | None = None
@@ -73,7 +77,10 @@ class CurrencySpending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendingReport:
-    """Spending by currency. `months` are all that could be asked for, the newest first; none when nothing is there."""
+    """Spending by currency. `months` are all that could be asked for, the newest first; none when nothing is there.
+
+    `has_split` says whether the bills that were asked for can be split.
+    """
 
     months: tuple[BillingPeriod, ...]
     since: BillingPeriod | None
@@ -82,6 +89,7 @@ class SpendingReport:
     compared_until: date | None
     is_daily: bool
     is_truncated: bool
+    has_split: bool
     currencies: tuple[CurrencySpending, ...]
 
 
@@ -204,6 +212,14 @@ class _Reader:
             compared_until=compared_until,
             is_daily=is_daily,
             is_truncated=any(len(each) > limit for each in groups.values()),
+            has_split=spending.has_split(
+                self._connection,
+                {
+                    "client": self._question.client,
+                    "since": self._since.starts_on,
+                    "until": self._until.starts_on,
+                },
+            ),
             currencies=tuple(found),
         )
 
@@ -231,6 +247,8 @@ class _Reader:
         return {(row.place[0], row.place[1], row.currency): row.amount for row in rows}
 
     def _savings(self) -> dict[str, spending.Savings]:
+        if self._question.is_split:
+            return {}
         parameters = {
             **self._question.selection.parameters(),
             "client": self._question.client,
@@ -259,7 +277,12 @@ class _Reader:
             **selection.parameters(),
         }
         summed = costs.sum_costs(
-            self._connection, columns, self._question.metric, parameters, filtered_by=selection.columns()
+            self._connection,
+            columns,
+            self._question.metric,
+            parameters,
+            filtered_by=selection.columns(),
+            is_split=self._question.is_split,
         )
         return [row for row in summed if row.level == 0]
 
@@ -267,7 +290,7 @@ class _Reader:
 def _nothing() -> SpendingReport:
     return SpendingReport(
         months=(), since=None, until=None, through=None, compared_until=None, is_daily=True, is_truncated=False,
-        currencies=(),
+        has_split=False, currencies=(),
     )  # fmt: skip
 
 
@@ -289,6 +312,16 @@ def _narrow(question: Question, names: Sequence[str]) -> Selection:
             return replace(chosen, iam_principals=names)
         case CostColumn.USER_IDENTIFIER:
             return replace(chosen, user_identifiers=names)
+        case CostColumn.PARENT:
+            return replace(chosen, parents=names)
+        case CostColumn.CLUSTER:
+            return replace(chosen, clusters=names)
+        case CostColumn.NAMESPACE:
+            return replace(chosen, namespaces=names)
+        case CostColumn.WORKLOAD:
+            return replace(chosen, workloads=names)
+        case CostColumn.POD:
+            return replace(chosen, pods=names)
         case _:
             return chosen
 

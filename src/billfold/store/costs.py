@@ -32,6 +32,11 @@ COLUMN_KEYS: Mapping[str, tuple[str, ...]] = {
     "cost-category": ("tag_set_key",),
     "iam-principal": ("tag_set_key",),
     "user-identifier": ("tag_set_key",),
+    "parent": ("parent",),
+    "cluster": ("workload",),
+    "namespace": ("workload",),
+    "workload": ("workload",),
+    "pod": ("workload",),
 }
 # The maps of which one key at a time is a column, named with the key: `tag:Env`.
 _MAPS: Mapping[str, str] = {"tag": "tags", "cost-category": "cost_categories"}
@@ -56,32 +61,44 @@ def sum_costs(
     parameters: Mapping[str, Any],
     *,
     filtered_by: Collection[str] = (),
+    is_split: bool = False,
 ) -> tuple[SummedCost, ...]:
     """Groups by the columns, the dearest first and at most `limit` of them, then the totals by month.
 
     A column is one of COLUMN_KEYS; `tag` and `cost-category` are followed by a colon and a key. `filtered_by` are those
     that `parameters` looks at. `until_day` is the last day whose charges count; without it all do.
+    Where it `is_split`, workloads stand in for their parents.
     """
-    query, bound = compose_sum(columns, metric, parameters, filtered_by=filtered_by)
+    query, bound = compose_sum(columns, metric, parameters, filtered_by=filtered_by, is_split=is_split)
     with connection.cursor(row_factory=class_row(SummedCost)) as cursor:
         return tuple(cursor.execute(query, bound))
 
 
 def compose_sum(
-    columns: Sequence[str], metric: str, parameters: Mapping[str, Any], *, filtered_by: Collection[str] = ()
+    columns: Sequence[str],
+    metric: str,
+    parameters: Mapping[str, Any],
+    *,
+    filtered_by: Collection[str] = (),
+    is_split: bool = False,
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """The query of `sum_costs` and all that it binds: the daily costs wherever these can answer."""
     assert metric in COST_METRICS
+    assert metric == "effective" or not is_split, "split costs are effective costs"
     kinds = {*filtered_by, *(column.partition(":")[0] for column in columns)}
     keys = {key for kind in kinds for key in COLUMN_KEYS[kind]}
-    source = sql.SQL(_query(_source(keys, is_past=parameters["as_of"] is not None)))
+    is_past = parameters["as_of"] is not None
+    source = sql.SQL(_query(_source(keys, is_past=is_past))).format(metric=sql.Identifier(f"{metric}_cost"))
+    if is_split:
+        split_costs = _query("split_costs_as_of" if is_past else "split_costs")
+        source = sql.SQL("{}\nUNION ALL\n{}").format(source, sql.SQL(split_costs))
     query = sql.SQL(_query("sum_costs")).format(
         group_by=sql.SQL(", ").join(_groups(columns)),
-        source=source.format(metric=sql.Identifier(f"{metric}_cost")),
+        source=source,
         chosen_tags=choose_by_tag_set(),
     )
     map_keys = {_placeholder(place): column.partition(":")[2] for place, column in enumerate(columns)}
-    return query, {"until_day": None, **parameters, **map_keys, "keys": sorted(keys)}
+    return query, {"until_day": None, **parameters, **map_keys, "keys": sorted(keys), "is_split": is_split}
 
 
 def choose_by_tag_set() -> sql.Composed:

@@ -20,7 +20,10 @@ from billfold.store.reading import COST_METRICS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeRow:
-    """A charge; instants are UTC, `amount` is exact, '' stands for what the bill does not say."""
+    """A charge; instants are UTC, `amount` is exact, '' stands for what the bill does not say.
+
+    It `is_split` where workloads have shares of it.
+    """
 
     statement_id: int
     row_hash: UUID
@@ -38,6 +41,7 @@ class ChargeRow:
     unit: str
     currency: str
     amount: Decimal
+    is_split: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,13 @@ class Savings:
 def list_months(connection: Connection, client: str | None) -> tuple[date, ...]:
     """The first days of the months that counted statements are of, the newest first."""
     return tuple(month for (month,) in connection.execute(_query("list_months"), {"client": client}))
+
+
+def has_split(connection: Connection, parameters: Mapping[str, Any]) -> bool:
+    """Whether counted statements of these months hold split costs."""
+    row = connection.execute(_query("has_split"), parameters).fetchone()
+    assert row
+    return bool(row[0])
 
 
 def sum_savings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[Savings, ...]:

@@ -43,6 +43,14 @@ _FOREIGN_COLUMN = re.compile(
     re.IGNORECASE,
 )
 
+# How other providers write the ids of accounts: paths of Azure and Google Cloud, Oracle's OCIDs, Google's billing
+# accounts (I, after their documents). They count only where nobody is named, too.
+_ACCOUNT_COLUMNS = ("BillingAccountId", "SubAccountId")
+_FOREIGN_ACCOUNT = (
+    r"(?i)^(/(subscriptions|providers)/.+|ocid1\..+|billingAccounts/.+|//[a-z]+\.googleapis\.com/.+"
+    r"|[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6})$"
+)
+
 
 def refuse_foreign(session: duckdb.DuckDBPyConnection, shape: Shape) -> None:
     """Refuse FOCUS rows of another provider, and FOCUS of a version before 1.0.
@@ -68,6 +76,9 @@ def _refuse_other_provider(session: duckdb.DuckDBPyConnection, shape: Shape) -> 
         return
     for column in sellers:
         _refuse_first(session, shape, column, _is_other(column))
+    for column in filter(None, map(shape.find, _ACCOUNT_COLUMNS)):
+        is_foreign = f"coalesce(regexp_matches({_named(column)}, {quote(_FOREIGN_ACCOUNT)}), false)"
+        _refuse_first(session, shape, column, is_foreign)
     foreign = [column.header for column in shape.columns if _FOREIGN_COLUMN.fullmatch(column.header)]
     if foreign:
         raise UnknownFormatError(

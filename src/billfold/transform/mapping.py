@@ -105,6 +105,11 @@ def prepare_mapping(
     session.execute(
         "CREATE OR REPLACE TEMP MACRO on_basis(gross, net) AS " + ("coalesce(net, gross)" if net else "gross")
     )
+    # What AWS gives after all discounts belongs to every basis that bills them.
+    session.execute(
+        "CREATE OR REPLACE TEMP MACRO after_discounts(gross, net) AS "
+        + ("gross" if basis is CostBasis.GROSS else "coalesce(net, gross)")
+    )
     session.execute(
         "CREATE OR REPLACE TEMP VIEW line_item_identity AS SELECT row_identity.*, "
         + ("true" if remap else "added_row.row IS NOT NULL")

@@ -59,9 +59,6 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
     # Connections inherit it. asyncio sets it only where a socket names its protocol, which uvicorn's does not: the
     # content of an answer would wait some 40 ms until its headers are acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Who reads that it has started may ask at once.
-    listener.listen(config.backlog)
-    log.info("server_started", host=host, port=listener.getsockname()[1])
     working = AskedWorker(settings=settings, database=database, concurrency=settings.serve_concurrency)
     server = _Server(config, working)
     working.start()
@@ -95,6 +92,12 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        assert sockets, "it was started with a listener of its own"
+        # From here on it answers, and a signal ends it in order.
+        log.info("server_started", host=self.config.host, port=sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopped_at = time.monotonic()

@@ -5,30 +5,57 @@
 
 -- name: daily_cost
 SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
-    charge_key, NULL::text AS invoice_id, NULL::integer AS tag_set_key, billing_currency, {metric} AS cost
+    charge_key, NULL::text AS invoice_id, NULL::integer AS tag_set_key, billing_currency, {metric} AS cost,
+    NULL::text AS allocation, NULL::integer AS workload_key, NULL::integer AS workload_tags_key, NULL::text AS parent
 FROM billing_daily_cost
 
 -- name: daily_cost_as_of
 SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
-    charge_key, NULL::text AS invoice_id, NULL::integer AS tag_set_key, billing_currency, {metric} AS cost
+    charge_key, NULL::text AS invoice_id, NULL::integer AS tag_set_key, billing_currency, {metric} AS cost,
+    NULL::text AS allocation, NULL::integer AS workload_key, NULL::integer AS workload_tags_key, NULL::text AS parent
 FROM daily_cost_as_of(%(as_of)s)
 
 -- name: daily_tag_cost
 SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
-    charge_key, NULL::text AS invoice_id, tag_set_key, billing_currency, {metric} AS cost
+    charge_key, NULL::text AS invoice_id, tag_set_key, billing_currency, {metric} AS cost,
+    NULL::text AS allocation, NULL::integer AS workload_key, NULL::integer AS workload_tags_key, NULL::text AS parent
 FROM billing_daily_tag_cost
 
 -- name: charges
 SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
     billing_account_key, sub_account_key, service_key, region_key, charge_key, invoice_id, tag_set_key,
-    billing_currency, {metric} AS cost
+    billing_currency, {metric} AS cost,
+    NULL::text AS allocation, NULL::integer AS workload_key, NULL::integer AS workload_tags_key, NULL::text AS parent
 FROM billing_usage_fact
 
 -- name: charges_as_of
 SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
     billing_account_key, sub_account_key, service_key, region_key, charge_key, invoice_id, tag_set_key,
-    billing_currency, {metric} AS cost
+    billing_currency, {metric} AS cost,
+    NULL::text AS allocation, NULL::integer AS workload_key, NULL::integer AS workload_tags_key, NULL::text AS parent
 FROM charges_as_of(%(as_of)s)
+
+-- name: split_costs
+-- What workloads in place of their parents add to any of the sources. The charge of a parent is taken back as it stands: it
+-- belongs to nothing that is allocated.
+SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
+    billing_account_key, sub_account_key, service_key, region_key, charge_key, NULL::text AS invoice_id, tag_set_key,
+    billing_currency, cost,
+    CASE WHEN allocation <> 'parent' THEN allocation END AS allocation,
+    CASE WHEN allocation = 'workload' THEN resource_key END AS workload_key,
+    CASE WHEN allocation = 'workload' THEN tag_set_key END AS workload_tags_key,
+    CASE WHEN allocation <> 'parent' THEN parent_resource_id END AS parent
+FROM billing_split_cost
+
+-- name: split_costs_as_of
+SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
+    billing_account_key, sub_account_key, service_key, region_key, charge_key, NULL::text AS invoice_id, tag_set_key,
+    billing_currency, cost,
+    CASE WHEN allocation <> 'parent' THEN allocation END AS allocation,
+    CASE WHEN allocation = 'workload' THEN resource_key END AS workload_key,
+    CASE WHEN allocation = 'workload' THEN tag_set_key END AS workload_tags_key,
+    CASE WHEN allocation <> 'parent' THEN parent_resource_id END AS parent
+FROM split_cost_as_of(%(as_of)s)
 
 -- name: chosen_by_map
 -- The condition for one of the two maps: of each key that is named the value must be one of those that are named. Sets of
@@ -50,7 +77,8 @@ FROM charges_as_of(%(as_of)s)
 -- name: sum_costs
 -- {group_by} is one or more of the columns of `named` or values of its two maps. First come sums by those keys alone
 -- that are asked for: names are looked up once for each sum, not for each charge. Level 0 are the groups, the dearest of
--- them, level 1 the totals by month. As of an earlier moment it is the source that knows which statements counted.
+-- them, level 1 the totals by month. As of an earlier moment it is the source that knows which statements counted. A group
+-- that costs nothing because workloads stand in for all of it is left out.
 WITH cell AS MATERIALIZED (
     SELECT
         billing_period,
@@ -63,6 +91,10 @@ WITH cell AS MATERIALIZED (
         CASE WHEN 'charge_key' = ANY (%(keys)s) THEN charge_key END AS charge_key,
         CASE WHEN 'invoice_id' = ANY (%(keys)s) THEN invoice_id END AS invoice_id,
         CASE WHEN 'tag_set_key' = ANY (%(keys)s) THEN tag_set_key END AS tag_set_key,
+        CASE WHEN 'workload' = ANY (%(keys)s) THEN allocation END AS allocation,
+        CASE WHEN 'workload' = ANY (%(keys)s) THEN workload_key END AS workload_key,
+        CASE WHEN 'workload' = ANY (%(keys)s) THEN workload_tags_key END AS workload_tags_key,
+        CASE WHEN 'parent' = ANY (%(keys)s) THEN parent END AS parent,
         billing_currency,
         sum(cost) AS cost
     FROM ({source}) AS entry
@@ -77,7 +109,7 @@ WITH cell AS MATERIALIZED (
         AND (%(until)s::date IS NULL OR billing_period <= %(until)s)
         AND (%(until_day)s::date IS NULL OR charge_date <= %(until_day)s)
         AND {chosen_tags}
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 ),
 -- Each reading of it leaves out the tables whose columns are not asked for. A charge without a sub-account is its payer's.
 named AS NOT MATERIALIZED (
@@ -103,6 +135,11 @@ named AS NOT MATERIALIZED (
         tag_set.cost_categories,
         coalesce(tag_set.iam_principal, '') AS iam_principal,
         coalesce(tag_set.user_identifier, '') AS user_identifier,
+        coalesce(cell.parent, '') AS parent,
+        coalesce(nullif(cell.allocation, 'workload'), container.cluster, '') AS cluster,
+        coalesce(nullif(cell.allocation, 'workload'), container.namespace, '') AS namespace,
+        coalesce(nullif(cell.allocation, 'workload'), container.workload, '') AS workload,
+        coalesce(nullif(cell.allocation, 'workload'), container.pod, '') AS pod,
         cell.billing_currency AS currency,
         cell.cost
     FROM cell
@@ -116,6 +153,19 @@ named AS NOT MATERIALIZED (
     LEFT JOIN dim_region AS region ON region.region_key = cell.region_key
     LEFT JOIN dim_charge AS charge ON charge.charge_key = cell.charge_key
     LEFT JOIN dim_tag_set AS tag_set ON tag_set.tag_set_key = cell.tag_set_key
+    LEFT JOIN dim_resource AS resource ON resource.resource_key = cell.workload_key
+    LEFT JOIN dim_tag_set AS workload_tags ON workload_tags.tag_set_key = cell.workload_tags_key
+    -- A Batch job runs as an ECS task: its environment says more than the cluster that AWS makes for it (I). The
+    -- ReplicaSet of a Deployment changes its name with each rollout.
+    CROSS JOIN LATERAL (
+        SELECT
+            coalesce(called.batch_compute_environment, called.cluster) AS cluster,
+            coalesce(called.batch_job_queue, called.namespace) AS namespace,
+            coalesce(called.batch_job_definition, called.ecs_service, called.deployment, called.workload_name)
+                AS workload,
+            coalesce(called.pod, called.task) AS pod
+        FROM billfold_workload(workload_tags.tags, resource.resource_id) AS called
+    ) AS container
 ),
 selected AS NOT MATERIALIZED (
     SELECT * FROM named
@@ -124,6 +174,11 @@ selected AS NOT MATERIALIZED (
         AND (%(regions)s::text[] IS NULL OR region = ANY (%(regions)s))
         AND (%(categories)s::text[] IS NULL OR category = ANY (%(categories)s))
         AND (%(owners)s::text[] IS NULL OR owner = ANY (%(owners)s))
+        AND (%(parents)s::text[] IS NULL OR parent = ANY (%(parents)s))
+        AND (%(clusters)s::text[] IS NULL OR cluster = ANY (%(clusters)s))
+        AND (%(namespaces)s::text[] IS NULL OR namespace = ANY (%(namespaces)s))
+        AND (%(workloads)s::text[] IS NULL OR workload = ANY (%(workloads)s))
+        AND (%(pods)s::text[] IS NULL OR pod = ANY (%(pods)s))
         AND NOT ('tax' = ANY (%(without)s::text[]) AND category = 'Tax')
         AND NOT ('credit' = ANY (%(without)s) AND category = 'Credit')
         AND NOT ('refund' = ANY (%(without)s) AND is_refund)
@@ -131,7 +186,7 @@ selected AS NOT MATERIALIZED (
 SELECT level, place, currency, amount FROM (
     (
         SELECT 0 AS level, ARRAY[{group_by}] AS place, currency, sum(cost) AS amount
-        FROM selected GROUP BY {group_by}, currency
+        FROM selected GROUP BY {group_by}, currency HAVING sum(cost) <> 0 OR NOT %(is_split)s::boolean
         ORDER BY amount DESC, place, currency
         LIMIT %(limit)s
     )

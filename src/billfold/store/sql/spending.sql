@@ -5,6 +5,19 @@ SELECT DISTINCT billing_period FROM billing_statements
 WHERE counted AND current_publication_id IS NOT NULL AND (%(client)s::text IS NULL OR client_id = %(client)s)
 ORDER BY billing_period DESC
 
+-- name: has_split
+-- Each statement is looked up by index: its first row is enough.
+SELECT EXISTS (
+    SELECT FROM billing_statements AS statement
+    CROSS JOIN LATERAL (
+        SELECT FROM billing_split_cost AS split
+        WHERE split.statement_id = statement.statement_id AND split.billing_period = statement.billing_period
+            AND split.billing_period BETWEEN %(since)s::date AND %(until)s::date
+        LIMIT 1
+    ) AS found
+    WHERE statement.counted AND statement.billing_period BETWEEN %(since)s AND %(until)s
+        AND (%(client)s::text IS NULL OR statement.client_id = %(client)s))
+
 -- name: sum_savings
 -- Usage of one month by what pays for it. {charged} is the daily costs, with tags where some are asked for.
 SELECT *, list - contracted AS negotiated, covered - covered_effective - unused AS net FROM (
@@ -73,7 +86,12 @@ SELECT
     wanted.consumed_quantity AS quantity,
     coalesce(sku.consumed_unit, '') AS unit,
     wanted.billing_currency AS currency,
-    wanted.cost AS amount
+    wanted.cost AS amount,
+    EXISTS (
+        SELECT FROM billing_split_cost AS split
+        WHERE split.billing_period = %(month)s AND split.statement_id = wanted.statement_id
+            AND split.row_hash = wanted.row_hash AND split.occurrence = wanted.occurrence AND split.part = wanted.part
+            AND split.allocation = 'parent') AS is_split
 FROM wanted
 LEFT JOIN dim_account AS sub_account ON sub_account.account_key = wanted.sub_account_key
 LEFT JOIN dim_account AS payer ON payer.account_key = wanted.billing_account_key

@@ -16,11 +16,12 @@ CREATE OR REPLACE MACRO is_missing_number(value) AS
 
 -- An account id as AWS writes it; one that a spreadsheet or a floating-point column has made a number with an exponent
 -- or a fraction; one that may have lost its leading zeros. A bare 4e11 has few digits: hashes of anonymised bills have
--- an e among many.
+-- an e among many. A spreadsheet's marks of text, as in '4E+11 and ="4E+11", and spaces do not matter.
 CREATE OR REPLACE MACRO is_account_id(value) AS strlen(value) = 12 AND regexp_full_match(value, '[0-9]{12}');
+CREATE OR REPLACE MACRO without_text_marks(value) AS regexp_replace(value, '[\s\p{Z}''"=]+', '', 'g');
 CREATE OR REPLACE MACRO is_damaged_account_id(value) AS
     (contains(value, '.') OR contains(value, ',') OR contains(lower(value), 'e'))
-    AND regexp_full_match(trim(value),
+    AND regexp_full_match(without_text_marks(value),
         '[+-]?([0-9]+[.,][0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?|[+-]?[0-9]+[eE][+-][0-9]+|[0-9]{1,6}[eE][0-9]{1,2}');
 CREATE OR REPLACE MACRO is_short_number(value) AS regexp_full_match(value, '[0-9]{1,11}');
 CREATE OR REPLACE MACRO padded_account_id(value) AS CASE WHEN is_short_number(value) THEN lpad(value, 12, '0') ELSE value END;

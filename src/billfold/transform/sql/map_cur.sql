@@ -477,11 +477,11 @@ SELECT
     NULL::VARCHAR AS pricing_currency_list_unit_price,
     NULL::VARCHAR AS pricing_currency_contracted_unit_price,
 
-    -- Split cost allocation: the cost is the amortised one of the instance (A), on the bill's basis.
+    -- Split cost allocation: the cost is the amortised one of the instance, after discounts where they are billed (A).
     coalesce(is_workload, false) AS is_workload,
     split_line_item_parent_resource_id AS parent_resource_id,
-    on_basis(number_text(split_line_item_split_cost), number_text(split_line_item_net_split_cost)) AS split_cost,
-    on_basis(number_text(split_line_item_unused_cost), number_text(split_line_item_net_unused_cost)) AS unused_cost,
+    after_discounts(number_text(split_line_item_split_cost), number_text(split_line_item_net_split_cost)) AS split_cost,
+    after_discounts(number_text(split_line_item_unused_cost), number_text(split_line_item_net_unused_cost)) AS unused_cost,
     number_text(split_line_item_public_on_demand_split_cost) AS public_on_demand_split_cost,
     number_text(split_line_item_public_on_demand_unused_cost) AS public_on_demand_unused_cost,
     number_text(split_line_item_split_usage) AS split_usage,

@@ -33,7 +33,7 @@ _MAX_NUMBER = 2**31 - 1
 _AMOUNT = {"type": "object", "required": ["currency", "cost"], "properties": {"cost": {"type": "string"}}}
 _COSTS = {
     "type": "object",
-    "required": ["metric", "as_of", "costs", "totals", "is_truncated"],
+    "required": ["metric", "split", "as_of", "costs", "totals", "is_truncated"],
     "properties": {
         "costs": {"type": "array", "items": _AMOUNT},
         "totals": {"type": "array", "items": _AMOUNT},
@@ -69,11 +69,17 @@ def make_router(database: Database) -> APIRouter:
         cost_category: Texts = [],  # noqa: B006
         iam_principal: Texts = [],  # noqa: B006
         user_identifier: Texts = [],  # noqa: B006
+        cluster: Texts = [],  # noqa: B006
+        namespace: Texts = [],  # noqa: B006
+        workload: Texts = [],  # noqa: B006
+        pod: Texts = [],  # noqa: B006
+        parent: Texts = [],  # noqa: B006
         without: Annotated[list[Preset], Query(max_length=50)] = [],  # noqa: B006
         by: Annotated[str, Query(max_length=1_000, description="Columns as `billfold costs --by` takes them.")] = (
             "service,month"
         ),
-        metric: Metric = Metric.BILLED,
+        split: Annotated[bool, Query(description="Containers in place of the instances that they run on.")] = False,
+        metric: Annotated[Metric | None, Query(description="Without it billed, of split costs effective.")] = None,
         client: OneClient = None,
         export: OneExport = None,
         month: OneMonth = None,
@@ -106,9 +112,15 @@ def make_router(database: Database) -> APIRouter:
                 cost_categories=parse_pairs("cost_category", cost_category),
                 iam_principals=iam_principal,
                 user_identifiers=user_identifier,
+                parents=parent,
+                clusters=cluster,
+                namespaces=namespace,
+                workloads=workload,
+                pods=pod,
                 without=without,
             ),
             as_of=_in_utc(as_of),
+            split=split,
             limit=limit,
         )
         return answer(costs_document(report))

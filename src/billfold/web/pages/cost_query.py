@@ -12,6 +12,7 @@ from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Selection
 from billfold.reports.cost_filters import format_pair, parse_pairs
+from billfold.reports.costs import NOT_ALLOCATED, choose_metric
 from billfold.reports.spending import Question
 from billfold.web.pages.fields import choose, read_month, read_text, read_texts
 
@@ -22,6 +23,9 @@ MAX_VALUES = 50
 # What groups are called in addresses; the order is that of drilling down, which ends before the callers.
 GROUPS = ("service", "account", "region", "category", "iam-principal", "user-identifier", "tag", "cost-category")
 _DRILLED = GROUPS[:4]
+# What only costs with workloads in place of their parents are grouped by; drilling down ends at pods.
+SPLIT_GROUPS = ("cluster", "namespace", "workload", "pod", "parent")
+_DRILLED_SPLIT = SPLIT_GROUPS[:4]
 # Groups of one key at a time, which `tag_key` names.
 KEY_GROUPS = tuple(str(column) for column in MapColumn)
 
@@ -36,6 +40,7 @@ class CostQuery:
     group: str
     tag_key: str
     metric: Metric
+    is_split: bool
     since: BillingPeriod | None
     until: BillingPeriod | None
     values: Mapping[str, tuple[str, ...]]
@@ -46,6 +51,7 @@ class CostQuery:
         return Question(
             group=self.column,
             metric=self.metric,
+            is_split=self.is_split,
             client=client,
             since=self.since,
             until=self.until,
@@ -58,6 +64,11 @@ class CostQuery:
                 cost_categories=parse_pairs("cost_category", values["cost_category"]),
                 iam_principals=values["iam_principal"],
                 user_identifiers=values["user_identifier"],
+                parents=values["parent"],
+                clusters=values["cluster"],
+                namespaces=values["namespace"],
+                workloads=values["workload"],
+                pods=values["pod"],
             ),
         )
 
@@ -79,7 +90,8 @@ class CostQuery:
             "client": self.client,
             "group": None if self.group == GROUPS[0] else self.group,
             "tag_key": self.tag_key,
-            "metric": None if self.metric is Metric.BILLED else self.metric,
+            "split": "true" if self.is_split else None,
+            "metric": None if self.metric is choose_metric(None, is_split=self.is_split) else self.metric,
             "since": self.since,
             "until": self.until,
             **{name: list(values) for name, values in self.values.items()},
@@ -89,9 +101,35 @@ class CostQuery:
         """The query that looks into one group: filtered by it, and grouped by what is not filtered by yet."""
         value = format_pair(self.tag_key, name) if self.is_by_key else name or NONE
         values = {**self.values, self.group.replace("-", "_"): (value,)}
-        following = next((group for group in _DRILLED if not values[group]), self.group)
+        order = (*(_DRILLED_SPLIT if self._splits_further(name) else ()), *_DRILLED)
+        following = next((group for group in order if not values[group]), self.group)
         tag_key = self.tag_key if following in KEY_GROUPS else ""
         return replace(self, values=values, group=following, tag_key=tag_key).parameters()
+
+    def look_at_parent(self, resource_id: str) -> dict[str, Any]:
+        """The query for what runs on an instance in the month."""
+        values = {**dict.fromkeys(self.values, ()), "parent": (resource_id,)}
+        return replace(
+            self, values=values, group="workload", tag_key="", metric=Metric.EFFECTIVE, is_split=True, since=self.until
+        ).parameters()
+
+    def with_split(self, is_split: bool) -> dict[str, Any]:
+        """The query with or without workloads in place of their parents: of effective cost, so that totals compare."""
+        if is_split:
+            return replace(self, is_split=True, metric=Metric.EFFECTIVE).parameters()
+        values = {name: () if name in SPLIT_GROUPS else found for name, found in self.values.items()}
+        group = GROUPS[0] if self.group in SPLIT_GROUPS else self.group
+        return replace(self, values=values, group=group, metric=Metric.EFFECTIVE, is_split=False).parameters()
+
+    def with_metric(self, metric: Metric) -> dict[str, Any]:
+        """The query of another cost; costs other than the effective one are not split."""
+        if self.is_split and metric is not Metric.EFFECTIVE:
+            return {**self.with_split(False), "metric": None if metric is Metric.BILLED else metric}
+        return replace(self, metric=metric).parameters()
+
+    def _splits_further(self, name: str) -> bool:
+        """Whether a group may hold workloads: what is not split has none, what is not allocated belongs to none."""
+        return self.is_split and not (self.group in SPLIT_GROUPS and name in ("", NOT_ALLOCATED))
 
     def without(self, field: str, value: str) -> dict[str, Any]:
         """The query with one filter less."""
@@ -108,10 +146,16 @@ def read_cost_query(
     cost_category: _Texts,
     iam_principal: _Texts,
     user_identifier: _Texts,
+    parent: _Texts,
+    cluster: _Texts,
+    namespace: _Texts,
+    workload: _Texts,
+    pod: _Texts,
+    split: str = "",
     client: str = "",
     group: str = GROUPS[0],
     tag_key: str = "",
-    metric: str = Metric.BILLED,
+    metric: str = "",
     since: str = "",
     until: str = "",
 ) -> CostQuery:
@@ -125,21 +169,33 @@ def read_cost_query(
         "user_identifier": user_identifier,
         "tag": tag,
         "cost_category": cost_category,
+        "cluster": cluster,
+        "namespace": namespace,
+        "workload": workload,
+        "pod": pod,
+        "parent": parent,
     }
     values = {name: read_texts(name, found) for name, found in texts.items()}
     for value in values["category"]:
         choose("category", value, tuple(ChargeCategory))
     for name in ("tag", "cost_category"):
         parse_pairs(name, values[name])
-    group = choose("group", group or GROUPS[0], GROUPS)
+    group = choose("group", group or GROUPS[0], (*GROUPS, *SPLIT_GROUPS))
     [tag_key] = read_texts("tag_key", [tag_key]) or ("",)
     if group in KEY_GROUPS and not tag_key:
         raise UsageError(f"costs by {group.replace('-', ' ')} need a key: tag_key", advice="write it beside `Group by`")
+    is_split = (
+        choose("split", split or "false", ("true", "false")) == "true"
+        or group in SPLIT_GROUPS
+        or any(values[name] for name in SPLIT_GROUPS)
+    )
+    chosen = Metric(choose("metric", metric, tuple(Metric))) if metric else None
     return CostQuery(
         client=read_text("client", client),
         group=group,
         tag_key=tag_key,
-        metric=Metric(choose("metric", metric or Metric.BILLED, tuple(Metric))),
+        metric=choose_metric(chosen, is_split=is_split),
+        is_split=is_split,
         since=read_month("since", since),
         until=read_month("until", until),
         values=values,

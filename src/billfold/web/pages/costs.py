@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from billfold.errors import UsageError
+from billfold.reports import Metric
 from billfold.reports.spending import CurrencySpending, SpendingReport, list_charges, report_spending
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.pages.charge_place import read_place, spell_place
-from billfold.web.pages.cost_query import GROUPS, KEY_GROUPS, CostQuery, read_cost_query
+from billfold.web.pages.cost_query import GROUPS, KEY_GROUPS, SPLIT_GROUPS, CostQuery, read_cost_query
 from billfold.web.pages.rendering import frame, link, render
 from billfold.web.pages.tables import send_csv
 
@@ -39,7 +40,12 @@ def make_router(database: Database) -> APIRouter:
             "report": report,
             "charts": charts,
             "months": months,
-            "groups": [group for group in GROUPS if group not in KEY_GROUPS],
+            "groups": [
+                *(group for group in GROUPS if group not in KEY_GROUPS),
+                *(SPLIT_GROUPS if query.is_split else ()),
+            ],
+            "split_groups": SPLIT_GROUPS,
+            "metric_of": {str(metric): metric for metric in Metric},
             "key_groups": KEY_GROUPS,
         }
         return render(request, "costs.html", frame=surround, **context)
@@ -61,6 +67,8 @@ def make_router(database: Database) -> APIRouter:
     ) -> Response:
         if query.until is None:
             raise UsageError("charges are of one month: until=2026-05 names it")
+        if query.is_split:
+            raise UsageError("charges are those of instances, not split: leave out split and what it is filtered by")
         surround = frame(database, access, tab="costs", client=query.client)
         question = query.question(surround.client)
         charges = list_charges(database, question, query.until, after=read_place(after), limit=PAGE_SIZE)
