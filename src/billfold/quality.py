@@ -197,7 +197,7 @@ def _check_split(bill: CheckedBill) -> _Finding:
         is_warned=any(cost > SPLIT_TOLERANCE for cost in found.cost.values()),
         row_count=found.row_count,
         cost=found.cost,
-        detail=f"not allocated of what parents cost, in hours such as {_tell(found.names)}; 0.01 is rounding",
+        detail=f"split costs are off what their parents cost, in hours such as {_tell(found.names)}; 0.01 is rounding",
     )
 
 

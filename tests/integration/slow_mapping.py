@@ -64,6 +64,10 @@ def discounts_of(item: LineItem) -> list[Decimal]:
         held = json.loads(item.get("discount") or "{}", parse_float=str, parse_int=str)
     except ValueError:
         held = {}
+    for key, value in held.items():
+        kind = key.lower().removeprefix("discount/").removeprefix("discount_").replace("_", "")
+        if kind == "totaldiscount" and (total := number({"value": str(value)}, "value")) is not None:
+            return [total]
     named = "".join(letter for letter in item.get("discount", "").lower() if "a" <= letter <= "z")
     columns = {
         name: item[name]
@@ -274,21 +278,27 @@ def _is_below_zero(item: LineItem, basis: CostBasis) -> bool:
 def _gives_back_commitment(item: LineItem) -> bool:
     """Whether a refund gives back a commitment's fee: by its description, else because it names the commitment."""
     description = _description(item)
-    if "sign up charge for subscription" in description:
+    names_discount = (
+        "discount" in description
+        or bool({"edp", "ppa", "spp"} & set(re.findall(r"\w+", description)))
+        or "private rate" in description
+        or "private pricing" in description
+    )
+    if not names_discount and "sign up charge for subscription" in description:
         return True
-    if description.startswith(("refund for ", "refund of ")) and " fee for savings plan" in description:
+    before_plan, plan, _ = description.partition("savings plan")
+    _, fee, between = before_plan.partition(" fee for ")
+    is_refund = description.startswith(("refund for ", "refund of "))
+    if not names_discount and is_refund and plan and fee and len(between.split()) <= 4:
         return True
+    if names_discount or "credit" in description:
+        return False
+    is_paid = any(word in description for word in ("fee", "return", "cancel", "upfront", "purchase"))
+    is_reservation = any(f"reserved {thing}" in description for thing in ("instance", "node", "capacity"))
     if not _is_of_commitment(item):
-        return False
-    if "discount" in description or "credit" in description or {"edp", "ppa", "spp"} & set(description.split()):
-        return False
-    if "private rate" in description or "private pricing" in description:
-        return False
-    words = ("fee", "return", "cancel", "upfront", "purchase", "reserved instance")
+        return is_paid and (is_reservation or bool(plan)) and not re.search(r"\b(usage\b|cover)", description)
     return (
-        bool(_commitment_of(item))
-        or "HeavyUsage" in item.get("line_item_usage_type", "")
-        or any(word in description for word in words)
+        bool(_commitment_of(item)) or "HeavyUsage" in item.get("line_item_usage_type", "") or is_paid or is_reservation
     )
 
 

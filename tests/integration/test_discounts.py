@@ -94,6 +94,13 @@ BILLS: dict[str, tuple[list[dict[str, str]], str]] = {
         [{**named(EdpDiscount=-9), "discount_total_discount": "-9"}, {**named(EdpDiscount=-4.5)}],
         "136.5",
     ),
+    "the total in the map, beside its parts": (
+        [
+            named(EdpDiscount=-8, BundledDiscount=-1, TotalDiscount=-9.0),
+            {**named(edp_discount=-4, discount_total_discount="-4.5"), "discount_bundled_discount": "-0.5"},
+        ],
+        "136.5",
+    ),
     "a discount in one row only": ([{"discount_total_discount": "-13.5"}, {"discount_total_discount": "0"}], "136.5"),
     "more digits than a DECIMAL has": (
         [

@@ -309,7 +309,9 @@ DISCOUNTS = {
     "discount": st.one_of(
         st.just(""),
         st.dictionaries(
-            st.sampled_from(["EdpDiscount", "PrivateRateDiscount", "BundledDiscount", 'odd "key": {-7}, ']),
+            st.sampled_from(
+                ["EdpDiscount", "PrivateRateDiscount", "BundledDiscount", "TotalDiscount", 'odd "key": {-7}, ']
+            ),
             st.one_of(
                 st.sampled_from([0, -1, 2, -2.25, 4.3333e-06, 1e22, "-1.5", "none", "", None]),
                 st.integers(-(10**30), 10**30),
@@ -327,6 +329,9 @@ DESCRIPTIONS = st.sampled_from(
         "EDP Discount Savings Plan refund",
         "Sign up charge for subscription:",
         "Returned reserved instance",
+        "Refund for EDP discount on upfront fee for Savings Plan ID",
+        "Refund for upfront fee for SageMaker Savings Plan ID",
+        "Refund for reserved node usage, fee",
     ]
 )
 

@@ -64,6 +64,9 @@ def test_a_fee_that_is_given_back_has_no_effective_cost(landing: Landing) -> Non
         refund("-7", "Refund for reserved instance", **OF_RESERVATION),
         refund("-8", "Refund: Sign up charge for subscription: 363836886, planId: 1026576"),
         refund("-9", "USD 0.0309 hourly fee per Linux/UNIX, m4.large", line_item_usage_type="HeavyUsage:m4.large"),
+        refund("-13", "Refund for one-time fee for SageMaker Savings Plan ID: 5f1d3c56", "AmazonSageMaker"),
+        refund("-14", "Refund for the purchase of a reserved cache node", "AmazonElastiCache"),
+        refund("-15", "Cancelled Reserved Instance, upfront payment", "AmazonRDS"),
         line_item("RIFee", "-10", line_item_line_item_description="month given back", **OF_RESERVATION),
         line_item("Fee", "-11", line_item_line_item_description="upfront given back", **OF_RESERVATION),
         line_item("SavingsPlanUpfrontFee", "-12", line_item_line_item_description="plan given back", **OF_PLAN),
@@ -72,7 +75,7 @@ def test_a_fee_that_is_given_back_has_no_effective_cost(landing: Landing) -> Non
 
     outcome = landing.ingest()
 
-    assert outcome.billed_cost == {"USD": Decimal(-78)}
+    assert outcome.billed_cost == {"USD": Decimal(-120)}
     assert {name: cost for name, cost in effective_costs(landing).items() if cost} == {}
     assert landing.query('SELECT DISTINCT "ChargeCategory" FROM focus_cost_and_usage') == [("Purchase",)]
     assert outcome.findings == ()
@@ -89,12 +92,15 @@ def test_what_else_is_refunded_keeps_its_cost(landing: Landing) -> None:
         refund("-6", "Refund for EC2 usage"),
         refund("-7", "Refund of the annual fee of a domain", "AmazonRegistrar"),
         refund("-8", "Refund for one-time fee for Savings Plan ID: 1", "ComputeSavingsPlans", line_item_tax_type="VAT"),
+        refund("-9", "Refund for EDP discount on upfront fee for Savings Plan ID: 2", "ComputeSavingsPlans"),
+        refund("-10", "Discount on the sign up charge for subscription: 3"),
+        refund("-11", "Refund for usage that a reserved instance covers, usage fee", "AmazonRDS"),
     ]
     write_bill(landing.root, refunds)
 
     outcome = landing.ingest()
 
-    assert outcome.billed_cost == {"USD": Decimal(-36)}
+    assert outcome.billed_cost == {"USD": Decimal(-66)}
     assert effective_costs(landing) == {
         item["line_item_line_item_description"]: Decimal(item["line_item_unblended_cost"]) for item in refunds
     }

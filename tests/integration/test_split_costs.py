@@ -309,6 +309,11 @@ def test_the_share_of_a_parent_that_is_not_in_the_bill_does_not_count(landing: L
         "1 split cost rows, 0.75 USD in all, name a parent resource whose charge is not in the bill: their cost is not"
         " counted",
     )
+    [[state, cost, detail]] = landing.query("SELECT state, cost, detail FROM billing_checks WHERE name = 'split_cost'")
+    assert (state, cost) == ("warned", {"USD": "0.75"})
+    assert detail.startswith(
+        f"split costs are off what their parents cost, in hours such as {INSTANCE} 2026-05-03 04:00"
+    )
     assert untrue(landing) == {}
 
 

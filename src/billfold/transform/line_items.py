@@ -97,8 +97,9 @@ def lacks_currency(shapes: Sequence[Shape]) -> bool:
 
 
 def total_discount(shape: Shape) -> str:
-    """The row's discounts as AWS adds them up, a number as text."""
-    return f"number_text({_column(shape, _TOTAL_DISCOUNT)})"
+    """The row's discounts as AWS adds them up, a number as text: a column, else a key of the map."""
+    column, found_map = f"number_text({_column(shape, _TOTAL_DISCOUNT)})", shape.find(_DISCOUNT_MAP)
+    return f"coalesce({column}, total_of(source.{found_map.sql_name}))" if found_map else column
 
 
 def discount_parts(shape: Shape) -> str:

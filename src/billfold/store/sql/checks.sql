@@ -200,14 +200,21 @@ WHERE abs(difference) > 0.000001
 GROUP BY billing_currency
 
 -- name: check_split_cost
--- The parents whose effective cost is not what their workloads cost together, hour by hour; the cost is the sum of the
--- differences, whatever their sign.
-SELECT billing_currency, count(*)::bigint, sum(abs(cost)),
+-- The parents whose effective cost is not what their workloads cost together, hour by hour, and those that are not in the
+-- bill though workloads name them; the cost is the sum of the differences, whatever their sign.
+SELECT billing_currency, count(*)::bigint, sum(abs(difference)),
     (array_agg(parent_resource_id || ' ' || to_char(charge_period_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00')
-        ORDER BY abs(cost) DESC, parent_resource_id, charge_period_start))[1:3]
-FROM billing_split_cost
-WHERE statement_id = %(statement_id)s AND allocation = 'not allocated'
-    AND billing_period = (SELECT billing_period FROM billing_statements WHERE statement_id = %(statement_id)s)
+        ORDER BY abs(difference) DESC, parent_resource_id, charge_period_start))[1:3]
+FROM (
+    SELECT billing_currency, coalesce(parent_resource_id, 'no parent') AS parent_resource_id, charge_period_start,
+        CASE allocation WHEN 'workload' THEN sum(coalesce(split_cost, 0) + coalesce(unused_cost, 0)) ELSE sum(cost) END
+            AS difference
+    FROM billing_split_cost
+    WHERE statement_id = %(statement_id)s AND (allocation = 'not allocated' OR allocation = 'workload' AND NOT has_parent)
+        AND billing_period = (SELECT billing_period FROM billing_statements WHERE statement_id = %(statement_id)s)
+    GROUP BY billing_currency, parent_resource_id, charge_period_start, charge_period_end, sub_account_key, allocation
+) AS compared
+WHERE difference <> 0
 GROUP BY billing_currency
 
 -- name: check_overlap

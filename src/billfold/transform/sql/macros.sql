@@ -35,11 +35,20 @@ CREATE OR REPLACE MACRO is_zero(number) AS regexp_full_match(number, '[+-]?[0.]+
 -- A number to tell rows apart by, 0 where there is none: never money, which stays text until PostgreSQL computes it.
 CREATE OR REPLACE MACRO magnitude(value) AS coalesce(TRY_CAST(number_text(value) AS DECIMAL(38, 18)), 0);
 
+-- The total among the discounts of a JSON object, under the name that its column has in CUR 2.0 or in legacy CUR, and the
+-- object without its key: the total is not one discount more.
+CREATE OR REPLACE MACRO total_of(object) AS
+    CASE WHEN contains(lower(object), 'total') THEN number_text(trim(regexp_extract(object,
+        '(?i)"(?:discount[_/])?total_?discount"\s*:\s*("[^"]*"|[^\s,{}\[\]"]+)', 1), '"')) END;
+CREATE OR REPLACE MACRO without_total(object) AS
+    CASE WHEN total_of(object) IS NULL THEN object
+         ELSE regexp_replace(object, '"(discount[_/])?total_?discount"\s*:', ':', 'gi') END;
+
 -- The numbers among the values of a JSON object, as they are written, with spaces between: a JSON parser would read a long
 -- one inexactly. NULL where there are none.
 CREATE OR REPLACE MACRO values_of(object) AS
     list_transform(
-        regexp_extract_all(object, '"(?:\\.|[^"\\])*"\s*:\s*("(?:\\.|[^"\\])*"|[^\s,{}\[\]"]+)', 1),
+        regexp_extract_all(without_total(object), '"(?:\\.|[^"\\])*"\s*:\s*("(?:\\.|[^"\\])*"|[^\s,{}\[\]"]+)', 1),
         lambda value: trim(trim(value, '"')));
 CREATE OR REPLACE MACRO terms_of(object) AS
     list_aggregate(

@@ -31,13 +31,22 @@ FROM (VALUES
 ) AS rule (kind, charge_category, charge_frequency, pricing_category, commitment_discount_status, bills, effective);
 
 -- What the refund of a commitment is for, by its description: its fee (A, C: the rows have no ARN), a discount (C), or
--- neither word. A fee is named as AWS names the fee itself.
+-- neither word. A fee is named as AWS names the fee itself; a discount on it comes before.
+CREATE OR REPLACE TEMP MACRO names_discount(description) AS
+    regexp_matches(description, '(?i)discount|\b(edp|ppa|spp)\b|private (rate|pricing)');
 CREATE OR REPLACE TEMP MACRO refunds_fee(description) AS coalesce(regexp_matches(description,
-    '(?i)^refund (for|of) .*\bfee for savings plan|sign up charge for subscription'), false);
-CREATE OR REPLACE TEMP MACRO refunds_discount(description) AS coalesce(regexp_matches(description,
-    '(?i)discount|\b(edp|ppa|spp)\b|private (rate|pricing)|\bcredit'), false);
+    '(?i)^refund (for|of) .*\bfee for ([^ ]+ ){0,4}savings plan|sign up charge for subscription')
+    AND NOT names_discount(description), false);
+CREATE OR REPLACE TEMP MACRO refunds_discount(description) AS coalesce(names_discount(description)
+    OR regexp_matches(description, '(?i)\bcredit'), false);
 CREATE OR REPLACE TEMP MACRO refunds_purchase(description) AS coalesce(regexp_matches(description,
     '(?i)\bfee\b|return|cancel|upfront|purchase|reserved (instance|node|capacity)'), false);
+-- A refund that has nothing but its description to say that it is of a commitment: what was paid for it, not its usage (I).
+CREATE OR REPLACE TEMP MACRO refunds_named_purchase(description) AS coalesce(
+    regexp_matches(description, '(?i)\b(savings plan|reserved ([a-z]+ )?(instance|node|capacity))')
+    AND regexp_matches(description, '(?i)\bfee\b|return|cancel|upfront|purchase')
+    AND NOT regexp_matches(description, '(?i)\busage\b|\bcover')
+    AND NOT refunds_discount(description), false);
 
 -- A quantity with the sign of the cost, so that its price is not below 0 (S, I).
 CREATE OR REPLACE TEMP MACRO signed_as(cost, quantity) AS
@@ -80,6 +89,8 @@ SELECT
                     OR refunds_purchase(line_item_line_item_description) THEN 'returned commitment'
                 WHEN line_item_usage_type LIKE '%HeavyUsage%' THEN 'returned commitment'                    -- A, I
                 ELSE 'purchase refund' END
+        WHEN line_item_line_item_type = 'Refund' AND refunds_named_purchase(line_item_line_item_description)
+            THEN 'returned commitment'
         WHEN line_item_line_item_type = 'Refund' THEN 'usage refund'
         WHEN line_item_line_item_type LIKE '%Discount' THEN 'discount'
         ELSE 'unknown'                                                                                          -- I
