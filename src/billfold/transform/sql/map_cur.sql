@@ -31,7 +31,7 @@ FROM (VALUES
 ) AS rule (kind, charge_category, charge_frequency, pricing_category, commitment_discount_status, bills, effective);
 
 -- What the refund of a commitment is for, by its description: its fee (A, C: the rows have no ARN), a discount (C), or
--- neither word. A fee is named as AWS names the fee itself; a discount on it comes before.
+-- neither word. A fee is named as AWS names the fee itself; where a discount is named too, that is given back (I).
 CREATE OR REPLACE TEMP MACRO names_discount(description) AS
     regexp_matches(description, '(?i)discount|\b(edp|ppa|spp)\b|private (rate|pricing)');
 CREATE OR REPLACE TEMP MACRO refunds_fee(description) AS coalesce(regexp_matches(description,
