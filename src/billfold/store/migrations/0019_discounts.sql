@@ -24,12 +24,11 @@ CREATE FUNCTION billfold_rounded(product numeric) RETURNS numeric LANGUAGE sql I
     SELECT CASE WHEN scale(product) > 18 THEN trim_scale(round(product, 18)) ELSE product END
 $$;
 
--- A quotient, half away from zero at 18 decimals. PostgreSQL's own division rounds at another place first, so whole
--- numbers are divided; what is divided by 0 is NULL.
+-- A quotient, half away from zero at 18 decimals: what is cut off after 19 decimals does not decide which way the 18th is
+-- rounded. PostgreSQL's own division rounds at another place first; div does not round. What is divided by 0 is NULL.
 CREATE FUNCTION billfold_quotient(dividend numeric, divisor numeric) RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN divisor <> 0 THEN CASE WHEN dividend = 0 THEN 0::numeric ELSE
-        trim_scale(sign(dividend) * sign(divisor) * 0.000000000000000001
-            * div(2 * abs(dividend) * 1000000000000000000 + abs(divisor), 2 * abs(divisor))) END END
+    SELECT CASE WHEN divisor <> 0
+        THEN trim_scale(round(div(dividend * 10000000000000000000, divisor) * 0.0000000000000000001, 18)) END
 $$;
 
 -- The price of one unit; nothing costs nothing.
