@@ -1,22 +1,24 @@
-"""The sieve: what lies beside the bills of a folder and is not a bill is left out, and named once.
+"""The sieve: what lies beside the bills of a folder and is not a bill, or a copy of one, is left out and named once.
 
 What was read once is remembered by its version, so that a schedule does not read it at each pass.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Sequence
 
 import structlog
 
 from billfold.exports import Bucket
+from billfold.exports.layout import folder_of, is_manifest
 from billfold.exports.other_files import find_kind, kind_of_key
 from billfold.model import Client, LeftOutFile, SourceObject
 from billfold.store import left_out
 from billfold.store.database import Database, connect
 
 _SHOWN_KEYS = 3
+_COPY = "copy of the file beside it"
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +48,7 @@ class Sieve:
             with connect(self._database.conninfo) as connection:
                 kinds |= left_out.find_kinds(connection, self._client, unknown)
                 bills = left_out.find_bills(connection, self._client, unknown)
+            kinds |= dict.fromkeys(_find_copies(unknown, bills), _COPY)
             to_read = [source for source in unknown if source.key not in kinds and source.key not in bills]
             read = {source: kind for source in to_read if (kind := find_kind(bucket, source))}
             if read:
@@ -62,3 +65,18 @@ class Sieve:
             counts = Counter(each.kind for each in self._found.values())
             keys = [each.key for each in self.found[:_SHOWN_KEYS]]
             log.info("files_left_out", bucket=bucket, files=len(self._found), kinds=dict(counts), keys=keys)
+
+
+def _find_copies(sources: Sequence[SourceObject], bills: Container[str]) -> Iterator[str]:
+    """The keys of data files whose content another file of the folder has: files of one folder are parts of one bill.
+
+    The one that has come in stays, else the one with the shortest name: a browser adds " (1)" to a second download.
+    """
+    alike: defaultdict[tuple[str, str, int], list[SourceObject]] = defaultdict(list)
+    for source in sources:
+        # What is empty tells nothing.
+        if source.size_bytes and not is_manifest(source.key):
+            alike[folder_of(source.key), source.etag, source.size_bytes].append(source)
+    for same in alike.values():
+        _, *copies = sorted(same, key=lambda source: (source.key not in bills, len(source.key), source.key))
+        yield from (source.key for source in copies if source.key not in bills)

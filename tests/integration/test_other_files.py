@@ -273,3 +273,28 @@ def test_the_bucket_of_the_field_comes_in(landing: Landing, shared_samples: Path
 
     assert landing.value('SELECT sum("BilledCost")::text FROM focus_cost_and_usage') == "10.75"
     assert landing.value("SELECT count(*) FROM billing_deliveries WHERE state = 'failed'") == 0
+
+
+@pytest.mark.parametrize("is_copy_first", [False, True])
+def test_a_second_download_of_a_file_is_left_out_and_counts_once(landing: Landing, is_copy_first: bool) -> None:
+    names = ["may.csv", "may (1).csv", "may copy.csv"]
+    if is_copy_first:
+        write_object(landing.root, "may (1).csv", as_csv(described("10", "2")))
+        landing.ingest()
+    for name in names:
+        write_object(landing.root, name, as_csv(described("10", "2")))
+    write_object(landing.root, "june.csv", as_csv(described("1")))
+    named: list[LeftOutFile] = []
+
+    ingest(
+        str(landing.root),
+        client=landing.client,
+        settings=landing.settings,
+        database=landing.database,
+        on_left_out=named.extend,
+    )
+
+    kept = "may (1).csv" if is_copy_first else "may.csv"
+    assert {each.key for each in named} == {*names} - {kept}
+    assert {each.kind for each in named} == {"copy of the file beside it"}
+    assert landing.value("SELECT sum(billed_cost) FROM billing_usage_fact") == 13

@@ -49,7 +49,7 @@ def test_a_changed_file_replaces_what_stood_at_its_key(landing: Landing) -> None
 
 def test_two_files_are_two_statements(landing: Landing) -> None:
     write_file(landing.root, "one.csv.gz", described("1"))
-    write_file(landing.root, "two.csv.gz", described("1"))
+    write_file(landing.root, "two.csv.gz", described("1", line_item_product_code="AmazonS3"))
 
     landing.ingest_all()
 
