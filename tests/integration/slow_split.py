@@ -94,4 +94,5 @@ def _is_instance_hour(item: LineItem) -> bool:
     # The family is known where the row has a price.
     if family and item.get("pricing_rate_code"):
         return family.startswith("Compute Instance")
-    return not usage_type and item.get("line_item_operation", "").startswith("RunInstances")
+    operation = item.get("line_item_operation", "")
+    return not usage_type and (not operation or operation.startswith("RunInstances"))

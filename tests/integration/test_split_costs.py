@@ -198,6 +198,17 @@ def test_only_the_hours_of_the_instance_are_split(landing: Landing, columns: dic
     assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
 
 
+def test_an_export_that_selects_no_kinds_of_usage_is_split_by_resource(landing: Landing) -> None:
+    unselected = dict.fromkeys(("line_item_usage_type", "line_item_operation", "product_product_family"), "")
+    bring_in(
+        landing,
+        instance("1", **unselected),
+        pod("web", "0.75", "0.25", line_item_usage_type="", line_item_operation=""),
+    )
+
+    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
+
+
 def test_a_bill_on_net_basis_is_split_by_its_net_columns(landing: Landing) -> None:
     bring_in(
         landing,

@@ -83,7 +83,8 @@ WHERE workload.parent_resource_id IS NOT NULL
 
 -- name: find_parents
 -- AWS splits the amortised cost of the instance, of its hours alone: not what is transferred, credits of its processor or
--- software that it runs (A). The hours are told by usage types such as BoxUsage:m5.large, or by the product family (I).
+-- software that it runs (A). The hours are told by usage types such as BoxUsage:m5.large, or by the product family (I). An
+-- export that selects none of these columns has nothing to tell them by: all usage of the resource counts (I).
 INSERT INTO split_parent
 SELECT fact.*, place.account_id, place.parent_resource_id
 FROM {fact} AS fact
@@ -101,7 +102,7 @@ WHERE fact.statement_id = $1 AND fact.part = 0
         WHEN sku.sku_meter ~ '(^|-)(BoxUsage|SpotUsage|HeavyUsage|DedicatedUsage|HostBoxUsage)(:|$)' THEN true
         WHEN sku.sku_price_details ->> 'x_product_family' IS NOT NULL
             THEN sku.sku_price_details ->> 'x_product_family' LIKE 'Compute Instance%'
-        ELSE sku.sku_meter IS NULL AND sku.operation LIKE 'RunInstances%'
+        ELSE sku.sku_meter IS NULL AND coalesce(sku.operation LIKE 'RunInstances%', true)
     END
 
 -- name: insert_workloads
