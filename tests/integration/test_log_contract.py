@@ -74,7 +74,7 @@ def live_through_the_day(registry: Registry, monkeypatch: pytest.MonkeyPatch) ->
     mailbox = Mailbox(registry.aws)
     acme, globex, initech = registry.add("acme"), registry.add("globex"), registry.add("initech")
     manifests = [key for key in registry.deliver(acme, "1.25", "2", "3", "4") if key.endswith("Manifest.json")]
-    registry.aws.put(str(acme.bucket), "exports/broken.csv", b"not,a\nbill,at all\n")
+    registry.aws.put(str(acme.bucket), "exports/broken.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
     mailbox.send(request("acme", manifests[0]), request("acme", "exports/broken.csv"), "garbage")
     drain(registry, mailbox)
     # A bucket that is gone, a client that nobody knows how to read, and one whose downloads are throttled once.

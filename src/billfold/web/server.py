@@ -59,6 +59,7 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
     # Connections inherit it. asyncio sets it only where a socket names its protocol, which uvicorn's does not: the
     # content of an answer would wait some 40 ms until its headers are acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.listen(config.backlog)
     working = AskedWorker(settings=settings, database=database, concurrency=settings.serve_concurrency)
     server = _Server(config, working)
     working.start()
