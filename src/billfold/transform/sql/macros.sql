@@ -95,6 +95,11 @@ CREATE OR REPLACE MACRO instant(value) AS
 CREATE OR REPLACE MACRO for_jsonb(value) AS
     replace(replace(replace(value, '\\', chr(1)), '\u0000', ''), chr(1), '\\');
 
+-- Whether a JSON text has NaN or Infinity for a number: DuckDB reads them, and jsonb does not.
+CREATE OR REPLACE MACRO has_bare_nan(value) AS
+    regexp_matches(value, '(?i)nan|inf')
+    AND regexp_matches(regexp_replace(value, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf');
+
 -- A JSON object as {key, value} with each value as JSON, NULL for any other text. DuckDB would spell 1.10 as 1.1 and round
 -- a long number: numbers come from the text itself, which is a row of keys and values (S: none is an object or an array).
 -- PostgreSQL knows no number with an exponent of five digits: it is a text, as is what JSON does not know (NaN).
@@ -106,7 +111,8 @@ CREATE OR REPLACE MACRO json_value(token, value) AS
          ELSE token END;
 CREATE OR REPLACE MACRO typed_map_of(value) AS TRY_CAST(TRY_CAST(value AS JSON) AS MAP(VARCHAR, JSON));
 CREATE OR REPLACE MACRO is_plain(entries) AS
-    len(list_filter(entries, lambda entry: regexp_matches(entry.value::VARCHAR, '^([{\[]|-?(NaN|Infinity))'))) = 0;
+    len(list_filter(entries, lambda entry:
+        regexp_matches(entry.value::VARCHAR, '^[{\[]') OR has_bare_nan(entry.value::VARCHAR))) = 0;
 CREATE OR REPLACE MACRO typed_entries(value) AS
     list_transform(
         [CASE WHEN is_plain(map_entries(typed_map_of(value))) THEN json_tokens(value) END],
@@ -114,8 +120,7 @@ CREATE OR REPLACE MACRO typed_entries(value) AS
             map_entries(typed_map_of(value)),
             lambda entry, place: {key: entry.key, value: CASE
                 WHEN tokens IS NOT NULL THEN json_value(tokens[2 * place], entry.value::VARCHAR)
-                WHEN regexp_matches(entry.value::VARCHAR, '^([{\[].*[:\[,])?-?(NaN|Infinity)')
-                    THEN to_json(entry.value::VARCHAR)::VARCHAR
+                WHEN has_bare_nan(entry.value::VARCHAR) THEN to_json(entry.value::VARCHAR)::VARCHAR
                 ELSE coalesce(entry.value::VARCHAR, 'null') END}))[1];
 CREATE OR REPLACE MACRO typed_entries_text(entries) AS
     '{' || list_aggregate(
@@ -152,11 +157,7 @@ CREATE OR REPLACE MACRO tag_key(key, from_cur) AS
     CASE WHEN starts_with(key, 'user:') OR from_cur AND starts_with(key, 'user_') THEN substr(key, 6)
          WHEN from_cur AND starts_with(key, 'aws_') THEN 'aws:' || substr(key, 5)
          ELSE key END;
--- Whether a JSON text has NaN or Infinity for a number: DuckDB reads them, and jsonb does not.
-CREATE OR REPLACE MACRO has_bare_nan(value) AS
-    regexp_matches(value, '(?i)nan|inf')
-    AND regexp_matches(regexp_replace(value, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf');
--- The same of a map of numbers, which may be spelled as texts.
+-- Whether a map of numbers, which may be spelled as texts, has NaN or Infinity for one.
 CREATE OR REPLACE MACRO has_nan_number(value) AS
     regexp_matches(value, '(?i)nan|inf') AND regexp_matches(value, '(?i):\s*"?[+-]?(nan|inf|infinity)"?\s*[,}]');
 
