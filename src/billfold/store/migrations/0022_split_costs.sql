@@ -90,8 +90,8 @@ BEGIN
 END
 $$;
 
--- As in 0011, with every view of FOCUS's.
-CREATE OR REPLACE FUNCTION billfold_grant_rights() RETURNS void LANGUAGE plpgsql AS $$
+-- As in 0011, with the view of split costs. billfold_grant_rights() calls it, and keeps the tokens from the reader.
+CREATE OR REPLACE FUNCTION billfold_grant_usual_rights() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     home text := current_schema();
     relation text;
@@ -149,7 +149,7 @@ DECLARE
     home text := current_schema();
 BEGIN
     EXECUTE format('ALTER FUNCTION %I.billfold_create_partitions(date) SECURITY DEFINER SET search_path = %I, pg_temp', home, home);
-    EXECUTE format('ALTER FUNCTION %I.billfold_grant_rights() SET search_path = %I, pg_temp', home, home);
+    EXECUTE format('ALTER FUNCTION %I.billfold_grant_usual_rights() SET search_path = %I, pg_temp', home, home);
 END
 $$;
 
