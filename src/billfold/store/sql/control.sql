@@ -135,11 +135,14 @@ UPDATE billing_deliveries SET last_error_code = %(error_code)s, last_error_messa
 WHERE delivery_id = %(delivery_id)s
 
 -- name: end_runs
-UPDATE billing_ingestion_runs SET status = %(status)s, finished_at = clock_timestamp(), error_code = %(error_code)s,
-    error_message = %(error_message)s, started_at = coalesce(started_at, clock_timestamp()),
+-- All of it happens at one moment: the clock would go on between two readings.
+WITH ended AS MATERIALIZED (SELECT clock_timestamp() AS moment)
+UPDATE billing_ingestion_runs SET status = %(status)s, finished_at = ended.moment, error_code = %(error_code)s,
+    error_message = %(error_message)s, started_at = coalesce(started_at, ended.moment),
     last_error_code = coalesce(%(error_code)s, last_error_code),
     last_error_message = coalesce(%(error_message)s, last_error_message),
-    last_failed_at = CASE WHEN %(error_code)s::text IS NULL THEN last_failed_at ELSE clock_timestamp() END
+    last_failed_at = CASE WHEN %(error_code)s::text IS NULL THEN last_failed_at ELSE ended.moment END
+FROM ended
 WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
 
 -- name: end_delivery_files
