@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow.parquet as parquet
 
 from billfold.config import Settings
 from billfold.exports import unpack
-from billfold.model import SourceObject, SpooledFile
+from billfold.model import SourceObject, SpooledFile, UnpackedFile
 from billfold.transform import Bill, open_bill
 
 FOCUS_ROW = {
@@ -37,23 +37,29 @@ FOCUS_ROW = {
 }
 
 
+def unpack_all(folder: Path, contents: Iterable[bytes], settings: Settings) -> list[UnpackedFile]:
+    """These contents as unpacked files in the folder, named file-0, file-1, …"""
+    files = []
+    for number, content in enumerate(contents):
+        path = folder / f"{number:05d}"
+        path.write_bytes(content)
+        source = SourceObject(
+            bucket="b",
+            key=f"file-{number}",
+            etag="e",
+            size_bytes=len(content),
+            modified_at=datetime(2026, 5, 5, tzinfo=UTC),
+        )
+        files.append(unpack(SpooledFile(source=source, path=path, sha256=""), folder, settings))
+    return files
+
+
 @contextmanager
 def parsed(settings: Settings, *contents: bytes) -> Iterator[Bill]:
     """The bill of these files, named file-0, file-1, …; raises what parsing raises."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        files = []
-        for number, content in enumerate(contents):
-            path = folder / f"{number:05d}"
-            path.write_bytes(content)
-            source = SourceObject(
-                bucket="b",
-                key=f"file-{number}",
-                etag="e",
-                size_bytes=len(content),
-                modified_at=datetime(2026, 5, 5, tzinfo=UTC),
-            )
-            files.append(unpack(SpooledFile(source=source, path=path, sha256=""), folder, settings))
+        files = unpack_all(folder, contents, settings)
         with open_bill(folder, memory_limit_mb=256, threads=2) as bill:
             bill.parse(files)
             yield bill

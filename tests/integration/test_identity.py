@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -16,12 +15,12 @@ from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.config import Settings
-from billfold.exports import unpack
-from billfold.model import ExportFormat, SourceObject, SpooledFile
+from billfold.model import ExportFormat
 from billfold.transform.identify import identify
 from billfold.transform.parse import parse
 from billfold.transform.session import open_session
 from tests.line_items import as_csv, line_item
+from tests.parsed import unpack_all
 from tests.unit.slow_identity import slow_row_hash
 
 Identity = tuple[UUID, int]
@@ -130,18 +129,7 @@ def identities(settings: Settings, contents: Sequence[bytes]) -> list[Identity]:
     """(row_hash, occurrence) of all rows of these files, as one delivery."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        files = []
-        for number, content in enumerate(contents):
-            path = folder / f"{number:05d}"
-            path.write_bytes(content)
-            source = SourceObject(
-                bucket="b",
-                key=f"file-{number}.csv",
-                etag="e",
-                size_bytes=len(content),
-                modified_at=datetime(2026, 5, 5, tzinfo=UTC),
-            )
-            files.append(unpack(SpooledFile(source=source, path=path, sha256=""), folder, settings))
+        files = unpack_all(folder, contents, settings)
         with open_session(folder, memory_limit_mb=256, threads=2) as session:
             identify(session, parse(session, files))
             return sorted(session.execute("SELECT row_hash, occurrence FROM row_identity").fetchall())
