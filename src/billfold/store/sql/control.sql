@@ -88,9 +88,11 @@ WHERE state = 'running' AND (client_id, bucket, export_path) =
 RETURNING delivery_id
 
 -- name: end_abandoned_runs
-UPDATE billing_ingestion_runs SET status = 'failed', finished_at = clock_timestamp(), error_code = 'interrupted',
+WITH ended AS MATERIALIZED (SELECT clock_timestamp() AS moment)
+UPDATE billing_ingestion_runs SET status = 'failed', finished_at = ended.moment, error_code = 'interrupted',
     error_message = 'the worker ended before the run did', last_error_code = 'interrupted',
-    last_error_message = 'the worker ended before the run did', last_failed_at = clock_timestamp()
+    last_error_message = 'the worker ended before the run did', last_failed_at = ended.moment
+FROM ended
 WHERE status = 'running' AND delivery_id = ANY(%(delivery_ids)s)
 
 -- name: start_delivery
