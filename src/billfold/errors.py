@@ -21,6 +21,8 @@
     │   └── InvalidValueError           a value that counts cannot be what it stands for
     ├── StoreError                  PostgreSQL refuses or does not answer
     │   ├── StoreUnavailableError       connection refused or lost                  (retryable)
+    │   ├── StoreFullError              no room on PostgreSQL's disk
+    │   ├── StoreLimitError             a limit of PostgreSQL's administrator, such as statement_timeout
     │   ├── SchemaVersionError          migrations are missing or from a newer Billfold
     │   └── QueryError                  the operator's own query is wrong
     ├── RunConflictError            another worker holds the statement               (retryable)
@@ -157,6 +159,14 @@ class StoreError(BillfoldError):
 class StoreUnavailableError(StoreError):
     error_code = "store_unavailable"
     retryable = True
+
+
+class StoreFullError(StoreError):
+    error_code = "store_full"
+
+
+class StoreLimitError(StoreError):
+    error_code = "store_limit"
 
 
 class SchemaVersionError(StoreError):

@@ -29,6 +29,7 @@ from billfold.errors import (
     MessageError,
     RunConflictError,
     StoreError,
+    StoreFullError,
     StoreUnavailableError,
 )
 from billfold.exports.layout import Place, is_data_file, is_manifest, place_of
@@ -394,7 +395,7 @@ class _Taking:
         """
         if isinstance(error, RunConflictError):
             return self._wait(Cause.BUSY, client, str(error), delivery_id)
-        if isinstance(error, StoreUnavailableError):
+        if isinstance(error, StoreUnavailableError | StoreFullError):
             return self._wait(Cause.DATABASE, client, str(error), delivery_id)
         if not error.retryable and not isinstance(error, _OUR_OWN):
             return Dead(client=client, delivery_id=delivery_id, reason=str(error), error_code=error.error_code)

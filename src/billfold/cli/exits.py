@@ -46,6 +46,8 @@ EXIT_CODES: Mapping[type[errors.BillfoldError], ExitCode] = {
     errors.InvalidValueError: ExitCode.INPUT,
     errors.StoreError: ExitCode.STORE,
     errors.StoreUnavailableError: ExitCode.TRY_AGAIN,
+    errors.StoreFullError: ExitCode.STORE,
+    errors.StoreLimitError: ExitCode.STORE,
     errors.SchemaVersionError: ExitCode.STORE,
     errors.QueryError: ExitCode.STORE,
     errors.RunConflictError: ExitCode.TRY_AGAIN,

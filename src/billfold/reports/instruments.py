@@ -14,7 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from threading import Lock
 
-from billfold.errors import StoreUnavailableError
+from billfold.errors import StoreLimitError, StoreUnavailableError
 from billfold.model import RunStatus
 from billfold.reports.freshness import ClientFreshness
 from billfold.store import reading
@@ -111,7 +111,7 @@ class Instruments:
 
         Raises StoreError, and StoreUnavailableError where PostgreSQL is slow, or another reading does not end.
         """
-        with self._alone(), reading.read(self._database, statement_timeout=f"{self._timeout_seconds()}s") as connection:
+        with self._alone(), self._read_in_time() as connection:
             [levels] = reading.fetch(connection, "measure_database", _Levels, {})
             counted = self._count(connection, levels.settled_at)
             parameters = {"client": None, "default_client": self._default_client}
@@ -132,6 +132,15 @@ class Instruments:
         return Readings(
             samples=samples, distributions={name: _distribute(counted, name, bounds) for name, bounds in BOUNDS.items()}
         )
+
+    @contextmanager
+    def _read_in_time(self) -> Iterator[Connection]:
+        try:
+            with reading.read(self._database, statement_timeout=f"{self._timeout_seconds()}s") as connection:
+                yield connection
+        except StoreLimitError as error:
+            # Reading that is slow once is not a limit that somebody has to raise.
+            raise StoreUnavailableError("the instruments take too long to read", advice="try again") from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

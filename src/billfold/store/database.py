@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi
@@ -15,16 +15,15 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from billfold.config import Settings
-from billfold.errors import ConfigurationError, RunConflictError, StoreError, StoreUnavailableError
+from billfold.errors import BillfoldError, ConfigurationError, RunConflictError
+from billfold.store.driver_errors import is_from_postgres, translate
 from billfold.store.embedded import start_embedded
+from billfold.store.session import tune_query
 
 Connection = psycopg.Connection[TupleRow]
 
 READER_ROLE = "billfold_reader"
 CONNECT_TIMEOUT_SECONDS = 10
-
-# libpq reports a refused connection in words alone.
-_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "is not permitted to log in")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +56,15 @@ def open_database(settings: Settings) -> Database:
 
 @contextmanager
 def connect(conninfo: str, **options: str) -> Iterator[psycopg.Connection[TupleRow]]:
-    """A psycopg connection in autocommit mode; driver errors leave it as StoreError or StoreUnavailableError."""
+    """A psycopg connection in autocommit mode; driver errors leave it as StoreError or RunConflictError.
+
+    Options are settings of the session, such as `work_mem`.
+    """
     with translate_errors():
-        connection = psycopg.connect(_tuned(conninfo, options), autocommit=True)
+        connection = psycopg.connect(_tuned(conninfo), autocommit=True)
     try:
         with translate_errors():
+            connection.execute(tune_query(options).encode())
             yield connection
     finally:
         connection.close()
@@ -88,6 +91,15 @@ class BulkConnection:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
+    @classmethod
+    def tuned(cls, connection: Any) -> Self:
+        """A new connection of the driver, its session set up."""
+        bulk = cls(connection)
+        bulk.query(tune_query({}))
+        # Else a rollback would take it back.
+        bulk.commit()
+        return bulk
+
     def execute(self, sql: str, *parameters: Any) -> None:
         """Run one statement with bound parameters ($1, $2, …)."""
         with translate_errors(), self._connection.cursor() as cursor:
@@ -104,7 +116,12 @@ class BulkConnection:
         """The rows of a query as an Arrow stream, in bounded memory."""
         with translate_errors(), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
-            yield cursor.fetch_record_batch()
+            try:
+                yield cursor.fetch_record_batch()
+            except Exception as error:
+                if isinstance(error, BillfoldError) or not is_from_postgres(error):
+                    raise
+                raise translate(error) from error
 
     def load(self, table: str, rows: pa.RecordBatchReader, *, temporary: bool = False) -> None:
         """COPY a stream into an existing table; columns are found by name, types must be the table's."""
@@ -120,7 +137,7 @@ class BulkConnection:
         with translate_errors():
             connection = self._connection.adbc_clone()
         try:
-            yield BulkConnection(connection)
+            yield BulkConnection.tuned(connection)
         finally:
             connection.close()
 
@@ -137,42 +154,20 @@ class BulkConnection:
 def connect_bulk(conninfo: str) -> Iterator[BulkConnection]:
     """The bulk connection; an open transaction is rolled back at the end."""
     with translate_errors():
-        connection = adbc_driver_postgresql.dbapi.connect(_tuned(conninfo, {}))
+        connection = adbc_driver_postgresql.dbapi.connect(_tuned(conninfo))
     try:
-        yield BulkConnection(connection)
+        yield BulkConnection.tuned(connection)
     finally:
         connection.close()
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Driver errors in our words: lost connections and deadlocks are retryable, everything else is not."""
+    """Driver errors in our words: what can succeed later is retryable, everything else is not."""
     try:
         yield
-    except psycopg.OperationalError as error:
-        raise _lost(error) from error
-    except psycopg.Error as error:
-        raise StoreError(f"PostgreSQL refuses: {_first_line(error)}") from error
-    except adbc_driver_manager.OperationalError as error:
-        raise _lost(error) from error
-    except adbc_driver_manager.Error as error:
-        # The driver reports a connection that the server closed as an I/O or internal error.
-        if "connection" in str(error).lower() or "server closed" in str(error).lower():
-            raise _lost(error) from error
-        raise StoreError(f"PostgreSQL refuses: {_first_line(error)}") from error
-
-
-def _lost(error: BaseException) -> StoreError | RunConflictError:
-    """A server that is gone may come back; one that knows neither us nor the database will not."""
-    if "deadlock detected" in str(error):
-        return RunConflictError(
-            "another worker waited for what this one holds, and this one for it", advice="try again"
-        )
-    if any(phrase in str(error) for phrase in _REFUSALS):
-        return StoreError(f"PostgreSQL refuses us: {_first_line(error)}", advice="check DATABASE_URL")
-    return StoreUnavailableError(
-        f"PostgreSQL does not answer: {_first_line(error)}", advice="check DATABASE_URL and that the server is up"
-    )
+    except (psycopg.Error, adbc_driver_manager.Error) as error:
+        raise translate(error) from error
 
 
 def _checked(url: str, name: str) -> str:
@@ -186,24 +181,10 @@ def _checked(url: str, name: str) -> str:
     return url
 
 
-def _tuned(conninfo: str, options: dict[str, str]) -> str:
-    """Sessions that end with their client: a killed worker's locks go within a second.
-
-    A machine that is gone says nothing: either side asks the other after half a minute, and gives up within a minute.
-    """
-    wanted = {
-        "client_connection_check_interval": "1000",
-        "tcp_keepalives_idle": "30",
-        "tcp_keepalives_interval": "10",
-        "tcp_keepalives_count": "3",
-        "TimeZone": "UTC",
-        **options,
-    }
-    given = conninfo_to_dict(conninfo).get("options") or ""
-    switches = " ".join(f"-c {name}={value}" for name, value in wanted.items())
+def _tuned(conninfo: str) -> str:
+    """The connection's own timeouts and its name; what the session is set to follows when it is made."""
     return make_conninfo(
         conninfo,
-        options=f"{given} {switches}".strip(),
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         keepalives_idle=30,
         keepalives_interval=10,
@@ -211,7 +192,3 @@ def _tuned(conninfo: str, options: dict[str, str]) -> str:
         tcp_user_timeout=60_000,
         application_name="billfold",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -54,13 +54,14 @@ def run_query(database: Database, query: str, *, timeout_seconds: int, max_rows:
             "BILLFOLD_READER_DATABASE_URL is not set: a query runs as a role that may only read",
             advice="let billfold_reader log in (ALTER ROLE billfold_reader LOGIN PASSWORD '…') and set its address",
         )
-    limits = {"statement_timeout": f"{timeout_seconds}s", "DateStyle": "ISO", "IntervalStyle": "iso_8601"}
+    limits = {"statement_timeout": f"{timeout_seconds}s", "IntervalStyle": "iso_8601"}
     with connect(database.reader_conninfo, **limits) as connection:
         _refuse_more_than_reading(connection)
+        allowed_seconds = _read_timeout_seconds(connection)
         _spell_values(connection)
         connection.read_only = True
         with (
-            _translate_refusal(query, timeout_seconds),
+            _translate_refusal(query, allowed_seconds),
             connection.transaction(),
             connection.cursor() as cursor,
             # The extended protocol takes a single statement, and its rows come one by one: memory stays small.
@@ -82,6 +83,13 @@ def _refuse_more_than_reading(connection: psycopg.Connection[TupleRow]) -> None:
             f"the role {connection.info.user} may do more than read: {', '.join(right for (right,) in excess)}",
             advice="set BILLFOLD_READER_DATABASE_URL to a role with SELECT alone, such as billfold_reader",
         )
+
+
+def _read_timeout_seconds(connection: psycopg.Connection[TupleRow]) -> float:
+    """How long a statement may take: the administrator's limit may be shorter than ours."""
+    row = connection.execute("SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'").fetchone()
+    assert row is not None
+    return float(row[0]) / 1000
 
 
 def _spell_values(connection: psycopg.Connection[TupleRow]) -> None:
@@ -136,26 +144,30 @@ def _limit(first: TupleRow | None, rows: Iterator[TupleRow], max_rows: int) -> I
 
 
 @contextmanager
-def _translate_refusal(query: str, timeout_seconds: int) -> Iterator[None]:
+def _translate_refusal(query: str, timeout_seconds: float) -> Iterator[None]:
     """What PostgreSQL says of the query is the operator's to mend, unless the connection itself was lost."""
     try:
         yield
     except psycopg.errors.QueryCanceled as error:
+        if "user request" in str(error):
+            raise
         raise QueryError(
-            f"the query took longer than {timeout_seconds} s", advice="raise BILLFOLD_SQL_TIMEOUT_SECONDS"
+            f"the query took longer than {timeout_seconds:g} s",
+            advice="raise BILLFOLD_SQL_TIMEOUT_SECONDS, or statement_timeout where PostgreSQL sets a shorter one",
         ) from error
     except psycopg.Error as error:
-        if _is_lost(error):
+        if _is_not_about_the_query(error):
             raise
         if error.sqlstate is None:
             raise QueryError("the statement returns no rows to show", advice="`billfold sql` only reads") from error
         raise QueryError(f"{error.diag.message_primary}{_place(error, query)}", advice=_advice(error)) from error
 
 
-def _is_lost(error: psycopg.Error) -> bool:
+def _is_not_about_the_query(error: psycopg.Error) -> bool:
+    """Whether the connection is lost, or the server itself is in trouble: its disk, its connections."""
     if not isinstance(error, psycopg.OperationalError):
         return False
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "531", "533", "58"))
 
 
 def _place(error: psycopg.Error, query: str) -> str:

@@ -34,6 +34,8 @@ HTTP_STATUSES: Mapping[type[errors.BillfoldError], int] = {
     errors.MessageError: 422,
     errors.StoreError: 500,
     errors.StoreUnavailableError: 503,
+    errors.StoreFullError: 503,
+    errors.StoreLimitError: 500,
     errors.SchemaVersionError: 500,
     errors.QueryError: 400,
     errors.RunConflictError: 503,

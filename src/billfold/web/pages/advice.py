@@ -31,6 +31,8 @@ ADVICE: Mapping[str, str] = {
     "invalid_value": "A value that counts cannot be what it stands for. Wait for the next delivery.",
     "store": "PostgreSQL refused a statement. Read the message and the server's log, and check DATABASE_URL.",
     "store_unavailable": "PostgreSQL did not answer. Check the server; the delivery comes in when it is tried again.",
+    "store_full": "PostgreSQL's disk is full. Free or add space there, then ingest this delivery again.",
+    "store_limit": "A limit of PostgreSQL's ended it, such as statement_timeout. Raise the one that the message names.",
     "schema_version": "Database and Billfold do not fit together: run `billfold migrate`, or upgrade Billfold.",
     "query": "The query of `billfold sql` is wrong or too slow: correct it, or raise the limit.",
     "run_conflict": "Another worker was at the same statement. Try again when it has finished.",
