@@ -38,21 +38,28 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+# What is longer helps nobody: a file can name a column or a key of megabytes.
+_MAX_TEXT_CHARACTERS = 2_000
+_MAX_NAME_CHARACTERS = 200
+
 
 class BillfoldError(Exception):
     """A failure that Billfold understands; its text is one line for the operator."""
 
     error_code: ClassVar[str] = "billfold_error"
     retryable: ClassVar[bool] = False
+    _has_lines: ClassVar[bool] = False
 
     def __init__(self, message: str, *, advice: str = "") -> None:
-        self.message = message
+        self.message = message if self._has_lines else _one_line(message)
         self.advice = advice
-        super().__init__(f"{message}: {advice}" if advice else message)
+        super().__init__(f"{self.message}: {advice}" if advice else self.message)
 
 
 class ConfigurationError(BillfoldError):
     error_code = "configuration"
+    # Each wrong setting has a line of its own.
+    _has_lines = True
 
 
 class UsageError(BillfoldError):
@@ -126,7 +133,8 @@ class InputError(BillfoldError):
             place += f", line {line}"
         if column is not None:
             # A tag key in a header may hold the end of a line: the message stays one line.
-            place += f", column {column if column.isprintable() else repr(column)}"
+            shown = column if len(column) <= _MAX_NAME_CHARACTERS else f"{column[:_MAX_NAME_CHARACTERS]}…"
+            place += f", column {shown if shown.isprintable() else repr(shown)}"
         if value is not None:
             place += f", value {value[:80]!r}"
         super().__init__(f"{place}: {message}", advice=advice)
@@ -192,3 +200,18 @@ class DeliveryHeldError(BillfoldError):
 
 class InternalError(BillfoldError):
     error_code = "internal"
+
+
+def as_internal(error: BaseException) -> InternalError:
+    """What nobody foresaw, in one line; its traceback stays with the exception itself."""
+    lines = str(error).strip().splitlines()
+    return InternalError(f"{type(error).__name__}: {lines[0] if lines else ''}")
+
+
+def _one_line(text: str) -> str:
+    """The text as a terminal, a log and PostgreSQL can hold it: what does not print is escaped."""
+    if len(text) > _MAX_TEXT_CHARACTERS:
+        text = f"{text[:_MAX_TEXT_CHARACTERS]}…"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c == "\n" else ascii(c)[1:-1] for c in text)

@@ -19,10 +19,10 @@ from billfold.errors import (
     BillfoldError,
     DeliveryHeldError,
     InputError,
-    InternalError,
     RunConflictError,
     SourceError,
     UsageError,
+    as_internal,
 )
 from billfold.expiry import find_expired
 from billfold.exports import Bucket, Progress, SilentProgress, address, fetch_delivery, resolve, unpack
@@ -160,6 +160,9 @@ def resolve_all(
         raise
     except BillfoldError as error:
         return [], [_keep_or_refuse(ingestion, bucket, key, error)]
+    except Exception as error:
+        log.exception("internal_error", bucket=bucket.name, key=key)
+        return [], [_refuse(ingestion, bucket.name, key, as_internal(error))]
     finally:
         sieve.tell(bucket.name)
     if ingestion.on_left_out and sieve.found:
@@ -189,7 +192,7 @@ def name_month(delivery: Delivery, month: BillingPeriod) -> Delivery:
 
 
 def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) -> DeliveryOutcome:
-    """Try until it is in, up to the retry limit; what failed at last is an outcome."""
+    """Try until it is in, up to the retry limit; what failed at last is an outcome, foreseen or not."""
     key = delivery.manifest.key if delivery.manifest else delivery.files[0].key
     failed: list[DeliveryOutcome] = []
 
@@ -211,6 +214,11 @@ def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) ->
         return retrying(ingestion.settings)(attempt)
     except BillfoldError as error:
         return failed[-1] if failed else _refuse(ingestion, bucket.name, key, error)
+    except Exception as error:
+        # The deliveries beside this one go on.
+        log.exception("internal_error", bucket=bucket.name, key=key)
+        known = as_internal(error)
+        return replace(failed[-1], exit_error=known) if failed else _refuse(ingestion, bucket.name, key, known)
 
 
 def _attempt(
@@ -235,7 +243,7 @@ def _attempt(
                 is_claimed = True
                 outcome = _bring_in(ingestion, connection, bucket, delivery, registered)
         except BaseException as error:
-            known = error if isinstance(error, BillfoldError) else _unknown(error)
+            known = error if isinstance(error, BillfoldError) else as_internal(error)
             if isinstance(known, RunConflictError):
                 # Two who want the same are no failure: the other one does it.
                 log.warning("delivery_busy", error=str(known))
@@ -496,11 +504,6 @@ def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -
             trigger=ingestion.trigger,
         )
     return outcomes.refused(ingestion.client, key, run_id, error)
-
-
-def _unknown(error: BaseException) -> InternalError:
-    """What nobody foresaw, in one line; its traceback goes on with the exception itself."""
-    return InternalError(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
 
 
 def _unpack_all(spooled: Sequence[SpooledFile], folder: Path, settings: Settings) -> Iterator[UnpackedFile]:

@@ -31,6 +31,7 @@ from billfold.errors import (
     StoreError,
     StoreFullError,
     StoreUnavailableError,
+    as_internal,
 )
 from billfold.exports.layout import Place, is_data_file, is_manifest, place_of
 from billfold.exports.notifications import CreatedObject, Request, parse_notification
@@ -66,15 +67,20 @@ def take_in(
     `worker_id` names one life of whoever works on it: a message that another one left unfinished was interrupted.
     """
     with structlog.contextvars.bound_contextvars(message_id=message.message_id):
+        taking = _Taking(message, settings, database, worker_id, may_begin)
         try:
             notification = parse_notification(message.body)
         except MessageError as error:
             fate: Fate = Dead(reason=str(error), error_code=error.error_code)
             tell(fate)
             return fate
+        except Exception as error:
+            log.exception("message_failed")
+            fate = taking.count(taking.fail(as_internal(error), None, is_tried=True))
+            tell(fate)
+            return fate
         for name in notification.ignored:
             log.info("event_ignored", reason=name)
-        taking = _Taking(message, settings, database, worker_id, may_begin)
         told: tuple[CreatedObject | Request, ...] = (*notification.created, *notification.requests)
         with structlog.contextvars.bound_contextvars(**({"key": told[0].key} if len(told) == 1 else {})):
             fate = taking.count(choose([taking.take(what) for what in told]))
@@ -131,7 +137,8 @@ def find_full(message: Message, full: Sequence[Client]) -> Client | None:
         return None
     try:
         notification = parse_notification(message.body)
-    except MessageError:
+    except Exception:
+        # Whatever is wrong with it is reported by the thread that works on it.
         return None
     for client in full:
         if any(request.client_id == client.client_id for request in notification.requests):
@@ -206,10 +213,10 @@ class _Taking:
             try:
                 return self._take_request(what) if isinstance(what, Request) else self._take_object(what)
             except BillfoldError as error:
-                return self._fail(error, None)
+                return self.fail(error, None)
             except Exception as error:
                 log.exception("message_failed")
-                return self._fail(_internal(error), None)
+                return self.fail(as_internal(error), None)
 
     def count(self, fate: Fate) -> Fate:
         """The fate as the message's failures make it: a later one waits for longer, and the last one is dead."""
@@ -324,11 +331,11 @@ class _Taking:
                         month=month,
                     )
             except BillfoldError as error:
-                return self._fail(error, client)
+                return self.fail(error, client)
             except Exception as error:
                 log.exception("message_failed")
                 self._keep_defect(source, error, trigger)
-                return self._fail(_internal(error), client, is_tried=True)
+                return self.fail(as_internal(error), client, is_tried=True)
         if is_event and others and not outcomes:
             return Done(client=client, reason=f"is not a bill: {others[0].kind}")
         return choose([self._judge(client, outcome) for outcome in outcomes])
@@ -374,7 +381,7 @@ class _Taking:
                     bucket=source.bucket,
                     key=source.key,
                     etag="",
-                    error=_internal(error),
+                    error=as_internal(error),
                     trigger=trigger,
                 )
         except BillfoldError as second:
@@ -385,9 +392,9 @@ class _Taking:
         delivery_id = outcome.delivery_id
         if error is None or isinstance(error, DeliveryHeldError):
             return Done(client=client, delivery_id=delivery_id, state=str(outcome.state), reason=outcome.reason)
-        return self._fail(error, client, is_tried=True, delivery_id=delivery_id)
+        return self.fail(error, client, is_tried=True, delivery_id=delivery_id)
 
-    def _fail(
+    def fail(
         self, error: BillfoldError, client: Client | None, *, is_tried: bool = False, delivery_id: UUID | None = None
     ) -> Fate:
         """What can succeed later comes again. Only what was tried counts as a failure: what kept it from being tried is
@@ -419,7 +426,3 @@ def _refuse(client: Client | None, bucket: str, reason: str) -> Dead:
     whose = {"client": client.client_id} if client else {}
     log.error("event_refused", bucket=bucket, reason=reason, **whose)
     return Dead(client=client, reason=reason, error_code=AccessDeniedError.error_code)
-
-
-def _internal(error: Exception) -> InternalError:
-    return InternalError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")

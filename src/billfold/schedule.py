@@ -17,7 +17,7 @@ import structlog
 from billfold import clients, reports
 from billfold.backfill import BackfillReport, backfill
 from billfold.config import Settings
-from billfold.errors import BillfoldError, InternalError
+from billfold.errors import BillfoldError, as_internal
 from billfold.ingest import keep_client
 from billfold.model import Client, TriggerSource
 from billfold.reports import ClientFreshness
@@ -209,8 +209,7 @@ def _visit(client_id: str, settings: Settings, database: Database, should_stop: 
         return Visit(client_id=client_id, state=VisitState.FAILED, failures=(error,))
     except Exception as error:
         log.exception("internal_error")
-        known = InternalError(f"{type(error).__name__}: {error}")
-        return Visit(client_id=client_id, state=VisitState.FAILED, failures=(known,))
+        return Visit(client_id=client_id, state=VisitState.FAILED, failures=(as_internal(error),))
 
 
 def _look_through(

@@ -14,7 +14,12 @@ from pathlib import Path
 import structlog
 
 from billfold.config import Settings
-from billfold.errors import ConfigurationError
+from billfold.errors import ConfigurationError, SpoolFullError
+
+# The disk is full, or the user's quota is; or a file would be larger than the process may write.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# DuckDB allows its temporary files as much as the disk has free when it starts, and says so when that is used up.
+_SPILL_LIMIT = "'max_temp_directory_size'"
 
 _PURPOSES = ("delivery", "verify", "remap")
 
@@ -26,23 +31,52 @@ def work_folder(settings: Settings, purpose: str) -> Iterator[Path]:
     """A folder of this work's own in the spool, gone afterwards whatever happens.
 
     What a killed process left there is removed first: the lock on its folder died with it. Raises ConfigurationError
-    for a spool that this user may not write.
+    for a spool that this user may not write, and SpoolFullError where the disk is full: also where a library met that
+    in the middle of the work, in words of its own.
     """
     assert purpose in _PURPOSES
     try:
         folder, own = _make(settings.spool, purpose)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
+        if error.errno in NO_SPACE:
+            raise no_space("a folder to work in", settings.spool) from error
         raise ConfigurationError(
             f"BILLFOLD_SPOOL {settings.spool} cannot be written ({error.strerror})",
             advice="set a folder that this user may write",
         ) from error
     try:
         yield folder
+    except SpoolFullError:
+        raise
+    except Exception as error:
+        if is_of_full_disk(error, folder):
+            raise no_space("the tables that are being worked on", settings.spool) from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(own)
+
+
+def no_space(what: str, folder: Path) -> SpoolFullError:
+    """The error for a disk that cannot take a file, or so many bytes, now: it may when other work has ended."""
+    return SpoolFullError(
+        f"no room for {what} in {folder}", advice="free some space, or set BILLFOLD_SPOOL to a folder on a larger disk"
+    )
+
+
+def is_of_full_disk(error: BaseException | None, folder: Path) -> bool:
+    """Whether the error, or what caused it, is that the folder's disk takes no more.
+
+    PostgreSQL reports its own full disk in the same words, but never with the path of this folder.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return True
+        text = str(error)
+        if _SPILL_LIMIT in text or (str(folder) in text and any(os.strerror(code) in text for code in NO_SPACE)):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _make(spool_folder: Path, purpose: str) -> tuple[Path, int]:

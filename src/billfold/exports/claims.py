@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
-from billfold.errors import AccessDeniedError, BillfoldError, InputError, ManifestError
+from billfold.errors import AccessDeniedError, InputError, ManifestError
 from billfold.exports.bucket import Bucket, address, is_local
 from billfold.exports.delivery import read_manifest
 from billfold.exports.layout import (
@@ -91,7 +91,7 @@ class Claims:
         """Claim the folder of a manifest outside of every layout where it is refused: its files can only be there."""
         try:
             yield
-        except BillfoldError:
+        except Exception:
             self.folders.add(folder_of(stray.key))
             raise
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+
+from billfold.foreign_json import skim_json
 
 # Thousands of tags fit into it, compressed.
 HEADER_BYTES = 256 * 2**10
@@ -29,7 +30,7 @@ def read_manifest_columns(content: bytes) -> tuple[str, ...] | None:
 
     Legacy reports list a category and a name, which are `lineItem/UnblendedCost` in the file.
     """
-    document = json.loads(content.decode("utf-8-sig"))
+    document = skim_json(content)
     columns = document.get("columns") if isinstance(document, dict) else None
     if not isinstance(columns, list):
         return None

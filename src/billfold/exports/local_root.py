@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from billfold.config import Settings
-from billfold.errors import InputError, SourceError
 from billfold.exports.claims import Statement, is_bill
 from billfold.exports.layout import ROOT, Place, file_name, find_places, is_manifest
 from billfold.exports.local_bucket import LocalBucket
@@ -139,8 +138,8 @@ def _parse(path: Path, settings: Settings) -> Manifest | None:
     folder = LocalBucket(path.parent, settings)
     try:
         return parse_manifest(folder.read_small(folder.head(path.name), settings.max_manifest_bytes), str(path))
-    except (InputError, SourceError):
-        # It is refused where it is resolved.
+    except Exception:
+        # Whatever is wrong with it is reported where it is resolved.
         return None
 
 

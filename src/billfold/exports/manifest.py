@@ -5,13 +5,13 @@ AWS writes two families: legacy reports (`reportKeys`, `assemblyId`) and Data Ex
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from billfold.errors import ManifestError
 from billfold.exports.layout import find_places, period_of
+from billfold.foreign_json import UnreadableJsonError, read_json, skim_json
 from billfold.keys import is_clean
 from billfold.period import BillingPeriod, parse_period
 
@@ -60,24 +60,23 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
 
 def is_foreign(content: bytes) -> bool:
     """Whether this is readable JSON that lists no files of a bill: another program's manifest."""
-    try:
-        document = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+    document = skim_json(content)
+    if document is None:
         return False
     return not (isinstance(document, dict) and any(name.lower() in _FILE_LISTS for name in document))
 
 
 def _document(content: bytes, key: str) -> Mapping[str, object]:
     try:
-        document = json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ManifestError("is not UTF-8 text", file=key) from error
-    except json.JSONDecodeError as error:
-        raise ManifestError(f"is not JSON: {error.msg}", file=key, line=error.lineno) from error
-    except RecursionError as error:
-        raise ManifestError("is not a manifest: its JSON is nested too deeply", file=key) from error
+        document = read_json(content)
+    except UnreadableJsonError as error:
+        raise ManifestError(error.reason, file=key, line=error.line) from error
     if not isinstance(document, dict):
         raise ManifestError("is not a manifest: it holds no JSON object", file=key)
+    names = Counter(name.lower() for name in document)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ManifestError("names a member twice, in other letters", file=key, value=twice[0])
     return {name.lower(): value for name, value in document.items()}
 
 

@@ -11,13 +11,13 @@ formats" in that of Amazon SNS. Whatever else arrives is told apart, so that it 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from billfold.errors import MessageError
 from billfold.exports.layout import decode_event_key
+from billfold.foreign_json import UnreadableJsonError, read_json
 from billfold.keys import MAX_KEY_BYTES, is_clean
 from billfold.model import TriggerSource
 from billfold.period import BillingPeriod
@@ -71,16 +71,18 @@ class Notification:
 def parse_notification(body: str) -> Notification:
     """What a message's body tells. JSON that is no event of S3's is ignored, with a name for the log.
 
-    Raises MessageError for what is no JSON, and for an event or request that lacks what it is about.
+    Raises MessageError for what is not JSON, and for an event or request that lacks what it is about.
     """
     return _parse(_load(body), envelopes=0)
 
 
 def _load(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MessageError("the message is no JSON that can be read", advice="nothing of ours or of AWS's") from error
+        return read_json(text)
+    except UnreadableJsonError as error:
+        raise MessageError(
+            f"the message {error.reason}", advice="neither Billfold nor AWS sends such a message"
+        ) from error
 
 
 def _parse(document: Any, *, envelopes: int) -> Notification:

@@ -11,7 +11,6 @@ Optimizer, S3 Storage Lens, S3 Inventory, Athena, and Detailed Billing Reports.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +24,7 @@ from billfold.exports.file_header import (
     unpack_beginning,
 )
 from billfold.exports.layout import file_name, find_places, is_manifest, period_of
+from billfold.foreign_json import skim_json
 from billfold.model import SourceObject
 
 # The first columns of a bill tell what it is: more is not read, of Parquet only the footer.
@@ -119,9 +119,8 @@ def kind_of_key(key: str) -> str | None:
 def _kind_of_manifest(bucket: Bucket, source: SourceObject) -> str | None:
     """Another service's manifest, or that of a data export whose table is not a bill."""
     content = bucket.read_small(source, bucket.settings.max_manifest_bytes)
-    try:
-        document = json.loads(content.decode("utf-8-sig"))
-    except (UnicodeDecodeError, ValueError, RecursionError):
+    document = skim_json(content)
+    if document is None:
         return None
     # Data Exports and CUR name theirs `<export>-Manifest.json`.
     is_of_export = file_name(source.key).endswith("-Manifest.json")

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundError, UsageError
+from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundError, UsageError, as_internal
 from billfold.exports.bucket import Bucket, address, is_local
 from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
 from billfold.exports.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
@@ -288,7 +288,7 @@ class _Folder:
         named: list[str] = []
         try:
             yield named
-        except BillfoldError:
+        except Exception:
             for place in find_places(source.key)[:1]:
                 self.claims.add_refused(place, named)
             raise
@@ -333,13 +333,18 @@ def _refuse_more(bucket: Bucket, prefix: str, count: int, most: int | None) -> N
 
 @contextmanager
 def _refusing(key: str, on_refused: OnRefused | None) -> Iterator[None]:
-    """Hand an error of one statement over, so that the others go on; without a taker it goes up."""
+    """Hand an error of one statement over, foreseen or not, so that the others go on; without a taker it is raised."""
     try:
         yield
     except BillfoldError as error:
         if on_refused is None:
             raise
         on_refused(key, error)
+    except Exception as error:
+        if on_refused is None:
+            raise
+        _log.exception("internal_error", key=key)
+        on_refused(key, as_internal(error))
 
 
 def _is_before(period: BillingPeriod | None, since: BillingPeriod | None) -> bool:

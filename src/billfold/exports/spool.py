@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -10,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from billfold.config import Settings
-from billfold.errors import SourceLimitError, SourceUnavailableError, SpoolFullError
+from billfold.errors import SourceLimitError, SourceUnavailableError
 from billfold.model import SourceObject, SpooledFile
+from billfold.workspace import NO_SPACE, no_space
 
 CHUNK_BYTES = 2**20
 # Asking for the free space is a system call; every 64 MiB is often enough for any disk.
 _SPACE_CHECK_BYTES = 64 * 2**20
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A client that has a limit of its own is not held to the setting.
 _FILE_LIMIT = "BILLFOLD_MAX_FILE_BYTES, or the client's own `--max-file-bytes`,"
 
@@ -72,7 +71,7 @@ def write_chunks(
                 file.write(chunk)
     except OSError as error:
         path.unlink(missing_ok=True)
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise no_space(key, path.parent) from error
         raise
     except BaseException:
@@ -112,13 +111,6 @@ def measure_spool(folder: Path) -> tuple[int, int]:
 def too_large(key: str, problem: str, limit_name: str) -> SourceLimitError:
     """The error for a file that is larger than the named limit."""
     return SourceLimitError(f"{key} {problem}", advice=f"raise {limit_name} if that is right")
-
-
-def no_space(what: str, folder: Path) -> SpoolFullError:
-    """The error for a disk that cannot take a file, or so many bytes, now: it may when other work has ended."""
-    return SpoolFullError(
-        f"no room for {what} in {folder}", advice="free some space, or set BILLFOLD_SPOOL to a folder on a larger disk"
-    )
 
 
 def _check_space(what: str, folder: Path, needed_bytes: int, min_free_bytes: int) -> None:

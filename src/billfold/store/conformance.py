@@ -141,7 +141,7 @@ class _Scan:
     def find_example(self, rule: Rule) -> Mapping[str, Any]:
         """The columns that a rule names, and a few that tell which charge it is; numbers are exact text."""
         [(text,)] = self._run("find_example", condition=_condition(rule))
-        charge = json.loads(text, parse_float=str)
+        charge = json.loads(text, parse_float=str, parse_int=_read_int)
         # A rule over all texts shows those that break it; that a column is empty matters where few are named.
         named = [name for name in rule.mentioned if len(rule.mentioned) <= len(_SHOWN) or charge[name] == ""]
         return {name: charge[name] for name in dict.fromkeys((*named, *_SHOWN))}
@@ -153,6 +153,11 @@ class _Scan:
 
     def _query(self, query: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(query.encode()).fetchall()
+
+
+def _read_int(text: str) -> int | str:
+    # Python refuses integers of thousands of digits, and a tag can hold one.
+    return int(text) if len(text) < 40 else text
 
 
 def _read_view(connection: Connection) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 import duckdb
 import pyarrow as pa
@@ -31,6 +32,9 @@ from billfold.transform.columns import (
 from billfold.transform.session import quote
 
 MAX_HEADER_BYTES = 1 << 20
+# AWS's widest exports have some 300 columns beside those of tags and cost categories, of which it allows 1,000. Memory
+# grows with the columns: DuckDB holds 2,048 rows of all of them for each processor.
+MAX_COLUMNS = 5_000
 # DuckDB refuses lines longer than 2 MB; a block must hold the longest.
 _BLOCK_BYTES = 8 << 20
 _REFUSED_ADVICE = (
@@ -42,6 +46,9 @@ _CSV_ERROR = re.compile("CSV Error|CSV Parser")
 _ERROR_LINE = re.compile(r"CSV Error on Line: (\d+)")
 _ERROR_COLUMNS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 _ERROR_FILE = re.compile(r"file = (.+)")
+# No field of a line that DuckDB accepts is longer; Python's own limit of 128 KiB is for all of its csv readers.
+_MAX_LINE_CHARACTERS = 4 << 20
+csv.field_size_limit(_MAX_LINE_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +156,7 @@ def _read_shape(file: SourceFile) -> Shape:
     else:
         headers = _read_csv_header(file)
         types = ["VARCHAR"] * len(headers)
+    _refuse_many_columns(headers, file)
     export_format = detect_format(headers, file=file.key)
     return Shape(
         number=file.file_number,
@@ -202,9 +210,14 @@ def _read_csv_header(file: SourceFile) -> list[str]:
         text = head[: error.start].decode("utf-8-sig")
     try:
         # Only CR and LF end a line: a tag's key may hold any other character that Python takes for the end of one.
-        header = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
+        lines = io.StringIO(text, newline="")
+        header = next(csv.reader(lines, strict=True), [])
     except csv.Error as error:
+        if len(head) == MAX_HEADER_BYTES:
+            raise _long_header(file) from error
         raise MalformedFileError(f"the header cannot be read ({error})", file=file.key, line=1) from error
+    if len(head) == MAX_HEADER_BYTES and not text[: lines.tell()].endswith(("\r", "\n")):
+        raise _long_header(file)
     if len(header) < 2:
         raise MalformedFileError(
             f"the header has {len(header)} column{'s' if len(header) != 1 else ''}, no comma-separated billing export",
@@ -213,6 +226,25 @@ def _read_csv_header(file: SourceFile) -> list[str]:
             advice="expected the CSV or Parquet that AWS delivers",
         )
     return header
+
+
+def _long_header(file: SourceFile) -> MalformedFileError:
+    return MalformedFileError(
+        f"the header does not end within {MAX_HEADER_BYTES} bytes",
+        file=file.key,
+        line=1,
+        advice="the file is damaged, or is not a billing export: ask AWS for it again",
+    )
+
+
+def _refuse_many_columns(headers: Sequence[str], file: SourceFile) -> None:
+    if len(headers) > MAX_COLUMNS:
+        raise MalformedFileError(
+            f"has {len(headers)} columns (at most {MAX_COLUMNS})",
+            file=file.key,
+            line=1 if file.unpacked.kind == "csv" else None,
+            advice="choose fewer columns or cost allocation tags for the export",
+        )
 
 
 def _spell_wide_decimals(file: SourceFile) -> tuple[SourceFile, dict[int, str]]:
@@ -359,9 +391,9 @@ def _count_rows(file: SourceFile, column_count: int) -> int:
                 row_count += batch.num_rows
     except pa.ArrowInvalid as error:
         if not surplus:
-            raise MalformedFileError(
-                f"cannot be read ({_first_line(error)})", file=file.key, advice=_REFUSED_ADVICE
-            ) from error
+            is_long = "straddling object" in str(error)
+            reason = "a line is longer than 8 MB" if is_long else f"cannot be read ({_first_line(error)})"
+            raise MalformedFileError(reason, file=file.key, advice=_REFUSED_ADVICE) from error
         number, found = surplus[0]
         raise MalformedFileError(
             f"the header has {column_count} columns, this row has {found}",
@@ -373,22 +405,40 @@ def _count_rows(file: SourceFile, column_count: int) -> int:
 
 
 def _physical_line(path: Path, row_number: int, *, count_blank: bool = False) -> int:
-    """The line on which the given row (from 1, the header not counted) starts; rows may hold line breaks."""
+    """The line on which the given row (from 1, the header not counted) starts; rows may hold line breaks.
+
+    It ends at a line or field that is too long to be read, which is where a refused file is wrong.
+    """
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        reader = csv.reader(stream)
+        reader = csv.reader(_short_lines(stream))
         starts_at = 1
-        for row in reader:
-            if row or count_blank:
-                if row_number == 0:
-                    break
-                row_number -= 1
-            starts_at = reader.line_num + 1
+        try:
+            for row in reader:
+                if row or count_blank:
+                    if row_number == 0:
+                        break
+                    row_number -= 1
+                starts_at = reader.line_num + 1
+        except csv.Error:
+            # A field beyond the limit, as after a quote that never ends.
+            return starts_at
         return starts_at
+
+
+def _short_lines(stream: TextIO) -> Iterator[str]:
+    """The lines of a text up to the first one that is too long, so that memory stays bounded."""
+    while line := stream.readline(_MAX_LINE_CHARACTERS):
+        if len(line) == _MAX_LINE_CHARACTERS:
+            return
+        yield line
 
 
 def _explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | duckdb.Error:
     text = str(error)
-    if isinstance(error, duckdb.OutOfMemoryException) or (shape.kind == "csv" and not _CSV_ERROR.search(text)):
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return error
+    if isinstance(error, duckdb.IOException) and not _CSV_ERROR.search(text) and shape.kind == "csv":
+        # The disk, not the file.
         return error
     path = _ERROR_FILE.search(text)
     file = next((file for file in shape.files if path and str(file.unpacked.path) == path[1].strip()), shape.files[0])
@@ -402,6 +452,9 @@ def _explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | duckdb.E
         reason = "a quoted value does not end where it should"
     elif "line size" in text.lower():
         reason = "the line is longer than 2 MB"
+    elif "Parallel CSV Reader" in text:
+        # What it says of a line that is longer than several of its buffers.
+        reason = "a line is longer than 2 MB"
     elif "invalid state" in text:
         reason = "its line ends are of different kinds, or a value is not quoted as CSV wants it"
     else:

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import duckdb
 
+from billfold.errors import SourceLimitError
 from billfold.sql import read_script
+from billfold.workspace import is_of_full_disk
 
 
 @contextmanager
 def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A session whose tables live in `folder` and spill there, so that memory does not grow with the bill.
 
-    Rows keep no order: nothing may depend on it, and parallel loading needs half the time without.
+    Rows keep no order: nothing may depend on it, and parallel loading needs half the time without. Raises
+    SourceLimitError where the work needs more memory than that.
     """
     session = duckdb.connect(
         folder / "delivery.duckdb",
@@ -37,6 +40,14 @@ def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterato
         session.execute("PRAGMA disable_checkpoint_on_shutdown")
         session.execute(read_script("billfold.transform", "macros"))
         yield session
+    except duckdb.OutOfMemoryException as error:
+        if is_of_full_disk(error, folder):
+            # Its disk is full, not the memory.
+            raise
+        raise SourceLimitError(
+            f"the bill needs more memory than BILLFOLD_MEMORY_LIMIT_MB allows ({memory_limit_mb} MB)",
+            advice="raise it, or choose fewer columns for the export",
+        ) from error
     finally:
         session.close()
 
