@@ -16,6 +16,7 @@ from billfold.errors import ConfigurationError, UsageError
 from billfold.keys import is_trick
 from billfold.model import Client
 from billfold.setting import (
+    PREFIX_EXPECTED,
     AccountId,
     BucketName,
     ClientId,
@@ -38,7 +39,7 @@ _EXTERNAL_ID_BYTES = 24
 _FIELDS: Mapping[str, tuple[TypeAdapter[Any], str]] = {
     "client_id": (TypeAdapter(ClientId), "up to 64 letters, digits, dots, hyphens or underscores"),
     "bucket": (TypeAdapter(BucketName), "a bucket's name without s3://"),
-    "prefix": (TypeAdapter(Prefix), "a folder such as exports/"),
+    "prefix": (TypeAdapter(Prefix), PREFIX_EXPECTED),
     "account_id": (TypeAdapter(AccountId), "12 digits"),
     "role_arn": (TypeAdapter(RoleArn), "arn:aws:iam::<12 digits>:role/<name>"),
     "region": (TypeAdapter(Region), "a region such as eu-central-1"),

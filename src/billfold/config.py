@@ -19,6 +19,7 @@ from billfold.errors import ConfigurationError
 from billfold.model import Client
 from billfold.setting import (
     DATABASE_EXPECTED,
+    PREFIX_EXPECTED,
     AccountId,
     BucketName,
     ClientId,
@@ -92,7 +93,7 @@ class Settings(BaseSettings):
     prefix: Prefix = setting(
         "AWS_BILLING_PREFIX",
         "The folder of the exports; `backfill` reads every statement in it. A slash at its beginning belongs to it.",
-        expected="a folder such as exports/",
+        expected=PREFIX_EXPECTED,
         default="",
         examples=["exports/"],
     )

@@ -44,6 +44,11 @@ def spell_money(amount: Decimal | str) -> str:
     return "0" if text in ("-0", "") else text
 
 
+def shortest(amount: Decimal | str) -> Decimal:
+    """The same amount without zeros that say nothing, as a figure of a CSV."""
+    return Decimal(spell_money(amount))
+
+
 def ingest_document(outcomes: Sequence[DeliveryOutcome]) -> dict[str, Any]:
     """How each delivery ended."""
     return {"deliveries": [_outcome(outcome) for outcome in outcomes]}

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from billfold import access_trail, bucket_events, data_export
@@ -15,6 +15,7 @@ from billfold.data_export import EVERYTHING, ExportContents, ExportTable
 from billfold.errors import ConfigurationError, UsageError
 from billfold.exports.session_policy import spell_literally
 from billfold.model import Client
+from billfold.setting import has_template_syntax
 
 _POLICY_VERSION = "2012-10-17"
 _ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role(/(?:.*/)?)([^/]+)", re.ASCII)
@@ -190,6 +191,16 @@ def _check(client: Client, plan: Onboarding) -> None:
     missing = [f"client {client.client_id} has no {name}: set {v}" for name, (value, v) in needed.items() if not value]
     if missing:
         raise ConfigurationError("\n".join(missing))
+    # Settings and registry refuse such texts; a client that was registered by an earlier version may still have one.
+    for field in fields(client):
+        value = getattr(client, field.name)
+        if isinstance(value, str) and has_template_syntax(value):
+            name = field.name.replace("_", " ")
+            raise UsageError(
+                f"the {name} of client {client.client_id} is {value[:200]!r}: CloudFormation would replace what begins"
+                " with {{ or ${",
+                advice="register the client with a folder that has neither",
+            )
     role = _role_of(client)
     if role.account_id != client.account_id:
         raise UsageError(f"{client.role_arn} is in account {role.account_id}, the bucket in {client.account_id}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from billfold.config import Settings
 from billfold.errors import InvalidValueError, MalformedFileError, MissingColumnError, UsageError
+from billfold.spreadsheet import original
 from billfold.store import control, reading
 from billfold.store import owners as store
 from billfold.store.database import Connection, Database, connect
@@ -115,7 +116,8 @@ def _read_lines(content: bytes, file: str) -> Iterator[_Line]:
         for row in rows:
             # A quoted value may hold line ends: the record begins after the one before.
             line, last_line = last_line + 1, rows.line_num
-            cells = [cell.strip() for cell in row]
+            # `billfold owner list --csv` marks texts that a spreadsheet would run.
+            cells = [original(cell.strip()) for cell in row]
             if not any(cells):
                 continue
             if not columns:

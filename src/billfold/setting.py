@@ -67,6 +67,22 @@ def as_folder(prefix: str) -> str:
     return f"{folder}/" if folder else ""
 
 
+def has_template_syntax(text: str) -> bool:
+    """Whether CloudFormation would read the text as more than its letters.
+
+    `{{resolve:…}}` is replaced by a secret or a parameter of the account that deploys the template, and `${…}` by what
+    Fn::Sub finds (AWS: "Get values stored in other services using dynamic references", "Fn::Sub"). Either is refused
+    from its two first letters on: CloudFormation has added services and functions before (I).
+    """
+    return "{{" in text or "${" in text
+
+
+def _as_prefix(text: str) -> str:
+    if has_template_syntax(text):
+        raise ValueError("not accepted")
+    return as_folder(text)
+
+
 def lowered(value: object) -> object:
     """The same text in lower case; what is no text stays as it is."""
     return value.lower() if isinstance(value, str) else value
@@ -122,9 +138,10 @@ ExternalId = Annotated[str, matching(r"[\w+=,.@:/-]{2,1224}")]
 Folder = Annotated[Path, AfterValidator(_absolute)]
 HostNames = Annotated[str, accepted_by(lambda text: all(map(_is_host, _parts(text))))]
 Networks = Annotated[str, accepted_by(lambda text: all(map(_is_network, _parts(text))))]
-Prefix = Annotated[str, AfterValidator(as_folder)]
+Prefix = Annotated[str, AfterValidator(_as_prefix)]
 Region = Annotated[str, matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")]
 RoleArn = Annotated[str, matching(r"arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}")]
 SessionName = Annotated[str, matching(r"[\w+=,.@-]{2,64}")]
 
+PREFIX_EXPECTED = "a folder such as exports/, without {{ or ${, which CloudFormation would replace"
 DATABASE_EXPECTED = "postgresql://user:password@host:5432/database, or libpq's host=… dbname=…"

@@ -126,6 +126,8 @@ def test_of_two_that_register_one_folder_together_one_gets_it(landing: Landing) 
         ("account_id", "1234", "12 digits"),
         ("prefix", "exports/../other", "without empty parts"),
         ("prefix", "exports//other", "without empty parts"),
+        ("prefix", "exports/{{resolve:ssm:x}}", "CloudFormation would replace"),
+        ("prefix", "${AWS::AccountId}", "CloudFormation would replace"),
         ("role_arn", "arn:aws:iam::1:user/me", "role"),
         ("region", "Frankfurt", "eu-central-1"),
         ("currency", "usd", "three capital letters"),

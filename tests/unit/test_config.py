@@ -196,3 +196,34 @@ def test_every_setting_has_a_description_and_says_what_it_expects() -> None:
         assert field.description, name
         assert isinstance(field.json_schema_extra, dict), name
         assert field.json_schema_extra["expected"], name
+
+
+@pytest.mark.parametrize(
+    "prefix", ["{{resolve:ssm:/secret}}", "exports/{{resolve:ssm-secure:x}}/", "${AWS::AccountId}"]
+)
+def test_a_prefix_that_cloudformation_would_replace_is_refused(environment: Environment, prefix: str) -> None:
+    assert complaint(environment, AWS_BILLING_PREFIX=prefix).splitlines() == [
+        f"AWS_BILLING_PREFIX is '{prefix}': expected a folder such as exports/, without {{{{ or ${{, which"
+        " CloudFormation would replace"
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_BILLING_BUCKET",
+        "AWS_BILLING_PREFIX",
+        "AWS_REGION",
+        "AWS_ASSUME_ROLE_ARN",
+        "AWS_ASSUME_ROLE_SESSION_NAME",
+        "BILLFOLD_CLIENT",
+        "BILLFOLD_ACCOUNT_ID",
+        "BILLFOLD_OUR_ACCOUNT_ID",
+        "BILLFOLD_EXTERNAL_ID",
+        "BILLFOLD_SOURCE_IDENTITY",
+        "BILLFOLD_KMS_KEY_ARN",
+    ],
+)
+@pytest.mark.parametrize("text", ["{{resolve:ssm:x}}", "${AWS::AccountId}"])
+def test_no_setting_that_goes_into_a_template_takes_such_a_text(environment: Environment, name: str, text: str) -> None:
+    assert name in complaint(environment, **{name: text})

@@ -574,3 +574,29 @@ def test_what_aws_would_refuse_or_a_stranger_would_hear_is_refused(
 ) -> None:
     with pytest.raises(kind, match=re.escape(words)):
         template(client, plan)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "{{resolve:ssm:/our/secret}}/",
+        "exports/{{resolve:secretsmanager:db:SecretString:password}}/",
+        "{{Resolve:ssm-secure:x}}/",
+        "exports/{{/",
+        "${AWS::AccountId}/",
+        "a/${BillfoldRole.Arn}/",
+    ],
+)
+def test_no_template_holds_what_cloudformation_would_replace(prefix: str) -> None:
+    """The registry of an earlier version may hold such a folder."""
+    client = replace(ACME, prefix=prefix)
+
+    for write in (template, iam_documents):
+        with pytest.raises(UsageError, match="CloudFormation would replace"):
+            write(client, PLAN)
+
+
+def test_a_literal_folder_with_single_braces_and_dollars_is_fine() -> None:
+    document = template(replace(ACME, prefix="{a}/$b/"), PLAN)
+
+    assert "{{" not in text_of(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -14,10 +15,11 @@ from billfold.cli.csv_output import refuse_both, write_csv
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Csv, Json, OneClient, OneExport, parse_moment, parse_month
 from billfold.cli.screen import Screen, write_document
-from billfold.documents import costs_document, dump, spell_money
+from billfold.documents import costs_document, dump, shortest
 from billfold.period import BillingPeriod
 from billfold.reports import ChargeCategory, Metric, Selection
 from billfold.reports.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts
+from billfold.spreadsheet import Cell
 
 
 @app.command(
@@ -213,7 +215,7 @@ def costs(
     if as_json:
         write_document(dump(costs_document(report)))
     elif as_csv:
-        rows = ((*row.group, row.currency, spell_money(row.amount)) for row in report.rows)
+        rows: Iterator[Sequence[Cell]] = ((*row.group, row.currency, shortest(row.amount)) for row in report.rows)
         write_csv([*map(str, columns), "currency", "cost"], rows)
         tell_truncation(Screen(stderr=True), report)
     else:

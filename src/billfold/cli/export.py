@@ -62,7 +62,9 @@ def export(
     """Write the charges of some months as a file of FOCUS 1.2 columns: CSV or Parquet, exact to the last decimal.
 
     It holds the charges of the counted statements, of one moment, with AWS's and Billfold's own columns (`x_…`) last.
-    The file appears under its name when it is whole. Billfold itself can ingest the export of one month.
+    The file appears under its name when it is whole.
+    Unlike the CSV of `billfold costs` and of the dashboard it changes no text: a spreadsheet runs what looks like a
+    formula (`=`, `+`, `-`, `@`). Billfold itself can ingest the export of one month.
     """
     if month is None and statement is None:
         raise UsageError("which month?", advice="use --month YYYY-MM, or --statement ID")

@@ -59,7 +59,12 @@ def parse_point(text: str) -> Point:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
 Csv = Annotated[
-    bool, typer.Option("--csv", help="Print CSV with a header and exact amounts on standard output, and nothing else.")
+    bool,
+    typer.Option(
+        "--csv",
+        help="Print CSV with a header and exact amounts on standard output, and nothing else. Text that a spreadsheet"
+        " would run as a formula gets a leading apostrophe.",
+    ),
 ]
 OneClient = Annotated[str | None, typer.Option("--client", metavar="ID", help="Only this client.")]
 OneExport = Annotated[

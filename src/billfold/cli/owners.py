@@ -17,7 +17,7 @@ from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant, show_money
 from billfold.cli.options import Csv, Json, OneClient
 from billfold.cli.screen import Screen, printable, write_document
-from billfold.documents import dump, report_document, spell_money
+from billfold.documents import dump, report_document, shortest
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError
 from billfold.reports import OwnerRow, UnownedRow
 from billfold.reports.cost_filters import parse_texts
@@ -188,7 +188,7 @@ def _write_unowned(rows: Sequence[UnownedRow], *, as_json: bool, as_csv: bool) -
     elif as_csv:
         lines = (
             (row.account_id, row.account_name or "", row.client_id, row.billing_period, row.currency, money)
-            for row, money in ((row, spell_money(row.cost)) for row in rows)
+            for row, money in ((row, shortest(row.cost)) for row in rows)
         )
         write_csv(["account_id", "account_name", "client", "billing_period", "currency", "cost"], lines)
     else:

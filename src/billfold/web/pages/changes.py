@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold.documents import spell_money
+from billfold.documents import shortest
 from billfold.reports import ChangeReport, Filter, Move, StatementChange, list_changes, list_moves, report_moves
+from billfold.spreadsheet import Cell
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.pages.change_query import GROUPS, ChangeQuery, read_change_query
@@ -78,11 +79,11 @@ def _name_file(query: ChangeQuery) -> str:
     return f"changes-of-{'-'.join(map(str, numbers))}-by-{query.by}.csv"
 
 
-def _list_movers(report: ChangeReport) -> Iterator[list[str]]:
+def _list_movers(report: ChangeReport) -> Iterator[list[Cell]]:
     for change in report.changes:
         place = _spell_place(change)
         for row in change.groups:
-            yield [*place, *row.group, row.currency, *map(spell_money, (row.old, row.new, row.difference))]
+            yield [*place, *row.group, row.currency, *map(shortest, (row.old, row.new, row.difference))]
 
 
 def _spell_place(change: StatementChange) -> list[str]:
@@ -96,7 +97,7 @@ def _spell_place(change: StatementChange) -> list[str]:
     ]
 
 
-def _list_publications(moves: tuple[Move, ...]) -> Iterator[list[str]]:
+def _list_publications(moves: tuple[Move, ...]) -> Iterator[list[Cell]]:
     """One line for each publication and currency that it held or moved."""
     for move in moves:
         place = [
@@ -114,5 +115,5 @@ def _list_publications(moves: tuple[Move, ...]) -> Iterator[list[str]]:
             yield [*place, currency, *(_spell_optional(amounts, currency) for amounts in held)]
 
 
-def _spell_optional(amounts: Mapping[str, str], currency: str) -> str:
-    return spell_money(amounts[currency]) if currency in amounts else ""
+def _spell_optional(amounts: Mapping[str, str], currency: str) -> Cell:
+    return shortest(amounts[currency]) if currency in amounts else ""

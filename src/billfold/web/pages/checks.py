@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold.documents import spell_money
+from billfold.documents import shortest, spell_money
 from billfold.reports.bill_quality import BillQuality, BillState, QualityReport, report_quality
 from billfold.reports.check_meanings import CHECK_MEANINGS, Severity, describe_check
+from billfold.spreadsheet import Cell
 from billfold.store.database import Database
 from billfold.store.quality import CheckSum
 from billfold.web.access import ReadAccess
@@ -67,7 +68,7 @@ def _rank(found: CheckSum) -> tuple[bool, bool, int]:
     return found.warned_count == 0, is_low, names.index(found.name) if found.name in names else len(names)
 
 
-def _list_rows(report: QualityReport) -> Iterator[list[str]]:
+def _list_rows(report: QualityReport) -> Iterator[list[Cell]]:
     """A line for each check and currency, and for the reconciliation of each currency; unchecked bills have theirs."""
     for judged in report.bills:
         bill = judged.bill
@@ -78,15 +79,15 @@ def _list_rows(report: QualityReport) -> Iterator[list[str]]:
         for row in judged.checks:
             found = [row.name, describe_check(row.name).severity, row.state, str(row.row_count)]
             for currency, cost in sorted(row.cost.items()) or [("", "")]:
-                amount = spell_money(cost) if cost else ""
+                amount = shortest(cost) if cost else ""
                 yield [*place, *found, currency, amount, row.detail, row.checked_at.isoformat()]
         yield from ([*place, *line] for line in _list_reconciliations(judged))
 
 
-def _list_reconciliations(judged: BillQuality) -> Iterator[list[str]]:
+def _list_reconciliations(judged: BillQuality) -> Iterator[list[Cell]]:
     for each in judged.reconciliations:
         state = BillState.FAILED if each.difference else BillState.PASSED
         sums = (("source", each.source), ("charges", each.charged), ("daily costs", each.daily))
         detail = ", ".join(f"{name} {spell_money(amount)}" for name, amount in sums)
         count = str(judged.bill.row_count)
-        yield ["reconciliation", Severity.HIGH, state, count, each.currency, spell_money(each.difference), detail, ""]
+        yield ["reconciliation", Severity.HIGH, state, count, each.currency, shortest(each.difference), detail, ""]

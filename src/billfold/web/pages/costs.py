@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from billfold.errors import UsageError
 from billfold.reports import Metric
 from billfold.reports.spending import CurrencySpending, SpendingReport, list_charges, report_spending
+from billfold.spreadsheet import Cell
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.pages.charge_place import read_place, spell_place
@@ -109,9 +110,8 @@ def _draw(spending: CurrencySpending, query: CostQuery) -> dict[str, Any]:
     }
 
 
-def _list_groups(report: SpendingReport) -> Iterator[list[str]]:
+def _list_groups(report: SpendingReport) -> Iterator[list[Cell]]:
     """The table of the page, all of its groups: exact amounts, one line for each group and currency."""
     for spending in report.currencies:
         for row in spending.groups:
-            amounts = [f"{amount:f}" for amount in (row.amount, row.month, row.before_to_date, row.change)]
-            yield [row.name, row.currency, *amounts]
+            yield [row.name, row.currency, row.amount, row.month, row.before_to_date, row.change]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
+from billfold.spreadsheet import Cell, write_header, write_row
 
-def send_csv(name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Response:
-    """The table as a file of this name."""
+
+def send_csv(name: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Response:
+    """The table as a file of this name; texts of it are neutral for spreadsheets."""
     return StreamingResponse(
         _write(header, rows),
         media_type="text/csv; charset=utf-8",
@@ -19,16 +19,6 @@ def send_csv(name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) ->
     )
 
 
-def _write(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield _line(header)
-    for row in rows:
-        yield _line(row)
-
-
-def _line(values: Sequence[str]) -> str:
-    text = io.StringIO()
-    # Python before 3.13 leaves a lone carriage return unquoted, which no reader could tell from a line's end.
-    plain = csv.writer(text, lineterminator="\n")
-    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    (careful if any("\r" in value for value in values) else plain).writerow(values)
-    return text.getvalue()
+def _write(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    yield write_header(header)
+    yield from map(write_row, rows)
