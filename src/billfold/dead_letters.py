@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self
+from uuid import UUID
 
 import structlog
 
@@ -18,6 +19,7 @@ from billfold.errors import BillfoldError, MessageError, UsageError
 from billfold.exports.notifications import parse_notification
 from billfold.exports.queue import MAX_MESSAGES, Attribute, Message, Queue, open_queue
 from billfold.fate import Dead
+from billfold.identifiers import MIN_CHARACTERS, refuse_ambiguous
 
 # What the worker writes onto a message that it gives up.
 REASON = "reason"
@@ -129,12 +131,22 @@ def list_dead_letters(queues: Queues, *, limit: int) -> Listing:
 
 
 def find_dead_letter(queues: Queues, message_id: str, *, limit: int) -> DeadLetter:
-    """The dead letter of this id; raises UsageError where it is not among so many, in whatever order SQS gives them."""
+    """The dead letter whose id is this, or alone begins with it.
+
+    Raises UsageError where there is none among so many, in whatever order SQS gives them, and where there are several.
+    """
+    found: list[DeadLetter] = []
     with _Walk(queues.dead, limit) as walk:
         for message in walk:
             if message.message_id == message_id:
                 return _read(message)
-        raise missing_error([message_id], limit if walk.has_more else None)
+            if _begins(message.message_id, message_id):
+                found.append(_read(message))
+        if not found:
+            raise missing_error([message_id], limit if walk.has_more else None)
+    if len(found) > 1:
+        raise refuse_ambiguous(message_id, [letter.message_id for letter in found], what="message")
+    return found[0]
 
 
 def redrive(
@@ -148,8 +160,9 @@ def redrive(
 
     Each is sent before it is deleted: a crash in between leaves a duplicate, which changes nothing. What the worker
     noted on it is left out. `on_sent` is told each of them; of what was looked at nothing but ids and receipts is kept.
+    An id may be its first characters, as `find_dead_letter` takes it.
     """
-    wanted = set(message_ids) if message_ids is not None else None
+    wanted = set(_complete(queues, message_ids, limit)) if message_ids is not None else None
     count = 0
     resent: set[str] = set()
     with _Walk(queues.dead, limit) as walk:
@@ -171,6 +184,34 @@ def redrive(
                 if not wanted:
                     break
         return Redriven(sent_count=count, missing_ids=tuple(sorted(wanted or ())), has_more=walk.has_more)
+
+
+def _complete(queues: Queues, message_ids: Collection[str], limit: int | None) -> Iterator[str]:
+    """The ids that the given ones are the beginnings of; one that begins none stays as it is.
+
+    Raises UsageError for one that begins several, before anything is sent.
+    """
+    if all(_is_whole(message_id) for message_id in message_ids):
+        yield from message_ids
+        return
+    with _Walk(queues.dead, limit) as walk:
+        known = [message.message_id for message in walk]
+    for message_id in message_ids:
+        found = [message_id] if message_id in known else [each for each in known if _begins(each, message_id)]
+        if len(found) > 1:
+            raise refuse_ambiguous(message_id, found, what="message")
+        yield from found or [message_id]
+
+
+def _begins(message_id: str, text: str) -> bool:
+    return len(text) >= MIN_CHARACTERS and message_id.startswith(text.lower())
+
+
+def _is_whole(message_id: str) -> bool:
+    try:
+        return str(UUID(message_id)) == message_id
+    except ValueError:
+        return False
 
 
 def missing_error(message_ids: Sequence[str], limit: int | None) -> UsageError:

@@ -75,9 +75,17 @@ def report(*changes: StatementChange, group_count: int | None = None) -> ChangeR
     )
 
 
-def shown(wanted: ChangeReport, *, width: int = 200) -> list[str]:
+def shown(wanted: ChangeReport) -> list[str]:
+    """The lines that a pipe gets."""
     screen = io.StringIO()
-    show_changes(Console(file=screen, width=width), wanted)
+    show_changes(Console(file=screen, width=200), wanted)
+    return screen.getvalue().splitlines()
+
+
+def shown_at(wanted: ChangeReport, width: int) -> list[str]:
+    """The lines on a terminal of this width."""
+    screen = io.StringIO()
+    show_changes(Console(file=screen, width=width, force_terminal=True, color_system=None), wanted)
     return screen.getvalue().splitlines()
 
 
@@ -170,10 +178,11 @@ def test_a_rollback_is_told_from_a_delivery() -> None:
 def test_a_narrow_terminal_keeps_what_cannot_be_looked_up_elsewhere() -> None:
     both = report(change(), change(statement_id=4, billing_period="2026-06"))
 
-    wide, narrow = shown(both), shown(both, width=80)
+    wide, narrow = shown_at(both, 200), shown_at(both, 60)
 
-    assert wide[1].startswith("acme-cur2 2026-05 ")
-    assert narrow[1].split() == ["3", "AmazonEC2", "USD", "1.00", "2.50", "+1.50"]
+    assert wide[2].startswith(" 3  acme-cur2 2026-05 ")
+    assert narrow[2].split() == ["3", "AmazonEC2", "USD", "1.00", "2.50", "+1.50"]
+    assert "column left out: Statement; widen the window or use --json" in narrow
     assert any("2026-06-02 10:00:00" in line for line in wide)
     assert not any("10:00" in line for line in narrow)
 
@@ -188,11 +197,12 @@ def test_what_does_not_count_is_marked_and_told_to_be_in_no_total() -> None:
 def test_rows_that_came_and_went_are_told_as_rewritten() -> None:
     moved = report(change(rows_added=5, rows_removed=5))
 
-    wide, narrow = shown(moved), shown(moved, width=80)
+    wide, narrow = shown_at(moved, 200), shown_at(moved, 80)
 
     assert any("Rows rewritten" in line for line in wide)
     assert any("+5 -5" in line for line in wide)
-    assert not any("rewritten" in line or "+5" in line for line in narrow)
+    assert not any("+5" in line for line in narrow)
+    assert any(line.startswith("columns left out: ") and "Rows rewritten" in line for line in narrow)
 
 
 def test_a_publications_time_shows_its_bill_when_it_is_asked_for() -> None:

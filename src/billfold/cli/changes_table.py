@@ -8,14 +8,13 @@ from decimal import Decimal
 from rich.console import Console
 from rich.text import Text
 
+from billfold.cli.columns import group_column, name_column, number_column
 from billfold.cli.grid import add_row, add_total, make_table, print_table, show_moment, show_money
 from billfold.cli.screen import printable
 from billfold.reports import ChangeReport, ChangeRow, StatementChange
 
 _CLOSED_STYLE = "bold yellow"
 _CENT = Decimal("0.01")
-# On a narrower terminal statements are told by their ids alone, and times and rows are left to `publications`.
-_WIDE = 110
 
 
 def show_changes(console: Console, report: ChangeReport) -> None:
@@ -49,13 +48,19 @@ def show_difference(difference: Decimal) -> str:
 
 
 def _show_groups(console: Console, report: ChangeReport, names: Mapping[int, str]) -> None:
-    is_wide = console.width >= _WIDE
-    statement = ["Statement" if is_wide else "#Id"] if len(report.changes) > 1 else []
-    columns = [column.capitalize() for column in report.columns]
-    table = make_table(console, *statement, *columns, "|Currency", "#Old", "#New", "#Difference")
+    statement = [number_column("Id"), name_column("Statement", spare=1)] if len(report.changes) > 1 else []
+    columns = [group_column(column.capitalize()) for column in report.columns]
+    table = make_table(
+        *statement,
+        *columns,
+        name_column("Currency"),
+        number_column("Old"),
+        number_column("New"),
+        number_column("Difference"),
+    )
     shown = [(change.statement_id, row) for change in report.changes for row in change.groups]
     for statement_id, row in sorted(shown, key=lambda mover: -abs(mover[1].difference)):
-        place = [names[statement_id] if is_wide else str(statement_id)] if statement else []
+        place = [str(statement_id), names[statement_id]] if statement else []
         add_row(table, *place, *(value or "-" for value in row.group), *_amounts(row))
     print_table(console, table)
     if report.group_count > len(shown):
@@ -66,28 +71,34 @@ def _show_groups(console: Console, report: ChangeReport, names: Mapping[int, str
 def _show_totals(
     console: Console, report: ChangeReport, changes: Sequence[StatementChange], names: Mapping[int, str]
 ) -> None:
-    is_wide = console.width >= _WIDE
     # Rows are not net as the costs beside them are: what came and went again in between is in both figures.
-    details = ["|Published (UTC)", "|Rows rewritten"] if is_wide else []
-    places = ["#Id", "Statement", "|Publications", *details]
-    table = make_table(console, *places, "|Currency", "#Old", "#New", "#Difference")
+    places = [
+        number_column("Id"),
+        name_column("Statement", spare=1),
+        name_column("Publications", spare=2),
+        name_column("Published (UTC)", spare=3),
+        name_column("Rows rewritten", spare=3),
+    ]
+    table = make_table(
+        *places, name_column("Currency"), number_column("Old"), number_column("New"), number_column("Difference")
+    )
     for change in changes:
         style = _CLOSED_STYLE if change.closed_month_moved else ""
         cells = [
             str(change.statement_id),
             names[change.statement_id],
             _spell_span(change),
+            show_moment(change.later.published_at),
+            f"+{change.rows_added:,} -{change.rows_removed:,}",
         ]
-        if is_wide:
-            cells += [show_moment(change.later.published_at), f"+{change.rows_added:,} -{change.rows_removed:,}"]
         for total in change.totals or [None]:
             add_row(table, *cells, *(_amounts(total) if total else ["-"] * 4), style=style)
             cells = [""] * len(cells)
     if len(report.changes) > 1:
         unmoved = len(report.changes) - len(changes)
-        name = f"Total with {unmoved:,} unmoved" if unmoved else "Total"
-        for number, total in enumerate(report.totals):
-            add_total(table, number, ["", name, *[""] * (len(places) - 2), *_amounts(total)])
+        title = f"Total with {unmoved:,} unmoved" if unmoved else "Total"
+        for line, total in enumerate(report.totals):
+            add_total(table, line, ["", title, *[""] * (len(places) - 2), *_amounts(total)])
     print_table(console, table)
     if len(report.changes) > 1 and not all(change.counted for change in report.changes):
         console.print("statements that do not count are in no total", style="dim")

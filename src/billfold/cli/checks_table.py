@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from billfold import reports
+from billfold.cli.columns import name_column, number_column, text_column
 from billfold.cli.grid import add_row, make_table, print_table, show_amounts
 from billfold.cli.screen import Screen, printable
 from billfold.model import DeliveryOutcome
@@ -19,7 +20,16 @@ _NAMED_STATEMENTS = 10
 
 def show_checks(screen: Screen, report: CheckReport) -> None:
     """A row for each check, and the statements that have none."""
-    table = make_table(screen, "#Statement", "Bill", "#Publication", "|Check", "|State", "#Rows", "#Cost", "Detail")
+    table = make_table(
+        number_column("Statement"),
+        name_column("Bill", spare=1),
+        number_column("Publication", spare=2),
+        name_column("Check"),
+        name_column("State"),
+        number_column("Rows", spare=3),
+        number_column("Cost"),
+        text_column("Detail"),
+    )
     for row in report.rows:
         add_row(
             table,
@@ -36,8 +46,8 @@ def show_checks(screen: Screen, report: CheckReport) -> None:
     if report.unchecked:
         more = ", …" if len(report.unchecked) > _NAMED_STATEMENTS else ""
         ids = ", ".join(map(str, report.unchecked[:_NAMED_STATEMENTS]))
-        text = f"not checked as they stand: statements {ids}{more}; `billfold checks --refresh` does it"
-        screen.print(Text(printable(text), style="yellow"), soft_wrap=True)
+        line = f"not checked as they stand: statements {ids}{more}; `billfold checks --refresh` does it"
+        screen.print(Text(printable(line), style="yellow"), soft_wrap=True)
 
 
 def show_warned(screen: Screen, database: Database, outcomes: Sequence[DeliveryOutcome]) -> None:
@@ -46,5 +56,5 @@ def show_warned(screen: Screen, database: Database, outcomes: Sequence[DeliveryO
     ids = {outcome.delivery_id for outcome in outcomes if outcome.rows_added or outcome.rows_removed}
     count = sum(row.delivery_id in ids for row in reports.list_checks(database, wanted).rows) if ids else 0
     if count:
-        text = f"{count} {'check warns' if count == 1 else 'checks warn'}: billfold checks --state warned"
-        screen.print(Text(text, style="yellow"), soft_wrap=True)
+        line = f"{count} {'check warns' if count == 1 else 'checks warn'}: billfold checks --state warned"
+        screen.print(Text(line, style="yellow"), soft_wrap=True)

@@ -22,6 +22,7 @@ from billfold.cli.client_options import (
     SourceIdentity,
     pick_fields,
 )
+from billfold.cli.columns import name_column
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.options import Json
@@ -157,7 +158,14 @@ def _switch(client: str, *, enabled: bool) -> int:
 
 
 def _show_clients(console: Console, rows: Sequence[Client], fresh: Mapping[str, ClientFreshness]) -> None:
-    table = make_table(console, "Client", "Bucket and folder", "|Account", "Role", "State", "|Late since (UTC)")
+    table = make_table(
+        name_column("Client"),
+        name_column("Bucket and folder"),
+        name_column("Account", spare=1),
+        name_column("Role", spare=2),
+        name_column("State"),
+        name_column("Late since (UTC)"),
+    )
     for row in rows:
         place = f"s3://{row.bucket}/{row.prefix}" if row.bucket else None
         state = "from settings" if not row.is_registered else "enabled" if row.enabled else "disabled"

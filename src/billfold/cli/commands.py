@@ -161,7 +161,14 @@ def deliveries(
     holds the error code of a failed one and why another one does not count.
     """
     wanted = Filter(client=client, export=export, period=period, state=state, limit=limit)
-    return _report("deliveries", reports.list_deliveries, tables.show_deliveries, wanted, as_json)
+    database = open_store(start())
+    rows = reports.list_deliveries(database, wanted)
+    if as_json:
+        write_document(dump(report_document("deliveries", rows)))
+    else:
+        short = reports.shorten_delivery_ids(database, (row.delivery_id for row in rows))
+        tables.show_deliveries(Screen(), rows, short=short)
+    return ExitCode.SUCCESS
 
 
 @app.command(epilog="Examples: `billfold statements --client acme` · `billfold statements --period 2026-05 --json`")

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from rich.console import Console
 
+from billfold.cli.columns import Column, group_column, name_column, number_column
 from billfold.cli.grid import add_row, add_total, make_table, print_table, show_money
 from billfold.reports import CostColumn, CostReport, CostRow, KeyColumn
 
@@ -22,11 +23,15 @@ def show_costs(console: Console, report: CostReport) -> None:
     if CostColumn.MONTH in report.columns and others and len(months) <= _MAX_MONTH_COLUMNS:
         _show_months(console, report, months)
     else:
-        table = make_table(console, *map(_header, report.columns), "Currency", f"#{report.metric.capitalize()}")
+        table = make_table(
+            *(group_column(_header(column)) for column in report.columns),
+            name_column("Currency"),
+            number_column(report.metric.capitalize()),
+        )
         for row in report.rows:
             add_row(table, *(value or _NONE for value in row.group), row.currency, show_money(row.amount))
-        for number, (currency, amount) in enumerate(_by_currency(report.totals).items()):
-            add_total(table, number, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount)])
+        for place, (currency, amount) in enumerate(_by_currency(report.totals).items()):
+            add_total(table, place, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount)])
         print_table(console, table, nothing="no costs")
     tell_truncation(console, report)
 
@@ -44,21 +49,21 @@ def _show_months(console: Console, report: CostReport, months: Sequence[str]) ->
         group = row.group[:place] + row.group[place + 1 :]
         amounts = lines.setdefault((group, row.currency), {})
         amounts[row.group[place]] = row.amount
-    headers = [_header(column) for column in report.columns if column is not CostColumn.MONTH]
-    sums = ["#Total"] if len(months) > 1 else []
-    table = make_table(console, *headers, "Currency", *(f"#{month}" for month in months), *sums)
+    headers = [group_column(_header(column)) for column in report.columns if column is not CostColumn.MONTH]
+    sums = [number_column("Total")] if len(months) > 1 else []
+    table = make_table(*headers, name_column("Currency"), *map(number_column, months), *sums)
     for (group, currency), amounts in sorted(lines.items(), key=lambda line: -sum(line[1].values())):
         cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
         add_row(table, *(value or _NONE for value in group), currency, *cells, *_total(sums, amounts.values()))
-    for number, currency in enumerate(_by_currency(report.totals)):
+    for line, currency in enumerate(_by_currency(report.totals)):
         amounts = {total.group[0]: total.amount for total in report.totals if total.currency == currency}
         cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
         blanks = [""] * (len(headers) - 1)
-        add_total(table, number, ["Total", *blanks, currency, *cells, *_total(sums, amounts.values())])
+        add_total(table, line, ["Total", *blanks, currency, *cells, *_total(sums, amounts.values())])
     print_table(console, table, nothing="no costs")
 
 
-def _total(sums: Sequence[str], amounts: Iterable[Decimal]) -> Iterator[str]:
+def _total(sums: Sequence[Column], amounts: Iterable[Decimal]) -> Iterator[str]:
     if sums:
         yield show_money(sum(amounts, Decimal(0)))
 

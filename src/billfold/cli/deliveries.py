@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
-from billfold import clients
+from billfold import clients, reports
 from billfold.cli import delivery_reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode, exit_code
@@ -33,7 +32,11 @@ TOLD_BY_COMMANDS = (
 )
 
 DeliveryId = Annotated[
-    UUID, typer.Argument(metavar="DELIVERY", help="A delivery's id, as `billfold deliveries` shows it.")
+    str,
+    typer.Argument(
+        metavar="DELIVERY",
+        help="A delivery's id as `billfold deliveries` shows it: whole, or its first characters, 8 or more.",
+    ),
 ]
 
 
@@ -103,11 +106,12 @@ def release(delivery: DeliveryId, as_json: Json = False) -> int:
     """
     settings = start(TOLD_BY_COMMANDS)
     database = open_store(settings)
-    in_name_of = clients.resolve_client_of_delivery(database, settings, delivery)
+    delivery_id = reports.find_delivery_id(database, delivery)
+    in_name_of = clients.resolve_client_of_delivery(database, settings, delivery_id)
     from billfold.release import release as let_through
 
     with fetch_bar() as bar:
-        outcomes = let_through(delivery, client=in_name_of, settings=settings, database=database, progress=bar)
+        outcomes = let_through(delivery_id, client=in_name_of, settings=settings, database=database, progress=bar)
     if as_json:
         write_document(dump(ingest_document(outcomes)))
     else:
@@ -137,7 +141,8 @@ def rollback(
     database = open_store(settings)
     from billfold.rollback import roll_back
 
-    restoration = roll_back(delivery, settings=settings, database=database, undo=undo)
+    delivery_id = reports.find_delivery_id(database, delivery)
+    restoration = roll_back(delivery_id, settings=settings, database=database, undo=undo)
     if as_json:
         write_document(dump(delivery_reports.restoration_document(restoration)))
     else:

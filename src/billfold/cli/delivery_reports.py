@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from billfold.cli.columns import name_column, number_column
 from billfold.cli.grid import add_row, make_table, print_table, show_rounded
 from billfold.cli.screen import printable
 from billfold.cli.tables import show_outcomes
@@ -108,7 +109,15 @@ def show_restoration(console: Console, restoration: Restoration) -> None:
 
 def show_pruning(console: Console, pruning: Pruning) -> None:
     """The statements whose history went, or would go."""
-    table = make_table(console, "#Id", "Client", "Export", "|Period", "#Rows", "#Charges", "|Remembered since (UTC)")
+    table = make_table(
+        number_column("Id"),
+        name_column("Client"),
+        name_column("Export"),
+        name_column("Period"),
+        number_column("Rows"),
+        number_column("Charges"),
+        name_column("Remembered since (UTC)"),
+    )
     for forgotten in pruning.statements:
         statement = forgotten.statement
         add_row(

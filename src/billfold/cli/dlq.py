@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from billfold.cli.application import app, start
+from billfold.cli.columns import id_column, name_column, text_column
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.options import Json
@@ -196,7 +197,13 @@ def _document(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _show_letters(console: Console, letters: Sequence[DeadLetter]) -> None:
-    table = make_table(console, "|Message", "|Sent (UTC)", "|Error", "About", "Reason")
+    table = make_table(
+        id_column("Message"),
+        name_column("Sent (UTC)"),
+        name_column("Error"),
+        name_column("About"),
+        text_column("Reason"),
+    )
     for letter in letters:
         reason = letter.reason or "received too often"
         cut = f"{reason[:_SHOWN_CHARACTERS]}…" if len(reason) > _SHOWN_CHARACTERS else reason

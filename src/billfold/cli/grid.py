@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.style import StyleType
-from rich.table import Table
 from rich.text import Text
 
+from billfold.cli.columns import Column, Kind
+from billfold.cli.layout import Row, Table, print_fitting, print_plain
 from billfold.cli.screen import printable
 from billfold.documents import spell_money
+from billfold.identifiers import shorten
 
 # How states look.
 _STYLES = {
@@ -32,45 +34,54 @@ _STYLES = {
 }
 
 
-def make_table(console: Console, *headers: str) -> Table:
-    """A table whose columns headed `#…` are numbers; these and those headed `|…` are never folded."""
-    table = Table(
-        box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, header_style="bold", show_edge=False
-    )
-    for header in headers:
-        is_number = header.startswith("#")
-        is_whole = header.startswith(("#", "|")) or not console.is_terminal
-        table.add_column(
-            Text(printable(header.lstrip("#|").strip())),
-            justify="right" if is_number else "left",
-            no_wrap=is_whole,
-            overflow="fold",
-        )
-    return table
+def make_table(*columns: Column) -> Table:
+    """An empty table with these columns."""
+    return Table(columns=tuple(replace(column, header=_escape(column.header.strip())) for column in columns))
 
 
 def add_row(table: Table, *cells: Any, style: StyleType = "") -> None:
-    """A row of values: None is a dash, counts have thousands, what else there is stands as its text."""
-    table.add_row(*map(_cell, cells), style=style)
+    """A row of values: None is a dash, counts have thousands, anything else is shown as its text."""
+    table.rows.append(Row(cells=tuple(map(_cell, cells)), style=style))
 
 
 def add_total(table: Table, number: int, cells: Sequence[str]) -> None:
-    """One of the rows of totals, the first of them (0) parted from what stands above."""
-    if number == 0:
-        table.add_section()
-    table.add_row(*map(Text, map(printable, cells)), style="bold")
+    """One of the rows of totals; a line parts the first of them (0) from the rows above."""
+    row = Row(cells=tuple(Text(_escape(cell)) for cell in cells), style="bold", starts_section=number == 0)
+    table.rows.append(row)
 
 
 def print_table(console: Console, table: Table, *, nothing: str = "") -> None:
-    """Print it, on a pipe without blanks at the lines' ends; `nothing` stands for a table without rows."""
-    if not table.row_count and nothing:
+    """Print it; `nothing` stands for a table without rows.
+
+    On a terminal no number, name or id is cut or folded, however narrow the window; ids are prefixes there.
+    """
+    if not table.rows and nothing:
         console.print(nothing, style="dim")
     elif console.is_terminal:
-        console.print(table)
+        print_fitting(console, shorten_ids(table))
     else:
-        with console.capture() as lines:
-            console.print(table)
-        console.print("\n".join(line.rstrip() for line in lines.get().splitlines()))
+        print_plain(console, table)
+
+
+def shorten_ids(table: Table) -> Table:
+    """The table with each id as its prefix."""
+    places = [place for place, column in enumerate(table.columns) if column.kind is Kind.ID]
+    if not places:
+        return table
+    short = shorten(row.cells[place].plain for row in table.rows for place in places)
+    for place in places:
+        short.update(table.columns[place].short)
+    rows = [
+        replace(
+            row,
+            cells=tuple(
+                Text(short.get(cell.plain, cell.plain), style=cell.style) if place in places else cell
+                for place, cell in enumerate(row.cells)
+            ),
+        )
+        for row in table.rows
+    ]
+    return Table(columns=table.columns, rows=rows)
 
 
 def show_money(amount: Decimal) -> str:
@@ -105,4 +116,9 @@ def _cell(value: Any) -> Text:
         return Text("-", style="dim")
     if isinstance(value, int) and not isinstance(value, bool):
         return Text(f"{value:,}")
-    return Text(printable(str(value)), style=_STYLES.get(str(value).rstrip("*"), ""))
+    return Text(_escape(str(value)), style=_STYLES.get(str(value).rstrip("*"), ""))
+
+
+def _escape(text: str) -> str:
+    """A cell is one line."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")

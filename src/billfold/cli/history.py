@@ -42,11 +42,13 @@ def publications(
     `--as-of` one of them hold the bill after it. `--json` has them exactly.
     """
     wanted = Filter(client=client, export=export, period=period, statement=statement, limit=limit)
-    rows = reports.list_publications(open_store(start()), wanted)
+    database = open_store(start())
+    rows = reports.list_publications(database, wanted)
     if as_json:
         write_document(dump(report_document("publications", rows)))
     else:
-        tables.show_publications(Screen(), rows)
+        short = reports.shorten_delivery_ids(database, (row.delivery_id for row in rows))
+        tables.show_publications(Screen(), rows, short=short)
     return ExitCode.SUCCESS
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from billfold import owners, reports
 from billfold.cli.application import app, open_store, start
+from billfold.cli.columns import name_column, number_column
 from billfold.cli.csv_output import refuse_both, write_csv
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant, show_money
@@ -196,14 +197,27 @@ def _write_unowned(rows: Sequence[UnownedRow], *, as_json: bool, as_csv: bool) -
 
 
 def _show_owners(console: Console, rows: Sequence[OwnerRow]) -> None:
-    table = make_table(console, "Client", "|Account", "Owner", "Name", "|Updated (UTC)")
+    table = make_table(
+        name_column("Client"),
+        name_column("Account"),
+        name_column("Owner"),
+        name_column("Name"),
+        name_column("Updated (UTC)", spare=1),
+    )
     for row in rows:
         add_row(table, row.client_id, row.account_id, row.owner, row.account_name, show_instant(row.updated_at))
     print_table(console, table, nothing="no owners")
 
 
 def _show_unowned(console: Console, rows: Sequence[UnownedRow]) -> None:
-    table = make_table(console, "Client", "|Account", "Name", "|Period", "|Currency", "#Billed")
+    table = make_table(
+        name_column("Client"),
+        name_column("Account"),
+        name_column("Name"),
+        name_column("Period"),
+        name_column("Currency"),
+        number_column("Billed"),
+    )
     for row in rows:
         money = show_money(row.cost)
         add_row(table, row.client_id, row.account_id or "-", row.account_name, row.billing_period, row.currency, money)

@@ -11,6 +11,7 @@ from rich.text import Text
 from billfold import reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.checks_table import show_checks
+from billfold.cli.columns import name_column, number_column
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.grid import add_row, make_table, print_table, show_amounts
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod, OneStatement
@@ -172,7 +173,7 @@ def _show_judged(screen: Screen, judged: JudgedStatement) -> None:
     screen.print(Text.assemble((printable(name), "bold"), " ", (state, style), told), soft_wrap=True)
     if not judgement.broken:
         return
-    table = make_table(screen, "Rule", "|Severity", "#Rows", "#Billed")
+    table = make_table(name_column("Rule"), name_column("Severity"), number_column("Rows"), number_column("Billed"))
     for broken in judgement.broken:
         add_row(table, broken.rule.rule, broken.rule.severity, broken.row_count, show_amounts(broken.cost))
     print_table(screen, table)

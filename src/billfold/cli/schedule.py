@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from billfold.cli.application import app, open_store, start
+from billfold.cli.columns import name_column, number_column, text_column
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.options import Json
@@ -168,7 +169,7 @@ def _document(visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> dict[
 
 
 def _show(screen: Screen, visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> None:
-    table = make_table(screen, "Client", "State", "#Statements", "Ended")
+    table = make_table(name_column("Client"), name_column("State"), number_column("Statements"), text_column("Ended"))
     for visit in visits:
         counts = ", ".join(f"{count} {state}" for state, count in visit.counts.items() if count)
         add_row(table, visit.client_id, visit.state, visit.statement_count, counts or None)

@@ -24,12 +24,20 @@ from rich.text import Text
 # Wide enough for any row: what reads a pipe wants whole lines.
 _PIPE_WIDTH = 100_000
 _CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+# These turn the direction of what follows, or end a line.
+_CONTROL_CHARACTERS |= {
+    code: f"\\u{code:04x}"
+    for code in (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
 
 
 class Screen(Console):
-    """A console that takes no data for markup and ends quietly when its reader has gone."""
+    """A console that takes no data for markup and ends quietly when its reader has gone.
 
-    def __init__(self, *, stderr: bool = False) -> None:
+    Lines run over a narrow window's edge, where the terminal wraps them: ids and names can be copied whole.
+    """
+
+    def __init__(self, *, stderr: bool = False, is_live: bool = False) -> None:
         self.has_no_reader = False
         is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
         super().__init__(
@@ -37,7 +45,7 @@ class Screen(Console):
             markup=False,
             emoji=False,
             highlight=False,
-            soft_wrap=not is_terminal,
+            soft_wrap=not (is_terminal and is_live),
             width=None if is_terminal else _PIPE_WIDTH,
         )
 
@@ -83,7 +91,7 @@ class FetchBar:
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Screen(stderr=True),
+            console=Screen(stderr=True, is_live=True),
             transient=True,
         )
         self._task: TaskID | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from itertools import islice
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from billfold.cli.columns import Column, id_column, name_column, number_column, text_column
 from billfold.cli.grid import (
     add_row,
     make_table,
@@ -31,9 +32,19 @@ _ROWS_AT_ONCE = 200
 
 def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None:
     """How each delivery ended and why it did not come in, and what was found in it."""
-    clients = _client_header(outcomes)
-    headers = [*clients, "Export", "|Period", "|State", "#Read", "#Added", "#Removed", "#Unchanged", "#Billed", "#Took"]
-    table = make_table(console, *headers)
+    clients = _client_column(outcomes)
+    table = make_table(
+        *clients,
+        name_column("Export"),
+        name_column("Period"),
+        name_column("State"),
+        number_column("Read"),
+        number_column("Added"),
+        number_column("Removed"),
+        number_column("Unchanged", spare=1),
+        number_column("Billed"),
+        number_column("Took", spare=2),
+    )
     for outcome in outcomes:
         add_row(
             table,
@@ -77,9 +88,18 @@ def show_left_out(console: Console, left_out: Sequence[LeftOutFile]) -> None:
 
 def show_runs(console: Console, runs: Sequence[RunRow]) -> None:
     """The runs with their files and errors."""
-    clients = _client_header(runs)
-    headers = ["|Created (UTC)", *clients, "Statement", "File", "|Status", "#Read", "#Inserted", "#Skipped", "Error"]
-    table = make_table(console, *headers)
+    clients = _client_column(runs)
+    table = make_table(
+        name_column("Created (UTC)", spare=1),
+        *clients,
+        name_column("Statement"),
+        name_column("File"),
+        name_column("Status"),
+        number_column("Read"),
+        number_column("Inserted", spare=2),
+        number_column("Skipped", spare=3),
+        name_column("Error"),
+    )
     for run in runs:
         add_row(
             table,
@@ -96,21 +116,26 @@ def show_runs(console: Console, runs: Sequence[RunRow]) -> None:
     print_table(console, table, nothing="no runs")
 
 
-def show_deliveries(console: Console, deliveries: Sequence[DeliveryRow]) -> None:
-    """The deliveries with what each of them changed; a star marks the current one of its statement."""
-    clients = _client_header(deliveries)
-    headers = [
-        "Delivery",
+def show_deliveries(
+    console: Console, deliveries: Sequence[DeliveryRow], *, short: Mapping[str, str] | None = None
+) -> None:
+    """The deliveries with what each of them changed; a star marks the current one of its statement.
+
+    `short` are the prefixes that stand for their ids.
+    """
+    clients = _client_column(deliveries)
+    table = make_table(
+        id_column("Delivery", short=short),
         *clients,
-        "Statement",
-        "|Delivered (UTC)",
-        "|State",
-        "#Read",
-        "#Added",
-        "#Removed",
-        "#Billed",
-    ]
-    table = make_table(console, *headers, "Error or reason")
+        name_column("Statement"),
+        name_column("Delivered (UTC)", spare=1),
+        name_column("State"),
+        number_column("Read", spare=2),
+        number_column("Added", spare=3),
+        number_column("Removed", spare=3),
+        number_column("Billed"),
+        text_column("Error or reason"),
+    )
     for delivery in deliveries:
         add_row(
             table,
@@ -132,21 +157,20 @@ def show_deliveries(console: Console, deliveries: Sequence[DeliveryRow]) -> None
 
 def show_statements(console: Console, statements: Sequence[StatementRow]) -> None:
     """The statements as they stand."""
-    headers = [
-        "#Id",
-        "Client",
-        "Export",
-        "|Period",
-        "Format",
-        "Counted",
-        "#Rows",
-        "#Charges",
-        "#Billed",
-        "|Delivered (UTC)",
-    ]
-    if any(statement.related for statement in statements):
-        headers.append("Same month")
-    table = make_table(console, *headers)
+    has_related = any(statement.related for statement in statements)
+    table = make_table(
+        number_column("Id"),
+        name_column("Client"),
+        name_column("Export"),
+        name_column("Period"),
+        name_column("Format", spare=3),
+        name_column("Counted"),
+        number_column("Rows", spare=1),
+        number_column("Charges", spare=2),
+        number_column("Billed"),
+        name_column("Delivered (UTC)", spare=1),
+        *([text_column("Same month")] if has_related else []),
+    )
     for statement in statements:
         add_row(
             table,
@@ -160,7 +184,7 @@ def show_statements(console: Console, statements: Sequence[StatementRow]) -> Non
             statement.charge_count,
             show_rounded(statement.billed_cost),
             show_instant(statement.delivered_at),
-            *((_show_related(statement),) if headers[-1] == "Same month" else ()),
+            *([_show_related(statement)] if has_related else []),
         )
     print_table(console, table, nothing="no statements")
 
@@ -183,12 +207,28 @@ def _percent(share: str) -> Decimal:
     return (Decimal(share) * 100).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
 
 
-def show_publications(console: Console, publications: Sequence[PublicationRow]) -> None:
-    """The publications with what each of them made of the bill; a star marks the one that its statement stands on."""
-    clients = _client_header(publications)
-    headers = ["|Published (UTC)", "#Id", *clients, "Statement", "#No", "|Kind"]
-    numbers = ["#Added", "#Removed", "#Rows", "#Billed before", "#Billed after"]
-    table = make_table(console, *headers, *numbers, "|Delivery")
+def show_publications(
+    console: Console, publications: Sequence[PublicationRow], *, short: Mapping[str, str] | None = None
+) -> None:
+    """The publications with what each of them made of the bill; a star marks the one that its statement stands on.
+
+    `short` are the prefixes that stand for the deliveries' ids.
+    """
+    clients = _client_column(publications)
+    table = make_table(
+        name_column("Published (UTC)"),
+        number_column("Id"),
+        *clients,
+        name_column("Statement", spare=1),
+        number_column("No"),
+        name_column("Kind"),
+        number_column("Added", spare=3),
+        number_column("Removed", spare=3),
+        number_column("Rows", spare=2),
+        number_column("Billed before"),
+        number_column("Billed after"),
+        id_column("Delivery", spare=1, short=short),
+    )
     for publication in publications:
         restored = "" if publication.restored_number is None else f" to {publication.restored_number}"
         add_row(
@@ -217,12 +257,12 @@ def show_query(screen: Screen, result: QueryResult) -> int:
     while not screen.has_no_reader and (block := list(islice(result.rows, _ROWS_AT_ONCE))):
         cells = [[printable(_spell_value(value)) for value in row] for row in block]
         if screen.is_terminal:
-            table = make_table(screen, *(f" {name}" for name in result.columns))
+            table = make_table(*map(name_column, result.columns))
             for row in cells:
-                table.add_row(*map(Text, row))
-            screen.print(table)
+                add_row(table, *row)
+            print_table(screen, table)
         else:
-            headers = [] if row_count else [[printable(name) for name in result.columns]]
+            headers = [] if row_count else [[printable(column) for column in result.columns]]
             screen.print("\n".join(_align(headers + cells)), soft_wrap=True)
         row_count += len(block)
     return row_count
@@ -243,9 +283,9 @@ def _spell_value(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-def _client_header(rows: Sequence[RunRow | DeliveryRow | PublicationRow | DeliveryOutcome]) -> list[str]:
+def _client_column(rows: Sequence[RunRow | DeliveryRow | PublicationRow | DeliveryOutcome]) -> list[Column]:
     """A column of clients is worth its room only where there are several."""
-    return ["Client"] if len({row.client_id for row in rows}) > 1 else []
+    return [name_column("Client")] if len({row.client_id for row in rows}) > 1 else []
 
 
 def _statement(export_name: str | None, billing_period: str | None) -> str | None:

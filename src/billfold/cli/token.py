@@ -10,6 +10,7 @@ from rich.console import Console
 
 from billfold import tokens
 from billfold.cli.application import app, open_store, start
+from billfold.cli.columns import name_column, number_column
 from billfold.cli.exits import ExitCode
 from billfold.cli.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.options import Json
@@ -117,7 +118,14 @@ def _state(token: Token) -> str:
 
 def _show_tokens(console: Console, rows: Sequence[Token]) -> None:
     table = make_table(
-        console, "#Id", "Name", "Scopes", "Client", "|State", "|Made (UTC)", "|Expires (UTC)", "|Last used (UTC)"
+        number_column("Id"),
+        name_column("Name"),
+        name_column("Scopes"),
+        name_column("Client"),
+        name_column("State"),
+        name_column("Made (UTC)", spare=2),
+        name_column("Expires (UTC)"),
+        name_column("Last used (UTC)", spare=1),
     )
     for row in rows:
         add_row(

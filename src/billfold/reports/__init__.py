@@ -37,6 +37,7 @@ from billfold.reports.freshness import (
     list_client_freshness,
     list_statement_freshness,
 )
+from billfold.reports.identifiers import find_delivery_id, shorten_delivery_ids
 from billfold.reports.lists import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -99,6 +100,7 @@ __all__ = [
     "StatementRow",
     "UnownedRow",
     "export_charges",
+    "find_delivery_id",
     "judge_conformance",
     "list_accounts_without_owner",
     "list_calendar",
@@ -114,5 +116,6 @@ __all__ = [
     "list_statement_freshness",
     "list_statements",
     "report_moves",
+    "shorten_delivery_ids",
     "sum_costs",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row
@@ -93,6 +94,18 @@ def list_eldest_clients(connection: Connection, limit: int) -> frozenset[str]:
     return frozenset(client for (client,) in connection.execute(_query("list_eldest_clients"), {"limit": limit}))
 
 
+def list_deliveries_between(connection: Connection, first: UUID, last: UUID, *, most: int) -> list[UUID]:
+    """The ids of deliveries from the first to the last of these, at most so many."""
+    parameters = {"first": first, "last": last, "most": most}
+    return [found for (found,) in connection.execute(_query("find_deliveries_between"), parameters)]
+
+
+def list_neighbours(connection: Connection, delivery_ids: Collection[UUID]) -> list[UUID]:
+    """The ids of the deliveries just before and after each of these, in the order of ids."""
+    parameters = {"delivery_ids": list(delivery_ids)}
+    return [found for (found,) in connection.execute(_query("list_neighbours"), parameters)]
+
+
 def sum_changes(
     connection: Connection, spans: Sequence[Span], *, columns: Sequence[str], metric: str, limit: int | None
 ) -> tuple[ChangedCost, ...]:
@@ -113,5 +126,5 @@ def sum_changes(
 
 
 def _query(name: str) -> str:
-    files = ("reports", "changes", "owners", "checks", "focus", "freshness", "deliveries", "metrics")
+    files = ("reports", "changes", "owners", "checks", "focus", "freshness", "deliveries", "metrics", "identifiers")
     return next(queries[name] for file in files if name in (queries := read_queries("billfold.store", file)))

@@ -1,0 +1,38 @@
+"""Deliveries' ids as people read and type them: prefixes that mean one delivery of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from billfold.errors import UsageError
+from billfold.identifiers import read_range, refuse_ambiguous, shorten
+from billfold.store import reading
+from billfold.store.database import Database
+
+# A prefix of 8 characters has so many candidates only where somebody chose the ids.
+_MAX_CANDIDATES = 1_000
+
+
+def find_delivery_id(database: Database, text: str) -> UUID:
+    """The delivery whose id is the text, or alone begins with it.
+
+    Raises UsageError where there is none, and where there are several, which it names.
+    """
+    first, last = read_range(text, what="delivery")
+    with reading.read(database) as connection:
+        found = reading.list_deliveries_between(connection, first, last, most=_MAX_CANDIDATES)
+    if not found:
+        raise UsageError(f"there is no delivery {text.strip()}", advice="`billfold deliveries` lists them")
+    if len(found) > 1:
+        raise refuse_ambiguous(text.strip(), [str(each) for each in found], what="delivery")
+    return found[0]
+
+
+def shorten_delivery_ids(database: Database, delivery_ids: Iterable[UUID | None]) -> Mapping[str, str]:
+    """Each of the ids with its shortest prefix that no other delivery's id begins with."""
+    shown = {each for each in delivery_ids if each is not None}
+    with reading.read(database) as connection:
+        neighbours = reading.list_neighbours(connection, shown)
+    short = shorten(str(each) for each in (*shown, *neighbours))
+    return {str(each): short[str(each)] for each in shown}
