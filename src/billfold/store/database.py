@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from billfold.config import Settings
 from billfold.errors import ConfigurationError, RunConflictError, StoreError, StoreUnavailableError
-from billfold.store.embedded import start_embedded
+from billfold.store.embedded import revive, start_embedded
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -59,7 +59,12 @@ def open_database(settings: Settings) -> Database:
 def connect(conninfo: str, **options: str) -> Iterator[psycopg.Connection[TupleRow]]:
     """A psycopg connection in autocommit mode; driver errors leave it as StoreError or StoreUnavailableError."""
     with translate_errors():
-        connection = psycopg.connect(_tuned(conninfo, options), autocommit=True)
+        try:
+            connection = psycopg.connect(_tuned(conninfo, options), autocommit=True)
+        except psycopg.OperationalError:
+            if not revive(conninfo):
+                raise
+            connection = psycopg.connect(_tuned(conninfo, options), autocommit=True)
     try:
         with translate_errors():
             yield connection
