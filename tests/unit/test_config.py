@@ -23,13 +23,33 @@ def complaint(environment: Environment, **values: str) -> str:
 def test_nothing_needs_to_be_set(environment: Environment) -> None:
     settings = load_settings()
 
-    assert settings.home == Path("~/.billfold").expanduser()
     assert settings.spool == settings.home / "spool"
     assert (settings.client, settings.currency, settings.role_session_name) == ("default", "USD", "billfold")
     assert (settings.retry_max_attempts, settings.retry_base_delay_ms) == (3, 500)
     assert (settings.log_level, settings.log_format, settings.postgres_version) == ("info", "auto", 16)
     assert settings.database_url is None
     assert 1 <= settings.threads <= 8
+
+
+@pytest.mark.parametrize(
+    ("user_id", "holds", "expected"),
+    [
+        (1000, None, "~/.billfold"),
+        (0, None, "/var/lib/billfold"),
+        (0, "demo/postgres", "/var/lib/billfold"),
+        (0, "postgres", "~/.billfold"),
+    ],
+)
+def test_root_keeps_its_data_where_the_user_of_postgresql_can_reach_it(
+    environment: Environment, tmp_path: Path, user_id: int, holds: str | None, expected: str
+) -> None:
+    environment.setenv("HOME", str(tmp_path))
+    environment.setattr("os.geteuid", lambda: user_id)
+    if holds:
+        (tmp_path / ".billfold" / holds).mkdir(parents=True)
+        (tmp_path / ".billfold" / holds / "PG_VERSION").touch()
+
+    assert load_settings().home == Path(expected).expanduser()
 
 
 def test_the_plans_example_describes_the_default_client(environment: Environment) -> None:

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from billfold.config import Settings
 from billfold.errors import BillfoldError, ConfigurationError, RunConflictError
 from billfold.store.driver_errors import is_from_postgres, translate
-from billfold.store.embedded import start_embedded
+from billfold.store.embedded import revive, start_embedded
 from billfold.store.session import tune_query
 
 Connection = psycopg.Connection[TupleRow]
@@ -61,7 +61,12 @@ def connect(conninfo: str, **options: str) -> Iterator[psycopg.Connection[TupleR
     Options are settings of the session, such as `work_mem`.
     """
     with translate_errors():
-        connection = psycopg.connect(_tuned(conninfo), autocommit=True)
+        try:
+            connection = psycopg.connect(_tuned(conninfo), autocommit=True)
+        except psycopg.OperationalError:
+            if not revive(conninfo):
+                raise
+            connection = psycopg.connect(_tuned(conninfo), autocommit=True)
     try:
         with translate_errors():
             connection.execute(tune_query(options).encode())
