@@ -69,7 +69,9 @@ def is_of_full_disk(error: BaseException | None, folder: Path) -> bool:
 
     PostgreSQL reports its own full disk in the same words, but never with the path of this folder.
     """
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             return True
         text = str(error)

@@ -108,7 +108,9 @@ def parse(session: duckdb.DuckDBPyConnection, files: Sequence[UnpackedFile]) -> 
             try:
                 session.execute(f"INSERT INTO {shape.table} {_select(shape)}")
             except duckdb.Error as error:
-                raise _explain(error, shape) from error
+                if (refusal := _explain(error, shape)) is None:
+                    raise
+                raise refusal from error
             _check_lines(session, shape, counts.result())
     return shapes
 
@@ -433,13 +435,13 @@ def _short_lines(stream: TextIO) -> Iterator[str]:
         yield line
 
 
-def _explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | duckdb.Error:
+def _explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | None:
+    """What is wrong with the file; None where the memory or the disk does not suffice."""
     text = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
-        return error
+        return None
     if isinstance(error, duckdb.IOException) and not _CSV_ERROR.search(text) and shape.kind == "csv":
-        # The disk, not the file.
-        return error
+        return None
     path = _ERROR_FILE.search(text)
     file = next((file for file in shape.files if path and str(file.unpacked.path) == path[1].strip()), shape.files[0])
     line = _ERROR_LINE.search(text)
