@@ -100,7 +100,9 @@ class BulkConnection:
     def tuned(cls, connection: Any) -> Self:
         """A new connection of the driver, its session set up."""
         bulk = cls(connection)
-        bulk.query(tune_query({}))
+        [settings] = bulk.query(tune_query({}))
+        if isinstance(settings[0], bytes):
+            raise _UnknownTypesError
         # Else a rollback would take it back.
         bulk.commit()
         return bulk
@@ -158,12 +160,39 @@ class BulkConnection:
 @contextmanager
 def connect_bulk(conninfo: str) -> Iterator[BulkConnection]:
     """The bulk connection; an open transaction is rolled back at the end."""
-    with translate_errors():
-        connection = adbc_driver_postgresql.dbapi.connect(_tuned(conninfo))
     try:
-        yield BulkConnection.tuned(connection)
+        connection, bulk = _open_bulk(_tuned(conninfo))
+    except _UnknownTypesError:
+        given = conninfo_to_dict(conninfo).get("options") or _read_pgoptions()
+        options = f"{given} -c quote_all_identifiers=off".strip()
+        connection, bulk = _open_bulk(make_conninfo(_tuned(conninfo), options=options))
+    try:
+        yield bulk
     finally:
         connection.close()
+
+
+def _read_pgoptions() -> str:
+    """What libpq sends where a connection string has no options."""
+    defaults = psycopg.pq.Conninfo.get_defaults()
+    return next((each.val.decode() for each in defaults if each.keyword == b"options" and each.val), "")
+
+
+def _open_bulk(conninfo: str) -> tuple[Any, BulkConnection]:
+    with translate_errors():
+        connection = adbc_driver_postgresql.dbapi.connect(conninfo)
+    try:
+        return connection, BulkConnection.tuned(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+class _UnknownTypesError(Exception):
+    """The driver reads the names of types when it connects, and knows none where quote_all_identifiers is on then.
+
+    Only the startup packet can change that. It is not sent otherwise, because poolers refuse what they do not know.
+    """
 
 
 @contextmanager
