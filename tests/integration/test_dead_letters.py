@@ -67,6 +67,21 @@ def take_all(queue: Queue) -> list[Message]:
     return taken
 
 
+def test_the_beginning_of_an_id_is_enough_where_it_means_one_message(queues: Queues) -> None:
+    first, second = put(queues, "1", "2")
+
+    found = find_dead_letter(queues, first[:8], limit=1000)
+    with pytest.raises(UsageError, match="there is no dead letter ffffffff"):
+        find_dead_letter(queues, "ffffffff", limit=1000)
+    with pytest.raises(UsageError, match=f"no dead letter {first[:7]}"):
+        find_dead_letter(queues, first[:7], limit=1000)
+    redriven = redrive(queues, [second[:8].upper()], limit=1000)
+
+    assert found.message_id == first
+    assert (redriven.sent_count, redriven.missing_ids) == (1, ())
+    assert [message.body for message in take_all(queues.source)] == ["2"]
+
+
 def test_a_listing_shows_every_message_and_leaves_them_all_there(queues: Queues) -> None:
     for number in range(23):
         queues.dead.send(str(number), {"reason": f"no. {number}", "error_code": "manifest"})

@@ -96,9 +96,9 @@ def _show_totals(
             cells = [""] * len(cells)
     if len(report.changes) > 1:
         unmoved = len(report.changes) - len(changes)
-        title = f"Total with {unmoved:,} unmoved" if unmoved else "Total"
+        note = f"with {unmoved:,} unmoved" if unmoved else ""
         for line, total in enumerate(report.totals):
-            add_total(table, line, ["", title, *[""] * (len(places) - 2), *_amounts(total)])
+            add_total(table, line, ["Total", note, *[""] * (len(places) - 2), *_amounts(total)])
     print_table(console, table)
     if len(report.changes) > 1 and not all(change.counted for change in report.changes):
         console.print("statements that do not count are in no total", style="dim")

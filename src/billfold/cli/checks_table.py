@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.text import Text
 
 from billfold import reports
@@ -18,7 +19,7 @@ from billfold.store.database import Database
 _NAMED_STATEMENTS = 10
 
 
-def show_checks(screen: Screen, report: CheckReport) -> None:
+def show_checks(screen: Console, report: CheckReport) -> None:
     """A row for each check, and the statements that have none."""
     table = make_table(
         number_column("Statement"),
@@ -33,7 +34,7 @@ def show_checks(screen: Screen, report: CheckReport) -> None:
     for row in report.rows:
         add_row(
             table,
-            row.statement_id,
+            str(row.statement_id),
             f"{row.client_id} {row.export_name} {row.billing_period}",
             f"{row.publication_number}{'*' if row.is_current else ''}",
             row.name,

@@ -100,7 +100,7 @@ def list_clients(as_json: Json = False) -> int:
     if as_json:
         write_document(dump({"clients": [client_document(row, fresh.get(row.client_id)) for row in rows]}))
     else:
-        _show_clients(Screen(), rows, fresh)
+        show_clients(Screen(), rows, fresh)
     return ExitCode.SUCCESS
 
 
@@ -157,7 +157,8 @@ def _switch(client: str, *, enabled: bool) -> int:
     return ExitCode.SUCCESS
 
 
-def _show_clients(console: Console, rows: Sequence[Client], fresh: Mapping[str, ClientFreshness]) -> None:
+def show_clients(console: Console, rows: Sequence[Client], fresh: Mapping[str, ClientFreshness]) -> None:
+    """The clients with where their bills lie, and who is late."""
     table = make_table(
         name_column("Client"),
         name_column("Bucket and folder"),

@@ -20,7 +20,8 @@ class Kind(Enum):
 class Column:
     """A column. `spare` orders the columns that a narrow window leaves out: the highest goes first, 0 always stays.
 
-    Text is folded to `least_width` at most, or to its longest word; `short` are the prefixes of ids that others than the shown ones are known to differ from.
+    Text is folded to `least_width` at most, or to its longest word. `short` are ids' prefixes that are known to differ
+    from those of ids that are not shown, too.
     """
 
     header: str

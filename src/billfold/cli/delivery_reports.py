@@ -122,7 +122,7 @@ def show_pruning(console: Console, pruning: Pruning) -> None:
         statement = forgotten.statement
         add_row(
             table,
-            statement.statement_id,
+            str(statement.statement_id),
             statement.client_id,
             statement.export_name,
             str(statement.billing_period),

@@ -57,7 +57,7 @@ def list_letters(queue_url: QueueUrl = None, limit: HowMany = _DEFAULT_LIMIT, as
         write_document(dump({"messages": [_document(letter) for letter in listing.letters], "more": listing.has_more}))
     else:
         screen = Screen()
-        _show_letters(screen, listing.letters)
+        show_letters(screen, listing.letters)
         if listing.has_more:
             screen.print(_more(limit))
     return ExitCode.SUCCESS
@@ -196,7 +196,8 @@ def _document(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _show_letters(console: Console, letters: Sequence[DeadLetter]) -> None:
+def show_letters(console: Console, letters: Sequence[DeadLetter]) -> None:
+    """The dead letters, their reasons cut to one line or two: `dlq show` has them whole."""
     table = make_table(
         id_column("Message"),
         name_column("Sent (UTC)"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.style import StyleType
 from rich.table import Table as RichTable
@@ -62,11 +63,7 @@ def print_fitting(console: Console, table: Table) -> None:
 
 
 def _measure(table: Table, place: int) -> int:
-    return max([_width(table.columns[place].header), *(row.cells[place].cell_len for row in table.rows)])
-
-
-def _width(header: str) -> int:
-    return Text(header).cell_len
+    return max([cell_len(table.columns[place].header), *(row.cells[place].cell_len for row in table.rows)])
 
 
 def _find_least(table: Table, place: int) -> int:
@@ -75,7 +72,7 @@ def _find_least(table: Table, place: int) -> int:
     if table.columns[place].kind is not Kind.TEXT:
         return natural
     words = (Text(word).cell_len for row in table.rows for word in row.cells[place].plain.split())
-    return min(natural, max([table.columns[place].least_width, _width(table.columns[place].header), *words]))
+    return min(natural, max([table.columns[place].least_width, cell_len(table.columns[place].header), *words]))
 
 
 def _choose(columns: Sequence[Column], least: Sequence[int], width: int) -> list[int] | None:
@@ -133,7 +130,7 @@ def _draw(table: Table, kept: Iterable[int], widths: Sequence[int | None], *, is
 
 def _print_blocks(console: Console, table: Table) -> None:
     """Each row as a block of `key  value` lines; a row that begins with a blank cell goes on with the block above."""
-    key_width = max(_width(column.header) for column in table.columns)
+    key_width = max(cell_len(column.header) for column in table.columns)
     for number, row in enumerate(table.rows):
         if number and row.cells[0].plain:
             console.print()
@@ -144,30 +141,32 @@ def _print_blocks(console: Console, table: Table) -> None:
 
 def _print_line(console: Console, column: Column, cell: Text, key_width: int, style: StyleType) -> None:
     """A value beside its key, or below it where it does not fit; one that fits nowhere runs over the window's edge."""
-    room = console.width - key_width - _GAP
-    key = Text(column.header, style="bold")
-    value = cell.copy()
-    value.stylize_before(style)
-    longest = max((Text(word).cell_len for word in cell.plain.split()), default=0)
-    is_folded = column.kind is Kind.TEXT and room >= max(longest, min(_MIN_ROOM, cell.cell_len))
-    if is_folded or cell.cell_len <= room:
-        indent, lines = key_width + _GAP, _fold(console, column, value, room)
-        key.append(" " * (indent - key.cell_len))
-        console.print(Text.assemble(key, lines[0]), soft_wrap=True)
-        lines = lines[1:]
+    beside, below = console.width - key_width - _GAP, console.width - _GAP
+    longest = max((cell_len(word) for word in cell.plain.split()), default=0)
+    fits_folded = column.kind is Kind.TEXT and beside >= max(longest, min(_MIN_ROOM, cell.cell_len))
+    if fits_folded or cell.cell_len <= beside:
+        lines = _fold(column, cell, beside)
+        indents = [column.header.ljust(len(column.header) + key_width + _GAP - cell_len(column.header))]
+        indents += [" " * (key_width + _GAP)] * (len(lines) - 1)
     else:
-        console.print(key, soft_wrap=True)
-        lines = _fold(console, column, value, console.width - _GAP)
-        indent = _GAP if all(line.cell_len <= console.width - _GAP for line in lines) else 0
-    for line in lines:
-        console.print(Text.assemble(" " * indent, line), soft_wrap=True)
+        console.print(Text(column.header, style="bold"), soft_wrap=True)
+        lines = _fold(column, cell, below)
+        fits = all(cell_len(line) <= below for line in lines)
+        indents = [" " * _GAP if fits else ""] * len(lines)
+    for indent, line in zip(indents, lines, strict=True):
+        value = Text(line, style=cell.style)
+        value.stylize_before(style)
+        console.print(Text.assemble((indent, "bold"), value), soft_wrap=True)
 
 
-def _fold(console: Console, column: Column, value: Text, width: int) -> list[Text]:
+def _fold(column: Column, cell: Text, width: int) -> list[str]:
     """The lines of a sentence, folded between words; anything else is one line."""
-    if column.kind is not Kind.TEXT:
-        return [value]
-    lines = list(value.wrap(console, width, overflow="ignore"))
-    for line in lines:
-        line.rstrip()
+    if column.kind is not Kind.TEXT or cell.cell_len <= width:
+        return [cell.plain]
+    lines: list[str] = []
+    for word in cell.plain.split():
+        if lines and cell_len(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
     return lines

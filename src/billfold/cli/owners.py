@@ -180,7 +180,7 @@ def _write_owners(rows: Sequence[OwnerRow], *, as_json: bool, as_csv: bool) -> N
         lines = ((row.account_id, row.owner, row.account_name or "", row.client_id) for row in rows)
         write_csv(["account_id", "owner", "account_name", "client"], lines)
     else:
-        _show_owners(Screen(), rows)
+        show_owners(Screen(), rows)
 
 
 def _write_unowned(rows: Sequence[UnownedRow], *, as_json: bool, as_csv: bool) -> None:
@@ -193,10 +193,11 @@ def _write_unowned(rows: Sequence[UnownedRow], *, as_json: bool, as_csv: bool) -
         )
         write_csv(["account_id", "account_name", "client", "billing_period", "currency", "cost"], lines)
     else:
-        _show_unowned(Screen(), rows)
+        show_unowned(Screen(), rows)
 
 
-def _show_owners(console: Console, rows: Sequence[OwnerRow]) -> None:
+def show_owners(console: Console, rows: Sequence[OwnerRow]) -> None:
+    """The accounts with their owners."""
     table = make_table(
         name_column("Client"),
         name_column("Account"),
@@ -209,7 +210,8 @@ def _show_owners(console: Console, rows: Sequence[OwnerRow]) -> None:
     print_table(console, table, nothing="no owners")
 
 
-def _show_unowned(console: Console, rows: Sequence[UnownedRow]) -> None:
+def show_unowned(console: Console, rows: Sequence[UnownedRow]) -> None:
+    """The accounts without an owner, and what they cost."""
     table = make_table(
         name_column("Client"),
         name_column("Account"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from billfold import reports
@@ -160,10 +161,10 @@ def _show_conformance(screen: Screen, report: ConformanceReport) -> None:
     if not report.statements:
         screen.print("no statements", style="dim")
     for judged in report.statements:
-        _show_judged(screen, judged)
+        show_judged(screen, judged)
 
 
-def _show_judged(screen: Screen, judged: JudgedStatement) -> None:
+def show_judged(screen: Console, judged: JudgedStatement) -> None:
     """A heading for the statement and, where rules are broken, a table of them with their sentences below."""
     judgement = judged.judgement
     name = f"statement {judged.statement_id}: {judged.client_id} {judged.export_name} {judged.billing_period}"
@@ -189,5 +190,5 @@ def _refuse_unknown(database: Database, wanted: Filter) -> None:
         raise UsageError(f"there is no such statement {wanted.statement}", advice="`billfold statements` lists them")
 
 
-def _line(screen: Screen, text: str, *, style: str) -> None:
+def _line(screen: Console, text: str, *, style: str) -> None:
     screen.print(Text(printable(text), style=style), soft_wrap=True)

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from rich.console import Console
 
 from billfold.cli.application import app, open_store, start
 from billfold.cli.columns import name_column, number_column, text_column
@@ -109,7 +110,7 @@ def schedule(
     if as_json:
         write_document(dump(_document(visits, late)))
     else:
-        _show(Screen(), visits, late)
+        show_visits(Screen(), visits, late)
     failures = [(visit.client_id, failure) for visit in visits for failure in visit.failures]
     for client_id, failure in failures:
         show_error(f"{client_id}: {failure}")
@@ -168,7 +169,8 @@ def _document(visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> dict[
     }
 
 
-def _show(screen: Screen, visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> None:
+def show_visits(screen: Console, visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> None:
+    """How each visit ended, and whose delivery is late."""
     table = make_table(name_column("Client"), name_column("State"), number_column("Statements"), text_column("Ended"))
     for visit in visits:
         counts = ", ".join(f"{count} {state}" for state, count in visit.counts.items() if count)

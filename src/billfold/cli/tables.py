@@ -174,7 +174,7 @@ def show_statements(console: Console, statements: Sequence[StatementRow]) -> Non
     for statement in statements:
         add_row(
             table,
-            statement.statement_id,
+            str(statement.statement_id),
             statement.client_id,
             statement.export_name,
             statement.billing_period,

@@ -78,7 +78,7 @@ def list_tokens(as_json: Json = False) -> int:
     if as_json:
         write_document(dump({"tokens": [_document(row) for row in rows]}))
     else:
-        _show_tokens(Screen(), rows)
+        show_tokens(Screen(), rows)
     return ExitCode.SUCCESS
 
 
@@ -116,7 +116,8 @@ def _state(token: Token) -> str:
     return "revoked" if token.revoked_at else "expired" if token.is_expired else "in force"
 
 
-def _show_tokens(console: Console, rows: Sequence[Token]) -> None:
+def show_tokens(console: Console, rows: Sequence[Token]) -> None:
+    """The tokens, without their secrets."""
     table = make_table(
         number_column("Id"),
         name_column("Name"),
@@ -130,7 +131,7 @@ def _show_tokens(console: Console, rows: Sequence[Token]) -> None:
     for row in rows:
         add_row(
             table,
-            row.token_id,
+            str(row.token_id),
             row.name,
             ", ".join(row.scopes),
             row.client_id or "all",
