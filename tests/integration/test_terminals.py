@@ -125,7 +125,7 @@ def test_an_ingest_on_a_terminal_keeps_its_values_whole(
 
 
 def test_a_shown_id_is_accepted_by_the_commands_that_take_one(world: Landing) -> None:
-    [shown] = [row for row in reports.list_deliveries(world.database, Filter(client="acme"))]
+    [shown] = reports.list_deliveries(world.database, Filter(client="acme"))
     short = reports.shorten_delivery_ids(world.database, [shown.delivery_id])[str(shown.delivery_id)]
 
     _, text = run_on_pty(200, "deliveries", "--client", "acme")
