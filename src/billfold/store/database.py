@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import adbc_driver_manager
+import adbc_driver_manager.dbapi
 import adbc_driver_postgresql.dbapi
 import psycopg
 import pyarrow as pa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from billfold import interruption
 from billfold.config import Settings
 from billfold.errors import ConfigurationError, RunConflictError, StoreError, StoreUnavailableError
 from billfold.store.embedded import start_embedded
@@ -22,6 +25,14 @@ Connection = psycopg.Connection[TupleRow]
 
 READER_ROLE = "billfold_reader"
 CONNECT_TIMEOUT_SECONDS = 10
+
+# As the same role, another session may always be ended. By its name no session of another program is.
+_END_SESSIONS = """
+    SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid = ANY(%s) AND pid <> pg_backend_pid() AND application_name = 'billfold'"""
+_LIST_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE pid = ANY(%s)"
+_ENDING_SECONDS = 0.8
+_LOOK_SECONDS = 0.01
 
 # libpq reports a refused connection in words alone.
 _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "is not permitted to log in")
@@ -58,13 +69,28 @@ def open_database(settings: Settings) -> Database:
 @contextmanager
 def connect(conninfo: str, **options: str) -> Iterator[psycopg.Connection[TupleRow]]:
     """A psycopg connection in autocommit mode; driver errors leave it as StoreError or StoreUnavailableError."""
+    interruption.check()
     with translate_errors():
         connection = psycopg.connect(_tuned(conninfo, options), autocommit=True)
     try:
-        with translate_errors():
+        with (
+            interruption.session(end_sessions, (conninfo, connection.info.backend_pid)),
+            translate_errors(),
+        ):
             yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def connect_at_last(conninfo: str) -> Iterator[Connection]:
+    """A connection for what is written down after an interruption, which does not end this one; it waits for nothing.
+
+    Errors leave it as those of `connect` do.
+    """
+    limits = {"lock_timeout": "500ms", "statement_timeout": "1s"}
+    with translate_errors(), psycopg.connect(_tuned(conninfo, limits), autocommit=True) as connection:
+        yield connection
 
 
 @contextmanager
@@ -85,8 +111,9 @@ class BulkConnection:
     Nothing is committed before `commit`; whatever ends without it is rolled back.
     """
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, conninfo: str) -> None:
         self._connection = connection
+        self._conninfo = conninfo
 
     def execute(self, sql: str, *parameters: Any) -> None:
         """Run one statement with bound parameters ($1, $2, …)."""
@@ -120,11 +147,13 @@ class BulkConnection:
         with translate_errors():
             connection = self._connection.adbc_clone()
         try:
-            yield BulkConnection(connection)
+            with _bulk_session(connection, self._conninfo) as another:
+                yield another
         finally:
             connection.close()
 
     def commit(self) -> None:
+        interruption.check()
         with translate_errors():
             self._connection.commit()
 
@@ -139,9 +168,49 @@ def connect_bulk(conninfo: str) -> Iterator[BulkConnection]:
     with translate_errors():
         connection = adbc_driver_postgresql.dbapi.connect(_tuned(conninfo, {}))
     try:
-        yield BulkConnection(connection)
+        with _bulk_session(connection, conninfo) as bulk:
+            yield bulk
     finally:
         connection.close()
+
+
+@contextmanager
+def _bulk_session(connection: Any, conninfo: str) -> Iterator[BulkConnection]:
+    bulk = BulkConnection(connection, conninfo)
+    [(backend_pid,)] = bulk.query("SELECT pg_backend_pid()")
+    # The transaction that the caller asked for begins after this question.
+    bulk.rollback()
+    with interruption.session(end_sessions, (conninfo, backend_pid)):
+        yield bulk
+
+
+def end_sessions(sessions: Sequence[tuple[str, int]]) -> None:
+    """End these sessions of our own (connection string, process id), and wait for their end a moment.
+
+    A statement that is just being committed is committed, or not at all: when the session has ended, it is known.
+    """
+    for conninfo in dict.fromkeys(conninfo for conninfo, _ in sessions):
+        pids = [pid for each, pid in sessions if each == conninfo]
+        with psycopg.connect(_tuned(conninfo, {}), autocommit=True) as connection:
+            ended = connection.execute(_END_SESSIONS, [pids]).fetchall()
+            until = time.monotonic() + _ENDING_SECONDS
+            while ended and time.monotonic() < until:
+                time.sleep(_LOOK_SECONDS)
+                ended = connection.execute(_LIST_SESSIONS, [pids]).fetchall()
+
+
+def _call(function: Callable[..., Any], arguments: Any, named: Any, cancel: Any) -> Any:
+    """The driver handles SIGINT itself while it works, so that nobody else hears of it: not where signals are watched.
+
+    It is the one place where the driver can be kept from that; a test with real signals looks at it.
+    """
+    if interruption.is_watched():
+        return function(*arguments, **named)
+    return _driver_call(function, arguments, named, cancel)
+
+
+_driver_call: Callable[..., Any] = adbc_driver_manager.dbapi._blocking_call  # type: ignore[attr-defined]
+adbc_driver_manager.dbapi._blocking_call = _call  # type: ignore[attr-defined, assignment]
 
 
 @contextmanager
