@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from random import Random
@@ -65,15 +65,16 @@ class AskedWorker:
         """Take up nothing more."""
         self._stopping.set()
 
-    def finish(self, seconds: float) -> None:
-        """Take up nothing more, and let what runs end within so many seconds.
+    def finish(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Take up nothing more, and let what runs end within so many seconds, or until it `is_over`.
 
         What does not stays asked for: another worker, or the next one, takes it up again.
         """
         self.stop()
         deadline = time.monotonic() + seconds
         for thread in self._threads.values():
-            thread.join(max(deadline - time.monotonic(), 0))
+            while thread.is_alive() and time.monotonic() < deadline and not is_over():
+                thread.join(_TICK_SECONDS)
 
     def count_working(self) -> int:
         """How many threads have not ended."""

@@ -28,7 +28,8 @@
     ├── RunConflictError            another worker holds the statement               (retryable)
     ├── ReconciliationError         rows or money do not agree: nothing was published
     ├── DeliveryHeldError           too much of the bill would go: it waits for its release
-    └── InternalError               a defect of Billfold's own, or an interruption; its traceback is kept
+    ├── InterruptionError           a signal ended the command before its work was done
+    └── InternalError               a defect of Billfold's own; its traceback is kept
 
 Each class has a stable `error_code`, which lands in `billing_ingestion_runs`, says whether the same
 attempt can succeed later (`retryable`), and is raised with one line that names the place and what to do.
@@ -196,6 +197,12 @@ class ReconciliationError(BillfoldError):
 
 class DeliveryHeldError(BillfoldError):
     error_code = "held"
+
+
+class InterruptionError(BillfoldError):
+    """How an attempt is written down that a signal ended; `interruption.Interruption` is what unwinds it."""
+
+    error_code = "interrupted"
 
 
 class InternalError(BillfoldError):

@@ -12,13 +12,14 @@ from uuid import UUID
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from billfold import outcomes
+from billfold import interruption, outcomes
 from billfold.admission import confirm, find_obstacle, find_standalone, find_standing, holds, is_copy, judge, may_stay
 from billfold.config import Settings
 from billfold.errors import (
     BillfoldError,
     DeliveryHeldError,
     InputError,
+    InterruptionError,
     RunConflictError,
     SourceError,
     UsageError,
@@ -44,13 +45,14 @@ from billfold.publication import PublishedBill, Timings, UnchangedBill, publish_
 from billfold.quality import record_checks
 from billfold.sieve import Sieve
 from billfold.store import control, hold, runs, statements
-from billfold.store.database import Connection, Database, connect
+from billfold.store.database import Connection, Database, connect, connect_at_last
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.landing import LandingFile
 from billfold.workspace import work_folder
 
 MAX_RETRY_DELAY_SECONDS = 60
+INTERRUPTION = InterruptionError("a signal ended the command before the delivery was done", advice="ingest it again")
 
 log = structlog.get_logger(__name__)
 
@@ -225,13 +227,31 @@ def _attempt(
     ingestion: Ingestion, bucket: Bucket, delivery: Delivery, failed: list[DeliveryOutcome]
 ) -> DeliveryOutcome:
     """One attempt on a connection of its own, with which the claim dies; a failure joins `failed` and is raised."""
+    with interruption.unfinished(partial(_settle, ingestion, delivery)):
+        return _attempt_once(ingestion, bucket, delivery, failed)
+
+
+def _settle(ingestion: Ingestion, delivery: Delivery) -> str:
+    """Write down that a signal ended the attempt, and say how the delivery stands then."""
+    statement = _name(delivery)
+    with connect_at_last(ingestion.database.conninfo) as connection:
+        state = control.interrupt(connection, ingestion.client, delivery, INTERRUPTION)
+    log.warning("delivery_interrupted", client=ingestion.client.client_id, statement=statement, state=state)
+    if state is DeliveryState.PENDING:
+        return f"{statement} is left pending, and the next ingest takes it up"
+    return f"{statement} is {state}" if state else f"{statement} is not begun"
+
+
+def _attempt_once(
+    ingestion: Ingestion, bucket: Bucket, delivery: Delivery, failed: list[DeliveryOutcome]
+) -> DeliveryOutcome:
     started = time.monotonic()
     with connect(ingestion.database.conninfo) as connection:
         registered = control.register_delivery(connection, ingestion.client, delivery, ingestion.trigger)
     with structlog.contextvars.bound_contextvars(
         client=ingestion.client.client_id,
         delivery_id=str(registered.delivery_id),
-        statement=f"{delivery.export_name} {delivery.period or ''}".strip(),
+        statement=_name(delivery),
         run_id=[str(run_id) for run_id in registered.run_ids],
     ):
         is_claimed = False
@@ -242,8 +262,12 @@ def _attempt(
                 )
                 is_claimed = True
                 outcome = _bring_in(ingestion, connection, bucket, delivery, registered)
+        except interruption.Interruption:
+            # How it is left is written down when its sessions have ended.
+            raise
         except BaseException as error:
-            known = error if isinstance(error, BillfoldError) else as_internal(error)
+            interruption.check()
+            known = _known(error)
             if isinstance(known, RunConflictError):
                 # Two who want the same are no failure: the other one does it.
                 log.warning("delivery_busy", error=str(known))
@@ -258,6 +282,8 @@ def _attempt(
             failed.append(replace(failure, duration_seconds=time.monotonic() - started))
             raise
         outcome = replace(outcome, duration_seconds=time.monotonic() - started)
+        if outcome.state is DeliveryState.PUBLISHED:
+            interruption.note(f"{_name(delivery)} is published")
         _skip_unnamed(ingestion, delivery, outcome)
         log.info(
             "delivery_finished",
@@ -340,6 +366,10 @@ def _find_expected(connection: Connection, client: Client, delivery: Delivery) -
                 advice=f"take that back first: billfold rollback {delivery_id}",
             )
     return delivery.period
+
+
+def _name(delivery: Delivery) -> str:
+    return f"{delivery.export_name} {delivery.period or ''}".strip()
 
 
 def _skip_unnamed(ingestion: Ingestion, delivery: Delivery, outcome: DeliveryOutcome) -> None:
@@ -506,6 +536,12 @@ def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -
     return outcomes.refused(ingestion.client, key, run_id, error)
 
 
+def _known(error: BaseException) -> BillfoldError:
+    if isinstance(error, BillfoldError):
+        return error
+    return INTERRUPTION if isinstance(error, KeyboardInterrupt | SystemExit) else as_internal(error)
+
+
 def _unpack_all(spooled: Sequence[SpooledFile], folder: Path, settings: Settings) -> Iterator[UnpackedFile]:
     for file in spooled:
         unpacked = unpack(file, folder, settings)
@@ -517,7 +553,10 @@ def _unpack_all(spooled: Sequence[SpooledFile], folder: Path, settings: Settings
 def retrying(settings: Settings) -> Retrying:
     """Try again what can succeed later: exponential backoff with jitter, up to INGEST_RETRY_MAX_ATTEMPTS."""
     return Retrying(
-        retry=retry_if_exception(lambda error: isinstance(error, BillfoldError) and error.retryable),
+        retry=retry_if_exception(
+            lambda error: isinstance(error, BillfoldError) and error.retryable and not interruption.is_asked()
+        ),
+        sleep=interruption.pause,
         stop=stop_after_attempt(settings.retry_max_attempts),
         wait=wait_exponential_jitter(
             multiplier=settings.retry_base_delay_ms / 1000,

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import structlog
 
-from billfold import clients, reports
+from billfold import clients, interruption, reports
 from billfold.backfill import BackfillReport, backfill
 from billfold.config import Settings
 from billfold.errors import BillfoldError, as_internal
@@ -205,9 +205,11 @@ def _visit(client_id: str, settings: Settings, database: Database, should_stop: 
         log.info("schedule_client_stopped")
         return Visit(client_id=client_id, state=VisitState.STOPPED)
     except BillfoldError as error:
+        interruption.check()
         log.error("schedule_client_failed", error_code=error.error_code, error=str(error))
         return Visit(client_id=client_id, state=VisitState.FAILED, failures=(error,))
     except Exception as error:
+        interruption.check()
         log.exception("internal_error")
         return Visit(client_id=client_id, state=VisitState.FAILED, failures=(as_internal(error),))
 

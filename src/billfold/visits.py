@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
+from billfold.interruption import Interruption
+
 # How soon whoever waits learns that it is told to end.
 _TICK_SECONDS = 0.1
 
@@ -68,7 +70,11 @@ class Visits(Generic[_Result]):
                     return
                 client_id = self._waiting.popleft()
                 self._under_way.append(client_id)
-            result = self._visit(client_id)
+            try:
+                result = self._visit(client_id)
+            except Interruption:
+                # The process ends: nobody waits for the others.
+                return
             with self._changed:
                 self._under_way.remove(client_id)
                 if result is not None:

@@ -132,8 +132,10 @@ class Worker:
             if is_over or not (working or receiver.is_alive()):
                 break
             receiver.join(_TICK_SECONDS)
-        # As long as it asks, what is given back could come to itself.
-        receiver.join(POLL_SECONDS)
+        # As long as it asks, what is given back could come to itself. Told twice, it takes that chance.
+        until = time.monotonic() + POLL_SECONDS
+        while receiver.is_alive() and time.monotonic() < until and self._stops == 1:
+            receiver.join(_TICK_SECONDS)
         # It may have begun a last one meanwhile.
         working = self._load.wait_for_end(0)
         self._load.count("unfinished", len(working))

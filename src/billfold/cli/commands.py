@@ -39,6 +39,7 @@ from billfold.store.query import QueryResult, run_query
 _TOLD_BY_INGEST = (
     "delivery_finished",
     "delivery_failed",
+    "delivery_interrupted",
     "source_refused",
     "finding",
     "check_warned",
@@ -59,7 +60,8 @@ _DEMO_LINE_ITEMS = 50_000
         "- `billfold ingest ./may.csv --month 2026-05`\n\n"
         "Exit codes: 0 all published, skipped, superseded or rolled back earlier; 2 wrong usage or settings; 3 source;"
         " 4 bad input; 5 PostgreSQL; 6 try again later; 7 rows or money do not agree; 8 held, and waits for"
-        " `billfold release`. What failed published nothing; the rest stays published."
+        " `billfold release`; 129, 130 and 143 ended by SIGHUP, Ctrl-C and SIGTERM. What failed or was interrupted"
+        " published nothing; the rest stays published."
     )
 )
 def ingest(

@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     TRY_AGAIN = 6
     RECONCILIATION = 7
     HELD = 8
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -53,11 +54,13 @@ EXIT_CODES: Mapping[type[errors.BillfoldError], ExitCode] = {
     errors.RunConflictError: ExitCode.TRY_AGAIN,
     errors.ReconciliationError: ExitCode.RECONCILIATION,
     errors.DeliveryHeldError: ExitCode.HELD,
+    errors.InterruptionError: ExitCode.INTERRUPTED,
     errors.InternalError: ExitCode.INTERNAL,
 }
 
 # Of several failures the one that most needs a person decides; trying again helps only where it helps them all.
 _PRECEDENCE = (
+    ExitCode.INTERRUPTED,
     ExitCode.INTERNAL,
     ExitCode.RECONCILIATION,
     ExitCode.STORE,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
+from billfold import interruption
 from billfold.cli.application import app, open_store, start
 from billfold.cli.columns import name_column, number_column, text_column
 from billfold.cli.exits import ExitCode, exit_code
@@ -36,6 +34,7 @@ _TOLD_BY_ONCE = (
     "backfill_finished",
     "client_late",
     "delivery_failed",
+    "delivery_interrupted",
     "delivery_finished",
     "schedule_client_failed",
     "schedule_client_finished",
@@ -48,8 +47,8 @@ _TOLD_BY_ONCE = (
     epilog=(
         "Examples: `billfold schedule` · `billfold schedule --once --json`, for cron, every hour or more often\n\n"
         "SIGTERM and Ctrl-C end it: the deliveries that it is at may finish within BILLFOLD_SHUTDOWN_SECONDS, a second"
-        " signal ends it at once. Exit codes of `--once` are those of `billfold ingest`. Without it the command ends"
-        " with 0 when it is told to."
+        " signal ends it at once, and the exit code is 0. `--once` ends at the first signal and leaves these deliveries"
+        " pending. Its exit codes are those of `billfold ingest`."
     )
 )
 def schedule(
@@ -88,24 +87,18 @@ def schedule(
     from billfold.schedule import finish_pass, keep_schedule, tell_late, visit_due
 
     if not once:
-        with _counted_signals() as signals:
-            unfinished_count = keep_schedule(
-                settings=settings,
-                database=database,
-                interval_seconds=interval_seconds,
-                concurrency=concurrency,
-                count_stops=signals.__len__,
-            )
+        signals: list[int] = []
+        interruption.let_finish(signals.append)
+        unfinished_count = keep_schedule(
+            settings=settings,
+            database=database,
+            interval_seconds=interval_seconds,
+            concurrency=concurrency,
+            count_stops=signals.__len__,
+        )
         return _leave(ExitCode.SUCCESS) if unfinished_count else ExitCode.SUCCESS
     tell_late(settings=settings, database=database)
-    with _counted_signals() as signals:
-        visits = visit_due(settings=settings, database=database, concurrency=concurrency, count_stops=signals.__len__)
-    told_by = signals[0] if signals else None
-    is_unfinished = any(visit.state == "unfinished" for visit in visits)
-    if told_by == signal.SIGINT and not is_unfinished:
-        raise KeyboardInterrupt
-    if told_by and not is_unfinished:
-        raise SystemExit(ExitCode.TERMINATED)
+    visits = visit_due(settings=settings, database=database, concurrency=concurrency)
     late = finish_pass(settings=settings, database=database, visited=len(visits))
     if as_json:
         write_document(dump(_document(visits, late)))
@@ -114,9 +107,6 @@ def schedule(
     failures = [(visit.client_id, failure) for visit in visits for failure in visit.failures]
     for client_id, failure in failures:
         show_error(f"{client_id}: {failure}")
-    if is_unfinished:
-        show_error("told to end before every client was visited")
-        _leave(ExitCode.INTERRUPTED if told_by == signal.SIGINT else ExitCode.TERMINATED)
     return exit_code(failure for _, failure in failures)
 
 
@@ -125,24 +115,6 @@ def _leave(code: ExitCode) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-@contextmanager
-def _counted_signals() -> Iterator[list[int]]:
-    """The signals that told the command to end so far; a handler may take no lock, so it is a plain list."""
-    signals: list[int] = []
-    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        signals.append(number)
-
-    for number in former:
-        signal.signal(number, note)
-    try:
-        yield signals
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _document(visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> dict[str, Any]:

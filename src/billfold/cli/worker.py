@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from billfold import interruption
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
@@ -67,12 +66,7 @@ def worker(
     working = Worker(
         open_queue(url, settings), settings=settings, database=database, concurrency=concurrency, drain=drain
     )
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        working.stop()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    interruption.let_finish(lambda _number: working.stop())
     report = working.run()
     document: dict[str, Any] = {
         "received": report.received_count,

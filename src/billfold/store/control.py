@@ -294,6 +294,36 @@ def end(
         connection.execute(_query("end_delivery_files"), {**facts, "outcome": status})
 
 
+def interrupt(connection: Connection, client: Client, delivery: Delivery, error: BillfoldError) -> DeliveryState | None:
+    """A signal ended the attempt, and its sessions are gone: the delivery is pending and its runs have failed.
+
+    What is decided already stays as it is, and so does what another worker runs. Returns the delivery's state, None
+    where it was not registered.
+    """
+    delivery_id = find_registered(connection, client, delivery)
+    if delivery_id is None:
+        return None
+    try:
+        claim(connection, client, delivery, wait_seconds=0)
+        states = ["pending", "running"]
+    except RunConflictError:
+        # What runs now is the other worker's.
+        states = ["pending"]
+        connection.execute("SELECT set_config('lock_timeout', '500ms', false)")
+    facts = {
+        "delivery_id": delivery_id,
+        "states": states,
+        "error_code": error.error_code,
+        "error_message": str(error),
+    }
+    with connection.transaction():
+        if connection.execute(_query("interrupt_delivery"), facts).rowcount:
+            connection.execute(_query("interrupt_runs"), facts)
+            connection.execute(_query("interrupt_files"), facts)
+    [state] = _one(connection, "read_decision", facts)[:1]
+    return DeliveryState(state)
+
+
 def find_latest_attempt(
     connection: Connection, client: Client, *, bucket: str, export_path: str, period: BillingPeriod | None
 ) -> Attempt | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import adbc_driver_manager
+import adbc_driver_manager.dbapi
 import adbc_driver_postgresql.dbapi
 import psycopg
 import pyarrow as pa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from billfold import interruption
 from billfold.config import Settings
 from billfold.errors import BillfoldError, ConfigurationError, RunConflictError
 from billfold.store.driver_errors import is_from_postgres, translate
@@ -24,6 +27,14 @@ Connection = psycopg.Connection[TupleRow]
 
 READER_ROLE = "billfold_reader"
 CONNECT_TIMEOUT_SECONDS = 10
+
+# As the same role, another session may always be ended. By its name no session of another program is.
+_END_SESSIONS = """
+    SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid = ANY(%s) AND pid <> pg_backend_pid() AND application_name = 'billfold'"""
+_LIST_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE pid = ANY(%s)"
+_ENDING_SECONDS = 0.8
+_LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +71,7 @@ def connect(conninfo: str, **options: str) -> Iterator[psycopg.Connection[TupleR
 
     Options are settings of the session, such as `work_mem`.
     """
+    interruption.check()
     with translate_errors():
         try:
             connection = psycopg.connect(_tuned(conninfo), autocommit=True)
@@ -68,11 +80,26 @@ def connect(conninfo: str, **options: str) -> Iterator[psycopg.Connection[TupleR
                 raise
             connection = psycopg.connect(_tuned(conninfo), autocommit=True)
     try:
-        with translate_errors():
+        with (
+            interruption.session(end_sessions, (conninfo, connection.info.backend_pid)),
+            translate_errors(),
+        ):
             connection.execute(tune_query(options).encode())
             yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def connect_at_last(conninfo: str) -> Iterator[Connection]:
+    """A connection for what is written down after an interruption, which does not end this one; it waits for nothing.
+
+    Errors leave it as those of `connect` do.
+    """
+    limits = {"lock_timeout": "500ms", "statement_timeout": "1s"}
+    with translate_errors(), psycopg.connect(_tuned(conninfo), autocommit=True) as connection:
+        connection.execute(tune_query(limits).encode())
+        yield connection
 
 
 @contextmanager
@@ -93,19 +120,26 @@ class BulkConnection:
     Nothing is committed before `commit`; whatever ends without it is rolled back.
     """
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, conninfo: str) -> None:
         self._connection = connection
+        self._conninfo = conninfo
+        self._backend_pid = 0
 
     @classmethod
-    def tuned(cls, connection: Any) -> Self:
+    def tuned(cls, connection: Any, conninfo: str) -> Self:
         """A new connection of the driver, its session set up."""
-        bulk = cls(connection)
+        bulk = cls(connection, conninfo)
         [settings] = bulk.query(tune_query({}))
         if isinstance(settings[0], bytes):
             raise _UnknownTypesError
+        [(bulk._backend_pid,)] = bulk.query("SELECT pg_backend_pid()")
         # Else a rollback would take it back.
         bulk.commit()
         return bulk
+
+    def stoppable(self) -> AbstractContextManager[None]:
+        """Within the block the session is ended when the command is asked to end."""
+        return interruption.session(end_sessions, (self._conninfo, self._backend_pid))
 
     def execute(self, sql: str, *parameters: Any) -> None:
         """Run one statement with bound parameters ($1, $2, …)."""
@@ -144,11 +178,14 @@ class BulkConnection:
         with translate_errors():
             connection = self._connection.adbc_clone()
         try:
-            yield BulkConnection.tuned(connection)
+            another = BulkConnection.tuned(connection, self._conninfo)
+            with another.stoppable():
+                yield another
         finally:
             connection.close()
 
     def commit(self) -> None:
+        interruption.check()
         with translate_errors():
             self._connection.commit()
 
@@ -161,13 +198,13 @@ class BulkConnection:
 def connect_bulk(conninfo: str) -> Iterator[BulkConnection]:
     """The bulk connection; an open transaction is rolled back at the end."""
     try:
-        connection, bulk = _open_bulk(_tuned(conninfo))
+        connection, bulk = _open_bulk(conninfo)
     except _UnknownTypesError:
         given = conninfo_to_dict(conninfo).get("options") or _read_pgoptions()
-        options = f"{given} -c quote_all_identifiers=off".strip()
-        connection, bulk = _open_bulk(make_conninfo(_tuned(conninfo), options=options))
+        connection, bulk = _open_bulk(conninfo, options=f"{given} -c quote_all_identifiers=off".strip())
     try:
-        yield bulk
+        with bulk.stoppable():
+            yield bulk
     finally:
         connection.close()
 
@@ -178,11 +215,11 @@ def _read_pgoptions() -> str:
     return next((each.val.decode() for each in defaults if each.keyword == b"options" and each.val), "")
 
 
-def _open_bulk(conninfo: str) -> tuple[Any, BulkConnection]:
+def _open_bulk(conninfo: str, **startup: str) -> tuple[Any, BulkConnection]:
     with translate_errors():
-        connection = adbc_driver_postgresql.dbapi.connect(conninfo)
+        connection = adbc_driver_postgresql.dbapi.connect(make_conninfo(_tuned(conninfo), **startup))
     try:
-        return connection, BulkConnection.tuned(connection)
+        return connection, BulkConnection.tuned(connection, conninfo)
     except BaseException:
         connection.close()
         raise
@@ -193,6 +230,35 @@ class _UnknownTypesError(Exception):
 
     Only the startup packet can change that. It is not sent otherwise, because poolers refuse what they do not know.
     """
+
+
+def end_sessions(sessions: Sequence[tuple[str, int]]) -> None:
+    """End these sessions of our own (connection string, process id), and wait for their end a moment.
+
+    A statement that is just being committed is committed, or not at all: when the session has ended, it is known.
+    """
+    for conninfo in dict.fromkeys(conninfo for conninfo, _ in sessions):
+        pids = [pid for each, pid in sessions if each == conninfo]
+        with psycopg.connect(_tuned(conninfo), autocommit=True) as connection:
+            ended = connection.execute(_END_SESSIONS, [pids]).fetchall()
+            until = time.monotonic() + _ENDING_SECONDS
+            while ended and time.monotonic() < until:
+                time.sleep(_LOOK_SECONDS)
+                ended = connection.execute(_LIST_SESSIONS, [pids]).fetchall()
+
+
+def _call(function: Callable[..., Any], arguments: Any, named: Any, cancel: Any) -> Any:
+    """The driver handles SIGINT itself while it works, so that nobody else hears of it: not where signals are watched.
+
+    It is the one place where the driver can be kept from that; a test with real signals looks at it.
+    """
+    if interruption.is_watched():
+        return function(*arguments, **named)
+    return _driver_call(function, arguments, named, cancel)
+
+
+_driver_call: Callable[..., Any] = adbc_driver_manager.dbapi._blocking_call  # type: ignore[attr-defined]
+adbc_driver_manager.dbapi._blocking_call = _call  # type: ignore[attr-defined, assignment]
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
+from billfold import interruption
 from billfold.errors import InputError, InvalidValueError, MalformedFileError
 from billfold.model import ExportFormat, UnpackedFile
 from billfold.transform.columns import (
@@ -390,6 +391,7 @@ def _count_rows(file: SourceFile, column_count: int) -> int:
             ),
         ) as batches:
             for batch in batches:
+                interruption.check()
                 row_count += batch.num_rows
     except pa.ArrowInvalid as error:
         if not surplus:

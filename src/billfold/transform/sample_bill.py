@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from billfold import interruption
 from billfold.period import BillingPeriod
 from billfold.sql import read_script
 from billfold.transform.session import quote
@@ -111,7 +112,7 @@ def write_sample_bill(bill: SampleBill, root: Path) -> Path:
     keys = [
         f"{folder}/data/{period}/{bill.export_name}-{number:05d}.{ending}" for number in range(1, bill.file_count + 1)
     ]
-    with duckdb.connect(config={"threads": "2"}) as session:
+    with duckdb.connect(config={"threads": "2"}) as session, interruption.stoppable(session.interrupt):
         session.execute(
             "CREATE TABLE sample_request AS SELECT $1::BIGINT AS seed, $2 AS payer_account_id,"
             " $3::TIMESTAMP AS month_start, $4::BIGINT AS line_item_count, $5::BOOLEAN AS balanced,"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from billfold import interruption
 from billfold.errors import SourceLimitError
 from billfold.sql import read_script
 from billfold.workspace import is_of_full_disk
@@ -35,11 +36,12 @@ def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterato
         },
     )
     try:
-        _set_up(session)
-        # Nobody opens the file again: writing it out at the end would be for nothing.
-        session.execute("PRAGMA disable_checkpoint_on_shutdown")
-        session.execute(read_script("billfold.transform", "macros"))
-        yield session
+        with interruption.stoppable(session.interrupt):
+            _set_up(session)
+            # Nobody opens the file again: writing it out at the end would be for nothing.
+            session.execute("PRAGMA disable_checkpoint_on_shutdown")
+            session.execute(read_script("billfold.transform", "macros"))
+            yield session
     except duckdb.OutOfMemoryException as error:
         if is_of_full_disk(error, folder):
             # Its disk is full, not the memory.
@@ -57,8 +59,9 @@ def open_beside(session: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyC
     """A second connection to the session's tables, for work in another thread; temporary objects are its own."""
     beside = session.cursor()
     try:
-        _set_up(beside)
-        yield beside
+        with interruption.stoppable(beside.interrupt):
+            _set_up(beside)
+            yield beside
     finally:
         beside.close()
 

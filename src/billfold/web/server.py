@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import socket
 import sys
 import threading
@@ -15,7 +13,7 @@ from typing import NoReturn
 import structlog
 import uvicorn
 
-from billfold import tokens
+from billfold import interruption, tokens
 from billfold.asked import AskedWorker
 from billfold.config import Settings
 from billfold.errors import ConfigurationError
@@ -23,8 +21,6 @@ from billfold.store.database import Database
 from billfold.web.application import create_app
 from billfold.web.guards import is_loopback
 
-# As a shell tells it of a process that a signal has ended.
-_TERMINATED = 128 + signal.SIGTERM
 _CANCELLING_SECONDS = 1
 
 log = structlog.get_logger(__name__)
@@ -62,14 +58,13 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
     listener.listen(config.backlog)
     working = AskedWorker(settings=settings, database=database, concurrency=settings.serve_concurrency)
     server = _Server(config, working)
+    # uvicorn hears of SIGINT and SIGTERM itself, as soon as it runs.
+    interruption.let_finish(lambda number: server.handle_exit(number, None))
     working.start()
     try:
         server.run(sockets=[listener])
     finally:
-        # The signal that ended the server is raised once more when it has stopped.
-        seconds = 0 if server.force_exit else settings.shutdown_seconds - server.stopping_seconds()
-        with contextlib.suppress(SystemExit, KeyboardInterrupt):
-            working.finish(seconds)
+        working.finish(settings.shutdown_seconds - server.stopping_seconds(), lambda: server.force_exit)
         unfinished_count = working.count_working()
         if unfinished_count:
             working.give_back()
@@ -91,8 +86,9 @@ class _Server(uvicorn.Server):
         return 0 if self._stopped_at is None else time.monotonic() - self._stopped_at
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn would raise the signal once more when it has stopped.
         self.force_exit = self.should_exit
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -121,4 +117,4 @@ def _leave() -> NoReturn:
     """End now, whatever threads still run: nobody can end them, and what they hold is free with the process."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(_TERMINATED)
+    os._exit(0)

@@ -95,6 +95,24 @@ UPDATE billing_ingestion_runs SET status = 'failed', finished_at = ended.moment,
 FROM ended
 WHERE status = 'running' AND delivery_id = ANY(%(delivery_ids)s)
 
+-- name: interrupt_delivery
+UPDATE billing_deliveries SET state = 'pending', started_at = NULL, finished_at = NULL,
+    last_error_code = %(error_code)s, last_error_message = %(error_message)s
+WHERE delivery_id = %(delivery_id)s AND state = ANY(%(states)s)
+
+-- name: interrupt_runs
+WITH ended AS MATERIALIZED (SELECT clock_timestamp() AS moment)
+UPDATE billing_ingestion_runs AS run SET status = 'failed', finished_at = ended.moment, error_code = %(error_code)s,
+    error_message = %(error_message)s, started_at = coalesce(started_at, ended.moment),
+    last_error_code = %(error_code)s, last_error_message = %(error_message)s, last_failed_at = ended.moment
+FROM ended, billing_delivery_files AS file
+WHERE file.delivery_id = %(delivery_id)s AND run.ingestion_run_id = file.ingestion_run_id
+    AND run.status = ANY(%(states)s)
+
+-- name: interrupt_files
+UPDATE billing_delivery_files SET outcome = 'failed'
+WHERE delivery_id = %(delivery_id)s AND outcome = ANY(%(states)s)
+
 -- name: start_delivery
 UPDATE billing_deliveries SET state = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
     finished_at = NULL, error_code = NULL, error_message = NULL, reason = NULL, trigger_source = %(trigger_source)s

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from billfold import errors
 
-# Codes of the tree in `errors.py`, and `interrupted`, which a delivery gets whose worker died.
+# Codes of the tree in `errors.py`.
 ADVICE: Mapping[str, str] = {
     "billfold_error": "Read the message. If it does not say what to do, report it with the delivery's id.",
     "configuration": "A setting is wrong or missing: correct what the message names, then ingest again.",
@@ -44,7 +44,7 @@ ADVICE: Mapping[str, str] = {
         " delivery, or release this one."
     ),
     "internal": "A defect of Billfold's. Report it with the traceback from the log and the delivery's id.",
-    "interrupted": "Its worker died meanwhile. Ingest it again, unless a newer delivery is in already.",
+    "interrupted": "A signal ended its command, or its worker died. Ingest it again, unless a newer delivery is in.",
 }
 _UNKNOWN = "Read the message. The code is from another version of Billfold than this one."
 
