@@ -54,8 +54,9 @@ def start_embedded(home: Path, *, postgres_version: int) -> str:
     with _changing:
         make_home(home)
         _refuse_other_version(home / "postgres", postgres_version)
-        is_new = _join_users(home, postgres_version)
+        is_new = home not in _used
         try:
+            _join_users(home, postgres_version)
             if not _is_up(home):
                 _start(home, postgres_version)
         except OSError as error:
@@ -124,23 +125,22 @@ def _refuse_other_version(data: Path, postgres_version: int) -> None:
         )
 
 
-def _join_users(home: Path, postgres_version: int) -> bool:
-    """Hold the shared lock of the users; False where this process holds it already."""
+def _join_users(home: Path, postgres_version: int) -> None:
+    """Hold the shared lock of the users, unless this process holds it already."""
     path = home / USERS_LOCK
     if home in _used:
         descriptor = _used[home][0]
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-            return False
+            return
+        # The home was removed and made again.
         os.close(_used.pop(home)[0])
-    with _waiting(home, "stops") as tries:
-        for _ in tries:
-            try:
-                _used[home] = (keeper.lock(path, shared=True, wait=False), postgres_version)
-                return True
-            except BlockingIOError:
-                # The keeper holds it alone while it stops the server.
-                continue
-    raise AssertionError("unreachable")
+    for _ in _tries(home, "stops"):
+        try:
+            _used[home] = (keeper.lock(path, shared=True, wait=False), postgres_version)
+            return
+        except BlockingIOError:
+            # The keeper holds it alone while it stops the server.
+            continue
 
 
 def _is_up(home: Path) -> bool:
@@ -164,7 +164,8 @@ def _answers(data: Path) -> bool:
 
 def _start(home: Path, postgres_version: int) -> None:
     """Start the server, or put a keeper beside one that lost its own; others wait meanwhile."""
-    with _waiting(home, "starts or stops") as tries, _start_lock(home, tries):
+    tries = _tries(home, "starts or stops")
+    with _start_lock(home, tries):
         for _ in tries:
             if _is_up(home):
                 return
@@ -172,10 +173,10 @@ def _start(home: Path, postgres_version: int) -> None:
                 server_lock = keeper.lock(home / SERVER_LOCK, wait=False)
             except BlockingIOError:
                 _refuse_other_namespace(home)
-                if (pid := _adoptable(home)) is not None:
-                    _run_keeper(home, postgres_version, adopted_pid=pid)
-                    return
-                continue
+                if (pid := _adoptable(home)) is None:
+                    continue
+                _run_keeper(home, postgres_version, adopted_pid=pid)
+                return
             try:
                 _refuse_older_server(home)
                 _run_keeper(home, postgres_version, server_lock=server_lock)
@@ -198,22 +199,16 @@ def _start_lock(home: Path, tries: Iterator[None]) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextmanager
-def _waiting(home: Path, doing: str) -> Iterator[Iterator[None]]:
+def _tries(home: Path, doing: str) -> Iterator[None]:
     """Tries that end with an error when the time is over: whoever holds a lock may have been stopped by a signal."""
     give_up_at = time.monotonic() + MAX_WAIT_SECONDS
-
-    def tries() -> Iterator[None]:
-        while True:
-            yield
-            if time.monotonic() > give_up_at:
-                raise StoreUnavailableError(
-                    f"the embedded PostgreSQL in {home / 'postgres'} still {doing} after {MAX_WAIT_SECONDS:.0f} s",
-                    advice=f"try again later; read {home / 'postgres' / 'log'}",
-                )
-            time.sleep(_RETRY_SECONDS)
-
-    yield tries()
+    while time.monotonic() < give_up_at:
+        yield
+        time.sleep(_RETRY_SECONDS)
+    raise StoreUnavailableError(
+        f"the embedded PostgreSQL in {home / 'postgres'} still {doing} after {MAX_WAIT_SECONDS:.0f} s",
+        advice=f"try again later; read {home / 'postgres' / 'log'}",
+    )
 
 
 def _refuse_other_namespace(home: Path) -> None:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from billfold.errors import BillfoldError, ConfigurationError, StoreError, StoreUnavailableError
+from billfold.store.keeper import FULL_BYTES
 
 # PostgreSQL refuses to run as root: then it runs as this user.
 SYSTEM_USER = "pgserver"
@@ -74,7 +75,7 @@ def programs_for(home: Path, version: int, runner: tuple[int, int] | None) -> Pa
         return programs
     _refuse_closed(home, runner)
     if not _can_run(programs, runner):
-        programs = _copy_programs(programs.parent, home / "programs", version)
+        programs = _copy_programs(programs, home / "programs", version)
         if not _can_run(programs, runner):
             raise ConfigurationError(
                 f"the programs of PostgreSQL in {programs} cannot be run by {_name(runner[0])}",
@@ -97,26 +98,36 @@ def wheel_programs(version: int) -> Path:
 def explain(error: OSError | str, home: Path) -> BillfoldError:
     """What an operating system's error, or a line that PostgreSQL wrote, means for the operator."""
     text = (error.strerror or str(error)) if isinstance(error, OSError) else error
-    for number in (errno.ENOSPC, errno.EDQUOT):
-        if os.strerror(number) in text:
-            return StoreError(f"the disk of BILLFOLD_HOME {home} is full ({text})", advice="make room there")
-    for number in (
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENOTDIR,
-        errno.ENAMETOOLONG,
-        errno.EEXIST,
-        errno.ELOOP,
+    if _names(text, errno.ENOSPC, errno.EDQUOT) or _is_full(home):
+        return StoreError(
+            f"the disk at {_mount_point(home)} is full: BILLFOLD_HOME {home} cannot be written ({text})",
+            advice="make room there",
+        )
+    if _names(
+        text, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP
     ):
-        if os.strerror(number) in text:
-            return ConfigurationError(
-                f"BILLFOLD_HOME {home} cannot be used ({text})", advice="set a folder that this user may write"
-            )
-    return StoreUnavailableError(
-        f"the embedded PostgreSQL in {home / 'postgres'} does not start ({text})",
-        advice=f"read {home / 'postgres' / 'log'}",
-    )
+        return ConfigurationError(
+            f"BILLFOLD_HOME {home} cannot be used ({text})", advice="set a folder that this user may write"
+        )
+    data = home / "postgres"
+    failure = StoreError if "it is damaged" in text else StoreUnavailableError
+    return failure(f"the embedded PostgreSQL in {data} does not start ({text})", advice=f"read {data / 'log'}")
+
+
+def _names(text: str, *numbers: int) -> bool:
+    return any(os.strerror(number) in text for number in numbers)
+
+
+def _is_full(home: Path) -> bool:
+    # On a full disk PostgreSQL cannot write the reason into its log either.
+    try:
+        return shutil.disk_usage(home).free < FULL_BYTES
+    except OSError:
+        return False
+
+
+def _mount_point(home: Path) -> Path:
+    return next(each for each in (home.resolve(), *home.resolve().parents) if each.is_mount())
 
 
 def _refuse_path(home: Path) -> None:
@@ -179,7 +190,7 @@ def _refuse_closed(home: Path, runner: tuple[int, int]) -> None:
 
 
 def _can_run(programs: Path, runner: tuple[int, int]) -> bool:
-    return _run_as(runner, [str(programs / "postgres"), "--version"])
+    return all(_run_as(runner, [str(programs / name), "--version"]) for name in ("postgres", "initdb"))
 
 
 def _run_as(runner: tuple[int, int], command: list[str]) -> bool:
@@ -212,18 +223,23 @@ def _name(uid: int) -> str:
         return str(uid)
 
 
-def _copy_programs(installed: Path, folder: Path, version: int) -> Path:
+def _copy_programs(programs: Path, folder: Path, version: int) -> Path:
     """A copy of what the server needs (35 MB), whole or not there; those of earlier releases go."""
+    installed, package = programs.parent, programs.parent.parent
+    # The programs look for their libraries beside the package.
+    libraries = package.with_name(f"{package.name}.libs")
     target = folder / f"{version}-{metadata.version(_WHEEL)}"
     if not target.exists():
         new = target.with_name(f"{target.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         for name in ("bin", "lib", "share"):
-            shutil.copytree(installed / name, new / name)
+            shutil.copytree(installed / name, new / package.name / installed.name / name)
+        if libraries.exists():
+            shutil.copytree(libraries, new / libraries.name)
         for each in (folder, new, *new.rglob("*")):
             each.chmod(0o755 if each.is_dir() or each.stat().st_mode & 0o100 else 0o644)
         new.rename(target)
         for other in folder.glob(f"{version}-*"):
             if other != target:
                 shutil.rmtree(other, ignore_errors=True)
-    return target / "bin"
+    return target / programs.relative_to(package.parent)

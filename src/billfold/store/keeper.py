@@ -7,10 +7,12 @@ that lock ends exactly with the last of them, and every namespace of this machin
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import locale
 import os
+import re
 import select
 import shutil
 import signal
@@ -31,6 +33,10 @@ SOCKET_NAME = f".s.PGSQL.{PORT}"
 
 # The first line of postgresql.conf, so that the operator's own lines win.
 _INCLUDE = "include 'billfold.conf'  # Billfold's settings. Lines below this one win."
+# PostgreSQL writes its log of changes in files of this size.
+FULL_BYTES = 16 * 2**20
+_DISK_ERRORS = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
+_LOG_PREFIX = re.compile(r"^[\d-]+ [\d:.]+ \w+ \[\d+\] ")
 # Earlier versions wrote their settings at the end of postgresql.conf, below this line.
 _OLD_MARK = b"# Billfold: bulk loads want room between checkpoints."
 _SETTINGS = """# Written by Billfold at each start. Put your own settings into postgresql.conf.
@@ -47,7 +53,7 @@ _FIXED_SETTINGS = (
     "logging_collector=off",
     "restart_after_crash=on",
 )
-_INITDB_OPTIONS = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions")
+_INITDB_OPTIONS = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions", "--no-clean")
 # A fast shutdown writes a checkpoint. On a slow disk the next start's recovery does that work instead.
 _STOP_STEPS = ((signal.SIGINT, 2.5), (signal.SIGQUIT, 6.0), (signal.SIGKILL, 60.0))
 
@@ -92,6 +98,7 @@ def main(plan: Plan) -> None:
     try:
         _lock_soon(home / KEEPER_LOCK)
         _watch(lambda: lock(home / USERS_LOCK), no_users, changed)
+        log_size = _size(home / "postgres" / "log")
         server = _start(plan, no_users) if plan.adopted_pid is None else None
     except (_StartError, OSError, subprocess.SubprocessError) as error:
         _report(plan, str(error))
@@ -105,13 +112,17 @@ def main(plan: Plan) -> None:
     if server is not None:
         _await_ready(home, server, no_users, ended)
     if ended.is_set() and not no_users.is_set():
-        _report(plan, _last_words(home / "postgres"))
+        _report(plan, _last_words(home / "postgres", log_size))
         return
     _report(plan, None)
     while not (no_users.is_set() or ended.is_set()):
         changed.wait()
     if not ended.is_set():
         _stop(postmaster if isinstance(postmaster, int) else postmaster.pid, ended)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _lock_soon(path: Path) -> int:
@@ -192,22 +203,29 @@ def _start(plan: Plan, no_users: threading.Event) -> subprocess.Popen[bytes]:
 def is_whole(data: Path) -> bool:
     """Whether initdb got to its end here: it makes the database `postgres`, number 5, and ends with a clean shutdown.
 
-    A folder in which anything was ever stored is whole, however its server ended.
+    A folder in which anything was ever stored is whole, however its server ended. Raises _StartError for one that holds
+    data, but not all that a server needs.
     """
-    try:
-        control = (data / "global/pg_control").read_bytes()
-        # The state is the fifth word of 32 bits; 1 is a clean shutdown.
-        was_shut_down = len(control) >= 20 and int.from_bytes(control[16:20], sys.byteorder) == 1
-        databases = [each.parent for each in data.glob("base/*/PG_VERSION") if each.parent.name.isdigit()]
-        is_complete = (data / "PG_VERSION").exists() and any(int(each.name) >= 5 for each in databases)
-    except FileNotFoundError:
-        return False
-    if not is_complete:
-        return False
+    databases = [each for each in data.glob("base/*") if each.name.isdigit()]
     # PostgreSQL numbers what others than initdb make from 16384 on.
-    return was_shut_down or any(
-        file.name.isdigit() and int(file.name) >= 16384 for database in databases for file in database.iterdir()
+    holds_data = any(
+        int(file.name) >= 16384 for each in databases for file in (each, *each.iterdir()) if file.name.isdigit()
     )
+    control, version = _read(data / "global/pg_control"), _read(data / "PG_VERSION")
+    lacks = "global/pg_control" if len(control) < 20 else "PG_VERSION" if not version.strip() else None
+    if lacks and holds_data:
+        raise _StartError(f"it is damaged: {lacks} is missing or empty; restore a backup")
+    # The state is the fifth word of 32 bits; 1 is a clean shutdown.
+    was_shut_down = int.from_bytes(control[16:20], sys.byteorder) == 1
+    is_complete = any(int(each.name) >= 5 and (each / "PG_VERSION").exists() for each in databases)
+    return not lacks and is_complete and (was_shut_down or holds_data)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
 
 
 def _make_cluster(plan: Plan, data: Path) -> None:
@@ -224,7 +242,11 @@ def _make_cluster(plan: Plan, data: Path) -> None:
             **_identity(plan),
         )
         if made.returncode:
-            raise _StartError(_worst_line(made.stdout.decode(errors="replace")))
+            text = made.stdout.decode(errors="replace")
+            if shutil.disk_usage(plan.home).free < FULL_BYTES:
+                # What fails then need not say so.
+                text += f"\n{os.strerror(errno.ENOSPC)}"
+            raise _StartError(_worst_line(text))
         _check_settings(plan, new)
         if data.exists() and any(data.iterdir()):
             # A start of an older Billfold was killed here. There is no database in it; it is kept all the same.
@@ -362,22 +384,24 @@ def _stop(pid: int, ended: threading.Event) -> None:
             return
 
 
-def _last_words(data: Path) -> str:
-    """What the server wrote last into its log."""
+def _last_words(data: Path, log_size: int) -> str:
+    """Why the server ended, as it wrote into its log since then."""
     try:
         with (data / "log").open("rb") as log:
-            log.seek(max(log.seek(0, os.SEEK_END) - 4000, 0))
-            return _worst_line(log.read().decode(errors="replace"))
+            log.seek(log_size)
+            return _worst_line(log.read(100_000).decode(errors="replace"))
     except OSError as error:
         return str(error)
 
 
 def _worst_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    marks = ("PANIC:", "FATAL:", "error:", "ERROR:", "could not")
-    return next(
-        (line for mark in marks for line in reversed(lines) if mark in line), lines[-1] if lines else "no reason"
-    )
+    """The line that says most, without time and process."""
+    lines = [_LOG_PREFIX.sub("", line).strip() for line in text.splitlines() if line.strip()]
+    for mark in (*_DISK_ERRORS, "PANIC:", "FATAL:", "ERROR:", "error:", "could not"):
+        for line in lines:
+            if mark in line:
+                return " ".join(line.split())
+    return lines[-1] if lines else "it says no reason"
 
 
 def _report(plan: Plan, failure: str | None) -> None:
