@@ -22,8 +22,11 @@ _NOTE = "<!-- Written by docs/generate.py: change the code, then run `python doc
 
 _SETTINGS_INTRODUCTION = """\
 Settings come from the environment and from a file `.env` in the working directory. The environment wins. An empty
-value counts as unset. A wrong value, or an unknown name that begins with `BILLFOLD_`, is refused in one line that says
-what is expected. Names are case-sensitive.
+value counts as unset. A wrong value is refused in one line that says what is expected. Names are case-sensitive.
+
+An unknown name that begins with `BILLFOLD_`, in any case, is refused in `.env`. In the environment it is a warning, the
+[event](log-events.md#the-events) `setting_unknown`, which names the setting that may be meant: another version may know it.
+What Kubernetes sets for a service named `billfold`, such as `BILLFOLD_SERVICE_HOST`, is left alone.
 
 AWS credentials are not settings of Billfold: boto3 finds them as it always does, for example by `AWS_PROFILE`."""
 

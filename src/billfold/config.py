@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +46,8 @@ from billfold.setting import (
 
 _ENV_FILE = ".env"
 _OWN_PREFIX = "BILLFOLD_"
+# What Kubernetes and Docker tell of a service whose name begins with `billfold`: BILLFOLD_SERVICE_HOST, BILLFOLD_PORT.
+_OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
 _MEBIBYTE = 2**20
 _GIBIBYTE = 2**30
 
@@ -425,7 +428,10 @@ def _default_home() -> Path:
 
 
 def load_settings() -> Settings:
-    """The settings as they are now; raises ConfigurationError with one line for each that is wrong."""
+    """The settings as they are now; raises ConfigurationError with one line for each that is wrong.
+
+    An unknown name is wrong in `.env` alone: see `find_unknown_variables`.
+    """
     try:
         complaints = list(_unknown_names())
     except OSError as error:
@@ -456,16 +462,31 @@ def setting_fields() -> dict[str, tuple[str, FieldInfo]]:
     return {str(field.validation_alias): (attribute, field) for attribute, field in Settings.model_fields.items()}
 
 
+def find_unknown_variables() -> dict[str, str]:
+    """Variables of the environment that look like settings and are not, each with the setting that may be meant.
+
+    They stop nothing: another version may know them. Kubernetes makes some for each of its services.
+    """
+    return {name: meant for name, meant in _unknown(os.environ) if not _OF_A_SERVICE.search(name)}
+
+
 def _unknown_names() -> Iterator[str]:
+    """A complaint for each name in `.env`, which is written for this installation alone."""
+    for name, meant in _unknown(DotEnvSettingsSource(Settings).env_vars):
+        yield f"{name} in {_ENV_FILE} is not a setting of Billfold: did you mean {meant}?"
+
+
+def _unknown(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names that begin as ours do, in any case, and are not among them; each with the most similar one."""
     known = setting_fields()
-    for name in sorted({*os.environ, *DotEnvSettingsSource(Settings).env_vars}):
-        if name.startswith(_OWN_PREFIX) and name not in known:
-            typed = name.removeprefix(_OWN_PREFIX)
-            closest = max(known, key=lambda other: _likeness(typed, other.removeprefix(_OWN_PREFIX)))
-            yield f"{name} is no setting of Billfold: did you mean {closest}?"
+    for name in sorted(names):
+        typed = name.upper()
+        if typed.startswith(_OWN_PREFIX) and name not in known:
+            yield name, max(known, key=lambda other: _likeness(typed, other))
 
 
 def _likeness(one: str, other: str) -> float:
+    one, other = one.removeprefix(_OWN_PREFIX), other.removeprefix(_OWN_PREFIX)
     return difflib.SequenceMatcher(None, one, other).ratio()
 
 

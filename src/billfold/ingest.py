@@ -346,6 +346,8 @@ def _bring_in(
             # What is lost by one that was held is said where it is published.
             passed = obstacle[1] if obstacle and obstacle[0] is not DeliveryState.HELD else None
             remarks = [f"published by force, although it {passed}"] if passed else []
+            if delivery.time_fault:
+                remarks.append(f"{delivery.time_fault}: it says nothing about the order of deliveries")
             return _publish(ingestion, connection, delivery, registered, bill, period, remarks, timings)
 
 

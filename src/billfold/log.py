@@ -10,7 +10,9 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from billfold.config import Settings
+from billfold.config import Settings, find_unknown_variables
+
+_log = structlog.get_logger(__name__)
 
 # Libraries that tell of every request; what matters of theirs reaches us as an exception.
 _QUIET_LIBRARIES = {
@@ -25,7 +27,8 @@ _QUIET_LIBRARIES = {
 def configure_logging(settings: Settings, *, shown_elsewhere: Collection[str] = ()) -> None:
     """Send the events of structlog and of `logging` to standard error, from the configured level on.
 
-    On a terminal the events named in `shown_elsewhere` are left out: the door prints them in its own words there.
+    On a terminal the events named in `shown_elsewhere` are left out: the door prints them in its own words there. The
+    first events are warnings of variables that are not settings.
     """
     for_people = is_for_people(settings)
     level = getattr(logging, settings.log_level.upper())
@@ -43,6 +46,8 @@ def configure_logging(settings: Settings, *, shown_elsewhere: Collection[str] = 
         cache_logger_on_first_use=False,
     )
     _route_libraries(common, endings)
+    for name, meant in find_unknown_variables().items():
+        _log.warning("setting_unknown", name=name, meant=meant)
 
 
 def is_for_people(settings: Settings) -> bool:

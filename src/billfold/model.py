@@ -152,6 +152,7 @@ class Delivery:
     `export_path` identifies the export inside its bucket (`exports/acme-cur2`), `export_name` is what AWS calls it.
     A standalone file is its own delivery: no manifest, its key as export path and name.
     `period` is None where only the content can tell it; somebody may have named it then (`is_month_named`).
+    `time_fault` says why the file time of a local one cannot be true: `delivered_at` is then when it was found.
     """
 
     bucket: str
@@ -163,6 +164,7 @@ class Delivery:
     manifest: SourceObject | None = None
     execution_id: str | None = None
     is_month_named: bool = False
+    time_fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -272,10 +272,18 @@ def test_another_client_than_the_configured_one_is_refused_with_the_known_ones(o
 
 
 def test_each_wrong_setting_has_its_line(operator: Operator) -> None:
-    ended = operator.run("ingest", "bucket", "--json", AWS_REGION="x", LOG_LEVEL="loud", BILLFOLD_HOEM="/tmp")
+    ended = operator.run("ingest", "bucket", "--json", AWS_REGION="x", LOG_LEVEL="loud", BILLFOLD_THREADS="0")
 
     assert (ended.code, ended.document["deliveries"], ended.document["error"]["code"]) == (2, [], "configuration")
-    assert [line.split()[1] for line in ended.error_lines] == ["BILLFOLD_HOEM", "AWS_REGION", "LOG_LEVEL"]
+    assert [line.split()[1] for line in ended.error_lines] == ["AWS_REGION", "LOG_LEVEL", "BILLFOLD_THREADS"]
+
+
+def test_a_variable_of_another_version_is_a_warning_on_standard_error(operator: Operator) -> None:
+    ended = operator.run("runs", "--json", BILLFOLD_HOEM="/tmp")
+
+    assert (ended.code, ended.document["runs"]) == (0, [])
+    assert ended.err.count("setting_unknown") == ended.err.count("BILLFOLD_HOEM") == 1
+    assert '"meant": "BILLFOLD_HOME"' in ended.err
 
 
 def test_a_database_that_does_not_answer_is_worth_another_try(newcomer: Operator) -> None:

@@ -45,33 +45,28 @@ def calm(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) ->
     return land(new_database, 16, tmp_path_factory.mktemp("calm") / "c", {})
 
 
-@pytest.mark.parametrize("version", [16, 18])
 def test_bills_of_every_format_are_the_same_under_hostile_settings(
-    new_database: NewDatabase, calm: dict[str, Any], tmp_path: Path, version: int
+    new_database: NewDatabase, calm: dict[str, Any], tmp_path: Path
 ) -> None:
-    known = {**HOSTILE, **(HOSTILE_SINCE_17 if version >= 17 else {})}
-    place = 0 if version == 16 else -1
+    hostile = {name: values[0] for name, values in {**HOSTILE, **HOSTILE_SINCE_17}.items()}
 
-    found = land(new_database, version, tmp_path / "h", {name: values[place] for name, values in known.items()})
+    found = land(new_database, 18, tmp_path / "h", hostile)
 
     for name, expected in calm.items():
         assert found[name] == expected, name
     assert (found["differences"], found["broken"]) == ([], [])
 
 
-@pytest.fixture
-def hostile(database: Database) -> Database:
-    set_for_database(database, ((name, values[0]) for name, values in HOSTILE.items()))
-    return database
-
-
 def read_settings(connection: Any) -> dict[str, str]:
     rows = connection("SELECT name, setting FROM pg_settings")
-    return {name: value for name, value in rows if name in HOSTILE and name not in THEIR_OWN}
+    return {name: value for name, value in rows if name in {**HOSTILE, **HOSTILE_SINCE_17} and name not in THEIR_OWN}
 
 
-def test_every_connection_has_the_same_settings(hostile: Database, new_database: NewDatabase) -> None:
-    plain = new_database(16)
+@pytest.mark.parametrize("version", [16, 18])
+def test_every_connection_has_the_same_settings(new_database: NewDatabase, version: int) -> None:
+    plain, hostile = new_database(version), new_database(version)
+    known = {**HOSTILE, **(HOSTILE_SINCE_17 if version >= 17 else {})}
+    set_for_database(hostile, ((name, values[-1]) for name, values in known.items()))
     assert hostile.reader_conninfo is not None
     with connect(plain.conninfo) as connection:
         expected = read_settings(lambda sql: connection.execute(sql).fetchall())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from billfold.config import Settings, load_settings, require, setting_fields
+from billfold.config import Settings, find_unknown_variables, load_settings, require, setting_fields
 from billfold.errors import ConfigurationError
+from billfold.log import configure_logging
 
 Environment = pytest.MonkeyPatch
 
@@ -167,7 +169,8 @@ def test_what_names_no_database_is_refused(environment: Environment, url: str) -
 
 
 def test_every_wrong_setting_has_a_line_of_its_own(environment: Environment) -> None:
-    text = complaint(environment, AWS_REGION="x", BILLFOLD_THREADS="0", BILLFOLD_HOM="/x")
+    Path(".env").write_text("BILLFOLD_HOM=/x\n")
+    text = complaint(environment, AWS_REGION="x", BILLFOLD_THREADS="0")
 
     assert [line.split(" ")[0] for line in text.splitlines()] == ["BILLFOLD_HOM", "AWS_REGION", "BILLFOLD_THREADS"]
 
@@ -183,7 +186,59 @@ def test_every_wrong_setting_has_a_line_of_its_own(environment: Environment) -> 
 def test_a_mistyped_name_is_corrected(environment: Environment, name: str, meant: str) -> None:
     Path(".env").write_text(f"{name}=1\n")
 
-    assert complaint(environment) == f"{name} is no setting of Billfold: did you mean {meant}?"
+    assert complaint(environment) == f"{name} in .env is not a setting of Billfold: did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BILLFOLD_HOEM", "BILLFOLD_HOME"),
+        ("billfold_home", "BILLFOLD_HOME"),
+        ("Billfold_Home", "BILLFOLD_HOME"),
+        ("BILLFOLD_THREAD", "BILLFOLD_THREADS"),
+    ],
+)
+def test_an_unknown_variable_of_the_environment_stops_nothing_and_is_warned_of_once(
+    environment: Environment, capsys: pytest.CaptureFixture[str], name: str, meant: str
+) -> None:
+    environment.setenv(name, "1")
+
+    configure_logging(load_settings())
+
+    said = capsys.readouterr()
+    [event] = [json.loads(line) for line in said.err.splitlines()]
+    assert (event["level"], event["event"], event["name"], event["meant"]) == (
+        "warning",
+        "setting_unknown",
+        name,
+        meant,
+    )
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("name", ["billfold_home", "Billfold_Home"])
+def test_a_name_of_another_case_in_the_file_is_corrected(environment: Environment, name: str) -> None:
+    Path(".env").write_text(f"{name}=1\n")
+
+    assert complaint(environment) == f"{name} in .env is not a setting of Billfold: did you mean BILLFOLD_HOME?"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BILLFOLD_SERVICE_HOST",
+        "BILLFOLD_SERVICE_PORT",
+        "BILLFOLD_SERVICE_PORT_HTTP",
+        "BILLFOLD_PORT",
+        "BILLFOLD_PORT_8080_TCP_ADDR",
+        "BILLFOLD_WORKER_SERVICE_HOST",
+        "GRAFANA_BILLFOLD_DASHBOARDS",
+    ],
+)
+def test_what_others_call_after_us_is_not_warned_of(environment: Environment, name: str) -> None:
+    environment.setenv(name, "1")
+
+    assert find_unknown_variables() == {}
 
 
 def test_a_file_that_is_no_text_is_refused(environment: Environment) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from billfold.errors import ManifestError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.exports.bucket import Bucket, address, is_local
+from billfold.exports.file_times import find_time_fault
 from billfold.exports.layout import ROOT, file_name, find_places, folder_of, period_of
 from billfold.exports.local_bucket import LocalBucket
 from billfold.exports.local_copy import as_path, find_local_files, list_missing
@@ -53,13 +54,15 @@ def find_delivery(
     """
     places = find_places(source.key)
     export_path = places[0].export_path if places else folder_of(source.key).rstrip("/") or file_name(source.key)
+    time_fault = find_time_fault(source)
     delivery = Delivery(
         bucket=bucket.name,
         export_path=export_path,
         export_name=manifest.export_name or _name_of(source, export_path),
         period=manifest.period,
         files=_find_files(bucket, manifest, listed),
-        delivered_at=source.modified_at,
+        delivered_at=datetime.now(UTC) if time_fault else source.modified_at,
+        time_fault=time_fault,
         manifest=source,
         execution_id=manifest.execution_id,
     )
@@ -70,13 +73,15 @@ def find_delivery(
 
 def standalone(source: SourceObject) -> Delivery:
     """The delivery of a data file that no manifest names."""
+    time_fault = find_time_fault(source)
     return Delivery(
         bucket=source.bucket,
         export_path=source.key,
         export_name=source.key,
         period=period_of(source.key),
         files=(source,),
-        delivered_at=source.modified_at,
+        delivered_at=datetime.now(UTC) if time_fault else source.modified_at,
+        time_fault=time_fault,
     )
 
 

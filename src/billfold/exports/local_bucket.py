@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import structlog
 from billfold.config import Settings
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.exports.bucket import LOCAL_SCHEME, address
+from billfold.exports.file_times import modified_at
 from billfold.exports.spool import CHUNK_BYTES, OnBytes, spool
 from billfold.model import SourceObject, SpooledFile
 
@@ -81,9 +81,9 @@ class LocalBucket:
             return SourceObject(
                 bucket=self.name,
                 key=key,
-                etag=_content_hash(path, status.st_size, status.st_mtime_ns),
+                etag=_content_hash(path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)),
                 size_bytes=status.st_size,
-                modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
+                modified_at=modified_at(status),
             )
 
     def read_small(self, source: SourceObject, limit_bytes: int) -> bytes:
@@ -172,8 +172,9 @@ class LocalBucket:
 
 
 # Hashing is the only way to an ETag, and a listing asks for the same files as the resolution and the fetch after it.
+# A copy may give another content the old file's size and time: only the system sets the time of the inode's change.
 @lru_cache(maxsize=65_536)
-def _content_hash(path: Path, size_bytes: int, modified_at_ns: int) -> str:
+def _content_hash(path: Path, version: tuple[int, ...]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -19,6 +19,7 @@ from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundErro
 from billfold.exports.bucket import Bucket, address, is_local
 from billfold.exports.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
 from billfold.exports.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
+from billfold.exports.file_times import find_time_fault
 from billfold.exports.layout import (
     Place,
     file_name,
@@ -403,7 +404,8 @@ def _latest(manifests: Iterable[SourceObject]) -> SourceObject:
     if all(times.values()):
         latest = max(filter(None, times.values()))
         found = [source for source in found if times[source.key] == latest]
-    return max(found, key=lambda source: source.modified_at)
+    # A time that cannot be true comes after no other; of equal times the first key counts.
+    return max(found, key=lambda source: (find_time_fault(source) is None, source.modified_at))
 
 
 def _manifests_of(bucket: Bucket, place: Place) -> list[SourceObject]:

@@ -131,6 +131,7 @@ def register_delivery(
                 "execution_id": delivery.execution_id,
                 "content_digest": _digest(delivery),
                 "delivered_at": delivery.delivered_at,
+                "is_time_assumed": delivery.time_fault is not None,
                 "trigger_source": trigger,
             },
         )
@@ -385,9 +386,9 @@ def _digest(delivery: Delivery) -> str:
     if delivery.execution_id:
         refresh: tuple[str, ...] = ("execution", delivery.execution_id)
     elif delivery.manifest:
-        refresh = (delivery.delivered_at.isoformat(), delivery.manifest.key, delivery.manifest.etag)
+        refresh = (delivery.manifest.modified_at.isoformat(), delivery.manifest.key, delivery.manifest.etag)
     else:
-        refresh = (delivery.delivered_at.isoformat(),)
+        refresh = (delivery.files[0].modified_at.isoformat(),)
     parts = (
         str(delivery.period) if delivery.period else "",
         *refresh,

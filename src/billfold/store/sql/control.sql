@@ -57,12 +57,17 @@ WHERE client_id = %(client_id)s AND bucket = %(bucket)s AND export_path = %(expo
 
 -- name: register_delivery
 INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, billing_period, manifest_key, manifest_etag,
-    execution_id, content_digest, delivered_at, trigger_source, named_period)
+    execution_id, content_digest, delivered_at, is_time_assumed, trigger_source, named_period)
 VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(manifest_key)s,
-    %(manifest_etag)s, %(execution_id)s, %(content_digest)s, %(delivered_at)s, %(trigger_source)s, %(named_period)s)
--- A delivery that is put back after a later one is as new as its return.
+    %(manifest_etag)s, %(execution_id)s, %(content_digest)s, %(delivered_at)s, %(is_time_assumed)s, %(trigger_source)s, %(named_period)s)
+-- A delivery that is put back after a later one is as new as its return. A time that can be true replaces one that was
+-- assumed, and is replaced by none.
 ON CONFLICT (client_id, bucket, export_path, content_digest) DO UPDATE SET
-    delivered_at = greatest(billing_deliveries.delivered_at, excluded.delivered_at)
+    delivered_at = CASE
+        WHEN excluded.is_time_assumed THEN billing_deliveries.delivered_at
+        WHEN billing_deliveries.is_time_assumed THEN excluded.delivered_at
+        ELSE greatest(billing_deliveries.delivered_at, excluded.delivered_at) END,
+    is_time_assumed = billing_deliveries.is_time_assumed AND excluded.is_time_assumed
 RETURNING delivery_id, state, released_at IS NOT NULL, reason
 
 -- name: register_run

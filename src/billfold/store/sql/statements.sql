@@ -5,8 +5,8 @@ SELECT
     statement.statement_id, statement.current_publication_id, statement.current_delivery_id, statement.billing_period,
     statement.cost_basis, publication.mapping_version, statement.hash_version, statement.row_count,
     publication.charges_after, publication.billed_cost_after, publication.gross_cost_after, publication.net_cost_after,
-    delivery.delivered_at, statement.currency, statement.bucket, statement.export_path,
-    publication.undiscounted_cost_after
+    CASE WHEN NOT delivery.is_time_assumed THEN delivery.delivered_at END, statement.currency, statement.bucket,
+    statement.export_path, publication.undiscounted_cost_after
 FROM billing_statements AS statement
 LEFT JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
 LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
