@@ -61,7 +61,7 @@ def parsed(settings: Settings, *contents: bytes) -> Iterator[Bill]:
         folder = Path(name)
         files = unpack_all(folder, contents, settings)
         with open_bill(folder, memory_limit_mb=256, threads=2) as bill:
-            bill.parse(files)
+            bill.parse(files, max_unpacked_bytes=settings.max_unpacked_bytes)
             yield bill
 
 

@@ -335,7 +335,8 @@ def _bring_in(
             return outcomes.skipped(client, delivery, registered, current, rows, status=RunStatus.SUCCESS)
         with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
             with timings.measure("parse"):
-                bill.parse(list(_unpack_all(spooled, folder, settings)))
+                files = list(_unpack_all(spooled, folder, settings))
+                bill.parse(files, max_unpacked_bytes=settings.max_unpacked_bytes)
                 period = bill.find_period(expected=expected, fallback=delivery.delivered_at.date())
             if ingestion.since and period < ingestion.since:
                 reason = f"is of {period}, and nothing before {ingestion.since} was asked for"

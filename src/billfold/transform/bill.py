@@ -38,9 +38,9 @@ class Bill:
     def export_format(self) -> ExportFormat:
         return self._shapes[0].export_format
 
-    def parse(self, files: Sequence[UnpackedFile]) -> None:
-        """Load the files and check the values that count."""
-        self._shapes = parse(self._session, files)
+    def parse(self, files: Sequence[UnpackedFile], *, max_unpacked_bytes: int | None = None) -> None:
+        """Load the files, none of more text than `max_unpacked_bytes`, and check the values that count."""
+        self._shapes = parse(self._session, files, max_unpacked_bytes=max_unpacked_bytes)
         checks.check_values(self._session, self._shapes)
 
     def load_landed(self, rows: pa.RecordBatchReader) -> None:

@@ -30,6 +30,8 @@ from billfold.transform.columns import (
     detect_format,
     needed_columns,
 )
+from billfold.transform.parquet_batches import check_footer, damaged, open_rows, read_batches
+from billfold.transform.parquet_proof import ParquetColumn, ParquetProof, check_agreement, read_with_pyarrow
 from billfold.transform.session import quote
 
 MAX_HEADER_BYTES = 1 << 20
@@ -91,12 +93,16 @@ class Shape:
 _EMPTY_SHAPE = Shape(number=0, export_format=ExportFormat.CUR2, kind="csv", columns=(), types=(), files=())
 
 
-def parse(session: duckdb.DuckDBPyConnection, files: Sequence[UnpackedFile]) -> tuple[Shape, ...]:
+def parse(
+    session: duckdb.DuckDBPyConnection, files: Sequence[UnpackedFile], *, max_unpacked_bytes: int | None = None
+) -> tuple[Shape, ...]:
     """Load all files; one shape per distinct set of columns. Nothing is left out and nothing is padded.
 
-    Raises UnknownFormatError, MissingColumnError and MalformedFileError with file and physical line (the header is 1).
+    Raises UnknownFormatError, MissingColumnError and MalformedFileError with file and physical line (the header is 1),
+    and SourceLimitError for a Parquet file whose text is beyond `max_unpacked_bytes`.
     """
-    shapes = _group([_read_shape(SourceFile(file_number=n, unpacked=file)) for n, file in enumerate(files)])
+    limit = max_unpacked_bytes
+    shapes = _group([_read_shape(SourceFile(file_number=n, unpacked=file), limit) for n, file in enumerate(files)])
     if not shapes:
         # A delivery without files is an empty bill: no columns, no rows.
         session.execute("CREATE TABLE source_rows_0 (file_number SMALLINT)")
@@ -105,6 +111,7 @@ def parse(session: duckdb.DuckDBPyConnection, files: Sequence[UnpackedFile]) -> 
     with ThreadPoolExecutor(max_workers=1) as beside:
         for shape in shapes:
             counts = beside.submit(_count_all, shape)
+            proofs = _read_with_pyarrow(session, shape, files, limit)
             session.execute(f"CREATE TABLE {shape.table} AS SELECT * FROM ({_select(shape)}) WHERE false")
             try:
                 session.execute(f"INSERT INTO {shape.table} {_select(shape)}")
@@ -113,6 +120,9 @@ def parse(session: duckdb.DuckDBPyConnection, files: Sequence[UnpackedFile]) -> 
                     raise
                 raise refusal from error
             _check_lines(session, shape, counts.result())
+            for file, proof in proofs:
+                rows = f"{shape.table} WHERE file_number = {file.file_number}"
+                check_agreement(session, proof, loaded=rows, scan=_scan_parquet(shape, file))
     return shapes
 
 
@@ -151,9 +161,9 @@ def raise_at_first(
         )
 
 
-def _read_shape(file: SourceFile) -> Shape:
+def _read_shape(file: SourceFile, max_unpacked_bytes: int | None) -> Shape:
     if file.unpacked.kind == "parquet":
-        file, spelled = _spell_wide_decimals(file)
+        file, spelled = _spell_wide_decimals(file, max_unpacked_bytes)
         headers, types = _read_parquet_schema(file)
         types = [spelled.get(position, name) for position, name in enumerate(types)]
     else:
@@ -250,29 +260,33 @@ def _refuse_many_columns(headers: Sequence[str], file: SourceFile) -> None:
         )
 
 
-def _spell_wide_decimals(file: SourceFile) -> tuple[SourceFile, dict[int, str]]:
+def _spell_wide_decimals(file: SourceFile, max_unpacked_bytes: int | None) -> tuple[SourceFile, dict[int, str]]:
     """The file with decimals of more than 38 digits as text, and their types by position.
 
     DuckDB would read them as doubles, rounded.
     """
+    original = file.unpacked.path
+    check_footer(original, key=file.key, limit_bytes=max_unpacked_bytes)
+    schema = parquet.read_schema(original)
+    wide = {
+        n: f"DECIMAL({field.type.precision},{field.type.scale})"
+        for n, field in enumerate(schema)
+        if pa.types.is_decimal256(field.type)
+    }
+    if not wide:
+        return file, {}
+    for n in wide:
+        schema = schema.set(n, pa.field(schema.field(n).name, pa.string()))
+    path = original.with_suffix(".spelled")
     try:
-        with parquet.ParquetFile(file.unpacked.path) as source:
-            schema = source.schema_arrow
-            wide = {
-                n: f"DECIMAL({field.type.precision},{field.type.scale})"
-                for n, field in enumerate(schema)
-                if pa.types.is_decimal256(field.type)
-            }
-            if not wide:
-                return file, {}
-            for n in wide:
-                schema = schema.set(n, pa.field(schema.field(n).name, pa.string()))
-            path = file.unpacked.path.with_suffix(".spelled")
-            with parquet.ParquetWriter(path, schema) as spelled:
-                for batch in source.iter_batches():
-                    spelled.write_batch(batch.cast(schema))
+        with (
+            open_rows(original, key=file.key, limit_bytes=max_unpacked_bytes) as rows,
+            parquet.ParquetWriter(path, schema) as spelled,
+        ):
+            for batch in read_batches(rows):
+                spelled.write_batch(batch.cast(schema))
     except (OSError, ValueError) as error:
-        raise _unreadable_parquet(file, error) from error
+        raise damaged(file.key, "the rows cannot be read", error) from error
     return replace(file, unpacked=replace(file.unpacked, path=path)), wide
 
 
@@ -282,16 +296,8 @@ def _read_parquet_schema(file: SourceFile) -> tuple[list[str], list[str]]:
         with duckdb.connect() as probe:
             described = probe.execute(f"DESCRIBE SELECT * FROM {_parquet_source(file.unpacked.path)}").fetchall()
     except (OSError, ValueError, duckdb.Error) as error:
-        raise _unreadable_parquet(file, error) from error
+        raise damaged(file.key, "the Parquet footer cannot be read", error) from error
     return headers, [row[1] for row in described]
-
-
-def _unreadable_parquet(file: SourceFile, error: Exception) -> MalformedFileError:
-    return MalformedFileError(
-        f"the Parquet footer cannot be read ({_first_line(error)})",
-        file=file.key,
-        advice="the file is truncated or damaged: wait for the next delivery or ask AWS for it again",
-    )
 
 
 def _parquet_source(path: Path) -> str:
@@ -315,16 +321,21 @@ def _select_file(shape: Shape, file: SourceFile) -> str:
             f"SELECT *, {number} FROM read_csv({path}, auto_detect = false, header = false, skip = 1, delim = ',',"
             f" quote = '\"', escape = '\"', nullstr = {nulls}, columns = {{{names}}})"
         )
-    aliases = ", ".join(column.sql_name for column in shape.columns)
     texts = ", ".join(
         f"nullif({_as_text(shape, column, type_name)}, '') AS {column.sql_name}"
         for column, type_name in zip(shape.columns, shape.types, strict=True)
     )
-    return f"SELECT {texts}, {number} FROM {_parquet_source(file.unpacked.path)} AS source ({aliases})"
+    return f"SELECT {texts}, {number} FROM {_scan_parquet(shape, file)}"
+
+
+def _scan_parquet(shape: Shape, file: SourceFile) -> str:
+    """The scan of a Parquet file under the shape's names."""
+    aliases = ", ".join(column.sql_name for column in shape.columns)
+    return f"{_parquet_source(file.unpacked.path)} AS source ({aliases})"
 
 
 def _as_text(shape: Shape, column: SourceColumn, type_name: str) -> str:
-    """A Parquet value as the CSV of the same export spells it: ISO times with milliseconds, maps as JSON.
+    """A Parquet value as the CSV of the same export spells it: ISO times, maps as JSON.
 
     Account ids that are whole numbers get the leading zeros that numbers cannot have. NaN is how tools write that a
     double is missing; in a needed column it stays, to be refused.
@@ -334,15 +345,36 @@ def _as_text(shape: Shape, column: SourceColumn, type_name: str) -> str:
         return f"padded_account_id({name}::VARCHAR)"
     if type_name in ("FLOAT", "DOUBLE") and column.canonical not in needed_columns(shape.export_format):
         return f"CASE WHEN NOT isnan({name}) THEN {name}::VARCHAR END"
+    if type_name in ("TIMESTAMP_NS", "TIMESTAMPTZ_NS"):
+        return f"nano_instant_text({name}::TIMESTAMP_NS)"
     if type_name.startswith("TIMESTAMP"):
-        if type_name == "TIMESTAMPTZ_NS":
-            name = f"{name}::TIMESTAMPTZ"
-        return f"strftime({name}::TIMESTAMP, '%Y-%m-%dT%H:%M:%S.%gZ')"
+        return f"instant_text({name}::TIMESTAMP)"
     if type_name == "MAP(VARCHAR, DOUBLE)":
         return f"to_json({name}::MAP(VARCHAR, VARCHAR))::VARCHAR"
     if type_name.startswith(("MAP", "STRUCT")) or type_name.endswith("]"):
         return f"to_json({name})::VARCHAR"
     return f"{name}::VARCHAR"
+
+
+def _read_with_pyarrow(
+    session: duckdb.DuckDBPyConnection, shape: Shape, files: Sequence[UnpackedFile], max_unpacked_bytes: int | None
+) -> list[tuple[SourceFile, ParquetProof]]:
+    """What the second reader finds in each Parquet file, as delivered; before DuckDB writes any of its rows."""
+    if shape.kind != "parquet":
+        return []
+    columns = [
+        ParquetColumn(column=column, type_name=type_name, text=_as_text(shape, column, type_name))
+        for column, type_name in zip(shape.columns, shape.types, strict=True)
+    ]
+    return [
+        (
+            file,
+            read_with_pyarrow(
+                session, files[file.file_number].path, columns, key=file.key, limit_bytes=max_unpacked_bytes
+            ),
+        )
+        for file in shape.files
+    ]
 
 
 def _count_all(shape: Shape) -> dict[int, int]:

@@ -42,7 +42,8 @@ def check_source(findings: Findings, subject: Subject) -> None:
         return
     with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
         try:
-            bill.parse(list(_unpack_all(spooled, folder, settings)))
+            files = list(_unpack_all(spooled, folder, settings))
+            bill.parse(files, max_unpacked_bytes=settings.max_unpacked_bytes)
         except InputError as error:
             findings.tell("source_rows", [str(error)], "")
             return

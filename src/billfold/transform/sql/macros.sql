@@ -91,6 +91,15 @@ CREATE OR REPLACE MACRO canonical_map(value) AS
 CREATE OR REPLACE MACRO instant(value) AS
     CASE WHEN regexp_full_match(trim(value), '[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?') THEN TRY_CAST(trim(value) AS TIMESTAMPTZ) END;
 
+-- A point in time of Parquet as AWS writes it in CSV, with three decimals of the second; with six or nine where it has more,
+-- so that nothing is cut off. strftime spells nanoseconds rightly at the end of its format only.
+CREATE OR REPLACE MACRO instant_text(value) AS
+    CASE WHEN epoch_us(value) % 1000 <> 0 THEN strftime(value, '%Y-%m-%dT%H:%M:%S.%fZ')
+         ELSE strftime(value, '%Y-%m-%dT%H:%M:%S.%gZ') END;
+CREATE OR REPLACE MACRO nano_instant_text(value) AS
+    CASE WHEN epoch_ns(value) % 1000 <> 0 THEN strftime(value, '%Y-%m-%dT%H:%M:%S.%n') || 'Z'
+         ELSE instant_text(value::TIMESTAMP) END;
+
 -- A text for jsonb, which cannot hold the character NUL.
 CREATE OR REPLACE MACRO for_jsonb(value) AS
     replace(replace(replace(value, '\\', chr(1)), '\u0000', ''), chr(1), '\\');
