@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import structlog
 
 from billfold.cli import main
 from tests.landing import Landing
@@ -78,17 +77,6 @@ def test_a_page_shows_each_amount_to_the_cent(pages: Pages) -> None:
         assert amount in page
     assert "NaN" not in page
     assert "12.34" in pages.show("/?client=acme")
-
-
-def test_a_figure_that_cannot_be_made_is_a_dash_and_the_log_says_why(bills: Landing, pages: Pages) -> None:
-    """No bill brings NaN in; a table that somebody wrote to may hold it."""
-    bills.execute("UPDATE billing_daily_cost SET billed_cost = 'NaN' WHERE billing_currency = 'EUR'")
-    with structlog.testing.capture_logs() as events:
-        page = pages.show("/")
-    bills.execute("UPDATE billing_daily_cost SET billed_cost = 1e26 WHERE billing_currency = 'EUR'")
-
-    assert "100,000,000,000,000,000,000,000,011.34" in page
-    assert {event["figure"] for event in events if event["event"] == "figure_failed"}
 
 
 def test_the_pages_of_a_movement_and_of_its_charges_are_shown(bills: Landing, pages: Pages) -> None:
