@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Error, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, sync_playwright
+
+from billfold.web.gate import COOKIE
+from tests.web_server import HOME_SECRET
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # A container has no sandbox and no graphics card, and a browser of a test asks nobody for updates.
@@ -33,6 +36,11 @@ def run_browser() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def sign_in(context: BrowserContext, secret: str = HOME_SECRET) -> None:
+    """Let a browser visit servers of this machine as the user who owns the home, or with another token."""
+    context.add_cookies([{"name": COOKIE, "value": secret, "domain": "127.0.0.1", "path": "/"}])
 
 
 def find_browser(own: str) -> str | None:

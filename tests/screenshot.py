@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, ViewportSize
 from billfold.config import load_settings
 from billfold.demo import open_demo
 from billfold.log import configure_logging
-from tests.browser import run_browser
+from tests.browser import run_browser, sign_in
 from tests.web_server import run_web_server
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "costs.png"
@@ -49,7 +49,9 @@ def main() -> None:
 
 def photograph(browser: Browser, address: str) -> bytes:
     """The page in light colours, down to its first chart, once that is drawn."""
-    page = browser.new_page(viewport=VIEWPORT, color_scheme="light", reduced_motion="reduce", locale="en-GB")
+    context = browser.new_context(viewport=VIEWPORT, color_scheme="light", reduced_motion="reduce", locale="en-GB")
+    sign_in(context)
+    page = context.new_page()
     page.goto(address, wait_until="networkidle")
     page.locator(".js-plotly-plot .bars").first.wait_for()
     chart = page.locator(".js-plotly-plot").first.bounding_box()

@@ -83,10 +83,10 @@ def start_server(environment: Mapping[str, str]) -> Iterator[tuple[WorkerProcess
     """A server with these variables, on a free port, that answers; it is killed, if it still lives, at the end."""
     with _start(environment, "serve", "--port", "0") as process:
         process.wait_for("server_started")
-        [port] = [event["port"] for event in process.events() if event["event"] == "server_started"]
+        [started] = [event for event in process.events() if event["event"] == "server_started"]
         # The socket listens a moment later.
-        process.wait_until(lambda: _listens(port))
-        yield process, WebServer(port=port)
+        process.wait_until(lambda: _listens(started["port"]))
+        yield process, WebServer(port=started["port"], token=Path(started["token_file"]).read_text().strip())
 
 
 def _listens(port: int) -> bool:

@@ -303,6 +303,14 @@ class Settings(BaseSettings):
     max_request_bytes: int = size(
         "BILLFOLD_MAX_REQUEST_BYTES", "The largest request that `billfold serve` takes.", default=_MEBIBYTE
     )
+    request_seconds: int = whole(
+        "BILLFOLD_REQUEST_SECONDS",
+        "Within how many seconds a request has to be there as a whole, and an answer to be read on, before `billfold"
+        " serve` ends the connection.",
+        default=30,
+        least=1,
+        most=3600,
+    )
     requests_per_minute: int = whole(
         "BILLFOLD_REQUESTS_PER_MINUTE",
         "How often a token, or without one an address, may ask `billfold serve` in a minute; 0 sets no limit.",

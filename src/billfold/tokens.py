@@ -60,7 +60,7 @@ def make(
         raise UsageError("a token needs a scope", advice=f"use {', '.join(Scope)}")
     if client_id is not None:
         clients.find_known(database, client_id)
-    secret = _BEGINNING + secrets.token_urlsafe(_RANDOM_BYTES)
+    secret = new_secret()
     with connect(database.conninfo) as connection, connection.transaction():
         # A client that is purged meanwhile would leave the new token in force.
         lock_clients(connection)
@@ -78,6 +78,16 @@ def make(
         )
     log.info("token_made", token_id=token.token_id, name=name, scopes=list(token.scopes), client=client_id)
     return MadeToken(token=token, secret=secret)
+
+
+def new_secret() -> str:
+    """A token's secret, at random: `bf_` and 256 bits in URL-safe Base64."""
+    return _BEGINNING + secrets.token_urlsafe(_RANDOM_BYTES)
+
+
+def is_secret(text: str) -> bool:
+    """Whether the text could be a token's secret; in force or not."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def list_all(database: Database) -> list[Token]:
@@ -101,7 +111,7 @@ def revoke(database: Database, token: str) -> Token:
 
 def find(database: Database, secret: str) -> Token | None:
     """The token in force whose secret this is, noting that it is used; None where there is none."""
-    if not _TOKEN.fullmatch(secret):
+    if not is_secret(secret):
         return None
     with connect(database.conninfo) as connection:
         token = store.find_token(connection, _hash(secret))
@@ -111,7 +121,7 @@ def find(database: Database, secret: str) -> Token | None:
 
 
 def was_any_made(database: Database) -> bool:
-    """Whether there ever was a token, in force or not: from then on only tokens open the server."""
+    """Whether there ever was a token, in force or not: without one only this machine may be served."""
     with connect(database.conninfo) as connection:
         return store.was_any_made(connection)
 

@@ -25,8 +25,9 @@ from billfold.store.spending import ChargePlace
 from billfold.web.pages.charge_place import spell_place
 from tests.benchmarks.charges import fill_months, list_months, restate_months
 from tests.benchmarks.workbench import fresh_database, parse_options, time_milliseconds, work_folder
-from tests.browser import run_browser
+from tests.browser import run_browser, sign_in
 from tests.histories import fill_deliveries
+from tests.web_server import WebServer
 from tests.worker_process import start_server
 
 MONTHS = list_months(2025, 24)
@@ -73,9 +74,11 @@ def main() -> None:
                 fill_deliveries(connection, client_count=50, month_count=len(MONTHS), deliveries_per_month=80)
             environment = {**os.environ, "DATABASE_URL": fresh, "BILLFOLD_REQUESTS_PER_MINUTE": "100000"}
             with start_server(environment) as (_, server), run_browser() as browser:
+                assert server.token
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
+                sign_in(page.context, server.token)
                 for path in [*list_pages(MONTHS), *LISTS]:
-                    _print(path, _time_server(server.port, path), _time_browser(page, server.port, path), baseline)
+                    _print(path, _time_server(server, path), _time_browser(page, server.port, path), baseline)
 
 
 def list_pages(months: list[BillingPeriod]) -> list[str]:
@@ -111,12 +114,12 @@ def _time_sum(conninfo: str) -> float:
         return statistics.median(time_milliseconds(add_up) for _ in range(3))
 
 
-def _time_server(port: int, path: str) -> float:
+def _time_server(server: WebServer, path: str) -> float:
     """Milliseconds from the request to the whole answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
 
     def ask() -> None:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {server.token}"})
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200, f"{path} is answered by {answer.status}"

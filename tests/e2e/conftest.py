@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
-from tests.browser import run_browser
+from tests.browser import run_browser, sign_in
 from tests.integration.conftest import new_database as new_database
 from tests.visitor import DESK, Visitor
 
@@ -23,8 +23,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One visitor's browser for all tests of a module: it loads Plotly once."""
+    """The browser of the user who owns the home, for all tests of a module: it loads Plotly once."""
     context = browser.new_context(viewport=DESK)
+    sign_in(context)
     yield context
     context.close()
 

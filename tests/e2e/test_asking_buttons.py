@@ -128,6 +128,7 @@ def test_who_may_only_read_is_shown_no_button(visitor: Visitor, registry: Regist
     owner = tokens.make(registry.database, "owner", [Scope.READ, Scope.INGEST]).secret
 
     buttons = {}
+    visitor.page.context.clear_cookies()
     for name, secret in (("reader", reader), ("owner", owner)):
         page = visitor.visit(f"/sign-in?next={path}")
         page.get_by_label("Token").fill(secret)

@@ -19,6 +19,7 @@ from billfold.config import load_settings
 from billfold.period import parse_period
 from billfold.reports import CostColumn, Selection
 from billfold.store.database import Database
+from tests.browser import sign_in
 from tests.integration.conftest import NewDatabase
 from tests.landing import Landing
 from tests.line_items import line_item, write_bill
@@ -92,6 +93,7 @@ def empty_address(bills: Landing, new_database: NewDatabase) -> Iterator[str]:
 def reader(browser: Browser) -> Iterator[Page]:
     """Somebody whose browser runs no scripts."""
     context = browser.new_context(viewport=DESK, java_script_enabled=False)
+    sign_in(context)
     yield context.new_page()
     context.close()
 
@@ -257,6 +259,7 @@ def test_charts_have_the_colours_of_the_page_in_both_themes(visitor: Visitor, sc
 def test_without_scripts_the_theme_is_the_systems(browser: Browser, address: str) -> None:
     for scheme, colour in (("light", "rgb(246, 246, 243)"), ("dark", "rgb(19, 23, 22)")):
         page = browser.new_page(java_script_enabled=False, color_scheme=scheme)
+        sign_in(page.context)
         page.goto(address)
         expect(page.locator("body")).to_have_css("background-color", colour)
         page.close()

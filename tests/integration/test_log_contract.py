@@ -31,7 +31,7 @@ from tests.landing import Landing
 from tests.log_document import read_context, read_events, read_field_types
 from tests.messages import Mailbox, request
 from tests.registry import Registry
-from tests.web_server import run_app
+from tests.web_server import HOME_SECRET, HOME_TOKEN, run_app
 
 pytestmark = pytest.mark.slow
 
@@ -134,9 +134,9 @@ def fail(*_: Any, **__: Any) -> Any:
 
 
 def ask_for_a_defect(registry: Registry) -> None:
-    app = create_app(registry.settings, registry.database)
+    app = create_app(registry.settings, registry.database, home_token=HOME_TOKEN)
     app.get("/test/defect")(fail_a_request)
-    with run_app(app) as server:
+    with run_app(app, token=HOME_SECRET) as server:
         assert server.send("GET", "/test/defect").status == 500
 
 

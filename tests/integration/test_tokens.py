@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlencode
 
 import pytest
+import structlog
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
@@ -19,20 +20,21 @@ from billfold import clients, tokens
 from billfold.config import Settings
 from billfold.errors import ConfigurationError, StoreError, UsageError
 from billfold.model import Scope
+from billfold.serve_token import HomeToken
 from billfold.store.database import Database, connect
 from billfold.web import create_app, serve
 from billfold.web.access import AdminAccess, IngestAccess, ReadAccess
 from billfold.web.gate import COOKIE, KEPT_SECONDS, OPEN_PATHS, STATIC_PREFIX, AccessFinder
 from billfold.web.sign_in import local_path
-from tests.web_server import Answer, WebServer, run_app
+from tests.web_server import HOME_SECRET, HOME_TOKEN, Answer, WebServer, run_app
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
 
 
-def make_app(settings: Settings, database: Database, *, is_local: bool = True) -> FastAPI:
+def make_app(settings: Settings, database: Database, *, home_token: HomeToken | None = None) -> FastAPI:
     """The application and a route for each scope, which tells whose data it would show."""
-    app = create_app(settings, database, is_local=is_local)
+    app = create_app(settings, database, home_token=home_token)
 
     @app.get("/test/read")
     def read(access: ReadAccess, client: str | None = None, limit: int = 1) -> dict[str, str | None]:
@@ -51,7 +53,7 @@ def make_app(settings: Settings, database: Database, *, is_local: bool = True) -
 
 @pytest.fixture
 def server(settings: Settings, database: Database) -> Iterator[WebServer]:
-    with run_app(make_app(settings, database)) as server:
+    with run_app(make_app(settings, database, home_token=HOME_TOKEN)) as server:
         yield server
 
 
@@ -175,27 +177,95 @@ def test_the_reader_sees_no_token(database: Database) -> None:
         reader.execute(b"SELECT name FROM billing_tokens")
 
 
-def test_without_a_token_ever_made_this_machine_may_do_everything(server: WebServer) -> None:
-    for method, path in (("GET", "/test/read"), ("POST", "/test/ingest"), ("POST", "/test/admin")):
-        assert server.ask(method, path) == (200, {"client": None})
+def test_without_a_token_nobody_reads_whether_one_was_ever_made_or_not(server: WebServer, database: Database) -> None:
+    for name in ("one", "two"):
+        for method, path in (("GET", "/test/read"), ("POST", "/test/ingest"), ("POST", "/test/admin")):
+            assert server.send(method, path).status == 401
+        make(database, name=name)
+
+
+def test_the_homes_token_may_do_everything_beside_tokens_that_were_made(server: WebServer, database: Database) -> None:
+    for name in ("one", "two"):
+        for method, path in (("GET", "/test/read"), ("POST", "/test/ingest"), ("POST", "/test/admin")):
+            assert server.ask(method, path, headers=bearer(HOME_SECRET)) == (200, {"client": None})
+        assert server.ask("GET", "/test/read", headers=cookie(HOME_SECRET)) == (200, {"client": None})
+        make(database, name=name)
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Forwarded-Proto", "Via"])
-def test_what_a_proxy_brings_does_not_come_from_this_machine(server: WebServer, header: str) -> None:
-    assert server.send("GET", "/test/read", headers={header: "127.0.0.1"}).status == 401
+def test_the_homes_token_does_not_come_through_a_proxy(server: WebServer, header: str) -> None:
+    headers = {**bearer(HOME_SECRET), header: "127.0.0.1"}
+
+    assert server.send("GET", "/test/read", headers=headers).status == 401
+    assert (
+        server.send("GET", f"/costs?token={HOME_SECRET}", headers={header: "127.0.0.1"}).headers["Set-Cookie"] is None
+    )
 
 
-def test_another_name_of_ours_is_not_this_machine(settings: Settings, database: Database) -> None:
+def test_the_homes_token_is_not_taken_under_another_name(settings: Settings, database: Database) -> None:
     ours = settings.model_copy(update={"allowed_hosts": "billfold.example"})
 
-    with run_app(make_app(ours, database)) as server:
-        assert server.send("GET", "/test/read", headers={"Host": "billfold.example"}).status == 401
-        assert server.send("GET", "/test/read").status == 200
+    with run_app(make_app(ours, database, home_token=HOME_TOKEN)) as server:
+        named = {**bearer(HOME_SECRET), "Host": "billfold.example"}
+        assert server.send("GET", "/test/read", headers=named).status == 401
+        assert server.send("GET", "/test/read", headers=bearer(HOME_SECRET)).status == 200
 
 
-def test_a_server_that_others_reach_is_never_open(settings: Settings, database: Database) -> None:
-    with run_app(make_app(settings, database, is_local=False)) as server:
-        assert server.send("GET", "/test/read").status == 401
+def test_a_server_that_others_reach_does_not_know_the_homes_token(settings: Settings, database: Database) -> None:
+    with run_app(make_app(settings, database)) as server:
+        assert server.send("GET", "/test/read", headers=bearer(HOME_SECRET)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("asked", "led_to"),
+    [
+        ("/?token={}", "/"),
+        ("/costs?by=day&token={}&client=a%20b", "/costs?by=day&client=a+b"),
+        ("/costs?token=old&token={}", "/costs"),
+        ("/sign-in?token={}", "/"),
+        ("//evil.example/?token={}", "/"),
+        ("/%5Cevil.example/?token={}", "/%5Cevil.example/"),
+    ],
+)
+def test_an_address_with_the_homes_token_becomes_a_cookie_and_an_address_without_it(
+    server: WebServer, asked: str, led_to: str
+) -> None:
+    answer = server.send("GET", asked.format(HOME_SECRET), headers=PAGE)
+
+    assert (answer.status, answer.headers["Location"]) == (303, led_to)
+    assert answer.headers["Set-Cookie"].startswith(f"{COOKIE}={HOME_SECRET}; HttpOnly")
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.body == b""
+
+
+def test_an_address_with_a_wrong_token_leads_to_the_page_to_sign_in_without_it(
+    server: WebServer, database: Database
+) -> None:
+    made = make(database)
+
+    for secret in ("wrong", made, ""):
+        answer = server.send("GET", f"/costs?by=day&token={secret}", headers=PAGE)
+        assert (answer.status, answer.headers["Location"]) == (303, "/sign-in?next=%2Fcosts%3Fby%3Dday")
+        assert answer.headers["Set-Cookie"] is None
+    statuses = [server.send("GET", "/?token=wrong").status for _ in range(8)]
+    assert statuses == [303] * 7 + [429]
+
+
+@pytest.mark.parametrize("path", ["/v1/costs", "/metrics", "/static/billfold.css", "/healthz"])
+def test_programs_send_no_token_in_an_address(server: WebServer, path: str) -> None:
+    assert server.send("GET", f"{path}?token={HOME_SECRET}").headers["Set-Cookie"] is None
+
+
+def test_no_log_event_holds_a_token(server: WebServer) -> None:
+    with structlog.testing.capture_logs() as events:
+        server.send("GET", f"/costs?token={HOME_SECRET}", headers=PAGE)
+        server.send("GET", f"/?token={HOME_SECRET[:-1]}x", headers=PAGE)
+        server.send("GET", "/test/read", headers=bearer(HOME_SECRET))
+        server.send("GET", f"//x?token={HOME_SECRET}")
+
+    assert events
+    assert HOME_SECRET[:20] not in repr(events)
 
 
 def test_another_address_is_refused_as_long_as_no_token_was_made(settings: Settings, database: Database) -> None:
@@ -269,25 +339,21 @@ def test_a_revoked_token_opens_nothing(settings: Settings, database: Database) -
 
     with run_app(make_app(settings, database)) as server:
         assert server.send("GET", "/test/read", headers=bearer(secret)).status == 401
-        # A server that was closed once never opens again.
-        assert server.send("GET", "/test/read").status == 401
 
 
 def test_a_server_that_saw_a_token_forgets_it_within_seconds(database: Database) -> None:
     now = 0.0
-    finder = AccessFinder(database, is_local=True, clock=lambda: now)
-    bare = HTTPConnection({"type": "http", "headers": [(b"host", b"localhost:8080")]})
-    assert finder.find(bare) is not None
+    finder = AccessFinder(database, clock=lambda: now)
     secret = make(database)
-    assert finder.find(bare) is not None
-    now += KEPT_SECONDS
-    assert finder.find(bare) is None
-    assert finder.find_by_secret(secret) is not None
+    asked = HTTPConnection(
+        {"type": "http", "headers": [(b"host", b"localhost:8080"), (b"authorization", f"Bearer {secret}".encode())]}
+    )
+    assert finder.find(asked) is not None
     tokens.revoke(database, "mine")
-    assert finder.find_by_secret(secret) is not None
+    assert finder.find(asked) is not None
     now += KEPT_SECONDS
 
-    assert finder.find_by_secret(secret) is None
+    assert finder.find(asked) is None
 
 
 ALLOWED = {
@@ -455,6 +521,24 @@ def test_too_many_tokens_that_are_none_are_told_to_wait_and_others_are_not(
     assert (last.status, last.error_code) == (429, "too_many_requests")
     assert 1 <= int(last.headers["Retry-After"]) <= 60
     assert server.send("GET", "/test/read", headers=bearer(secret)).status == 200
+
+
+def test_failures_fill_an_addresss_share_and_ask_postgresql_no_more(settings: Settings, database: Database) -> None:
+    secret = make(database)
+    fresh = make(database, name="fresh")
+    few = settings.model_copy(update={"requests_per_minute": 12})
+
+    with run_app(make_app(few, database, home_token=HOME_TOKEN)) as server:
+        assert server.send("GET", "/test/read", headers=bearer(secret)).status == 200
+        failed = [server.send("GET", "/test/read", headers=bearer(f"bf_{'A' * 43}")).status for _ in range(14)]
+        unknown = server.send("GET", "/test/read", headers=bearer(fresh))
+        bare = server.send("GET", "/test/read")
+        known = [server.send("GET", "/test/read", headers=bearer(each)).status for each in (secret, HOME_SECRET)]
+
+    assert failed == [401] * 10 + [429] * 4
+    assert (unknown.status, bare.status) == (429, 429)
+    assert 1 <= int(unknown.headers["Retry-After"]) <= 60
+    assert known == [200, 200]
 
 
 def run(database: Database, *words: str) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ from billfold.web import create_app
 from billfold.web.access import ReadAccess
 from billfold.web.server import serve
 from billfold.web.throttle import Throttle, network_of
-from tests.web_server import WebServer, run_app
+from tests.web_server import HOME_SECRET, HOME_TOKEN, WebServer, run_app
 
 LIMIT = 1000
 JSON = {"Content-Type": "application/json"}
@@ -35,7 +35,7 @@ class Wanted(BaseModel):
 
 
 def make_app(settings: Settings, database: Database, *, bound_host: str = "127.0.0.1") -> FastAPI:
-    app = create_app(settings, database, bound_host=bound_host)
+    app = create_app(settings, database, home_token=HOME_TOKEN, bound_host=bound_host)
 
     @app.get("/test/item/{item}")
     def read(_access: ReadAccess, item: str, limit: int = 1) -> dict[str, str]:
@@ -75,7 +75,7 @@ def limited(settings: Settings) -> Settings:
 
 @pytest.fixture
 def server(limited: Settings, database: Database) -> Iterator[WebServer]:
-    with run_app(make_app(limited, database, bound_host="192.0.2.7")) as server:
+    with run_app(make_app(limited, database, bound_host="192.0.2.7"), token=HOME_SECRET) as server:
         yield server
 
 
@@ -222,7 +222,9 @@ def test_who_asks_too_often_is_told_when_to_come_back(limited: Settings, databas
     secrets = [tokens.make(database, name, (Scope.READ,)).secret for name in ("one", "two")]
     asked = [{"Authorization": f"Bearer {secret}"} for secret in secrets]
 
-    with run_app(make_app(limited.model_copy(update={"requests_per_minute": 3}), database)) as server:
+    with run_app(
+        make_app(limited.model_copy(update={"requests_per_minute": 3}), database), token=HOME_SECRET
+    ) as server:
         first = [server.send("GET", "/test/item/1", headers=asked[0]) for _ in range(4)]
         other = server.send("GET", "/test/item/1", headers=asked[1])
         health = [server.send("GET", "/healthz").status for _ in range(5)]
@@ -297,7 +299,7 @@ def test_no_answer_waits_for_its_headers_to_be_acknowledged(
 
 
 def test_who_asks_for_the_head_is_told_so_in_the_log(limited: Settings, database: Database) -> None:
-    with structlog.testing.capture_logs() as events, run_app(make_app(limited, database)) as server:
+    with structlog.testing.capture_logs() as events, run_app(make_app(limited, database), token=HOME_SECRET) as server:
         server.send("HEAD", "/test/item/2")
 
     assert [(event["method"], event["path"]) for event in events if event["event"] == "request"] == [
@@ -326,7 +328,7 @@ def test_each_request_is_one_event_without_its_query(limited: Settings, database
     headers = {"Authorization": f"Bearer {secret}", "Cookie": f"billfold_token={secret}"}
 
     # An event is logged after its answer: all are there when the server has ended, in the order of their ends.
-    with structlog.testing.capture_logs() as events, run_app(make_app(limited, database)) as server:
+    with structlog.testing.capture_logs() as events, run_app(make_app(limited, database), token=HOME_SECRET) as server:
         for path in (
             "/test/item/acme?limit=2&hidden=hunter2",
             "/nothing?hidden=hunter2",

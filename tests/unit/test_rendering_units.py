@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from decimal import Decimal
 
-from billfold.web.pages.rendering import duration, size, words
+import pytest
+import structlog
+
+from billfold.web.pages.rendering import _environment, duration, money, size, words
 
 DASH = "\N{EN DASH}"
 
@@ -42,3 +45,35 @@ def test_sizes_are_in_the_unit_that_fits(size_bytes: int | None, shown: str) -> 
 def test_commands_in_sentences_are_code_and_nothing_else_is_markup() -> None:
     assert words("run `billfold release` <b>now</b>") == "run <code>billfold release</code> &lt;b&gt;now&lt;/b&gt;"
     assert words("`<i>` and a lone `") == "<code>&lt;i&gt;</code> and a lone `"
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("1e26", "100,000,000,000,000,000,000,000,000.00"),
+        ("99999999999999999999999999.995", "100,000,000,000,000,000,000,000,000.00"),
+        (
+            "-12345678901234567890123456789012345678.9",
+            "\N{MINUS SIGN}12,345,678,901,234,567,890,123,456,789,012,345,678.90",
+        ),
+        ("9" * 1000, ",".join(["9", *["999"] * 333]) + ".00"),
+        ("1e-40", "0.00"),
+    ],
+)
+def test_an_amount_of_any_size_is_rounded_to_the_cent(amount: str, shown: str) -> None:
+    assert f">{shown}</span>" in money(amount)
+
+
+@pytest.mark.parametrize("name", ["money", "signed_money", "percent", "exact"])
+@pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("-Infinity")])
+def test_a_figure_that_cannot_be_shown_is_a_dash_and_an_event(name: str, value: Decimal) -> None:
+    """The rest of the page is shown."""
+    words = "{{ value | percent(one) }}" if name == "percent" else f"{{{{ value | {name} }}}}"
+    with structlog.testing.capture_logs() as events:
+        shown = _environment().from_string(f"before {words} after").render(value=value, one=Decimal(1))
+
+    if name in ("money", "signed_money"):
+        assert shown == f'before <span class="none">{DASH}</span> after'
+        assert [(event["event"], event["figure"]) for event in events] == [("figure_failed", name)]
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")

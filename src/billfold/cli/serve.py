@@ -8,6 +8,7 @@ import typer
 
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
+from billfold.cli.screen import Screen
 
 
 @app.command(
@@ -27,8 +28,9 @@ def serve(
     SIGTERM and SIGINT end the server: what runs may finish within BILLFOLD_SHUTDOWN_SECONDS. What does not, or was
     killed, is taken up by another server, or the next one.
 
-    As long as `billfold token add` never made a token, only this machine may ask, and it may do everything; another
-    address is refused. From then on every request needs a token, on this machine too.
+    Every request needs a token. On 127.0.0.1 the first start makes one in BILLFOLD_HOME/serve.token (mode 0600), which
+    may do everything on this machine; on a terminal it is printed as a part of the address. Scripts and Prometheus read
+    the file. Tokens of `billfold token add` open the server too, and are needed to serve on another address.
 
     An event is checked against the clients' buckets, folders and accounts, and goes on through the worker's queue
     (BILLFOLD_QUEUE_URL), or is ingested like what was asked for where there is none.
@@ -38,5 +40,12 @@ def serve(
     # FastAPI takes a moment to load: only this command needs it.
     from billfold.web import serve as answer
 
-    answer(settings, database, host=host, port=port)
+    answer(settings, database, host=host, port=port, on_started=_show_address)
     return ExitCode.SUCCESS
+
+
+def _show_address(address: str) -> None:
+    """Print the address on a terminal alone: logs and pipes are read by others than the user who owns the home."""
+    screen = Screen()
+    if screen.is_terminal:
+        screen.print(f"The dashboard is at {address}", soft_wrap=True)

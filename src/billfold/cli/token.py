@@ -58,8 +58,8 @@ def add_token(
 ) -> int:
     """Make a token and print it: it is shown this once, and only its hash is kept.
 
-    Programs send it as `Authorization: Bearer …`, people sign in to the dashboard with it. Once a token was made,
-    `billfold serve` answers nobody without one.
+    Programs send it as `Authorization: Bearer …`, people sign in to the dashboard with it. `billfold serve` answers
+    nobody without a token; the user who owns BILLFOLD_HOME has one there, for this machine alone.
     """
     made = tokens.make(open_store(start(("token_made",))), name, scopes, client_id=client, expires_days=expires_days)
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from enum import StrEnum
 
 from billfold.reports.check_meanings import GRAVE_CHECKS
@@ -15,8 +15,6 @@ from billfold.store.database import Database
 from billfold.store.quality import BillCounts, CheckSum, JudgedBill, SharedBill
 
 MAX_SHARED_BILLS = 60
-# More than any sum of bills has: a difference is never rounded away.
-_DIGITS = 2000
 
 
 class BillState(StrEnum):
@@ -44,8 +42,7 @@ class Reconciliation:
     @property
     def difference(self) -> Decimal:
         """What the tables hold more than the source says: the worse of the two."""
-        with localcontext(prec=_DIGITS):
-            return max(self.charged - self.source, self.daily - self.source, key=abs)
+        return max(self.charged - self.source, self.daily - self.source, key=abs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from billfold import __version__
 from billfold.config import Settings
 from billfold.errors import BillfoldError, SchemaVersionError
+from billfold.serve_token import HomeToken
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
 from billfold.web import api, events, metrics, pages, sign_in
@@ -21,14 +22,14 @@ from billfold.web.throttle import Throttle
 
 
 def create_app(
-    settings: Settings, database: Database, *, is_local: bool = True, bound_host: str | None = None
+    settings: Settings, database: Database, *, home_token: HomeToken | None = None, bound_host: str | None = None
 ) -> FastAPI:
-    """The routes behind guards and gate. `is_local`: no other machine reaches the server; `bound_host`: its address."""
+    """The routes behind guards and gate. `home_token` is for a server that no other machine reaches at `bound_host`."""
     app = FastAPI(title="Billfold", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
     app.add_exception_handler(BillfoldError, as_page(tell_billfold_error))
     app.add_exception_handler(HTTPException, as_page(tell_http_error))
     app.add_exception_handler(RequestValidationError, as_page(tell_invalid_request))
-    finder = AccessFinder(database, is_local=is_local)
+    finder = AccessFinder(database, home_token=home_token)
     throttle = Throttle(settings.requests_per_minute)
     # What is added last is passed first.
     app.add_middleware(Gate, finder=finder, throttle=throttle)

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -85,6 +85,9 @@ class Guards:
         try:
             answer = self._refuse(scope) or self._app
             await answer(scope, _limited(receive, self._max_request_bytes), send_with_headers)
+        except ClientDisconnect:
+            # Who asked is gone, or was too slow: nobody waits for an answer.
+            return
         except Exception as error:
             log.error("internal_error", path=scope["path"], exc_info=error)
             if status is not None:

@@ -7,18 +7,23 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
+from urllib.parse import urlencode
 
 import structlog
 import uvicorn
 
-from billfold import interruption, tokens
+from billfold import interruption, serve_token, tokens
 from billfold.asked import AskedWorker
 from billfold.config import Settings
 from billfold.errors import ConfigurationError
+from billfold.serve_token import HomeToken
 from billfold.store.database import Database
 from billfold.web.application import create_app
+from billfold.web.connections import make_protocol
+from billfold.web.gate import TOKEN_PARAMETER
 from billfold.web.guards import is_loopback
 
 _CANCELLING_SECONDS = 1
@@ -26,22 +31,27 @@ _CANCELLING_SECONDS = 1
 log = structlog.get_logger(__name__)
 
 
-def serve(settings: Settings, database: Database, *, host: str, port: int) -> None:
+def serve(
+    settings: Settings,
+    database: Database,
+    *,
+    host: str,
+    port: int,
+    on_started: Callable[[str], None] = lambda _: None,
+) -> None:
     """Answer until SIGTERM or SIGINT, and ingest what is asked for.
+
+    On this machine's own address the home's token opens the server, beside those that `billfold token add` made.
+    `on_started` gets the address that a browser opens once the server answers: the home's token is a part of it.
 
     Requests and deliveries at work may end within BILLFOLD_SHUTDOWN_SECONDS; a second signal cuts that short.
     Deliveries that do not are taken up by another server, or the next one.
 
     Raises ConfigurationError for another address than this machine's own as long as no token was ever made.
     """
-    is_local = is_loopback(host)
-    if not is_local and not tokens.was_any_made(database):
-        raise ConfigurationError(
-            f"{host} can be reached from elsewhere, and there is no token",
-            advice="make one (`billfold token add NAME --scope read`), or serve on 127.0.0.1",
-        )
+    home_token = _find_home_token(settings, database, host)
     config = uvicorn.Config(
-        create_app(settings, database, is_local=is_local, bound_host=host),
+        create_app(settings, database, home_token=home_token, bound_host=host),
         host=host,
         port=port,
         # What uvicorn would log of each request, the JSON events tell; its own lines stay off.
@@ -49,6 +59,8 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
         access_log=False,
         server_header=False,
         forwarded_allow_ips=settings.trusted_proxies,
+        http=make_protocol(settings.request_seconds),
+        ws="none",
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     listener = config.bind_socket()
@@ -57,7 +69,7 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.listen(config.backlog)
     working = AskedWorker(settings=settings, database=database, concurrency=settings.serve_concurrency)
-    server = _Server(config, working)
+    server = _Server(config, working, home_token, on_started)
     # uvicorn hears of SIGINT and SIGTERM itself, as soon as it runs.
     interruption.let_finish(lambda number: server.handle_exit(number, None))
     working.start()
@@ -73,12 +85,39 @@ def serve(settings: Settings, database: Database, *, host: str, port: int) -> No
             _leave()
 
 
+def _find_home_token(settings: Settings, database: Database, host: str) -> HomeToken | None:
+    """The home's token on this machine's own address; elsewhere only tokens that somebody made open the server."""
+    if not is_loopback(host):
+        if not tokens.was_any_made(database):
+            raise ConfigurationError(
+                f"{host} can be reached from elsewhere, and there is no token",
+                advice="make one (`billfold token add NAME --scope read`), or serve on 127.0.0.1",
+            )
+        return None
+    try:
+        return serve_token.ensure(settings.home)
+    except ConfigurationError as error:
+        if not tokens.was_any_made(database):
+            raise
+        # A server whose home cannot be written still answers those who have a token.
+        log.warning("serve_token_missing", error=str(error))
+        return None
+
+
 class _Server(uvicorn.Server):
     """As uvicorn's own, but that its worker ends with it, and that any second signal means at once."""
 
-    def __init__(self, config: uvicorn.Config, working: AskedWorker) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        working: AskedWorker,
+        home_token: HomeToken | None,
+        on_started: Callable[[str], None],
+    ) -> None:
         super().__init__(config)
         self._working = working
+        self._home_token = home_token
+        self._on_started = on_started
         self._stopped_at: float | None = None
 
     def stopping_seconds(self) -> float:
@@ -94,7 +133,16 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         assert sockets, "it was started with a listener of its own"
         # From here on it answers, and a signal ends it in order.
-        log.info("server_started", host=self.config.host, port=sockets[0].getsockname()[1])
+        port = sockets[0].getsockname()[1]
+        token_file = None if self._home_token is None else str(self._home_token.path)
+        # The token itself is in no log: whoever may read the file has it.
+        log.info("server_started", host=self.config.host, port=port, token_file=token_file)
+        self._on_started(self._address(port))
+
+    def _address(self, port: int) -> str:
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        secret = self._home_token.read() if self._home_token else None
+        return f"http://{host}:{port}/" + (f"?{urlencode({TOKEN_PARAMETER: secret})}" if secret else "")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopped_at = time.monotonic()

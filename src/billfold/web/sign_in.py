@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -10,14 +9,17 @@ import structlog
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from billfold.web.gate import COOKIE, SIGN_IN_PATH, AccessFinder, address_of, tell_too_often
+from billfold.web.gate import (
+    COOKIE,
+    SIGN_IN_PATH,
+    AccessFinder,
+    address_of,
+    keep_cookie,
+    local_path,
+    tell_too_often,
+)
 from billfold.web.pages.rendering import render
 from billfold.web.throttle import Throttle
-
-# A path of this server: browsers take `//host` and `/\host` for another one, and leave out tabs and line ends.
-_LOCAL_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
-_MAX_PATH_CHARACTERS = 2000
-_KEPT_DAYS = 30
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +42,7 @@ def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
     @router.post(SIGN_IN_PATH)
     def sign_in(request: Request, token: Annotated[str, Form()] = "", next: Annotated[str, Form()] = "/") -> Response:
         secret = token.strip()
-        access = finder.find_by_secret(secret)
+        access = finder.find_by_secret(request, secret)
         if access is None:
             wait_seconds = throttle.count_failure(address_of(request))
             log.warning("sign_in_refused", address=address_of(request))
@@ -50,15 +52,7 @@ def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
             )
         log.info("signed_in", token_id=access.token_id, address=address_of(request))
         response = RedirectResponse(local_path(next), status_code=303)
-        response.set_cookie(
-            COOKIE,
-            secret,
-            max_age=_KEPT_DAYS * 86_400,
-            path="/",
-            secure=request.url.scheme == "https",
-            httponly=True,
-            samesite="strict",
-        )
+        keep_cookie(response, request, secret)
         return response
 
     @router.post("/sign-out")
@@ -68,12 +62,6 @@ def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
         return response
 
     return router
-
-
-def local_path(target: str) -> str:
-    """Where to go after signing in: the path that was asked for, or the first page where it is none of ours."""
-    is_local = len(target) <= _MAX_PATH_CHARACTERS and _LOCAL_PATH.fullmatch(target) is not None
-    return target if is_local and target.split("?")[0] not in (SIGN_IN_PATH, "/sign-out") else "/"
 
 
 def _show_form(request: Request, target: str, *, status: int = 200, error: str = "") -> Response:

@@ -27,12 +27,24 @@ class Throttle:
         return None if self._requests is None else self._count(self._requests, "request", who)
 
     def count_failure(self, address: str) -> int | None:
-        """A token that is none, sent from this address."""
-        return self._count(self._failures, "failure", address)
+        """A token that is none, sent from this address: a failure, and a request of the address as well."""
+        counts = [self._count(self._failures, "failure", address), self.count_request(address)]
+        if self._requests is not None:
+            self._limiter.hit(self._requests, "lookup", address)
+        return max((each for each in counts if each is not None), default=None)
+
+    def wait_for_lookup(self, address: str) -> int | None:
+        """In how many seconds an unknown token of this address is looked up, None for now: failures fill its share."""
+        if self._requests is None or self._limiter.test(self._requests, "lookup", address):
+            return None
+        return self._seconds_until_room(self._requests, "lookup", address)
 
     def _count(self, item: RateLimitItem, *identifiers: str) -> int | None:
         if self._limiter.hit(item, *identifiers):
             return None
+        return self._seconds_until_room(item, *identifiers)
+
+    def _seconds_until_room(self, item: RateLimitItem, *identifiers: str) -> int:
         reset_at, _ = self._limiter.get_window_stats(item, *identifiers)
         return max(math.ceil(reset_at - time.time()), 1)
 

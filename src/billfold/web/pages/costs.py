@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -15,7 +16,7 @@ from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.pages.charge_place import read_place, spell_place
 from billfold.web.pages.cost_query import GROUPS, KEY_GROUPS, SPLIT_GROUPS, CostQuery, read_cost_query
-from billfold.web.pages.rendering import frame, link, render
+from billfold.web.pages.rendering import attempt, frame, link, render
 from billfold.web.pages.tables import send_csv
 
 PAGE_SIZE = 50
@@ -35,7 +36,7 @@ def make_router(database: Database) -> APIRouter:
         report = report_spending(database, query.question(surround.client))
         # A month that was asked for stays in the choice, also where this client has no bill of it.
         months = sorted({*report.months, *filter(None, (report.since, report.until))}, reverse=True)
-        charts = [_draw(each, query) for each in report.currencies]
+        charts = [attempt("chart of costs", partial(_draw, each, query)) for each in report.currencies]
         context: dict[str, Any] = {
             "query": query,
             "report": report,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import structlog
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,12 +24,16 @@ from billfold.web.access import Access
 from billfold.web.api.answers import missing
 from billfold.web.pages.files import static_url
 
+T = TypeVar("T")
+
 _CENT = Decimal("0.01")
 # Spans of time: the larger unit in seconds and its name, and the smaller one that is told beside it.
 _SPANS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 _DASH = "\N{EN DASH}"
 _COMMAND = re.compile("`([^`]+)`")
 _NONE = Markup(f'<span class="none">{_DASH}</span>')
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +86,25 @@ def render(request: Request, template: str, *, frame: Frame | None, status: int 
     return HTMLResponse(text, status_code=status, headers={"Cache-Control": "no-store"})
 
 
+def attempt(figure: str, make: Callable[[], T]) -> T | None:
+    """What `make` returns, None where it cannot be made: one figure that fails takes no page down, nor the others.
+
+    Only what arithmetic and spelling raise is caught; the log has the traceback.
+    """
+    try:
+        return make()
+    except (ArithmeticError, ValueError) as error:
+        log.error("figure_failed", figure=figure, exc_info=error)
+        return None
+
+
 def money(value: Decimal | str | None, currency: str = "") -> Markup:
     """An amount to the cent, with its currency; the exact one is shown on hover where it has more digits."""
     if value is None:
         return _NONE
     exact = Decimal(value)
+    if not exact.is_finite():
+        raise ValueError(f"{exact} is no amount")
     # Adding zero takes the sign from what rounds to a negative zero.
     rounded = exact.quantize(_CENT, rounding=ROUND_HALF_EVEN) + 0
     title = Markup(' title="{}"').format(f"{plain(exact)} {currency}".strip()) if rounded != exact else Markup("")
@@ -181,6 +200,16 @@ def _pairs(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
+def _or_dash(show: Callable[..., str]) -> Callable[..., str]:
+    """The filter, with a dash in place of a figure that it cannot show."""
+
+    def show_or_dash(*values: Any) -> str:
+        shown = attempt(show.__name__, lambda: show(*values))
+        return _NONE if shown is None else shown
+
+    return show_or_dash
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -191,13 +220,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        money=money,
-        signed_money=signed_money,
-        percent=percent,
+        money=_or_dash(money),
+        signed_money=_or_dash(signed_money),
+        percent=_or_dash(percent),
         count=count,
         time=time,
         day=day,
-        exact=plain,
+        exact=_or_dash(plain),
         duration=duration,
         size=size,
         words=words,

@@ -7,11 +7,12 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
+from billfold.decimals import axis_place
 from billfold.documents import spell_money
 from billfold.reports import ChangeColumn, ChangeRow, Metric, MoveReport, StatementChange
 from billfold.web.pages.change_query import ChangeQuery
 from billfold.web.pages.cost_query import NONE
-from billfold.web.pages.rendering import link
+from billfold.web.pages.rendering import attempt, link
 
 # All movers of a comparison up to this are read: of these come the sums by kind and the CSV.
 MAX_MOVERS = 10_000
@@ -53,7 +54,8 @@ class Mover:
 class Movement:
     """What moved in one currency. `left_out` movers are smaller than those that are shown, and add up to `smaller`.
 
-    `sums` are by kind: what came, what went, and what changed. `is_cut`: the chart's axis does not begin at 0.
+    `sums` are by kind: what came, what went, and what changed. `chart` is None where no chart has room for the amounts.
+    `is_cut`: its axis does not begin at 0.
     """
 
     currency: str
@@ -62,7 +64,7 @@ class Movement:
     left_out: int
     smaller: Decimal
     sums: tuple[tuple[str, int, Decimal], ...]
-    chart: dict[str, Any]
+    chart: dict[str, Any] | None
     chart_height: int
     is_cut: bool
 
@@ -94,7 +96,9 @@ def _describe(
         for row in rows
     ]
     shown = movers[:SHOWN_MOVERS]
-    chart, is_cut = _draw(total, movers[:DRAWN_MOVERS], change, has_others=len(movers) > DRAWN_MOVERS)
+    has_others = len(movers) > DRAWN_MOVERS
+    drawn = attempt("chart of changes", lambda: _draw(total, movers[:DRAWN_MOVERS], change, has_others=has_others))
+    chart, is_cut = drawn or (None, False)
     return Movement(
         currency=total.currency,
         total=total,
@@ -103,7 +107,7 @@ def _describe(
         smaller=total.difference - sum((mover.difference for mover in shown), Decimal(0)),
         sums=_sum_by_kind(movers) if is_complete else (),
         chart=chart,
-        chart_height=_FRAME_HEIGHT + _BAR_HEIGHT * len(chart["data"][0]["y"]),
+        chart_height=_FRAME_HEIGHT + _BAR_HEIGHT * len(chart["data"][0]["y"]) if chart else 0,
         is_cut=is_cut,
     )
 
@@ -157,7 +161,7 @@ def _draw(
         "bargap": 0.35,
         "xaxis": {
             "type": "linear",
-            "range": [float(end) for end in span],
+            "range": [axis_place(end) for end in span],
             "nticks": 3,
         },
         # Places instead of names: two long names may begin alike.
