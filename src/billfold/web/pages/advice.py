@@ -42,7 +42,9 @@ ADVICE: Mapping[str, str] = {
         " delivery, or release this one."
     ),
     "internal": "A defect of Billfold's. Report it with the traceback from the log and the delivery's id.",
-    "interrupted": "A signal ended its command, or its worker died. Ingest it again, unless a newer delivery is in already.",
+    "interrupted": (
+        "A signal ended its command, or its worker died. Ingest it again, unless a newer delivery is in already."
+    ),
 }
 _UNKNOWN = "Read the message. The code is from another version of Billfold than this one."
 
