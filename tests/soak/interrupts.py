@@ -33,10 +33,12 @@ PROMISED_SECONDS = 2.0
 SLACK_SECONDS = 1.0
 COMMANDS = ("ingest", "ingest", "backfill", "remap", "verify", "worker")
 MOMENTS_EACH = 4
-# A command that is not interrupted takes about so long; a moment beyond its end is one after it.
-_SLOWEST_SECONDS = 4.0
 _LIMIT_SECONDS = 120
 _ITEM_COUNT = 2_000
+
+_SESSIONS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"""
 
 Moments = list[tuple[str, float, float]]
 
@@ -89,17 +91,22 @@ def run(
     items = random_bill(random, _ITEM_COUNT)
     _deliver(place, random, items, revision=1)
     old = expect(items)
+    started_at = time.monotonic()
     violations = [f"first: {line}" for line in _finish(place, old)]
+    # Half of the moments lie in the work that begins with the first session in PostgreSQL, after all the imports.
+    duration_seconds = time.monotonic() - started_at
     items = restate(random, items, changed=200, removed=50, added=50, repeated=10)
     manifest = _deliver(place, random, items, revision=2)
     new = expect(items)
     for number in range(moment_count):
         command = random.choice(COMMANDS)
-        seconds = random.uniform(0, _SLOWEST_SECONDS)
+        is_at_work = random.random() < 0.8
+        seconds = random.uniform(0, duration_seconds / 2 if is_at_work else duration_seconds)
         name = random.choice(list(SIGNALS))
         with_json = random.random() < 0.5
-        told = f"{number}: {command} {'--json ' if with_json else ''}{name.name} at {seconds:.3f}"
-        took, found = _interrupt(place, command, manifest, name, seconds, with_json=with_json)
+        after = " after its first session" if is_at_work else ""
+        told = f"{number}: {command} {'--json ' if with_json else ''}{name.name} at {seconds:.3f}{after}"
+        took, found = _interrupt(place, command, manifest, name, seconds, with_json=with_json, is_at_work=is_at_work)
         violations += [f"{told}: {line}" for line in (*found, *_look(place, old, new))]
         if moments is not None and took is not None:
             moments.append((command, seconds, took))
@@ -113,7 +120,14 @@ def _deliver(place: _Place, random: Random, items: list[dict[str, str]], *, revi
 
 
 def _interrupt(
-    place: _Place, command: str, manifest: str, number: signal.Signals, seconds: float, *, with_json: bool
+    place: _Place,
+    command: str,
+    manifest: str,
+    number: signal.Signals,
+    seconds: float,
+    *,
+    with_json: bool,
+    is_at_work: bool,
 ) -> tuple[float | None, list[str]]:
     """How long the command took to end after the signal, None where it ended before, and what it broke."""
     words = {"ingest": ["ingest", f"s3://{BUCKET}/{manifest}"], "remap": ["remap", "--force"]}.get(command, [command])
@@ -134,6 +148,8 @@ def _interrupt(
         preexec_fn=_hear_signals,
     )
     try:
+        if is_at_work:
+            _wait_for_session(place, process)
         try:
             out, err = process.communicate(timeout=seconds)
             took = None
@@ -146,6 +162,13 @@ def _interrupt(
         process.kill()
         process.wait()
     return took, list(_judge(command, process.returncode, SIGNALS[number], number, took, out, err, with_json=with_json))
+
+
+def _wait_for_session(place: _Place, process: subprocess.Popen[str]) -> None:
+    """Wait until the command has a session in PostgreSQL, or has ended."""
+    with connect(place.landing.database.conninfo) as connection:
+        while process.poll() is None and not connection.execute(_SESSIONS).fetchall():
+            time.sleep(0.01)
 
 
 def _hear_signals() -> None:
