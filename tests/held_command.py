@@ -26,8 +26,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Place:
     """Before or after a function of the product; what the process does there is what a signal has to end.
 
-    `in` is Python's sleep, or a query without an end in DuckDB, in PostgreSQL, or in PostgreSQL by the bulk loader; the
-    function's first argument is the connection that it runs on.
+    That is a wait inside of Python, which a line on standard input ends, or a query in DuckDB or PostgreSQL that has no
+    end, on the connection that is the function's first argument.
     """
 
     module: str
@@ -105,6 +105,12 @@ class HeldCommand:
         line = stdout.readline()
         assert line == "held\n", (line, self._process.communicate(timeout=LIMIT_SECONDS))
 
+    def finish(self) -> Ended:
+        """Let it go on, and wait for the end."""
+        started_at = time.monotonic()
+        out, err = self._process.communicate("\n", timeout=LIMIT_SECONDS)
+        return Ended(code=self._process.returncode, seconds=time.monotonic() - started_at, out=out, err=err)
+
     def end(self, number: signal.Signals) -> Ended:
         """Send a signal and wait for the end."""
         self._process.send_signal(number)
@@ -125,6 +131,7 @@ def held_command(
         tempfile.TemporaryDirectory(prefix="billfold-held-") as folder,
         subprocess.Popen(
             [sys.executable, "-P", __file__, place, *words],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -183,7 +190,7 @@ def _hold_at(place: Place) -> None:
         _tell()
         match place.inside:
             case "python":
-                time.sleep(LIMIT_SECONDS)
+                sys.stdin.readline()
             case "postgres":
                 arguments[0].execute("SELECT pg_sleep(120)")
             case "duckdb":

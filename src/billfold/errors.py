@@ -28,7 +28,7 @@
     ├── RunConflictError            another worker holds the statement               (retryable)
     ├── ReconciliationError         rows or money do not agree: nothing was published
     ├── DeliveryHeldError           too much of the bill would go: it waits for its release
-    ├── InterruptionError           a signal ended the command before its work was done
+    ├── InterruptionError           a signal ended the command before its work was done  (retryable)
     └── InternalError               a defect of Billfold's own; its traceback is kept
 
 Each class has a stable `error_code`, which lands in `billing_ingestion_runs`, says whether the same
@@ -203,6 +203,7 @@ class InterruptionError(BillfoldError):
     """How an attempt is written down that a signal ended; `interruption.Interruption` is what unwinds it."""
 
     error_code = "interrupted"
+    retryable = True
 
 
 class InternalError(BillfoldError):

@@ -16,6 +16,7 @@ from importlib import resources
 
 import structlog
 
+from billfold.errors import StoreUnavailableError
 from billfold.store.checking import CheckedBill, Found, open_checked_bill
 from billfold.store.database import Database
 
@@ -63,6 +64,10 @@ def record_checks(database: Database, *, statement_id: int) -> tuple[CheckOutcom
     """
     try:
         outcomes = make_checks(database, statement_id=statement_id)
+    except StoreUnavailableError as error:
+        # A defect keeps its traceback; a server that has gone is none.
+        log.error("checks_failed", statement_id=statement_id, error=str(error))
+        return ()
     except Exception as error:
         log.exception("checks_failed", statement_id=statement_id, error=str(error))
         return ()

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 
 import structlog
 
-from billfold import overlap, split_cost
+from billfold import interruption, overlap, split_cost
 from billfold.config import Settings
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
@@ -105,12 +106,17 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
                 charges=statement.totals.charge_count,
                 billed_cost=statement.totals.billed,
             )
+        name = f"{chosen.export_name} {chosen.billing_period}"
         with (
+            interruption.unfinished(
+                partial(statements.say_whether_done, database.conninfo, statement, name, "remapped")
+            ),
             work_folder(settings, "remap") as folder,
             open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill,
             connect_bulk(database.conninfo) as bulk,
         ):
             after, settled, findings = _publish(bill, bulk, chosen.client_id, statement)
+            interruption.note(f"{name} is remapped")
     for checked in (chosen.statement_id, *sorted(settled.affected)):
         record_checks(database, statement_id=checked)
     remapping = Remapping(
@@ -130,7 +136,7 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
     log.info(
         "statement_remapped",
         client=chosen.client_id,
-        statement=f"{chosen.export_name} {chosen.billing_period}",
+        statement=name,
         mapping_version=MAPPING_VERSION,
         charges=after.charge_count,
     )

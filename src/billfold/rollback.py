@@ -10,12 +10,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
 import structlog
 
-from billfold import adoption, overlap
+from billfold import adoption, interruption, overlap
 from billfold.admission import find_owner, find_standalone, find_twin
 from billfold.config import Settings
 from billfold.errors import ReconciliationError, UsageError
@@ -110,8 +111,16 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         _refuse_adoption(stored, plan, history.list_adopted(connection, plan.publication_ids))
         if plan.delivery_id is None and plan.target is not None:
             plan = replace(plan, delivery_id=_find_standing(connection, statement, plan.target, publications))
-        with connect_bulk(database.conninfo) as bulk:
+        statement_name = f"{stored.export_name} {statement.billing_period}"
+        done = "brought back" if undo else "rolled back"
+        with (
+            interruption.unfinished(
+                partial(statements.say_whether_done, database.conninfo, statement, statement_name, done)
+            ),
+            connect_bulk(database.conninfo) as bulk,
+        ):
             restored = _restore(bulk, connection, stored.client_id, statement, plan)
+            interruption.note(f"{statement_name} is {done}")
     for checked in (statement.statement_id, *restored.overlapping):
         record_checks(database, statement_id=checked)
     restoration = Restoration(

@@ -11,6 +11,7 @@ from billfold import reports
 from billfold.cli.columns import name_column, number_column, text_column
 from billfold.cli.grid import add_row, make_table, print_table, show_amounts
 from billfold.cli.screen import Screen, printable
+from billfold.errors import StoreUnavailableError
 from billfold.model import DeliveryOutcome
 from billfold.reports import CheckReport, Filter
 from billfold.store.database import Database
@@ -52,10 +53,16 @@ def show_checks(screen: Console, report: CheckReport) -> None:
 
 
 def show_warned(screen: Screen, database: Database, outcomes: Sequence[DeliveryOutcome]) -> None:
-    """One line where a check warned of what these deliveries brought."""
+    """One line where a check warned of what these deliveries brought; nothing where PostgreSQL does not answer.
+
+    The deliveries are published then all the same.
+    """
     wanted = Filter(state="warned", limit=reports.MAX_LIMIT)
     ids = {outcome.delivery_id for outcome in outcomes if outcome.rows_added or outcome.rows_removed}
-    count = sum(row.delivery_id in ids for row in reports.list_checks(database, wanted).rows) if ids else 0
+    try:
+        count = sum(row.delivery_id in ids for row in reports.list_checks(database, wanted).rows) if ids else 0
+    except StoreUnavailableError:
+        return
     if count:
         line = f"{count} {'check warns' if count == 1 else 'checks warn'}: billfold checks --state warned"
         screen.print(Text(line, style="yellow"), soft_wrap=True)

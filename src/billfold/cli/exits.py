@@ -54,13 +54,13 @@ EXIT_CODES: Mapping[type[errors.BillfoldError], ExitCode] = {
     errors.RunConflictError: ExitCode.TRY_AGAIN,
     errors.ReconciliationError: ExitCode.RECONCILIATION,
     errors.DeliveryHeldError: ExitCode.HELD,
-    errors.InterruptionError: ExitCode.INTERRUPTED,
+    # An interrupted command itself ends with its signal's code.
+    errors.InterruptionError: ExitCode.TRY_AGAIN,
     errors.InternalError: ExitCode.INTERNAL,
 }
 
 # Of several failures the one that most needs a person decides; trying again helps only where it helps them all.
 _PRECEDENCE = (
-    ExitCode.INTERRUPTED,
     ExitCode.INTERNAL,
     ExitCode.RECONCILIATION,
     ExitCode.STORE,

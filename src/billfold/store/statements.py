@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 from billfold.model import Client, CostBasis, Delivery, SourceObject, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
-from billfold.store.database import Connection, lock_timeout
+from billfold.store.database import Connection, connect_at_last, lock_timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,13 @@ def read_statement(connection: Connection, statement_id: int) -> CurrentStatemen
     client_id, bucket, export_path, period = _one(connection, "key_of_statement", {"statement_id": statement_id})
     key = {"client_id": client_id, "bucket": bucket, "export_path": export_path, "billing_period": period}
     return _current_statement(connection, _one(connection, "find_statement", key))
+
+
+def say_whether_done(conninfo: str, before: CurrentStatement, name: str, done: str) -> str:
+    """After an interruption: `name` is `done` where the statement has another publication than before."""
+    with connect_at_last(conninfo) as connection:
+        is_done = read_statement(connection, before.statement_id).publication_id != before.publication_id
+    return f"{name} is {done}" if is_done else f"{name} is as it was"
 
 
 def find_of_manifest(

@@ -56,7 +56,7 @@ def advise(error_code: str | None) -> str:
 
 def is_retryable(error_code: str | None) -> bool:
     """Whether the same attempt can succeed later."""
-    return error_code == "interrupted" or any(kind.retryable for kind in list_errors() if kind.error_code == error_code)
+    return any(kind.retryable for kind in list_errors() if kind.error_code == error_code)
 
 
 def list_errors(root: type[errors.BillfoldError] = errors.BillfoldError) -> list[type[errors.BillfoldError]]:

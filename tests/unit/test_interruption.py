@@ -1,0 +1,45 @@
+"""Signals belong to the command line: the library leaves them alone."""
+
+from __future__ import annotations
+
+import signal
+
+import adbc_driver_manager.dbapi
+import pytest
+
+from billfold import interruption
+from billfold.cli import main
+from billfold.store import database
+
+
+def test_nothing_that_is_imported_handles_a_signal() -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, signal.SIG_IGN)
+    assert not interruption.is_watched()
+
+
+def test_a_command_within_another_program_gives_the_signals_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = [signal.getsignal(number) for number in interruption.SIGNALS]
+
+    code = main(["version"])
+
+    assert (code, capsys.readouterr().err) == (0, "")
+    assert [signal.getsignal(number) for number in interruption.SIGNALS] == before
+    assert not interruption.is_watched()
+
+
+def test_the_bulk_loaders_driver_still_calls_what_keeps_it_from_handling_a_signal() -> None:
+    assert adbc_driver_manager.dbapi._blocking_call is database._call  # type: ignore[attr-defined]
+    assert adbc_driver_manager.dbapi.Cursor.execute.__globals__["_blocking_call"] is database._call
+
+
+def test_what_nobody_interrupts_goes_on() -> None:
+    with interruption.unfinished(lambda: "never asked"), interruption.stoppable(lambda: None):
+        interruption.pause(0)
+
+    interruption.check()
+
+
+def test_an_error_is_itself_where_nobody_interrupts() -> None:
+    with pytest.raises(ValueError, match="wrong"), interruption.session(lambda _: None, "name"):
+        raise ValueError("wrong")
