@@ -315,7 +315,7 @@ def test_a_defect_keeps_its_traceback_and_has_a_limit(
     assert [type(fate) for fate in fates] == [Later, Dead]
     assert isinstance(fates[1], Dead)
     assert (fates[1].error_code, fates[1].reason[:15]) == ("internal", "failed 2 times,")
-    assert [event["exc_info"] for event in logged if event["event"] == "message_failed"] == [True, True]
+    assert [event["exc_info"] for event in logged if event["event"] == "internal_error"] == [True, True]
     assert fleet.query("SELECT state, attempts, error_code FROM billing_deliveries") == [("failed", 2, "internal")]
 
 

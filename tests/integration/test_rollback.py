@@ -391,11 +391,12 @@ def test_a_forced_attempt_that_breaks_off_leaves_the_delivery_rolled_back(
     back(landing, second)
     with monkeypatch.context() as broken:
         broken.setattr(publish, "roll_up", _break_off)
-        with pytest.raises(RuntimeError):
-            landing.ingest(force=True)
+        broken_off = landing.ingest(force=True)
 
     again = landing.ingest()
 
+    assert broken_off.exit_error
+    assert str(broken_off.exit_error) == "RuntimeError: broken off"
     assert again.state is DeliveryState.ROLLED_BACK
     assert landing.value("SELECT last_error_code FROM billing_deliveries WHERE state = 'rolled_back'") == "internal"
 

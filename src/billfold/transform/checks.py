@@ -51,12 +51,13 @@ class _Rule:
 
 
 def check_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
-    """Refuse missing needed values, unreadable costs and times, damaged account ids, and other providers' FOCUS.
+    """Refuse missing needed values, unreadable costs and times, damaged account ids, NUL, and other providers' FOCUS.
 
     Raises InvalidValueError with file, line, column and value of the first bad row, UnknownFormatError for FOCUS that
     is not AWS's or older than 1.0.
     """
     for shape in shapes:
+        _refuse_nul(session, shape)
         refuse_foreign(session, shape)
         rules = [rule for rule in _rules(shape.export_format) if shape.find(rule.canonical)]
         if not rules:
@@ -67,6 +68,19 @@ def check_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) ->
             column = shape.find(rule.canonical)
             if count and column:
                 raise_at_first(session, shape, column, rule.bad, rule.message, rule.advice)
+
+
+def _refuse_nul(session: duckdb.DuckDBPyConnection, shape: Shape) -> None:
+    """PostgreSQL cannot hold the character NUL; of CSV the parser has refused it."""
+    if shape.kind != "parquet" or not shape.columns:
+        return
+    bad = "contains({}, chr(0))"
+    found = session.execute(
+        f"SELECT {', '.join(f'bool_or({bad.format(column.sql_name)})' for column in shape.columns)} FROM {shape.table}"
+    ).fetchall()[0]
+    for column, has_nul in zip(shape.columns, found, strict=True):
+        if has_nul:
+            raise_at_first(session, shape, column, bad.format("value"), "holds the character NUL", _ADVICE)
 
 
 def find_period(

@@ -167,6 +167,7 @@ def _read_shape(file: SourceFile, max_unpacked_bytes: int | None) -> Shape:
         headers, types = _read_parquet_schema(file)
         types = [spelled.get(position, name) for position, name in enumerate(types)]
     else:
+        _refuse_nul(file)
         headers = _read_csv_header(file)
         types = ["VARCHAR"] * len(headers)
     _refuse_many_columns(headers, file)
@@ -203,6 +204,21 @@ def _group(shapes: Sequence[Shape]) -> tuple[Shape, ...]:
         )
         for number, members in enumerate(groups.values())
     )
+
+
+def _refuse_nul(file: SourceFile) -> None:
+    """PostgreSQL cannot hold the character NUL, and AWS never writes it."""
+    line_ends = 0
+    with file.unpacked.path.open("rb") as stream:
+        while chunk := stream.read(_BLOCK_BYTES):
+            if (at := chunk.find(b"\0")) >= 0:
+                raise MalformedFileError(
+                    "holds the character NUL",
+                    file=file.key,
+                    line=1 + line_ends + chunk.count(b"\n", 0, at),
+                    advice=_REFUSED_ADVICE,
+                )
+            line_ends += chunk.count(b"\n")
 
 
 def _read_csv_header(file: SourceFile) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,9 @@ import duckdb
 from billfold import interruption
 from billfold.errors import SourceLimitError
 from billfold.sql import read_script
-from billfold.workspace import is_of_full_disk
+from billfold.workspace import is_of_full_disk, no_space
+
+_OUT_OF_MEMORY = "Out of Memory Error"
 
 
 @contextmanager
@@ -42,10 +45,13 @@ def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterato
             session.execute("PRAGMA disable_checkpoint_on_shutdown")
             session.execute(read_script("billfold.transform", "macros"))
             yield session
-    except duckdb.OutOfMemoryException as error:
-        if is_of_full_disk(error, folder):
-            # Its disk is full, not the memory.
+    except Exception as error:
+        # An Arrow stream that PostgreSQL's driver reads fails in the driver's words, with DuckDB's inside.
+        if is_of_full_disk(error, folder) or _OUT_OF_MEMORY not in str(error):
             raise
+        if shutil.disk_usage(folder).free < memory_limit_mb * 2**20:
+            # It could not spill what it has in memory: the disk is full, although DuckDB does not say so.
+            raise no_space("the tables that are being worked on", folder) from error
         raise SourceLimitError(
             f"the bill needs more memory than BILLFOLD_MEMORY_LIMIT_MB allows ({memory_limit_mb} MB)",
             advice="raise it, or choose fewer columns for the export",
