@@ -95,14 +95,15 @@ def open_rows(path: Path, *, key: str, limit_bytes: int | None) -> Iterator[Parq
     metadata = check_footer(path, key=key, limit_bytes=limit_bytes)
     row_bytes, delta_columns = _describe_chunks(path, metadata.num_columns)
     columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    # pyarrow reads neither parts of maps nor delta encodings as dictionaries.
+    parts = {column.path for column in columns if column.path != column.name}
     texts = [
         column.path
         for number, column in enumerate(columns)
-        # pyarrow reads neither parts of maps nor delta encodings as dictionaries.
-        if column.physical_type == "BYTE_ARRAY" and column.path == column.name and number not in delta_columns
+        if column.physical_type == "BYTE_ARRAY" and column.path not in parts and number not in delta_columns
     ]
     batch_rows = _BATCH_BYTES // max(row_bytes, metadata.num_columns * _CELL_BYTES, 1)
-    if any(column.path != column.name for column in columns):
+    if parts:
         batch_rows = min(batch_rows, _NESTED_BATCH_ROWS)
     if delta_columns:
         # A value that is written as a difference can repeat a long one in a few bits.
