@@ -55,8 +55,12 @@ def _differences(path: Path, shape: Shape, loaded: list[tuple[str | None, ...]])
     for place, column in enumerate(shape.columns):
         values = table.column(place)
         if pa.types.is_float64(values.type):
-            ours = sorted(struct.pack("d", value) for value in values.to_pylist() if value is not None)
-            theirs = sorted(struct.pack("d", float(row[place] or 0)) for row in loaded if row[place] is not None)
+            # NaN is a missing number, or is refused by the checks that follow.
+            ours = sorted(
+                struct.pack("d", value) for value in values.to_pylist() if value is not None and value == value
+            )
+            numbers = [float(text) for row in loaded if (text := row[place]) is not None]
+            theirs = sorted(struct.pack("d", number) for number in numbers if number == number)
         elif pa.types.is_decimal(values.type) or pa.types.is_string(values.type):
             ours = sorted(
                 format(value, "f" if pa.types.is_decimal(values.type) else "").encode()
