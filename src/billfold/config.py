@@ -228,7 +228,9 @@ class Settings(BaseSettings):
         "BILLFOLD_MAX_FILE_BYTES", "The largest object that is fetched, as delivered.", default=20 * _GIBIBYTE
     )
     max_unpacked_bytes: int = size(
-        "BILLFOLD_MAX_UNPACKED_BYTES", "The largest file after unpacking.", default=200 * _GIBIBYTE
+        "BILLFOLD_MAX_UNPACKED_BYTES",
+        "The largest file after unpacking, and the most text that the rows of a Parquet file may hold.",
+        default=200 * _GIBIBYTE,
     )
     min_free_bytes: int = size(
         "BILLFOLD_MIN_FREE_BYTES", "What is kept free on the spool's disk.", default=_GIBIBYTE, least=0

@@ -87,22 +87,25 @@ def check_footer(path: Path, *, key: str, limit_bytes: int | None) -> parquet.Fi
 
 
 @contextmanager
-def open_rows(path: Path, *, key: str, limit_bytes: int | None) -> Iterator[ParquetRows]:
+def open_rows(
+    session: duckdb.DuckDBPyConnection, path: Path, *, key: str, limit_bytes: int | None
+) -> Iterator[ParquetRows]:
     """The rows of a file, its texts as dictionaries where it has them: they take as little memory as in the file.
 
     Raises what `check_footer` raises.
     """
     metadata = check_footer(path, key=key, limit_bytes=limit_bytes)
-    row_bytes, delta_columns = _describe_chunks(path, metadata.num_columns)
+    row_bytes, delta_columns = _describe_chunks(session, path, metadata.num_columns)
     columns = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    # pyarrow reads neither parts of maps nor delta encodings as dictionaries.
+    parts = {column.path for column in columns if column.path != column.name}
     texts = [
         column.path
         for number, column in enumerate(columns)
-        # pyarrow reads neither parts of maps nor delta encodings as dictionaries.
-        if column.physical_type == "BYTE_ARRAY" and column.path == column.name and number not in delta_columns
+        if column.physical_type == "BYTE_ARRAY" and column.path not in parts and number not in delta_columns
     ]
     batch_rows = _BATCH_BYTES // max(row_bytes, metadata.num_columns * _CELL_BYTES, 1)
-    if any(column.path != column.name for column in columns):
+    if parts:
         batch_rows = min(batch_rows, _NESTED_BATCH_ROWS)
     if delta_columns:
         # A value that is written as a difference can repeat a long one in a few bits.
@@ -143,7 +146,7 @@ def damaged(key: str, problem: str, error: BaseException) -> MalformedFileError:
     return MalformedFileError(f"{problem} ({reason})", file=key, advice=DAMAGED_ADVICE)
 
 
-def _describe_chunks(path: Path, column_count: int) -> tuple[int, frozenset[int]]:
+def _describe_chunks(session: duckdb.DuckDBPyConnection, path: Path, column_count: int) -> tuple[int, frozenset[int]]:
     """The bytes of a row in the largest row group, and the numbers of the texts that are written as differences.
 
     DuckDB answers this: pyarrow ends the process where it describes the chunks of a damaged footer. What DuckDB cannot
@@ -151,14 +154,13 @@ def _describe_chunks(path: Path, column_count: int) -> tuple[int, frozenset[int]
     """
     is_delta = "type = 'BYTE_ARRAY' AND contains(encodings::VARCHAR, 'DELTA_')"
     try:
-        with duckdb.connect() as probe:
-            row_bytes, delta_columns = probe.execute(
-                "SELECT coalesce(max(row_bytes), 0)::BIGINT, coalesce(list(DISTINCT number) FILTER (is_delta), []) FROM"
-                f" (SELECT column_id AS number, {is_delta} AS is_delta,"
-                " sum(greatest(total_uncompressed_size, 0)) OVER (PARTITION BY row_group_id)"
-                " / greatest(row_group_num_rows, 1) AS row_bytes FROM parquet_metadata($1))",
-                [str(path)],
-            ).fetchall()[0]
+        row_bytes, delta_columns = session.execute(
+            "SELECT coalesce(max(row_bytes), 0)::BIGINT, coalesce(list(DISTINCT number) FILTER (is_delta), []) FROM"
+            f" (SELECT column_id AS number, {is_delta} AS is_delta,"
+            " sum(greatest(total_uncompressed_size, 0)) OVER (PARTITION BY row_group_id)"
+            " / greatest(row_group_num_rows, 1) AS row_bytes FROM parquet_metadata($1))",
+            [str(path)],
+        ).fetchall()[0]
     except duckdb.Error:
         return 0, frozenset(range(column_count))
     return row_bytes, frozenset(delta_columns)

@@ -66,7 +66,7 @@ def read_with_pyarrow(
 
     Raises MalformedFileError for what pyarrow cannot read, SourceLimitError where its text is beyond `limit_bytes`.
     """
-    with open_rows(path, key=key, limit_bytes=limit_bytes) as rows:
+    with open_rows(session, path, key=key, limit_bytes=limit_bytes) as rows:
         kinds = [column.type for column in rows.schema]
         if len(kinds) != len(columns):
             raise _disagreement(key, "column counts", f"{len(kinds)} columns", f"{len(columns)}")
@@ -95,7 +95,7 @@ def check_agreement(session: duckdb.DuckDBPyConnection, proof: ParquetProof, *, 
     if (*loaded_hash, *nested_hash) == proof.found[1:]:
         return
     # Only a refused file pays for this: it is read once more to name the column.
-    with open_rows(proof.path, key=proof.key, limit_bytes=proof.limit_bytes) as rows:
+    with open_rows(session, proof.path, key=proof.key, limit_bytes=proof.limit_bytes) as rows:
         values = _texts(proof) + _names(proof.nested)
         by_pyarrow = _ask_pyarrow(session, proof, rows, [_row_hash([value]) for value in values])
     by_duckdb = _ask(session, loaded, [_row_hash([value]) for value in texts])[1:]

@@ -102,7 +102,9 @@ def parse(
     and SourceLimitError for a Parquet file whose text is beyond `max_unpacked_bytes`.
     """
     limit = max_unpacked_bytes
-    shapes = _group([_read_shape(SourceFile(file_number=n, unpacked=file), limit) for n, file in enumerate(files)])
+    shapes = _group(
+        [_read_shape(session, SourceFile(file_number=n, unpacked=file), limit) for n, file in enumerate(files)]
+    )
     if not shapes:
         # A delivery without files is an empty bill: no columns, no rows.
         session.execute("CREATE TABLE source_rows_0 (file_number SMALLINT)")
@@ -161,10 +163,10 @@ def raise_at_first(
         )
 
 
-def _read_shape(file: SourceFile, max_unpacked_bytes: int | None) -> Shape:
+def _read_shape(session: duckdb.DuckDBPyConnection, file: SourceFile, max_unpacked_bytes: int | None) -> Shape:
     if file.unpacked.kind == "parquet":
-        file, spelled = _spell_wide_decimals(file, max_unpacked_bytes)
-        headers, types = _read_parquet_schema(file)
+        file, spelled = _spell_wide_decimals(session, file, max_unpacked_bytes)
+        headers, types = _read_parquet_schema(session, file)
         types = [spelled.get(position, name) for position, name in enumerate(types)]
     else:
         _refuse_nul(file)
@@ -276,7 +278,9 @@ def _refuse_many_columns(headers: Sequence[str], file: SourceFile) -> None:
         )
 
 
-def _spell_wide_decimals(file: SourceFile, max_unpacked_bytes: int | None) -> tuple[SourceFile, dict[int, str]]:
+def _spell_wide_decimals(
+    session: duckdb.DuckDBPyConnection, file: SourceFile, max_unpacked_bytes: int | None
+) -> tuple[SourceFile, dict[int, str]]:
     """The file with decimals of more than 38 digits as text, and their types by position.
 
     DuckDB would read them as doubles, rounded.
@@ -296,7 +300,7 @@ def _spell_wide_decimals(file: SourceFile, max_unpacked_bytes: int | None) -> tu
     path = original.with_suffix(".spelled")
     try:
         with (
-            open_rows(original, key=file.key, limit_bytes=max_unpacked_bytes) as rows,
+            open_rows(session, original, key=file.key, limit_bytes=max_unpacked_bytes) as rows,
             parquet.ParquetWriter(path, schema) as spelled,
         ):
             for batch in read_batches(rows):
@@ -306,11 +310,10 @@ def _spell_wide_decimals(file: SourceFile, max_unpacked_bytes: int | None) -> tu
     return replace(file, unpacked=replace(file.unpacked, path=path)), wide
 
 
-def _read_parquet_schema(file: SourceFile) -> tuple[list[str], list[str]]:
+def _read_parquet_schema(session: duckdb.DuckDBPyConnection, file: SourceFile) -> tuple[list[str], list[str]]:
     try:
         headers = list(parquet.read_schema(file.unpacked.path).names)
-        with duckdb.connect() as probe:
-            described = probe.execute(f"DESCRIBE SELECT * FROM {_parquet_source(file.unpacked.path)}").fetchall()
+        described = session.execute(f"DESCRIBE SELECT * FROM {_parquet_source(file.unpacked.path)}").fetchall()
     except (OSError, ValueError, duckdb.Error) as error:
         raise damaged(file.key, "the Parquet footer cannot be read", error) from error
     return headers, [row[1] for row in described]
