@@ -88,3 +88,34 @@ def test_a_person_signs_in_comes_back_and_signs_out(new_database: NewDatabase) -
         expect(page).to_have_url(f"{address}/sign-in")
         page.goto(f"{address}/costs")
         expect(page).to_have_title(re.compile("Sign in"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("environment")
+def test_the_owner_of_the_home_opens_the_printed_address_and_nothing_keeps_its_token(new_database: NewDatabase) -> None:
+    with run_web_server(load_settings(), new_database(16)) as server, run_browser() as browser:
+        address = f"http://127.0.0.1:{server.port}"
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(f"{request.url} {request.headers.get('referer', '')}"))
+
+        page.goto(f"{address}/changes?token={server.token}")
+        expect(page).to_have_url(f"{address}/changes")
+        expect(page).to_have_title(re.compile("Changes"))
+        page.get_by_role("link", name="Clients").first.click()
+        expect(page).to_have_url(f"{address}/clients")
+        page.go_back()
+        expect(page).to_have_url(f"{address}/changes")
+
+        [kept] = page.context.cookies()
+        assert (kept["value"], kept["httpOnly"], kept["sameSite"]) == (server.token, True, "Strict")
+        assert [request.split("?")[0] for request in asked if str(server.token) in request] == [f"{address}/changes"]
+        assert page.evaluate("performance.getEntriesByType('navigation').map((each) => each.name)") == [
+            f"{address}/changes"
+        ]
+
+        page.goto(f"{address}/costs?token=bf_wrong")
+        expect(page).to_have_url(f"{address}/costs")
+        stranger = browser.new_context().new_page()
+        stranger.goto(f"{address}/costs?token=bf_wrong")
+        expect(stranger).to_have_url(f"{address}/sign-in?next=%2Fcosts")
