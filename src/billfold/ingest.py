@@ -101,8 +101,8 @@ def ingest(
     `month` is the billing period of one file that names none itself, whenever the usage in it starts. What is not a
     bill in a folder is left out, and told to `on_left_out`; so is the source itself if it `is_event`.
 
-    A delivery that fails is an outcome with its error, and does not stop the others. Of what is typed and is no source
-    of the client's nothing is kept: see `typed`. Raises only what keeps any
+    A delivery that fails is an outcome with its error, and does not stop the others. Of a typing error nothing is
+    kept: see `typed`. Raises only what keeps any
     delivery from being tried: configuration, usage, the database.
     """
     ingestion = Ingestion(
@@ -494,7 +494,7 @@ def _keep_or_refuse(ingestion: Ingestion, bucket: Bucket, key: str, error: Billf
 def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -> DeliveryOutcome:
     """A source that resolves to no delivery leaves a failed run under the key that was asked for.
 
-    What somebody typed leaves one only where it is a source of the client's.
+    What somebody typed leaves one only where it is a source of a known client: see `typed`.
     """
     log.error(
         "source_refused",
@@ -505,7 +505,9 @@ def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -
         retryable=error.retryable,
     )
     client, database = ingestion.client, ingestion.database
-    if ingestion.is_typed and leaves_nothing(error, bucket, key, client, database):
+    if ingestion.is_typed and leaves_nothing(
+        error, bucket, key, client=client, settings=ingestion.settings, database=database
+    ):
         return outcomes.refused(client, key, None, error)
     with connect(database.conninfo) as connection:
         control.ensure_client(connection, client)

@@ -1,18 +1,21 @@
-"""Sources that somebody types: what proves to be no bill is refused on the spot, and leaves nothing behind.
+"""Sources that somebody types, and what of them is kept where they prove to be no bill.
 
-A source of a client that fails is a fact about that client, and leaves a failed run. A typing error is not: it would
-stand on the dashboard as a failure that nobody can end.
+A source of a known client that fails is a fact about that client: it leaves a failed run under its key. What is not a
+bill leaves no delivery: that would stand on the dashboard as a failure that nobody can end. Where the client itself is
+known of nothing else, because it is the one of the settings and never had a bill, it was a typing error: it leaves
+nothing at all.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from billfold.config import Settings
 from billfold.errors import BillfoldError, SourceError, SourceNotFoundError, UnknownFormatError
 from billfold.exports import LOCAL_SCHEME, Bucket, address, is_local
 from billfold.exports.other_files import find_kind, tells_nothing
 from billfold.model import Client
-from billfold.store import statements
+from billfold.store import reading, statements
 from billfold.store.database import Database, connect
 
 _S3_SCHEME = "s3://"
@@ -24,32 +27,35 @@ def refuse_other_file(bucket: Bucket, key: str, client: Client, database: Databa
         return
     try:
         source = bucket.head(key)
+        kind = find_kind(bucket, source) or ("it holds no text" if tells_nothing(bucket, source) else None)
     except SourceError:
-        # A folder, or what is not there: its resolution says so.
+        # A folder, or what is not there or cannot be read: its resolution says so.
         return
-    kind = find_kind(bucket, source) or ("file without a bill's columns" if tells_nothing(bucket, source) else None)
-    if kind and not is_known(bucket.name, key, client, database):
+    if kind and not _has_come_in(bucket.name, key, client, database):
         raise UnknownFormatError(f"is not a bill: {kind}", file=key, advice="name a file or folder that AWS wrote")
 
 
-def leaves_nothing(error: BillfoldError, bucket: str, key: str, client: Client, database: Database) -> bool:
-    """Whether what was typed is no source of the client's: nothing is there, or it is not a bill.
-
-    What lies in the client's own bucket is a source, and so is what came in before.
-    """
+def leaves_nothing(
+    error: BillfoldError, bucket: str, key: str, *, client: Client, settings: Settings, database: Database
+) -> bool:
+    """Whether what was typed is a typing error: it is no source of the client's, of whom nothing else is known."""
     is_on_disk = is_local(bucket) or (not bucket and not key.lower().startswith(_S3_SCHEME))
     is_nothing = isinstance(error, SourceNotFoundError | UnknownFormatError) or (
         is_on_disk and isinstance(error, SourceError)
     )
-    return is_nothing and not is_known(bucket, key, client, database)
-
-
-def is_known(bucket: str, key: str, client: Client, database: Database) -> bool:
-    """Whether the bucket is the client's own, or a bill came in from this very file or folder."""
-    if bucket and bucket == client.bucket:
-        return True
-    place = address(bucket, key) if bucket else key
-    if not place.lower().startswith(_S3_SCHEME):
-        place = LOCAL_SCHEME + str(Path(place.removeprefix(LOCAL_SCHEME)).absolute())
+    if not is_nothing or client.is_registered or client.client_id != settings.client:
+        return False
+    if not is_on_disk and client.bucket is not None and client.bucket in (bucket, _bucket_of(key)):
+        return False
     with connect(database.conninfo) as connection:
-        return statements.is_known_source(connection, client, place.rstrip("/"))
+        return client.client_id not in reading.list_clients(connection)
+
+
+def _bucket_of(source: str) -> str:
+    return source[len(_S3_SCHEME) :].partition("/")[0] if source.lower().startswith(_S3_SCHEME) else ""
+
+
+def _has_come_in(bucket: str, key: str, client: Client, database: Database) -> bool:
+    place = LOCAL_SCHEME + str(Path(address(bucket, key)).absolute())
+    with connect(database.conninfo) as connection:
+        return statements.is_known_source(connection, client, place)

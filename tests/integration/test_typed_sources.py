@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from billfold.clients import register
-from billfold.errors import UsageError
+from billfold.errors import SourceNotFoundError, UsageError
 from billfold.ingest import ingest
 from billfold.model import DeliveryState, TriggerSource
+from billfold.typed import leaves_nothing
 from tests.landing import Landing
 from tests.line_items import as_csv, described, write_bill
 
@@ -48,45 +50,75 @@ NONSENSE: dict[str, Callable[[Path], Path]] = {
 }
 
 
+@pytest.fixture
+def office(landing: Landing) -> Landing:
+    """Has ingested nothing yet, in the name of the configured client."""
+    return replace(landing, client=landing.settings.default_client())
+
+
+def count_all(landing: Landing) -> dict[str, int]:
+    return {table: landing.count(table) for table in TABLES}
+
+
 @pytest.mark.parametrize("kind", NONSENSE)
-@pytest.mark.parametrize("is_known", [False, True], ids=["of a new client", "of a client with bills"])
-def test_nonsense_leaves_nothing_behind(landing: Landing, tmp_path: Path, kind: str, is_known: bool) -> None:
-    if is_known:
-        landing.ingest(write_bill(landing.root, described("1.25")))
-    before = {table: landing.count(table) for table in TABLES}
+def test_nonsense_of_a_client_that_never_had_a_bill_leaves_nothing(office: Landing, tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "typed"
     folder.mkdir()
 
-    outcome = landing.ingest(NONSENSE[kind](folder))
+    outcome = office.ingest(NONSENSE[kind](folder))
 
     assert outcome.state is DeliveryState.FAILED
     assert outcome.exit_error is not None
     assert len(str(outcome.exit_error).splitlines()) == 1
     assert outcome.runs == ()
-    after = {table: landing.count(table) for table in TABLES}
-    # What a known client's folder holds beside bills is remembered, so that it is read once.
-    after["billing_left_out_files"] = before["billing_left_out_files"]
-    assert after == before
+    assert set(count_all(office).values()) == {0}
 
 
-def test_a_typing_error_that_could_be_a_key_leaves_nothing_behind(landing: Landing) -> None:
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_nonsense_of_a_known_client_leaves_a_run_and_no_delivery(office: Landing, tmp_path: Path, kind: str) -> None:
+    office.ingest(write_bill(office.root, described("1.25")))
+    folder = tmp_path / "typed"
+    folder.mkdir()
+
+    outcome = office.ingest(NONSENSE[kind](folder))
+
+    assert outcome.delivery_id is None
+    assert [run.status for run in outcome.runs] == ["failed"]
+    assert office.count("billing_deliveries") == 1
+    assert office.value("SELECT count(*) FROM billing_ingestion_runs WHERE status = 'failed'") == 1
+
+
+@pytest.mark.parametrize("bucket", ["no-such-bucket", "acme-bills"])
+def test_a_bucket_that_does_not_exist_is_a_fact_only_where_it_is_the_clients(office: Landing, bucket: str) -> None:
+    client = replace(office.client, bucket="acme-bills")
+    there = replace(office, client=client)
+    error = SourceNotFoundError("there is no such bucket")
+
+    leaves = leaves_nothing(
+        error, "", f"s3://{bucket}/a/", client=there.client, settings=there.settings, database=there.database
+    )
+
+    assert leaves is (bucket != "acme-bills")
+
+
+def test_a_typing_error_that_could_be_a_key_leaves_nothing_behind(office: Landing) -> None:
     with pytest.raises(UsageError, match="no such file: exprots"):
-        landing.ingest("exprots/acme")
+        office.ingest("exprots/acme")
 
-    assert landing.count("billing_clients") == 0
+    assert set(count_all(office).values()) == {0}
 
 
-def test_an_announced_source_that_fails_leaves_a_failed_run(landing: Landing, tmp_path: Path) -> None:
+def test_an_announced_source_that_fails_leaves_a_failed_run(office: Landing, tmp_path: Path) -> None:
     [outcome] = ingest(
         str(tmp_path / "gone"),
-        client=landing.client,
-        settings=landing.settings,
-        database=landing.database,
+        client=office.client,
+        settings=office.settings,
+        database=office.database,
         trigger=TriggerSource.SCHEDULE,
     )
 
     assert [run.error_code for run in outcome.runs] == ["source_not_found"]
-    assert landing.count("billing_clients") == 1
+    assert office.count("billing_clients") == 1
 
 
 def test_a_damaged_bill_that_was_typed_leaves_a_failed_run(landing: Landing) -> None:
@@ -111,12 +143,12 @@ def test_a_file_that_was_a_bill_and_is_none_any_more_leaves_a_failed_run(landing
     assert landing.billed() == {"USD": pytest.approx(1.25)}
 
 
-def test_a_known_folder_that_is_gone_leaves_a_failed_run(landing: Landing) -> None:
-    write_bill(landing.root, described("1.25"))
-    landing.ingest()
-    landing.root.rename(landing.root.parent / "moved")
+def test_a_known_clients_folder_that_is_gone_leaves_a_failed_run(office: Landing) -> None:
+    write_bill(office.root, described("1.25"))
+    office.ingest()
+    office.root.rename(office.root.parent / "moved")
 
-    outcome = landing.ingest()
+    outcome = office.ingest()
 
     assert [run.error_code for run in outcome.runs] == ["source_not_found"]
 

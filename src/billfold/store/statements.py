@@ -194,7 +194,7 @@ def list_standalone(
 
 
 def is_known_source(connection: Connection, client: Client, place: str) -> bool:
-    """Whether a bill of the client's came in from the file or folder of this address."""
+    """Whether a bill of the client's came in from the local file of this address."""
     row = connection.execute(_query("is_known_source"), {"client_id": client.client_id, "place": place}).fetchone()
     return row is not None and bool(row[0])
 

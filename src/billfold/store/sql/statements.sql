@@ -95,16 +95,13 @@ WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
 ORDER BY bucket
 
 -- name: is_known_source
--- Whether a bill came in from the file or folder of this address, such as s3://acme/a.csv or file:///data/a.csv.
+-- Whether a bill came in from the local file of this address, such as file:///data/a.csv.
 SELECT EXISTS (
-    SELECT FROM billing_statements WHERE client_id = %(client_id)s
-        AND %(place)s IN (bucket, 's3://' || bucket)
-) OR EXISTS (
     SELECT FROM billing_ingestion_runs WHERE client_id = %(client_id)s AND status = 'success'
-        AND %(place)s IN (source_bucket || '/' || source_s3_key, 's3://' || source_bucket || '/' || source_s3_key)
+        AND source_bucket || '/' || source_s3_key = %(place)s
 ) OR EXISTS (
     SELECT FROM billing_deliveries WHERE client_id = %(client_id)s AND publication_id IS NOT NULL
-        AND %(place)s IN (bucket || '/' || manifest_key, 's3://' || bucket || '/' || manifest_key)
+        AND bucket || '/' || manifest_key = %(place)s
 )
 
 -- name: list_spellings
