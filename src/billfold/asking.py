@@ -7,8 +7,8 @@ from uuid import UUID
 from billfold import clients
 from billfold.admission import holds
 from billfold.config import Settings
-from billfold.errors import ForbiddenError, UsageError
-from billfold.exports import SilentProgress, address
+from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
+from billfold.exports import SilentProgress, address, is_local
 from billfold.ingest import Ingestion, find_deliveries
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.period import BillingPeriod
@@ -26,7 +26,11 @@ _ADVICE = {
     DeliveryState.RUNNING: "wait for its end",
     DeliveryState.HELD: "its release lets it through",
     DeliveryState.ROLLED_BACK: "`billfold rollback --undo` takes the rollback back",
+    DeliveryState.PUBLISHED: "there is nothing to do",
+    DeliveryState.SUPERSEDED: "a newer one took its place",
 }
+# What was found to be gone does not come back by itself.
+_GONE = SourceNotFoundError.error_code
 
 
 def ask(
@@ -76,18 +80,29 @@ def ask(
 def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> AskedRow:
     """Let a delivery that failed wait for a worker; one that waits already is tried as soon as possible.
 
-    Raises UsageError for a delivery that came in or was decided about, is of another bucket than the client's is now,
-    or is of a client that is disabled.
+    Raises UsageError for a delivery for which that cannot work: it came in or was decided about, a newer one of its
+    statement is published, its source is gone, it is of another bucket than the client's is now, or of a client that is
+    disabled or removed.
     """
     with connect(database.conninfo) as connection:
         stored = control.find_delivery(connection, delivery_id)
-        if stored.state not in _CAN_BE_TRIED:
-            raise UsageError(
-                f"delivery {delivery_id} is {stored.state}, not failed", advice=_ADVICE.get(stored.state, "")
-            )
-        _refuse_unreadable(stored, settings, database, advice="`billfold ingest` brings it in")
+        _refuse_vain(connection, stored, settings, database)
         asked.ask(connection, delivery_id, TriggerSource.API)
         return asked.show(connection, delivery_id)
+
+
+def find_hindrance(delivery_id: UUID, *, settings: Settings, database: Database) -> str | None:
+    """Why the server cannot try a failed delivery again, or let a held one through; None where it can."""
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+        try:
+            if stored.state is DeliveryState.HELD:
+                _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
+            else:
+                _refuse_vain(connection, stored, settings, database)
+        except (UsageError, ConfigurationError) as error:
+            return str(error)
+    return None
 
 
 def ask_for_release(delivery_id: UUID, *, token_id: int | None, settings: Settings, database: Database) -> AskedRow:
@@ -110,9 +125,38 @@ def ask_for_release(delivery_id: UUID, *, token_id: int | None, settings: Settin
         return asked.show(connection, delivery_id)
 
 
+def _refuse_vain(connection: Connection, stored: StoredDelivery, settings: Settings, database: Database) -> None:
+    """Raise UsageError where another attempt on the delivery could not bring it in."""
+    if stored.state not in _CAN_BE_TRIED:
+        raise UsageError(
+            f"delivery {stored.delivery_id} is {str(stored.state).replace('_', ' ')}, not failed",
+            advice=_ADVICE.get(stored.state, ""),
+        )
+    _refuse_unreadable(stored, settings, database, advice="`billfold ingest` brings it in")
+    prospect = asked.read_prospect(connection, stored.delivery_id)
+    if prospect.newer_delivery_id is not None:
+        raise UsageError(
+            f"delivery {stored.delivery_id} is older than the published delivery {prospect.newer_delivery_id}",
+            advice="there is nothing to do",
+        )
+    if prospect.error_code == _GONE:
+        raise UsageError(
+            f"the source of delivery {stored.delivery_id} is gone",
+            advice="once it is back, ask for an ingestion of its key, or run `billfold ingest`",
+        )
+
+
 def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Database, *, advice: str) -> None:
     """Raise UsageError where the server's worker, which acts in the client's name, would not reach the delivery."""
-    client = clients.resolve_client(database, settings, stored.client_id)
+    if is_local(stored.bucket):
+        raise UsageError(
+            f"delivery {stored.delivery_id} is of a folder, {stored.bucket}, which the server does not read",
+            advice=advice,
+        )
+    try:
+        client = clients.resolve_client(database, settings, stored.client_id)
+    except ConfigurationError as error:
+        raise UsageError(error.message, advice=error.advice) from error
     if stored.bucket != client.bucket:
         raise UsageError(
             f"delivery {stored.delivery_id} is of {stored.bucket},"

@@ -49,6 +49,7 @@ from billfold.store.database import Connection, Database, connect, connect_at_la
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.landing import LandingFile
+from billfold.typed import leaves_nothing, refuse_other_file
 from billfold.workspace import work_folder
 
 MAX_RETRY_DELAY_SECONDS = 60
@@ -66,8 +67,8 @@ class Ingestion:
 
     `since` is the first billing period that is wanted: what only its content dates is read, and left if it is older.
     `most` is how many deliveries a folder may mean. `is_event` is whether the source is an object that came, so that it
-    may be anything; `on_left_out` is called with what lies in the source and is not a bill. `month` is what somebody
-    named for a file that names none.
+    may be anything, `is_typed` whether somebody typed it. `on_left_out` is called with what lies in the source and is
+    not a bill. `month` is what somebody named for a file that names none.
     """
 
     client: Client
@@ -79,6 +80,7 @@ class Ingestion:
     since: BillingPeriod | None = None
     most: int | None = None
     is_event: bool = False
+    is_typed: bool = False
     on_left_out: OnLeftOut | None = None
     month: BillingPeriod | None = None
 
@@ -101,7 +103,8 @@ def ingest(
     `month` is the billing period of one file that names none itself, whenever the usage in it starts. What is not a
     bill in a folder is left out, and told to `on_left_out`; so is the source itself if it `is_event`.
 
-    A delivery that fails is an outcome with its error, and does not stop the others. Raises only what keeps any
+    A delivery that fails is an outcome with its error, and does not stop the others. Of a typing error nothing is
+    kept: see `typed`. Raises only what keeps any
     delivery from being tried: configuration, usage, the database.
     """
     ingestion = Ingestion(
@@ -112,6 +115,7 @@ def ingest(
         force=force,
         progress=progress or SilentProgress(),
         is_event=is_event,
+        is_typed=trigger is TriggerSource.CLI and not is_event,
         on_left_out=on_left_out,
         month=month,
     )
@@ -122,13 +126,20 @@ def ingest(
 def find_deliveries(ingestion: Ingestion, source: str) -> tuple[list[tuple[Bucket, Delivery]], list[DeliveryOutcome]]:
     """The deliveries that `source` means, each with its bucket, and outcomes for what cannot be resolved."""
     client, settings, database = ingestion.client, ingestion.settings, ingestion.database
-    retrying(settings)(keep_client, database, client)
+    retrying(settings)(_check_client, database, client)
     try:
         bucket, key = retrying(settings)(locate_source, source, client, settings, database)
     except (SourceError, InputError) as error:
         # The role refuses us, a path does not exist, a local manifest cannot be read: there is no bucket to name.
-        return [], [_refuse(ingestion, client.bucket or "", source, error)]
+        return [], [_refuse(ingestion, "" if ingestion.is_typed else client.bucket or "", source, error)]
+    if ingestion.is_typed:
+        try:
+            refuse_other_file(bucket, key, client, database)
+        except InputError as error:
+            return [], [_refuse(ingestion, bucket.name, key, error)]
     deliveries, refused = resolve_all(ingestion, bucket, key)
+    if deliveries:
+        retrying(settings)(keep_client, database, client)
     return [(bucket, delivery) for delivery in deliveries], refused
 
 
@@ -496,6 +507,11 @@ def _keep_failure(ingestion: Ingestion, registered: control.RegisteredDelivery, 
         log.error("failure_not_recorded", error=str(second))
 
 
+def _check_client(database: Database, client: Client) -> None:
+    with connect(database.conninfo) as connection:
+        control.check_client(connection, client)
+
+
 def keep_client(database: Database, client: Client) -> None:
     """Keep the client's row as it is configured."""
     with connect(database.conninfo) as connection:
@@ -517,7 +533,10 @@ def _keep_or_refuse(ingestion: Ingestion, bucket: Bucket, key: str, error: Billf
 
 
 def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -> DeliveryOutcome:
-    """A source that resolves to no delivery leaves a failed run under the key that was asked for."""
+    """A source that resolves to no delivery leaves a failed run under the key that was asked for.
+
+    What somebody typed leaves one only where it is a source of a known client: see `typed`.
+    """
     log.error(
         "source_refused",
         bucket=bucket,
@@ -526,17 +545,23 @@ def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -
         error=str(error),
         retryable=error.retryable,
     )
-    with connect(ingestion.database.conninfo) as connection:
+    client, database = ingestion.client, ingestion.database
+    if ingestion.is_typed and leaves_nothing(
+        error, bucket, key, client=client, settings=ingestion.settings, database=database
+    ):
+        return outcomes.refused(client, key, None, error)
+    with connect(database.conninfo) as connection:
+        control.ensure_client(connection, client)
         run_id: UUID | None = runs.record_failed_source(
             connection,
-            ingestion.client,
-            bucket=bucket,
+            client,
+            bucket=bucket or client.bucket or "",
             key=key,
             etag="",
             error=error,
             trigger=ingestion.trigger,
         )
-    return outcomes.refused(ingestion.client, key, run_id, error)
+    return outcomes.refused(client, key, run_id, error)
 
 
 def _known(error: BaseException) -> BillfoldError:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from billfold.config import Settings
-from billfold.errors import InvalidValueError, MalformedFileError, MissingColumnError, UsageError
+from billfold.errors import BillfoldError, InvalidValueError, MalformedFileError, MissingColumnError, UsageError
 from billfold.spreadsheet import original
 from billfold.store import control, reading
 from billfold.store import owners as store
@@ -21,6 +21,7 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NEEDED = ("account_id", "owner")
 # `client` is what `billfold owner list --csv` writes too: it must be the client that is imported for.
 _COLUMNS = (*_NEEDED, "account_name", "client")
+_CHOOSE_CLIENT = "choose its client with --client"
 _COLUMNS_ADVICE = "the first line is account_id,owner or account_id,owner,account_name"
 
 
@@ -37,7 +38,7 @@ def set_owner(
 ) -> OwnersWritten:
     """Say who owns an account, whether or not it has costs yet. A name of None leaves the known one, '' takes it away.
 
-    Raises UsageError for what is no account, no owner or no client.
+    Raises UsageError for what is no account, no owner or no client, and for another client's account.
     """
     _check_account(account_id)
     for what, text in (("owner", owner), ("name", account_name or "")):
@@ -46,13 +47,12 @@ def set_owner(
     if not owner.strip():
         raise UsageError("an owner is needed", advice=f"or run: billfold owner remove {account_id}")
     name = None if account_name is None else account_name.strip()
-    return _write(
-        database,
-        settings,
-        client_id,
-        [AccountOwner(account_id=account_id, owner=owner.strip(), account_name=name)],
-        is_whole=False,
-    )
+    owners = [AccountOwner(account_id=account_id, owner=owner.strip(), account_name=name)]
+
+    def refuse(account_id: str, other: str) -> BillfoldError:
+        return UsageError(f"account {account_id} belongs to client {other}, not to {client_id}", advice=_CHOOSE_CLIENT)
+
+    return _write(database, settings, client_id, owners, is_whole=False, refuse=refuse)
 
 
 def import_owners(
@@ -61,17 +61,29 @@ def import_owners(
     """Set the owners that a CSV file lists, all of them or none; `is_whole`: accounts that it leaves out lose theirs.
 
     Without a column account_name known names stay. Raises InputError with the line, the column and the value of what
-    is wrong.
+    is wrong, another client's account too.
     """
+    lines = {line.values["account_id"]: line for line in _check_lines(_read_lines(content, file), file, client_id)}
     owners = [
         AccountOwner(
             account_id=line.values["account_id"],
             owner=line.values["owner"],
             account_name=line.values.get("account_name"),
         )
-        for line in _check_lines(_read_lines(content, file), file, client_id)
+        for line in lines.values()
     ]
-    return _write(database, settings, client_id, owners, is_whole=is_whole)
+
+    def refuse(account_id: str, other: str) -> BillfoldError:
+        return InvalidValueError(
+            f"belongs to client {other}, not to {client_id}, whose owners are imported",
+            file=file,
+            line=lines[account_id].number,
+            column="account_id",
+            value=account_id,
+            advice=_CHOOSE_CLIENT,
+        )
+
+    return _write(database, settings, client_id, owners, is_whole=is_whole, refuse=refuse)
 
 
 def remove_owner(database: Database, client_id: str, account_id: str) -> str:
@@ -85,10 +97,21 @@ def remove_owner(database: Database, client_id: str, account_id: str) -> str:
 
 
 def _write(
-    database: Database, settings: Settings, client_id: str, owners: Sequence[AccountOwner], *, is_whole: bool
+    database: Database,
+    settings: Settings,
+    client_id: str,
+    owners: Sequence[AccountOwner],
+    *,
+    is_whole: bool,
+    refuse: Callable[[str, str], BillfoldError],
 ) -> OwnersWritten:
-    with connect(database.conninfo) as connection:
+    """Write them all or none; raises what `refuse` makes of the first account that is another client's."""
+    with connect(database.conninfo) as connection, connection.transaction():
         _ensure_client(connection, settings, client_id)
+        foreign = store.list_foreign_accounts(connection, client_id, [owner.account_id for owner in owners])
+        for owner in owners:
+            if other := foreign.get(owner.account_id):
+                raise refuse(owner.account_id, other)
         return store.write_owners(connection, client_id, owners, is_whole=is_whole)
 
 

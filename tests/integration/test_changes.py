@@ -548,10 +548,13 @@ def test_identical_content_moves_nothing(landing: Landing) -> None:
     [
         ({"start": 6}, "has no publication 6: its last is 5"),
         ({"start": 1, "end": 99}, "has no publication 99: its last is 5"),
-        ({"start": 3, "end": 2}, "--from 3 is after --to 2"),
+        ({"start": 3, "end": 2}, "the start 3 is after the end 2"),
         ({"end": 0}, "nothing is before publication 0"),
-        ({"start": MAY_TIMES[1], "end": MAY_TIMES[0]}, "--from 2026-05-20T10:00:00+00:00 is after --to 2026-05-10T10"),
-        ({"start": MAY_TIMES[3], "end": 2}, "is after --to 2"),
+        (
+            {"start": MAY_TIMES[1], "end": MAY_TIMES[0]},
+            "the start 2026-05-20T10:00:00+00:00 is after the end 2026-05-10T10",
+        ),
+        ({"start": MAY_TIMES[3], "end": 2}, "is after the end 2"),
         ({"start": 2, "end": MAY_TIMES[0]}, "--from 2 is after"),
     ],
 )

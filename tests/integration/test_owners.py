@@ -239,3 +239,57 @@ def test_a_new_owner_shows_in_the_costs_without_a_publication(office: Landing) -
     owners.remove_owner(office.database, CLIENT, ACCOUNT)
     assert by_owner() == {"": "1.5"}
     assert office.count("billing_publications") == 1
+
+
+@pytest.fixture
+def neighbours(office: Landing) -> Landing:
+    """The configured client has a bill of ACCOUNT, and globex one of OTHER."""
+    office.ingest(write_bill(office.root, [line_item(line_item_usage_account_id=ACCOUNT)]))
+    theirs = replace(office, root=office.root.parent / "theirs").with_client(client_id="globex")
+    theirs.ingest(write_bill(theirs.root, [line_item(line_item_usage_account_id=OTHER)], export_path="exports/theirs"))
+    return office
+
+
+def test_a_file_with_another_clients_account_is_refused_as_a_whole(neighbours: Landing) -> None:
+    content = f"account_id,owner\n{ACCOUNT},payments\n123456789012,new\n{OTHER},shops\n"
+
+    with pytest.raises(InvalidValueError) as refusal:
+        bring_in(neighbours, content)
+
+    assert str(refusal.value) == (
+        f"owners.csv, line 4, column account_id, value '{OTHER}': belongs to client globex, not to default, whose"
+        " owners are imported: choose its client with --client"
+    )
+    assert listed(neighbours) == []
+    assert bring_in(neighbours, f"account_id,owner\n{OTHER},shops\n", client="globex") == counts(added=1)
+
+
+def test_another_clients_account_cannot_be_set_one_by_one_either(neighbours: Landing) -> None:
+    with pytest.raises(UsageError, match=f"account {OTHER} belongs to client globex, not to default"):
+        put(neighbours, OTHER, "shops")
+
+    assert listed(neighbours) == []
+
+
+def test_an_account_in_the_bills_of_two_clients_is_owned_in_each(neighbours: Landing) -> None:
+    item = line_item(line_item_usage_account_id=OTHER, line_item_line_item_description="moved")
+    neighbours.ingest(write_bill(neighbours.root, [line_item(), item], revision=2))
+
+    assert put(neighbours, OTHER, "ours") == counts(added=1)
+    assert put(neighbours, OTHER, "theirs", client="globex") == counts(added=1)
+
+
+def test_a_refused_file_leaves_no_client(neighbours: Landing) -> None:
+    settings = neighbours.settings.model_copy(update={"client": "initech"})
+
+    with pytest.raises(InvalidValueError, match="line 2"):
+        owners.import_owners(
+            neighbours.database,
+            settings,
+            "initech",
+            f"account_id,owner\n{OTHER},shops\n".encode(),
+            file="owners.csv",
+            is_whole=True,
+        )
+
+    assert neighbours.value("SELECT count(*) FROM billing_clients WHERE client_id = 'initech'") == 0

@@ -130,10 +130,12 @@ def test_a_shown_id_is_accepted_by_the_commands_that_take_one(world: Landing) ->
 
     _, text = run_on_pty(200, "deliveries", "--client", "acme")
     code, refusal = run_on_pty(200, "release", short)
+    told = refusal.splitlines()[-1]
 
     assert short in text
     assert len(short) == 8
-    assert (code, refusal.startswith(f"error: delivery {shown.delivery_id} is published")) == (2, True)
+    assert code == 2
+    assert str(shown.delivery_id) in told
 
 
 @pytest.mark.parametrize("command", ["release", "rollback"])
@@ -162,7 +164,7 @@ def test_an_ambiguous_id_is_refused_with_its_candidates(landing: Landing) -> Non
     for each in ids:
         landing.execute(
             "INSERT INTO billing_deliveries SELECT (jsonb_populate_record(delivery, jsonb_build_object("
-            "'delivery_id', %s::text, 'manifest_etag', %s::text, 'execution_id', %s::text))).*"
+            "'delivery_id', %s::text, 'content_digest', %s::text, 'execution_id', %s::text))).*"
             " FROM billing_deliveries AS delivery WHERE delivery_id::text NOT LIKE 'abcdef%%'",
             str(each),
             str(each),

@@ -270,13 +270,13 @@ def test_the_pages_button_leads_back_to_the_delivery(office: Office) -> None:
 
 
 def test_the_button_is_for_who_may_and_for_what_failed() -> None:
-    def show(state: str, *scopes: Scope, asked_at: datetime | None = None) -> str:
+    def show(state: str, *scopes: Scope, asked_at: datetime | None = None, hindrance: str | None = None) -> str:
         delivery = {"delivery_id": "d1", "state": state, "asked_at": asked_at, "not_before": later}
         request = SimpleNamespace(state=SimpleNamespace(access=Access(scopes=frozenset(scopes))))
         return (
             _environment()
             .get_template("asking.html")
-            .render(delivery=delivery, request=request, is_moving=False)
+            .render(delivery=delivery, request=request, is_moving=False, hindrance=hindrance)
             .strip()
         )
 
@@ -287,6 +287,7 @@ def test_the_button_is_for_who_may_and_for_what_failed() -> None:
     assert ">2026-05-04 10:00 UTC<" in show("pending", Scope.INGEST, asked_at=asked)
     assert ">2026-05-04 10:15 UTC<" in show("failed", Scope.READ, asked_at=asked)
     assert button in show("failed", Scope.INGEST, asked_at=asked)
+    assert show("failed", Scope.ADMIN, hindrance="its source is gone") == ""
 
 
 @pytest.fixture

@@ -159,8 +159,8 @@ def deliveries(
 ) -> int:
     """List the deliveries: each is one refresh of a statement, with the rows and the money that it brought.
 
-    AWS restates a month many times; the starred delivery is the one that its statement shows now. The last column
-    holds the error code of a failed one and why another one does not count.
+    AWS restates a month many times; the starred delivery of each counted statement is the current one. The last
+    column holds the error code of a failed one, and why another one is not current.
     """
     wanted = Filter(client=client, export=export, period=period, state=state, limit=limit)
     database = open_store(start())

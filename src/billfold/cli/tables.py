@@ -28,6 +28,7 @@ from billfold.store.query import QueryResult
 
 # So many rows of a query are measured and shown at once: memory stays small and the first ones appear early.
 _ROWS_AT_ONCE = 200
+_NOT_COUNTED = "not counted"
 
 
 def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None:
@@ -148,11 +149,11 @@ def show_deliveries(
             delivery.rows_added,
             delivery.rows_removed,
             show_rounded(delivery.billed_cost),
-            delivery.error_code or delivery.reason,
+            delivery.error_code or delivery.reason or (_NOT_COUNTED if _is_uncounted(delivery) else None),
         )
     print_table(console, table, nothing="no deliveries")
     if any(delivery.is_current for delivery in deliveries):
-        console.print("* what its statement shows now", style="dim")
+        console.print("* current: costs hold it now", style="dim")
 
 
 def show_statements(console: Console, statements: Sequence[StatementRow]) -> None:
@@ -238,7 +239,7 @@ def show_publications(
             *([publication.client_id] if clients else []),
             _statement(publication.export_name, publication.billing_period),
             f"{publication.number}{'*' if publication.is_current else ''}",
-            f"{publication.kind}{restored}",
+            f"{publication.kind}{restored}{f' ({_NOT_COUNTED})' if _is_uncounted(publication) else ''}",
             publication.rows_added,
             publication.rows_removed,
             publication.rows_after,
@@ -248,7 +249,7 @@ def show_publications(
         )
     print_table(console, table, nothing="no publications")
     if any(publication.is_current for publication in publications):
-        console.print("* what its statement shows now; Id is the statement's", style="dim")
+        console.print("* current: costs hold it now; Id is the statement's", style="dim")
 
 
 def show_query(screen: Screen, result: QueryResult) -> int:
@@ -286,6 +287,11 @@ def _spell_value(value: Any) -> str:
 def _client_column(rows: Sequence[RunRow | DeliveryRow | PublicationRow | DeliveryOutcome]) -> list[Column]:
     """A column of clients is worth its room only where there are several."""
     return [name_column("Client")] if len({row.client_id for row in rows}) > 1 else []
+
+
+def _is_uncounted(row: DeliveryRow | PublicationRow) -> bool:
+    """Whether it belongs to a statement that shows it and is not counted."""
+    return row.is_standing and not row.is_current
 
 
 def _statement(export_name: str | None, billing_period: str | None) -> str | None:

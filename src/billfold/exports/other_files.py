@@ -108,6 +108,15 @@ def find_kind(bucket: Bucket, source: SourceObject) -> str | None:
         return None
 
 
+def tells_nothing(bucket: Bucket, source: SourceObject) -> bool:
+    """Whether a file outside every layout has no text in it that a bill could begin with: it is empty, or binary."""
+    if find_places(source.key) or period_of(source.key) is not None or is_manifest(source.key):
+        return False
+    beginning = bucket.read_part(source, f"bytes=0-{_BEGINNING_BYTES - 1}") if source.size_bytes else b""
+    content = unpack_beginning(beginning)
+    return not is_parquet(beginning) and content == beginning and (not content.strip() or b"\0" in content)
+
+
 def kind_of_key(key: str) -> str | None:
     """What the key alone tells not to be a bill."""
     if find_places(key):

@@ -37,7 +37,7 @@ from billfold.reports.freshness import (
     list_client_freshness,
     list_statement_freshness,
 )
-from billfold.reports.identifiers import find_delivery_id, shorten_delivery_ids
+from billfold.reports.identifiers import Named, find_delivery_id, find_named, shorten_delivery_ids
 from billfold.reports.lists import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -88,6 +88,7 @@ __all__ = [
     "Metric",
     "Move",
     "MoveReport",
+    "Named",
     "OwnerRow",
     "Point",
     "Preset",
@@ -101,6 +102,7 @@ __all__ = [
     "UnownedRow",
     "export_charges",
     "find_delivery_id",
+    "find_named",
     "judge_conformance",
     "list_accounts_without_owner",
     "list_calendar",

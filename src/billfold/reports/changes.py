@@ -225,7 +225,7 @@ def _check_numbers(numbers: Sequence[int], matched: Sequence[_MatchedStatement])
         raise UsageError(
             f"a publication's number needs one statement, {len(matched) or 'none'} match{'' if matched else 'es'}"
             + (f": {', '.join(named)}" if named else ""),
-            advice="choose with --statement; `billfold statements` lists them",
+            advice="name one of them by its id",
         )
     [statement] = matched
     for number in numbers:
@@ -242,7 +242,7 @@ def _check_order(start: Point | None, end: Point | None, spans: Sequence[_Span])
     if isinstance(start, datetime) and isinstance(end, datetime):
         is_reversed = start > end
     if is_reversed:
-        raise UsageError(f"--from {_spell(start)} is after --to {_spell(end)}", advice="exchange them")
+        raise UsageError(f"the start {_spell(start)} is after the end {_spell(end)}", advice="exchange them")
 
 
 def _spell(point: Point | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from uuid import UUID
 
 from billfold.errors import UsageError
@@ -12,6 +13,29 @@ from billfold.store.database import Database
 
 # A prefix of 8 characters has so many candidates only where somebody chose the ids.
 _MAX_CANDIDATES = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What the ids of a question mean: the clients of the statement and the delivery, None where there is none.
+
+    `last_number` is that of the statement's latest publication, 0 where it has none.
+    """
+
+    has_client: bool
+    statement_client: str | None
+    delivery_client: str | None
+    last_number: int
+
+
+def find_named(
+    database: Database, *, client: str | None = None, statement: int | None = None, delivery: UUID | None = None
+) -> Named:
+    """What these ids mean; None means nothing."""
+    parameters = {"client": client, "statement": statement, "delivery": delivery}
+    with reading.read(database) as connection:
+        [named] = reading.fetch(connection, "find_named", Named, parameters)
+    return named
 
 
 def find_delivery_id(database: Database, text: str) -> UUID:

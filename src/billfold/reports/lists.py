@@ -91,7 +91,8 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """A delivery. `is_current` says whether its statement shows it now; money is exact text by currency.
+    """A delivery. `is_standing` says whether its statement shows it now, `is_current` whether costs hold it: they leave
+    out statements that are not counted. Money is exact text by currency.
 
     `publication_id` is the publication by which it last became current, `reason` says why it is not, `columns` are
     the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds. `timings` are
@@ -110,6 +111,7 @@ class DeliveryRow:
     format: str | None
     state: str
     is_current: bool
+    is_standing: bool
     delivered_at: datetime
     manifest_key: str | None
     execution_id: str | None
@@ -174,6 +176,8 @@ class StatementRow:
 class PublicationRow:
     """One change of a statement's bill: rows and charges are counts, money is exact text by currency.
 
+    `is_standing` says whether the statement is as this one left it, `is_current` whether it is counted, too.
+
     `delivery_id` is the delivery that stands after it, None where the statement is empty again. `restored_number` is
     the number of the publication that a rollback or an undo made stand again, 0 for the state before the first.
     """
@@ -186,6 +190,7 @@ class PublicationRow:
     number: int
     kind: str
     is_current: bool
+    is_standing: bool
     counted: bool
     delivery_id: UUID | None
     restored_number: int | None

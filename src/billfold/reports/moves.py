@@ -23,7 +23,7 @@ class Move:
     `difference` is of the metric that was asked for, and holds the currencies in which at least one account, service,
     region, day and charge category differs. A statement's first publication brings its bill and moves nothing.
     `closed_month_moved`: it moved although the billing period was over (UTC). The billed costs are all of the
-    statement, whatever the metric is.
+    statement, whatever the metric is. `is_standing` and `is_current` are as in `PublicationRow`.
     """
 
     publication_id: int
@@ -36,6 +36,7 @@ class Move:
     published_at: datetime
     counted: bool
     is_current: bool
+    is_standing: bool
     billed_cost_before: Mapping[str, str]
     billed_cost_after: Mapping[str, str]
     difference: Mapping[str, str]

@@ -56,6 +56,22 @@ def show(connection: Connection, delivery_id: UUID) -> AskedRow:
     return row
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What another attempt has to reckon with: a newer delivery that is current, and how the last attempt failed."""
+
+    newer_delivery_id: UUID | None
+    error_code: str | None
+
+
+def read_prospect(connection: Connection, delivery_id: UUID) -> Prospect:
+    """The prospect of a delivery that exists."""
+    with connection.cursor(row_factory=class_row(Prospect)) as cursor:
+        row = cursor.execute(_query("read_prospect"), {"delivery_id": delivery_id}).fetchone()
+    assert row is not None
+    return row
+
+
 def take(connection: Connection) -> AskedDelivery | None:
     """The next one that is due, which nobody else takes until `let_go` or the end of this connection."""
     row = connection.execute(_query("lock_due")).fetchone()

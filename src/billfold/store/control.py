@@ -87,6 +87,12 @@ def ensure_client(connection: Connection, client: Client) -> None:
     connection.execute(_query("ensure_client"), parameters)
 
 
+def check_client(connection: Connection, client: Client) -> None:
+    """Raise what `ensure_client` raises, and keep nothing."""
+    with connection.transaction(force_rollback=True):
+        ensure_client(connection, client)
+
+
 def claim(connection: Connection, client: Client, delivery: Delivery, *, wait_seconds: int) -> None:
     """Hold the statement: one worker at a time, until this connection ends.
 

@@ -30,6 +30,12 @@ class OwnersWritten:
     removed_count: int
 
 
+def list_foreign_accounts(connection: Connection, client_id: str, account_ids: Sequence[str]) -> dict[str, str]:
+    """Those of the accounts that are another client's, and not this one's too: each with that client."""
+    parameters = {"client": client_id, "account_ids": list(account_ids)}
+    return dict(connection.execute(_query("list_foreign_accounts"), parameters).fetchall())
+
+
 def write_owners(
     connection: Connection, client_id: str, owners: Sequence[AccountOwner], *, is_whole: bool
 ) -> OwnersWritten:

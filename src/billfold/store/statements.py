@@ -200,6 +200,12 @@ def list_standalone(
     return dict(rows)
 
 
+def is_known_source(connection: Connection, client: Client, place: str) -> bool:
+    """Whether a bill of the client's came in from the local file of this address."""
+    row = connection.execute(_query("is_known_source"), {"client_id": client.client_id, "place": place}).fetchone()
+    return row is not None and bool(row[0])
+
+
 def list_buckets(connection: Connection, client: Client) -> list[str]:
     """The buckets of everything that was ever published for the client."""
     return [bucket for (bucket,) in connection.execute(_query("list_buckets"), {"client_id": client.client_id})]

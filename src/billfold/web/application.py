@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -16,6 +16,7 @@ from billfold.web import api, events, metrics, pages, sign_in
 from billfold.web.api.answers import describe_failures
 from billfold.web.gate import AccessFinder, Gate
 from billfold.web.guards import Guards
+from billfold.web.named import make_check
 from billfold.web.pages.failures import as_page
 from billfold.web.statuses import tell_billfold_error, tell_defect, tell_failure, tell_http_error, tell_invalid_request
 from billfold.web.throttle import Throttle
@@ -40,9 +41,10 @@ def create_app(
         tell_defect=as_page(tell_defect),
     )
     app.include_router(events.make_router(settings, database))
-    app.include_router(api.make_router(settings, database))
+    check_named = Depends(make_check(settings, database))
+    app.include_router(api.make_router(settings, database), dependencies=[check_named])
     app.include_router(metrics.make_router(settings, database))
-    app.include_router(pages.make_router(settings, database))
+    app.include_router(pages.make_router(settings, database), dependencies=[check_named])
     app.include_router(sign_in.make_router(finder, throttle))
 
     # It needs no thread: a server whose threads all wait is busy, not dead.

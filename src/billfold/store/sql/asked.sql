@@ -30,6 +30,19 @@ WHERE delivery_id = %(delivery_id)s AND (outcome = 'failed'
 SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, state, asked_at
 FROM billing_deliveries WHERE delivery_id = %(delivery_id)s
 
+-- name: read_prospect
+-- A statement's current delivery that is newer. Whatever month a later version of a single file is of, it has its place.
+SELECT
+    (SELECT newer.delivery_id FROM billing_statements AS statement
+        JOIN billing_deliveries AS newer ON newer.delivery_id = statement.current_delivery_id
+        WHERE (statement.client_id, statement.bucket, statement.export_path)
+                = (delivery.client_id, delivery.bucket, delivery.export_path)
+            AND (delivery.manifest_key IS NULL OR statement.billing_period = delivery.billing_period)
+            AND newer.delivered_at > delivery.delivered_at
+        ORDER BY newer.delivered_at DESC LIMIT 1) AS newer_delivery_id,
+    error_code
+FROM billing_deliveries AS delivery WHERE delivery_id = %(delivery_id)s
+
 -- name: lock_due
 -- A session lock, for as long as it is worked on: the first that nobody holds; the others are not tried any more. Clients
 -- take turns, so that one who asked for years keeps nobody waiting.

@@ -214,7 +214,9 @@ ORDER BY level, place
 WITH chosen AS (
     SELECT publication.publication_id, publication.statement_id, statement.client_id, statement.export_name,
         statement.billing_period, publication.number, publication.kind, publication.published_at, publication.counted,
-        coalesce(statement.current_publication_id = publication.publication_id, false) AS is_current,
+        coalesce(statement.current_publication_id = publication.publication_id AND statement.counted, false)
+            AS is_current,
+        coalesce(statement.current_publication_id = publication.publication_id, false) AS is_standing,
         publication.billed_cost_before, publication.billed_cost_after
     FROM billing_publications AS publication
     JOIN billing_statements AS statement USING (statement_id)
@@ -260,7 +262,7 @@ moved AS (
     GROUP BY publication_id
 )
 SELECT publication_id, statement_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, number,
-    kind, published_at, counted, is_current, billed_cost_before, billed_cost_after,
+    kind, published_at, counted, is_current, is_standing, billed_cost_before, billed_cost_after,
     coalesce(difference, '{}') AS difference,
     difference IS NOT NULL AS has_moved,
     difference IS NOT NULL

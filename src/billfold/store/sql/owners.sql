@@ -31,6 +31,31 @@ SELECT
     (SELECT count(*) FROM removed) AS removed_count
 FROM listed LEFT JOIN written USING (account_id)
 
+-- name: list_foreign_accounts
+-- Those of these accounts that are another client's: its bills have costs of them, or its bucket is in them. What this
+-- client's own bills or settings hold is its own, too: an account may move between clients.
+WITH listed AS (
+    SELECT account_id FROM unnest(%(account_ids)s::text[]) AS listed (account_id)
+),
+cell AS (
+    SELECT statement_id, billing_account_key AS account_key FROM billing_daily_cost
+    UNION
+    SELECT statement_id, sub_account_key FROM billing_daily_cost
+),
+held AS (
+    SELECT DISTINCT statement.client_id, account.account_id
+    FROM listed
+    JOIN dim_account AS account USING (account_id)
+    JOIN cell USING (account_key)
+    JOIN billing_statements AS statement ON statement.statement_id = cell.statement_id
+    UNION
+    SELECT client.client_id, client.account_id FROM billing_clients AS client JOIN listed USING (account_id)
+)
+SELECT account_id, min(client_id) AS client_id FROM held
+WHERE client_id <> %(client)s
+    AND account_id NOT IN (SELECT own.account_id FROM held AS own WHERE own.client_id = %(client)s)
+GROUP BY account_id
+
 -- name: remove_owner
 DELETE FROM billing_account_owners WHERE client_id = %(client)s AND account_id = %(account_id)s RETURNING owner
 

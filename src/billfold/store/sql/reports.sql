@@ -42,7 +42,9 @@ LIMIT %(limit)s
 SELECT
     delivery.delivery_id, delivery.client_id, delivery.statement_id, delivery.export_name, delivery.bucket,
     delivery.export_path, to_char(delivery.billing_period, 'YYYY-MM') AS billing_period, delivery.format,
-    delivery.state, coalesce(statement.current_delivery_id = delivery.delivery_id, false) AS is_current,
+    delivery.state,
+    coalesce(statement.current_delivery_id = delivery.delivery_id AND statement.counted, false) AS is_current,
+    coalesce(statement.current_delivery_id = delivery.delivery_id, false) AS is_standing,
     delivery.delivered_at, delivery.manifest_key, delivery.execution_id, delivery.trigger_source, delivery.attempts,
     delivery.rows_read, delivery.rows_added, delivery.rows_removed, delivery.rows_unchanged,
     delivery.source_cost, delivery.billed_cost, delivery.findings, delivery.columns, delivery.publication_id,
@@ -125,7 +127,8 @@ LIMIT %(limit)s
 SELECT
     publication.publication_id, publication.statement_id, statement.client_id, statement.export_name,
     to_char(statement.billing_period, 'YYYY-MM') AS billing_period, publication.number, publication.kind,
-    coalesce(statement.current_publication_id = publication.publication_id, false) AS is_current, publication.counted,
+    coalesce(statement.current_publication_id = publication.publication_id AND statement.counted, false) AS is_current,
+    coalesce(statement.current_publication_id = publication.publication_id, false) AS is_standing, publication.counted,
     publication.delivery_id,
     CASE WHEN publication.kind IN ('rollback', 'undo') THEN coalesce(restored.number, 0) END AS restored_number,
     publication.published_at, publication.rows_before, publication.rows_added, publication.rows_removed,

@@ -94,6 +94,16 @@ SELECT DISTINCT bucket FROM billing_statements
 WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
 ORDER BY bucket
 
+-- name: is_known_source
+-- Whether a bill came in from the local file of this address, such as file:///data/a.csv.
+SELECT EXISTS (
+    SELECT FROM billing_ingestion_runs WHERE client_id = %(client_id)s AND status = 'success'
+        AND source_bucket || '/' || source_s3_key = %(place)s
+) OR EXISTS (
+    SELECT FROM billing_deliveries WHERE client_id = %(client_id)s AND publication_id IS NOT NULL
+        AND bucket || '/' || manifest_key = %(place)s
+)
+
 -- name: list_spellings
 -- The statements of one standalone file; of a local file any folder above it may have been taken for the bucket.
 SELECT statement_id, bucket, export_path, current_delivery_id IS NOT NULL, counted

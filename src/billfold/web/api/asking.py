@@ -46,10 +46,10 @@ _OF_ASKING: dict[int | str, dict[str, Any]] = {
     **describe_failures(
         {
             **FAILURES,
-            400: "The client is unknown, disabled or has no bucket, the folder holds too much to ask for at once, or"
+            400: "The client is disabled or has no bucket, the folder holds too much to ask for at once, or"
             " the Host is not allowed.",
             403: "The token is not for this client or lacks the scope, or the key is not in the client's folder.",
-            404: "No bill stands at the key.",
+            404: "There is no such client, or no bill stands at the key.",
             413: "The manifest is too large.",
             422: "The body cannot be what it has to be, or the manifest cannot be read.",
             502: "The bucket refuses us.",
@@ -104,6 +104,7 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         for one that waits for its turn changes nothing; one that failed, and waits for its next attempt, is tried at
         once.
         """
+        _refuse_unknown(settings, database, access.narrow(wanted.client))
         client = clients.resolve_client(database, settings, access.narrow(wanted.client))
         rows = ask(
             client,
@@ -132,6 +133,16 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         return _accept_one(release(settings, database, access, delivery_id))
 
     return router
+
+
+def _refuse_unknown(settings: Settings, database: Database, client_id: str | None) -> None:
+    """Raise HTTPException 404 for a client that is neither registered nor ever had a bill."""
+    if client_id in (None, settings.client):
+        return
+    try:
+        clients.find_known(database, client_id)
+    except UsageError as error:
+        raise missing("client") from error
 
 
 def retry(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> AskedRow:

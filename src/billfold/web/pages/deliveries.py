@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 
 from billfold import reports
+from billfold.asking import find_hindrance
 from billfold.config import Settings
 from billfold.model import DeliveryState
 from billfold.reports import ClientFreshness, DeliveryRow, Filter, PublicationRow, RunRow
@@ -91,6 +92,7 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
             "is_moving": is_moving,
             "advise": advise,
             "is_retryable": is_retryable,
+            "hindrance": _find_hindrance(settings, database, delivery),
         }
         response = render(request, "delivery.html", frame=surround, **context)
         if is_moving:
@@ -111,6 +113,13 @@ def _latest_first(row: ClientFreshness) -> tuple[bool, bool, datetime, str]:
         row.late_since or row.last_delivered_at or datetime.max.replace(tzinfo=UTC),
         row.client_id,
     )
+
+
+def _find_hindrance(settings: Settings, database: Database, delivery: DeliveryRow) -> str | None:
+    """Why the page offers neither another attempt nor a release, where it could."""
+    if delivery.state not in (DeliveryState.FAILED, DeliveryState.HELD):
+        return None
+    return find_hindrance(delivery.delivery_id, settings=settings, database=database)
 
 
 def _find_publication(database: Database, delivery: DeliveryRow) -> PublicationRow | None:
