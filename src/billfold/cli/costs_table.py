@@ -16,7 +16,7 @@ _NONE = "(none)"
 
 
 def show_costs(console: Console, report: CostReport) -> None:
-    """The costs rounded to the cent, months side by side where there are few, and totals by currency."""
+    """The costs with their currency's decimals, months side by side where there are few, and totals by currency."""
     months = sorted({total.group[0] for total in report.totals})
     others = [column for column in report.columns if column is not CostColumn.MONTH]
     if CostColumn.MONTH in report.columns and others and len(months) <= _MAX_MONTH_COLUMNS:
@@ -24,9 +24,11 @@ def show_costs(console: Console, report: CostReport) -> None:
     else:
         table = make_table(console, *map(_header, report.columns), "Currency", f"#{report.metric.capitalize()}")
         for row in report.rows:
-            add_row(table, *(value or _NONE for value in row.group), row.currency, show_money(row.amount))
+            add_row(table, *(value or _NONE for value in row.group), row.currency, show_money(row.amount, row.currency))
         for number, (currency, amount) in enumerate(_by_currency(report.totals).items()):
-            add_total(table, number, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount)])
+            add_total(
+                table, number, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount, currency)]
+            )
         print_table(console, table, nothing="no costs")
     tell_truncation(console, report)
 
@@ -48,19 +50,21 @@ def _show_months(console: Console, report: CostReport, months: Sequence[str]) ->
     sums = ["#Total"] if len(months) > 1 else []
     table = make_table(console, *headers, "Currency", *(f"#{month}" for month in months), *sums)
     for (group, currency), amounts in sorted(lines.items(), key=lambda line: -sum(line[1].values())):
-        cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
-        add_row(table, *(value or _NONE for value in group), currency, *cells, *_total(sums, amounts.values()))
+        cells = [show_money(amounts[month], currency) if month in amounts else "-" for month in months]
+        add_row(
+            table, *(value or _NONE for value in group), currency, *cells, *_total(sums, amounts.values(), currency)
+        )
     for number, currency in enumerate(_by_currency(report.totals)):
         amounts = {total.group[0]: total.amount for total in report.totals if total.currency == currency}
-        cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
+        cells = [show_money(amounts[month], currency) if month in amounts else "-" for month in months]
         blanks = [""] * (len(headers) - 1)
-        add_total(table, number, ["Total", *blanks, currency, *cells, *_total(sums, amounts.values())])
+        add_total(table, number, ["Total", *blanks, currency, *cells, *_total(sums, amounts.values(), currency)])
     print_table(console, table, nothing="no costs")
 
 
-def _total(sums: Sequence[str], amounts: Iterable[Decimal]) -> Iterator[str]:
+def _total(sums: Sequence[str], amounts: Iterable[Decimal], currency: str) -> Iterator[str]:
     if sums:
-        yield show_money(sum(amounts, Decimal(0)))
+        yield show_money(sum(amounts, Decimal(0)), currency)
 
 
 def _by_currency(totals: Sequence[CostRow]) -> dict[str, Decimal]:

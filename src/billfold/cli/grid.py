@@ -15,6 +15,7 @@ from rich.text import Text
 
 from billfold.cli.screen import printable
 from billfold.documents import spell_money
+from billfold.rounding import round_amount
 
 # How states look.
 _STYLES = {
@@ -73,10 +74,9 @@ def print_table(console: Console, table: Table, *, nothing: str = "") -> None:
         console.print("\n".join(line.rstrip() for line in lines.get().splitlines()))
 
 
-def show_money(amount: Decimal) -> str:
-    """An amount rounded to the cent, for the eye: 1,234.50."""
-    text = f"{amount:,.2f}"
-    return "0.00" if text == "-0.00" else text
+def show_money(amount: Decimal, currency: str = "") -> str:
+    """An amount with the decimals of its currency, for the eye: 1,234.50."""
+    return f"{round_amount(amount, currency):,f}"
 
 
 def show_amounts(amounts: Mapping[str, Decimal | str]) -> str:
@@ -85,8 +85,11 @@ def show_amounts(amounts: Mapping[str, Decimal | str]) -> str:
 
 
 def show_rounded(amounts: Mapping[str, str]) -> str:
-    """Amounts rounded to the cent with their currencies."""
-    return ", ".join(f"{show_money(Decimal(amount))} {currency}" for currency, amount in sorted(amounts.items())) or "-"
+    """Amounts with the decimals of their currencies."""
+    return (
+        ", ".join(f"{show_money(Decimal(amount), currency)} {currency}" for currency, amount in sorted(amounts.items()))
+        or "-"
+    )
 
 
 def show_instant(instant: datetime | None) -> str | None:

@@ -205,6 +205,6 @@ def _show_owners(console: Console, rows: Sequence[OwnerRow]) -> None:
 def _show_unowned(console: Console, rows: Sequence[UnownedRow]) -> None:
     table = make_table(console, "Client", "|Account", "Name", "|Period", "|Currency", "#Billed")
     for row in rows:
-        money = show_money(row.cost)
+        money = show_money(row.cost, row.currency)
         add_row(table, row.client_id, row.account_id or "-", row.account_name, row.billing_period, row.currency, money)
     print_table(console, table, nothing="every account with costs has an owner")
