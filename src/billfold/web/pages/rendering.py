@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from billfold import __version__
+from billfold.reports.pace import DayRange
 from billfold.rounding import SMALLEST_QUANTITY, find_percentage, round_amount, round_quantity
 from billfold.store import reading
 from billfold.store.database import Database
@@ -173,6 +174,13 @@ def day(value: date | None) -> Markup:
     return _NONE if value is None else Markup('<span class="nowrap">{}</span>').format(f"{value:%Y-%m-%d}")
 
 
+def days(value: DayRange | None) -> Markup:
+    """A day, or the first and the last of those that clients differ in."""
+    if value is None or value.first == value.last:
+        return day(value.last if value else None)
+    return Markup("{} to {}, by client").format(day(value.first), day(value.last))
+
+
 def words(text: str) -> Markup:
     """A sentence whose `commands` stand in backticks, as our messages and pieces of advice have them."""
     return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))
@@ -208,6 +216,7 @@ def _environment() -> Environment:
         count=count,
         time=time,
         day=day,
+        days=days,
         quantity=quantity,
         duration=duration,
         size=size,
