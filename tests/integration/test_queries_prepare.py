@@ -55,7 +55,17 @@ PLACEHOLDERS = {
     "daily_table": "billing_daily_tag_cost",
     "tag_set_key": "tag_set_key",
     "chosen_tags": choose_by_tag_set().as_string(),
-    "chosen": read_queries("billfold.store", "spending")["chosen"].format(chosen_tags="true"),
+    "chosen": read_queries("billfold.store", "spending")["chosen"].format(
+        chosen_tags="true",
+        chosen_accounts=read_queries("billfold.store", "spending")["chosen_accounts"],
+        is_refund=read_queries("billfold.store", "costs")["is_refund"],
+    ),
+    "selected": read_queries("billfold.store", "costs")["selected"].format(
+        source=read_queries("billfold.store", "costs")["daily_cost"].format(metric="billed_cost"),
+        chosen_tags=choose_by_tag_set().as_string(),
+        is_refund=read_queries("billfold.store", "costs")["is_refund"],
+    ),
+    "only": "true",
     "judged_bill": read_queries("billfold.store", "quality")["judged_bill"],
     "judged": read_queries("billfold.store", "focus")["judged"],
 }
@@ -64,9 +74,13 @@ PARTS = {
     "charges_onto",
     "costs_chosen_by_caller",
     "costs_chosen_by_map",
+    "costs_is_refund",
+    "costs_only_by_tag_set",
+    "costs_selected",
     "focus_judged",
     "quality_judged_bill",
     "spending_chosen",
+    "spending_chosen_accounts",
 }
 
 

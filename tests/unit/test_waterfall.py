@@ -61,8 +61,8 @@ def test_bars_lead_from_the_old_total_to_the_new_one() -> None:
 
     [bars] = movement.chart["data"]
     assert bars["measure"] == ["absolute", "relative", "relative", "relative", "total"]
-    assert bars["text"] == ["100.00", "+20.00", "\N{MINUS SIGN}5.00", "+0.000000000000000001", "115.00"]
-    assert bars["customdata"][2] == "group 1: -5.005 USD"
+    assert bars["text"] == ["100.00", "+20.00", "\N{MINUS SIGN}5.00", "+<0.01", "115.00"]
+    assert bars["customdata"][2] == "group 1: \N{MINUS SIGN}5.00 USD"
     assert sum(bars["x"][:-1]) == bars["x"][-1]
 
 

@@ -12,9 +12,9 @@ from billfold.cli.columns import group_column, name_column, number_column
 from billfold.cli.grid import add_row, add_total, make_table, print_table, show_moment, show_money
 from billfold.cli.screen import printable
 from billfold.reports import ChangeReport, ChangeRow, StatementChange
+from billfold.rounding import round_amount, show_minor_unit
 
 _CLOSED_STYLE = "bold yellow"
-_CENT = Decimal("0.01")
 
 
 def show_changes(console: Console, report: ChangeReport) -> None:
@@ -40,11 +40,11 @@ def show_changes(console: Console, report: ChangeReport) -> None:
             console.print(Text(printable(line), style=_CLOSED_STYLE), soft_wrap=True)
 
 
-def show_difference(difference: Decimal) -> str:
-    """A difference with its sign, rounded to the cent; one that rounds to nothing is told from none."""
-    if difference and abs(difference) < _CENT / 2:
-        return f"{'+' if difference > 0 else '-'}<0.01"
-    return f"{'+' if difference > 0 else ''}{show_money(difference)}"
+def show_difference(difference: Decimal, currency: str = "") -> str:
+    """A difference with its sign and its currency's decimals; one that rounds to zero is told from none."""
+    if difference and not round_amount(difference, currency):
+        return f"{'+' if difference > 0 else '-'}<{show_minor_unit(currency)}"
+    return f"{'+' if difference > 0 else ''}{show_money(difference, currency)}"
 
 
 def _show_groups(console: Console, report: ChangeReport, names: Mapping[int, str]) -> None:
@@ -105,7 +105,8 @@ def _show_totals(
 
 
 def _amounts(row: ChangeRow) -> Iterator[str]:
-    yield from (row.currency, show_money(row.old), show_money(row.new), show_difference(row.difference))
+    amounts = (show_money(row.old, row.currency), show_money(row.new, row.currency))
+    yield from (row.currency, *amounts, show_difference(row.difference, row.currency))
 
 
 def _name(change: StatementChange, *, with_client: bool) -> str:
@@ -124,7 +125,8 @@ def _spell_move(change: StatementChange) -> str:
         return "after its first publication"
     return (
         ", ".join(
-            f"{show_difference(total.difference)} {total.currency} (was {show_money(total.old)})"
+            f"{show_difference(total.difference, total.currency)} {total.currency}"
+            f" (was {show_money(total.old, total.currency)})"
             for total in change.totals
             if total.difference or len(change.totals) == 1
         )

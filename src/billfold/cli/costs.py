@@ -176,8 +176,8 @@ def costs(
     """Show what was spent: by service and month, or as you group it.
 
     Costs come from the counted statements of all clients. Each currency has its own rows and totals. The table
-    rounds to the cent; `--json` and `--csv` give every decimal. With `--as-of` they are those of an earlier moment, to
-    the last decimal, however often the bills were restated since; owners are today's.
+    rounds to the decimals of the currency; `--json` and `--csv` give every decimal. With `--as-of` they are those of an
+    earlier moment, to the last decimal, however often the bills were restated since; owners are today's.
     """
     refuse_both(as_json, as_csv)
     columns = parse_cost_columns(by)

@@ -17,7 +17,7 @@ _NONE = "(none)"
 
 
 def show_costs(console: Console, report: CostReport) -> None:
-    """The costs rounded to the cent, months side by side where there are few, and totals by currency."""
+    """The costs with their currency's decimals, months side by side where there are few, and totals by currency."""
     months = sorted({total.group[0] for total in report.totals})
     others = [column for column in report.columns if column is not CostColumn.MONTH]
     if CostColumn.MONTH in report.columns and others and len(months) <= _MAX_MONTH_COLUMNS:
@@ -29,9 +29,11 @@ def show_costs(console: Console, report: CostReport) -> None:
             number_column(report.metric.capitalize()),
         )
         for row in report.rows:
-            add_row(table, *(value or _NONE for value in row.group), row.currency, show_money(row.amount))
+            add_row(table, *(value or _NONE for value in row.group), row.currency, show_money(row.amount, row.currency))
         for place, (currency, amount) in enumerate(_by_currency(report.totals).items()):
-            add_total(table, place, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount)])
+            add_total(
+                table, place, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount, currency)]
+            )
         print_table(console, table, nothing="no costs")
     tell_truncation(console, report)
 
@@ -53,19 +55,21 @@ def _show_months(console: Console, report: CostReport, months: Sequence[str]) ->
     sums = [number_column("Total")] if len(months) > 1 else []
     table = make_table(*headers, name_column("Currency"), *map(number_column, months), *sums)
     for (group, currency), amounts in sorted(lines.items(), key=lambda line: -sum(line[1].values())):
-        cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
-        add_row(table, *(value or _NONE for value in group), currency, *cells, *_total(sums, amounts.values()))
+        cells = [show_money(amounts[month], currency) if month in amounts else "-" for month in months]
+        add_row(
+            table, *(value or _NONE for value in group), currency, *cells, *_total(sums, amounts.values(), currency)
+        )
     for line, currency in enumerate(_by_currency(report.totals)):
         amounts = {total.group[0]: total.amount for total in report.totals if total.currency == currency}
-        cells = [show_money(amounts[month]) if month in amounts else "-" for month in months]
+        cells = [show_money(amounts[month], currency) if month in amounts else "-" for month in months]
         blanks = [""] * (len(headers) - 1)
-        add_total(table, line, ["Total", *blanks, currency, *cells, *_total(sums, amounts.values())])
+        add_total(table, line, ["Total", *blanks, currency, *cells, *_total(sums, amounts.values(), currency)])
     print_table(console, table, nothing="no costs")
 
 
-def _total(sums: Sequence[Column], amounts: Iterable[Decimal]) -> Iterator[str]:
+def _total(sums: Sequence[Column], amounts: Iterable[Decimal], currency: str) -> Iterator[str]:
     if sums:
-        yield show_money(sum(amounts, Decimal(0)))
+        yield show_money(sum(amounts, Decimal(0)), currency)
 
 
 def _by_currency(totals: Sequence[CostRow]) -> dict[str, Decimal]:

@@ -17,6 +17,7 @@ from billfold.cli.layout import Row, Table, print_fitting, print_plain
 from billfold.cli.screen import printable
 from billfold.documents import spell_money
 from billfold.identifiers import shorten
+from billfold.rounding import round_amount
 
 # How states look.
 _STYLES = {
@@ -84,10 +85,9 @@ def shorten_ids(table: Table) -> Table:
     return Table(columns=table.columns, rows=rows)
 
 
-def show_money(amount: Decimal) -> str:
-    """An amount rounded to the cent, for the eye: 1,234.50."""
-    text = f"{amount:,.2f}"
-    return "0.00" if text == "-0.00" else text
+def show_money(amount: Decimal, currency: str = "") -> str:
+    """An amount with the decimals of its currency, for the eye: 1,234.50."""
+    return f"{round_amount(amount, currency):,f}"
 
 
 def show_amounts(amounts: Mapping[str, Decimal | str]) -> str:
@@ -96,8 +96,11 @@ def show_amounts(amounts: Mapping[str, Decimal | str]) -> str:
 
 
 def show_rounded(amounts: Mapping[str, str]) -> str:
-    """Amounts rounded to the cent with their currencies."""
-    return ", ".join(f"{show_money(Decimal(amount))} {currency}" for currency, amount in sorted(amounts.items())) or "-"
+    """Amounts with the decimals of their currencies."""
+    return (
+        ", ".join(f"{show_money(Decimal(amount), currency)} {currency}" for currency, amount in sorted(amounts.items()))
+        or "-"
+    )
 
 
 def show_instant(instant: datetime | None) -> str | None:

@@ -221,6 +221,6 @@ def show_unowned(console: Console, rows: Sequence[UnownedRow]) -> None:
         number_column("Billed"),
     )
     for row in rows:
-        money = show_money(row.cost)
+        money = show_money(row.cost, row.currency)
         add_row(table, row.client_id, row.account_id or "-", row.account_name, row.billing_period, row.currency, money)
     print_table(console, table, nothing="every account with costs has an owner")

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
+from typing import Any
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports.costs import CostColumn, KeyColumn, MapColumn, Metric, Selection
-from billfold.reports.pace import EXACT_DIGITS, DailyCost, Pace, find_last_day, measure, same_day_before
+from billfold.reports.costs import CostColumn, KeyColumn, Metric, Selection
+from billfold.reports.pace import (
+    EXACT_DIGITS,
+    DayRange,
+    Pace,
+    Spans,
+    find_spans,
+    list_compared_days,
+    measure,
+    range_days,
+)
 from billfold.store import costs, reading, spending
 from billfold.store.database import Connection, Database
 
@@ -32,6 +42,7 @@ class Question:
     metric: Metric = Metric.BILLED
     is_split: bool = False
     client: str | None = None
+    export: str | None = None
     since: BillingPeriod | None = None
     until: BillingPeriod | None = None
     selection: Selection = field(default_factory=Selection)
@@ -39,7 +50,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """A group's exact costs: of all months, of the last month, and of the month before up to the same day."""
+    """A group's exact costs: of all months, of the last month, and of the month before up to each client's same day."""
 
     name: str
     currency: str
@@ -79,14 +90,15 @@ class CurrencySpending:
 class SpendingReport:
     """Spending by currency. `months` are all that could be asked for, the newest first; none when nothing is there.
 
-    `has_split` says whether the bills that were asked for can be split.
+    `through` are the last days that clients are charged up to, whatever costs are filtered by. `has_before` says
+    whether there is a bill of the month before the last one, `has_split` whether the bills can be split.
     """
 
     months: tuple[BillingPeriod, ...]
     since: BillingPeriod | None
     until: BillingPeriod | None
-    through: date | None
-    compared_until: date | None
+    through: DayRange | None
+    has_before: bool
     is_daily: bool
     is_truncated: bool
     has_split: bool
@@ -138,6 +150,7 @@ def list_charges(
             {
                 **question.selection.parameters(),
                 "client": question.client,
+                "export": question.export,
                 "month": month.starts_on,
                 "limit": limit + 1,
             },
@@ -168,36 +181,25 @@ class _Reader:
     def report(self, months: tuple[BillingPeriod, ...], today: date, limit: int) -> SpendingReport:
         before = _before(self._until)
         is_daily = self._since >= _months_before(self._until, MAX_DAILY_MONTHS - 1)
-        days = self._days(min(before, self._since) if is_daily else before)
-        pace_days = [each for each in days if each.month in (before, self._until)]
-        through = find_last_day(pace_days, self._until, today=today)
-        compared_until = same_day_before(through, self._until)
-        by_month = self._sum([self._group, "month"], self._since, self._until)
-        amounts = _add_up((row.place[0], row.currency, row.amount) for row in by_month)
-        month = {(row.place[0], row.currency): row.amount for row in by_month if row.place[1] == str(self._until)}
-        earlier = {
-            (row.place[0], row.currency): row.amount
-            for row in self._sum([self._group], before, before, until_day=compared_until)
-        }
-        groups = _make_groups(amounts, month, earlier)
-        steps = _add_up(
-            ((str(each.day), each.currency, each.amount) for each in days if each.month >= self._since)
-            if is_daily
-            else ((row.place[1], row.currency, row.amount) for row in by_month)
-        )
+        spans = self._spans(before, today)
+        by_month, amounts = self._sum([self._group, "month"], self._since, self._until)
+        by_group, compared = self._sum([self._group], before, before, last_days=list_compared_days(spans))
+        groups = _make_groups(by_month, by_group, self._until)
+        totals = _make_totals(amounts, compared, self._until)
+        steps = _add_up((row.place[0], row.currency, row.amount) for row in (self._days() if is_daily else amounts))
         cells = (
             self._daily_cells([group.name for each in groups.values() for group in _largest(each)])
             if is_daily
             else {(row.place[1], row.place[0], row.currency): row.amount for row in by_month}
         )
-        paces = {pace.currency: pace for pace in measure(pace_days, self._until, today=today)}
+        paces = {pace.currency: pace for pace in self._measure(spans, before, today, has_before=before in months)}
         savings = self._savings()
         found = [
             CurrencySpending(
                 currency=currency,
                 pace=paces.get(currency),
                 groups=groups.get(currency, ())[:limit],
-                total=_total(groups.get(currency, ()), currency),
+                total=totals.get(currency, _no_group(currency)),
                 steps=tuple(sorted(step for step, of in steps if of == currency)),
                 series=_make_series(_largest(groups.get(currency, ())), steps, cells, currency),
                 savings=savings.get(currency),
@@ -208,10 +210,10 @@ class _Reader:
             months=months,
             since=self._since,
             until=self._until,
-            through=through,
-            compared_until=compared_until,
+            through=range_days(span.through for span in spans.values()),
+            has_before=before in months,
             is_daily=is_daily,
-            is_truncated=any(len(each) > limit for each in groups.values()),
+            is_truncated=len(by_month) >= _EVERY_GROUP or any(len(each) > limit for each in groups.values()),
             has_split=spending.has_split(
                 self._connection,
                 {
@@ -227,23 +229,42 @@ class _Reader:
     def _group(self) -> str:
         return str(self._question.group)
 
-    def _days(self, first: BillingPeriod) -> list[DailyCost]:
-        rows = self._sum(["day", "month", "category", "frequency"], first, self._until)
-        return [
-            DailyCost(
-                day=date.fromisoformat(row.place[0]),
-                month=BillingPeriod(date.fromisoformat(f"{row.place[1]}-01")),
-                category=row.place[2],
-                frequency=row.place[3],
-                currency=row.currency,
-                amount=row.amount,
-            )
-            for row in rows
-        ]
+    def _spans(self, before: BillingPeriod, today: date) -> Spans:
+        """The days that count for each client: no filter changes them."""
+        charged = spending.list_charged_days(
+            self._connection,
+            self._question.client,
+            month=self._until.starts_on,
+            before=before.starts_on,
+            ends_on=self._until.ends_on - timedelta(days=1),
+        )
+        return find_spans(charged, self._until, today=today)
+
+    def _measure(self, spans: Spans, before: BillingPeriod, today: date, *, has_before: bool) -> tuple[Pace, ...]:
+        measured = costs.measure_costs(
+            self._connection,
+            self._question.metric,
+            {
+                **self._parameters(before, self._until),
+                "month": self._until.starts_on,
+                "span_clients": [client for client, _ in spans],
+                "span_currencies": [currency for _, currency in spans],
+                "rate_from": [span.rate_from for span in spans.values()],
+                "through": [span.rate_until for span in spans.values()],
+                "compared_until": [span.compared_until for span in spans.values()],
+            },
+            filtered_by=self._question.selection.columns(),
+            is_split=self._question.is_split,
+        )
+        return measure(measured, spans, self._until, today=today, has_before=has_before)
+
+    def _days(self) -> Sequence[costs.SummedCost]:
+        days, _ = self._sum(["day"], self._since, self._until)
+        return days
 
     def _daily_cells(self, names: Sequence[str]) -> dict[tuple[str, str, str], Decimal]:
-        """What these groups cost, by day, name and currency."""
-        rows = self._sum(["day", self._group], self._since, self._until, selection=_narrow(self._question, names))
+        """What these groups cost, by day, name and currency: what passes the filters, as in the table."""
+        rows, _ = self._sum(["day", self._group], self._since, self._until, only=names)
         return {(row.place[0], row.place[1], row.currency): row.amount for row in rows}
 
     def _savings(self) -> dict[str, spending.Savings]:
@@ -252,6 +273,7 @@ class _Reader:
         parameters = {
             **self._question.selection.parameters(),
             "client": self._question.client,
+            "export": self._question.export,
             "month": self._until.starts_on,
         }
         return {each.currency: each for each in spending.sum_savings(self._connection, parameters)}
@@ -262,68 +284,39 @@ class _Reader:
         since: BillingPeriod,
         until: BillingPeriod,
         *,
-        selection: Selection | None = None,
-        until_day: date | None = None,
-    ) -> list[costs.SummedCost]:
-        selection = selection or self._question.selection
-        parameters = {
-            "client": self._question.client,
-            "export": None,
-            "since": since.starts_on,
-            "until": until.starts_on,
-            "until_day": until_day,
-            "as_of": None,
-            "limit": _EVERY_GROUP,
-            **selection.parameters(),
-        }
+        only: Sequence[str] | None = None,
+        last_days: Sequence[costs.LastDay] | None = None,
+    ) -> tuple[Sequence[costs.SummedCost], Sequence[costs.SummedCost]]:
+        """The groups, and the totals by month."""
         summed = costs.sum_costs(
             self._connection,
             columns,
             self._question.metric,
-            parameters,
-            filtered_by=selection.columns(),
+            self._parameters(since, until),
+            filtered_by=self._question.selection.columns(),
             is_split=self._question.is_split,
+            only=only,
+            last_days=last_days,
         )
-        return [row for row in summed if row.level == 0]
+        return [row for row in summed if row.level == 0], [row for row in summed if row.level == 1]
+
+    def _parameters(self, since: BillingPeriod, until: BillingPeriod) -> dict[str, Any]:
+        return {
+            "client": self._question.client,
+            "export": self._question.export,
+            "since": since.starts_on,
+            "until": until.starts_on,
+            "as_of": None,
+            "limit": _EVERY_GROUP,
+            **self._question.selection.parameters(),
+        }
 
 
 def _nothing() -> SpendingReport:
     return SpendingReport(
-        months=(), since=None, until=None, through=None, compared_until=None, is_daily=True, is_truncated=False,
+        months=(), since=None, until=None, through=None, has_before=False, is_daily=True, is_truncated=False,
         has_split=False, currencies=(),
     )  # fmt: skip
-
-
-def _narrow(question: Question, names: Sequence[str]) -> Selection:
-    """The selection with nothing but these groups: what else there is need not be read by group."""
-    chosen = question.selection
-    if isinstance(question.group, KeyColumn):
-        if question.group.column is MapColumn.TAG:
-            return replace(chosen, tags={**chosen.tags, question.group.key: names})
-        return replace(chosen, cost_categories={**chosen.cost_categories, question.group.key: names})
-    match question.group:
-        case CostColumn.SERVICE:
-            return replace(chosen, services=names)
-        case CostColumn.ACCOUNT:
-            return replace(chosen, accounts=names)
-        case CostColumn.REGION:
-            return replace(chosen, regions=names)
-        case CostColumn.IAM_PRINCIPAL:
-            return replace(chosen, iam_principals=names)
-        case CostColumn.USER_IDENTIFIER:
-            return replace(chosen, user_identifiers=names)
-        case CostColumn.PARENT:
-            return replace(chosen, parents=names)
-        case CostColumn.CLUSTER:
-            return replace(chosen, clusters=names)
-        case CostColumn.NAMESPACE:
-            return replace(chosen, namespaces=names)
-        case CostColumn.WORKLOAD:
-            return replace(chosen, workloads=names)
-        case CostColumn.POD:
-            return replace(chosen, pods=names)
-        case _:
-            return chosen
 
 
 def _add_up(amounts: Iterable[tuple[str, str, Decimal]]) -> dict[tuple[str, str], Decimal]:
@@ -335,11 +328,13 @@ def _add_up(amounts: Iterable[tuple[str, str, Decimal]]) -> dict[tuple[str, str]
 
 
 def _make_groups(
-    amounts: Mapping[tuple[str, str], Decimal],
-    month: Mapping[tuple[str, str], Decimal],
-    earlier: Mapping[tuple[str, str], Decimal],
+    by_month: Iterable[costs.SummedCost], compared: Iterable[costs.SummedCost], last: BillingPeriod
 ) -> dict[str, tuple[Group, ...]]:
     """The groups of each currency, the dearest first; one that is of the month before alone is among them."""
+    by_month = list(by_month)
+    amounts = _add_up((row.place[0], row.currency, row.amount) for row in by_month)
+    month = {(row.place[0], row.currency): row.amount for row in by_month if row.place[1] == str(last)}
+    earlier = {(row.place[0], row.currency): row.amount for row in compared}
     groups: dict[str, list[Group]] = {}
     for name, currency in {**amounts, **earlier}:
         group = Group(
@@ -354,6 +349,16 @@ def _make_groups(
         currency: tuple(sorted(found, key=lambda group: (-group.amount, group.name)))
         for currency, found in groups.items()
     }
+
+
+def _make_totals(
+    amounts: Iterable[costs.SummedCost], compared: Iterable[costs.SummedCost], last: BillingPeriod
+) -> dict[str, Group]:
+    """The total of each currency: of everything that passes the filters, however many groups that is."""
+    # Of a total the place is its month: under one name for all months they are those of one group.
+    named = [replace(row, place=("", row.place[0])) for row in amounts]
+    groups = _make_groups(named, [replace(row, place=("",)) for row in compared], last)
+    return {currency: group for currency, (group,) in groups.items()}
 
 
 def _largest(groups: Sequence[Group]) -> tuple[Group, ...]:
@@ -381,14 +386,9 @@ def _make_series(
     return (*series, Series(name=None, amounts=others)) if any(others) else tuple(series)
 
 
-def _total(groups: Sequence[Group], currency: str) -> Group:
-    return Group(
-        name="",
-        currency=currency,
-        amount=sum((group.amount for group in groups), Decimal(0)),
-        month=sum((group.month for group in groups), Decimal(0)),
-        before_to_date=sum((group.before_to_date for group in groups), Decimal(0)),
-    )
+def _no_group(currency: str) -> Group:
+    nothing = Decimal(0)
+    return Group(name="", currency=currency, amount=nothing, month=nothing, before_to_date=nothing)
 
 
 def _before(month: BillingPeriod) -> BillingPeriod:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +28,7 @@ COLUMN_KEYS: Mapping[str, tuple[str, ...]] = {
     "commitment": ("charge_key",),
     "day": ("charge_date",),
     "month": (),
+    "client": ("statement_id",),
     "invoice": ("invoice_id",),
     "tag": ("tag_set_key",),
     "cost-category": ("tag_set_key",),
@@ -54,6 +56,33 @@ class SummedCost:
     amount: Decimal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastDay:
+    """The last day whose charges count, of one client in one currency."""
+
+    client: str
+    currency: str
+    day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredCost:
+    """What the pace of one client in one currency is made of; all amounts are exact.
+
+    `amount` is the month's, `before` that of the month before, `before_to_date` a part of it. `usage` and `recurring`
+    are those of the days that the rate is taken from, `replaced` is what the rate stands in for.
+    """
+
+    client: str
+    currency: str
+    amount: Decimal
+    before_to_date: Decimal
+    before: Decimal
+    usage: Decimal
+    recurring: Decimal
+    replaced: Decimal
+
+
 def sum_costs(
     connection: Connection,
     columns: Sequence[str],
@@ -62,15 +91,40 @@ def sum_costs(
     *,
     filtered_by: Collection[str] = (),
     is_split: bool = False,
+    only: Collection[str] | None = None,
+    last_days: Collection[LastDay] | None = None,
 ) -> tuple[SummedCost, ...]:
     """Groups by the columns, the dearest first and at most `limit` of them, then the totals by month.
 
     A column is one of COLUMN_KEYS; `tag` and `cost-category` are followed by a colon and a key. `filtered_by` are those
-    that `parameters` looks at. `until_day` is the last day whose charges count; without it all do.
-    Where it `is_split`, workloads stand in for their parents.
+    that `parameters` looks at. Where it `is_split`, workloads stand in for their parents. With `last_days` only charges
+    up to these days are summed. `only` keeps the groups with these values of the last column, and spoils the totals.
     """
-    query, bound = compose_sum(columns, metric, parameters, filtered_by=filtered_by, is_split=is_split)
+    query, bound = compose_sum(
+        columns, metric, parameters, filtered_by=filtered_by, is_split=is_split, only=only, last_days=last_days
+    )
     with connection.cursor(row_factory=class_row(SummedCost)) as cursor:
+        return tuple(cursor.execute(query, bound))
+
+
+def measure_costs(
+    connection: Connection,
+    metric: str,
+    parameters: Mapping[str, Any],
+    *,
+    filtered_by: Collection[str] = (),
+    is_split: bool = False,
+) -> tuple[MeasuredCost, ...]:
+    """The sums of each client and currency that the pace of `month` is made of.
+
+    `span_clients`, `span_currencies`, `rate_from`, `through` and `compared_until` are lists of the same length, one
+    entry for each client and currency.
+    """
+    selected, bound = _compose_selected(
+        {"client", "day", "month", "category", "frequency", *filtered_by}, metric, parameters, is_split=is_split
+    )
+    query = sql.SQL(_query("measure_costs")).format(selected=selected)
+    with connection.cursor(row_factory=class_row(MeasuredCost)) as cursor:
         return tuple(cursor.execute(query, bound))
 
 
@@ -81,24 +135,64 @@ def compose_sum(
     *,
     filtered_by: Collection[str] = (),
     is_split: bool = False,
+    only: Collection[str] | None = None,
+    last_days: Collection[LastDay] | None = None,
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """The query of `sum_costs` and all that it binds: the daily costs wherever these can answer."""
+    kinds = {*filtered_by, *map(_kind, columns)}
+    groups = list(_groups(columns))
+    narrowed_group = groups[-1] if only is not None and COLUMN_KEYS[_kind(columns[-1])] == ("tag_set_key",) else None
+    selected, bound = _compose_selected(
+        kinds, metric, parameters, is_split=is_split, last_days=last_days, narrowed_group=narrowed_group
+    )
+    query = sql.SQL(_query("sum_costs")).format(
+        group_by=sql.SQL(", ").join(groups),
+        selected=selected,
+        only=sql.SQL("true") if only is None else sql.SQL("{} = ANY (%(only)s::text[])").format(groups[-1]),
+    )
+    map_keys = {_placeholder(place): column.partition(":")[2] for place, column in enumerate(columns)}
+    return query, {**bound, **map_keys, "only": None if only is None else list(only)}
+
+
+def _compose_selected(
+    kinds: Collection[str],
+    metric: str,
+    parameters: Mapping[str, Any],
+    *,
+    is_split: bool,
+    last_days: Collection[LastDay] | None = None,
+    narrowed_group: sql.Composable | None = None,
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """What passes the filters, and all that it binds; it knows the columns of these kinds."""
     assert metric in COST_METRICS
     assert metric == "effective" or not is_split, "split costs are effective costs"
-    kinds = {*filtered_by, *(column.partition(":")[0] for column in columns)}
-    keys = {key for kind in kinds for key in COLUMN_KEYS[kind]}
+    keys = {key for kind in kinds for key in COLUMN_KEYS[kind]} | ({"charge_date"} if last_days is not None else set())
     is_past = parameters["as_of"] is not None
     source = sql.SQL(_query(_source(keys, is_past=is_past))).format(metric=sql.Identifier(f"{metric}_cost"))
     if is_split:
         split_costs = _query("split_costs_as_of" if is_past else "split_costs")
         source = sql.SQL("{}\nUNION ALL\n{}").format(source, sql.SQL(split_costs))
-    query = sql.SQL(_query("sum_costs")).format(
-        group_by=sql.SQL(", ").join(_groups(columns)),
-        source=source,
-        chosen_tags=choose_by_tag_set(),
-    )
-    map_keys = {_placeholder(place): column.partition(":")[2] for place, column in enumerate(columns)}
-    return query, {"until_day": None, **parameters, **map_keys, "keys": sorted(keys), "is_split": is_split}
+    if last_days is not None:
+        source = sql.SQL(_query("up_to_days")).format(source=source)
+    chosen_tags = choose_by_tag_set()
+    if narrowed_group is not None:
+        narrowed = sql.SQL(_query("only_by_tag_set")).format(group=narrowed_group)
+        chosen_tags = sql.SQL("{}\n    AND {}").format(chosen_tags, narrowed)
+    selected = sql.SQL(_query("selected")).format(source=source, chosen_tags=chosen_tags, is_refund=sql.SQL(refunds()))
+    days = last_days or ()
+    return selected, {
+        **parameters,
+        "keys": sorted(keys),
+        "is_split": is_split,
+        "day_clients": [each.client for each in days],
+        "day_currencies": [each.currency for each in days],
+        "days": [each.day for each in days],
+    }
+
+
+def refunds() -> str:
+    """The condition that a row `charge` of the charges' dimension is of refunds."""
+    return _query("is_refund")
 
 
 def choose_by_tag_set() -> sql.Composed:
@@ -114,6 +208,10 @@ def choose_by_tag_set() -> sql.Composed:
 def names_tag_set(parameters: Mapping[str, Any]) -> bool:
     """Whether the parameters of `choose_by_tag_set` name anything."""
     return any(parameters[name] is not None for name in (*_MAPS.values(), *_CALLERS))
+
+
+def _kind(column: str) -> str:
+    return column.partition(":")[0]
 
 
 def _groups(columns: Sequence[str]) -> Iterator[sql.Composable]:

@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from billfold.sql import read_queries
-from billfold.store.costs import choose_by_tag_set, names_tag_set
+from billfold.store.costs import choose_by_tag_set, names_tag_set, refunds
 from billfold.store.database import Connection
 from billfold.store.reading import COST_METRICS
 
@@ -73,9 +73,33 @@ class Savings:
     net: Decimal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargedDays:
+    """The days that a client's bills in a currency charge, of a month and of the month before it.
+
+    `has_month` says whether a bill of the month is in that currency, `last_usage_on` is the last day of the month with
+    usage in these bills, `first_on` the first day that they charge.
+    """
+
+    client: str
+    currency: str
+    has_month: bool
+    first_on: date
+    last_usage_on: date | None
+
+
 def list_months(connection: Connection, client: str | None) -> tuple[date, ...]:
     """The first days of the months that counted statements are of, the newest first."""
     return tuple(month for (month,) in connection.execute(_query("list_months"), {"client": client}))
+
+
+def list_charged_days(
+    connection: Connection, client: str | None, *, month: date, before: date, ends_on: date
+) -> tuple[ChargedDays, ...]:
+    """The charged days of each client and currency, before any other filter; `ends_on` is the month's last day."""
+    parameters = {"client": client, "month": month, "before": before, "ends_on": ends_on}
+    with connection.cursor(row_factory=class_row(ChargedDays)) as cursor:
+        return tuple(cursor.execute(_query("list_charged_days"), parameters))
 
 
 def has_split(connection: Connection, parameters: Mapping[str, Any]) -> bool:
@@ -113,7 +137,9 @@ def list_charges(
 def _choose(*, by_tag_set: bool) -> sql.Composed:
     """The condition for what is asked for."""
     chosen_tags = choose_by_tag_set() if by_tag_set else sql.SQL("true")
-    return sql.SQL(_query("chosen")).format(chosen_tags=chosen_tags)
+    return sql.SQL(_query("chosen")).format(
+        chosen_tags=chosen_tags, chosen_accounts=sql.SQL(_query("chosen_accounts")), is_refund=sql.SQL(refunds())
+    )
 
 
 def _query(name: str) -> str:

@@ -74,12 +74,32 @@ FROM split_cost_as_of(%(as_of)s)
     FROM (SELECT tag_set_key, {caller} FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
     WHERE coalesce(tag_set.{caller}, '') = ANY (%({callers})s)))
 
--- name: sum_costs
--- {group_by} is one or more of the columns of `named` or values of its two maps. First come sums by those keys alone
--- that are asked for: names are looked up once for each sum, not for each charge. Level 0 are the groups, the dearest of
--- them, level 1 the totals by month. As of an earlier moment it is the source that knows which statements counted. A group
--- that costs nothing because workloads stand in for all of it is left out.
-WITH cell AS MATERIALIZED (
+-- name: up_to_days
+-- A source up to one day for each client and currency. What has no day is left out.
+SELECT entry.* FROM ({source}) AS entry
+JOIN billing_statements AS statement ON statement.statement_id = entry.statement_id
+JOIN unnest(%(day_clients)s::text[], %(day_currencies)s::text[], %(days)s::date[]) AS last (client_id, currency, day)
+    ON last.client_id = statement.client_id AND last.currency = entry.billing_currency AND entry.charge_date <= last.day
+
+-- name: is_refund
+-- CUR marks refunds. FOCUS knows corrections of what was invoiced: what they take back and what they bill again go
+-- together, or the same usage would be there twice (I).
+coalesce(charge.line_item_type = 'Refund' OR charge.line_item_type IS NULL
+    AND charge.charge_class = 'Correction' AND charge.charge_category <> 'Credit', false)
+
+-- name: only_by_tag_set
+-- The condition that narrows the sets of tags to those that show one of the groups that are asked for.
+coalesce(tag_set_key, 0) IN (
+    SELECT tag_set.tag_set_key
+    FROM (
+        SELECT tag_set_key, tags, cost_categories, iam_principal, user_identifier FROM dim_tag_set
+        UNION ALL SELECT 0, NULL, NULL, NULL, NULL) AS tag_set
+    WHERE coalesce({group}, '') = ANY (%(only)s::text[]))
+
+-- name: selected
+-- What passes the filters, with names. First come sums by those keys alone that are asked for: names are looked up once for
+-- each sum, not for each charge. As of an earlier moment it is the source that knows which statements counted.
+cell AS MATERIALIZED (
     SELECT
         billing_period,
         CASE WHEN 'statement_id' = ANY (%(keys)s::text[]) THEN statement_id END AS statement_id,
@@ -107,13 +127,14 @@ WITH cell AS MATERIALIZED (
                 AND (%(until)s::date IS NULL OR statement.billing_period <= %(until)s))
         AND (%(since)s::date IS NULL OR billing_period >= %(since)s)
         AND (%(until)s::date IS NULL OR billing_period <= %(until)s)
-        AND (%(until_day)s::date IS NULL OR charge_date <= %(until_day)s)
         AND {chosen_tags}
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 ),
 -- Each reading of it leaves out the tables whose columns are not asked for. A charge without a sub-account is its payer's.
 named AS NOT MATERIALIZED (
     SELECT
+        statement.client_id AS client,
+        cell.charge_date,
         coalesce(service.service_name, service.service_code, '') AS service,
         service.service_code,
         coalesce(service.service_category, '') AS service_category,
@@ -124,10 +145,7 @@ named AS NOT MATERIALIZED (
         coalesce(charge.charge_frequency, '') AS frequency,
         coalesce(charge.pricing_category, '') AS pricing,
         coalesce(charge.commitment_discount_status, '') AS commitment,
-        -- CUR marks refunds. FOCUS knows corrections of what was invoiced: what they take back and what they bill anew
-        -- go together, or the same usage would be there twice (I).
-        coalesce(charge.line_item_type = 'Refund' OR charge.line_item_type IS NULL
-            AND charge.charge_class = 'Correction' AND charge.charge_category <> 'Credit', false) AS is_refund,
+        {is_refund} AS is_refund,
         to_char(cell.charge_date, 'YYYY-MM-DD') AS day,
         to_char(cell.billing_period, 'YYYY-MM') AS month,
         coalesce(cell.invoice_id, '') AS invoice,
@@ -183,10 +201,16 @@ selected AS NOT MATERIALIZED (
         AND NOT ('credit' = ANY (%(without)s) AND category = 'Credit')
         AND NOT ('refund' = ANY (%(without)s) AND is_refund)
 )
+
+-- name: sum_costs
+-- {group_by} is one or more of the columns of `named` or values of its two maps. Level 0 are the groups, the dearest of
+-- them, level 1 the totals by month. {only} narrows the groups alone. A group that costs nothing because workloads stand in
+-- for all of it is left out.
+WITH {selected}
 SELECT level, place, currency, amount FROM (
     (
         SELECT 0 AS level, ARRAY[{group_by}] AS place, currency, sum(cost) AS amount
-        FROM selected GROUP BY {group_by}, currency HAVING sum(cost) <> 0 OR NOT %(is_split)s::boolean
+        FROM selected WHERE {only} GROUP BY {group_by}, currency HAVING sum(cost) <> 0 OR NOT %(is_split)s::boolean
         ORDER BY amount DESC, place, currency
         LIMIT %(limit)s
     )
@@ -194,3 +218,28 @@ SELECT level, place, currency, amount FROM (
     SELECT 1, ARRAY[month], currency, sum(cost) FROM selected GROUP BY month, currency
 ) AS summed
 ORDER BY level, amount DESC, place, currency
+
+-- name: measure_costs
+-- What the pace of each client in each currency is made of, in the bills of a month and of the month before it. The rate is
+-- that of the days from `rate_from` up to, without it, `through`.
+WITH {selected}
+SELECT entry.client, entry.currency,
+    coalesce(sum(cost) FILTER (WHERE in_month), 0) AS amount,
+    coalesce(sum(cost) FILTER (WHERE NOT in_month AND charge_date <= compared_until), 0) AS before_to_date,
+    coalesce(sum(cost) FILTER (WHERE NOT in_month), 0) AS before,
+    coalesce(sum(cost) FILTER (WHERE is_usage AND charge_date >= rate_from AND charge_date < through), 0) AS usage,
+    coalesce(sum(cost) FILTER (WHERE recurs AND charge_date >= rate_from AND charge_date < through), 0) AS recurring,
+    coalesce(sum(cost) FILTER (WHERE in_month AND (is_usage OR recurs) AND charge_date >= through), 0) AS replaced
+FROM (
+    SELECT client, currency, charge_date, cost,
+        month = to_char(%(month)s::date, 'YYYY-MM') AS in_month,
+        category = 'Usage' AS is_usage,
+        -- Monthly fees are charged on the first of a month.
+        category = 'Purchase' AND frequency = 'Recurring' AND extract(day FROM charge_date) > 1 AS recurs
+    FROM selected
+) AS entry
+JOIN unnest(%(span_clients)s::text[], %(span_currencies)s::text[], %(rate_from)s::date[], %(through)s::date[],
+        %(compared_until)s::date[]) AS span (client, currency, rate_from, through, compared_until)
+    ON span.client = entry.client AND span.currency = entry.currency
+GROUP BY entry.client, entry.currency
+ORDER BY entry.client, entry.currency

@@ -5,6 +5,36 @@ SELECT DISTINCT billing_period FROM billing_statements
 WHERE counted AND current_publication_id IS NOT NULL AND (%(client)s::text IS NULL OR client_id = %(client)s)
 ORDER BY billing_period DESC
 
+-- name: list_charged_days
+-- For each client and currency in the bills of a month and of the month before: the first day that these bills charge, and
+-- the last day of the month with usage in them. A bill is charged up to one day in all of its currencies: one that it
+-- seldom charges has no day of its own. No filter of costs changes these days.
+WITH cell AS MATERIALIZED (
+    SELECT statement_id, billing_period, billing_currency, charge_key, min(charge_date) AS first_on,
+        max(charge_date) FILTER (
+            WHERE billing_period = %(month)s AND charge_date BETWEEN %(month)s AND %(ends_on)s::date) AS last_on
+    FROM billing_daily_cost
+    WHERE billing_period IN (%(month)s::date, %(before)s::date)
+    GROUP BY statement_id, billing_period, billing_currency, charge_key
+),
+bill AS (
+    SELECT cell.statement_id, min(cell.first_on) AS first_on,
+        max(cell.last_on) FILTER (WHERE charge.charge_category = 'Usage') AS last_usage_on
+    FROM cell
+    JOIN dim_charge AS charge ON charge.charge_key = cell.charge_key
+    GROUP BY cell.statement_id
+)
+SELECT statement.client_id AS client, held.billing_currency AS currency,
+    bool_or(held.billing_period = %(month)s) AS has_month,
+    min(bill.first_on) AS first_on,
+    max(bill.last_usage_on) AS last_usage_on
+FROM (SELECT DISTINCT statement_id, billing_period, billing_currency FROM cell) AS held
+JOIN bill ON bill.statement_id = held.statement_id
+JOIN billing_statements AS statement ON statement.statement_id = held.statement_id
+WHERE statement.counted AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+GROUP BY statement.client_id, held.billing_currency
+ORDER BY statement.client_id, held.billing_currency
+
 -- name: has_split
 -- Each statement is looked up by index: its first row is enough.
 SELECT EXISTS (
@@ -35,27 +65,45 @@ SELECT *, list - contracted AS negotiated, covered - covered_effective - unused 
         FROM dim_charge WHERE charge_category = 'Usage'
     ) AS charge ON charge.charge_key = fact.charge_key
     WHERE {chosen}
-        AND (%(categories)s::text[] IS NULL OR charge.charge_category = ANY (%(categories)s))
     GROUP BY fact.billing_currency
 ) AS saved
 
 -- name: chosen
--- Which charges or daily costs are asked for, except for their categories. The last condition is that for sets of tags, or
--- true.
+-- Which charges or daily costs of one month are asked for: the same ones that `selected` of costs.sql lets through. The last
+-- condition is that for sets of tags, or true.
 fact.billing_period = %(month)s
     AND fact.statement_id = ANY (ARRAY(
         SELECT statement.statement_id FROM billing_statements AS statement
         WHERE statement.counted AND statement.billing_period = %(month)s
-            AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)))
+            AND (%(client)s::text IS NULL OR statement.client_id = %(client)s)
+            AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)))
     AND (%(services)s::text[] IS NULL OR fact.service_key = ANY (ARRAY(
         SELECT service_key FROM dim_service
         WHERE coalesce(service_name, service_code, '') = ANY (%(services)s) OR service_code = ANY (%(services)s))))
-    AND (%(accounts)s::text[] IS NULL OR coalesce(fact.sub_account_key, fact.billing_account_key) = ANY (ARRAY(
-        SELECT account_key FROM dim_account WHERE coalesce(account_id, '') = ANY (%(accounts)s))))
+    -- A charge without a sub-account, or with one that has no id, is its payer's.
+    AND (%(accounts)s::text[] IS NULL AND %(owners)s::text[] IS NULL
+        OR fact.sub_account_key = ANY (ARRAY({chosen_accounts} AND account.account_id IS NOT NULL))
+        OR fact.billing_account_key = ANY (ARRAY({chosen_accounts}))
+            AND (fact.sub_account_key IS NULL
+                OR fact.sub_account_key = ANY (ARRAY(SELECT account_key FROM dim_account WHERE account_id IS NULL))))
     AND (%(regions)s::text[] IS NULL OR fact.region_key = ANY (ARRAY(
             SELECT region_key FROM dim_region WHERE coalesce(region_id, '') = ANY (%(regions)s)))
         OR fact.region_key IS NULL AND '' = ANY (%(regions)s))
+    AND (%(categories)s::text[] IS NULL AND %(without)s::text[] = '{{}}' OR fact.charge_key = ANY (ARRAY(
+        SELECT charge_key FROM dim_charge AS charge
+        WHERE (%(categories)s IS NULL OR coalesce(charge_category, '') = ANY (%(categories)s))
+            AND NOT ('tax' = ANY (%(without)s) AND coalesce(charge_category, '') = 'Tax')
+            AND NOT ('credit' = ANY (%(without)s) AND coalesce(charge_category, '') = 'Credit')
+            AND NOT ('refund' = ANY (%(without)s) AND {is_refund}))))
     AND {chosen_tags}
+
+-- name: chosen_accounts
+-- The accounts that are asked for, or whose owners are.
+SELECT account.account_key FROM dim_account AS account
+LEFT JOIN billing_account_owners AS owned
+    ON owned.client_id = account.client_id AND owned.account_id = account.account_id
+WHERE (%(accounts)s IS NULL OR coalesce(account.account_id, '') = ANY (%(accounts)s))
+    AND (%(owners)s IS NULL OR coalesce(owned.owner, '') = ANY (%(owners)s))
 
 -- name: list_charges
 -- {metric} is one of the four costs. Which members of the small dimensions are wanted is known before the charges of the
@@ -64,8 +112,6 @@ WITH wanted AS (
     SELECT fact.*, fact.{metric} AS cost
     FROM billing_usage_fact AS fact
     WHERE {chosen}
-        AND (%(categories)s::text[] IS NULL OR fact.charge_key = ANY (ARRAY(
-            SELECT charge_key FROM dim_charge WHERE charge_category = ANY (%(categories)s))))
         AND (%(after_cost)s::numeric IS NULL
             OR (-fact.{metric}, fact.statement_id, fact.row_hash, fact.occurrence, fact.part)
                 > (-%(after_cost)s, %(after_statement_id)s::integer, %(after_row_hash)s::uuid,

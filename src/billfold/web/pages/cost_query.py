@@ -10,18 +10,21 @@ from fastapi import Query
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Selection
+from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Preset, Selection
 from billfold.reports.cost_filters import format_pair, parse_pairs
 from billfold.reports.costs import NOT_ALLOCATED, choose_metric
 from billfold.reports.spending import Question
-from billfold.web.pages.fields import choose, read_month, read_text, read_texts
+from billfold.web.pages.fields import choose, read_month, read_text, read_texts, read_values
 
 # In an address '' would be lost: forms leave empty fields in.
 NONE = "(none)"
 MAX_VALUES = 50
 
 # What groups are called in addresses; the order is that of drilling down, which ends before the callers.
-GROUPS = ("service", "account", "region", "category", "iam-principal", "user-identifier", "tag", "cost-category")
+GROUPS = (
+    *("service", "account", "region", "category", "owner"),
+    *("iam-principal", "user-identifier", "tag", "cost-category"),
+)
 _DRILLED = GROUPS[:4]
 # What only costs with workloads in place of their parents are grouped by; drilling down ends at pods.
 SPLIT_GROUPS = ("cluster", "namespace", "workload", "pod", "parent")
@@ -53,11 +56,13 @@ class CostQuery:
             metric=self.metric,
             is_split=self.is_split,
             client=client,
+            export=next(iter(self.values["export"]), None),
             since=self.since,
             until=self.until,
             selection=Selection(
                 services=values["service"],
                 accounts=values["account"],
+                owners=values["owner"],
                 regions=values["region"],
                 categories=[ChargeCategory(value) for value in values["category"]],
                 tags=parse_pairs("tag", values["tag"]),
@@ -69,6 +74,7 @@ class CostQuery:
                 namespaces=values["namespace"],
                 workloads=values["workload"],
                 pods=values["pod"],
+                without=[Preset(value) for value in values["without"]],
             ),
         )
 
@@ -140,6 +146,7 @@ class CostQuery:
 def read_cost_query(
     service: _Texts,
     account: _Texts,
+    owner: _Texts,
     region: _Texts,
     category: _Texts,
     tag: _Texts,
@@ -151,6 +158,8 @@ def read_cost_query(
     namespace: _Texts,
     workload: _Texts,
     pod: _Texts,
+    without: _Texts,
+    export: _Texts,
     split: str = "",
     client: str = "",
     group: str = GROUPS[0],
@@ -161,8 +170,10 @@ def read_cost_query(
 ) -> CostQuery:
     """The query of an address. Raises UsageError for what is none: each message names the field."""
     texts = {
+        "export": export,
         "service": service,
         "account": account,
+        "owner": owner,
         "region": region,
         "category": category,
         "iam_principal": iam_principal,
@@ -174,10 +185,15 @@ def read_cost_query(
         "workload": workload,
         "pod": pod,
         "parent": parent,
+        "without": without,
     }
-    values = {name: read_texts(name, found) for name, found in texts.items()}
+    values = {name: read_values(name, found) for name, found in texts.items()}
     for value in values["category"]:
         choose("category", value, tuple(ChargeCategory))
+    for value in values["without"]:
+        choose("without", value, tuple(Preset))
+    if len(values["export"]) > 1:
+        raise UsageError("export is one name: an address holds it once")
     for name in ("tag", "cost_category"):
         parse_pairs(name, values[name])
     group = choose("group", group or GROUPS[0], (*GROUPS, *SPLIT_GROUPS))

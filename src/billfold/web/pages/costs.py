@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from billfold.errors import UsageError
 from billfold.reports import Metric
 from billfold.reports.spending import CurrencySpending, SpendingReport, list_charges, report_spending
+from billfold.rounding import count_decimals
 from billfold.spreadsheet import Cell
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
@@ -92,7 +93,7 @@ def _draw(spending: CurrencySpending, query: CostQuery) -> dict[str, Any]:
             "name": name if len(name) <= 34 else f"{name[:33]}\N{HORIZONTAL ELLIPSIS}",
             "x": spending.steps,
             "y": series.amounts,
-            "hovertemplate": f"%{{y:,.2f}} {spending.currency}",
+            "hovertemplate": f"%{{y:,.{count_decimals(spending.currency)}f}} {spending.currency}",
         }
         if series.name is not None:
             bars["meta"] = {"href": link("/costs", query.drill(series.name))}

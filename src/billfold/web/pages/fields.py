@@ -8,6 +8,8 @@ from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
 
 MAX_TEXT_LENGTH = 300
+# As the API takes them: an ARN of IAM is longer than what people write.
+MAX_VALUE_LENGTH = 1_000
 # PostgreSQL's integer, which is what ids and numbers are.
 MAX_NUMBER = 2**31 - 1
 
@@ -18,6 +20,14 @@ def read_texts(name: str, values: Iterable[str]) -> tuple[str, ...]:
     if any(len(value) > MAX_TEXT_LENGTH or "\0" in value for value in values):
         raise UsageError(f"{name} is no text of at most {MAX_TEXT_LENGTH} characters")
     return tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
+
+
+def read_values(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    """The texts as they are, blanks around them too, each once and none empty: values of a bill may begin with one."""
+    values = tuple(values)
+    if any(len(value) > MAX_VALUE_LENGTH or "\0" in value for value in values):
+        raise UsageError(f"{name} is no text of at most {MAX_VALUE_LENGTH} characters")
+    return tuple(dict.fromkeys(value for value in values if value.strip()))
 
 
 def read_text(name: str, value: str) -> str | None:

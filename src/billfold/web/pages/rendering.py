@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -18,6 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from billfold import __version__
+from billfold.reports.pace import DayRange
+from billfold.rounding import SMALLEST_QUANTITY, find_percentage, round_amount, round_quantity
 from billfold.store import reading
 from billfold.store.database import Database
 from billfold.web.access import Access
@@ -26,7 +28,6 @@ from billfold.web.pages.files import static_url
 
 T = TypeVar("T")
 
-_CENT = Decimal("0.01")
 # Spans of time: the larger unit in seconds and its name, and the smaller one that is told beside it.
 _SPANS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 _DASH = "\N{EN DASH}"
@@ -99,26 +100,24 @@ def attempt(figure: str, make: Callable[[], T]) -> T | None:
 
 
 def money(value: Decimal | str | None, currency: str = "") -> Markup:
-    """An amount to the cent, with its currency; the exact one is shown on hover where it has more digits."""
+    """An amount with its currency and that one's decimals; the exact one is shown on hover where it has more digits."""
     if value is None:
         return _NONE
     exact = Decimal(value)
-    if not exact.is_finite():
-        raise ValueError(f"{exact} is no amount")
-    # Adding zero takes the sign from what rounds to a negative zero.
-    rounded = exact.quantize(_CENT, rounding=ROUND_HALF_EVEN) + 0
+    rounded = round_amount(exact, currency)
     title = Markup(' title="{}"').format(f"{plain(exact)} {currency}".strip()) if rounded != exact else Markup("")
     unit = Markup(' <span class="currency">{}</span>').format(currency) if currency else Markup("")
-    text = f"{rounded:,.2f}".replace("-", "\N{MINUS SIGN}")
+    text = f"{rounded:,f}".replace("-", "\N{MINUS SIGN}")
     return Markup('<span class="money"{}>{}{}</span>').format(title, text, unit)
 
 
 def signed_money(value: Decimal | str | None, currency: str = "") -> Markup:
-    """The same with its sign, for differences."""
+    """The same with its sign, for differences; what is shown as zero has neither sign nor colour."""
     shown = money(value, currency)
-    if value is not None and Decimal(value) > 0:
+    rounded = round_amount(Decimal(value or 0), currency)
+    if rounded > 0:
         return Markup('<span class="money more">+{}</span>').format(shown)
-    if value is not None and Decimal(value) < 0:
+    if rounded < 0:
         return Markup('<span class="money less">{}</span>').format(shown)
     return shown
 
@@ -129,12 +128,23 @@ def plain(value: Decimal) -> str:
     return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
 
 
-def percent(part: Decimal | None, whole: Decimal | None) -> str:
-    """What `part` is of `whole`, in percent; a dash where there is nothing to compare with."""
-    if part is None or not whole:
+def percent(part: Decimal | None, whole: Decimal | None, currency: str = "") -> str:
+    """What `part` is of `whole`, in percent: `new`, or a dash, where there is nothing to compare with."""
+    share = None if part is None or whole is None else find_percentage(part, whole, currency)
+    if share is None:
         return _DASH
-    share = (part / abs(whole) * 100).quantize(Decimal("0.1"), rounding=ROUND_HALF_EVEN) + 0
+    if isinstance(share, str):
+        return share
     return f"{share:+,}%".replace("-", "\N{MINUS SIGN}") if share else "0.0%"
+
+
+def quantity(value: Decimal) -> Markup:
+    """A quantity with at most six decimals; the exact one is shown on hover where it has more digits."""
+    rounded = round_quantity(value)
+    title = Markup(' title="{}"').format(plain(value)) if rounded != value else Markup("")
+    # GB of a few bytes are common.
+    text = plain(rounded) if rounded or not value else f"{'-' if value < 0 else ''}<{SMALLEST_QUANTITY}"
+    return Markup("<span{}>{}</span>").format(title, text.replace("-", "\N{MINUS SIGN}"))
 
 
 def count(value: int | None) -> str:
@@ -179,6 +189,13 @@ def size(value: int | None) -> str:
 def day(value: date | None) -> Markup:
     """A day as 2026-05-31, which no line's end parts."""
     return _NONE if value is None else Markup('<span class="nowrap">{}</span>').format(f"{value:%Y-%m-%d}")
+
+
+def days(value: DayRange | None) -> Markup:
+    """A day, or the first and the last of those that clients differ in."""
+    if value is None or value.first == value.last:
+        return day(value.last if value else None)
+    return Markup("{} to {}, by client").format(day(value.first), day(value.last))
 
 
 def words(text: str) -> Markup:
@@ -227,6 +244,8 @@ def _environment() -> Environment:
         time=time,
         day=day,
         exact=_or_dash(plain),
+        days=days,
+        quantity=quantity,
         duration=duration,
         size=size,
         words=words,

@@ -8,8 +8,8 @@ from itertools import accumulate
 from typing import Any
 
 from billfold.decimals import axis_place
-from billfold.documents import spell_money
 from billfold.reports import ChangeColumn, ChangeRow, Metric, MoveReport, StatementChange
+from billfold.rounding import round_amount, show_minor_unit
 from billfold.web.pages.change_query import ChangeQuery
 from billfold.web.pages.cost_query import NONE
 from billfold.web.pages.rendering import attempt, link
@@ -22,7 +22,6 @@ DRAWN_MOVERS = 8
 _LABEL_LENGTH = 22
 _BAR_HEIGHT = 34
 _FRAME_HEIGHT = 130
-_HALF_A_CENT = Decimal("0.005")
 # What the costs page is filtered by; days are no filter of it.
 _FILTERS = {
     ChangeColumn.SERVICE: "service",
@@ -148,12 +147,12 @@ def _draw(
         "measure": ["absolute", *["relative"] * (len(bars) - 2), "total"],
         "x": amounts,
         "y": places,
-        "text": [_round(amount, signed=place in places[1:-1]) for place, amount in enumerate(amounts)],
+        "text": [_show(amount, total.currency, signed=place in places[1:-1]) for place, amount in enumerate(amounts)],
         "textposition": "outside",
         "textfont": {"size": 12},
         "constraintext": "none",
         "cliponaxis": False,
-        "customdata": [f"{name}: {spell_money(amount)} {total.currency}" for name, amount, _ in bars],
+        "customdata": [f"{name}: {_show(amount, total.currency)} {total.currency}" for name, amount, _ in bars],
         "hovertemplate": "%{customdata}<extra></extra>",
         "meta": {"hrefs": addresses},
     }
@@ -198,8 +197,9 @@ def _shorten(name: str) -> str:
     )
 
 
-def _round(amount: Decimal, *, signed: bool = False) -> str:
-    """To the cent; of what would vanish that way, its first digit. The exact amount is on hover."""
-    digits = -amount.adjusted() if 0 < abs(amount) < _HALF_A_CENT else 2
-    text = f"{round(amount, digits) + 0:,.{digits}f}"
-    return f"+{text}" if signed and amount > 0 else text.replace("-", "\N{MINUS SIGN}")
+def _show(amount: Decimal, currency: str, *, signed: bool = False) -> str:
+    """With its currency's decimals; what rounds to zero is told from nothing. The CSV has the exact amount."""
+    rounded = round_amount(amount, currency)
+    text = f"{abs(rounded):,f}" if rounded or not amount else f"<{show_minor_unit(currency)}"
+    sign = "\N{MINUS SIGN}" if amount < 0 else "+" if signed and amount > 0 else ""
+    return f"{sign}{text}"

@@ -1,0 +1,150 @@
+"""Figures in a real browser: clients of unequal freshness, percentages that mean something, and no endless decimals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from billfold.config import load_settings
+from tests.integration.conftest import NewDatabase
+from tests.landing import Landing
+from tests.line_items import line_item, write_bill
+from tests.visitor import PHONE, Visitor, find_grave
+from tests.web_server import run_web_server
+
+# A month that is never over.
+APRIL, MAY = "2099-04", "2099-05"
+TINY = "0.0000000000000000000000001"
+VIEWS = {"/": "figures", "/changes": "figures-changes"}
+MINUS = "\N{MINUS SIGN}"
+
+
+def item(month: str, day: int, cost: str, **columns: str) -> dict[str, str]:
+    return line_item(
+        cost=cost,
+        bill_billing_period_start_date=f"{month}-01T00:00:00.000Z",
+        line_item_usage_start_date=f"{month}-{day:02d}T04:00:00.000Z",
+        line_item_usage_end_date=f"{month}-{day:02d}T05:00:00.000Z",
+        **{"line_item_usage_amount": TINY, "product_region_code": "eu-west-1", **columns},
+    )
+
+
+def list_april() -> list[dict[str, str]]:
+    return [
+        *(item(APRIL, day, "2") for day in range(1, 31)),
+        item(APRIL, 2, TINY, line_item_product_code="WasTiny"),
+        item(APRIL, 2, "-30", line_item_product_code="WasCredit"),
+        item(APRIL, 2, "4", line_item_product_code="Stays"),
+        item(APRIL, 2, "1500", line_item_currency_code="JPY"),
+    ]
+
+
+def list_may(last_day: int) -> list[dict[str, str]]:
+    return [
+        *(item(MAY, day, "3") for day in range(1, last_day + 1)),
+        item(MAY, 2, "7", line_item_product_code="WasTiny"),
+        item(MAY, 2, "8", line_item_product_code="WasCredit"),
+        item(MAY, 2, "4.0000000000000000000000001", line_item_product_code="Stays"),
+        item(MAY, 2, "9", line_item_product_code="IsNew"),
+        item(MAY, 2, "1650.4", line_item_currency_code="JPY"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def address(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """acme is charged up to 20 May, globex up to 10 May; acme's bill was restated by a tiny amount."""
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
+        acme = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("bucket") / "acme")
+        globex = replace(acme, root=acme.root.parent / "globex").with_client(client_id="globex", prefix="globex/")
+        for landing, last_day in ((acme, 20), (globex, 10)):
+            landing.ingest(write_bill(landing.root, list_april(), period=APRIL))
+            landing.ingest(write_bill(landing.root, list_may(last_day), period=MAY))
+        more = [*list_may(20), item(MAY, 3, TINY, line_item_product_code="IsNew"), item(MAY, 3, "1")]
+        acme.ingest(write_bill(acme.root, more, period=MAY, revision=2))
+        with run_web_server(acme.settings, acme.database) as server:
+            yield f"http://127.0.0.1:{server.port}"
+
+
+def read_figures(page: Page, currency: str) -> dict[str, Decimal]:
+    """The amounts at the top of the page by what they are called."""
+    figures = page.get_by_label(f"{MAY} in {currency}").locator(".figure")
+    amounts = {}
+    for figure in figures.all():
+        shown = figure.locator("dd > .money").inner_text().split()[0]
+        amounts[figure.locator("dt").inner_text()] = Decimal(shown.replace(",", "").replace(MINUS, "-"))
+    return amounts
+
+
+def row_of(page: Page, service: str) -> list[str]:
+    row = page.locator("table.costs tbody tr", has_text=service).first
+    return [text.strip() for text in row.locator("td.number").all_inner_texts()]
+
+
+@pytest.mark.parametrize("currency", ["USD", "JPY"])
+def test_figures_of_all_clients_are_the_sum_of_each(visitor: Visitor, currency: str) -> None:
+    together = read_figures(visitor.visit("/"), currency)
+    each = [read_figures(visitor.visit(f"/?client={client}"), currency) for client in ("acme", "globex")]
+
+    assert len(together) == 4
+    for name, amount in together.items():
+        assert abs(sum(one[name] for one in each) - amount) <= (2 if currency == "JPY" else Decimal("0.02")), name
+    if currency == "USD":
+        assert together["Same day a month before"] == 2 * 20 + 2 * 10 + 2 * (4 - 30)
+
+
+def test_the_page_says_up_to_which_days_each_client_is_charged(visitor: Visitor) -> None:
+    page = visitor.visit("/")
+    expect(page.locator(".head p")).to_contain_text("charged up to 2099-05-10 to 2099-05-20, by client")
+
+    page = visitor.visit("/?client=globex&service=IsNew")
+    expect(page.locator(".head p")).to_contain_text("charged up to 2099-05-10")
+    expect(page.get_by_label(f"{MAY} in USD").locator(".figure").nth(1)).to_contain_text("(new), up to 2099-04-10")
+
+
+def test_percentages_need_something_to_compare_with(visitor: Visitor) -> None:
+    page = visitor.visit("/")
+
+    assert row_of(page, "IsNew")[-1] == "new"
+    assert row_of(page, "WasTiny")[-1] == "new"
+    assert row_of(page, "WasCredit")[-1] == "\N{EN DASH}"
+    assert row_of(page, "Stays")[-2:] == ["0.00 USD", "0.0%"]
+
+
+@pytest.mark.parametrize("path", [*VIEWS, f"/costs/charges?until={MAY}"])
+def test_no_figure_has_endless_decimals_or_a_signed_zero(visitor: Visitor, path: str) -> None:
+    page = visitor.visit(path)
+
+    text = page.locator("main").inner_text()
+
+    assert not re.search(r"\.[0-9]{7}", text)
+    assert not re.search(rf"[+{MINUS}-]0(\.0+)? ", text)
+    assert not re.search(r"1,6[0-9]{2}\.", text)
+    for marked in page.locator(".money.more, .money.less").all_inner_texts():
+        assert re.search("[1-9]", marked)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", list(VIEWS))
+def test_pages_are_accessible_in_both_themes(visitor: Visitor, scheme: Any, path: str) -> None:
+    visitor.page.emulate_media(color_scheme=scheme)
+    page = visitor.visit(path)
+    visitor.shoot(f"{VIEWS[path]}-{scheme}")
+
+    assert find_grave(page) == []
+
+
+@pytest.mark.parametrize("path", list(VIEWS))
+def test_pages_fit_a_phone(visitor: Visitor, path: str) -> None:
+    visitor.page.set_viewport_size(PHONE)
+    page = visitor.visit(path)
+    visitor.shoot(f"{VIEWS[path]}-phone")
+
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
