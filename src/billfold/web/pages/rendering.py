@@ -243,7 +243,6 @@ def _environment() -> Environment:
         count=count,
         time=time,
         day=day,
-        exact=_or_dash(plain),
         days=days,
         quantity=quantity,
         duration=duration,
