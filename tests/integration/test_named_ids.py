@@ -63,7 +63,7 @@ def world(shared_landing: Landing) -> Iterator[World]:
         yield World(landing=landing, server=server, token=made[0], their_token=made[1], **known)  # type: ignore[arg-type]
 
 
-NOBODY = uuid4()
+NOBODY = UUID("00000000-0000-4000-8000-000000000000")
 UNKNOWN = {
     "/changes?statement=9999": "there is no statement 9999",
     "/changes.csv?statement=9999": "there is no statement 9999",

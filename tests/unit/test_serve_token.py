@@ -86,7 +86,11 @@ def test_one_that_others_could_read_or_write_is_replaced(tmp_path: Path, mode: i
     assert token.path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("text", ["", "bf_", SECRET[:-1], f"{SECRET}x", f"{SECRET}\n{SECRET}\n", "\0" * 50, "é" * 46])
+@pytest.mark.parametrize(
+    "text",
+    ["", "bf_", SECRET[:-1], f"{SECRET}x", f"{SECRET}\n{SECRET}\n", "\0" * 50, "é" * 46],
+    ids=["empty", "prefix alone", "cut", "longer", "twice", "NUL", "not ASCII"],
+)
 def test_one_that_is_not_whole_is_replaced(tmp_path: Path, text: str) -> None:
     put(tmp_path, text)
 
