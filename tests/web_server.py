@@ -23,6 +23,8 @@ from billfold.store.database import Database
 from billfold.web import create_app
 from billfold.web.connections import make_protocol
 
+# Somebody who has no token: what brings a cookie is sent as it is.
+STRANGER = {"Cookie": "a=b"}
 # The home of all servers of a test process: a browser that visits several of them keeps one cookie.
 _HOME = tempfile.TemporaryDirectory(prefix="billfold-home-")
 HOME_TOKEN = ensure(Path(_HOME.name))

@@ -31,7 +31,7 @@ from tests.integration.test_plans import scans
 from tests.landing import Landing
 from tests.line_items import described, write_bill
 from tests.messages import Mailbox
-from tests.web_server import WebServer, run_web_server
+from tests.web_server import STRANGER, WebServer, run_web_server
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -333,7 +333,7 @@ def test_only_a_token_that_reads_every_client_may_ask(landed: Landing, server: W
 
     assert {name: answer.status for name, answer in answers.items()} == {"all": 200, "one": 403, "ingests": 403}
     assert answers["one"].error_code == "forbidden"
-    assert server.send("GET", "/metrics").status == 401
+    assert server.send("GET", "/metrics", headers=STRANGER).status == 401
 
 
 def test_a_database_that_is_slow_fails_the_scrape_in_time(

@@ -22,7 +22,7 @@ from billfold.web import create_app
 from billfold.web.access import ReadAccess
 from billfold.web.server import serve
 from billfold.web.throttle import Throttle, network_of
-from tests.web_server import HOME_SECRET, HOME_TOKEN, WebServer, run_app
+from tests.web_server import HOME_SECRET, HOME_TOKEN, STRANGER, WebServer, run_app
 
 LIMIT = 1000
 JSON = {"Content-Type": "application/json"}
@@ -228,7 +228,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(limited: Settings, databas
         first = [server.send("GET", "/test/item/1", headers=asked[0]) for _ in range(4)]
         other = server.send("GET", "/test/item/1", headers=asked[1])
         health = [server.send("GET", "/healthz").status for _ in range(5)]
-        strangers = [server.send("GET", "/sign-in").status for _ in range(4)]
+        strangers = [server.send("GET", "/sign-in", headers=STRANGER).status for _ in range(4)]
 
     assert [answer.status for answer in first] == [200, 200, 200, 429]
     assert first[-1].error_code == "too_many_requests"
