@@ -32,7 +32,8 @@ def refuse_other_file(bucket: Bucket, key: str, client: Client, database: Databa
         # A folder, or what is not there or cannot be read: its resolution says so.
         return
     if kind and not _has_come_in(bucket.name, key, client, database):
-        raise UnknownFormatError(f"is not a bill: {kind}", file=key, advice="name a file or folder that AWS wrote")
+        place = address(bucket.name, key)
+        raise UnknownFormatError(f"is not a bill: {kind}", file=place, advice="name a file or folder that AWS wrote")
 
 
 def leaves_nothing(

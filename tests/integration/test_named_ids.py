@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from billfold import tokens
-from billfold.asking import ask_again
+from billfold.asking import ask_again, find_hindrance
 from billfold.cli.tables import show_deliveries, show_publications
 from billfold.errors import UsageError
 from billfold.model import Scope
@@ -189,39 +189,58 @@ def test_a_local_folders_delivery_is_not_offered_another_attempt(world: World) -
     assert "which the server does not read" in answer.document["error"]["message"]
 
 
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ("", None),
-        ("UPDATE billing_clients SET enabled = false", "is disabled"),
-        ("UPDATE billing_deliveries SET bucket = 'other-bills'", "is of other-bills"),
-        ("UPDATE billing_deliveries SET error_code = 'source_not_found' WHERE state = 'failed'", "is gone"),
-        (
-            "UPDATE billing_deliveries SET delivered_at = '2026-07-01Z' WHERE state = 'published'",
-            "is older than the published delivery",
-        ),
-        *(
-            (f"UPDATE billing_deliveries SET state = '{state}', error_code = NULL, error_message = NULL,"
-             " reason = 'x' WHERE state = 'failed'", f"is {state.replace('_', ' ')}, not failed")
-            for state in ("superseded", "rolled_back")
-        ),
-    ],
-)  # fmt: skip
-def test_another_attempt_is_refused_where_it_cannot_work(landing: Landing, change: str, complaint: str | None) -> None:
-    landing.ingest(write_bill(landing.root, described("12.25")))
+# What keeps another attempt from working, how to take it back, and what is said of it.
+HINDRANCES = {
+    "is disabled": ("UPDATE billing_clients SET enabled = false", "UPDATE billing_clients SET enabled = true"),
+    "is of other-bills": (
+        "UPDATE billing_deliveries SET bucket = 'other-bills'",
+        "UPDATE billing_deliveries SET bucket = 'acme-bills'",
+    ),
+    "is gone": (
+        "UPDATE billing_deliveries SET error_code = 'source_not_found' WHERE state = 'failed'",
+        "UPDATE billing_deliveries SET error_code = 'unknown_format' WHERE state = 'failed'",
+    ),
+    "is older than the published delivery": (
+        "UPDATE billing_deliveries SET delivered_at = '2026-07-01Z' WHERE state = 'published'",
+        "UPDATE billing_deliveries SET delivered_at = '2026-05-01Z' WHERE state = 'published'",
+    ),
+    "is superseded, not failed": (
+        "UPDATE billing_deliveries SET state = 'superseded', error_code = NULL, error_message = NULL, reason = 'x'"
+        " WHERE state = 'failed'",
+        "UPDATE billing_deliveries SET state = 'failed', error_code = 'unknown_format', error_message = 'x',"
+        " reason = NULL WHERE state = 'superseded'",
+    ),
+    "is rolled back, not failed": (
+        "UPDATE billing_deliveries SET state = 'rolled_back', error_code = NULL, error_message = NULL, reason = 'x'"
+        " WHERE state = 'failed'",
+        "UPDATE billing_deliveries SET state = 'failed', error_code = 'unknown_format', error_message = 'x',"
+        " reason = NULL WHERE state = 'rolled_back'",
+    ),
+}
+
+
+def test_another_attempt_is_refused_where_it_cannot_work(landing: Landing) -> None:
+    published = landing.ingest(write_bill(landing.root, described("12.25"))).delivery_id
     failed = landing.ingest(write_delivery(landing.root, b"no,bill\n1,2\n", revision=2)).delivery_id
-    landing.execute("UPDATE billing_deliveries SET bucket = 'acme-bills'")
-    landing.execute("UPDATE billing_statements SET bucket = 'acme-bills'")
+    assert published
+    assert failed
+    for table in ("billing_deliveries", "billing_statements"):
+        landing.execute(f"UPDATE {table} SET bucket = 'acme-bills'")
     landing.execute(
         "UPDATE billing_clients SET bucket = 'acme-bills', account_id = '111122223333', is_registered = true,"
         " external_id = 'secret-of-acme', role_arn = 'arn:aws:iam::111122223333:role/r'"
     )
-    assert failed
-    if change:
-        landing.execute(change)
 
-    if complaint is None:
-        assert ask_again(failed, settings=landing.settings, database=landing.database).state == "pending"
-    else:
-        with pytest.raises(UsageError, match=complaint):
-            ask_again(failed, settings=landing.settings, database=landing.database)
+    def refusal(delivery_id: UUID) -> str:
+        with pytest.raises(UsageError) as refused:
+            ask_again(delivery_id, settings=landing.settings, database=landing.database)
+        return str(refused.value)
+
+    assert "is published, not failed" in refusal(published)
+    for complaint, (change, undo) in HINDRANCES.items():
+        landing.execute(change)
+        assert complaint in refusal(failed)
+        assert complaint in str(find_hindrance(failed, settings=landing.settings, database=landing.database))
+        landing.execute(undo)
+    assert find_hindrance(failed, settings=landing.settings, database=landing.database) is None
+    assert ask_again(failed, settings=landing.settings, database=landing.database).state == "pending"

