@@ -72,7 +72,8 @@ def check_footer(path: Path, *, key: str, limit_bytes: int | None) -> parquet.Fi
             advice=DAMAGED_ADVICE,
         )
     try:
-        metadata = parquet.ParquetFile(path, **_OPTIONS).metadata
+        with parquet.ParquetFile(path, **_OPTIONS) as source:
+            metadata = source.metadata
     except (OSError, ValueError, pa.ArrowException) as error:
         raise damaged(key, "the Parquet footer cannot be read", error) from error
     if metadata.num_columns > MAX_COLUMNS:
@@ -113,7 +114,7 @@ def open_rows(
     batch_rows = min(batch_rows, _MAX_BATCH_ROWS)
     try:
         source = parquet.ParquetFile(path, read_dictionary=texts, pre_buffer=False, buffer_size=2**16, **_OPTIONS)
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise damaged(key, "the Parquet footer cannot be read", error) from error
     with source:
         yield ParquetRows(source=source, key=key, limit_bytes=limit_bytes, batch_rows=max(batch_rows, 1))

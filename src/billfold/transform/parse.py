@@ -287,7 +287,10 @@ def _spell_wide_decimals(
     """
     original = file.unpacked.path
     check_footer(original, key=file.key, limit_bytes=max_unpacked_bytes)
-    schema = parquet.read_schema(original)
+    try:
+        schema = parquet.read_schema(original)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damaged(file.key, "the Parquet footer cannot be read", error) from error
     wide = {
         n: f"DECIMAL({field.type.precision},{field.type.scale})"
         for n, field in enumerate(schema)
@@ -305,7 +308,7 @@ def _spell_wide_decimals(
         ):
             for batch in read_batches(rows):
                 spelled.write_batch(batch.cast(schema))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise damaged(file.key, "the rows cannot be read", error) from error
     return replace(file, unpacked=replace(file.unpacked, path=path)), wide
 
@@ -314,7 +317,7 @@ def _read_parquet_schema(session: duckdb.DuckDBPyConnection, file: SourceFile) -
     try:
         headers = list(parquet.read_schema(file.unpacked.path).names)
         described = session.execute(f"DESCRIBE SELECT * FROM {_parquet_source(file.unpacked.path)}").fetchall()
-    except (OSError, ValueError, duckdb.Error) as error:
+    except (OSError, ValueError, pa.ArrowException, duckdb.Error) as error:
         raise damaged(file.key, "the Parquet footer cannot be read", error) from error
     return headers, [row[1] for row in described]
 
