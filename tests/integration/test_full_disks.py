@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from random import Random
 
@@ -18,7 +12,7 @@ from billfold.errors import SourceLimitError, SpoolFullError
 from billfold.transform.session import open_session, quote
 from billfold.workspace import work_folder
 from tests.landing import Landing
-from tests.line_items import as_csv, described, write_bill, write_delivery
+from tests.soak.full_disks import ingest_on_small_disk, write_large_and_small
 
 # A sort that has to spill: 60 MB of text.
 SORT = (
@@ -86,61 +80,21 @@ def test_a_disk_without_room_for_a_folder_is_spool_full(settings: Settings, monk
         pass
 
 
-def write_large_and_small(root: Path) -> None:
-    """An export that needs more than a small disk has, and one that does not."""
-    random = Random(7)
-    items = described(*(f"0.{number}" for number in range(1, 25_001)))
-    large = [{**item, "line_item_resource_id": f"i-{random.getrandbits(400):x}"} for item in items]
-    write_delivery(root, gzip.compress(as_csv(large), 1), export_path="exports/large")
-    write_bill(root, described("1.25"), export_path="exports/small")
-
-
-def ingest_on_small_disk(landing: Landing, folder: Path, size_bytes: int) -> subprocess.CompletedProcess[str]:
-    """An ingest whose spool is on a disk of this size; where none can be mounted, no file may be larger instead."""
-    folder.mkdir()
-    command = [sys.executable, "-m", "billfold", "ingest", str(landing.root), "--json"]
-    environment = {
-        **os.environ,
-        "DATABASE_URL": landing.database.conninfo,
-        "BILLFOLD_SPOOL": str(folder / "spool"),
-        "BILLFOLD_MIN_FREE_BYTES": "0",
-        "INGEST_RETRY_MAX_ATTEMPTS": "1",
-        "BILLFOLD_THREADS": "2",
-    }
-    mount = f'mount -t tmpfs -o size={size_bytes} tmpfs "$0" && "$@"; code=$?; ls "$0/spool"; exit $code'
-    inside = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount"]
-    if (
-        shutil.which("unshare")
-        and subprocess.run([*inside, "mount", "-t", "tmpfs", "tmpfs", folder], check=False).returncode == 0
-    ):
-        command = [*inside, "sh", "-c", mount, str(folder), *command]
-    else:
-        limit = min(size_bytes, STAGES["unpack"]) // 1024
-        command = ["bash", "-c", f'ulimit -f {limit}; "$@"; code=$?; ls "$0/spool"; exit $code', str(folder), *command]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_spool_fails_its_delivery_and_the_next_one_comes_in(
     shared_landing: Landing, tmp_path: Path, stage: str
 ) -> None:
     landing = shared_landing
     if not landing.root.joinpath("exports").is_dir():
-        write_large_and_small(landing.root)
+        write_large_and_small(landing.root, Random(7))
+    environment = {"DATABASE_URL": landing.database.conninfo, "BILLFOLD_HOME": str(tmp_path / "home")}
 
-    ended = ingest_on_small_disk(landing, tmp_path / "disk", STAGES[stage])
+    ended = ingest_on_small_disk(landing.root, tmp_path / "disk", STAGES[stage], environment)
 
-    # After the document comes what is left in the spool: nothing.
-    document, _, left = ended.stdout.rpartition("}\n")
-    outcomes = {each["export"]: each for each in json.loads(document + "}")["deliveries"]}
-    error = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    assert left == ""
-    assert ended.returncode == 6
-    assert (outcomes["large"]["state"], outcomes["small"]["state"]) == ("failed", "published")
-    assert outcomes["large"]["error"]["code"] == "spool_full"
-    assert len(error) == 1
-    assert str(tmp_path / "disk" / "spool") in error[0]
-    assert "Traceback" not in ended.stderr
-    assert landing.query("SELECT DISTINCT error_code FROM billing_ingestion_runs WHERE status = 'failed'") == [
-        ("spool_full",)
-    ]
+    assert (ended.code, ended.left, ended.has_traceback) == (6, "", False)
+    assert (ended.outcomes["large"]["state"], ended.outcomes["small"]["state"]) == ("failed", "published")
+    assert ended.outcomes["large"]["error"]["code"] == "spool_full"
+    assert len(ended.errors) == 1
+    assert str(tmp_path / "disk" / "spool") in ended.errors[0]
+    failed = "SELECT DISTINCT error_code FROM billing_ingestion_runs WHERE status = 'failed'"
+    assert landing.query(failed) == [("spool_full",)]

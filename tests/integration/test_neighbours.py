@@ -186,3 +186,31 @@ def test_a_line_item_of_long_texts_is_read_right(landing: Landing) -> None:
     outcome = landing.ingest()
 
     assert outcome.billed_cost == {"USD": Decimal("1.25")}
+
+
+BODIES = {
+    "a number of 5,000 digits": b'{"client": "acme", "key": ' + b"9" * 5_000 + b"}",
+    "a number of 5,000 digits beside": b'{"client": "acme", "key": "exports/x", "size": ' + b"9" * 5_000 + b"}",
+    "a number beyond a double": b'{"client": 1e400, "key": NaN}',
+    "deep nesting": b'{"client": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "nesting below the limit of recursion": b'{"client": ' + b"[" * 900 + b"]" * 900 + b', "key": 5}',
+    "half a character": b'{"client": "acme", "key": "exports/\\ud800"}',
+    "half a client": b'{"client": "a\\ud800", "key": "exports/x"}',
+    "NUL": b'{"client": "acme", "key": "exports/\\u0000"}',
+    "wrong types": b'{"client": {"a": [1]}, "key": [null]}',
+    "another encoding": b'{"client": "\xff"}',
+    "nothing": b"",
+}
+
+
+def test_no_body_of_a_request_is_answered_by_500(registry: Registry) -> None:
+    registry.add("acme")
+
+    with run_web_server(registry.settings, registry.database) as server:
+        answers = {
+            name: server.send("POST", "/v1/ingestions", body, {"Content-Type": "application/json"})
+            for name, body in BODIES.items()
+        }
+
+    assert {name: answer.status for name, answer in answers.items() if answer.status not in (400, 404, 422)} == {}
+    assert all(set(answer.document) == {"error"} for answer in answers.values())
