@@ -28,7 +28,7 @@
     ├── RunConflictError            another worker holds the statement               (retryable)
     ├── ReconciliationError         rows or money do not agree: nothing was published
     ├── DeliveryHeldError           too much of the bill would go: it waits for its release
-    ├── InterruptionError           a signal ended the command before its work was done  (retryable)
+    ├── InterruptionError           a signal ended the command first                 (retryable)
     └── InternalError               a defect of Billfold's own; its traceback is kept
 
 Each class has a stable `error_code`, which lands in `billing_ingestion_runs`, says whether the same
