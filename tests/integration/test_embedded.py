@@ -293,6 +293,19 @@ def test_an_odd_path_works_with_every_driver(base: Path, name: str) -> None:
     stop_embedded(home)
 
 
+def test_a_folder_that_holds_other_things_keeps_its_mode_and_its_owner(new_home: Path) -> None:
+    (new_home / ".config").mkdir(parents=True)
+    new_home.chmod(0o755)
+    owner = new_home.stat().st_uid
+
+    for _ in range(2):
+        assert shown(start(new_home), "port") == "5432"
+        stop_embedded(new_home)
+
+    assert (new_home.stat().st_mode & 0o777, new_home.stat().st_uid) == (0o755, owner)
+    assert (new_home / "postgres").stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("name", ["a,b", "a\nb", "a\x1bb", "a\udcffb"])
 def test_a_path_that_no_client_could_connect_to_is_refused_before_anything_is_made(root: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="holds a comma, a control character or bytes that are not UTF-8"):
