@@ -42,6 +42,7 @@ ENV PATH=/opt/billfold/bin:$PATH \
     BILLFOLD_HOME=/var/lib/billfold \
     BILLFOLD_SPOOL=/var/spool/billfold \
     BILLFOLD_LOG_FORMAT=json
+# Without DATABASE_URL the database lies on the first volume. One container at a time may use it: a second one is refused.
 # The root file system may be read-only: only these two and /tmp are ever written.
 VOLUME ["/var/lib/billfold", "/var/spool/billfold"]
 WORKDIR /var/lib/billfold

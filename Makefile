@@ -61,7 +61,7 @@ bench: $(VENV)/.browser ## Time cold ingests, restatements, a large bill, a year
 	$(BIN)/python -m tests.benchmarks.fairness $(ARGS)
 	$(BIN)/python -m tests.benchmarks.scrapes $(ARGS)
 
-soak: $(INSTALLED) ## Kill 200 ingests, restate at random and let workers share 10,000 events: nothing is lost or doubled.
+soak: $(INSTALLED) ## Kill ingests and starts, interrupt commands, damage files, restate at random, share 10,000 events: no promise breaks.
 	$(BIN)/python -m tests.soak $(ARGS)
 
 screenshot: $(VENV)/.browser ## Photograph the dashboard with the demo's bills, for the README.

@@ -26,6 +26,14 @@ sys.stdin.read()
 UNSHARE = ("unshare", "--pid", "--ipc", "--mount-proc", "--fork", "--kill-child")
 
 
+def may_unshare() -> bool:
+    """Whether this machine lets tests make a PID namespace."""
+    try:
+        return subprocess.run([*UNSHARE, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 def start_user(home: Path, *, within: Sequence[str] = ()) -> subprocess.Popen[str]:
     """A process, first of a group of its own, that starts or joins the server of the home."""
     return subprocess.Popen(

@@ -1,13 +1,18 @@
-"""Crash trials, random restatements and a fleet of workers: `make soak`, or `python -m tests.soak --help`.
+"""Crash trials, attacks, random restatements and a fleet of workers: `make soak`, or `python -m tests.soak --help`.
 
 Each trial lands a random bill in an empty database, kills the ingest of its restatement one to three times, at named
 points and at random moments, runs it to its end and looks at everything that was promised. The first broken promise
 ends the soak with exit code 1 and with the seed that makes the same bills and the same kills again.
 
-After the trials the tables are held against a simple model through random deliveries, rollbacks, remaps and crashes:
+Then come the attacks of `tests.soak.attacks`: kills during starts, copied homes and two namespaces on one, signals at
+random moments, hostile settings of PostgreSQL, damaged files; `--attacks` is a percentage of their usual number.
+
+After them the tables are held against a simple model through random deliveries, rollbacks, remaps and crashes:
 `python -m tests.restatement_model`, with as many examples as `--examples` says and the same seed.
 
-At last four workers share the queue of 50 clients: 10,000 events of 500 deliveries, in disorder and repeated. Each
+At last a line sums up how much was tried and how many promises were broken.
+
+In between four workers share the queue of 50 clients: 10,000 events of 500 deliveries, in disorder and repeated. Each
 delivery must be published once, with nothing left in the queue; `--events` and the options beside it make it smaller.
 """
 
@@ -36,6 +41,7 @@ from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
 from tests.crash_worker import POINTS
 from tests.landing import Landing
+from tests.soak.attacks import KINDS, run_attacks, tell
 from tests.soak.fleet import OBJECT_COUNT, Fleet, run_fleet
 from tests.soak.trials import Trial, TrialReport, measure_duration, run_trial
 
@@ -47,33 +53,56 @@ _TEMPLATE = "soak_template"
 
 
 def main() -> int:
-    """Run the trials, tell how they go and leave nothing behind."""
+    """Run everything, say how it goes and leave nothing behind; what breaks a promise ends it."""
     options = _parse_options()
+    started = time.monotonic()
     with _server(options.postgres) as (conninfo, folder):
-        with _landing(conninfo, folder, "calm") as calm:
-            duration_seconds = measure_duration(calm, seed=options.seed, item_count=options.items)
-        _tell(
-            f"{options.trials} trials from seed {options.seed}, {options.items:,} line items,"
-            f" PostgreSQL {options.postgres}; an undisturbed ingest takes {duration_seconds:.2f} s"
-        )
-        started = time.monotonic()
-        met: Counter[str] = Counter()
-        for number, seed in enumerate(range(options.seed, options.seed + options.trials), start=1):
-            trial = _plan(seed, options.items)
-            report = _run(trial, conninfo, folder, duration_seconds)
-            met.update(report.met)
-            if report.violations:
-                _tell_violations(trial, report, options)
-                return 1
-            if number % TELL_EVERY_TRIALS == 0:
-                seconds = time.monotonic() - started
-                _tell(f"{number} of {options.trials} trials, {met.total()} kills, {seconds / number:.1f} s each")
-        if options.trials:
-            _tell(f"\n{options.trials} trials in {time.monotonic() - started:.0f} s, no promise broken")
-            _tell("the kills left the delivery: " + ", ".join(f"{state} {count}" for state, count in met.most_common()))
-        if options.events and not _run_fleet(options, conninfo, folder):
-            return 1
-    return _run_model(options) if options.examples else 0
+        is_whole = _run_trials(options, conninfo, folder)
+        if is_whole and options.events:
+            is_whole = _run_fleet(options, conninfo, folder)
+    attacks = 0
+    if is_whole:
+        for tally in run_attacks(_count_attacks(options), options.seed):
+            tell(tally)
+            attacks += tally.attacks
+            is_whole = is_whole and not tally.violations
+    if is_whole and options.examples:
+        is_whole = _run_model(options)
+    _tell(
+        f"\nseed {options.seed}, {time.monotonic() - started:.0f} s: {options.trials} crash trials,"
+        f" {options.events:,} events, {attacks:,} attacks, {options.examples} random restatements:"
+        f" {'no promise broken' if is_whole else 'a promise was broken'}"
+    )
+    return 0 if is_whole else 1
+
+
+def _count_attacks(options: argparse.Namespace) -> dict[str, int]:
+    return {name: kind.count * options.attacks // 100 for name, kind in KINDS.items()}
+
+
+def _run_trials(options: argparse.Namespace, conninfo: str, folder: Path) -> bool:
+    with _landing(conninfo, folder, "calm") as calm:
+        duration_seconds = measure_duration(calm, seed=options.seed, item_count=options.items)
+    _tell(
+        f"{options.trials} trials from seed {options.seed}, {options.items:,} line items,"
+        f" PostgreSQL {options.postgres}; an undisturbed ingest takes {duration_seconds:.2f} s"
+    )
+    started = time.monotonic()
+    met: Counter[str] = Counter()
+    for number, seed in enumerate(range(options.seed, options.seed + options.trials), start=1):
+        trial = _plan(seed, options.items)
+        report = _run(trial, conninfo, folder, duration_seconds)
+        met.update(report.met)
+        if report.violations:
+            _tell_violations(trial, report, options)
+            return False
+        if number % TELL_EVERY_TRIALS == 0:
+            seconds = time.monotonic() - started
+            _tell(f"{number} of {options.trials} trials, {met.total()} kills, {seconds / number:.1f} s each")
+    if options.trials:
+        _tell(f"\n{options.trials} trials in {time.monotonic() - started:.0f} s, no promise broken")
+        _tell("the kills left the delivery: " + ", ".join(f"{state} {count}" for state, count in met.most_common()))
+    return True
 
 
 def _run_fleet(options: argparse.Namespace, conninfo: str, folder: Path) -> bool:
@@ -103,13 +132,13 @@ def _run_fleet(options: argparse.Namespace, conninfo: str, folder: Path) -> bool
     return not report.violations
 
 
-def _run_model(options: argparse.Namespace) -> int:
+def _run_model(options: argparse.Namespace) -> bool:
     """The random restatements in a process of their own, which prints its seed and how a failure comes again."""
     command = [sys.executable, "-m", "tests.restatement_model"]
     for name in ("examples", "steps", "seed", "postgres"):
         command += [f"--{name}", str(getattr(options, name))]
     _tell(f"\n{' '.join(['python', *command[1:]])}")
-    return subprocess.run(command, check=False).returncode
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def _parse_options() -> argparse.Namespace:
@@ -128,9 +157,10 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=50, help="that the deliveries are of (default 50)")
     parser.add_argument("--workers", type=int, default=4, help="that share the queue (default 4)")
     parser.add_argument("--steps", type=int, default=20, help="of such an example at most (default 20)")
+    parser.add_argument("--attacks", type=int, default=100, help="percent of their usual number (default 100; 0: none)")
     options = parser.parse_args()
-    if options.trials < 0 or options.items < 100 or options.examples < 0 or options.steps < 1:
-        parser.error("at least 100 line items and 1 step, and no negative number of trials and examples")
+    if options.trials < 0 or options.items < 100 or options.examples < 0 or options.steps < 1 or options.attacks < 0:
+        parser.error("at least 100 line items and 1 step, and no negative number of trials, attacks and examples")
     if min(options.deliveries, options.clients, options.workers) < 1:
         parser.error("at least 1 delivery, client and worker")
     if options.events and options.events < options.deliveries * OBJECT_COUNT:

@@ -49,7 +49,7 @@ PANELS = {
     "Change what stands": ("remap", "rollback", "statement", "prune"),
     "Prove it": ("verify", "validate"),
     "Clients and access": ("client", "onboard", "doctor", "serve", "token"),
-    "Billfold itself": ("demo", "migrate", "version"),
+    "Billfold itself": ("demo", "migrate", "backup", "restore", "version"),
 }  # fmt: skip
 
 app = typer.Typer(

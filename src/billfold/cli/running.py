@@ -10,6 +10,7 @@ import structlog
 import typer
 
 from billfold import interruption
+from billfold.cli import backup as _backup  # noqa: F401
 from billfold.cli import client_change as _client_change  # noqa: F401
 from billfold.cli import clients as _clients  # noqa: F401
 from billfold.cli import commands as _commands  # noqa: F401, registers the commands

@@ -38,6 +38,7 @@ MAX_WAIT_SECONDS = 60.0
 _EXIT_WAIT_SECONDS = 1.0
 _FIRST_PROCESS_WAIT_SECONDS = 9.0
 _RETRY_SECONDS = 0.01
+_ANSWER_SECONDS = 5.0
 
 # The homes that this process uses: the descriptor that holds users.lock, and the version of PostgreSQL.
 _used: dict[Path, tuple[int, int]] = {}
@@ -59,9 +60,9 @@ def start_embedded(home: Path, *, postgres_version: int) -> str:
             _join_users(home, postgres_version)
             if not _is_up(home):
                 _start(home, postgres_version)
-        except OSError as error:
+        except (OSError, subprocess.SubprocessError) as error:
             _leave_after_failure(home, is_new)
-            raise explain(error, home) from error
+            raise explain(error if isinstance(error, OSError) else str(error), home) from error
         except BaseException:
             _leave_after_failure(home, is_new)
             raise
@@ -102,8 +103,9 @@ def stop_embedded(home: Path, *, wait_seconds: float = 10.0) -> None:
 def _stop_all() -> None:
     # The lock goes with the process in any case. The wait is for whoever copies the home next.
     wait_seconds = _FIRST_PROCESS_WAIT_SECONDS if os.getpid() == 1 else _EXIT_WAIT_SECONDS
-    for home in list(_used):
-        stop_embedded(home, wait_seconds=wait_seconds)
+    if _changing.acquire(timeout=wait_seconds):
+        for home in list(_used):
+            stop_embedded(home, wait_seconds=wait_seconds)
 
 
 def _leave_after_failure(home: Path, is_new: bool) -> None:
@@ -155,6 +157,8 @@ def _is_up(home: Path) -> bool:
 
 def _answers(data: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
+        # A server that a signal has stopped does not even refuse.
+        client.settimeout(_ANSWER_SECONDS)
         try:
             client.connect(str(data / SOCKET_NAME))
         except OSError:

