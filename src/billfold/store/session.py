@@ -78,7 +78,7 @@ def _set(name: str, value: str) -> str:
 
 
 def _milliseconds(value: str) -> str:
-    return str(int(value.removesuffix("s")) * 1000)
+    return str(max(round(float(value.removesuffix("s")) * 1000), 1))
 
 
 def _quote(text: str) -> str:
