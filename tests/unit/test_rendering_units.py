@@ -64,7 +64,7 @@ def test_an_amount_of_any_size_is_rounded_to_the_cent(amount: str, shown: str) -
     assert f">{shown}</span>" in money(amount)
 
 
-@pytest.mark.parametrize("name", ["money", "signed_money", "percent", "exact"])
+@pytest.mark.parametrize("name", ["money", "signed_money", "percent", "quantity"])
 @pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("-Infinity")])
 def test_a_figure_that_cannot_be_shown_is_a_dash_and_an_event(name: str, value: Decimal) -> None:
     """The rest of the page is shown."""

@@ -244,7 +244,7 @@ def _environment() -> Environment:
         time=time,
         day=day,
         days=days,
-        quantity=quantity,
+        quantity=_or_dash(quantity),
         duration=duration,
         size=size,
         words=words,
