@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Collection
@@ -42,7 +43,7 @@ def configure_logging(settings: Settings, *, shown_elsewhere: Collection[str] = 
         processors=[*common, *endings],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         # A progress bar replaces sys.stderr while it is shown: whoever writes asks for it each time.
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+        logger_factory=lambda *_: _StandardErrorLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     _route_libraries(common, endings)
@@ -91,6 +92,17 @@ def _route_libraries(common: list[Processor], endings: list[Processor]) -> None:
     logging.captureWarnings(True)
     for name, level in _QUIET_LIBRARIES.items():
         logging.getLogger(name).setLevel(level)
+
+
+class _StandardErrorLogger(structlog.WriteLogger):
+    """Writes events to a stream; nothing fails because its reader, such as a closed terminal, is gone."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 class _StandardErrorHandler(logging.StreamHandler[TextIO]):

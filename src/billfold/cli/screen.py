@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -70,9 +70,10 @@ def write_document(text: str) -> None:
 
 
 def show_error(text: str) -> None:
-    """One line for each line of an error, in red on a terminal."""
-    for line in text.splitlines() or [""]:
-        Screen(stderr=True).print(Text(f"error: {printable(line)}", style="bold red"), soft_wrap=True)
+    """One line for each line of an error, in red on a terminal; the exit code stays where nobody can read it."""
+    with suppress(OSError):
+        for line in text.splitlines() or [""]:
+            Screen(stderr=True).print(Text(f"error: {printable(line)}", style="bold red"), soft_wrap=True)
 
 
 def printable(text: str) -> str:

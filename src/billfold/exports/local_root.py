@@ -89,11 +89,19 @@ def _home_of(path: Path, settings: Settings) -> _Home:
     manifest = _parse(path, settings)
     key = _as_key(path)
     if manifest and manifest.file_keys and not any(map(is_trick, manifest.file_keys)):
-        found = find_local_files(key, manifest.file_keys, lambda each: _as_path(each).is_file())
+        found = find_local_files(key, manifest.file_keys, lambda each: _is_file(_as_path(each)))
         if found and not found.dropped:
             return _Home(folder=_as_path(found.base.rstrip("/")), is_whole=True)
     places = find_places(key)
     return _Home(folder=_as_path(places[0].export_path) if places else path.parent, is_whole=False)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A manifest may name what is too long for a path, or lies in a folder that is closed to us.
+        return False
 
 
 def _manifests_above(folder: Path, names: AbstractSet[str], settings: Settings) -> Iterator[_Home]:

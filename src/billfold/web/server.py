@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -47,7 +48,8 @@ def serve(
     Requests and deliveries at work may end within BILLFOLD_SHUTDOWN_SECONDS; a second signal cuts that short.
     Deliveries that do not are taken up by another server, or the next one.
 
-    Raises ConfigurationError for another address than this machine's own as long as no token was ever made.
+    Raises ConfigurationError for another address than this machine's own as long as no token was ever made, and for an
+    address that cannot be had.
     """
     home_token = _find_home_token(settings, database, host)
     config = uvicorn.Config(
@@ -63,11 +65,7 @@ def serve(
         ws="none",
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-    listener = config.bind_socket()
-    # Connections inherit it. asyncio sets it only where a socket names its protocol, which uvicorn's does not: the
-    # content of an answer would wait some 40 ms until its headers are acknowledged.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.listen(config.backlog)
+    listener = listen(host, port, config.backlog)
     working = AskedWorker(settings=settings, database=database, concurrency=settings.serve_concurrency)
     server = _Server(config, working, home_token, on_started)
     # uvicorn hears of SIGINT and SIGTERM itself, as soon as it runs.
@@ -83,6 +81,29 @@ def serve(
         log.info("server_stopped", unfinished=unfinished_count)
         if unfinished_count or _is_held_up():
             _leave()
+
+
+def listen(host: str, port: int, backlog: int) -> socket.socket:
+    """A socket that takes connections; raises ConfigurationError for an address that cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. asyncio sets it only where a socket names its protocol, which this one does not: the
+        # content of an answer would wait some 40 ms until its headers are acknowledged.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                f"port {port} of {host} is in use by another program, perhaps another `billfold serve`",
+                advice="end that one, or choose another port with --port",
+            ) from error
+        raise ConfigurationError(
+            f"cannot listen on {host}, port {port} ({error.strerror or error})", advice="check --host and --port"
+        ) from error
+    return listener
 
 
 def _find_home_token(settings: Settings, database: Database, host: str) -> HomeToken | None:
