@@ -491,3 +491,27 @@ def test_a_table_without_rows_says_so() -> None:
     print_table(console, make_table(name_column("Name")), nothing="no names")
 
     assert output.getvalue() == "no names\n"
+
+
+def test_columns_without_values_go_before_rows_become_blocks() -> None:
+    console, output = console_of(30)
+    table = make_table(name_column("Export"), number_column("Rows", spare=1), text_column("Error or reason"))
+    add_row(table, "cost-and-usage", 50_000, None)
+
+    print_table(console, table)
+
+    header, _, row, *notes = output.getvalue().splitlines()
+    assert (header.split(), row.split()) == (["Export", "Rows"], ["cost-and-usage", "50,000"])
+    assert [note.rstrip() for note in notes] == ["column without values: Error or reason"]
+
+
+def test_an_error_of_one_row_keeps_its_column() -> None:
+    console, output = console_of(30)
+    table = make_table(name_column("Export"), number_column("Rows", spare=1), text_column("Error or reason"))
+    add_row(table, "cost-and-usage", 50_000, None)
+    add_row(table, "cost-and-usage", 50_000, "malformed_file")
+
+    print_table(console, table)
+
+    assert "malformed_file" in output.getvalue()
+    assert "without values" not in output.getvalue()

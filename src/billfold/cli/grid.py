@@ -13,7 +13,7 @@ from rich.style import StyleType
 from rich.text import Text
 
 from billfold.cli.columns import Column, Kind
-from billfold.cli.layout import Row, Table, print_fitting, print_plain
+from billfold.cli.layout import NO_VALUE, Row, Table, print_fitting, print_plain
 from billfold.cli.screen import printable
 from billfold.documents import spell_money
 from billfold.identifiers import shorten
@@ -116,7 +116,7 @@ def show_moment(instant: datetime) -> str:
 
 def _cell(value: Any) -> Text:
     if value is None:
-        return Text("-", style="dim")
+        return Text(NO_VALUE, style="dim")
     if isinstance(value, int) and not isinstance(value, bool):
         return Text(f"{value:,}")
     return Text(_escape(str(value)), style=_STYLES.get(str(value).rstrip("*"), ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from rich import box
@@ -16,6 +17,8 @@ from billfold.cli.columns import Column, Kind
 
 # Between two columns stand two blanks.
 _GAP = 2
+# What stands in a cell without a value.
+NO_VALUE = "-"
 # A value that is folded beside its key has this much room at least.
 _MIN_ROOM = 24
 
@@ -49,16 +52,21 @@ def print_fitting(console: Console, table: Table) -> None:
     """The table as it fits the window: no value is ever cut, and only sentences are folded."""
     natural = [_measure(table, place) for place in range(len(table.columns))]
     least = [_find_least(table, place) for place in range(len(table.columns))]
-    kept = _choose(table.columns, least, console.width)
+    empty = {place for place in range(len(table.columns)) if _is_empty(table, place)}
+    kept = _choose(table.columns, least, empty, console.width)
     if kept is None:
         _print_blocks(console, table)
         return
     widths = _share_room(table.columns, kept, natural, least, console.width)
     console.print(_draw(table, kept, widths, is_terminal=True), soft_wrap=False)
-    left_out = [column.header for place, column in enumerate(table.columns) if place not in kept]
+    gone = [place for place in range(len(table.columns)) if place not in kept]
+    left_out = [table.columns[place].header for place in gone if place not in empty]
     if left_out:
         noun = "column" if len(left_out) == 1 else "columns"
         line = f"{noun} left out: {', '.join(left_out)}; widen the window or use --json"
+        console.print(Text(line, style="dim"), soft_wrap=True)
+    if unused := [table.columns[place].header for place in gone if place in empty]:
+        line = f"{'column' if len(unused) == 1 else 'columns'} without values: {', '.join(unused)}"
         console.print(Text(line, style="dim"), soft_wrap=True)
 
 
@@ -75,11 +83,19 @@ def _find_least(table: Table, place: int) -> int:
     return min(natural, max([table.columns[place].least_width, cell_len(table.columns[place].header), *words]))
 
 
-def _choose(columns: Sequence[Column], least: Sequence[int], width: int) -> list[int] | None:
-    """The places of the columns that fit side by side; None where those that must stay do not fit."""
-    kept = [place for place, column in enumerate(columns) if not column.spare]
-    spare = [place for place, column in enumerate(columns) if column.spare]
-    for place in sorted(spare, key=lambda place: columns[place].spare):
+def _is_empty(table: Table, place: int) -> bool:
+    """Whether no row has a value in the column, such as the errors of deliveries that all came in."""
+    return bool(table.rows) and all(row.cells[place].plain in ("", NO_VALUE) for row in table.rows)
+
+
+def _choose(columns: Sequence[Column], least: Sequence[int], empty: AbstractSet[int], width: int) -> list[int] | None:
+    """The places of the columns that fit side by side; None where those that must stay do not fit.
+
+    Columns without values go before all others.
+    """
+    kept = [place for place, column in enumerate(columns) if not column.spare and place not in empty]
+    spare = [place for place in range(len(columns)) if place not in kept]
+    for place in sorted(spare, key=lambda place: (place in empty, columns[place].spare)):
         if _total(least, [*kept, place]) <= width:
             kept.append(place)
     return sorted(kept) if _total(least, kept) <= width else None
