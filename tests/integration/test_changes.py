@@ -555,7 +555,7 @@ def test_identical_content_moves_nothing(landing: Landing) -> None:
             "the start 2026-05-20T10:00:00+00:00 is after the end 2026-05-10T10",
         ),
         ({"start": MAY_TIMES[3], "end": 2}, "is after the end 2"),
-        ({"start": 2, "end": MAY_TIMES[0]}, "--from 2 is after"),
+        ({"start": 2, "end": MAY_TIMES[0]}, "the start 2 is after"),
     ],
 )
 def test_points_that_make_no_sense_are_refused_in_one_line(
@@ -574,7 +574,7 @@ def test_a_number_needs_one_statement_and_the_refusal_names_those_that_match(res
     with pytest.raises(UsageError, match="needs one statement, none matches"):
         restated.changes(statement=10_000, start=1)
 
-    assert f"2 match: {restated.may} (acme 2026-05), {restated.june} (b 2026-06): choose" in str(several.value)
+    assert f"2 match: {restated.may} (acme 2026-05), {restated.june} (b 2026-06): name one" in str(several.value)
     assert restated.changes(period=MAY, start=1).changes[0].statement_id == restated.may
 
 

@@ -184,3 +184,13 @@ def test_an_ambiguous_id_is_refused_with_its_candidates(landing: Landing) -> Non
     assert reports.find_delivery_id(landing.database, str(ids[3]).upper()) == ids[3]
     # A prefix differs from the ids of all deliveries, not of the shown ones alone.
     assert reports.shorten_delivery_ids(landing.database, [ids[3], None]) == {str(ids[3]): "abcdef00-0003"}
+
+
+@pytest.mark.parametrize("command", ["changes", "publications", "checks", "validate"])
+@pytest.mark.parametrize("statement", ["999", "99999999999"])
+def test_a_statement_that_does_not_exist_is_refused_in_one_line(command: str, statement: str) -> None:
+    code, text = run_on_pty(120, command, "--statement", statement)
+
+    assert code == 2
+    assert text.startswith(f"error: there is no such statement {statement}")
+    assert len(text.splitlines()) == 1

@@ -108,3 +108,11 @@ def test_kinds_are_summed_only_where_all_movers_are_known() -> None:
         ("changed", 1, Decimal(2)),
     )
     assert draw("10", "-1", "2", group_count=3).sums == ()
+
+
+def test_an_amount_that_would_run_out_of_the_chart_is_labelled_by_its_first_digits() -> None:
+    movement = draw("0", "1234567890123456789012345678.5", "-1e26", "999999999999.99")
+
+    [bars] = movement.chart["data"]
+    assert bars["text"][1:4] == ["+1.23e+27", "\N{MINUS SIGN}1.00e+26", "+999,999,999,999.99"]
+    assert bars["customdata"][1] == "group 0: 1,234,567,890,123,456,789,012,345,678.50 USD"

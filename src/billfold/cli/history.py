@@ -23,7 +23,9 @@ from billfold.cli.options import (
 )
 from billfold.cli.screen import Screen, write_document
 from billfold.documents import changes_document, dump, report_document
+from billfold.errors import UsageError
 from billfold.reports import ChangeColumn, Filter, Metric
+from billfold.store.database import Database
 
 
 @app.command(epilog="Examples: `billfold publications --period 2026-05` · `billfold publications --statement 3 --json`")
@@ -43,6 +45,7 @@ def publications(
     """
     wanted = Filter(client=client, export=export, period=period, statement=statement, limit=limit)
     database = open_store(start())
+    _refuse_unknown(database, statement)
     rows = reports.list_publications(database, wanted)
     if as_json:
         write_document(dump(report_document("publications", rows)))
@@ -119,8 +122,10 @@ def changes(
     withdrew, added up: one that came and went again is in both, and one that only changed too. Costs are net.
     """
     columns = parse_columns(by, ChangeColumn, "changes")
+    database = open_store(start())
+    _refuse_unknown(database, statement)
     report = reports.list_changes(
-        open_store(start()),
+        database,
         Filter(client=client, export=export, period=period, statement=statement),
         start=start_point,
         end=end_point,
@@ -133,3 +138,9 @@ def changes(
     else:
         show_changes(Screen(), report)
     return ExitCode.SUCCESS
+
+
+def _refuse_unknown(database: Database, statement: int | None) -> None:
+    """Raise UsageError for a statement that does not exist: an empty list would say that nothing happened to it."""
+    if statement is not None and reports.find_named(database, statement=statement).statement_client is None:
+        raise UsageError(f"there is no such statement {statement}", advice="`billfold statements` lists them")

@@ -147,7 +147,7 @@ def _draw(
         "measure": ["absolute", *["relative"] * (len(bars) - 2), "total"],
         "x": amounts,
         "y": places,
-        "text": [_show(amount, total.currency, signed=place in places[1:-1]) for place, amount in enumerate(amounts)],
+        "text": [_label(amount, total.currency, signed=place in places[1:-1]) for place, amount in enumerate(amounts)],
         "textposition": "outside",
         "textfont": {"size": 12},
         "constraintext": "none",
@@ -195,6 +195,14 @@ def _shorten(name: str) -> str:
     return (
         name if len(name) <= _LABEL_LENGTH else f"{name[:half].rstrip()}\N{HORIZONTAL ELLIPSIS}{name[-half:].lstrip()}"
     )
+
+
+def _label(amount: Decimal, currency: str, *, signed: bool) -> str:
+    """What stands beside a bar: an amount that would run out of the chart is shown by its first digits."""
+    text = _show(amount, currency, signed=signed)
+    if len(text) <= _LABEL_LENGTH:
+        return text
+    return f"{'+' if signed and amount > 0 else ''}{amount:.2e}".replace("-", "\N{MINUS SIGN}")
 
 
 def _show(amount: Decimal, currency: str, *, signed: bool = False) -> str:
