@@ -138,14 +138,16 @@ def unfinished(settle: Callable[[], str]) -> Iterator[None]:
 
 def note(sentence: str) -> None:
     """Something is done for good: an interruption from now on says so."""
-    _done.append(sentence)
+    if _watch is not None and _watch.interrupts:
+        _done.append(sentence)
 
 
 class Watch:
     """What `watching` gives: it hears of signals, and says how the work was left."""
 
-    def __init__(self, report: Callable[[int, str], None]) -> None:
+    def __init__(self, report: Callable[[int, str], None], *, ends_process: bool) -> None:
         self._report = report
+        self._ends_process = ends_process
         self._began_at = 0.0
         self._is_raised = False
         self._is_ending = False
@@ -156,12 +158,19 @@ class Watch:
         self._reporting = threading.Lock()
 
     @property
+    def interrupts(self) -> bool:
+        """Whether a signal interrupts the work, and does not let it finish."""
+        return self._hears is None
+
+    @property
     def exit_code(self) -> int:
         """As a shell gives it for a process that the signal has ended."""
         return 128 + _asked[0]
 
     def finish(self) -> int:
         """Wait until what was under way is written down, but not for long; report it and return the exit code."""
+        # Nothing is raised any more.
+        self._is_raised = True
         self._begin(signal.SIGINT)
         _settled.wait(max(self._began_at + LIMIT_SECONDS - time.monotonic(), 0))
         self._tell()
@@ -218,9 +227,11 @@ class Watch:
     def _hear(self, number: int) -> None:
         if self._hears is None:
             self._begin(number)
-            self._wait_for_end()
+            if self._ends_process:
+                self._wait_for_end()
+            return
         self._heard_count += 1
-        if self._heard_count > 1:
+        if self._heard_count > 1 and self._ends_process:
             time.sleep(LIMIT_SECONDS)
             # It was asked twice: what it works on is free as soon as it is gone.
             os._exit(0)
@@ -237,7 +248,7 @@ class Watch:
         threading.Thread(target=self._settle, name="settler", daemon=True).start()
 
     def _stop(self) -> None:
-        while True:
+        while _has_begun.is_set():
             for key, running in list(_running.items()):
                 with running.lock:
                     if key in _running:
@@ -280,12 +291,12 @@ def watching(report: Callable[[int, str], None], *, until_end: bool) -> Iterator
     """Let SIGINT, SIGTERM and SIGHUP end the process; to be called in the main thread.
 
     `report` is called once, in any thread, with the signal's number and with how the work was left. A signal that the
-    process was started to ignore, as SIGHUP under nohup, stays ignored. The watch lasts until the process ends, or else
-    as long as the block.
+    process was started to ignore, as SIGHUP under nohup, stays ignored. The watch lasts until the process ends, which
+    it sees to in time, or else as long as the block.
     """
     global _watch
     former = {number: signal.getsignal(number) for number in SIGNALS}
-    watch = _watch = Watch(report)
+    watch = _watch = Watch(report, ends_process=until_end)
     former_descriptor = signal.set_wakeup_fd(watch.start(), warn_on_full_buffer=False)
     for number, handler in former.items():
         if handler is not signal.SIG_IGN:
@@ -299,6 +310,11 @@ def watching(report: Callable[[int, str], None], *, until_end: bool) -> Iterator
             signal.set_wakeup_fd(former_descriptor)
             watch.stop()
             _watch = None
+            _asked.clear()
+            for sentences in (_done, _sentences):
+                sentences.clear()
+            for event in (_has_begun, _settled):
+                event.clear()
 
 
 def let_finish(hear: Callable[[int], None]) -> None:
