@@ -151,6 +151,7 @@ class Watch:
         self._began_at = 0.0
         self._is_raised = False
         self._is_ending = False
+        self._is_over = False
         self._hears: Callable[[int], None] | None = None
         self._heard_count = 0
         self._pipe: socket.socket | None = None
@@ -216,6 +217,8 @@ class Watch:
     def stop(self) -> None:
         """Let the watcher end."""
         assert self._pipe is not None
+        with self._beginning:
+            self._is_over = True
         self._pipe.close()
 
     def _listen(self, reader: socket.socket) -> None:
@@ -238,7 +241,7 @@ class Watch:
 
     def _begin(self, number: int) -> None:
         with self._beginning:
-            if _has_begun.is_set():
+            if self._is_over or _has_begun.is_set():
                 return
             if not _asked:
                 _asked.append(number)
