@@ -269,6 +269,17 @@ def test_a_dead_server_is_started_again_by_the_next_connection(home: Path, numbe
     assert numbers(make_conninfo(conninfo, application_name="any")) == [1]
 
 
+def test_a_server_that_was_asked_to_stop_does_not_wait_for_sessions_while_a_user_needs_it(home: Path) -> None:
+    conninfo = start(home)
+    server = postmaster(home)
+    with psycopg.connect(conninfo):
+        server.send_signal(signal.SIGTERM)
+        while keeper.read_postmaster(home / "postgres") == (server.pid, "ready"):
+            time.sleep(0.01)
+
+        assert numbers(conninfo) == [1]
+
+
 def test_commands_that_begin_at_once_start_one_server(new_home: Path) -> None:
     users = [start_user(new_home) for _ in range(4)]
 
