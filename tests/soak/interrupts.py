@@ -281,7 +281,7 @@ def main() -> int:
         late = sum(took > PROMISED_SECONDS for took in seconds)
         sys.stdout.write(
             f"{number} trials, {number * options.moments} moments, {len(moments)} of them before the end;"
-            f" workers aside the slowest {slowest:.2f} s, {late} over {PROMISED_SECONDS} s; {violation_count} violations"
+            f" workers aside the slowest {slowest:.2f} s, {late} over {PROMISED_SECONDS} s; {violation_count} broken"
             "\n"
         )
         sys.stdout.flush()
