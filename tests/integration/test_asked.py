@@ -317,7 +317,7 @@ def test_only_what_failed_or_waits_can_be_tried_again(fleet: Landing, aws: Local
         again(fleet, row.delivery_id)
     for state in ("superseded", "held", "rolled_back"):
         fleet.execute("UPDATE billing_deliveries SET state = %s", state)
-        with pytest.raises(UsageError, match=f"is {state}, not failed"):
+        with pytest.raises(UsageError, match=f"is {state.replace('_', ' ')}, not failed"):
             again(fleet, row.delivery_id)
 
 
