@@ -327,6 +327,9 @@ def test_a_delivery_of_another_bucket_cannot_be_tried_by_the_server(fleet: Landi
     [[delivery_id]] = fleet.query("SELECT delivery_id FROM billing_deliveries")
     fleet.execute("UPDATE billing_deliveries SET state = 'failed', error_code = 'spool_full'")
 
+    with pytest.raises(UsageError, match=r"is of a folder, .*, which the server does not read"):
+        again(fleet, delivery_id)
+    fleet.execute("UPDATE billing_deliveries SET bucket = 'another-bucket'")
     with pytest.raises(UsageError, match="is not the bucket of client acme"):
         again(fleet, delivery_id)
 
