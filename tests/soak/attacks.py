@@ -58,6 +58,8 @@ def run_kind(name: str, count: int, seed: int) -> Tally:
     for each in range(seed, seed + count):
         # The path is short: a server's socket lies in it.
         folder = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
+        # Run by root, PostgreSQL is another user, who must reach a home in here.
+        folder.chmod(0o755)
         try:
             violations += [f"{name}, seed {each}: {line}" for line in kind.trial(each, folder)]
         finally:
