@@ -51,9 +51,9 @@ def read_json(content: bytes | str) -> Any:
 
 
 def skim_json(content: bytes) -> Any:
-    """The document, to find out whose it is: numbers stay text and nothing is refused; None where it is not JSON."""
+    """The document, to find out whose it is; None where it is not JSON. Of numbers only that they are some is kept."""
     try:
-        return json.loads(content.decode("utf-8-sig"), parse_int=str, parse_float=str, parse_constant=str)
+        return json.loads(content.decode("utf-8-sig"), parse_int=float)
     except (ValueError, RecursionError):
         return None
 

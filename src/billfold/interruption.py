@@ -138,22 +138,30 @@ def unfinished(settle: Callable[[], str]) -> Iterator[None]:
 
 def note(sentence: str) -> None:
     """Something is done for good: an interruption from now on says so."""
-    _done.append(sentence)
+    if _watch is not None and _watch.interrupts:
+        _done.append(sentence)
 
 
 class Watch:
     """What `watching` gives: it hears of signals, and says how the work was left."""
 
-    def __init__(self, report: Callable[[int, str], None]) -> None:
+    def __init__(self, report: Callable[[int, str], None], *, ends_process: bool) -> None:
         self._report = report
+        self._ends_process = ends_process
         self._began_at = 0.0
         self._is_raised = False
         self._is_ending = False
+        self._is_over = False
         self._hears: Callable[[int], None] | None = None
         self._heard_count = 0
         self._pipe: socket.socket | None = None
         self._beginning = threading.Lock()
         self._reporting = threading.Lock()
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether a signal interrupts the work, and does not let it finish."""
+        return self._hears is None
 
     @property
     def exit_code(self) -> int:
@@ -162,6 +170,8 @@ class Watch:
 
     def finish(self) -> int:
         """Wait until what was under way is written down, but not for long; report it and return the exit code."""
+        # Nothing is raised any more.
+        self._is_raised = True
         self._begin(signal.SIGINT)
         _settled.wait(max(self._began_at + LIMIT_SECONDS - time.monotonic(), 0))
         self._tell()
@@ -207,6 +217,8 @@ class Watch:
     def stop(self) -> None:
         """Let the watcher end."""
         assert self._pipe is not None
+        with self._beginning:
+            self._is_over = True
         self._pipe.close()
 
     def _listen(self, reader: socket.socket) -> None:
@@ -218,16 +230,18 @@ class Watch:
     def _hear(self, number: int) -> None:
         if self._hears is None:
             self._begin(number)
-            self._wait_for_end()
+            if self._ends_process:
+                self._wait_for_end()
+            return
         self._heard_count += 1
-        if self._heard_count > 1:
+        if self._heard_count > 1 and self._ends_process:
             time.sleep(LIMIT_SECONDS)
             # It was asked twice: what it works on is free as soon as it is gone.
             os._exit(0)
 
     def _begin(self, number: int) -> None:
         with self._beginning:
-            if _has_begun.is_set():
+            if self._is_over or _has_begun.is_set():
                 return
             if not _asked:
                 _asked.append(number)
@@ -237,7 +251,7 @@ class Watch:
         threading.Thread(target=self._settle, name="settler", daemon=True).start()
 
     def _stop(self) -> None:
-        while True:
+        while _has_begun.is_set():
             for key, running in list(_running.items()):
                 with running.lock:
                     if key in _running:
@@ -280,12 +294,12 @@ def watching(report: Callable[[int, str], None], *, until_end: bool) -> Iterator
     """Let SIGINT, SIGTERM and SIGHUP end the process; to be called in the main thread.
 
     `report` is called once, in any thread, with the signal's number and with how the work was left. A signal that the
-    process was started to ignore, as SIGHUP under nohup, stays ignored. The watch lasts until the process ends, or else
-    as long as the block.
+    process was started to ignore, as SIGHUP under nohup, stays ignored. The watch lasts until the process ends, which
+    it sees to in time, or else as long as the block.
     """
     global _watch
     former = {number: signal.getsignal(number) for number in SIGNALS}
-    watch = _watch = Watch(report)
+    watch = _watch = Watch(report, ends_process=until_end)
     former_descriptor = signal.set_wakeup_fd(watch.start(), warn_on_full_buffer=False)
     for number, handler in former.items():
         if handler is not signal.SIG_IGN:
@@ -299,6 +313,11 @@ def watching(report: Callable[[int, str], None], *, until_end: bool) -> Iterator
             signal.set_wakeup_fd(former_descriptor)
             watch.stop()
             _watch = None
+            _asked.clear()
+            for sentences in (_done, _sentences):
+                sentences.clear()
+            for event in (_has_begun, _settled):
+                event.clear()
 
 
 def let_finish(hear: Callable[[int], None]) -> None:

@@ -24,7 +24,7 @@ from tests.integration.conftest import NewDatabase
 from tests.landing import Landing
 from tests.line_items import line_item, write_bill
 from tests.visitor import DESK, PHONE, Visitor, find_grave
-from tests.web_server import run_web_server
+from tests.web_server import HOME_SECRET, run_web_server
 
 MAY = parse_period("2026-05")
 # A4 with Chromium's margins, in its pixels.
@@ -99,7 +99,9 @@ def reader(browser: Browser) -> Iterator[Page]:
 
 
 def read_csv(address: str, query: str) -> list[dict[str, str]]:
-    with urllib.request.urlopen(f"{address}/costs.csv{query}", timeout=30) as answer:
+    owner = {"Authorization": f"Bearer {HOME_SECRET}"}
+    request = urllib.request.Request(f"{address}/costs.csv{query}", headers=owner)
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return list(csv.DictReader(io.StringIO(answer.read().decode())))
 
 

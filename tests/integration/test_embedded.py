@@ -20,7 +20,7 @@ from billfold.errors import BillfoldError, ConfigurationError, StoreError, Store
 from billfold.store import embedded, keeper
 from billfold.store.database import connect, connect_bulk
 from billfold.store.embedded import start_embedded, stop_embedded
-from billfold.store.home import explain, runner_of, wheel_programs
+from billfold.store.home import claim_home, explain, runner_of, wheel_programs
 from tests.homes import (
     UNSHARE,
     count_starts,
@@ -269,6 +269,17 @@ def test_a_dead_server_is_started_again_by_the_next_connection(home: Path, numbe
     assert numbers(make_conninfo(conninfo, application_name="any")) == [1]
 
 
+def test_a_server_that_was_asked_to_stop_does_not_wait_for_sessions_while_a_user_needs_it(home: Path) -> None:
+    conninfo = start(home)
+    server = postmaster(home)
+    with psycopg.connect(conninfo):
+        server.send_signal(signal.SIGTERM)
+        while keeper.read_postmaster(home / "postgres") == (server.pid, "ready"):
+            time.sleep(0.01)
+
+        assert numbers(conninfo) == [1]
+
+
 def test_commands_that_begin_at_once_start_one_server(new_home: Path) -> None:
     users = [start_user(new_home) for _ in range(4)]
 
@@ -388,6 +399,14 @@ def test_a_wait_that_takes_too_long_ends_with_a_line(home: Path, monkeypatch: py
 
 
 if os.geteuid() == 0:
+
+    def test_a_home_inside_of_a_home_is_reached(new_home: Path) -> None:
+        new_home.mkdir(mode=0o700)
+
+        claim_home(new_home)
+
+        assert shown(start(new_home / "demo"), "port") == "5432"
+        stop_embedded(new_home / "demo")
 
     def test_a_copy_that_root_made_without_its_owners_opens(home: Path, new_home: Path) -> None:
         subprocess.run(["cp", "-r", home, new_home], check=True)

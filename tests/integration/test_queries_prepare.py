@@ -14,8 +14,8 @@ from billfold.store.database import Database, connect
 
 FILES = (
     "asked changes charges checks clients control costs counting deliveries export focus freshness history hold"
-    " left_out ledger metrics owners publish quality reader failures reports rights runs scans slots spending split"
-    " statements tokens verify verify_history verify_split"
+    " identifiers left_out ledger metrics owners publish quality reader failures reports rights runs scans slots"
+    " spending split statements tokens verify verify_history verify_split"
 ).split()
 PLACEHOLDERS = {
     "raw": "raw_aws_billing_rows_2026_05",

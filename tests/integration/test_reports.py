@@ -130,12 +130,12 @@ def test_deliveries_show_which_one_is_current(two_months: Landing) -> None:
 
 
 def test_lists_are_filtered_and_limited(two_months: Landing, tmp_path: Path) -> None:
-    write_object(tmp_path, "bad.csv", b"a,b\n1,2\n")
+    write_object(tmp_path, "bad.csv", b"line_item_unblended_cost\n1,2\n")
     two_months.ingest(tmp_path / "bad.csv")
     database = two_months.database
 
     assert len(reports.list_runs(database, Filter())) == 3
-    assert [run.error_code for run in reports.list_runs(database, Filter(state="failed"))] == ["unknown_format"]
+    assert [run.error_code for run in reports.list_runs(database, Filter(state="failed"))] == ["malformed_file"]
     assert [run.billing_period for run in reports.list_runs(database, Filter(period=MAY))] == ["2026-05"]
     assert reports.list_runs(database, Filter(limit=1))[0].source_s3_key == "bad.csv"
     assert {row.export_name for row in reports.list_deliveries(database, Filter(export="acme"))} == {"acme"}

@@ -113,7 +113,7 @@ def test_each_failure_has_its_status(office: Office, monkeypatch: pytest.MonkeyP
         "an empty key": ({"client": "acme", "key": ""}, (422, "invalid_request")),
         "another field": ({"client": "acme", "key": MANIFEST, "force": True}, (422, "invalid_request")),
         "no JSON": (b"{", (422, "invalid_request")),
-        "nobody": ({"client": "nobody", "key": MANIFEST}, (400, "usage")),
+        "nobody": ({"client": "nobody", "key": MANIFEST}, (404, "http")),
         "a disabled client": ({"client": "globex", "key": MANIFEST}, (400, "usage")),
         "the settings' client, who has no bucket": ({"key": MANIFEST}, (400, "usage")),
         "a folder of too many": ({"client": "acme", "key": "exports/"}, (400, "usage")),

@@ -275,11 +275,14 @@ def main() -> int:
         violation_count += len(violations)
         for line in violations:
             sys.stdout.write(f"seed {seed}: {line}\n")
-        slowest = max((took for _, _, took in moments), default=0)
-        late = sum(took > PROMISED_SECONDS for _, _, took in moments)
+        # A worker lets its work finish.
+        seconds = [took for command, _, took in moments if command != "worker"]
+        slowest = max(seconds, default=0)
+        late = sum(took > PROMISED_SECONDS for took in seconds)
         sys.stdout.write(
-            f"{number} trials, {number * options.moments} moments, {len(moments)} of them before the end,"
-            f" the slowest {slowest:.2f} s, {late} over {PROMISED_SECONDS} s, {violation_count} violations\n"
+            f"{number} trials, {number * options.moments} moments, {len(moments)} of them before the end;"
+            f" workers aside the slowest {slowest:.2f} s, {late} over {PROMISED_SECONDS} s; {violation_count} broken"
+            "\n"
         )
         sys.stdout.flush()
     return 1 if violation_count else 0

@@ -28,6 +28,19 @@ def test_a_command_within_another_program_gives_the_signals_back(capsys: pytest.
     assert not interruption.is_watched()
 
 
+def test_a_signal_within_another_program_ends_the_command_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billfold.cli.commands.start", lambda *_: signal.raise_signal(signal.SIGTERM))
+
+    code = main(["ingest", "anywhere", "--json"])
+
+    told = capsys.readouterr()
+    assert (code, told.err) == (143, "error: interrupted by SIGTERM\n")
+    assert '"interrupted"' in told.out
+    interruption.check()
+
+
 def test_the_bulk_loaders_driver_still_calls_what_keeps_it_from_handling_a_signal() -> None:
     assert adbc_driver_manager.dbapi._blocking_call is database._call  # type: ignore[attr-defined]
     assert adbc_driver_manager.dbapi.Cursor.execute.__globals__["_blocking_call"] is database._call

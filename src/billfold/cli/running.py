@@ -68,7 +68,6 @@ def _run(words: Sequence[str]) -> ExitCode:
         interruption.check()
         return _fail(words, exit_code([error]), error.error_code, str(error))
     except typer.Abort:
-        # What typer makes of a KeyboardInterrupt.
         raise interruption.Interruption from None
     except BrokenPipeError:
         raise
@@ -79,6 +78,9 @@ def _run(words: Sequence[str]) -> ExitCode:
         else:
             traceback.print_exc()
         return _fail(words, ExitCode.INTERNAL, "internal", f"{type(error).__name__}: {error}")
+    if code == ExitCode.INTERRUPTED:
+        # What typer makes of a KeyboardInterrupt.
+        raise interruption.Interruption
     return ExitCode(code or ExitCode.SUCCESS)
 
 

@@ -74,9 +74,9 @@ class LocalBucket:
             try:
                 return self._path(key).is_file()
             except OSError as error:
-                if error.errno == errno.ENAMETOOLONG:
-                    return False
-                raise
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                return False
 
     def head(self, key: str) -> SourceObject:
         with self._translated(key):

@@ -96,14 +96,6 @@ def _home_of(path: Path, settings: Settings) -> _Home:
     return _Home(folder=_as_path(places[0].export_path) if places else path.parent, is_whole=False)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        # A manifest may name what is too long for a path, or lies in a folder that is closed to us.
-        return False
-
-
 def _manifests_above(folder: Path, names: AbstractSet[str], settings: Settings) -> Iterator[_Home]:
     """Of the manifests here or in a folder above, those that name a file of one of these names: it may be moved."""
     for parent in (folder, *folder.parents)[:_LEVELS_ABOVE] if names else ():
@@ -154,6 +146,14 @@ def _parse(path: Path, settings: Settings) -> Manifest | None:
 def _nearest(folder: Path, known: Collection[Path]) -> Path | None:
     """The folder itself or the nearest one above it that is known."""
     return next((root for root in (folder, *folder.parents) if root in known), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A name that is longer than this file system allows.
+        return False
 
 
 def _as_key(path: Path) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -177,10 +178,11 @@ def _start(home: Path, postgres_version: int) -> None:
                 server_lock = keeper.lock(home / SERVER_LOCK, wait=False)
             except BlockingIOError:
                 _refuse_other_namespace(home)
-                if (pid := _adoptable(home)) is None:
-                    continue
-                _run_keeper(home, postgres_version, adopted_pid=pid)
-                return
+                if (pid := _adoptable(home)) is not None:
+                    _run_keeper(home, postgres_version, adopted_pid=pid)
+                    return
+                _end_slow_stop(home)
+                continue
             try:
                 _refuse_older_server(home)
                 _run_keeper(home, postgres_version, server_lock=server_lock)
@@ -245,6 +247,16 @@ def _adoptable(home: Path) -> int | None:
     if not is_ready or not _is_free(home / KEEPER_LOCK, shared=True):
         return None
     return next((process.pid for process in _servers(data) if postmaster and process.pid == postmaster[0]), None)
+
+
+def _end_slow_stop(home: Path) -> None:
+    """A server that was asked by SIGTERM to stop waits for all of its sessions, and refuses this one until then."""
+    data = home / "postgres"
+    postmaster = read_postmaster(data)
+    if postmaster is not None and postmaster[1] == "stopping":
+        for process in _servers(data):
+            if process.pid == postmaster[0]:
+                process.send_signal(signal.SIGINT)
 
 
 def _refuse_older_server(home: Path) -> None:
