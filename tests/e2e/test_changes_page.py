@@ -112,7 +112,7 @@ def test_closed_months_that_moved_stand_out_and_are_looked_into(visitor: Visitor
     row_of(page, "moves", "first bill").first.get_by_role("link").click()
 
     assert {*visitor.query()} == {"by", "statement", "from", "to"}
-    expect(page.get_by_text("Nothing stood before: the first")).to_be_visible()
+    expect(page.get_by_text("First publication: nothing to compare with")).to_be_visible()
 
 
 def test_two_publications_are_chosen_and_compared(visitor: Visitor) -> None:

@@ -88,7 +88,7 @@ def test_the_first_publication_of_a_bill_is_no_move(shown: Shown) -> None:
     assert "theirs 2026-04" in theirs
     assert "first bill" in theirs
     assert "closed month moved" not in theirs
-    assert "Nothing stood before" in first
+    assert "First publication: nothing to compare with" in first
 
 
 def test_any_two_publications_can_be_compared(shown: Shown) -> None:
@@ -139,8 +139,10 @@ def test_a_token_of_one_client_sees_its_own_changes_alone(shown: Shown) -> None:
 
     assert "theirs 2026-04" in own
     assert "acme" not in own
-    assert "There is no such bill" in shown.pages.show(f"/changes?statement={shown.may}", token)
-    assert "acme" not in shown.pages.show(f"/changes?statement={shown.may}&from=1&to=2", token, status=400)
+    missing = shown.pages.show(f"/changes?statement={shown.may}", token, status=404)
+    assert f"there is no statement {shown.may}" in missing
+    assert "acme" not in missing
+    assert "acme" not in shown.pages.show(f"/changes?statement={shown.may}&from=1&to=2", token, status=404)
     shown.pages.show("/changes?client=acme", token, status=403)
     assert {row["client"] for row in shown.pages.read_csv("/changes.csv", token)} == {"globex"}
 
@@ -156,7 +158,6 @@ def test_a_token_of_one_client_sees_its_own_changes_alone(shown: Shown) -> None:
         (f"statement={'9' * 5000}", "statement is no whole number"),
         ("from=1", "from and to are publications of one statement"),
         ("statement=1&to=0", "to is no whole number"),
-        ("statement=1&from=9", "has no publication 9"),
         ("statement=1&from=2&to=1", "is after"),
         ("export=%00", "export is no text"),
         ("page=0", "page is no whole number"),
@@ -164,3 +165,7 @@ def test_a_token_of_one_client_sees_its_own_changes_alone(shown: Shown) -> None:
 )
 def test_what_cannot_be_shown_is_told_on_a_page(pages: Pages, query: str, complaint: str) -> None:
     assert complaint in pages.show(f"/changes?{query}", status=400)
+
+
+def test_a_publication_that_a_statement_never_had_is_not_found(pages: Pages) -> None:
+    assert "has no publication 9" in pages.show("/changes?statement=1&from=9", status=404)

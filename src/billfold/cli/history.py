@@ -39,8 +39,8 @@ def publications(
 ) -> int:
     """List the publications: each is one change of a statement's bill, numbered from 1 inside its statement.
 
-    A delivery makes one, so do a rollback and whatever else changes what a statement shows; the starred one is current:
-    costs hold it now. `billfold changes` tells what moved between two of them. Times are rounded up to the second: the
+    Deliveries, rollbacks and all other changes of what a statement shows make one each; the starred one is current:
+    costs hold it now. `billfold changes` shows what moved between two of them. Times are rounded up to the second: the
     costs `--as-of` one of them hold the bill after it. `--json` has them exactly.
     """
     wanted = Filter(client=client, export=export, period=period, statement=statement, limit=limit)

@@ -32,7 +32,8 @@ def make_check(settings: Settings, database: Database) -> Callable[[Request], No
             if client not in (None, access.client_id):
                 return
             client = access.client_id
-        statement, delivery = _read_number(query, "statement"), _read_uuid(query, "delivery")
+        # Ids begin at 1.
+        statement, delivery = _read_number(query, "statement") or None, _read_uuid(query, "delivery")
         if (client is None and statement is None and delivery is None) or "\0" in (client or ""):
             return
         named = find_named(database, client=client, statement=statement, delivery=delivery)
