@@ -71,10 +71,13 @@ def start_embedded(home: Path, *, postgres_version: int) -> str:
 
 
 def revive(conninfo: str) -> bool:
-    """Start a server of ours again that has ended by itself; False where it is not ours, or answers."""
+    """Start a server of ours again where it has ended by itself; False where the server is not ours.
+
+    Where it answers, another thread has started it meanwhile, or a second try fails as the first one did.
+    """
     home = Path(str(conninfo_to_dict(conninfo).get("host") or "")).parent
     with _changing:
-        if home not in _used or _is_up(home):
+        if home not in _used:
             return False
         start_embedded(home, postgres_version=_used[home][1])
     return True
