@@ -14,6 +14,7 @@ from billfold.ingest import ingest
 from billfold.model import Client, DeliveryOutcome
 from billfold.period import BillingPeriod, parse_period
 from billfold.store.database import Database, open_database
+from billfold.store.home import claim_home
 from billfold.store.migrate import prepare
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
 
@@ -64,6 +65,7 @@ def open_demo(settings: Settings, *, line_items: int, tell: Tell) -> Iterator[De
     """
     home = settings.home / "demo"
     tell("starting the embedded PostgreSQL")
+    claim_home(settings.home)
     own = settings.model_copy(update={"home": home, "spool": home / "spool", "database_url": None, "region": REGION})
     database = open_database(own)
     prepare(database)

@@ -77,6 +77,8 @@ def sample_bill(line_item_count: int) -> SampleBill:
 def work_folder() -> Iterator[Path]:
     """A folder with a short path (the server's socket lies in it) that is gone afterwards; the spool is its own."""
     folder = Path(tempfile.mkdtemp(prefix="bf-bench-"))
+    # For root PostgreSQL runs as another user, who must be able to enter.
+    folder.chmod(0o755)
     os.environ["BILLFOLD_HOME"] = str(folder / "home")
     os.environ.pop("BILLFOLD_SPOOL", None)
     try:

@@ -91,6 +91,8 @@ class Operator:
 def _new_operator() -> Iterator[Operator]:
     # Inside the deep temporary folders of pytest the path of the server's socket would be too long.
     home = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
+    # For root PostgreSQL runs as another user, who must be able to enter.
+    home.chmod(0o755)
     try:
         folder = home / "work"
         folder.mkdir()

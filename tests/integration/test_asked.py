@@ -317,7 +317,7 @@ def test_only_what_failed_or_waits_can_be_tried_again(fleet: Landing, aws: Local
         again(fleet, row.delivery_id)
     for state in ("superseded", "held", "rolled_back"):
         fleet.execute("UPDATE billing_deliveries SET state = %s", state)
-        with pytest.raises(UsageError, match=f"is {state}, not failed"):
+        with pytest.raises(UsageError, match=f"is {state.replace('_', ' ')}, not failed"):
             again(fleet, row.delivery_id)
 
 
@@ -327,6 +327,9 @@ def test_a_delivery_of_another_bucket_cannot_be_tried_by_the_server(fleet: Landi
     [[delivery_id]] = fleet.query("SELECT delivery_id FROM billing_deliveries")
     fleet.execute("UPDATE billing_deliveries SET state = 'failed', error_code = 'spool_full'")
 
+    with pytest.raises(UsageError, match=r"is of a folder, .*, which the server does not read"):
+        again(fleet, delivery_id)
+    fleet.execute("UPDATE billing_deliveries SET bucket = 'another-bucket'")
     with pytest.raises(UsageError, match="is not the bucket of client acme"):
         again(fleet, delivery_id)
 
@@ -375,7 +378,9 @@ def test_a_released_delivery_whose_key_is_gone_fails_and_need_not_be_released_ag
     work_off(fleet)
     failed = fleet.query("SELECT state, error_code FROM billing_deliveries WHERE delivery_id = %s", held)
     aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=manifest)
-    again(fleet, held)
+    with pytest.raises(UsageError, match=r"the source of delivery .* is gone: once it is back, ask for an ingestion"):
+        again(fleet, held)
+    ask_for(fleet, key)
     work_off(fleet)
 
     assert failed == [("failed", "source_not_found")]

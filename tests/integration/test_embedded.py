@@ -21,7 +21,7 @@ from billfold.errors import BillfoldError, ConfigurationError, StoreError, Store
 from billfold.store import embedded, keeper
 from billfold.store.database import connect, connect_bulk
 from billfold.store.embedded import start_embedded, stop_embedded
-from billfold.store.home import explain, runner_of, wheel_programs
+from billfold.store.home import claim_home, explain, runner_of, wheel_programs
 from tests.homes import (
     UNSHARE,
     count_starts,
@@ -413,6 +413,14 @@ def test_a_wait_that_takes_too_long_ends_with_a_line(home: Path, monkeypatch: py
 
 
 if os.geteuid() == 0:
+
+    def test_a_home_inside_of_a_home_is_reached(new_home: Path) -> None:
+        new_home.mkdir(mode=0o700)
+
+        claim_home(new_home)
+
+        assert shown(start(new_home / "demo"), "port") == "5432"
+        stop_embedded(new_home / "demo")
 
     def test_a_copy_that_root_made_without_its_owners_opens(home: Path, new_home: Path) -> None:
         subprocess.run(["cp", "-r", home, new_home], check=True)

@@ -33,6 +33,8 @@ POISONS = {
     "half a character": '"exportName": "a\\ud800"',
     "NUL": '"executionId": "a\\u0000"',
     "a name twice": '"dataFiles": []',
+    "a file of 100,000 characters": '"reportKeys": ["' + "x" * 100_000 + '"]',
+    "a file that no disk could hold": '"reportKeys": ["' + "x" * 500 + '"]',
     "a wrong type": '"billingPeriod": {"start": [1e5]}',
 }
 

@@ -207,6 +207,8 @@ def _server(version: int) -> Iterator[tuple[str, Path]]:
     The path is short: the server's socket lies in it.
     """
     folder = Path(tempfile.mkdtemp(prefix="bf-soak-", dir="/tmp"))
+    # For root PostgreSQL runs as another user, who must be able to enter.
+    folder.chmod(0o755)
     for name in setting_fields():
         os.environ.pop(name, None)
     os.environ |= {"BILLFOLD_HOME": str(folder / "home"), "BILLFOLD_MIN_FREE_BYTES": "0", "LOG_LEVEL": "error"}

@@ -1,4 +1,4 @@
-"""Attacks on what surrounds a bill: the server's start, signals, the server's settings and damaged files.
+"""Attacks on what surrounds a bill: the server's start, signals, full disks, the server's settings, damaged files.
 
 `python -m tests.soak.attacks --only starts --trials 5 --seed 7` runs trials of one kind; without options every kind
 runs as often as `make soak` runs it. A trial follows from its seed alone, so the line of a violation names what
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.soak import interrupts, mutations, settings, starts
+from tests.soak import full_disks, interrupts, mutations, settings, starts
 
 Trial = Callable[[int, Path], list[str]]
 
@@ -33,6 +33,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "starts": Kind(trial=starts.trial, attacks=1, count=100),
     "interrupts": Kind(trial=interrupts.trial, attacks=interrupts.MOMENTS_EACH, count=50),
+    "full-disks": Kind(trial=full_disks.trial, attacks=1, count=20),
     "settings": Kind(trial=settings.trial, attacks=1, count=5),
     "mutations": Kind(trial=mutations.trial, attacks=mutations.CASES_OF_A_TRIAL, count=100),
 }
@@ -57,6 +58,8 @@ def run_kind(name: str, count: int, seed: int) -> Tally:
     for each in range(seed, seed + count):
         # The path is short: a server's socket lies in it.
         folder = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
+        # Run by root, PostgreSQL is another user, who must reach a home in here.
+        folder.chmod(0o755)
         try:
             violations += [f"{name}, seed {each}: {line}" for line in kind.trial(each, folder)]
         finally:

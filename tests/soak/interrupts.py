@@ -281,8 +281,8 @@ def main() -> int:
         late = sum(took > PROMISED_SECONDS for took in seconds)
         sys.stdout.write(
             f"{number} trials, {number * options.moments} moments, {len(moments)} of them before the end;"
-            f" workers aside the slowest {slowest:.2f} s, {late} over {PROMISED_SECONDS} s;"
-            f" {violation_count} violations\n"
+            f" workers aside the slowest {slowest:.2f} s, {late} over {PROMISED_SECONDS} s; {violation_count} broken"
+            "\n"
         )
         sys.stdout.flush()
     return 1 if violation_count else 0

@@ -40,8 +40,6 @@ CASES_BESIDE_ONE = 25
 CASES_OF_A_TRIAL = 100
 MAX_SECONDS_OF_A_CASE = 60
 _MAX_MESSAGE_CHARACTERS = 4_000
-# Damaged Parquet that DuckDB reads and pyarrow does not, or otherwise: the second reader of Parquet refuses it.
-TOLERATES_PARQUET = True
 
 _HELD = """
     SELECT (SELECT count(*) FROM raw_aws_billing_rows AS raw WHERE raw.statement_id = statement.statement_id),
@@ -172,7 +170,7 @@ def _judge(
         if error:
             broken += list(_find_faults(error))
         elif outcome.state is DeliveryState.PUBLISHED:
-            broken += list(_compare(case, landing, outcome))
+            broken += list(_compare(landing, outcome))
     if not others:
         broken.append("it left no trace")
     return " and ".join(sorted(ended)) or "nothing", broken
@@ -189,7 +187,7 @@ def _find_faults(error: BillfoldError) -> Iterator[str]:
         yield f"is refused in {len(text)} characters"
 
 
-def _compare(case: Case, landing: Landing, outcome: DeliveryOutcome) -> Iterator[str]:
+def _compare(landing: Landing, outcome: DeliveryOutcome) -> Iterator[str]:
     """What is published, against the files themselves."""
     held = landing.query(_HELD, outcome.delivery_id)
     if not held:
@@ -202,13 +200,10 @@ def _compare(case: Case, landing: Landing, outcome: DeliveryOutcome) -> Iterator
     try:
         opinion = read_files(landing.root / run.source_s3_key for run in outcome.runs)
     except OtherwiseReadError as error:
-        if not (TOLERATES_PARQUET and case.export.is_parquet):
-            yield f"is published with {row_count} rows and {facts}, and cannot be read: {error}"
+        yield f"is published with {row_count} rows and {facts}, and cannot be read: {error}"
         return
     if (row_count, facts) != (opinion.row_count, opinion.billed):
-        is_tolerated = TOLERATES_PARQUET and "parquet " in case.damage
-        if not is_tolerated:
-            yield f"has {row_count} rows and {facts}, in the file are {opinion.row_count} and {dict(opinion.billed)}"
+        yield f"has {row_count} rows and {facts}, in the file are {opinion.row_count} and {dict(opinion.billed)}"
 
 
 def _parse_options() -> Any:

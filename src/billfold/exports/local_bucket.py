@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -70,7 +71,12 @@ class LocalBucket:
     def holds(self, key: str) -> bool:
         """Whether a file stands at the key; raises AccessDeniedError for a key that leads outside."""
         with self._translated(key):
-            return self._path(key).is_file()
+            try:
+                return self._path(key).is_file()
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                return False
 
     def head(self, key: str) -> SourceObject:
         with self._translated(key):

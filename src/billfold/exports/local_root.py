@@ -89,7 +89,7 @@ def _home_of(path: Path, settings: Settings) -> _Home:
     manifest = _parse(path, settings)
     key = _as_key(path)
     if manifest and manifest.file_keys and not any(map(is_trick, manifest.file_keys)):
-        found = find_local_files(key, manifest.file_keys, lambda each: _as_path(each).is_file())
+        found = find_local_files(key, manifest.file_keys, lambda each: _is_file(_as_path(each)))
         if found and not found.dropped:
             return _Home(folder=_as_path(found.base.rstrip("/")), is_whole=True)
     places = find_places(key)
@@ -146,6 +146,14 @@ def _parse(path: Path, settings: Settings) -> Manifest | None:
 def _nearest(folder: Path, known: Collection[Path]) -> Path | None:
     """The folder itself or the nearest one above it that is known."""
     return next((root for root in (folder, *folder.parents) if root in known), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A name that is longer than this file system allows.
+        return False
 
 
 def _as_key(path: Path) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from billfold.errors import ManifestError
 from billfold.exports.layout import find_places, period_of
 from billfold.foreign_json import UnreadableJsonError, read_json, skim_json
-from billfold.keys import is_clean
+from billfold.keys import MAX_KEY_BYTES, is_clean
 from billfold.period import BillingPeriod, parse_period
 
 _FILE_LISTS = ("datafiles", "reportkeys")
@@ -45,6 +45,11 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
     unclean = [text for text in (*file_keys, *texts.values()) if text and not is_clean(text)]
     if unclean:
         raise ManifestError("holds characters that cannot be stored", file=key, value=unclean[0])
+    long = [file_key for file_key in file_keys if len(file_key.encode()) > MAX_KEY_BYTES]
+    if long:
+        raise ManifestError(
+            f"names a file whose key is longer than S3's {MAX_KEY_BYTES} bytes", file=key, value=long[0]
+        )
     twice = [file_key for file_key, count in Counter(file_keys).items() if count > 1]
     if twice:
         raise ManifestError("names a file twice", file=key, value=twice[0])

@@ -39,6 +39,15 @@ def make_home(home: Path) -> None:
         raise explain(error, home) from error
 
 
+def claim_home(home: Path) -> None:
+    """Make a home in which another one will lie: the user that PostgreSQL runs as must be able to enter both."""
+    make_home(home)
+    try:
+        runner_of(home)
+    except OSError as error:
+        raise explain(error, home) from error
+
+
 def runner_of(home: Path) -> tuple[int, int] | None:
     """The user and group that PostgreSQL runs as, None for our own. For root it is the folder's owner, or `pgserver`.
 

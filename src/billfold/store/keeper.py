@@ -21,9 +21,8 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 USERS_LOCK = "users.lock"
 SERVER_LOCK = "server.lock"
@@ -58,8 +57,7 @@ _INITDB_OPTIONS = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--
 _STOP_STEPS = ((signal.SIGINT, 2.5), (signal.SIGQUIT, 6.0), (signal.SIGKILL, 60.0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """What a keeper is asked to do, as JSON on its command line.
 
     `runner` is the user and group that PostgreSQL runs as, None for this process's own. `adopted_pid` is that of a
@@ -75,7 +73,7 @@ class Plan:
     adopted_pid: int | None
 
     def write(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(self._asdict())
 
     @staticmethod
     def read(text: str) -> Plan:
@@ -139,7 +137,7 @@ def _lock_soon(path: Path) -> int:
 
 def lock(path: Path, *, shared: bool = False, wait: bool = True) -> int:
     """The descriptor that holds the lock until it is closed; without `wait` BlockingIOError where another holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         if os.geteuid() == 0:
             # The home may be another user's, who must be able to lock it too.
@@ -188,16 +186,21 @@ def _start(plan: Plan, no_users: threading.Event) -> subprocess.Popen[bytes]:
         raise _StartError("nobody waits for it")
     folder = str(data).replace('"', '""')
     settings = [f'unix_socket_directories="{folder}"', *_FIXED_SETTINGS]
-    with (data / "log").open("ab") as log:
-        _give(plan, data / "log")
+    # As all that root opens here: what the server's user may have linked elsewhere is not followed.
+    log = os.open(data / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    try:
+        if plan.runner:
+            os.fchown(log, *plan.runner)
         return subprocess.Popen(
             [f"{plan.programs}/postgres", "-D", str(data), *(word for each in settings for word in ("-c", each))],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             pass_fds=[plan.server_lock],
-            **_identity(plan),
+            **_as_runner(plan),
         )
+    finally:
+        os.close(log)
 
 
 def is_whole(data: Path) -> bool:
@@ -239,7 +242,7 @@ def _make_cluster(plan: Plan, data: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=[plan.server_lock] if plan.server_lock is not None else [],
-            **_identity(plan),
+            **_as_runner(plan),
         )
         if made.returncode:
             text = made.stdout.decode(errors="replace")
@@ -283,7 +286,8 @@ def _check_settings(plan: Plan, data: Path) -> None:
 
 def _replace(plan: Plan, path: Path, content: bytes) -> None:
     new = path.with_name(f"{path.name}.new")
-    with new.open("wb") as file:
+    new.unlink(missing_ok=True)
+    with new.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -300,7 +304,7 @@ def _sync(folder: Path) -> None:
 
 def _give(plan: Plan, path: Path) -> None:
     if plan.runner:
-        os.chown(path, *plan.runner)
+        os.chown(path, *plan.runner, follow_symlinks=False)
 
 
 def _note_identity(plan: Plan) -> None:
@@ -309,7 +313,7 @@ def _note_identity(plan: Plan) -> None:
     os.pwrite(plan.server_lock, plan.identity.encode(), 0)
 
 
-def _identity(plan: Plan) -> dict[str, Any]:
+def _as_runner(plan: Plan) -> dict[str, Any]:
     if not plan.runner:
         return {}
     return {"user": plan.runner[0], "group": plan.runner[1], "extra_groups": []}

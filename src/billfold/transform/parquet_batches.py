@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 
+from billfold import interruption
 from billfold.errors import MalformedFileError, SourceLimitError
 
 DAMAGED_ADVICE = "the file is truncated or damaged: wait for the next delivery or ask AWS for it again"
@@ -129,6 +130,7 @@ def read_batches(rows: ParquetRows) -> Iterator[pa.RecordBatch]:
     text_bytes = 0
     try:
         for batch in rows.source.iter_batches(rows.batch_rows):
+            interruption.check()
             batch_bytes = sum(_text_bytes(column, rows.key) for column in batch.columns)
             if batch_bytes > batch.num_rows * MAX_VALUE_BYTES:
                 raise _too_long(rows.key, "a row")
