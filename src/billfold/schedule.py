@@ -17,7 +17,7 @@ import structlog
 from billfold import clients, interruption, reports
 from billfold.backfill import BackfillReport, backfill
 from billfold.config import Settings
-from billfold.errors import BillfoldError, as_internal
+from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
 from billfold.ingest import keep_client
 from billfold.model import Client, TriggerSource
 from billfold.reports import ClientFreshness
@@ -226,7 +226,7 @@ def _look_through(
         client=client, settings=settings, database=database, trigger=TriggerSource.SCHEDULE, on_delivery=go_on
     )
     failures = tuple(outcome.exit_error for outcome in report.outcomes if outcome.exit_error)
-    if _is_finished(report, failures):
+    if is_finished(report, failures):
         # The connection of the lock may have been lost in the hours that a first backfill takes.
         with connect(database.conninfo) as again:
             freshness.mark_backfilled(again, client.client_id, began_at)
@@ -241,9 +241,14 @@ def _look_through(
     )
 
 
-def _is_finished(report: BackfillReport, failures: Collection[BillfoldError]) -> bool:
-    """Whether looking again before the next interval would find nothing else."""
-    return report.is_complete and not any(failure.retryable for failure in failures)
+def is_finished(report: BackfillReport, failures: Collection[BillfoldError]) -> bool:
+    """Whether looking again before the next interval would find nothing else.
+
+    A full database, or a limit of it, is the operator's to change, and says nothing about the deliveries.
+    """
+    return report.is_complete and not any(
+        failure.retryable or isinstance(failure, StoreFullError | StoreLimitError) for failure in failures
+    )
 
 
 class _Patience:

@@ -18,6 +18,7 @@ import pytest
 
 from billfold.config import Settings, load_settings
 from billfold.errors import BillfoldError, StoreError, UsageError
+from billfold.store import backup
 from billfold.store.backup import back_up, restore
 from billfold.store.embedded import start_embedded, stop_embedded
 from tests.homes import lose_power, use
@@ -174,6 +175,31 @@ def test_a_home_without_a_database_is_not_backed_up(root: Path, monkeypatch: pyt
         back_up(settings_of(root / "nothing", monkeypatch), root / "never")
 
     assert not (root / "nothing").exists()
+
+
+def test_a_restore_that_was_killed_is_run_again(
+    made: Mapping[str, Any], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = root / "again"
+    bring = backup._bring
+
+    def die_before_the_database(name: Path, to: Path) -> None:
+        if name.name == "postgres":
+            # What a kill in the middle of a copy leaves behind.
+            (home / ".postgres.new-killed").mkdir()
+            raise StoreError("killed")
+        bring(name, to)
+
+    monkeypatch.setattr(backup, "_bring", die_before_the_database)
+    with pytest.raises(StoreError, match="killed"):
+        restore(settings_of(home, monkeypatch), root / "copy")
+    monkeypatch.setattr(backup, "_bring", bring)
+
+    restore(settings_of(home, monkeypatch), root / "copy")
+
+    found = {path.name for path in home.iterdir() if path.suffix != ".lock"}
+    assert found == {"postgres", "spool", "token"}
+    shutil.rmtree(home)
 
 
 @pytest.mark.parametrize("act", [back_up, restore])

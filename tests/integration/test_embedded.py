@@ -10,13 +10,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from billfold.errors import BillfoldError, ConfigurationError, StoreError, StoreUnavailableError
+from billfold.errors import BillfoldError, ConfigurationError, StoreError, StoreFullError, StoreUnavailableError
 from billfold.store import embedded, keeper
 from billfold.store.database import connect, connect_bulk
 from billfold.store.embedded import start_embedded, stop_embedded
@@ -280,6 +281,19 @@ def test_a_server_that_was_asked_to_stop_does_not_wait_for_sessions_while_a_user
         assert numbers(conninfo) == [1]
 
 
+def test_a_dead_server_is_started_again_for_every_thread_that_misses_it(home: Path) -> None:
+    conninfo = start(home)
+    before = count_starts(home)
+    server = postmaster(home)
+    server.kill()
+    server.wait(timeout=30)
+
+    with ThreadPoolExecutor(max_workers=8) as threads:
+        assert list(threads.map(numbers, [conninfo] * 8)) == [[1]] * 8
+
+    assert count_starts(home) == before + 1
+
+
 def test_commands_that_begin_at_once_start_one_server(new_home: Path) -> None:
     users = [start_user(new_home) for _ in range(4)]
 
@@ -443,8 +457,8 @@ if os.geteuid() == 0:
 @pytest.mark.parametrize(
     ("failure", "kind", "says"),
     [
-        ("FATAL: could not write: No space left on device", StoreError, "the disk at .* is full"),
-        (OSError(28, "No space left on device"), StoreError, "the disk at .* is full"),
+        ("FATAL: could not write: No space left on device", StoreFullError, "the disk at .* is full"),
+        (OSError(28, "No space left on device"), StoreFullError, "the disk at .* is full"),
         (OSError(30, "Read-only file system"), ConfigurationError, "cannot be used"),
         (PermissionError(13, "Permission denied"), ConfigurationError, "cannot be used"),
         ("FATAL: bogus data in lock file", StoreUnavailableError, "does not start"),

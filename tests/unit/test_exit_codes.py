@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from billfold import errors
+from billfold.cli import main
 from billfold.cli.application import app
 from billfold.cli.commands import ingest
 from billfold.cli.exits import EXIT_CODES, ExitCode, exit_code
@@ -66,3 +67,15 @@ def test_the_help_of_ingest_tells_every_exit_code_that_a_delivery_can_end_with()
 
     assert epilog is not None
     assert all(f" {code.value} " in epilog for code in codes)
+
+
+def test_a_defect_ends_with_one_line_whatever_its_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("one line\nand another")
+
+    monkeypatch.setattr("billfold.cli.application.load_settings", fail)
+
+    assert main(["statements"]) == ExitCode.INTERNAL
+    assert capsys.readouterr().err.splitlines()[-1] == "error: RuntimeError: one line"

@@ -33,7 +33,7 @@ from billfold.cli.application import LIST_NAMES, app, arrange
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.screen import discard_output, show_error, write_document
 from billfold.documents import dump, failure_document
-from billfold.errors import BillfoldError
+from billfold.errors import BillfoldError, as_internal
 
 __all__ = ["app", "fail", "run"]
 
@@ -77,7 +77,7 @@ def _run(words: Sequence[str]) -> ExitCode:
             structlog.get_logger(__name__).exception("internal_error")
         else:
             traceback.print_exc()
-        return _fail(words, ExitCode.INTERNAL, "internal", f"{type(error).__name__}: {error}")
+        return _fail(words, ExitCode.INTERNAL, "internal", str(as_internal(error)))
     if code == ExitCode.INTERRUPTED:
         # What typer makes of a KeyboardInterrupt.
         raise interruption.Interruption

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
@@ -92,11 +93,12 @@ def restore(settings: Settings, source: Path) -> Backup:
         data = home / _DATA
         if data.exists() and any(data.iterdir()):
             raise UsageError(f"BILLFOLD_HOME {home} holds a database already", advice="restore into another folder")
-        others = _find_others(settings, source)
+        _remove_remains(home)
+        others = [(name, to) for name, to in _find_others(settings, source) if not _is_same(name, to)]
         for _, to in others:
             if to.exists() and (to.is_file() or any(to.iterdir())):
                 raise UsageError(f"{to} exists already", advice="restore into an empty BILLFOLD_HOME")
-        # The database comes last: without it the home counts as empty, and the restore can be run again.
+        # The database comes last: until then the restore can be run again.
         for name, to in [*others, (source / _DATA, data)]:
             _bring(name, to)
     return backup
@@ -193,6 +195,24 @@ def _find_others(settings: Settings, source: Path) -> list[tuple[Path, Path]]:
     if (source / _SPOOL).is_dir() and settings.spool.is_relative_to(settings.home):
         found.append((source / _SPOOL, settings.spool))
     return found
+
+
+def _remove_remains(home: Path) -> None:
+    """What a restore that was killed was about to bring in: nobody else uses the home now."""
+    for remains in home.glob(".*.new-*"):
+        shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
+
+
+def _is_same(name: Path, to: Path) -> bool:
+    """Whether a restore that did not come to its end has brought this in: it is whole then."""
+    if name.is_file():
+        return to.is_file() and filecmp.cmp(name, to, shallow=False)
+    files = _list_files(name)
+    return to.is_dir() and files == _list_files(to) and filecmp.cmpfiles(name, to, files, shallow=False)[0] == files
+
+
+def _list_files(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
 def _bring(name: Path, to: Path) -> None:

@@ -71,10 +71,13 @@ def start_embedded(home: Path, *, postgres_version: int) -> str:
 
 
 def revive(conninfo: str) -> bool:
-    """Start a server of ours again that has ended by itself; False where it is not ours, or answers."""
+    """Start a server of ours again where it has ended by itself; False where the server is not ours.
+
+    Where it answers, another thread has started it meanwhile, or a second try fails as the first one did.
+    """
     home = Path(str(conninfo_to_dict(conninfo).get("host") or "")).parent
     with _changing:
-        if home not in _used or _is_up(home):
+        if home not in _used:
             return False
         start_embedded(home, postgres_version=_used[home][1])
     return True
@@ -170,6 +173,7 @@ def _answers(data: Path) -> bool:
 def _start(home: Path, postgres_version: int) -> None:
     """Start the server, or put a keeper beside one that lost its own; others wait meanwhile."""
     tries = _tries(home, "starts or stops")
+    hastened: set[int] = set()
     with _start_lock(home, tries):
         for _ in tries:
             if _is_up(home):
@@ -181,7 +185,7 @@ def _start(home: Path, postgres_version: int) -> None:
                 if (pid := _adoptable(home)) is not None:
                     _run_keeper(home, postgres_version, adopted_pid=pid)
                     return
-                _end_slow_stop(home)
+                _end_slow_stop(home, hastened)
                 continue
             try:
                 _refuse_older_server(home)
@@ -249,14 +253,19 @@ def _adoptable(home: Path) -> int | None:
     return next((process.pid for process in _servers(data) if postmaster and process.pid == postmaster[0]), None)
 
 
-def _end_slow_stop(home: Path) -> None:
-    """A server that was asked by SIGTERM to stop waits for all of its sessions, and refuses this one until then."""
+def _end_slow_stop(home: Path, hastened: set[int]) -> None:
+    """A server that was asked by SIGTERM to stop waits for all of its sessions, and refuses this one until then.
+
+    `hastened` keeps the servers that were told to hurry: once is enough.
+    """
     data = home / "postgres"
     postmaster = read_postmaster(data)
-    if postmaster is not None and postmaster[1] == "stopping":
-        for process in _servers(data):
-            if process.pid == postmaster[0]:
-                process.send_signal(signal.SIGINT)
+    if postmaster is None or postmaster[1] != "stopping" or postmaster[0] in hastened:
+        return
+    hastened.add(postmaster[0])
+    for process in _servers(data):
+        if process.pid == postmaster[0]:
+            process.send_signal(signal.SIGINT)
 
 
 def _refuse_older_server(home: Path) -> None:

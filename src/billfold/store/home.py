@@ -12,7 +12,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from billfold.errors import BillfoldError, ConfigurationError, StoreError, StoreUnavailableError
+from billfold.errors import BillfoldError, ConfigurationError, StoreError, StoreFullError, StoreUnavailableError
 from billfold.store.keeper import FULL_BYTES
 
 # PostgreSQL refuses to run as root: then it runs as this user.
@@ -108,7 +108,7 @@ def explain(error: OSError | str, home: Path) -> BillfoldError:
     """What an operating system's error, or a line that PostgreSQL wrote, means for the operator."""
     text = (error.strerror or str(error)) if isinstance(error, OSError) else error
     if _names(text, errno.ENOSPC, errno.EDQUOT) or _is_full(home):
-        return StoreError(
+        return StoreFullError(
             f"the disk at {_mount_point(home)} is full: BILLFOLD_HOME {home} cannot be written ({text})",
             advice="make room there",
         )

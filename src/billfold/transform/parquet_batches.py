@@ -144,9 +144,13 @@ def read_batches(rows: ParquetRows) -> Iterator[pa.RecordBatch]:
 
 def damaged(key: str, problem: str, error: BaseException) -> MalformedFileError:
     """The error for a file that pyarrow or DuckDB cannot read, with the first line of the reader's own words."""
+    return MalformedFileError(f"{problem} ({first_line(error)})", file=key, advice=DAMAGED_ADVICE)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a reader's own words."""
     lines = str(error).strip().splitlines()
-    reason = lines[0][:200] if lines else type(error).__name__
-    return MalformedFileError(f"{problem} ({reason})", file=key, advice=DAMAGED_ADVICE)
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def _describe_chunks(session: duckdb.DuckDBPyConnection, path: Path, column_count: int) -> tuple[int, frozenset[int]]:

@@ -30,7 +30,7 @@ from billfold.transform.columns import (
     detect_format,
     needed_columns,
 )
-from billfold.transform.parquet_batches import check_footer, damaged, open_rows, read_batches
+from billfold.transform.parquet_batches import check_footer, damaged, first_line, open_rows, read_batches
 from billfold.transform.parquet_proof import ParquetColumn, ParquetProof, check_agreement, read_with_pyarrow
 from billfold.transform.session import quote
 
@@ -450,7 +450,7 @@ def _count_rows(file: SourceFile, column_count: int) -> int:
     except pa.ArrowInvalid as error:
         if not surplus:
             is_long = "straddling object" in str(error)
-            reason = "a line is longer than 8 MB" if is_long else f"cannot be read ({_first_line(error)})"
+            reason = "a line is longer than 8 MB" if is_long else f"cannot be read ({first_line(error)})"
             raise MalformedFileError(reason, file=file.key, advice=_REFUSED_ADVICE) from error
         number, found = surplus[0]
         raise MalformedFileError(
@@ -516,7 +516,7 @@ def _explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | None:
     elif "invalid state" in text:
         reason = "its line ends are of different kinds, or a value is not quoted as CSV wants it"
     else:
-        reason = f"cannot be read ({_first_line(error)})"
+        reason = f"cannot be read ({first_line(error)})"
     return MalformedFileError(
         reason,
         file=file.key,
@@ -524,7 +524,3 @@ def _explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | None:
         line=_physical_line(file.unpacked.path, int(line[1]) - 1, count_blank=True) if line else None,
         advice=_REFUSED_ADVICE,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

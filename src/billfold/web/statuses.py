@@ -34,13 +34,14 @@ HTTP_STATUSES: Mapping[type[errors.BillfoldError], int] = {
     errors.MessageError: 422,
     errors.StoreError: 500,
     errors.StoreUnavailableError: 503,
-    errors.StoreFullError: 503,
+    errors.StoreFullError: 500,
     errors.StoreLimitError: 500,
     errors.SchemaVersionError: 500,
     errors.QueryError: 400,
     errors.RunConflictError: 503,
     errors.ReconciliationError: 500,
     errors.DeliveryHeldError: 409,
+    errors.InterruptionError: 503,
     errors.InternalError: 500,
 }
 
