@@ -49,7 +49,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 
 
 @pytest.fixture
-def settings(environment: pytest.MonkeyPatch) -> Settings:
-    """The settings of a machine where nothing is set; the spool's disk may be as full as it likes."""
+def settings(environment: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """The settings of a machine where only the home is set; the spool's disk may be as full as it likes."""
     environment.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+    # By default root's home is the machine's, and other tests' spools would be in it.
+    environment.setenv("BILLFOLD_HOME", str(tmp_path / "home" / ".billfold"))
     return load_settings()

@@ -79,8 +79,9 @@ def landed_once(shared_landing: Landing) -> Landing:
     shared_landing.ingest()
     write_bill(shared_landing.root, described("1"), revision=2)
     shared_landing.ingest()
-    broken = shared_landing.root / "broken.csv"
-    broken.write_text("not,a\nbill,at all\n")
+    broken = write_bill(shared_landing.root, described("2"), export_path="exports/broken")
+    for data in broken.parents[2].glob("data/**/*.csv*"):
+        data.write_text("not,a\nbill,at all\n")
     shared_landing.ingest(broken)
     other = Landing.make(
         shared_landing.database, shared_landing.settings, shared_landing.root.parent / "other", "globex"
