@@ -31,12 +31,12 @@ def count_decimals(currency: str) -> int:
 
 def round_amount(amount: Decimal, currency: str = "") -> Decimal:
     """The amount with its currency's decimals, half to even; what rounds to zero has no sign."""
-    return _round(amount, count_decimals(currency))
+    return round_to(amount, count_decimals(currency))
 
 
 def round_quantity(quantity: Decimal) -> Decimal:
     """A quantity with at most six decimals."""
-    return _round(quantity, _QUANTITY_DECIMALS)
+    return round_to(quantity, _QUANTITY_DECIMALS)
 
 
 def show_minor_unit(currency: str) -> str:
@@ -63,7 +63,8 @@ def find_percentage(change: Decimal, base: Decimal, currency: str = "") -> Decim
     return _WIDE.add(share.quantize(_PERCENT_STEP, context=_WIDE), Decimal(0))
 
 
-def _round(amount: Decimal, decimals: int) -> Decimal:
+def round_to(amount: Decimal, decimals: int) -> Decimal:
+    """The amount with so many decimals, half to even; what rounds to zero has no sign. Raises ValueError for NaN."""
     if not amount.is_finite():
         raise ValueError(f"{amount} is no amount")
     # Adding zero takes the sign from what rounds to a negative zero.

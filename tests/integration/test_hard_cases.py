@@ -258,8 +258,8 @@ def test_a_fee_of_which_more_was_used_than_committed_is_a_finding(landing: Landi
 class ExplainingConnection(BulkConnection):
     """Keeps the plan of every INSERT just before it runs."""
 
-    def __init__(self, connection: Any) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: Any, conninfo: str) -> None:
+        super().__init__(connection, conninfo)
         self.plans: list[str] = []
 
     def execute(self, sql: str, *parameters: Any) -> None:
@@ -276,7 +276,7 @@ def explaining(database: Database) -> Iterator[ExplainingConnection]:
             " 'BEGIN RETURN QUERY EXECUTE ''EXPLAIN '' || query; END'"
         )
     with connect_bulk(database.conninfo) as bulk:
-        yield ExplainingConnection(bulk._connection)
+        yield ExplainingConnection(bulk._connection, database.conninfo)
 
 
 def test_new_members_are_found_without_asking_the_whole_dimension_for_each(

@@ -20,7 +20,7 @@ from billfold.cli.columns import id_column, name_column, number_column, text_col
 from billfold.cli.costs_table import show_costs
 from billfold.cli.delivery_reports import show_pruning
 from billfold.cli.dlq import show_letters
-from billfold.cli.grid import add_row, make_table, print_table, show_money
+from billfold.cli.grid import add_row, make_table, print_table, show_amounts, show_money
 from billfold.cli.owners import show_owners, show_unowned
 from billfold.cli.quality import show_judged
 from billfold.cli.schedule import show_visits
@@ -515,3 +515,17 @@ def test_an_error_of_one_row_keeps_its_column() -> None:
 
     assert "malformed_file" in output.getvalue()
     assert "without values" not in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("48587.1482469451", "48587.1482469451 USD"),
+        ("1E-25", "~0 USD"),
+        ("-0.00000000016", "~-0.0000000002 USD"),
+        ("2.000000000000000001", "~2 USD"),
+        ("1E+26", "100000000000000000000000000 USD"),
+    ],
+)
+def test_an_amount_has_ten_decimals_at_most(amount: str, shown: str) -> None:
+    assert show_amounts({"USD": amount}) == shown

@@ -17,7 +17,10 @@ from billfold.cli.layout import NO_VALUE, Row, Table, print_fitting, print_plain
 from billfold.cli.screen import printable
 from billfold.documents import spell_money
 from billfold.identifiers import shorten
-from billfold.rounding import round_amount
+from billfold.rounding import round_amount, round_to
+
+# AWS writes ten decimals. Computed amounts have up to 18, and sums of foreign files even more.
+_MAX_DECIMALS = 10
 
 # How states look.
 _STYLES = {
@@ -91,8 +94,13 @@ def show_money(amount: Decimal, currency: str = "") -> str:
 
 
 def show_amounts(amounts: Mapping[str, Decimal | str]) -> str:
-    """Exact amounts with their currencies."""
-    return ", ".join(f"{spell_money(amount)} {currency}" for currency, amount in sorted(amounts.items())) or "-"
+    """Amounts with their currencies: exact up to ten decimals, else rounded, which a tilde says."""
+    return ", ".join(f"{_spell_amount(amount)} {currency}" for currency, amount in sorted(amounts.items())) or "-"
+
+
+def _spell_amount(amount: Decimal | str) -> str:
+    rounded = round_to(Decimal(amount), _MAX_DECIMALS)
+    return spell_money(amount) if rounded == Decimal(amount) else f"~{spell_money(rounded)}"
 
 
 def show_rounded(amounts: Mapping[str, str]) -> str:
