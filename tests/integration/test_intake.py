@@ -227,7 +227,7 @@ def test_a_message_that_is_no_json_is_dead_with_its_reason(fleet: Landing) -> No
     fate = take(fleet, "garbage")
 
     assert isinstance(fate, Dead)
-    assert (fate.error_code, "no JSON" in fate.reason) == ("message", True)
+    assert (fate.error_code, "is not JSON" in fate.reason) == ("message", True)
 
 
 def test_a_bill_that_cannot_be_one_is_dead_and_its_run_keeps_the_reason(fleet: Landing, aws: LocalAws) -> None:
