@@ -65,14 +65,14 @@ def test_every_document_and_table_is_sent(pages: Pages, path: str) -> None:
     assert pages.load(path).body
 
 
-def test_a_page_shows_each_amount_to_the_cent(pages: Pages) -> None:
+def test_a_page_shows_each_amount_to_the_smallest_unit_of_its_currency(pages: Pages) -> None:
     page = pages.show("/")
 
     for amount in (
         "100,000,000,000,000,000,000,000,011.34",
         "100,000,000,000,000,000,000,000,000.00",
         "\N{MINUS SIGN}12,345,678,901,234,567,890,123,456,789,012,345,678.90",
-        ",".join(["9", *["999"] * 133]) + ".00",
+        ",".join(["9", *["999"] * 133]) + " JPY",
     ):
         assert amount in page
     assert "NaN" not in page
