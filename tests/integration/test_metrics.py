@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
@@ -43,10 +44,11 @@ def landed_once(shared_landing: Landing) -> Landing:
     shared_landing.ingest()
     write_bill(shared_landing.root, described("1.25", "8.5"), revision=2)
     shared_landing.ingest()
-    broken = shared_landing.root / "broken.csv"
-    broken.write_text("not,a\nbill,at all\n")
+    broken = write_bill(shared_landing.root, described("2"), export_path="exports/broken")
+    for data in broken.parents[2].glob("data/**/*.csv*"):
+        data.write_text("not,a\nbill,at all\n")
     shared_landing.ingest(broken)
-    broken.unlink()
+    shutil.rmtree(broken.parents[2])
     other = Landing.make(
         shared_landing.database, shared_landing.settings, shared_landing.root.parent / "other", "globex"
     )
