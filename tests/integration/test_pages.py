@@ -65,7 +65,7 @@ def test_a_client_that_there_is_not_is_told_in_the_same_words(server: WebServer,
 
     page = answer.body.decode()
     assert answer.status == 404
-    assert "<h1>There is nothing here</h1>\n  <p>there is no such client</p>" in page
+    assert "<h1>There is nothing here</h1>\n  <p>there is no client nobody</p>" in page
 
 
 @pytest.mark.parametrize("path", PAGES)

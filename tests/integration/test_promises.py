@@ -16,7 +16,7 @@ import pytest
 
 import billfold
 from billfold.config import Settings
-from billfold.errors import ReconciliationError, RunConflictError, TornDeliveryError, UsageError
+from billfold.errors import ReconciliationError, RunConflictError, SpoolFullError, UsageError
 from billfold.exports import LocalAws, locate, resolve
 from billfold.model import DeliveryState, RunStatus
 from billfold.store import control
@@ -542,24 +542,15 @@ def test_two_workers_on_one_delivery_publish_it_once(landing: Landing) -> None:
 def test_what_can_succeed_later_is_tried_up_to_the_limit_and_its_attempts_are_kept(landing: Landing) -> None:
     write_bill(landing.root, described("1"))
     landing.ingest()
-    manifest = write_bill(landing.root, described("2"), revision=2)
-    bucket, key = locate(str(manifest), landing.client, landing.settings)
-    [delivery] = resolve(bucket, key)
-    # Content that changed behind an unchanged time and size is no longer the version that was resolved: torn.
-    path = landing.root / delivery.files[0].key
-    status = path.stat()
-    content = path.read_bytes()
-    path.write_bytes(bytes(reversed(content)))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    write_bill(landing.root, described("2"), revision=2)
 
-    torn = landing.with_settings(retry_max_attempts=4).ingest()
+    refused = landing.with_settings(retry_max_attempts=4, min_free_bytes=2**62).ingest()
     attempts = landing.query("SELECT status, attempts, error_code FROM billing_ingestion_runs ORDER BY created_at")
     billed_then = landing.billed()
-    path.write_bytes(content)
     cured = landing.ingest()
 
-    assert isinstance(torn.exit_error, TornDeliveryError)
-    assert attempts == [("success", 1, None), ("failed", 4, "torn_delivery")]
+    assert isinstance(refused.exit_error, SpoolFullError)
+    assert attempts == [("success", 1, None), ("failed", 4, "spool_full")]
     assert billed_then == {USD: Decimal(1)}
     assert cured.state is DeliveryState.PUBLISHED
     assert landing.value("SELECT max(attempts) FROM billing_ingestion_runs") == 5
