@@ -25,8 +25,8 @@ Settings come from the environment and from a file `.env` in the working directo
 value counts as unset. A wrong value is refused in one line that says what is expected. Names are case-sensitive.
 
 An unknown name that begins with `BILLFOLD_`, in any case, is refused in `.env`. In the environment it is a warning, the
-[event](log-events.md#the-events) `setting_unknown`, which names the setting that may be meant: another version may know it.
-What Kubernetes sets for a service named `billfold`, such as `BILLFOLD_SERVICE_HOST`, is left alone.
+[event](log-events.md#the-events) `setting_unknown`, which names the setting that may be meant: another version may know
+it. What Kubernetes sets for a service named `billfold`, such as `BILLFOLD_SERVICE_HOST`, is left alone.
 
 AWS credentials are not settings of Billfold: boto3 finds them as it always does, for example by `AWS_PROFILE`."""
 
