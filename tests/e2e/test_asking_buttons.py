@@ -13,6 +13,7 @@ from billfold import clients, tokens
 from billfold.asked import AskedWorker
 from billfold.ingest import ingest
 from billfold.model import Client, DeliveryState, Scope
+from tests.browser import sign_in
 from tests.integration.conftest import aws, database, local_aws, registry
 from tests.registry import Registry
 from tests.visitor import Visitor, find_grave
@@ -136,6 +137,8 @@ def test_who_may_only_read_is_shown_no_button(visitor: Visitor, registry: Regist
         page.wait_for_url(f"**{path}")
         buttons[name] = page.get_by_role("button", name="Try again").count()
         page.get_by_role("button", name="Sign out").click()
+    # The browser is that of the tests that follow, too.
+    sign_in(visitor.page.context)
 
     assert buttons == {"reader": 0, "owner": 1}
 
