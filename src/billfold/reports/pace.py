@@ -13,8 +13,6 @@ from billfold.store.spending import ChargedDays
 
 # The forecast goes by the last full week, so that each weekday is in it once.
 RATE_DAYS = 7
-# More than any sum of costs has: nothing is rounded away.
-EXACT_DIGITS = 2000
 # A mean has no last digit.
 _RATE_DIGITS = 28
 
@@ -68,14 +66,12 @@ class Pace:
     @property
     def change(self) -> Decimal | None:
         """What the month is above the one before, up to the same day."""
-        with localcontext(prec=EXACT_DIGITS):
-            return None if self.before_to_date is None else self.amount - self.before_to_date
+        return None if self.before_to_date is None else self.amount - self.before_to_date
 
     @property
     def forecast_change(self) -> Decimal | None:
         """What the forecast is above all of the month before."""
-        with localcontext(prec=EXACT_DIGITS):
-            return None if self.forecast is None or self.before is None else self.forecast - self.before
+        return None if self.forecast is None or self.before is None else self.forecast - self.before
 
 
 def find_spans(charged: Sequence[ChargedDays], month: BillingPeriod, *, today: date) -> dict[tuple[str, str], Span]:
@@ -141,11 +137,10 @@ def measure(
     for each in costs:
         by_currency.setdefault(each.currency, []).append(each)
     is_over = today >= month.ends_on
-    with localcontext(prec=EXACT_DIGITS):
-        return tuple(
-            _add_up(currency, found, spans, month, is_over=is_over, has_before=has_before)
-            for currency, found in sorted(by_currency.items())
-        )
+    return tuple(
+        _add_up(currency, found, spans, month, is_over=is_over, has_before=has_before)
+        for currency, found in sorted(by_currency.items())
+    )
 
 
 def _add_up(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from typing import Any
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.reports.costs import CostColumn, KeyColumn, Metric, Selection
 from billfold.reports.pace import (
-    EXACT_DIGITS,
     DayRange,
     Pace,
     Spans,
@@ -61,8 +60,7 @@ class Group:
     @property
     def change(self) -> Decimal:
         """What the last month is above the one before."""
-        with localcontext(prec=EXACT_DIGITS):
-            return self.month - self.before_to_date
+        return self.month - self.before_to_date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +128,7 @@ def report_spending(
         since = question.since or (before if before in months else until)
         if since > until:
             raise UsageError(f"no month is from {since} to {until}")
-        with localcontext(prec=EXACT_DIGITS):
-            return _Reader(connection, question, since, until).report(months, today, limit)
+        return _Reader(connection, question, since, until).report(months, today, limit)
 
 
 def list_charges(
