@@ -183,9 +183,7 @@ class Watch:
         Nothing of the interpreter is taken apart: threads may still be inside of a driver, where that is no moment to.
         """
         code = self.finish()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
+        flush_streams()
         atexit._run_exitfuncs()
         os._exit(code)
 
@@ -332,6 +330,19 @@ def let_finish(hear: Callable[[int], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # A service hears of them even where its shell ignores the keyboard for it.
         signal.signal(number, _watch.handle)
+
+
+def leave_now(code: int) -> NoReturn:
+    """End the process at once, whatever threads still run: nobody can end them, and what they hold is free with it."""
+    flush_streams()
+    os._exit(code)
+
+
+def flush_streams() -> None:
+    """Write out what standard output and standard error still hold; a reader that is gone is no failure."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
 
 
 def is_watched() -> bool:

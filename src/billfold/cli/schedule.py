@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -96,7 +95,7 @@ def schedule(
             concurrency=concurrency,
             count_stops=signals.__len__,
         )
-        return _leave(ExitCode.SUCCESS) if unfinished_count else ExitCode.SUCCESS
+        return interruption.leave_now(ExitCode.SUCCESS) if unfinished_count else ExitCode.SUCCESS
     tell_late(settings=settings, database=database)
     visits = visit_due(settings=settings, database=database, concurrency=concurrency)
     late = finish_pass(settings=settings, database=database, visited=len(visits))
@@ -108,13 +107,6 @@ def schedule(
     for client_id, failure in failures:
         show_error(f"{client_id}: {failure}")
     return exit_code(failure for _, failure in failures)
-
-
-def _leave(code: ExitCode) -> NoReturn:
-    """End now, whatever threads still run: nobody can end them, and what they claimed is free with the process."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _document(visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> dict[str, Any]:

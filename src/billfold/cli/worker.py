@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -87,10 +85,8 @@ def worker(
         for state, count in report.states.items():
             Screen().print(f"{state}: {count:,}")
     if report.unfinished_count:
-        # Threads that still run cannot be ended, and Python would wait for them. Their claims die with the process.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(ExitCode.SUCCESS)
+        # Python would wait for the threads that still run.
+        interruption.leave_now(ExitCode.SUCCESS)
     return ExitCode.SUCCESS
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
 from urllib.parse import urlencode
 
 import structlog
@@ -80,7 +77,7 @@ def serve(
             working.give_back()
         log.info("server_stopped", unfinished=unfinished_count)
         if unfinished_count or _is_held_up():
-            _leave()
+            interruption.leave_now(0)
 
 
 def listen(host: str, port: int, backlog: int) -> socket.socket:
@@ -180,10 +177,3 @@ def _is_held_up() -> bool:
     for thread in others:
         thread.join(max(deadline - time.monotonic(), 0))
     return any(thread.is_alive() for thread in others)
-
-
-def _leave() -> NoReturn:
-    """End now, whatever threads still run: nobody can end them, and what they hold is free with the process."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
