@@ -12,7 +12,7 @@ _DECIMALS: Mapping[str, int] = {
     **dict.fromkeys("CLF UYW".split(), 4),
 }
 _USUAL_DECIMALS = 2
-# An amount below so many minor units (0.10 USD, 10 JPY) is too small to be compared with: its percentages mean nothing.
+# An amount below this many minor units (0.10 USD, 10 JPY) is too small to be compared with: percentages mean nothing.
 _TINY_UNITS = 10
 # Quantities, such as hours and gigabytes, have no minor unit.
 _QUANTITY_DECIMALS = 6
@@ -64,7 +64,7 @@ def find_percentage(change: Decimal, base: Decimal, currency: str = "") -> Decim
 
 
 def round_to(amount: Decimal, decimals: int) -> Decimal:
-    """The amount with so many decimals, half to even; what rounds to zero has no sign. Raises ValueError for NaN."""
+    """The amount with this many decimals, half to even; a zero has no sign. Raises ValueError for NaN."""
     if not amount.is_finite():
         raise ValueError(f"{amount} is no amount")
     # Adding zero takes the sign from what rounds to a negative zero.

@@ -105,7 +105,7 @@ def stop_embedded(home: Path, *, wait_seconds: float = 10.0) -> None:
 
 @atexit.register
 def _stop_all() -> None:
-    # The lock goes with the process in any case. The wait is for whoever copies the home next.
+    # The lock goes with the process in any case. The wait is for a command that copies the home next.
     wait_seconds = _FIRST_PROCESS_WAIT_SECONDS if os.getpid() == 1 else _EXIT_WAIT_SECONDS
     if _changing.acquire(timeout=wait_seconds):
         for home in list(_used):
@@ -210,7 +210,7 @@ def _start_lock(home: Path, tries: Iterator[None]) -> Iterator[None]:
 
 
 def _tries(home: Path, doing: str) -> Iterator[None]:
-    """Tries that end with an error when the time is over: whoever holds a lock may have been stopped by a signal."""
+    """Tries that end with an error when the time is over: a signal may have stopped the holder of a lock."""
     give_up_at = time.monotonic() + MAX_WAIT_SECONDS
     while time.monotonic() < give_up_at:
         yield
