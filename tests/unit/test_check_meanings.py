@@ -13,7 +13,7 @@ def test_every_check_has_a_meaning() -> None:
 
 
 def test_the_documents_have_the_same_meanings() -> None:
-    _, _, *rows = table_rows(section(text_of("dashboard.md"), "### What each check means"))
+    _, _, *rows = table_rows(section(text_of("checks.md"), "## What each check means"))
 
     assert rows == [
         [f"`{name}`", meaning.title, meaning.severity, meaning.meaning, meaning.advice]

@@ -17,7 +17,7 @@ from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.setting import EndpointUrl
 
-# Each delivery needs its own share of memory: see "Disk and memory" in docs/operating.md.
+# Each delivery needs its own share of memory: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 4
 _MAX_CONCURRENCY = 64
 
