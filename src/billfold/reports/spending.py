@@ -20,8 +20,12 @@ from billfold.reports.pace import (
     measure,
     range_days,
 )
-from billfold.store import costs, reading, spending
+from billfold.store import reading
 from billfold.store.database import Connection, Database
+from billfold.store.reports import (
+    costs,
+    spending,
+)
 
 TOP_GROUPS = 9
 # Longer spans are drawn by month.
