@@ -12,12 +12,8 @@ import tempfile
 from pathlib import Path
 
 from billfold.aws import LocalAws
-from billfold.clients import (
-    registry as clients,
-)
-from billfold.clients import (
-    tokens,
-)
+from billfold.clients import registry as clients
+from billfold.clients import tokens
 from billfold.errors import BillfoldError, UsageError
 from billfold.log import configure_logging
 from billfold.model import Client, Scope

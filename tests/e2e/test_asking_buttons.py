@@ -10,12 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from billfold.bills.ingest import ingest
-from billfold.clients import (
-    registry as clients,
-)
-from billfold.clients import (
-    tokens,
-)
+from billfold.clients import registry as clients
+from billfold.clients import tokens
 from billfold.jobs.request_worker import AskedWorker
 from billfold.model import Client, DeliveryState, Scope
 from tests.browser import sign_in

@@ -32,12 +32,8 @@ from billfold.jobs.results import (
 )
 from billfold.settings.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.jobs import (
-    failures,
-)
-from billfold.store.jobs import (
-    requests as asked,
-)
+from billfold.store.jobs import failures
+from billfold.store.jobs import requests as asked
 from billfold.store.jobs.requests import AskedDelivery
 
 POLL_SECONDS = 1.0

@@ -248,8 +248,8 @@ def test_nothing_is_published_unless_rows_and_money_agree(on_each: Landing, name
 
 INGEST_IN_ANOTHER_PROCESS = """
 import sys
-from billfold.config import load_settings
-from billfold.ingest import ingest
+from billfold.settings.settings import load_settings
+from billfold.bills.ingest import ingest
 from billfold.store.database import Database
 settings = load_settings()
 database = Database(conninfo=sys.argv[2], reader_conninfo=None, is_embedded=True)

@@ -22,12 +22,8 @@ from billfold.aws.queue_levels import (
     QueueWatch,
 )
 from billfold.bills.prune import prune
-from billfold.clients import (
-    registry as clients,
-)
-from billfold.clients import (
-    tokens,
-)
+from billfold.clients import registry as clients
+from billfold.clients import tokens
 from billfold.model import Scope
 from billfold.reports import instruments
 from billfold.reports.instruments import OTHERS, Distribution, Instruments, Readings

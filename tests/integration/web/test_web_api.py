@@ -14,12 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from billfold import reports
-from billfold.clients import (
-    registry as clients,
-)
-from billfold.clients import (
-    tokens,
-)
+from billfold.clients import registry as clients
+from billfold.clients import tokens
 from billfold.clients.owners import set_owner
 from billfold.model import Scope
 from billfold.reports import CostColumn, Filter, Metric

@@ -10,12 +10,8 @@ from typing import Any
 
 import pytest
 
-from billfold.clients import (
-    registry as clients,
-)
-from billfold.clients import (
-    tokens,
-)
+from billfold.clients import registry as clients
+from billfold.clients import tokens
 from billfold.clients.onboarding.export import (
     ExportContents,
     ExportTable,

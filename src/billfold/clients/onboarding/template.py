@@ -10,15 +10,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from billfold.aws.session_policy import spell_literally
-from billfold.clients.onboarding import (
-    events as bucket_events,
-)
-from billfold.clients.onboarding import (
-    export as data_export,
-)
-from billfold.clients.onboarding import (
-    trail as access_trail,
-)
+from billfold.clients.onboarding import events as bucket_events
+from billfold.clients.onboarding import export as data_export
+from billfold.clients.onboarding import trail as access_trail
 from billfold.clients.onboarding.events import (
     Destination,
     Notify,

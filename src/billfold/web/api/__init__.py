@@ -7,15 +7,9 @@ from fastapi.security import HTTPBearer
 
 from billfold.settings.settings import Settings
 from billfold.store.database import Database
-from billfold.web.api import (
-    costs as sums,
-)
-from billfold.web.api import (
-    ingestions as asking,
-)
-from billfold.web.api import (
-    lists,
-)
+from billfold.web.api import costs as sums
+from billfold.web.api import ingestions as asking
+from billfold.web.api import lists
 from billfold.web.api.parameters import refuse_unknown
 
 

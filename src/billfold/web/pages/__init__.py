@@ -16,9 +16,7 @@ from billfold.web.pages import (
     files,
     onboarding,
 )
-from billfold.web.pages import (
-    ingestions as asking,
-)
+from billfold.web.pages import ingestions as asking
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
