@@ -11,10 +11,7 @@ from billfold.clients import registry as clients
 from billfold.model import Client
 from billfold.settings.settings import Settings
 from billfold.store.database import Database
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 
 OUR_ACCOUNT = "999988887777"
 # The account that moto plays: it owns every role and bucket.

@@ -16,33 +16,14 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from billfold.aws.queue import (
-    Attribute,
-    Message,
-    Queue,
-    open_queue,
-    open_queue_by_arn,
-)
+from billfold.aws.queue import Attribute, Message, Queue, open_queue, open_queue_by_arn
 from billfold.errors import BillfoldError
-from billfold.jobs.attempts import (
-    end_all,
-    find_suspects,
-    forget,
-)
+from billfold.jobs.attempts import end_all, find_suspects, forget
 from billfold.jobs.dead_letters import bury
 from billfold.jobs.intake import take_in
-from billfold.jobs.results import (
-    Cause,
-    Dead,
-    Done,
-    Later,
-)
+from billfold.jobs.results import Cause, Dead, Done, Later
 from billfold.log import configure_logging
-from billfold.settings.settings import (
-    Settings,
-    load_settings,
-    require,
-)
+from billfold.settings.settings import Settings, load_settings, require
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 

@@ -28,10 +28,7 @@ from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import line_item, write_bill
 from tests.messages import ACCOUNT, Mailbox, s3_event
 from tests.processes.worker_process import start_worker
 from tests.soak.fleet import worker_environment

@@ -12,11 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from tests.bills.field_cases import (
-    Case,
-    Check,
-    Step,
-)
+from tests.bills.field_cases import Case, Check, Step
 from tests.bills.line_items import (
     ACCOUNT,
     PAYER,

@@ -13,17 +13,8 @@ from billfold.period import BillingPeriod, parse_period
 from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Preset, Selection
 from billfold.reports.cost_filters import format_pair
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    write_bill,
-    write_object,
-)
-from tests.bills.split_bills import (
-    CLUSTER,
-    instance,
-    pod,
-    task,
-)
+from tests.bills.line_items import as_csv, write_bill, write_object
+from tests.bills.split_bills import CLUSTER, instance, pod, task
 
 MONTHS = ("2026-06", "2026-07")
 # One code has several names, one name several codes, and one name is the code of another service.

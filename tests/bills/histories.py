@@ -10,11 +10,7 @@ import psycopg
 
 from billfold.model import DeliveryOutcome
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-    write_delivery,
-)
+from tests.bills.line_items import described, write_bill, write_delivery
 
 
 def land_history(landing: Landing) -> dict[str, UUID]:

@@ -7,13 +7,7 @@ from decimal import Decimal
 
 from billfold.quality.checks import make_checks
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    LineItem,
-    described,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PLAN, LineItem, described, line_item, write_bill
 
 MARKUP = "<b>bold</b>"
 TAGGED = {"resource_tags": '{"user_env":"web"}', "product_region_code": "eu-west-1"}

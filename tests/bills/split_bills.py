@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bills.line_items import (
-    ACCOUNT,
-    line_item,
-)
+from tests.bills.line_items import ACCOUNT, line_item
 
 INSTANCE = "i-0aaaabbbbccccdddd"
 CLUSTER, NAMESPACE = "shop", "checkout"

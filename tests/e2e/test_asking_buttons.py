@@ -16,10 +16,7 @@ from billfold.jobs.request_worker import AskedWorker
 from billfold.model import Client, DeliveryState, Scope
 from tests.browser import sign_in
 from tests.integration.conftest import aws, database, local_aws, registry
-from tests.processes.visitor import (
-    Visitor,
-    find_grave,
-)
+from tests.processes.visitor import Visitor, find_grave
 from tests.processes.web_server import run_web_server
 from tests.registry import Registry
 

@@ -13,16 +13,9 @@ from playwright.sync_api import Page, expect
 
 from billfold.settings.settings import load_settings
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import line_item, write_bill
 from tests.integration.conftest import NewDatabase
-from tests.processes.visitor import (
-    PHONE,
-    Visitor,
-    find_grave,
-)
+from tests.processes.visitor import PHONE, Visitor, find_grave
 from tests.processes.web_server import run_web_server
 
 # A month that is never over.

@@ -13,17 +13,10 @@ import pytest
 from playwright.sync_api import expect
 
 from billfold.settings.settings import load_settings
-from tests.bills.histories import (
-    deliver_at,
-    land_history,
-)
+from tests.bills.histories import deliver_at, land_history
 from tests.bills.landing import Landing
 from tests.integration.conftest import NewDatabase
-from tests.processes.visitor import (
-    PHONE,
-    Visitor,
-    find_grave,
-)
+from tests.processes.visitor import PHONE, Visitor, find_grave
 from tests.processes.web_server import run_web_server
 
 OURS = "999988887777"

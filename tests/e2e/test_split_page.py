@@ -8,18 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.bills.landing import Landing
-from tests.bills.split_bills import (
-    CLUSTER,
-    INSTANCE,
-)
+from tests.bills.split_bills import CLUSTER, INSTANCE
 from tests.integration.conftest import NewDatabase
 from tests.integration.reports.test_split_reports import bills as bills
-from tests.processes.visitor import (
-    DESK,
-    PHONE,
-    Visitor,
-    find_grave,
-)
+from tests.processes.visitor import DESK, PHONE, Visitor, find_grave
 from tests.processes.web_server import run_web_server
 
 __all__ = ["NewDatabase", "bills"]

@@ -17,29 +17,14 @@ from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
 from billfold.model import DeliveryState
 from billfold.period import BillingPeriod
-from billfold.reports import (
-    ChangeColumn,
-    CostColumn,
-    FileFormat,
-    Filter,
-    export_charges,
-    list_changes,
-    sum_costs,
-)
-from billfold.reports.documents import (
-    changes_document,
-    costs_document,
-    dump,
-)
+from billfold.reports import ChangeColumn, CostColumn, FileFormat, Filter, export_charges, list_changes, sum_costs
+from billfold.reports.documents import changes_document, costs_document, dump
 from billfold.store.database import Database
 from billfold.store.query import run_query
 from billfold.transform.sample_bill import SampleBill, SampleFormat, write_sample_bill
 from billfold.verification import verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    write_object,
-)
+from tests.bills.line_items import as_csv, write_object
 from tests.processes.web_server import run_web_server
 
 # Each can be set for a database or a role. What another value would do to us, or to the text that we read.

@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from billfold.clients import tokens
 from billfold.model import Scope
 from tests.bills.landing import Landing
-from tests.processes.web_server import (
-    Answer,
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import Answer, WebServer, run_web_server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,7 @@ from hypothesis import currently_in_test_context, note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from billfold.bills.release import release
-from billfold.bills.rollback import (
-    Restoration,
-    roll_back,
-)
+from billfold.bills.rollback import Restoration, roll_back
 from billfold.errors import UsageError
 from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.transform.mapping import MAPPING_VERSION

@@ -16,11 +16,7 @@ import billfold
 from billfold.aws import LocalAws
 from billfold.clients import registry as clients
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    LineItem,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import LineItem, line_item, write_bill
 from tests.messages import ACCOUNT, Mailbox, eventbridge_event, s3_event, wrapped_by_sns
 from tests.processes.worker_process import start_worker
 

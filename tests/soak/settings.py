@@ -14,12 +14,7 @@ from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.embedded import start_embedded
 from billfold.store.migrate import migrate_database
 from tests.bills.landing import Landing
-from tests.processes.hostile_settings import (
-    HOSTILE,
-    HOSTILE_SINCE_17,
-    set_for_database,
-    work_through,
-)
+from tests.processes.hostile_settings import HOSTILE, HOSTILE_SINCE_17, set_for_database, work_through
 
 _MIN_ITEMS, _MAX_ITEMS = 100, 400
 

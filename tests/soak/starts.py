@@ -17,10 +17,7 @@ import psutil
 import psycopg
 
 from billfold.store import keeper
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.processes.homes import (
     UNSHARE,
     kill,

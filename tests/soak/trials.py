@@ -13,10 +13,7 @@ from typing import Any
 from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.store.database import connect
 from tests.bills.landing import Landing
-from tests.processes.crash_worker import (
-    POINTS,
-    Worker,
-)
+from tests.processes.crash_worker import POINTS, Worker
 from tests.soak.bills import HeldBill, deliver, expect, random_bill, read_bill, read_withdrawn, restate, total
 
 # The sessions of a dead worker end within about a second of its death.

@@ -11,22 +11,10 @@ from typing import Any
 import boto3
 
 from billfold.aws.aws_errors import translated
-from billfold.aws.credentials import (
-    Clock,
-    aws_client,
-    open_session,
-    utc_now,
-)
-from billfold.aws.file_header import (
-    HEADER_BYTES,
-    read_headers,
-    read_manifest_columns,
-)
+from billfold.aws.credentials import Clock, aws_client, open_session, utc_now
+from billfold.aws.file_header import HEADER_BYTES, read_headers, read_manifest_columns
 from billfold.aws.layout import is_manifest
-from billfold.aws.manifest import (
-    Manifest,
-    parse_manifest,
-)
+from billfold.aws.manifest import Manifest, parse_manifest
 from billfold.aws.notification_probe import judge_notification
 from billfold.aws.probes import failed
 from billfold.aws.s3_bucket import S3Bucket

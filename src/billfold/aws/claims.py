@@ -7,22 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
-from billfold.aws.bucket import (
-    Bucket,
-    address,
-    is_local,
-)
+from billfold.aws.bucket import Bucket, address, is_local
 from billfold.aws.delivery import read_manifest
-from billfold.aws.layout import (
-    ROOT,
-    Place,
-    file_name,
-    find_places,
-    folder_of,
-    folders_above,
-    is_data_file,
-    is_manifest,
-)
+from billfold.aws.layout import ROOT, Place, file_name, find_places, folder_of, folders_above, is_data_file, is_manifest
 from billfold.errors import AccessDeniedError, InputError, ManifestError
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod

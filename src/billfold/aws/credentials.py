@@ -14,10 +14,7 @@ from botocore.credentials import CredentialProvider, CredentialResolver, Refresh
 from botocore.exceptions import ClientError
 from botocore.loaders import Loader
 
-from billfold.aws.aws_errors import (
-    code_of,
-    translated,
-)
+from billfold.aws.aws_errors import code_of, translated
 from billfold.aws.session_policy import session_policy
 from billfold.errors import AccessDeniedError
 from billfold.model import Client

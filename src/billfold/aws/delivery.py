@@ -9,29 +9,12 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from billfold.aws.bucket import (
-    Bucket,
-    address,
-    is_local,
-)
+from billfold.aws.bucket import Bucket, address, is_local
 from billfold.aws.file_times import find_time_fault
-from billfold.aws.layout import (
-    ROOT,
-    file_name,
-    find_places,
-    folder_of,
-    period_of,
-)
+from billfold.aws.layout import ROOT, file_name, find_places, folder_of, period_of
 from billfold.aws.local_bucket import LocalBucket
-from billfold.aws.local_copy import (
-    as_path,
-    find_local_files,
-    list_missing,
-)
-from billfold.aws.manifest import (
-    Manifest,
-    parse_manifest,
-)
+from billfold.aws.local_copy import as_path, find_local_files, list_missing
+from billfold.aws.manifest import Manifest, parse_manifest
 from billfold.errors import ManifestError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.model import Delivery, SourceObject
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from billfold.aws.bucket import (
-    Bucket,
-    address,
-)
+from billfold.aws.bucket import Bucket, address
 from billfold.aws.spool import check_limits
 from billfold.errors import SourceNotFoundError, TornDeliveryError
 from billfold.model import Delivery, SourceObject, SpooledFile

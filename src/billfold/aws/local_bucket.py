@@ -13,16 +13,9 @@ from pathlib import Path
 
 import structlog
 
-from billfold.aws.bucket import (
-    LOCAL_SCHEME,
-    address,
-)
+from billfold.aws.bucket import LOCAL_SCHEME, address
 from billfold.aws.file_times import modified_at
-from billfold.aws.spool import (
-    CHUNK_BYTES,
-    OnBytes,
-    spool,
-)
+from billfold.aws.spool import CHUNK_BYTES, OnBytes, spool
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.model import SourceObject, SpooledFile
 from billfold.settings.settings import Settings

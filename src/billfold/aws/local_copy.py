@@ -11,12 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from billfold.aws.layout import (
-    ROOT,
-    find_places,
-    folder_of,
-    folders_above,
-)
+from billfold.aws.layout import ROOT, find_places, folder_of, folders_above
 
 # Where the manifests of an export are below its folder, as patterns of paths.
 MANIFESTS_OF_EXPORT = tuple(

@@ -8,27 +8,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
-from billfold.aws.claims import (
-    Statement,
-    is_bill,
-)
+from billfold.aws.claims import Statement, is_bill
 from billfold.aws.keys import is_trick
-from billfold.aws.layout import (
-    ROOT,
-    Place,
-    file_name,
-    find_places,
-    is_manifest,
-)
+from billfold.aws.layout import ROOT, Place, file_name, find_places, is_manifest
 from billfold.aws.local_bucket import LocalBucket
-from billfold.aws.local_copy import (
-    MANIFESTS_OF_EXPORT,
-    find_local_files,
-)
-from billfold.aws.manifest import (
-    Manifest,
-    parse_manifest,
-)
+from billfold.aws.local_copy import MANIFESTS_OF_EXPORT, find_local_files
+from billfold.aws.manifest import Manifest, parse_manifest
 from billfold.settings.settings import Settings
 
 # Below the folder of its manifest a file is in that of its execution, or of a report's name, a year and a month.

@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from billfold.aws.bucket import (
-    LOCAL_SCHEME,
-    Bucket,
-    is_local,
-)
-from billfold.aws.credentials import (
-    aws_client,
-    open_session,
-)
+from billfold.aws.bucket import LOCAL_SCHEME, Bucket, is_local
+from billfold.aws.credentials import aws_client, open_session
 from billfold.aws.local_bucket import LocalBucket
-from billfold.aws.local_root import (
-    root_of_file,
-    root_of_folder,
-)
+from billfold.aws.local_root import root_of_file, root_of_folder
 from billfold.aws.s3_bucket import S3Bucket
 from billfold.errors import SourceNotFoundError, UsageError
 from billfold.model import Client

@@ -9,19 +9,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from billfold.aws.foreign_json import (
-    UnreadableJsonError,
-    read_json,
-    skim_json,
-)
-from billfold.aws.keys import (
-    MAX_KEY_BYTES,
-    is_clean,
-)
-from billfold.aws.layout import (
-    find_places,
-    period_of,
-)
+from billfold.aws.foreign_json import UnreadableJsonError, read_json, skim_json
+from billfold.aws.keys import MAX_KEY_BYTES, is_clean
+from billfold.aws.layout import find_places, period_of
 from billfold.errors import ManifestError
 from billfold.period import BillingPeriod, parse_period
 

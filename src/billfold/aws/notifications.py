@@ -15,14 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from billfold.aws.foreign_json import (
-    UnreadableJsonError,
-    read_json,
-)
-from billfold.aws.keys import (
-    MAX_KEY_BYTES,
-    is_clean,
-)
+from billfold.aws.foreign_json import UnreadableJsonError, read_json
+from billfold.aws.keys import MAX_KEY_BYTES, is_clean
 from billfold.aws.layout import decode_event_key
 from billfold.errors import MessageError
 from billfold.model import TriggerSource

@@ -16,19 +16,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from billfold.aws.bucket import Bucket
-from billfold.aws.file_header import (
-    is_parquet,
-    read_manifest_columns,
-    read_parquet_headers,
-    unpack_beginning,
-)
+from billfold.aws.file_header import is_parquet, read_manifest_columns, read_parquet_headers, unpack_beginning
 from billfold.aws.foreign_json import skim_json
-from billfold.aws.layout import (
-    file_name,
-    find_places,
-    is_manifest,
-    period_of,
-)
+from billfold.aws.layout import file_name, find_places, is_manifest, period_of
 from billfold.errors import SourceError
 from billfold.model import SourceObject
 

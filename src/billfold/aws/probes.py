@@ -12,10 +12,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from billfold.aws.aws_errors import (
-    code_of,
-    translated,
-)
+from billfold.aws.aws_errors import code_of, translated
 from billfold.aws.credentials import (
     SESSION_SECONDS,
     Clock,

@@ -14,10 +14,7 @@ import boto3
 import structlog
 
 from billfold.aws.aws_errors import translated
-from billfold.aws.credentials import (
-    aws_client,
-    open_own_session,
-)
+from billfold.aws.credentials import aws_client, open_own_session
 from billfold.errors import BillfoldError
 from billfold.settings.settings import Settings
 

@@ -14,11 +14,7 @@ import structlog
 
 from billfold.aws.aws_errors import translated
 from billfold.aws.credentials import aws_client
-from billfold.aws.queue import (
-    Queue,
-    open_queue,
-    open_session_of,
-)
+from billfold.aws.queue import Queue, open_queue, open_session_of
 from billfold.errors import BillfoldError
 from billfold.settings.settings import Settings
 

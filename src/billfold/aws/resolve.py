@@ -15,45 +15,14 @@ from typing import Protocol
 
 import structlog
 
-from billfold.aws.bucket import (
-    Bucket,
-    address,
-    is_local,
-)
-from billfold.aws.claims import (
-    Claims,
-    Statement,
-    find_strays_above,
-    is_bill,
-    is_stray,
-    refuse_mixed,
-    shared_folder,
-)
-from billfold.aws.delivery import (
-    Listing,
-    find_delivery,
-    keys_in,
-    read_content,
-    read_manifest,
-    standalone,
-)
+from billfold.aws.bucket import Bucket, address, is_local
+from billfold.aws.claims import Claims, Statement, find_strays_above, is_bill, is_stray, refuse_mixed, shared_folder
+from billfold.aws.delivery import Listing, find_delivery, keys_in, read_content, read_manifest, standalone
 from billfold.aws.file_times import find_time_fault
-from billfold.aws.layout import (
-    Place,
-    file_name,
-    find_places,
-    folder_of,
-    folders_above,
-    is_manifest,
-    time_of_execution,
-)
+from billfold.aws.layout import Place, file_name, find_places, folder_of, folders_above, is_manifest, time_of_execution
 from billfold.aws.local_bucket import LocalBucket
 from billfold.aws.local_copy import MANIFESTS_OF_EXPORT
-from billfold.aws.manifest import (
-    Manifest,
-    is_foreign,
-    parse_manifest,
-)
+from billfold.aws.manifest import Manifest, is_foreign, parse_manifest
 from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundError, UsageError, as_internal
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod

@@ -10,11 +10,7 @@ from typing import Any
 from billfold.aws.aws_errors import translated
 from billfold.aws.bucket import address
 from billfold.aws.keys import is_trick
-from billfold.aws.spool import (
-    CHUNK_BYTES,
-    OnBytes,
-    spool,
-)
+from billfold.aws.spool import CHUNK_BYTES, OnBytes, spool
 from billfold.errors import AccessDeniedError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.model import SourceObject, SpooledFile
 from billfold.settings.settings import Settings

@@ -11,10 +11,7 @@ from pathlib import Path
 from billfold.errors import SourceLimitError, SourceUnavailableError
 from billfold.model import SourceObject, SpooledFile
 from billfold.settings.settings import Settings
-from billfold.work_folder import (
-    NO_SPACE,
-    no_space,
-)
+from billfold.work_folder import NO_SPACE, no_space
 
 CHUNK_BYTES = 2**20
 # Asking for the free space is a system call; every 64 MiB is often enough for any disk.

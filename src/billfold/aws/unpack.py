@@ -11,10 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from billfold.aws.spool import (
-    CHUNK_BYTES,
-    write_chunks,
-)
+from billfold.aws.spool import CHUNK_BYTES, write_chunks
 from billfold.errors import MalformedFileError
 from billfold.model import SpooledFile, UnpackedFile
 from billfold.settings.settings import Settings

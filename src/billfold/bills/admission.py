@@ -11,17 +11,8 @@ from billfold.errors import RunConflictError
 from billfold.model import Client, Delivery, DeliveryState, SpooledFile
 from billfold.period import BillingPeriod
 from billfold.store.database import Connection
-from billfold.store.deliveries import (
-    control,
-    hold,
-    statements,
-)
-from billfold.store.deliveries.statements import (
-    CurrentStatement,
-    Owner,
-    Spelling,
-    absolute_key,
-)
+from billfold.store.deliveries import control, hold, statements
+from billfold.store.deliveries.statements import CurrentStatement, Owner, Spelling, absolute_key
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
 

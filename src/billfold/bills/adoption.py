@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from billfold.bills.reconcile import (
-    carry,
-    reconcile,
-)
+from billfold.bills.reconcile import carry, reconcile
 from billfold.model import PublicationKind, Totals
 from billfold.store.database import BulkConnection
-from billfold.store.deliveries import (
-    history,
-    publish,
-)
+from billfold.store.deliveries import history, publish
 from billfold.store.deliveries.statements import CurrentStatement
 
 

@@ -17,17 +17,9 @@ from billfold.errors import RunConflictError, UsageError
 from billfold.quality.checks import record_checks
 from billfold.settings.settings import Settings
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
-from billfold.store.deliveries import (
-    control,
-    counting,
-    history,
-    publish,
-)
+from billfold.store.deliveries import control, counting, history, publish
 from billfold.store.deliveries.parts import Relation
-from billfold.store.verification.charges import (
-    VerifiedStatement,
-    list_statements,
-)
+from billfold.store.verification.charges import VerifiedStatement, list_statements
 
 log = structlog.get_logger(__name__)
 

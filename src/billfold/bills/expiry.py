@@ -7,19 +7,12 @@ from uuid import UUID
 
 import structlog
 
-from billfold.aws import (
-    Bucket,
-    find_places,
-    parse_manifest,
-)
+from billfold.aws import Bucket, find_places, parse_manifest
 from billfold.errors import BillfoldError, ManifestError, SourceNotFoundError
 from billfold.model import Client
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import statements
-from billfold.store.deliveries.statements import (
-    CurrentFile,
-    CurrentStatement,
-)
+from billfold.store.deliveries.statements import CurrentFile, CurrentStatement
 
 log = structlog.get_logger(__name__)
 

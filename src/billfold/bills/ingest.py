@@ -13,15 +13,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from billfold import interruption
-from billfold.aws import (
-    Bucket,
-    Progress,
-    SilentProgress,
-    address,
-    fetch_delivery,
-    resolve,
-    unpack,
-)
+from billfold.aws import Bucket, Progress, SilentProgress, address, fetch_delivery, resolve, unpack
 from billfold.aws.layout import place_of
 from billfold.bills import outcomes
 from billfold.bills.admission import (
@@ -36,20 +28,9 @@ from billfold.bills.admission import (
 )
 from billfold.bills.expiry import find_expired
 from billfold.bills.left_out import Sieve
-from billfold.bills.local_roots import (
-    locate_source,
-    settle,
-)
-from billfold.bills.publication import (
-    PublishedBill,
-    Timings,
-    UnchangedBill,
-    publish_bill,
-)
-from billfold.bills.typed_sources import (
-    leaves_nothing,
-    refuse_other_file,
-)
+from billfold.bills.local_roots import locate_source, settle
+from billfold.bills.publication import PublishedBill, Timings, UnchangedBill, publish_bill
+from billfold.bills.typed_sources import leaves_nothing, refuse_other_file
 from billfold.errors import (
     BillfoldError,
     DeliveryHeldError,
@@ -75,12 +56,7 @@ from billfold.period import BillingPeriod
 from billfold.quality.checks import record_checks
 from billfold.settings.settings import Settings
 from billfold.store.database import Connection, Database, connect, connect_at_last
-from billfold.store.deliveries import (
-    control,
-    hold,
-    runs,
-    statements,
-)
+from billfold.store.deliveries import control, hold, runs, statements
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.landing import LandingFile

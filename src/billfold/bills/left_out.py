@@ -11,14 +11,8 @@ from collections.abc import Container, Iterator, Sequence
 import structlog
 
 from billfold.aws import Bucket
-from billfold.aws.layout import (
-    folder_of,
-    is_manifest,
-)
-from billfold.aws.other_files import (
-    find_kind,
-    kind_of_key,
-)
+from billfold.aws.layout import folder_of, is_manifest
+from billfold.aws.other_files import find_kind, kind_of_key
 from billfold.model import Client, LeftOutFile, SourceObject
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import left_out

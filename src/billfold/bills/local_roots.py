@@ -7,15 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from billfold.aws import (
-    LOCAL_SCHEME,
-    Bucket,
-    address,
-    is_local,
-    locate,
-    open_bucket,
-    resolve,
-)
+from billfold.aws import LOCAL_SCHEME, Bucket, address, is_local, locate, open_bucket, resolve
 from billfold.errors import InputError, UsageError
 from billfold.model import Client, Delivery, SourceObject
 from billfold.settings.settings import Settings

@@ -6,18 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from billfold.bills.publication import (
-    HeldBill,
-    PublishedBill,
-)
+from billfold.bills.publication import HeldBill, PublishedBill
 from billfold.errors import BillfoldError
 from billfold.model import Client, Delivery, DeliveryOutcome, DeliveryState, RunOutcome, RunStatus
 from billfold.period import BillingPeriod
 from billfold.store.deliveries.control import RegisteredDelivery
-from billfold.store.deliveries.statements import (
-    CurrentFile,
-    CurrentStatement,
-)
+from billfold.store.deliveries.statements import CurrentFile, CurrentStatement
 
 
 def published(

@@ -6,11 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, localcontext
 
 from billfold.store.deliveries.counting import Candidate
-from billfold.store.deliveries.parts import (
-    Evidence,
-    Relation,
-    Share,
-)
+from billfold.store.deliveries.parts import Evidence, Relation, Share
 
 _DIGITS = 2000
 

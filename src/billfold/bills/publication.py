@@ -14,34 +14,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
-from billfold.bills import (
-    adoption,
-    overlap,
-    split_cost,
-)
-from billfold.bills.discounts import (
-    find_remarkable_discounts,
-    find_unproved,
-)
+from billfold.bills import adoption, overlap, split_cost
+from billfold.bills.discounts import find_remarkable_discounts, find_unproved
 from billfold.bills.drift import find_drift
-from billfold.bills.reconcile import (
-    Worth,
-    carry,
-    find_loss,
-    reconcile,
-)
+from billfold.bills.reconcile import Worth, carry, find_loss, reconcile
 from billfold.dimensions import DIMENSIONS
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
 from billfold.store.database import BulkConnection, Database, connect_bulk
-from billfold.store.deliveries import (
-    hold,
-    publish,
-)
+from billfold.store.deliveries import hold, publish
 from billfold.store.deliveries.counting import Form
-from billfold.store.deliveries.ledger import (
-    sum_held_undiscounted,
-    sum_ledger,
-)
+from billfold.store.deliveries.ledger import sum_held_undiscounted, sum_ledger
 from billfold.store.deliveries.statements import CurrentStatement
 from billfold.transform import Bill
 from billfold.transform.compare import Comparison

@@ -6,18 +6,8 @@ from uuid import UUID
 
 import structlog
 
-from billfold.aws import (
-    Progress,
-    SilentProgress,
-    address,
-    open_bucket,
-)
-from billfold.bills.ingest import (
-    Ingestion,
-    ingest_delivery,
-    resolve_all,
-    retrying,
-)
+from billfold.aws import Progress, SilentProgress, address, open_bucket
+from billfold.bills.ingest import Ingestion, ingest_delivery, resolve_all, retrying
 from billfold.errors import UsageError
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
 from billfold.settings.settings import Settings

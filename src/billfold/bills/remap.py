@@ -16,32 +16,17 @@ from functools import partial
 import structlog
 
 from billfold import interruption
-from billfold.bills import (
-    overlap,
-    split_cost,
-)
-from billfold.bills.publication import (
-    Standing,
-    Timings,
-    find_remarkable,
-    map_bill,
-)
+from billfold.bills import overlap, split_cost
+from billfold.bills.publication import Standing, Timings, find_remarkable, map_bill
 from billfold.bills.reconcile import reconcile
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.quality.checks import record_checks
 from billfold.settings.settings import Settings
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
-from billfold.store.deliveries import (
-    control,
-    publish,
-    statements,
-)
+from billfold.store.deliveries import control, publish, statements
 from billfold.store.deliveries.statements import CurrentStatement
-from billfold.store.verification.charges import (
-    VerifiedStatement,
-    list_statements,
-)
+from billfold.store.verification.charges import VerifiedStatement, list_statements
 from billfold.transform import Bill, open_bill
 from billfold.transform.mapping import MAPPING_VERSION
 from billfold.work_folder import work_folder

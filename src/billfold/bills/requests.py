@@ -4,34 +4,18 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from billfold.aws import (
-    SilentProgress,
-    address,
-    is_local,
-)
+from billfold.aws import SilentProgress, address, is_local
 from billfold.bills.admission import holds
-from billfold.bills.ingest import (
-    Ingestion,
-    find_deliveries,
-)
-from billfold.bills.release import (
-    not_held,
-    permit,
-)
+from billfold.bills.ingest import Ingestion, find_deliveries
+from billfold.bills.release import not_held, permit
 from billfold.clients import registry as clients
 from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.settings.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries import (
-    control,
-    statements,
-)
-from billfold.store.deliveries.control import (
-    RegisteredDelivery,
-    StoredDelivery,
-)
+from billfold.store.deliveries import control, statements
+from billfold.store.deliveries.control import RegisteredDelivery, StoredDelivery
 from billfold.store.jobs import requests as asked
 from billfold.store.jobs.requests import AskedRow
 

@@ -17,35 +17,17 @@ from uuid import UUID
 import structlog
 
 from billfold import interruption
-from billfold.bills import (
-    adoption,
-    overlap,
-)
-from billfold.bills.admission import (
-    find_owner,
-    find_standalone,
-    find_twin,
-)
+from billfold.bills import adoption, overlap
+from billfold.bills.admission import find_owner, find_standalone, find_twin
 from billfold.bills.overlap_findings import name
-from billfold.bills.reconcile import (
-    carry,
-    reconcile,
-)
+from billfold.bills.reconcile import carry, reconcile
 from billfold.errors import ReconciliationError, UsageError
 from billfold.model import Client, CostBasis, DeliveryState, PublicationKind, Totals
 from billfold.quality.checks import record_checks
 from billfold.settings.settings import Settings
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
-from billfold.store.deliveries import (
-    control,
-    history,
-    publish,
-    statements,
-)
-from billfold.store.deliveries.history import (
-    NOTHING,
-    Stood,
-)
+from billfold.store.deliveries import control, history, publish, statements
+from billfold.store.deliveries.history import NOTHING, Stood
 from billfold.store.deliveries.statements import CurrentStatement
 
 log = structlog.get_logger(__name__)

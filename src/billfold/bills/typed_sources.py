@@ -10,16 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from billfold.aws import (
-    LOCAL_SCHEME,
-    Bucket,
-    address,
-    is_local,
-)
-from billfold.aws.other_files import (
-    find_kind,
-    tells_nothing,
-)
+from billfold.aws import LOCAL_SCHEME, Bucket, address, is_local
+from billfold.aws.other_files import find_kind, tells_nothing
 from billfold.errors import BillfoldError, SourceError, SourceNotFoundError, UnknownFormatError
 from billfold.model import Client
 from billfold.settings.settings import Settings

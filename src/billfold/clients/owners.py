@@ -13,10 +13,7 @@ from billfold.settings.settings import Settings
 from billfold.spreadsheet import original
 from billfold.store import reading
 from billfold.store.clients import owners as store
-from billfold.store.clients.owners import (
-    AccountOwner,
-    OwnersWritten,
-)
+from billfold.store.clients.owners import AccountOwner, OwnersWritten
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import control
 

@@ -11,17 +11,9 @@ from pathlib import Path
 import psutil
 import structlog
 
-from billfold.aws import (
-    probe_bucket,
-    probe_identity,
-    probe_queue,
-    probe_role,
-)
+from billfold.aws import probe_bucket, probe_identity, probe_queue, probe_role
 from billfold.aws.bucket_probes import BucketFindings
-from billfold.aws.credentials import (
-    Clock,
-    utc_now,
-)
+from billfold.aws.credentials import Clock, utc_now
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, InputError, UsageError
 from billfold.model import Client, Probe, ProbeState

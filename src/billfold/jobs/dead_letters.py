@@ -15,13 +15,7 @@ from uuid import UUID
 import structlog
 
 from billfold.aws.notifications import parse_notification
-from billfold.aws.queue import (
-    MAX_MESSAGES,
-    Attribute,
-    Message,
-    Queue,
-    open_queue,
-)
+from billfold.aws.queue import MAX_MESSAGES, Attribute, Message, Queue, open_queue
 from billfold.errors import BillfoldError, MessageError, UsageError
 from billfold.identifiers import MIN_CHARACTERS, refuse_ambiguous
 from billfold.jobs.results import Dead

@@ -18,17 +18,8 @@ from uuid import UUID
 import structlog
 
 from billfold.aws.keys import is_trick
-from billfold.aws.layout import (
-    Place,
-    is_data_file,
-    is_manifest,
-    place_of,
-)
-from billfold.aws.notifications import (
-    CreatedObject,
-    Request,
-    parse_notification,
-)
+from billfold.aws.layout import Place, is_data_file, is_manifest, place_of
+from billfold.aws.notifications import CreatedObject, Request, parse_notification
 from billfold.aws.other_files import kind_of_key
 from billfold.aws.queue import Message
 from billfold.bills.ingest import ingest
@@ -46,34 +37,15 @@ from billfold.errors import (
     StoreUnavailableError,
     as_internal,
 )
-from billfold.jobs.attempts import (
-    attempt,
-    is_left_behind,
-)
-from billfold.jobs.results import (
-    Cause,
-    Dead,
-    Done,
-    Fate,
-    Later,
-    choose,
-    retry_seconds,
-    wait_seconds,
-)
+from billfold.jobs.attempts import attempt, is_left_behind
+from billfold.jobs.results import Cause, Dead, Done, Fate, Later, choose, retry_seconds, wait_seconds
 from billfold.model import Client, DeliveryOutcome, DeliveryState, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.settings.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries import (
-    control,
-    runs,
-)
+from billfold.store.deliveries import control, runs
 from billfold.store.jobs import failures
-from billfold.store.jobs.slots import (
-    open_slots,
-    take_slot,
-    take_turn,
-)
+from billfold.store.jobs.slots import open_slots, take_slot, take_turn
 
 # A backfill or a command may hold the statement: the message can wait better than a thread that others need.
 _CLAIM_WAIT_SECONDS = 5

@@ -14,14 +14,8 @@ from enum import StrEnum
 
 import structlog
 
-from billfold import (
-    interruption,
-    reports,
-)
-from billfold.bills.backfill import (
-    BackfillReport,
-    backfill,
-)
+from billfold import interruption, reports
+from billfold.bills.backfill import BackfillReport, backfill
 from billfold.bills.ingest import keep_client
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
@@ -30,10 +24,7 @@ from billfold.model import Client, TriggerSource
 from billfold.reports import ClientFreshness
 from billfold.settings.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.jobs.slots import (
-    open_slots,
-    take_slot,
-)
+from billfold.store.jobs.slots import open_slots, take_slot
 from billfold.store.reports import freshness
 
 DEFAULT_CONCURRENCY = 2

@@ -21,36 +21,14 @@ from uuid import uuid4
 
 import structlog
 
-from billfold.aws.queue import (
-    MAX_MESSAGES,
-    Message,
-    Queue,
-)
+from billfold.aws.queue import MAX_MESSAGES, Message, Queue
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, StoreError
-from billfold.jobs.attempts import (
-    end_all,
-    find_suspects,
-    forget,
-)
+from billfold.jobs.attempts import end_all, find_suspects, forget
 from billfold.jobs.dead_letters import bury
-from billfold.jobs.in_flight import (
-    Report,
-    Workload,
-)
-from billfold.jobs.intake import (
-    find_full,
-    take_in,
-    tell,
-)
-from billfold.jobs.results import (
-    Cause,
-    Dead,
-    Fate,
-    Later,
-    retry_seconds,
-    wait_seconds,
-)
+from billfold.jobs.in_flight import Report, Workload
+from billfold.jobs.intake import find_full, take_in, tell
+from billfold.jobs.results import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
 from billfold.model import Client
 from billfold.settings.settings import Settings
 from billfold.store.database import Database, connect

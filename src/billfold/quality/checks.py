@@ -18,11 +18,7 @@ import structlog
 
 from billfold.errors import StoreUnavailableError
 from billfold.store.database import Database
-from billfold.store.reports.checks import (
-    CheckedBill,
-    Found,
-    open_checked_bill,
-)
+from billfold.store.reports.checks import CheckedBill, Found, open_checked_bill
 
 # What Savings Plans leave over up to a cent is rounding.
 RESIDUAL_TOLERANCE = Decimal("0.01")

@@ -13,12 +13,7 @@ from billfold.reports.lists import Choices, Filter, read_choices
 from billfold.store import reading
 from billfold.store.database import Database
 from billfold.store.reports import quality
-from billfold.store.reports.quality import (
-    BillCounts,
-    CheckSum,
-    JudgedBill,
-    SharedBill,
-)
+from billfold.store.reports.quality import BillCounts, CheckSum, JudgedBill, SharedBill
 
 MAX_SHARED_BILLS = 60
 

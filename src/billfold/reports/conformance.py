@@ -10,12 +10,7 @@ from billfold.period import BillingPeriod
 from billfold.reports.lists import Filter
 from billfold.store import reading
 from billfold.store.database import Database
-from billfold.store.reports.conformance import (
-    BrokenRule,
-    Judgement,
-    judge_charges,
-    judge_columns,
-)
+from billfold.store.reports.conformance import BrokenRule, Judgement, judge_charges, judge_columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

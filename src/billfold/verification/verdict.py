@@ -12,12 +12,7 @@ from billfold.errors import ReconciliationError
 from billfold.model import Totals
 from billfold.settings.settings import Settings
 from billfold.store.database import Database
-from billfold.store.verification.charges import (
-    Difference,
-    HeldStatement,
-    SaidPublication,
-    VerifiedStatement,
-)
+from billfold.store.verification.charges import Difference, HeldStatement, SaidPublication, VerifiedStatement
 
 
 class CheckState(StrEnum):

@@ -5,10 +5,7 @@ from __future__ import annotations
 import shutil
 
 from billfold.errors import InputError
-from billfold.store.verification.charges import (
-    Difference,
-    Snapshot,
-)
+from billfold.store.verification.charges import Difference, Snapshot
 from billfold.store.verification.history import History
 from billfold.store.verification.split import SplitCosts
 from billfold.transform import Bill, open_bill

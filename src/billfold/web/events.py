@@ -16,19 +16,13 @@ from fastapi import APIRouter, Header, Request
 from fastapi.concurrency import run_in_threadpool
 
 from billfold.aws.layout import is_data_file
-from billfold.aws.notifications import (
-    CreatedObject,
-    parse_notification,
-)
+from billfold.aws.notifications import CreatedObject, parse_notification
 from billfold.aws.other_files import kind_of_key
 from billfold.aws.queue import open_queue
 from billfold.bills.requests import ask
 from billfold.clients.registry import find_owner
 from billfold.errors import MessageError, SourceError, SourceUnavailableError
-from billfold.jobs.intake import (
-    mark_pending,
-    starts_delivery,
-)
+from billfold.jobs.intake import mark_pending, starts_delivery
 from billfold.model import Client
 from billfold.settings.settings import Settings
 from billfold.store.database import Database

@@ -8,11 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from billfold.aws.file_header import (
-    HEADER_BYTES,
-    read_headers,
-    read_manifest_columns,
-)
+from billfold.aws.file_header import HEADER_BYTES, read_headers, read_manifest_columns
 from billfold.transform.columns import describe_columns, detect_format
 
 TREES = ["legacy-cur", "cur2-csv", "cur2-parquet", "focus12", "focus10", "noid-duplicates"]

@@ -14,10 +14,7 @@ import pytest
 from billfold.model import DeliveryState
 from billfold.store.migrate import list_migrations
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 
 USD = "USD"
 YEAR_2030 = 1_893_456_000

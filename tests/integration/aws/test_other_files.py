@@ -17,10 +17,7 @@ import pyarrow.parquet as parquet
 import pytest
 from structlog.testing import capture_logs
 
-from billfold.aws import (
-    LocalAws,
-    LocalBucket,
-)
+from billfold.aws import LocalAws, LocalBucket
 from billfold.aws.other_files import find_kind
 from billfold.aws.queue import Message
 from billfold.bills.backfill import backfill
@@ -31,24 +28,13 @@ from billfold.errors import SourceNotFoundError
 from billfold.jobs.intake import take_in
 from billfold.jobs.results import Done
 from billfold.model import DeliveryState, LeftOutFile, TriggerSource
-from billfold.settings.settings import (
-    Settings,
-    load_settings,
-)
+from billfold.settings.settings import Settings, load_settings
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    described,
-    write_bill,
-    write_object,
-)
+from tests.bills.line_items import as_csv, described, write_bill, write_object
 from tests.messages import ACCOUNT as BUCKET_OWNER
 from tests.messages import s3_event
-from tests.processes.faulty_aws import (
-    Call,
-    faulty_aws,
-)
+from tests.processes.faulty_aws import Call, faulty_aws
 
 COH = "coh/cid-coh"
 COH_MANIFEST = f"{COH}/metadata/date=2026-05-04/cid-coh-Manifest.json"

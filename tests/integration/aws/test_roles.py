@@ -20,14 +20,8 @@ from billfold.model import DeliveryState
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema, migrate_database
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
-from tests.bills.split_bills import (
-    instance,
-    pod,
-)
+from tests.bills.line_items import described, write_bill
+from tests.bills.split_bills import instance, pod
 
 INGEST_ROLE = "billfold_ingest"
 READER_ROLE = "billfold_reader"

@@ -9,23 +9,14 @@ from pathlib import Path
 import pytest
 
 from billfold.aws import LocalAws
-from billfold.bills.backfill import (
-    BackfillReport,
-    backfill,
-)
+from billfold.bills.backfill import BackfillReport, backfill
 from billfold.errors import ConfigurationError
 from billfold.model import Delivery, DeliveryState
 from billfold.period import BillingPeriod, parse_period
 from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    described,
-    line_item,
-    write_bill,
-    write_object,
-)
+from tests.bills.line_items import as_csv, described, line_item, write_bill, write_object
 
 BUCKET = "acme-bills"
 MONTHS = ("2026-03", "2026-04", "2026-05")

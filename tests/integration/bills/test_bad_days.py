@@ -22,26 +22,15 @@ from billfold.aws.queue import open_queue
 from billfold.clients import registry as clients
 from billfold.jobs.in_flight import Report
 from billfold.jobs.worker import Worker
-from billfold.settings.settings import (
-    Settings,
-    load_settings,
-)
+from billfold.settings.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.messages import ACCOUNT, Mailbox, s3_event
-from tests.processes.faulty_aws import (
-    CUT,
-    Call,
-    Fault,
-    faulty_aws,
-)
+from tests.processes.faulty_aws import CUT, Call, Fault, faulty_aws
 
 COSTS = {"a": ("1.25", "2.0000000001"), "b": ("0.0000000003",), "c": ("7", "-1.5")}
 TOTAL = sum((Decimal(cost) for costs in COSTS.values() for cost in costs), Decimal())

@@ -12,13 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from billfold.aws import (
-    LocalBucket,
-    SilentProgress,
-    fetch_delivery,
-    resolve,
-    unpack,
-)
+from billfold.aws import LocalBucket, SilentProgress, fetch_delivery, resolve, unpack
 from billfold.bills.drift import find_drift
 from billfold.model import SourceObject, SpooledFile
 from billfold.period import BillingPeriod
@@ -26,11 +20,7 @@ from billfold.settings.settings import Settings
 from billfold.transform import column_types
 from billfold.transform.bill import Bill, open_bill
 from billfold.transform.sample_bill import CUR2_COLUMNS, SampleBill, SampleFormat, write_sample_bill
-from tests.bills.line_items import (
-    as_csv,
-    line_item,
-    write_object,
-)
+from tests.bills.line_items import as_csv, line_item, write_object
 
 
 @pytest.fixture

@@ -13,13 +13,7 @@ import pytest
 from billfold.errors import ManifestError
 from billfold.model import DeliveryState
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PERIOD,
-    as_csv,
-    described,
-    write_bill,
-    write_object,
-)
+from tests.bills.line_items import PERIOD, as_csv, described, write_bill, write_object
 
 USD = "USD"
 MONTH = "20260501-20260601"

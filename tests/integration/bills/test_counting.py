@@ -14,12 +14,7 @@ from billfold.errors import UsageError
 from billfold.model import DeliveryOutcome
 from billfold.store.database import connect
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    line_item,
-    write_bill,
-    write_object,
-)
+from tests.bills.line_items import as_csv, line_item, write_bill, write_object
 
 OTHER_ACCOUNT = "777788889999"
 FOCUS_ROW = {

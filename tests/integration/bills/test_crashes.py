@@ -9,15 +9,9 @@ import pytest
 
 from billfold.settings.settings import Settings
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.integration.conftest import NewDatabase
-from tests.processes.crash_worker import (
-    POINTS,
-    Worker,
-)
+from tests.processes.crash_worker import POINTS, Worker
 from tests.soak.trials import Trial, measure_duration, run_trial
 
 RANDOM_KILLS = 5

@@ -13,15 +13,7 @@ from pathlib import Path
 from billfold.errors import InvalidValueError
 from billfold.model import DeliveryState, RunStatus
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PERIOD,
-    LineItem,
-    as_csv,
-    described,
-    line_item,
-    write_bill,
-    write_object,
-)
+from tests.bills.line_items import PERIOD, LineItem, as_csv, described, line_item, write_bill, write_object
 
 USD = "USD"
 DATA = f"exports/acme/data/BILLING_PERIOD={PERIOD}"

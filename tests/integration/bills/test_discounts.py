@@ -19,15 +19,7 @@ from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.verification import verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PAYER,
-    PLAN,
-    RESERVATION,
-    as_csv,
-    line_item,
-    write_bill,
-    write_delivery,
-)
+from tests.bills.line_items import PAYER, PLAN, RESERVATION, as_csv, line_item, write_bill, write_delivery
 
 PLUS, MINUS = "gross plus discounts", "gross minus discounts"
 PRICED = {"line_item_usage_amount": "4", "pricing_unit": "Hrs", "pricing_public_on_demand_rate": "25"}

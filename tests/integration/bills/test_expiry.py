@@ -13,10 +13,7 @@ from billfold.bills.backfill import backfill
 from billfold.model import DeliveryState, RunStatus
 from billfold.settings.settings import load_settings
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 
 BUCKET = "acme-bills"
 

@@ -11,15 +11,8 @@ import pytest
 
 from billfold.errors import BillfoldError, InputError
 from billfold.settings.settings import Settings
-from tests.bills.line_items import (
-    as_csv,
-    described,
-    line_item,
-)
-from tests.bills.parsed import (
-    as_parquet,
-    parsed,
-)
+from tests.bills.line_items import as_csv, described, line_item
+from tests.bills.parsed import as_parquet, parsed
 
 GOOD = as_csv(described("1.25", "2.5", "3"))
 HEADER, _, ROWS = GOOD.partition(b"\n")

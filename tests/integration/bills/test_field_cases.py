@@ -9,11 +9,7 @@ import pytest
 
 from billfold.cli import main
 from billfold.store.database import Database
-from tests.bills.field_cases import (
-    Run,
-    play,
-    read_cases,
-)
+from tests.bills.field_cases import Run, play, read_cases
 from tests.bills.field_kinds import KINDS
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "fixtures" / "field" / "cases.json"

@@ -10,30 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from billfold.aws import (
-    locate,
-    resolve,
-)
+from billfold.aws import locate, resolve
 from billfold.bills.ingest import ingest
 from billfold.dimensions import DIMENSIONS
 from billfold.errors import InvalidValueError, RunConflictError
 from billfold.model import Delivery, DeliveryState, RunStatus, TriggerSource
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
-from billfold.store.deliveries import (
-    control,
-    publish,
-)
+from billfold.store.deliveries import control, publish
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PERIOD,
-    PLAN,
-    as_csv,
-    described,
-    line_item,
-    write_bill,
-    write_delivery,
-    write_object,
-)
+from tests.bills.line_items import PERIOD, PLAN, as_csv, described, line_item, write_bill, write_delivery, write_object
 
 USD = "USD"
 NET = "line_item_net_unblended_cost"

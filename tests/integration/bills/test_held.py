@@ -22,15 +22,7 @@ from billfold.bills.rollback import roll_back
 from billfold.errors import DeliveryHeldError, UsageError
 from billfold.model import Delivery, DeliveryOutcome, DeliveryState, RunStatus, SpooledFile
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    as_csv,
-    described,
-    line_item,
-    write_bill,
-    write_delivery,
-    write_object,
-)
+from tests.bills.line_items import PLAN, as_csv, described, line_item, write_bill, write_delivery, write_object
 
 USD = "USD"
 

@@ -16,13 +16,7 @@ from billfold.store.database import BulkConnection
 from billfold.store.deliveries import publish
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PERIOD,
-    as_csv,
-    described,
-    write_bill,
-    write_object,
-)
+from tests.bills.line_items import PERIOD, as_csv, described, write_bill, write_object
 
 USD = "USD"
 

@@ -14,13 +14,7 @@ from billfold.errors import InvalidValueError, UsageError
 from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.period import BillingPeriod, parse_period
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    described,
-    line_item,
-    write_bill,
-    write_object,
-)
+from tests.bills.line_items import as_csv, described, line_item, write_bill, write_object
 
 PERIOD_COLUMN = "bill_billing_period_start_date"
 

@@ -19,14 +19,7 @@ from billfold.jobs.schedule import visit_due
 from billfold.jobs.worker import Worker
 from billfold.model import Client, DeliveryState
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    described,
-    line_item,
-    write_bill,
-    write_delivery,
-    write_object,
-)
+from tests.bills.line_items import as_csv, described, line_item, write_bill, write_delivery, write_object
 from tests.messages import Mailbox, s3_event
 from tests.processes.web_server import run_web_server
 from tests.registry import Registry

@@ -12,33 +12,18 @@ from pathlib import Path
 import pytest
 
 from billfold import reports
-from billfold.bills.counting import (
-    decide,
-    switch,
-)
+from billfold.bills.counting import decide, switch
 from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
-from billfold.clients.registry import (
-    register,
-    remove,
-)
+from billfold.clients.registry import register, remove
 from billfold.errors import UsageError
 from billfold.model import DeliveryOutcome
 from billfold.reports import Filter
 from billfold.store.database import connect
-from billfold.store.deliveries import (
-    control,
-    counting,
-)
+from billfold.store.deliveries import control, counting
 from billfold.store.deliveries.parts import Relation
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    LineItem,
-    described,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PLAN, LineItem, described, line_item, write_bill
 
 EC2 = described("10", "11", "12")
 S3 = described("500", "501", "502", line_item_product_code="AmazonS3")

@@ -15,25 +15,14 @@ import psycopg
 import pytest
 
 import billfold
-from billfold.aws import (
-    LocalAws,
-    locate,
-    resolve,
-)
+from billfold.aws import LocalAws, locate, resolve
 from billfold.errors import ReconciliationError, RunConflictError, SpoolFullError, UsageError
 from billfold.model import DeliveryState, RunStatus
 from billfold.settings.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import control
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    as_csv,
-    described,
-    line_item,
-    write_bill,
-    write_delivery,
-)
+from tests.bills.line_items import PLAN, as_csv, described, line_item, write_bill, write_delivery
 
 USD = "USD"
 FACT = "billing_usage_fact_2026_05"

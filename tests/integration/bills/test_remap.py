@@ -8,23 +8,14 @@ from typing import Any
 
 import pytest
 
-from billfold.bills.remap import (
-    Remapping,
-    RemapState,
-    remap,
-)
+from billfold.bills.remap import Remapping, RemapState, remap
 from billfold.bills.rollback import roll_back
 from billfold.errors import ReconciliationError, UsageError
 from billfold.model import CostBasis
 from billfold.transform.mapping import MAPPING_VERSION
 from billfold.verification import verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    described,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PLAN, described, line_item, write_bill
 
 
 def run(landing: Landing, **options: Any) -> list[Remapping]:

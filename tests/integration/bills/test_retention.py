@@ -8,18 +8,12 @@ from decimal import Decimal
 
 import pytest
 
-from billfold.bills.prune import (
-    Pruning,
-    prune,
-)
+from billfold.bills.prune import Pruning, prune
 from billfold.bills.rollback import roll_back
 from billfold.errors import StoreError, UsageError
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.integration.conftest import CopyDatabase
 
 USD = "USD"

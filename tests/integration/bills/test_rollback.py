@@ -12,30 +12,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from billfold.aws import (
-    locate,
-    resolve,
-)
+from billfold.aws import locate, resolve
 from billfold.bills.backfill import backfill
-from billfold.bills.rollback import (
-    Restoration,
-    roll_back,
-)
+from billfold.bills.rollback import Restoration, roll_back
 from billfold.errors import ReconciliationError, RunConflictError, UsageError
 from billfold.model import DeliveryState, PublicationKind
 from billfold.settings.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries import (
-    control,
-    publish,
-)
+from billfold.store.deliveries import control, publish
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    described,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PLAN, described, line_item, write_bill
 
 USD = "USD"
 FIRST = described("10", "20", "30")

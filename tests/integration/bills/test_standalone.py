@@ -15,15 +15,7 @@ from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.store.database import BulkConnection, Connection, connect
 from billfold.store.deliveries import publish
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PERIOD,
-    LineItem,
-    as_csv,
-    described,
-    write_bill,
-    write_delivery,
-    write_object,
-)
+from tests.bills.line_items import PERIOD, LineItem, as_csv, described, write_bill, write_delivery, write_object
 
 USD = "USD"
 FOLDER = f"exports/acme/data/BILLING_PERIOD={PERIOD}"

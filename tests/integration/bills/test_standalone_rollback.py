@@ -11,23 +11,14 @@ from uuid import UUID
 
 import pytest
 
-from billfold.bills.rollback import (
-    Restoration,
-    roll_back,
-)
+from billfold.bills.rollback import Restoration, roll_back
 from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries import publish
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PERIOD,
-    as_csv,
-    described,
-    write_delivery,
-    write_object,
-)
+from tests.bills.line_items import PERIOD, as_csv, described, write_delivery, write_object
 
 USD = "USD"
 FOLDER = f"exports/acme/data/BILLING_PERIOD={PERIOD}"

@@ -10,24 +10,12 @@ from pathlib import Path
 import pytest
 from moto.s3.models import s3_backends
 
-from billfold.aws import (
-    Bucket,
-    LocalAws,
-    SilentProgress,
-    fetch_delivery,
-    open_bucket,
-    resolve,
-)
+from billfold.aws import Bucket, LocalAws, SilentProgress, fetch_delivery, open_bucket, resolve
 from billfold.aws.delivery import read_manifest
 from billfold.errors import BillfoldError, SourceNotFoundError, TornDeliveryError
 from billfold.model import Client, Delivery
 from billfold.settings.settings import Settings
-from tests.bills.export_trees import (
-    BUCKET,
-    write_data,
-    write_export,
-    write_report,
-)
+from tests.bills.export_trees import BUCKET, write_data, write_export, write_report
 
 ACCOUNT = "123456789012"
 DATA = "exports/acme/data/BILLING_PERIOD=2023-11/acme-00001.csv.gz"

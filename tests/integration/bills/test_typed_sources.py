@@ -14,11 +14,7 @@ from billfold.clients.registry import register
 from billfold.errors import SourceNotFoundError, UsageError
 from billfold.model import DeliveryState, TriggerSource
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    described,
-    write_bill,
-)
+from tests.bills.line_items import as_csv, described, write_bill
 
 TABLES = ("billing_clients", "billing_deliveries", "billing_ingestion_runs", "billing_left_out_files")
 

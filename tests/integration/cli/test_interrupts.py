@@ -19,23 +19,11 @@ from billfold.settings.settings import load_settings
 from billfold.store.database import connect
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.messages import ACCOUNT
-from tests.processes.faulty_aws import (
-    Call,
-    Fault,
-    faulty_aws,
-)
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
 from tests.processes.gateway import gateway
-from tests.processes.held_command import (
-    IMPORTS,
-    NOWHERE,
-    Ended,
-    held_command,
-)
+from tests.processes.held_command import IMPORTS, NOWHERE, Ended, held_command
 from tests.processes.worker_process import LIMIT_SECONDS
 from tests.soak.interrupts import PROMISED_SECONDS, SLACK_SECONDS, run
 

@@ -10,10 +10,7 @@ from uuid import UUID
 import pytest
 
 from billfold import reports
-from billfold.clients import (
-    owners,
-    tokens,
-)
+from billfold.clients import owners, tokens
 from billfold.clients.registry import register
 from billfold.errors import UsageError
 from billfold.model import Scope
@@ -21,16 +18,8 @@ from billfold.quality.checks import make_checks
 from billfold.reports import Filter
 from billfold.store.database import connect
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    ACCOUNT,
-    line_item,
-    write_bill,
-)
-from tests.processes.terminal import (
-    WIDTHS,
-    list_broken,
-    run_on_pty,
-)
+from tests.bills.line_items import ACCOUNT, line_item, write_bill
+from tests.processes.terminal import WIDTHS, list_broken, run_on_pty
 
 EXPORT = "export-" + "n" * 121
 CLIENT = "client-" + "c" * 57

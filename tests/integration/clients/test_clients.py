@@ -9,11 +9,7 @@ from typing import Any
 
 import pytest
 
-from billfold.aws import (
-    LocalAws,
-    locate,
-    open_bucket,
-)
+from billfold.aws import LocalAws, locate, open_bucket
 from billfold.bills.backfill import backfill
 from billfold.bills.ingest import ingest
 from billfold.bills.rollback import roll_back
@@ -24,10 +20,7 @@ from billfold.settings.settings import load_settings
 from billfold.store.database import Database
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import line_item, write_bill
 
 ACCOUNT = "123456789012"
 

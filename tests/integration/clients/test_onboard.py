@@ -13,16 +13,8 @@ from pathlib import Path
 import pytest
 
 from billfold.clients import registry as clients
-from billfold.clients.onboarding.export import (
-    ExportContents,
-    ExportTable,
-    TimeGranularity,
-)
-from billfold.clients.onboarding.template import (
-    Onboarding,
-    template,
-    trust_policy,
-)
+from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.template import Onboarding, template, trust_policy
 from billfold.errors import UsageError
 from billfold.model import Client
 from billfold.settings.settings import Settings

@@ -12,11 +12,7 @@ from billfold.errors import InputError, InvalidValueError, MalformedFileError, M
 from billfold.reports import CostColumn
 from billfold.store.clients.owners import OwnersWritten
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    ACCOUNT,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import ACCOUNT, line_item, write_bill
 
 OTHER = "777788889999"
 CLIENT = "default"

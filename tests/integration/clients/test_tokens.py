@@ -27,13 +27,7 @@ from billfold.web.access import AdminAccess, IngestAccess, ReadAccess
 from billfold.web.gate import COOKIE, KEPT_SECONDS, OPEN_PATHS, STATIC_PREFIX, AccessFinder
 from billfold.web.home_token import HomeToken
 from billfold.web.sign_in import local_path
-from tests.processes.web_server import (
-    HOME_SECRET,
-    HOME_TOKEN,
-    Answer,
-    WebServer,
-    run_app,
-)
+from tests.processes.web_server import HOME_SECRET, HOME_TOKEN, Answer, WebServer, run_app
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 PAGE = {"Accept": "text/html,application/xhtml+xml"}

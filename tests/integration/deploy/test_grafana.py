@@ -22,10 +22,7 @@ from billfold.clients.owners import set_owner
 from billfold.store.database import Database
 from billfold.web.metrics import FAMILIES
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.integration.conftest import CopyDatabase
 from tests.processes.web_server import run_web_server
 

@@ -13,10 +13,7 @@ import pytest
 
 from billfold.aws import LocalAws
 from billfold.aws.bucket_probes import MAX_LISTED_OBJECTS
-from billfold.aws.credentials import (
-    Clock,
-    utc_now,
-)
+from billfold.aws.credentials import Clock, utc_now
 from billfold.clients import registry as clients
 from billfold.doctor import examination as doctor
 from billfold.errors import UsageError
@@ -24,10 +21,7 @@ from billfold.model import Client, Probe
 from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    described,
-)
+from tests.bills.line_items import as_csv, described
 from tests.processes.refusing_aws import RefusingAws
 from tests.registry import ACCOUNT, Registry
 

@@ -22,11 +22,7 @@ import structlog.testing
 import billfold
 from billfold.aws import LocalAws
 from billfold.bills import requests as asking
-from billfold.bills.requests import (
-    ask,
-    ask_again,
-    ask_for_release,
-)
+from billfold.bills.requests import ask, ask_again, ask_for_release
 from billfold.clients import registry as clients
 from billfold.errors import ForbiddenError, ManifestError, SourceNotFoundError, SourceUnavailableError, UsageError
 from billfold.jobs import request_worker as worker_module
@@ -36,31 +32,14 @@ from billfold.period import parse_period
 from billfold.store.database import connect
 from billfold.store.jobs import requests as asked
 from billfold.store.jobs.requests import AskedRow
-from billfold.store.jobs.slots import (
-    open_slots,
-    take_slot,
-    take_turn,
-)
+from billfold.store.jobs.slots import open_slots, take_slot, take_turn
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    described,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import as_csv, described, line_item, write_bill
 from tests.messages import ACCOUNT
-from tests.processes.faulty_aws import (
-    Call,
-    Fault,
-    FaultyAws,
-    faulty_aws,
-)
+from tests.processes.faulty_aws import Call, Fault, FaultyAws, faulty_aws
 from tests.processes.web_server import WebServer
-from tests.processes.worker_process import (
-    LIMIT_SECONDS,
-    start_server,
-)
+from tests.processes.worker_process import LIMIT_SECONDS, start_server
 
 STATES = (
     "SELECT state, attempts, asked_at IS NOT NULL, taken_count, error_code FROM billing_deliveries ORDER BY created_at"

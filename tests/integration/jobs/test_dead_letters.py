@@ -9,11 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from billfold.aws import LocalAws
-from billfold.aws.queue import (
-    Attribute,
-    Message,
-    Queue,
-)
+from billfold.aws.queue import Attribute, Message, Queue
 from billfold.errors import SourceError, UsageError
 from billfold.jobs.dead_letters import (
     DeadLetter,

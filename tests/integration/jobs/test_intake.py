@@ -19,43 +19,19 @@ from billfold.aws.queue import Message
 from billfold.bills import ingest
 from billfold.clients import registry as clients
 from billfold.jobs import attempts
-from billfold.jobs.attempts import (
-    find_suspects,
-    forget,
-)
-from billfold.jobs.intake import (
-    find_full,
-    take_in,
-)
-from billfold.jobs.results import (
-    Cause,
-    Dead,
-    Done,
-    Fate,
-    Later,
-)
+from billfold.jobs.attempts import find_suspects, forget
+from billfold.jobs.intake import find_full, take_in
+from billfold.jobs.results import Cause, Dead, Done, Fate, Later
 from billfold.model import Client
 from billfold.settings.settings import load_settings
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import control
-from billfold.store.jobs.slots import (
-    open_slots,
-    take_slot,
-    take_turn,
-)
+from billfold.store.jobs.slots import open_slots, take_slot, take_turn
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    described,
-    write_bill,
-)
+from tests.bills.line_items import as_csv, described, write_bill
 from tests.messages import ACCOUNT, S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record
-from tests.processes.faulty_aws import (
-    Call,
-    Fault,
-    faulty_aws,
-)
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
 
 MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
 DATA = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"

@@ -15,27 +15,13 @@ from structlog.testing import capture_logs
 
 from billfold import reports
 from billfold.clients import registry as clients
-from billfold.jobs.schedule import (
-    Visit,
-    VisitState,
-    finish_pass,
-    keep_schedule,
-    tell_late,
-    visit_due,
-)
+from billfold.jobs.schedule import Visit, VisitState, finish_pass, keep_schedule, tell_late, visit_due
 from billfold.model import Client
 from billfold.store.database import connect
-from billfold.store.jobs.slots import (
-    open_slots,
-    take_slot,
-)
+from billfold.store.jobs.slots import open_slots, take_slot
 from billfold.store.reports import freshness
 from tests.bills.landing import Landing
-from tests.processes.faulty_aws import (
-    Call,
-    Fault,
-    faulty_aws,
-)
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
 from tests.registry import Registry
 
 # Nothing here takes nearly as long; who waits longer waits for a schedule that hangs.

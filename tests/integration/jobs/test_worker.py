@@ -19,28 +19,14 @@ from billfold.aws.queue import open_queue
 from billfold.clients import registry as clients
 from billfold.errors import AccessDeniedError, SourceNotFoundError
 from billfold.jobs.in_flight import Report
-from billfold.jobs.worker import (
-    MAX_REFUSALS,
-    STUCK_SECONDS,
-    Worker,
-)
+from billfold.jobs.worker import MAX_REFUSALS, STUCK_SECONDS, Worker
 from billfold.settings.settings import load_settings
-from billfold.store.jobs.slots import (
-    open_slots,
-    take_slot,
-)
+from billfold.store.jobs.slots import open_slots, take_slot
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.messages import ACCOUNT, Mailbox, eventbridge_event, request, s3_event, wrapped_by_sns
-from tests.processes.faulty_aws import (
-    Call,
-    Fault,
-    faulty_aws,
-)
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
 
 MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
 DATA = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"

@@ -19,20 +19,10 @@ from billfold.clients import registry as clients
 from billfold.settings.settings import load_settings
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.messages import ACCOUNT, Mailbox, s3_event
-from tests.processes.faulty_aws import (
-    Call,
-    Fault,
-    faulty_aws,
-)
-from tests.processes.worker_process import (
-    LIMIT_SECONDS,
-    start_worker,
-)
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
+from tests.processes.worker_process import LIMIT_SECONDS, start_worker
 
 
 @pytest.fixture

@@ -13,22 +13,13 @@ from billfold import reports
 from billfold.bills.rollback import roll_back
 from billfold.model import DeliveryState
 from billfold.period import parse_period
-from billfold.quality.checks import (
-    CHECKS,
-    make_checks,
-    record_checks,
-)
+from billfold.quality.checks import CHECKS, make_checks, record_checks
 from billfold.reports import CheckRow, Filter
 from billfold.reports.documents import spell_money
 from billfold.store.database import Database, connect
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    RESERVATION,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PLAN, RESERVATION, line_item, write_bill
 
 LATER = {
     "line_item_usage_start_date": "2026-05-03T05:00:00.000Z",

@@ -7,11 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from billfold.period import BillingPeriod
-from tests.bills.filtered_bills import (
-    Asked,
-    Row,
-    passes,
-)
+from tests.bills.filtered_bills import Asked, Row, passes
 
 Figures = dict[str, Decimal | None]
 

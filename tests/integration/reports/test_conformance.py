@@ -17,20 +17,10 @@ from billfold.errors import UsageError
 from billfold.period import parse_period
 from billfold.reports import Filter
 from billfold.store.database import Database, connect
-from billfold.store.reports.conformance import (
-    BrokenRule,
-    judge_added,
-)
-from billfold.store.reports.focus_rules import (
-    Rule,
-    charge_rules,
-)
+from billfold.store.reports.conformance import BrokenRule, judge_added
+from billfold.store.reports.focus_rules import Rule, charge_rules
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PLAN, line_item, write_bill
 
 # Usage that a Savings Plan covers, in a capacity reservation: every column but ChargeClass has a value.
 CHARGE: dict[str, Any] = {

@@ -22,12 +22,7 @@ from billfold.reports import ExportReport, FileFormat, export_charges
 from billfold.store.database import connect
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PAYER,
-    PLAN,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PAYER, PLAN, line_item, write_bill
 
 MAY, JUNE, JULY = (BillingPeriod(date(2026, month, 1)) for month in (5, 6, 7))
 SAMPLES = {"legacy-cur": "2023-11", "focus10": "2024-09", "focus12": "2026-05"}

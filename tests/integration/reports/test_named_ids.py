@@ -9,30 +9,16 @@ from uuid import UUID
 
 import pytest
 
-from billfold.bills.requests import (
-    ask_again,
-    find_hindrance,
-)
-from billfold.cli.output.tables import (
-    show_deliveries,
-    show_publications,
-)
+from billfold.bills.requests import ask_again, find_hindrance
+from billfold.cli.output.tables import show_deliveries, show_publications
 from billfold.clients import tokens
 from billfold.errors import UsageError
 from billfold.model import Scope
 from billfold.reports import Filter, list_deliveries, list_publications
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-    write_delivery,
-)
+from tests.bills.line_items import described, write_bill, write_delivery
 from tests.processes.terminal import console_of
-from tests.processes.web_server import (
-    Answer,
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import Answer, WebServer, run_web_server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

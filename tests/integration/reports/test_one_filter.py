@@ -33,10 +33,7 @@ from tests.bills.filtered_bills import (
 )
 from tests.bills.landing import Landing
 from tests.integration.reports.slow_pace import measure_slowly
-from tests.processes.web_server import (
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import WebServer, run_web_server
 
 SEED = 15
 QUESTIONS = 16

@@ -14,19 +14,11 @@ from billfold import reports
 from billfold.errors import StoreError
 from billfold.period import BillingPeriod
 from billfold.reports import CostColumn, CostRow, Filter, Metric
-from billfold.reports.documents import (
-    costs_document,
-    dump,
-    report_document,
-)
+from billfold.reports.documents import costs_document, dump, report_document
 from billfold.store import reading
 from billfold.store.database import READER_ROLE, Database, connect
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-    write_object,
-)
+from tests.bills.line_items import line_item, write_bill, write_object
 
 MAY, JUNE = BillingPeriod(date(2026, 5, 1)), BillingPeriod(date(2026, 6, 1))
 

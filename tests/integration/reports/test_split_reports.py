@@ -24,20 +24,8 @@ from billfold.reports.documents import costs_document
 from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.settings.settings import load_settings
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    line_item,
-    write_bill,
-)
-from tests.bills.split_bills import (
-    CLUSTER,
-    INSTANCE,
-    NAMESPACE,
-    instance,
-    job,
-    pod,
-    task,
-)
+from tests.bills.line_items import PLAN, line_item, write_bill
+from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
 from tests.integration.conftest import NewDatabase
 from tests.processes.web_server import run_web_server
 

@@ -13,14 +13,8 @@ import pytest
 from billfold.cli import main
 from billfold.clients import owners
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-)
-from tests.processes.pages import (
-    Pages,
-    run_pages,
-)
+from tests.bills.line_items import line_item, write_bill
+from tests.processes.pages import Pages, run_pages
 
 FORMULA = "=cmd|' /C calc'!A0"
 TEAMS = {FORMULA: "-7.25", "+1+1": "1", "-2": "2", "@SUM(1)": "3", "\N{FULLWIDTH EQUALS SIGN}1": "4", "web": "5"}

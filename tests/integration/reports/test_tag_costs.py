@@ -13,10 +13,7 @@ from billfold.reports import KeyColumn, MapColumn, sum_costs
 from billfold.store.database import connect
 from billfold.store.migrate import list_migrations
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import line_item, write_bill
 
 TEAM = KeyColumn(column=MapColumn.TAG, key="team")
 RED, BLUE = '{"user_team": "red"}', '{"user_team": "blue"}'

@@ -17,21 +17,12 @@ import psycopg
 import pytest
 
 from billfold.errors import BillfoldError, StoreError, UsageError
-from billfold.settings.settings import (
-    Settings,
-    load_settings,
-)
+from billfold.settings.settings import Settings, load_settings
 from billfold.store import backup
 from billfold.store.backup import back_up, restore
 from billfold.store.embedded import start_embedded, stop_embedded
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
-from tests.processes.homes import (
-    lose_power,
-    use,
-)
+from tests.bills.line_items import described, write_bill
+from tests.processes.homes import lose_power, use
 
 pytestmark = pytest.mark.slow
 

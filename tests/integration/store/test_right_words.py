@@ -22,10 +22,7 @@ from billfold.store.database import Database, connect, connect_bulk
 from billfold.store.query import run_query
 from billfold.verification import verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.processes.hostile_settings import set_for_database
 
 Run = Callable[[Database, str], Any]

@@ -9,13 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
 from billfold.model import CostBasis
-from tests.integration.transform.slow_mapping import (
-    LineItem,
-    basis_of,
-    charges_of,
-    is_split,
-    on_basis,
-)
+from tests.integration.transform.slow_mapping import LineItem, basis_of, charges_of, is_split, on_basis
 
 Place = tuple[str, ...]
 

@@ -21,14 +21,7 @@ import pytest
 from billfold.aws import LocalAws
 from billfold.model import DeliveryState, RunStatus
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    described,
-    line_item,
-    write_bill,
-    write_delivery,
-    write_object,
-)
+from tests.bills.line_items import as_csv, described, line_item, write_bill, write_delivery, write_object
 
 FILE = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
 SECOND_FILE = FILE.replace("00001", "00002")

@@ -11,12 +11,7 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PAYER,
-    PERIOD,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PAYER, PERIOD, line_item, write_bill
 
 # What a negotiated discount leaves of every cost.
 NET_SHARE = Decimal("0.9")

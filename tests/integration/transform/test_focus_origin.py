@@ -10,14 +10,8 @@ import pytest
 from billfold.errors import MissingColumnError, UnknownFormatError
 from billfold.settings.settings import Settings
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    write_delivery,
-)
-from tests.bills.parsed import (
-    FOCUS_ROW,
-    parsed,
-)
+from tests.bills.line_items import as_csv, write_delivery
+from tests.bills.parsed import FOCUS_ROW, parsed
 
 AWS = {"ProviderName": "AWS", "PublisherName": "AWS", "InvoiceIssuerName": "Amazon Web Services, Inc."}
 PREVIEW_OF_AWS = {

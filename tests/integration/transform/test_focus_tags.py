@@ -17,10 +17,7 @@ from billfold.reports import KeyColumn, MapColumn, Selection, sum_costs
 from billfold.settings.settings import Settings
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    as_csv,
-    write_delivery,
-)
+from tests.bills.line_items import as_csv, write_delivery
 from tests.integration.reports.test_costs import focus
 from tests.integration.transform.test_identity import identities
 from tests.unit.transform.slow_identity import slow_row_hash

@@ -19,10 +19,7 @@ from billfold.settings.settings import Settings
 from billfold.transform.identify import identify
 from billfold.transform.parse import parse
 from billfold.transform.session import open_session
-from tests.bills.line_items import (
-    as_csv,
-    line_item,
-)
+from tests.bills.line_items import as_csv, line_item
 from tests.bills.parsed import unpack_all
 from tests.unit.transform.slow_identity import slow_row_hash
 

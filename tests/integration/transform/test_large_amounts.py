@@ -12,14 +12,8 @@ import pytest
 
 from billfold.cli import main
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-)
-from tests.processes.pages import (
-    Pages,
-    run_pages,
-)
+from tests.bills.line_items import line_item, write_bill
+from tests.processes.pages import Pages, run_pages
 
 # The first is what Python's own context of 28 digits cannot round to the cent; the last is more than a float holds.
 LARGE = {

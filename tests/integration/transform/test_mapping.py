@@ -17,13 +17,7 @@ from billfold.model import CostBasis, DeliveryState
 from billfold.period import BillingPeriod, parse_period
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PERIOD,
-    PLAN,
-    RESERVATION,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PERIOD, PLAN, RESERVATION, line_item, write_bill
 from tests.integration.transform.slow_mapping import (
     LineItem,
     SlowCharge,

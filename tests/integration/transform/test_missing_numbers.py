@@ -12,18 +12,8 @@ from billfold.model import CostBasis, ExportFormat
 from billfold.settings.settings import Settings
 from billfold.transform.columns import needed_columns
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    RESERVATION,
-    as_csv,
-    line_item,
-    write_delivery,
-)
-from tests.bills.parsed import (
-    FOCUS_ROW,
-    as_parquet,
-    parsed,
-)
+from tests.bills.line_items import PLAN, RESERVATION, as_csv, line_item, write_delivery
+from tests.bills.parsed import FOCUS_ROW, as_parquet, parsed
 
 WORDS = ["nan", "NaN", "NAN", "-nan", "+nan", " nan "]
 INFINITIES = ["inf", "-inf", "Infinity", "-Infinity", "+inf"]

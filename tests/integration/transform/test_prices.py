@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    RESERVATION,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PLAN, RESERVATION, line_item, write_bill
 
 SKU = {"product_sku": "SKU1", "pricing_rate_code": "SKU1.TERM.RATE", "line_item_usage_type": "BoxUsage:m5.large"}
 USED = {"line_item_usage_amount": "4", "pricing_unit": "Hrs", "pricing_public_on_demand_rate": "0.5", **SKU}

@@ -9,12 +9,7 @@ from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.verification import verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PLAN,
-    RESERVATION,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PLAN, RESERVATION, line_item, write_bill
 
 OF_PLAN = {"savings_plan_savings_plan_a_r_n": PLAN}
 OF_RESERVATION = {"reservation_reservation_a_r_n": RESERVATION}

@@ -22,10 +22,7 @@ from billfold.transform.parquet_proof import ParquetColumn, check_agreement, rea
 from billfold.transform.parse import parse
 from billfold.transform.session import open_session
 from tests.bills.damaged_parquet import try_damaged
-from tests.bills.parsed import (
-    FOCUS_ROW,
-    unpack_all,
-)
+from tests.bills.parsed import FOCUS_ROW, unpack_all
 
 ROWS = 6
 # 2026-05-03 10:20:30 and a fraction of nine digits.

@@ -24,29 +24,9 @@ from billfold.quality.checks import make_checks
 from billfold.store.migrate import list_migrations
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    ACCOUNT,
-    PERIOD,
-    PLAN,
-    RESERVATION,
-    as_csv,
-    line_item,
-    write_bill,
-    write_object,
-)
-from tests.bills.split_bills import (
-    CLUSTER,
-    INSTANCE,
-    NAMESPACE,
-    instance,
-    job,
-    pod,
-    task,
-)
-from tests.integration.transform.slow_split import (
-    SlowSplit,
-    split_rows_of,
-)
+from tests.bills.line_items import ACCOUNT, PERIOD, PLAN, RESERVATION, as_csv, line_item, write_bill, write_object
+from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
+from tests.integration.transform.slow_split import SlowSplit, split_rows_of
 
 LEDGER = """
     SELECT allocation, coalesce(split_part(resource_id, '/', 4), ''), trim_scale(cost)

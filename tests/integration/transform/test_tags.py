@@ -18,15 +18,8 @@ from hypothesis import settings as hypothesis_settings
 from billfold.bills.remap import remap
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-    write_delivery,
-)
-from tests.integration.transform.slow_tags import (
-    cost_categories_of,
-    tags_of,
-)
+from tests.bills.line_items import line_item, write_bill, write_delivery
+from tests.integration.transform.slow_tags import cost_categories_of, tags_of
 
 # What AWS's user guide shows: one key in four kinds of tags.
 OVERLAPPING = {

@@ -20,11 +20,7 @@ from billfold.reports import CostColumn, FileFormat, KeyColumn, MapColumn, Selec
 from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-    write_object,
-)
+from tests.bills.line_items import line_item, write_bill, write_object
 from tests.processes.web_server import run_web_server
 
 ALICE = "arn:aws:iam::444455556666:user/alice"

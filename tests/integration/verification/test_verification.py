@@ -27,13 +27,7 @@ from billfold.transform.mapping import MAPPING_VERSION
 from billfold.transform.sample_bill import SampleBill, SampleFormat, write_sample_bill
 from billfold.verification import CheckState, Verdict, verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    PAYER,
-    PLAN,
-    described,
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import PAYER, PLAN, described, line_item, write_bill
 
 FIXTURES = ("legacy-cur", "cur2-csv", "cur2-parquet", "focus12", "focus10", "noid-duplicates")
 SAMPLE = SampleBill(payer_account_id=PAYER, period=BillingPeriod(date(2026, 5, 1)), line_item_count=350)

@@ -15,15 +15,9 @@ from billfold.reports import ChangeColumn, Filter, Metric
 from billfold.reports.documents import spell_money
 from billfold.settings.settings import load_settings
 from tests.bills.landing import Landing
-from tests.bills.page_bills import (
-    MARKUP,
-    land_bills,
-)
+from tests.bills.page_bills import MARKUP, land_bills
 from tests.integration.conftest import NewDatabase
-from tests.processes.pages import (
-    Pages,
-    run_pages,
-)
+from tests.processes.pages import Pages, run_pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

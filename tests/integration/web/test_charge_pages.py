@@ -13,15 +13,9 @@ from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
 from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.store.reports.spending import ChargePlace
-from billfold.web.forms.charge_place import (
-    read_place,
-    spell_place,
-)
+from billfold.web.forms.charge_place import read_place, spell_place
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    line_item,
-    write_bill,
-)
+from tests.bills.line_items import line_item, write_bill
 
 PLACE = ChargePlace(cost=Decimal("-0.0000000123"), statement_id=7, row_hash=UUID(int=9), occurrence=2, part=1)
 COSTS = ("9", "4", "4", "4", "4.0000000001", "0", "-3", "-3")

@@ -17,16 +17,10 @@ from billfold.reports.bill_quality import report_quality
 from billfold.reports.documents import spell_money
 from billfold.settings.settings import load_settings
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.bills.page_bills import land_bills
 from tests.integration.conftest import NewDatabase
-from tests.processes.pages import (
-    Pages,
-    run_pages,
-)
+from tests.processes.pages import Pages, run_pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

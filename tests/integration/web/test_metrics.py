@@ -17,10 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
-from billfold.aws.queue_levels import (
-    KEPT_SECONDS,
-    QueueWatch,
-)
+from billfold.aws.queue_levels import KEPT_SECONDS, QueueWatch
 from billfold.bills.prune import prune
 from billfold.clients import registry as clients
 from billfold.clients import tokens
@@ -31,19 +28,12 @@ from billfold.sql import read_queries
 from billfold.store.database import connect
 from billfold.web.metrics import FAMILIES
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.control_tables import fill_control_tables
 from tests.integration.conftest import CopyDatabase
 from tests.integration.store.test_plans import scans
 from tests.messages import Mailbox
-from tests.processes.web_server import (
-    STRANGER,
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import STRANGER, WebServer, run_web_server
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 

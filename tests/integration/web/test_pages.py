@@ -8,11 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bills.landing import Landing
-from tests.processes.web_server import (
-    Answer,
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import Answer, WebServer, run_web_server
 
 PAGES = ("/", "/changes", "/deliveries", "/checks", "/clients")
 

@@ -13,12 +13,7 @@ from typing import Any
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from billfold.aws import (
-    LocalAws,
-    decode_event_key,
-    locate,
-    open_bucket,
-)
+from billfold.aws import LocalAws, decode_event_key, locate, open_bucket
 from billfold.aws.session_policy import session_policy
 from billfold.bills.backfill import backfill
 from billfold.bills.ingest import ingest
@@ -29,10 +24,7 @@ from billfold.settings.settings import Settings
 from billfold.store.database import READER_ROLE, Database
 from billfold.store.query import run_query
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    described,
-    write_bill,
-)
+from tests.bills.line_items import described, write_bill
 from tests.processes.refusing_aws import RefusingAws
 from tests.registry import ACCOUNT, Registry
 from tests.sent import Sent

@@ -13,12 +13,7 @@ from fastapi import Response
 from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.web import create_app
-from tests.processes.web_server import (
-    HOME_SECRET,
-    HOME_TOKEN,
-    WebServer,
-    run_app,
-)
+from tests.processes.web_server import HOME_SECRET, HOME_TOKEN, WebServer, run_app
 
 SECONDS = 0.5
 ANSWER = 40_000_000

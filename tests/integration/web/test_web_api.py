@@ -19,27 +19,13 @@ from billfold.clients import tokens
 from billfold.clients.owners import set_owner
 from billfold.model import Scope
 from billfold.reports import CostColumn, Filter, Metric
-from billfold.reports.documents import (
-    changes_document,
-    client_document,
-    costs_document,
-    dump,
-    report_document,
-)
+from billfold.reports.documents import changes_document, client_document, costs_document, dump, report_document
 from billfold.web import create_app
 from billfold.web.cursors import next_cursor
 from tests.bills.landing import Landing
-from tests.bills.line_items import (
-    ACCOUNT,
-    described,
-    write_bill,
-)
+from tests.bills.line_items import ACCOUNT, described, write_bill
 from tests.integration.conftest import CopyDatabase
-from tests.processes.web_server import (
-    HOME_SECRET,
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import HOME_SECRET, WebServer, run_web_server
 
 
 @pytest.fixture(scope="module")

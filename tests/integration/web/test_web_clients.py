@@ -12,25 +12,13 @@ import pytest
 
 from billfold.clients import registry as clients
 from billfold.clients import tokens
-from billfold.clients.onboarding.export import (
-    ExportContents,
-    ExportTable,
-    TimeGranularity,
-)
-from billfold.clients.onboarding.template import (
-    Onboarding,
-    iam_documents,
-    template,
-)
+from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.template import Onboarding, iam_documents, template
 from billfold.errors import UsageError
 from billfold.model import Client, Probe, ProbeState, Scope
 from billfold.web.doctor_runs import Examinations
 from tests.bills.landing import Landing
-from tests.processes.web_server import (
-    Answer,
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import Answer, WebServer, run_web_server
 from tests.registry import OUR_ACCOUNT, Registry
 
 BUS_ARN = f"arn:aws:events:us-east-1:{OUR_ACCOUNT}:event-bus/billfold"

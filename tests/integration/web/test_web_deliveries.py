@@ -13,16 +13,10 @@ import pytest
 from billfold.clients import tokens
 from billfold.model import Scope
 from billfold.settings.settings import load_settings
-from tests.bills.histories import (
-    deliver_at,
-    land_history,
-)
+from tests.bills.histories import deliver_at, land_history
 from tests.bills.landing import Landing
 from tests.integration.conftest import CopyDatabase, NewDatabase
-from tests.processes.web_server import (
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import WebServer, run_web_server
 
 
 @pytest.fixture(scope="module")

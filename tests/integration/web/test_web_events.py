@@ -9,24 +9,15 @@ from typing import Any
 import pytest
 
 from billfold.aws import LocalAws
-from billfold.aws.queue import (
-    Queue,
-    open_queue,
-)
+from billfold.aws.queue import Queue, open_queue
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError
-from billfold.settings.settings import (
-    Settings,
-    load_settings,
-)
+from billfold.settings.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.web.events import MAX_EVENT_BYTES
 from billfold.web.statuses import HTTP_STATUSES
 from tests.bills.landing import Landing
-from tests.processes.web_server import (
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import WebServer, run_web_server
 
 SECRET = "only-eventbridge-knows"
 BUCKET = "acme-billing"

@@ -16,22 +16,13 @@ from pydantic import BaseModel
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError
 from billfold.model import Scope
-from billfold.settings.settings import (
-    Settings,
-    load_settings,
-)
+from billfold.settings.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.web import create_app
 from billfold.web.access import ReadAccess
 from billfold.web.server import serve
 from billfold.web.throttle import Throttle, network_of
-from tests.processes.web_server import (
-    HOME_SECRET,
-    HOME_TOKEN,
-    STRANGER,
-    WebServer,
-    run_app,
-)
+from tests.processes.web_server import HOME_SECRET, HOME_TOKEN, STRANGER, WebServer, run_app
 
 LIMIT = 1000
 JSON = {"Content-Type": "application/json"}

@@ -25,13 +25,7 @@ from billfold.web import create_app
 from billfold.web.access import Access
 from billfold.web.pages.rendering import _environment
 from tests.messages import eventbridge_event
-from tests.processes.web_server import (
-    HOME_SECRET,
-    STRANGER,
-    Answer,
-    WebServer,
-    run_web_server,
-)
+from tests.processes.web_server import HOME_SECRET, STRANGER, Answer, WebServer, run_web_server
 from tests.registry import ACCOUNT, Registry
 
 RELEASES = "SELECT state, released_at IS NOT NULL, asked_by FROM billing_deliveries"

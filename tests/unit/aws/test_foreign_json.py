@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from billfold.aws.foreign_json import (
-    UnreadableJsonError,
-    read_json,
-    skim_json,
-)
+from billfold.aws.foreign_json import UnreadableJsonError, read_json, skim_json
 from billfold.aws.manifest import parse_manifest
 from billfold.aws.notifications import parse_notification
 from billfold.errors import ManifestError, MessageError

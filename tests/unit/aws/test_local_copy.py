@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from billfold.aws.local_copy import (
-    LocalFiles,
-    find_local_files,
-    list_missing,
-)
+from billfold.aws.local_copy import LocalFiles, find_local_files, list_missing
 
 MONTH = "20231101-20231201"
 KEYS = [f"cur/acme/{MONTH}/b81e/acme-1.csv.gz", f"cur/acme/{MONTH}/b81e/acme-2.csv.gz"]

@@ -7,11 +7,7 @@ from typing import Any
 
 import pytest
 
-from billfold.aws.manifest import (
-    Manifest,
-    is_foreign,
-    parse_manifest,
-)
+from billfold.aws.manifest import Manifest, is_foreign, parse_manifest
 from billfold.errors import ManifestError
 
 LEGACY_KEY = "cur/acme/20231101-20231201/acme-Manifest.json"

@@ -8,23 +8,10 @@ from typing import Any
 
 import pytest
 
-from billfold.aws.notifications import (
-    CreatedObject,
-    Notification,
-    Request,
-    parse_notification,
-)
+from billfold.aws.notifications import CreatedObject, Notification, Request, parse_notification
 from billfold.errors import MessageError
 from billfold.model import TriggerSource
-from tests.messages import (
-    ACCOUNT,
-    S3_TEST_EVENT,
-    eventbridge_event,
-    request,
-    s3_event,
-    s3_record,
-    wrapped_by_sns,
-)
+from tests.messages import ACCOUNT, S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record, wrapped_by_sns
 
 KEY = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
 OBJECT = CreatedObject(

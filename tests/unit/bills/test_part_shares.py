@@ -9,12 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billfold.store.deliveries.parts import (
-    Common,
-    Measure,
-    Relation,
-    judge,
-)
+from billfold.store.deliveries.parts import Common, Measure, Relation, judge
 
 AMOUNTS = st.integers(min_value=0, max_value=10**12)
 

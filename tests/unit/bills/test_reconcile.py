@@ -6,12 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from billfold.bills.reconcile import (
-    Worth,
-    carry,
-    find_loss,
-    reconcile,
-)
+from billfold.bills.reconcile import Worth, carry, find_loss, reconcile
 from billfold.errors import ReconciliationError
 from billfold.model import Totals
 

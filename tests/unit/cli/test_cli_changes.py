@@ -13,10 +13,7 @@ import typer
 from rich.console import Console
 
 from billfold.cli.options import parse_columns, parse_moment, parse_point
-from billfold.cli.output.changes_table import (
-    show_changes,
-    show_difference,
-)
+from billfold.cli.output.changes_table import show_changes, show_difference
 from billfold.cli.output.grid import show_moment
 from billfold.errors import UsageError
 from billfold.reports import (

@@ -10,10 +10,7 @@ import pytest
 from rich.console import Console
 
 from billfold.cli.output.costs_table import show_costs
-from billfold.cli.output.csv_output import (
-    refuse_both,
-    write_csv,
-)
+from billfold.cli.output.csv_output import refuse_both, write_csv
 from billfold.errors import UsageError
 from billfold.reports import CostColumn, CostReport, CostRow, KeyColumn, MapColumn, Metric, Preset
 from billfold.reports.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts

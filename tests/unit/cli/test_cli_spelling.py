@@ -9,11 +9,7 @@ import pytest
 
 from billfold.cli.output.grid import show_money
 from billfold.cli.output.screen import printable
-from billfold.reports.documents import (
-    dump_row,
-    failure_document,
-    spell_money,
-)
+from billfold.reports.documents import dump_row, failure_document, spell_money
 from billfold.store.query import JsonText
 
 

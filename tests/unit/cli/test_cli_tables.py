@@ -17,36 +17,16 @@ from billfold.bills.prune import Pruning
 from billfold.cli.commands.checks import show_judged
 from billfold.cli.commands.clients import show_clients
 from billfold.cli.commands.dlq import show_letters
-from billfold.cli.commands.owners import (
-    show_owners,
-    show_unowned,
-)
+from billfold.cli.commands.owners import show_owners, show_unowned
 from billfold.cli.commands.schedule import show_visits
 from billfold.cli.commands.token import show_tokens
 from billfold.cli.output.changes_table import show_changes
 from billfold.cli.output.checks_table import show_checks
-from billfold.cli.output.columns import (
-    id_column,
-    name_column,
-    number_column,
-    text_column,
-)
+from billfold.cli.output.columns import id_column, name_column, number_column, text_column
 from billfold.cli.output.costs_table import show_costs
 from billfold.cli.output.delivery_reports import show_pruning
-from billfold.cli.output.grid import (
-    add_row,
-    make_table,
-    print_table,
-    show_amounts,
-    show_money,
-)
-from billfold.cli.output.tables import (
-    show_deliveries,
-    show_outcomes,
-    show_publications,
-    show_runs,
-    show_statements,
-)
+from billfold.cli.output.grid import add_row, make_table, print_table, show_amounts, show_money
+from billfold.cli.output.tables import show_deliveries, show_outcomes, show_publications, show_runs, show_statements
 from billfold.jobs.dead_letters import DeadLetter
 from billfold.model import Client, DeliveryOutcome, DeliveryState
 from billfold.period import BillingPeriod
@@ -71,21 +51,10 @@ from billfold.reports import (
     UnownedRow,
 )
 from billfold.store.clients.tokens import Token
-from billfold.store.deliveries.history import (
-    Forgettable,
-    Forgotten,
-)
-from billfold.store.reports.conformance import (
-    BrokenRule,
-    Judgement,
-)
+from billfold.store.deliveries.history import Forgettable, Forgotten
+from billfold.store.reports.conformance import BrokenRule, Judgement
 from billfold.store.reports.focus_rules import charge_rules
-from tests.processes.terminal import (
-    WIDTHS,
-    console_of,
-    list_broken,
-    list_left_out,
-)
+from tests.processes.terminal import WIDTHS, console_of, list_broken, list_left_out
 
 EXPORT = "export-" + "n" * 121
 CLIENT = "client-" + "c" * 57

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from billfold.aws.layout import (
-    decode_event_key,
-    find_places,
-    is_data_file,
-    is_manifest,
-    period_of,
-    place_of,
-)
+from billfold.aws.layout import decode_event_key, find_places, is_data_file, is_manifest, period_of, place_of
 
 EXECUTION = "2023-11-05T10:00:00.000Z-b81e9b52-f194-5962-b65f-ffd89e920791"
 ASSEMBLY = "b81e9b52-f194-5962-b65f-ffd89e920791"

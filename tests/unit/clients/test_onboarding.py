@@ -11,15 +11,8 @@ from typing import Any
 
 import pytest
 
-from billfold.clients.onboarding.events import (
-    Destination,
-    Notify,
-)
-from billfold.clients.onboarding.export import (
-    ExportContents,
-    ExportTable,
-    TimeGranularity,
-)
+from billfold.clients.onboarding.events import Destination, Notify
+from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
 from billfold.clients.onboarding.template import (
     Onboarding,
     iam_documents,

@@ -6,15 +6,7 @@ from random import Random
 
 import pytest
 
-from billfold.jobs.results import (
-    Cause,
-    Dead,
-    Done,
-    Later,
-    choose,
-    retry_seconds,
-    wait_seconds,
-)
+from billfold.jobs.results import Cause, Dead, Done, Later, choose, retry_seconds, wait_seconds
 
 DEAD = Dead(reason="no bill", error_code="unknown_format")
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from billfold.bills.backfill import BackfillReport
-from billfold.errors import (
-    BillfoldError,
-    MalformedFileError,
-    SourceUnavailableError,
-    StoreFullError,
-    StoreLimitError,
-)
+from billfold.errors import BillfoldError, MalformedFileError, SourceUnavailableError, StoreFullError, StoreLimitError
 from billfold.jobs.schedule import is_finished
 
 

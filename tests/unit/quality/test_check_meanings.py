@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from billfold.quality.checks import CHECKS
-from billfold.quality.meanings import (
-    CHECK_MEANINGS,
-    describe_check,
-)
-from tests.unit.deploy.test_docs import (
-    section,
-    table_rows,
-    text_of,
-)
+from billfold.quality.meanings import CHECK_MEANINGS, describe_check
+from tests.unit.deploy.test_docs import section, table_rows, text_of
 
 
 def test_every_check_has_a_meaning() -> None:

@@ -9,14 +9,7 @@ from pathlib import Path
 import pytest
 
 from billfold.store.reports import focus_rules as focus
-from billfold.store.reports.focus_rules import (
-    Rule,
-    RuleKind,
-    Severity,
-    charge_rules,
-    columns,
-    type_rules,
-)
+from billfold.store.reports.focus_rules import Rule, RuleKind, Severity, charge_rules, columns, type_rules
 
 RULES = (*type_rules(), *charge_rules())
 TYPES = {"String": "text", "Decimal": "numeric", "Date/Time": "timestamptz", "JSON": "jsonb"}

@@ -12,10 +12,7 @@ import pytest
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError
 from billfold.web import home_token as serve_token
-from billfold.web.home_token import (
-    FILE_NAME,
-    ensure,
-)
+from billfold.web.home_token import FILE_NAME, ensure
 
 SECRET = tokens.new_secret()
 

@@ -11,11 +11,7 @@ import typer
 from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    write_document,
-)
+from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.reports.documents import dump
 from billfold.store import backup as copies
 

@@ -14,22 +14,12 @@ from billfold.cli.commands.client_options import (
     SourceIdentity,
     pick_fields,
 )
-from billfold.cli.commands.clients import (
-    ClientId,
-    client_app,
-)
+from billfold.cli.commands.clients import ClientId, client_app
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    write_document,
-)
+from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
-from billfold.reports.documents import (
-    describe_client,
-    dump,
-)
+from billfold.reports.documents import describe_client, dump
 
 
 @client_app.command(

@@ -12,26 +12,13 @@ from billfold import reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Csv, Json, OneClient, OneExport, parse_moment, parse_month
-from billfold.cli.output.costs_table import (
-    show_costs,
-    tell_truncation,
-)
-from billfold.cli.output.csv_output import (
-    refuse_both,
-    write_csv,
-)
-from billfold.cli.output.screen import (
-    Screen,
-    write_document,
-)
+from billfold.cli.output.costs_table import show_costs, tell_truncation
+from billfold.cli.output.csv_output import refuse_both, write_csv
+from billfold.cli.output.screen import Screen, write_document
 from billfold.period import BillingPeriod
 from billfold.reports import ChargeCategory, Metric, Selection
 from billfold.reports.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts
-from billfold.reports.documents import (
-    costs_document,
-    dump,
-    shortest,
-)
+from billfold.reports.documents import costs_document, dump, shortest
 from billfold.spreadsheet import Cell
 
 

@@ -12,32 +12,16 @@ from rich.console import Console
 from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.columns import (
-    id_column,
-    name_column,
-    text_column,
-)
-from billfold.cli.output.grid import (
-    add_row,
-    make_table,
-    print_table,
-    show_instant,
-)
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    write_document,
-)
+from billfold.cli.output.columns import id_column, name_column, text_column
+from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
+from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.errors import UsageError
 from billfold.reports.documents import dump
 from billfold.settings.settings import require
 
 if TYPE_CHECKING:
     from billfold.aws.queue import Attribute
-    from billfold.jobs.dead_letters import (
-        DeadLetter,
-        Queues,
-    )
+    from billfold.jobs.dead_letters import DeadLetter, Queues
 
 _DEFAULT_LIMIT = 1000
 _MAX_LIMIT = 100_000
@@ -149,10 +133,7 @@ def redrive_letters(
     if not everything:
         limit = limit or _DEFAULT_LIMIT
     queues = _open(queue_url)
-    from billfold.jobs.dead_letters import (
-        missing_error,
-        redrive,
-    )
+    from billfold.jobs.dead_letters import missing_error, redrive
 
     screen = Screen()
     sent: list[dict[str, Any]] = []

@@ -12,11 +12,7 @@ from rich.text import Text
 from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    write_document,
-)
+from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.model import Probe, ProbeState
 from billfold.reports.documents import dump
 

@@ -13,19 +13,12 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json, OneClient, OneStatement, parse_month
 from billfold.cli.output.grid import show_amounts
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    write_document,
-)
+from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.reports import FileFormat
 from billfold.reports.cost_filters import parse_texts
-from billfold.reports.documents import (
-    dump,
-    spell_money,
-)
+from billfold.reports.documents import dump, spell_money
 
 _STANDARD_OUTPUT = "-"
 

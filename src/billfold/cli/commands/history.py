@@ -9,29 +9,13 @@ import typer
 from billfold import reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
-from billfold.cli.options import (
-    Json,
-    Limit,
-    OneClient,
-    OneExport,
-    OnePeriod,
-    OneStatement,
-    parse_columns,
-    parse_point,
-)
+from billfold.cli.options import Json, Limit, OneClient, OneExport, OnePeriod, OneStatement, parse_columns, parse_point
 from billfold.cli.output import tables
 from billfold.cli.output.changes_table import show_changes
-from billfold.cli.output.screen import (
-    Screen,
-    write_document,
-)
+from billfold.cli.output.screen import Screen, write_document
 from billfold.errors import UsageError
 from billfold.reports import ChangeColumn, Filter, Metric
-from billfold.reports.documents import (
-    changes_document,
-    dump,
-    report_document,
-)
+from billfold.reports.documents import changes_document, dump, report_document
 from billfold.store.database import Database
 
 

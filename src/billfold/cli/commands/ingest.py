@@ -11,41 +11,19 @@ from typing import Annotated, Any
 
 import typer
 
-from billfold import (
-    __version__,
-    reports,
-)
+from billfold import __version__, reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode, exit_code
-from billfold.cli.options import (
-    Json,
-    Limit,
-    OneClient,
-    OneExport,
-    OnePeriod,
-    parse_month,
-    read_query,
-)
+from billfold.cli.options import Json, Limit, OneClient, OneExport, OnePeriod, parse_month, read_query
 from billfold.cli.output import tables
 from billfold.cli.output.checks_table import show_warned
 from billfold.cli.output.costs_table import show_costs
-from billfold.cli.output.screen import (
-    Screen,
-    discard_output,
-    fetch_bar,
-    show_error,
-    write_document,
-)
+from billfold.cli.output.screen import Screen, discard_output, fetch_bar, show_error, write_document
 from billfold.clients import registry as clients
 from billfold.model import DeliveryState, LeftOutFile, RunStatus, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.reports import Filter
-from billfold.reports.documents import (
-    dump,
-    dump_row,
-    ingest_document,
-    report_document,
-)
+from billfold.reports.documents import dump, dump_row, ingest_document, report_document
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import migrate_database
 from billfold.store.query import QueryResult, run_query

@@ -12,21 +12,10 @@ import typer
 
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    write_document,
-)
+from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
-from billfold.clients.onboarding.events import (
-    Destination,
-    Notify,
-)
-from billfold.clients.onboarding.export import (
-    ExportContents,
-    ExportTable,
-    TimeGranularity,
-)
+from billfold.clients.onboarding.events import Destination, Notify
+from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
 from billfold.errors import ConfigurationError, UsageError
 from billfold.settings.settings import Settings
 

@@ -14,35 +14,15 @@ from billfold import reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Csv, Json, OneClient
-from billfold.cli.output.columns import (
-    name_column,
-    number_column,
-)
-from billfold.cli.output.csv_output import (
-    refuse_both,
-    write_csv,
-)
-from billfold.cli.output.grid import (
-    add_row,
-    make_table,
-    print_table,
-    show_instant,
-    show_money,
-)
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    write_document,
-)
+from billfold.cli.output.columns import name_column, number_column
+from billfold.cli.output.csv_output import refuse_both, write_csv
+from billfold.cli.output.grid import add_row, make_table, print_table, show_instant, show_money
+from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import owners
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError
 from billfold.reports import OwnerRow, UnownedRow
 from billfold.reports.cost_filters import parse_texts
-from billfold.reports.documents import (
-    dump,
-    report_document,
-    shortest,
-)
+from billfold.reports.documents import dump, report_document, shortest
 from billfold.store.clients.owners import OwnersWritten
 
 # More than a hundred times the accounts of the largest organisations.

@@ -13,23 +13,9 @@ from billfold import interruption
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.options import Json
-from billfold.cli.output.columns import (
-    name_column,
-    number_column,
-    text_column,
-)
-from billfold.cli.output.grid import (
-    add_row,
-    make_table,
-    print_table,
-    show_instant,
-)
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    show_error,
-    write_document,
-)
+from billfold.cli.output.columns import name_column, number_column, text_column
+from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
+from billfold.cli.output.screen import Screen, printable, show_error, write_document
 from billfold.errors import UsageError
 from billfold.reports import ClientFreshness
 from billfold.reports.documents import dump
@@ -97,12 +83,7 @@ def schedule(
         raise UsageError("--json prints the visits of one pass", advice="use it with --once")
     settings = start(_TOLD_BY_ONCE if once else ())
     database = open_store(settings)
-    from billfold.jobs.schedule import (
-        finish_pass,
-        keep_schedule,
-        tell_late,
-        visit_due,
-    )
+    from billfold.jobs.schedule import finish_pass, keep_schedule, tell_late, visit_due
 
     if not once:
         signals: list[int] = []

@@ -9,14 +9,8 @@ import typer
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod, OneStatement
-from billfold.cli.output.screen import (
-    Screen,
-    write_document,
-)
-from billfold.reports.documents import (
-    dump,
-    spell_money,
-)
+from billfold.cli.output.screen import Screen, write_document
+from billfold.reports.documents import dump, spell_money
 from billfold.store.deliveries.parts import Relation
 
 TOLD_BY_STATEMENT_COMMANDS = ("statement_remapped", "statement_switched", "statements_paired")
@@ -62,10 +56,7 @@ def remap(
     One statement after the other, the oldest month first, each in one transaction: a reader sees the old charges or
     the new ones. Statements whose charges this version made already are left as they are.
     """
-    from billfold.bills.remap import (
-        Remapping,
-        RemapState,
-    )
+    from billfold.bills.remap import Remapping, RemapState
     from billfold.bills.remap import remap as remap_statements
 
     screen = Screen()

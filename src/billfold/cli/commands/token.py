@@ -11,21 +11,9 @@ from rich.console import Console
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.columns import (
-    name_column,
-    number_column,
-)
-from billfold.cli.output.grid import (
-    add_row,
-    make_table,
-    print_table,
-    show_instant,
-)
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    write_document,
-)
+from billfold.cli.output.columns import name_column, number_column
+from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
+from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import tokens
 from billfold.model import Scope
 from billfold.reports.documents import dump

@@ -11,12 +11,7 @@ from rich.text import Text
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import exit_code
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-    show_error,
-    write_document,
-)
+from billfold.cli.output.screen import Screen, printable, show_error, write_document
 from billfold.reports.documents import dump
 
 if TYPE_CHECKING:

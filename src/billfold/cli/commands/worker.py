@@ -11,17 +11,11 @@ from billfold import interruption
 from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.screen import (
-    Screen,
-    write_document,
-)
+from billfold.cli.output.screen import Screen, write_document
 from billfold.errors import UsageError
 from billfold.reports.documents import dump
 from billfold.settings.fields import EndpointUrl
-from billfold.settings.settings import (
-    Settings,
-    require,
-)
+from billfold.settings.settings import Settings, require
 
 # Each delivery needs its own share of memory: see "Disk and memory" in docs/operating.md.
 _DEFAULT_CONCURRENCY = 4

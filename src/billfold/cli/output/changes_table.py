@@ -8,19 +8,8 @@ from decimal import Decimal
 from rich.console import Console
 from rich.text import Text
 
-from billfold.cli.output.columns import (
-    group_column,
-    name_column,
-    number_column,
-)
-from billfold.cli.output.grid import (
-    add_row,
-    add_total,
-    make_table,
-    print_table,
-    show_moment,
-    show_money,
-)
+from billfold.cli.output.columns import group_column, name_column, number_column
+from billfold.cli.output.grid import add_row, add_total, make_table, print_table, show_moment, show_money
 from billfold.cli.output.screen import printable
 from billfold.money import round_amount, show_minor_unit
 from billfold.reports import ChangeReport, ChangeRow, StatementChange

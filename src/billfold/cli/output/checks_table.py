@@ -8,21 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from billfold import reports
-from billfold.cli.output.columns import (
-    name_column,
-    number_column,
-    text_column,
-)
-from billfold.cli.output.grid import (
-    add_row,
-    make_table,
-    print_table,
-    show_amounts,
-)
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-)
+from billfold.cli.output.columns import name_column, number_column, text_column
+from billfold.cli.output.grid import add_row, make_table, print_table, show_amounts
+from billfold.cli.output.screen import Screen, printable
 from billfold.errors import StoreUnavailableError
 from billfold.model import DeliveryOutcome
 from billfold.reports import CheckReport, Filter

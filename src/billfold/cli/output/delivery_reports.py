@@ -9,23 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from billfold.cli.output.columns import (
-    name_column,
-    number_column,
-)
-from billfold.cli.output.grid import (
-    add_row,
-    make_table,
-    print_table,
-    show_rounded,
-)
+from billfold.cli.output.columns import name_column, number_column
+from billfold.cli.output.grid import add_row, make_table, print_table, show_rounded
 from billfold.cli.output.screen import printable
 from billfold.cli.output.tables import show_outcomes
 from billfold.model import PublicationKind
-from billfold.reports.documents import (
-    ingest_document,
-    spell_money,
-)
+from billfold.reports.documents import ingest_document, spell_money
 
 if TYPE_CHECKING:
     # These modules load DuckDB and boto3: only commands that ingest pay for that.

@@ -12,17 +12,8 @@ from rich.console import Console
 from rich.style import StyleType
 from rich.text import Text
 
-from billfold.cli.output.columns import (
-    Column,
-    Kind,
-)
-from billfold.cli.output.layout import (
-    NO_VALUE,
-    Row,
-    Table,
-    print_fitting,
-    print_plain,
-)
+from billfold.cli.output.columns import Column, Kind
+from billfold.cli.output.layout import NO_VALUE, Row, Table, print_fitting, print_plain
 from billfold.cli.output.screen import printable
 from billfold.identifiers import shorten
 from billfold.money import round_amount, round_to

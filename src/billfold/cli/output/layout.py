@@ -13,10 +13,7 @@ from rich.style import StyleType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from billfold.cli.output.columns import (
-    Column,
-    Kind,
-)
+from billfold.cli.output.columns import Column, Kind
 
 # Between two columns stand two blanks.
 _GAP = 2

@@ -11,13 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from billfold.cli.output.columns import (
-    Column,
-    id_column,
-    name_column,
-    number_column,
-    text_column,
-)
+from billfold.cli.output.columns import Column, id_column, name_column, number_column, text_column
 from billfold.cli.output.grid import (
     add_row,
     make_table,
@@ -27,10 +21,7 @@ from billfold.cli.output.grid import (
     show_moment,
     show_rounded,
 )
-from billfold.cli.output.screen import (
-    Screen,
-    printable,
-)
+from billfold.cli.output.screen import Screen, printable
 from billfold.model import DeliveryOutcome, LeftOutFile
 from billfold.reports import DeliveryRow, PublicationRow, RunRow, StatementRow
 from billfold.store.query import QueryResult

@@ -12,21 +12,11 @@ from uuid import UUID
 from psycopg.rows import TupleRow
 
 from billfold.errors import BillfoldError, RunConflictError, UsageError
-from billfold.model import (
-    Client,
-    Delivery,
-    DeliveryState,
-    RunStatus,
-    SpooledFile,
-    TriggerSource,
-)
+from billfold.model import Client, Delivery, DeliveryState, RunStatus, SpooledFile, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import Connection, lock_timeout
-from billfold.store.deliveries.hold import (
-    Compared,
-    end_holds_beside,
-)
+from billfold.store.deliveries.hold import Compared, end_holds_beside
 from billfold.store.deliveries.statements import CurrentStatement
 
 

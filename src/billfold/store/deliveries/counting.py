@@ -15,11 +15,7 @@ from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries import publish
-from billfold.store.deliveries.parts import (
-    Common,
-    Evidence,
-    Relation,
-)
+from billfold.store.deliveries.parts import Common, Evidence, Relation
 
 # From so many charges on, equal sums by day say that two statements hold the same bill.
 MANY_CHARGES = 10_000

@@ -19,10 +19,7 @@ from billfold.sql import read_queries
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries.publish import partitions
 from billfold.store.reports import scans
-from billfold.store.reports.conformance import (
-    Judgement,
-    judge_added,
-)
+from billfold.store.reports.conformance import Judgement, judge_added
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

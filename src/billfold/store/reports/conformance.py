@@ -14,13 +14,7 @@ from billfold.sql import read_queries
 from billfold.store.database import Connection
 from billfold.store.deliveries.publish import partitions
 from billfold.store.reports import scans
-from billfold.store.reports.focus_rules import (
-    Rule,
-    Severity,
-    charge_rules,
-    columns,
-    type_rules,
-)
+from billfold.store.reports.focus_rules import Rule, Severity, charge_rules, columns, type_rules
 
 # What an example shows of its charge beside the columns that the rule names.
 _SHOWN = ("ChargePeriodStart", "SubAccountId", "ServiceName", "ChargeCategory", "ChargeDescription", "BilledCost")

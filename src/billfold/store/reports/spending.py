@@ -15,11 +15,7 @@ from psycopg.rows import class_row
 from billfold.sql import read_queries
 from billfold.store.database import Connection
 from billfold.store.reading import COST_METRICS
-from billfold.store.reports.costs import (
-    choose_by_tag_set,
-    names_tag_set,
-    refunds,
-)
+from billfold.store.reports.costs import choose_by_tag_set, names_tag_set, refunds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

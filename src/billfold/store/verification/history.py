@@ -9,10 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 
 from billfold.model import CostBasis, Residual, Totals
-from billfold.store.verification.charges import (
-    Difference,
-    Snapshot,
-)
+from billfold.store.verification.charges import Difference, Snapshot
 
 
 class History:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from billfold.store.verification.charges import (
-    Difference,
-    Snapshot,
-)
+from billfold.store.verification.charges import Difference, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

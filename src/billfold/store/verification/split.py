@@ -8,10 +8,7 @@ from billfold.model import CostBasis
 from billfold.sql import read_queries
 from billfold.store.deliveries import split
 from billfold.store.deliveries.publish import partitions
-from billfold.store.verification.charges import (
-    Difference,
-    Snapshot,
-)
+from billfold.store.verification.charges import Difference, Snapshot
 
 
 class SplitCosts:

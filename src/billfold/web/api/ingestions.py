@@ -12,11 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from billfold import reports
 from billfold.aws.keys import MAX_KEY_BYTES
-from billfold.bills.requests import (
-    ask,
-    ask_again,
-    ask_for_release,
-)
+from billfold.bills.requests import ask, ask_again, ask_for_release
 from billfold.clients import registry as clients
 from billfold.errors import UsageError
 from billfold.model import TriggerSource

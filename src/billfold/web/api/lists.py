@@ -26,10 +26,7 @@ from billfold.reports import (
     StatementRow,
     UnownedRow,
 )
-from billfold.reports.documents import (
-    client_document,
-    report_document,
-)
+from billfold.reports.documents import client_document, report_document
 from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, ReadAccess

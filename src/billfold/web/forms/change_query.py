@@ -10,12 +10,7 @@ from fastapi import Query
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.reports import ChangeColumn, Filter, LookInto, Metric, Move
-from billfold.web.forms.fields import (
-    choose,
-    read_month,
-    read_number,
-    read_text,
-)
+from billfold.web.forms.fields import choose, read_month, read_number, read_text
 
 MAX_PAGE = 2_000
 

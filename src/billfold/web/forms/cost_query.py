@@ -14,13 +14,7 @@ from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, M
 from billfold.reports.cost_filters import format_pair, parse_pairs
 from billfold.reports.costs import NOT_ALLOCATED, choose_metric
 from billfold.reports.spending import Question
-from billfold.web.forms.fields import (
-    choose,
-    read_month,
-    read_text,
-    read_texts,
-    read_values,
-)
+from billfold.web.forms.fields import choose, read_month, read_text, read_texts, read_values
 
 # In an address '' would be lost: forms leave empty fields in.
 NONE = "(none)"

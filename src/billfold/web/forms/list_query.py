@@ -13,11 +13,7 @@ from billfold.period import BillingPeriod
 from billfold.reports import Filter
 from billfold.web.api.responses import Cursor
 from billfold.web.cursors import read_cursor, read_moment
-from billfold.web.forms.fields import (
-    choose,
-    read_month,
-    read_text,
-)
+from billfold.web.forms.fields import choose, read_month, read_text
 
 # The years that bills can be of; the calendar reckons a few weeks beyond.
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)

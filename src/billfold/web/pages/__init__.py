@@ -7,15 +7,7 @@ from fastapi import APIRouter
 from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.web.doctor_runs import Examinations
-from billfold.web.pages import (
-    changes,
-    checks,
-    clients,
-    costs,
-    deliveries,
-    files,
-    onboarding,
-)
+from billfold.web.pages import changes, checks, clients, costs, deliveries, files, onboarding
 from billfold.web.pages import ingestions as asking
 
 

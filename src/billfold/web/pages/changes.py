@@ -12,11 +12,7 @@ from billfold.reports.documents import shortest
 from billfold.spreadsheet import Cell
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
-from billfold.web.forms.change_query import (
-    GROUPS,
-    ChangeQuery,
-    read_change_query,
-)
+from billfold.web.forms.change_query import GROUPS, ChangeQuery, read_change_query
 from billfold.web.pages.rendering import frame, render
 from billfold.web.pages.tables import send_csv
 from billfold.web.pages.waterfall import MAX_MOVERS, list_movements

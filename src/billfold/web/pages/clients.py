@@ -19,11 +19,7 @@ from billfold.store.database import Database
 from billfold.web.access import Access, IngestAccess, ReadAccess, Scope
 from billfold.web.api.lists import describe_clients
 from billfold.web.api.responses import missing
-from billfold.web.doctor_runs import (
-    LIMIT_SECONDS,
-    Examination,
-    Examinations,
-)
+from billfold.web.doctor_runs import LIMIT_SECONDS, Examination, Examinations
 from billfold.web.forms.fields import read_text
 from billfold.web.pages.rendering import Frame, frame, render
 

@@ -15,17 +15,8 @@ from billfold.reports.spending import CurrencySpending, SpendingReport, list_cha
 from billfold.spreadsheet import Cell
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
-from billfold.web.forms.charge_place import (
-    read_place,
-    spell_place,
-)
-from billfold.web.forms.cost_query import (
-    GROUPS,
-    KEY_GROUPS,
-    SPLIT_GROUPS,
-    CostQuery,
-    read_cost_query,
-)
+from billfold.web.forms.charge_place import read_place, spell_place
+from billfold.web.forms.cost_query import GROUPS, KEY_GROUPS, SPLIT_GROUPS, CostQuery, read_cost_query
 from billfold.web.pages.rendering import attempt, frame, link, render
 from billfold.web.pages.tables import send_csv
 

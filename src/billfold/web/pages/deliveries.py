@@ -18,10 +18,7 @@ from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.api.responses import missing
 from billfold.web.cursors import next_cursor
-from billfold.web.forms.list_query import (
-    ListQuery,
-    read_list_query,
-)
+from billfold.web.forms.list_query import ListQuery, read_list_query
 from billfold.web.pages.advice import advise, is_retryable
 from billfold.web.pages.rendering import frame, render
 

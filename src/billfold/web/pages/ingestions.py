@@ -10,10 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import IngestAccess
-from billfold.web.api.ingestions import (
-    release,
-    retry,
-)
+from billfold.web.api.ingestions import release, retry
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:
