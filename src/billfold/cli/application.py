@@ -12,7 +12,7 @@ from billfold import __version__
 from billfold.cli.exits import ExitCode
 from billfold.cli.output.screen import Screen
 from billfold.log import configure_logging
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 

@@ -12,7 +12,7 @@ from billfold.aws import LocalAws
 from billfold.aws.queue import Queue, open_queue
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.web.events import MAX_EVENT_BYTES
 from billfold.web.statuses import HTTP_STATUSES

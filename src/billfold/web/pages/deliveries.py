@@ -13,7 +13,7 @@ from billfold.bills.requests import find_hindrance
 from billfold.model import DeliveryState
 from billfold.reports import ClientFreshness, DeliveryRow, Filter, PublicationRow, RunRow
 from billfold.reports.deliveries import CALENDAR_DAYS
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.api.responses import missing
