@@ -12,7 +12,7 @@ import pytest
 
 from billfold import errors
 from billfold.cli.exits import ExitCode
-from billfold.settings.settings import setting_fields
+from billfold.settings import setting_fields
 from billfold.store.migrate import list_migrations
 from billfold.web.metrics import FAMILIES
 
