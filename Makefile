@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo try-out try-out-down test check bench soak screenshot lock clean
+.PHONY: help demo try-out try-out-down test check bench soak screenshot lock release clean
 
 # The first of these that runs and is new enough makes the environment; `make PYTHON=/path/to/python` chooses one.
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -84,6 +84,9 @@ lock: ## Write requirements*.txt anew from pyproject.toml (needs Python 3.11).
 		--output-file requirements-build.txt pyproject.toml
 	@rm -rf $(VENV)-lock
 	@if grep -nE '://|file:' requirements*.txt; then echo "a file of requirements names an address" >&2; exit 1; fi
+
+release: $(INSTALLED) ## Build wheel and sdist, install each with pip and uv, and run the demo there.
+	$(BIN)/python -m tools.release $(ARGS)
 
 clean: ## Remove the environment and everything built or cached.
 	rm -rf $(VENV) $(VENV)-lock build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
