@@ -11,13 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from billfold import clients, tokens
-from billfold.config import Settings, load_settings, require
+from billfold.aws import LocalAws
+from billfold.clients import registry as clients
+from billfold.clients import tokens
 from billfold.errors import BillfoldError, UsageError
-from billfold.exports import LocalAws
 from billfold.log import configure_logging
 from billfold.model import Client, Scope
 from billfold.period import parse_period
+from billfold.settings.settings import Settings, load_settings, require
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 from billfold.transform.sample_bill import SampleBill, write_sample_bill

@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, BrowserContext, Error, sync_playwright
 
 from billfold.web.gate import COOKIE
-from tests.web_server import HOME_SECRET
+from tests.processes.web_server import HOME_SECRET
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # A container has no sandbox and no graphics card, and a browser of a test asks nobody for updates.

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 
 from moto.sqs.models import Queue
 
-from billfold.exports import LocalAws
+from billfold.aws import LocalAws
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from billfold import clients
-from billfold.config import Settings
-from billfold.exports import LocalAws
+from billfold.aws import LocalAws
+from billfold.clients import registry as clients
 from billfold.model import Client
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
-from tests.line_items import described, write_bill
+from tests.bills.line_items import described, write_bill
 
 OUR_ACCOUNT = "999988887777"
 # The account that moto plays: it owns every role and bucket.

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, ViewportSize
 
-from billfold.config import load_settings
 from billfold.demo import open_demo
 from billfold.log import configure_logging
+from billfold.settings.settings import load_settings
 from tests.browser import run_browser, sign_in
-from tests.web_server import run_web_server
+from tests.processes.web_server import run_web_server
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "costs.png"
 VIEWPORT: ViewportSize = {"width": 1280, "height": 1200}

@@ -1,6 +1,6 @@
 """Billfold lands AWS billing exports in PostgreSQL, to the cent."""
 
-from billfold.decimals import use_wide_context as _use_wide_context
+from billfold.money import use_wide_context as _use_wide_context
 
 __version__ = "0.1.0"
 

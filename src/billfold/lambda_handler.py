@@ -16,14 +16,14 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from billfold.attempts import end_all, find_suspects, forget
-from billfold.config import Settings, load_settings, require
-from billfold.dead_letters import bury
+from billfold.aws.queue import Attribute, Message, Queue, open_queue, open_queue_by_arn
 from billfold.errors import BillfoldError
-from billfold.exports.queue import Attribute, Message, Queue, open_queue, open_queue_by_arn
-from billfold.fate import Cause, Dead, Done, Later
-from billfold.intake import take_in
+from billfold.jobs.attempts import end_all, find_suspects, forget
+from billfold.jobs.dead_letters import bury
+from billfold.jobs.intake import take_in
+from billfold.jobs.results import Cause, Dead, Done, Later
 from billfold.log import configure_logging
+from billfold.settings.settings import Settings, load_settings, require
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 

@@ -9,7 +9,7 @@ import psycopg
 
 from billfold.period import BillingPeriod
 from billfold.store.database import connect_bulk
-from billfold.store.publish import partitions, roll_up
+from billfold.store.deliveries.publish import partitions, roll_up
 
 ACCOUNTS, SERVICES, REGIONS, KINDS, TAG_SETS = 40, 20, 6, 6, 500
 

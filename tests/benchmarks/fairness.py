@@ -20,18 +20,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from billfold import clients
-from billfold.config import load_settings
-from billfold.exports import LocalAws
+from billfold.aws import LocalAws
+from billfold.clients import registry as clients
 from billfold.log import configure_logging
+from billfold.settings.settings import load_settings
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from tests.benchmarks.workbench import fresh_database, parse_options, work_folder
-from tests.landing import Landing
-from tests.line_items import line_item, write_bill
+from tests.bills.landing import Landing
+from tests.bills.line_items import line_item, write_bill
 from tests.messages import ACCOUNT, Mailbox, s3_event
+from tests.processes.worker_process import start_worker
 from tests.soak.fleet import worker_environment
-from tests.worker_process import start_worker
 
 FLOODING = "flooding"
 # One small delivery for so many of the flood, one after the other.

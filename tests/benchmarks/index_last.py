@@ -19,8 +19,8 @@ import psycopg
 from psycopg import sql
 
 from billfold.period import BillingPeriod
+from billfold.store.deliveries.publish import partitions
 from billfold.store.embedded import start_embedded
-from billfold.store.publish import partitions
 from billfold.transform.sample_bill import CUR2_COLUMNS, write_sample_bill
 from tests.benchmarks.measurement import measure_ingest
 from tests.benchmarks.workbench import fresh_database, parse_options, sample_bill, work_folder

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from billfold.config import load_settings
-from billfold.ingest import ingest
+from billfold.bills.ingest import ingest
 from billfold.model import DeliveryState
+from billfold.settings.settings import load_settings
 from billfold.store.database import Database
 
 

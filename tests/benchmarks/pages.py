@@ -18,17 +18,17 @@ import psycopg
 from playwright.sync_api import Page
 
 from billfold.period import BillingPeriod
-from billfold.quality import make_checks
+from billfold.quality.checks import make_checks
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
-from billfold.store.spending import ChargePlace
-from billfold.web.pages.charge_place import spell_place
+from billfold.store.reports.spending import ChargePlace
+from billfold.web.forms.charge_place import spell_place
 from tests.benchmarks.charges import fill_months, list_months, restate_months
 from tests.benchmarks.workbench import fresh_database, parse_options, time_milliseconds, work_folder
+from tests.bills.histories import fill_deliveries
 from tests.browser import run_browser, sign_in
-from tests.histories import fill_deliveries
-from tests.web_server import WebServer
-from tests.worker_process import start_server
+from tests.processes.web_server import WebServer
+from tests.processes.worker_process import start_server
 
 MONTHS = list_months(2025, 24)
 # AWS writes a month anew up to three times a day, and for days after its end.

@@ -22,9 +22,9 @@ from pathlib import Path
 import psycopg
 from boto3.s3.transfer import TransferConfig
 
-from billfold.config import load_settings
-from billfold.exports import LocalAws
-from billfold.retention import prune
+from billfold.aws import LocalAws
+from billfold.bills.prune import prune
+from billfold.settings.settings import load_settings
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from billfold.transform.sample_bill import CUR2_COLUMNS, write_sample_bill

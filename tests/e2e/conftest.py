@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext
 
 from tests.browser import run_browser, sign_in
 from tests.integration.conftest import new_database as new_database
-from tests.visitor import DESK, Visitor
+from tests.processes.visitor import DESK, Visitor
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from billfold import clients, tokens
-from billfold.asked import AskedWorker
-from billfold.ingest import ingest
+from billfold.bills.ingest import ingest
+from billfold.clients import registry as clients
+from billfold.clients import tokens
+from billfold.jobs.request_worker import AskedWorker
 from billfold.model import Client, DeliveryState, Scope
 from tests.browser import sign_in
 from tests.integration.conftest import aws, database, local_aws, registry
+from tests.processes.visitor import Visitor, find_grave
+from tests.processes.web_server import run_web_server
 from tests.registry import Registry
-from tests.visitor import Visitor, find_grave
-from tests.web_server import run_web_server
 
 # Fixtures of other tests, which pytest finds by their names.
 __all__ = ["aws", "database", "local_aws", "registry"]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from billfold.config import load_settings
+from billfold.settings.settings import load_settings
+from tests.bills.landing import Landing
+from tests.bills.page_bills import MARKUP, land_bills
 from tests.integration.conftest import NewDatabase
-from tests.landing import Landing
-from tests.page_bills import MARKUP, land_bills
-from tests.visitor import PHONE, Visitor, find_grave
-from tests.web_server import run_web_server
+from tests.processes.visitor import PHONE, Visitor, find_grave
+from tests.processes.web_server import run_web_server
 
 VIEWS = {
     "/changes": "changes",

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.line_items import described, line_item, write_bill, write_object
+from tests.bills.line_items import described, line_item, write_bill, write_object
 
 COMMANDS = (
     *("ingest", "backfill", "release", "rollback", "prune", "verify"),

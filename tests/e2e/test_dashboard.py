@@ -15,16 +15,16 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from billfold import reports
-from billfold.config import load_settings
 from billfold.period import parse_period
 from billfold.reports import CostColumn, Selection
+from billfold.settings.settings import load_settings
 from billfold.store.database import Database
+from tests.bills.landing import Landing
+from tests.bills.line_items import line_item, write_bill
 from tests.browser import sign_in
 from tests.integration.conftest import NewDatabase
-from tests.landing import Landing
-from tests.line_items import line_item, write_bill
-from tests.visitor import DESK, PHONE, Visitor, find_grave
-from tests.web_server import HOME_SECRET, run_web_server
+from tests.processes.visitor import DESK, PHONE, Visitor, find_grave
+from tests.processes.web_server import HOME_SECRET, run_web_server
 
 MAY = parse_period("2026-05")
 # A4 with Chromium's margins, in its pixels.

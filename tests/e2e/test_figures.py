@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from billfold.config import load_settings
+from billfold.settings.settings import load_settings
+from tests.bills.landing import Landing
+from tests.bills.line_items import line_item, write_bill
 from tests.integration.conftest import NewDatabase
-from tests.landing import Landing
-from tests.line_items import line_item, write_bill
-from tests.visitor import PHONE, Visitor, find_grave
-from tests.web_server import run_web_server
+from tests.processes.visitor import PHONE, Visitor, find_grave
+from tests.processes.web_server import run_web_server
 
 # A month that is never over.
 APRIL, MAY = "2099-04", "2099-05"

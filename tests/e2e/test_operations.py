@@ -12,12 +12,12 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import expect
 
-from billfold.config import load_settings
-from tests.histories import deliver_at, land_history
+from billfold.settings.settings import load_settings
+from tests.bills.histories import deliver_at, land_history
+from tests.bills.landing import Landing
 from tests.integration.conftest import NewDatabase
-from tests.landing import Landing
-from tests.visitor import PHONE, Visitor, find_grave
-from tests.web_server import run_web_server
+from tests.processes.visitor import PHONE, Visitor, find_grave
+from tests.processes.web_server import run_web_server
 
 OURS = "999988887777"
 BUS_ARN = f"arn:aws:events:eu-central-1:{OURS}:event-bus/billfold"

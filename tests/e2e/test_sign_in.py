@@ -11,14 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import expect
 
-from billfold import tokens
-from billfold.config import load_settings
+from billfold.clients import tokens
 from billfold.model import Scope
+from billfold.settings.settings import load_settings
 from billfold.web.gate import COOKIE
 from tests.browser import run_browser
 from tests.integration.conftest import NewDatabase
-from tests.visitor import find_grave
-from tests.web_server import run_web_server
+from tests.processes.visitor import find_grave
+from tests.processes.web_server import run_web_server
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
+from tests.bills.landing import Landing
+from tests.bills.split_bills import CLUSTER, INSTANCE
 from tests.integration.conftest import NewDatabase
-from tests.integration.test_split_reports import bills as bills
-from tests.landing import Landing
-from tests.split_bills import CLUSTER, INSTANCE
-from tests.visitor import DESK, PHONE, Visitor, find_grave
-from tests.web_server import run_web_server
+from tests.integration.reports.test_split_reports import bills as bills
+from tests.processes.visitor import DESK, PHONE, Visitor, find_grave
+from tests.processes.web_server import run_web_server
 
 __all__ = ["NewDatabase", "bills"]
 

@@ -18,15 +18,15 @@ from psycopg.conninfo import conninfo_to_dict
 
 import billfold
 from billfold import reports
-from billfold.config import Settings
-from billfold.exports import LocalAws
+from billfold.aws import LocalAws
+from billfold.settings.settings import Settings
 from billfold.store import rights
 from billfold.store.database import Database, connect
 from billfold.store.home import wheel_programs
 from tests.deployment import DEPLOY, read_compose, read_env_file, sh_examples
 from tests.integration.conftest import run_bare_server
-from tests.web_server import run_web_server
-from tests.worker_process import start_worker
+from tests.processes.web_server import run_web_server
+from tests.processes.worker_process import start_worker
 
 pytestmark = pytest.mark.slow
 

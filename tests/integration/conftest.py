@@ -15,12 +15,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from billfold.config import Settings, load_settings
-from billfold.exports import LocalAws
+from billfold.aws import LocalAws
+from billfold.settings.settings import Settings, load_settings
 from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
-from tests.landing import Landing
+from tests.bills.landing import Landing
 from tests.registry import Registry
 
 _TEMPLATE = "billfold_template"

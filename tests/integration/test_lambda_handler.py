@@ -11,19 +11,20 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from billfold import clients, lambda_handler
-from billfold.config import load_settings
+from billfold import lambda_handler
+from billfold.aws import LocalAws
+from billfold.aws.queue import Attribute, open_queue
+from billfold.clients import registry as clients
 from billfold.errors import ConfigurationError
-from billfold.exports import LocalAws
-from billfold.exports.queue import Attribute, open_queue
 from billfold.lambda_handler import handler
+from billfold.settings.settings import load_settings
 from billfold.store.database import connect
-from billfold.store.slots import open_slots, take_slot
-from tests.export_trees import BUCKET
-from tests.faulty_aws import Call, Fault, faulty_aws
-from tests.landing import Landing
-from tests.line_items import described, write_bill
+from billfold.store.jobs.slots import open_slots, take_slot
+from tests.bills.export_trees import BUCKET
+from tests.bills.landing import Landing
+from tests.bills.line_items import described, write_bill
 from tests.messages import ACCOUNT, Mailbox, s3_event
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
 
 
 class Context:

@@ -15,23 +15,23 @@ from typing import Any
 import pytest
 import structlog
 
-from billfold import intake
-from billfold.config import Settings, load_settings
-from billfold.exports import LocalAws
-from billfold.exports.queue import open_queue
+from billfold.aws import LocalAws
+from billfold.aws.queue import open_queue
+from billfold.jobs import intake
+from billfold.jobs.schedule import finish_pass, tell_late, visit_due
+from billfold.jobs.worker import Worker
 from billfold.log import configure_logging
 from billfold.model import Client
-from billfold.schedule import finish_pass, tell_late, visit_due
+from billfold.settings.settings import Settings, load_settings
 from billfold.web import create_app
-from billfold.worker import Worker
-from tests.faulty_aws import Call, Fault, faulty_aws
+from tests.bills.landing import Landing
 from tests.filter_patterns import read_metric_filters
 from tests.integration.conftest import NewDatabase
-from tests.landing import Landing
 from tests.log_document import read_context, read_events, read_field_types
 from tests.messages import Mailbox, request
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
+from tests.processes.web_server import HOME_SECRET, HOME_TOKEN, run_app
 from tests.registry import Registry
-from tests.web_server import HOME_SECRET, HOME_TOKEN, run_app
 
 pytestmark = pytest.mark.slow
 

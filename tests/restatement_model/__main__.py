@@ -17,7 +17,7 @@ from tests.restatement_model.plan import Plan
 
 MAX_RANDOM_SEED = 1_000_000
 
-_TEST = Path(__file__).parents[1] / "integration" / "test_restatement_model.py"
+_TEST = Path(__file__).parents[1] / "integration" / "bills" / "test_restatement_model.py"
 
 
 def main() -> int:

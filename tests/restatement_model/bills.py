@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from tests.line_items import PAYER, PLAN
+from tests.bills.line_items import PAYER, PLAN
 
 COVERED, NEGATION, FEE, DISCOUNT = (
     "SavingsPlanCoveredUsage",

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from billfold.reports import ChangeColumn, ChangeRow, Filter, Metric, StatementChange, list_changes
-from tests.landing import Landing
+from tests.bills.landing import Landing
 from tests.restatement_model.bills import DailyCosts, Group, difference
 from tests.restatement_model.statements import Publication, Statement
 

@@ -28,28 +28,28 @@ class CrashPoint:
 
 
 INGEST_CRASHES = (
-    CrashPoint("billfold.store.control", "start"),
-    CrashPoint("billfold.ingest", "fetch_delivery"),
-    CrashPoint("billfold.store.control", "adopt", is_after=False),
-    CrashPoint("billfold.store.control", "adopt", is_committed=True),
-    CrashPoint("billfold.store.publish", "ensure_members"),
-    CrashPoint("billfold.store.publish", "begin_publication"),
-    CrashPoint("billfold.store.publish", "land_rows"),
-    CrashPoint("billfold.store.publish", "withdraw"),
-    CrashPoint("billfold.store.publish", "land_charges", is_after=False),
-    CrashPoint("billfold.store.publish", "land_charges"),
-    CrashPoint("billfold.store.publish", "roll_up"),
-    CrashPoint("billfold.store.publish", "record_publication"),
-    CrashPoint("billfold.store.publish", "finish_publication", is_after=False),
-    CrashPoint("billfold.store.publish", "finish_publication", is_committed=True),
+    CrashPoint("billfold.store.deliveries.control", "start"),
+    CrashPoint("billfold.bills.ingest", "fetch_delivery"),
+    CrashPoint("billfold.store.deliveries.control", "adopt", is_after=False),
+    CrashPoint("billfold.store.deliveries.control", "adopt", is_committed=True),
+    CrashPoint("billfold.store.deliveries.publish", "ensure_members"),
+    CrashPoint("billfold.store.deliveries.publish", "begin_publication"),
+    CrashPoint("billfold.store.deliveries.publish", "land_rows"),
+    CrashPoint("billfold.store.deliveries.publish", "withdraw"),
+    CrashPoint("billfold.store.deliveries.publish", "land_charges", is_after=False),
+    CrashPoint("billfold.store.deliveries.publish", "land_charges"),
+    CrashPoint("billfold.store.deliveries.publish", "roll_up"),
+    CrashPoint("billfold.store.deliveries.publish", "record_publication"),
+    CrashPoint("billfold.store.deliveries.publish", "finish_publication", is_after=False),
+    CrashPoint("billfold.store.deliveries.publish", "finish_publication", is_committed=True),
 )
 ROLLBACK_CRASHES = (
-    CrashPoint("billfold.store.publish", "begin_publication"),
-    CrashPoint("billfold.store.history", "restore_bill"),
-    CrashPoint("billfold.store.publish", "roll_up"),
-    CrashPoint("billfold.store.publish", "record_publication"),
-    CrashPoint("billfold.store.history", "mark_rolled_back"),
-    CrashPoint("billfold.store.history", "mark_taken_back"),
+    CrashPoint("billfold.store.deliveries.publish", "begin_publication"),
+    CrashPoint("billfold.store.deliveries.history", "restore_bill"),
+    CrashPoint("billfold.store.deliveries.publish", "roll_up"),
+    CrashPoint("billfold.store.deliveries.publish", "record_publication"),
+    CrashPoint("billfold.store.deliveries.history", "mark_rolled_back"),
+    CrashPoint("billfold.store.deliveries.history", "mark_taken_back"),
 )
 FETCH_CRASH, LAND_CRASH, WITHDRAW_CRASH, FINISH_CRASH = (
     next(point for point in INGEST_CRASHES if point.function == name)

@@ -10,7 +10,7 @@ from random import Random
 
 import hypothesis.strategies as st
 
-from tests.line_items import as_csv
+from tests.bills.line_items import as_csv
 from tests.restatement_model.bills import COLUMNS, COVERED, DISCOUNT, FEE, NEGATION, Item, columns_in_use
 
 MAX_ROWS = 18

@@ -15,14 +15,14 @@ import hypothesis.strategies as st
 from hypothesis import currently_in_test_context, note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from billfold.bills.release import release
+from billfold.bills.rollback import Restoration, roll_back
 from billfold.errors import UsageError
 from billfold.model import DeliveryOutcome, DeliveryState
-from billfold.release import release
-from billfold.rollback import Restoration, roll_back
 from billfold.transform.mapping import MAPPING_VERSION
 from billfold.verification import verify
-from tests.landing import Landing
-from tests.line_items import write_delivery
+from tests.bills.landing import Landing
+from tests.bills.line_items import write_delivery
 from tests.restatement_model.bills import Item
 from tests.restatement_model.crashes import WHILE_INGESTING, WHILE_RESTORING, CrashPoint, crashing
 from tests.restatement_model.edits import EDITS, ITEMS, LAYOUTS, MAX_ROWS, PLACES, SPECIAL_ITEMS, Edit, Layout

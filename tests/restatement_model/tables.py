@@ -12,7 +12,7 @@ from psycopg import Connection, IsolationLevel
 
 from billfold.model import CostBasis
 from billfold.store.database import connect
-from tests.landing import Landing
+from tests.bills.landing import Landing
 from tests.restatement_model.bills import Charge, Money, difference, left_out
 from tests.restatement_model.changes import compare_changes
 from tests.restatement_model.splits import NOT_ALLOCATED

@@ -33,14 +33,14 @@ from random import Random, SystemRandom
 
 from psycopg.conninfo import make_conninfo
 
-from billfold.config import load_settings, setting_fields
-from billfold.exports import LocalAws
+from billfold.aws import LocalAws
 from billfold.log import configure_logging
+from billfold.settings.settings import load_settings, setting_fields
 from billfold.store.database import Database, connect
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
-from tests.crash_worker import POINTS
-from tests.landing import Landing
+from tests.bills.landing import Landing
+from tests.processes.crash_worker import POINTS
 from tests.soak.attacks import KINDS, run_attacks, tell
 from tests.soak.fleet import OBJECT_COUNT, Fleet, run_fleet
 from tests.soak.trials import Trial, TrialReport, measure_duration, run_trial

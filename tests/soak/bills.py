@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from tests.line_items import PERIOD, LineItem, line_item, write_bill
+from tests.bills.line_items import PERIOD, LineItem, line_item, write_bill
 
 EXPORT = "exports/acme"
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from random import Random
 
 import billfold
-from billfold import clients
-from billfold.exports import LocalAws
-from tests.landing import Landing
-from tests.line_items import LineItem, line_item, write_bill
+from billfold.aws import LocalAws
+from billfold.clients import registry as clients
+from tests.bills.landing import Landing
+from tests.bills.line_items import LineItem, line_item, write_bill
 from tests.messages import ACCOUNT, Mailbox, eventbridge_event, s3_event, wrapped_by_sns
-from tests.worker_process import start_worker
+from tests.processes.worker_process import start_worker
 
 # A delivery is one month of a client's only export.
 _FIRST_YEAR = 2020

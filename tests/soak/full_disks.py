@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.line_items import as_csv, described, write_bill, write_delivery
+from tests.bills.line_items import as_csv, described, write_bill, write_delivery
 
 # Where no disk can be mounted, no file may be larger than this: less than the text of the large export.
 MAX_FILE_BYTES = 6 << 20

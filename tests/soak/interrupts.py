@@ -18,12 +18,12 @@ from pathlib import Path
 from random import Random
 
 import billfold
-from billfold.config import load_settings, setting_fields
-from billfold.exports import LocalAws
+from billfold.aws import LocalAws
+from billfold.settings.settings import load_settings, setting_fields
 from billfold.store.database import Database, connect
 from billfold.store.migrate import migrate_database
-from tests.export_trees import BUCKET
-from tests.landing import Landing
+from tests.bills.export_trees import BUCKET
+from tests.bills.landing import Landing
 from tests.messages import Mailbox, s3_event
 from tests.soak.bills import EXPORT, HeldBill, deliver, expect, random_bill, read_bill, restate
 

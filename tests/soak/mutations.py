@@ -22,13 +22,13 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from billfold.config import load_settings
 from billfold.errors import BillfoldError, DeliveryHeldError, InputError, SourceError, UsageError
 from billfold.model import Client, DeliveryOutcome, DeliveryState
+from billfold.settings.settings import load_settings
 from billfold.store.database import open_database
 from billfold.store.migrate import migrate_database
-from tests.landing import Landing
-from tests.line_items import described, write_bill
+from tests.bills.landing import Landing
+from tests.bills.line_items import described, write_bill
 from tests.soak.damage import damage_data
 from tests.soak.damaged_manifest import damage_manifest
 from tests.soak.second_opinion import OtherwiseReadError, read_files

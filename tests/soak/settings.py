@@ -9,12 +9,12 @@ from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
-from billfold.config import load_settings
+from billfold.settings.settings import load_settings
 from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.embedded import start_embedded
 from billfold.store.migrate import migrate_database
-from tests.hostile_settings import HOSTILE, HOSTILE_SINCE_17, set_for_database, work_through
-from tests.landing import Landing
+from tests.bills.landing import Landing
+from tests.processes.hostile_settings import HOSTILE, HOSTILE_SINCE_17, set_for_database, work_through
 
 _MIN_ITEMS, _MAX_ITEMS = 100, 400
 

@@ -17,7 +17,8 @@ import psutil
 import psycopg
 
 from billfold.store import keeper
-from tests.homes import (
+from tests.bills.line_items import described, write_bill
+from tests.processes.homes import (
     UNSHARE,
     kill,
     lose_power,
@@ -29,7 +30,6 @@ from tests.homes import (
     use,
     wait_until_up,
 )
-from tests.line_items import described, write_bill
 
 MAX_SECONDS_AFTER_LAST_USER = 3.0
 MAX_EVENTS = 3

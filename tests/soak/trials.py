@@ -12,8 +12,8 @@ from typing import Any
 
 from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.store.database import connect
-from tests.crash_worker import POINTS, Worker
-from tests.landing import Landing
+from tests.bills.landing import Landing
+from tests.processes.crash_worker import POINTS, Worker
 from tests.soak.bills import HeldBill, deliver, expect, random_bill, read_bill, read_withdrawn, restate, total
 
 # The sessions of a dead worker end within about a second of its death.

@@ -31,7 +31,7 @@ def test_a_command_within_another_program_gives_the_signals_back(capsys: pytest.
 def test_a_signal_within_another_program_ends_the_command_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("billfold.cli.commands.start", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("billfold.cli.commands.ingest.start", lambda *_: signal.raise_signal(signal.SIGTERM))
 
     code = main(["ingest", "anywhere", "--json"])
 

@@ -10,9 +10,9 @@ import typer.models
 
 from billfold import __version__
 from billfold.cli.exits import ExitCode
-from billfold.cli.screen import Screen
-from billfold.config import Settings, load_settings
+from billfold.cli.output.screen import Screen
 from billfold.log import configure_logging
+from billfold.settings.settings import Settings, load_settings
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 

@@ -10,30 +10,30 @@ import structlog
 import typer
 
 from billfold import interruption
-from billfold.cli import backup as _backup  # noqa: F401
-from billfold.cli import client_change as _client_change  # noqa: F401
-from billfold.cli import clients as _clients  # noqa: F401
-from billfold.cli import commands as _commands  # noqa: F401, registers the commands
-from billfold.cli import costs as _costs  # noqa: F401
-from billfold.cli import deliveries as _deliveries  # noqa: F401
-from billfold.cli import dlq as _dlq  # noqa: F401
-from billfold.cli import doctor as _doctor  # noqa: F401
-from billfold.cli import export as _export  # noqa: F401
-from billfold.cli import history as _history  # noqa: F401
-from billfold.cli import onboard as _onboard  # noqa: F401
-from billfold.cli import owners as _owners  # noqa: F401
-from billfold.cli import quality as _quality  # noqa: F401
-from billfold.cli import schedule as _schedule  # noqa: F401
-from billfold.cli import serve as _serve  # noqa: F401
-from billfold.cli import statements as _statements  # noqa: F401
-from billfold.cli import token as _token  # noqa: F401
-from billfold.cli import verification as _verification  # noqa: F401
-from billfold.cli import worker as _worker  # noqa: F401
 from billfold.cli.application import LIST_NAMES, app, arrange
+from billfold.cli.commands import backup as _backup  # noqa: F401
+from billfold.cli.commands import checks as _quality  # noqa: F401
+from billfold.cli.commands import client_change as _client_change  # noqa: F401
+from billfold.cli.commands import clients as _clients  # noqa: F401
+from billfold.cli.commands import costs as _costs  # noqa: F401
+from billfold.cli.commands import deliveries as _deliveries  # noqa: F401
+from billfold.cli.commands import dlq as _dlq  # noqa: F401
+from billfold.cli.commands import doctor as _doctor  # noqa: F401
+from billfold.cli.commands import export as _export  # noqa: F401
+from billfold.cli.commands import history as _history  # noqa: F401
+from billfold.cli.commands import ingest as _commands  # noqa: F401, registers the commands
+from billfold.cli.commands import onboard as _onboard  # noqa: F401
+from billfold.cli.commands import owners as _owners  # noqa: F401
+from billfold.cli.commands import schedule as _schedule  # noqa: F401
+from billfold.cli.commands import serve as _serve  # noqa: F401
+from billfold.cli.commands import statements as _statements  # noqa: F401
+from billfold.cli.commands import token as _token  # noqa: F401
+from billfold.cli.commands import verify as _verification  # noqa: F401
+from billfold.cli.commands import worker as _worker  # noqa: F401
 from billfold.cli.exits import ExitCode, exit_code
-from billfold.cli.screen import discard_output, show_error, write_document
-from billfold.documents import dump, failure_document
+from billfold.cli.output.screen import discard_output, show_error, write_document
 from billfold.errors import BillfoldError, as_internal
+from billfold.reports.documents import dump, failure_document
 
 __all__ = ["app", "fail", "run"]
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from billfold.reports.check_meanings import GRAVE_CHECKS
+from billfold.quality.meanings import GRAVE_CHECKS
 from billfold.reports.checks import CheckRow
 from billfold.reports.lists import Choices, Filter, read_choices
-from billfold.store import quality, reading
+from billfold.store import reading
 from billfold.store.database import Database
-from billfold.store.quality import BillCounts, CheckSum, JudgedBill, SharedBill
+from billfold.store.reports import quality
+from billfold.store.reports.quality import BillCounts, CheckSum, JudgedBill, SharedBill
 
 MAX_SHARED_BILLS = 60
 

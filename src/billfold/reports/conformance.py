@@ -9,8 +9,8 @@ from billfold.errors import ReconciliationError, UsageError
 from billfold.period import BillingPeriod
 from billfold.reports.lists import Filter
 from billfold.store import reading
-from billfold.store.conformance import BrokenRule, Judgement, judge_charges, judge_columns
 from billfold.store.database import Database
+from billfold.store.reports.conformance import BrokenRule, Judgement, judge_charges, judge_columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,9 @@ from typing import Any
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.store import costs, reading
+from billfold.store import reading
 from billfold.store.database import Database
+from billfold.store.reports import costs
 
 DEFAULT_COST_LIMIT = 10_000
 

@@ -15,7 +15,7 @@ from billfold.errors import ReconciliationError, UsageError
 from billfold.period import BillingPeriod
 from billfold.reports.whole_file import write_whole
 from billfold.store.database import Database
-from billfold.store.exporting import ChargesSnapshot, ExportedStatement, open_charges
+from billfold.store.reports.export import ChargesSnapshot, ExportedStatement, open_charges
 
 _EXACT = Context(prec=MAX_PREC)
 

@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from decimal import Decimal, localcontext
 
 from billfold.period import BillingPeriod
-from billfold.store.costs import LastDay, MeasuredCost
-from billfold.store.spending import ChargedDays
+from billfold.store.reports.costs import LastDay, MeasuredCost
+from billfold.store.reports.spending import ChargedDays
 
 # The forecast goes by the last full week, so that each weekday is in it once.
 RATE_DAYS = 7

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from billfold import __version__
-from billfold.config import Settings
 from billfold.errors import ConfigurationError, StoreError, UsageError
+from billfold.settings.settings import Settings
 from billfold.store import keeper
 from billfold.store.embedded import start_embedded
 from billfold.store.home import explain, make_home, wheel_programs

@@ -17,8 +17,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from billfold import interruption
-from billfold.config import Settings
 from billfold.errors import BillfoldError, ConfigurationError, RunConflictError
+from billfold.settings.settings import Settings
 from billfold.store.driver_errors import is_from_postgres, translate
 from billfold.store.embedded import revive, start_embedded
 from billfold.store.session import tune_query

@@ -23,13 +23,7 @@ import pyarrow.parquet as parquet
 from billfold import interruption
 from billfold.errors import InputError, InvalidValueError, MalformedFileError
 from billfold.model import ExportFormat, UnpackedFile
-from billfold.transform.columns import (
-    ACCOUNT_ID_COLUMNS,
-    SourceColumn,
-    describe_columns,
-    detect_format,
-    needed_columns,
-)
+from billfold.transform.columns import ACCOUNT_ID_COLUMNS, SourceColumn, describe_columns, detect_format, needed_columns
 from billfold.transform.parquet_batches import check_footer, damaged, first_line, open_rows, read_batches
 from billfold.transform.parquet_proof import ParquetColumn, ParquetProof, check_agreement, read_with_pyarrow
 from billfold.transform.session import quote

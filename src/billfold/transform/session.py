@@ -13,7 +13,7 @@ import duckdb
 from billfold import interruption
 from billfold.errors import SourceLimitError
 from billfold.sql import read_script
-from billfold.workspace import is_of_full_disk, no_space
+from billfold.work_folder import is_of_full_disk, no_space
 
 _OUT_OF_MEMORY = "Out of Memory Error"
 

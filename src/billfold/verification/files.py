@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from billfold.admission import find_owner, find_standalone, find_twin
+from billfold.bills.admission import find_owner, find_standalone, find_twin
 from billfold.model import Client
-from billfold.store import history, statements
 from billfold.store.database import Connection, connect
+from billfold.store.deliveries import history, statements
 from billfold.verification.verdict import Findings, Subject
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from billfold.model import PublicationKind, Totals
-from billfold.store.verifying import SaidPublication, Snapshot
-from billfold.store.verifying_history import History
+from billfold.store.verification.charges import SaidPublication, Snapshot
+from billfold.store.verification.history import History
 from billfold.verification.verdict import Findings, compare_charges, compare_money, compare_number, compare_totals
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from billfold.store.verifying import Snapshot
-from billfold.store.verifying_origin import SaidDelivery, find_foreign_source, read_delivery
+from billfold.store.verification.charges import Snapshot
+from billfold.store.verification.origin import SaidDelivery, find_foreign_source, read_delivery
 from billfold.verification.verdict import Findings, Subject, compare_number
 
 

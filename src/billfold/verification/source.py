@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from billfold.config import Settings
+from billfold.aws import Bucket, SilentProgress, fetch_delivery, open_bucket, unpack
 from billfold.errors import InputError, SourceError
-from billfold.exports import Bucket, SilentProgress, fetch_delivery, open_bucket, unpack
 from billfold.model import CostBasis, Delivery, SourceObject, SpooledFile, Totals, UnpackedFile
+from billfold.settings.settings import Settings
 from billfold.store.database import connect_bulk
-from billfold.store.ledger import sum_ledger
-from billfold.store.verifying import HeldStatement, VerifiedStatement
+from billfold.store.deliveries.ledger import sum_ledger
+from billfold.store.verification.charges import HeldStatement, VerifiedStatement
 from billfold.transform import open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION

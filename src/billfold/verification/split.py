@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from billfold.store.verifying import SaidPublication
-from billfold.store.verifying_split import SplitCosts
+from billfold.store.verification.charges import SaidPublication
+from billfold.store.verification.split import SplitCosts
 from billfold.transform import Bill
 from billfold.verification.verdict import Findings, Subject
 

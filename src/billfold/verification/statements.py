@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from billfold.config import Settings
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
-from billfold.store.verifying import (
+from billfold.store.verification.charges import (
     HeldStatement,
     SaidPublication,
     VerifiedStatement,
     list_statements,
     open_snapshot,
 )
-from billfold.store.verifying_history import History
-from billfold.store.verifying_split import SplitCosts
+from billfold.store.verification.history import History
+from billfold.store.verification.split import SplitCosts
 from billfold.verification.files import check_files
 from billfold.verification.history import check_days, check_history
 from billfold.verification.landed import check_landed
@@ -26,7 +26,7 @@ from billfold.verification.source import check_source
 from billfold.verification.split import check_split_history, check_split_totals
 from billfold.verification.verdict import Check, Findings, Subject, Verdict, compare_totals
 from billfold.verification.withdrawn import check_withdrawn
-from billfold.workspace import work_folder
+from billfold.work_folder import work_folder
 
 
 def verify(

@@ -8,11 +8,11 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 
-from billfold.config import Settings
 from billfold.errors import ReconciliationError
 from billfold.model import Totals
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
-from billfold.store.verifying import Difference, HeldStatement, SaidPublication, VerifiedStatement
+from billfold.store.verification.charges import Difference, HeldStatement, SaidPublication, VerifiedStatement
 
 
 class CheckState(StrEnum):

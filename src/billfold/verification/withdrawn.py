@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 from billfold.errors import InputError
-from billfold.store.verifying import Difference, Snapshot
-from billfold.store.verifying_history import History
-from billfold.store.verifying_split import SplitCosts
+from billfold.store.verification.charges import Difference, Snapshot
+from billfold.store.verification.history import History
+from billfold.store.verification.split import SplitCosts
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION

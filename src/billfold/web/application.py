@@ -7,16 +7,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from billfold import __version__
-from billfold.config import Settings
 from billfold.errors import BillfoldError, SchemaVersionError
-from billfold.serve_token import HomeToken
+from billfold.settings.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
 from billfold.web import api, events, metrics, pages, sign_in
-from billfold.web.api.answers import describe_failures
+from billfold.web.api.responses import describe_failures
+from billfold.web.forms.named import make_check
 from billfold.web.gate import AccessFinder, Gate
 from billfold.web.guards import Guards
-from billfold.web.named import make_check
+from billfold.web.home_token import HomeToken
 from billfold.web.pages.failures import as_page
 from billfold.web.statuses import tell_billfold_error, tell_defect, tell_failure, tell_http_error, tell_invalid_request
 from billfold.web.throttle import Throttle

@@ -15,18 +15,18 @@ import structlog
 from fastapi import APIRouter, Header, Request
 from fastapi.concurrency import run_in_threadpool
 
-from billfold.asking import ask
-from billfold.clients import find_owner
-from billfold.config import Settings
+from billfold.aws.layout import is_data_file
+from billfold.aws.notifications import CreatedObject, parse_notification
+from billfold.aws.other_files import kind_of_key
+from billfold.aws.queue import open_queue
+from billfold.bills.requests import ask
+from billfold.clients.registry import find_owner
 from billfold.errors import MessageError, SourceError, SourceUnavailableError
-from billfold.exports.layout import is_data_file
-from billfold.exports.notifications import CreatedObject, parse_notification
-from billfold.exports.other_files import kind_of_key
-from billfold.exports.queue import open_queue
-from billfold.intake import mark_pending, starts_delivery
+from billfold.jobs.intake import mark_pending, starts_delivery
 from billfold.model import Client
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
-from billfold.web.api.answers import describe_failures
+from billfold.web.api.responses import describe_failures
 from billfold.web.statuses import tell_failure
 
 # AWS: an event of EventBridge has 256 KiB at most.

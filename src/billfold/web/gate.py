@@ -18,13 +18,13 @@ from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from billfold import tokens
+from billfold.clients import tokens
 from billfold.errors import BillfoldError
 from billfold.model import Scope as TokenScope
-from billfold.serve_token import HomeToken
 from billfold.store.database import Database
 from billfold.web.access import Access
 from billfold.web.guards import HEALTH_PATHS, is_loopback_authority
+from billfold.web.home_token import HomeToken
 from billfold.web.statuses import tell_billfold_error, tell_failure
 from billfold.web.throttle import Throttle, network_of
 

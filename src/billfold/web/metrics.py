@@ -13,10 +13,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from billfold import __version__
-from billfold.config import Settings
-from billfold.exports.queue_levels import QueueWatch
-from billfold.exports.spool import measure_spool
+from billfold.aws.queue_levels import QueueWatch
+from billfold.aws.spool import measure_spool
 from billfold.reports.instruments import Distribution, Instruments
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 

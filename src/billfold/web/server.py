@@ -13,16 +13,18 @@ from urllib.parse import urlencode
 import structlog
 import uvicorn
 
-from billfold import interruption, serve_token, tokens
-from billfold.asked import AskedWorker
-from billfold.config import Settings
+from billfold import interruption
+from billfold.clients import tokens
 from billfold.errors import ConfigurationError
-from billfold.serve_token import HomeToken
+from billfold.jobs.request_worker import AskedWorker
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
+from billfold.web import home_token as serve_token
 from billfold.web.application import create_app
 from billfold.web.connections import make_protocol
 from billfold.web.gate import TOKEN_PARAMETER
 from billfold.web.guards import is_loopback
+from billfold.web.home_token import HomeToken
 
 _CANCELLING_SECONDS = 1
 

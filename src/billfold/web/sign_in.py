@@ -9,15 +9,7 @@ import structlog
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from billfold.web.gate import (
-    COOKIE,
-    SIGN_IN_PATH,
-    AccessFinder,
-    address_of,
-    keep_cookie,
-    local_path,
-    tell_too_often,
-)
+from billfold.web.gate import COOKIE, SIGN_IN_PATH, AccessFinder, address_of, keep_cookie, local_path, tell_too_often
 from billfold.web.pages.rendering import render
 from billfold.web.throttle import Throttle
 

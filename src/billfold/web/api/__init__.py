@@ -5,9 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Security
 from fastapi.security import HTTPBearer
 
-from billfold.config import Settings
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
-from billfold.web.api import asking, lists, sums
+from billfold.web.api import costs as sums
+from billfold.web.api import ingestions as asking
+from billfold.web.api import lists
 from billfold.web.api.parameters import refuse_unknown
 
 

@@ -9,12 +9,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
 
-from billfold import clients, reports
-from billfold.config import Settings
-from billfold.documents import client_document, report_document
+from billfold import reports
+from billfold.clients import registry as clients
 from billfold.errors import UsageError
 from billfold.model import DeliveryState, RunStatus
-from billfold.quality import CheckState
+from billfold.quality.checks import CheckState
 from billfold.reports import (
     CheckRow,
     ClientFreshness,
@@ -27,9 +26,11 @@ from billfold.reports import (
     StatementRow,
     UnownedRow,
 )
+from billfold.reports.documents import client_document, report_document
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, ReadAccess
-from billfold.web.api.answers import (
+from billfold.web.api.responses import (
     DEFAULT_LIMIT,
     PREFIX,
     Cursor,

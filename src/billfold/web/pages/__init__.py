@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from billfold.config import Settings
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
-from billfold.web.examinations import Examinations
-from billfold.web.pages import asking, changes, checks, clients, costs, deliveries, files, onboarding
+from billfold.web.doctor_runs import Examinations
+from billfold.web.pages import changes, checks, clients, costs, deliveries, files, onboarding
+from billfold.web.pages import ingestions as asking
 
 
 def make_router(settings: Settings, database: Database) -> APIRouter:

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold.documents import shortest
 from billfold.reports import ChangeReport, Filter, Move, StatementChange, list_changes, list_moves, report_moves
+from billfold.reports.documents import shortest
 from billfold.spreadsheet import Cell
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
-from billfold.web.pages.change_query import GROUPS, ChangeQuery, read_change_query
+from billfold.web.forms.change_query import GROUPS, ChangeQuery, read_change_query
 from billfold.web.pages.rendering import frame, render
 from billfold.web.pages.tables import send_csv
 from billfold.web.pages.waterfall import MAX_MOVERS, list_movements

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold.documents import shortest, spell_money
+from billfold.quality.meanings import CHECK_MEANINGS, Severity, describe_check
 from billfold.reports.bill_quality import BillQuality, BillState, QualityReport, report_quality
-from billfold.reports.check_meanings import CHECK_MEANINGS, Severity, describe_check
+from billfold.reports.documents import shortest, spell_money
 from billfold.spreadsheet import Cell
 from billfold.store.database import Database
-from billfold.store.quality import CheckSum
+from billfold.store.reports.quality import CheckSum
 from billfold.web.access import ReadAccess
-from billfold.web.pages.check_query import CheckQuery, read_check_query
+from billfold.web.forms.check_query import CheckQuery, read_check_query
 from billfold.web.pages.rendering import frame, render
 from billfold.web.pages.tables import send_csv
 

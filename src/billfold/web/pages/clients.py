@@ -12,15 +12,15 @@ from fastapi import APIRouter, HTTPException, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
 from billfold import reports
-from billfold.config import Settings
 from billfold.model import Probe, ProbeState
 from billfold.reports import Filter
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, IngestAccess, ReadAccess, Scope
-from billfold.web.api.answers import missing
 from billfold.web.api.lists import describe_clients
-from billfold.web.examinations import LIMIT_SECONDS, Examination, Examinations
-from billfold.web.pages.fields import read_text
+from billfold.web.api.responses import missing
+from billfold.web.doctor_runs import LIMIT_SECONDS, Examination, Examinations
+from billfold.web.forms.fields import read_text
 from billfold.web.pages.rendering import Frame, frame, render
 
 MAX_CLIENTS = 300

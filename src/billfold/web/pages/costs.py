@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from billfold.errors import UsageError
+from billfold.money import count_decimals
 from billfold.reports import Metric
 from billfold.reports.spending import CurrencySpending, SpendingReport, list_charges, report_spending
-from billfold.rounding import count_decimals
 from billfold.spreadsheet import Cell
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
-from billfold.web.pages.charge_place import read_place, spell_place
-from billfold.web.pages.cost_query import GROUPS, KEY_GROUPS, SPLIT_GROUPS, CostQuery, read_cost_query
+from billfold.web.forms.charge_place import read_place, spell_place
+from billfold.web.forms.cost_query import GROUPS, KEY_GROUPS, SPLIT_GROUPS, CostQuery, read_cost_query
 from billfold.web.pages.rendering import attempt, frame, link, render
 from billfold.web.pages.tables import send_csv
 

@@ -9,16 +9,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold import clients, onboarding
-from billfold.bucket_events import Destination, Notify
-from billfold.config import Settings
-from billfold.data_export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients import registry as clients
+from billfold.clients.onboarding import template as onboarding
+from billfold.clients.onboarding.events import Destination, Notify
+from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.template import Onboarding
 from billfold.errors import ConfigurationError, UsageError
 from billfold.model import Client
-from billfold.onboarding import Onboarding
+from billfold.settings.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import AdminAccess, ReadAccess, Scope
-from billfold.web.api.answers import Text
+from billfold.web.api.responses import Text
 from billfold.web.pages.clients import ClientId, find_client, path_of
 from billfold.web.pages.rendering import render
 

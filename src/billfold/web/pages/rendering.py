@@ -18,12 +18,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from billfold import __version__
+from billfold.money import SMALLEST_QUANTITY, find_percentage, round_amount, round_quantity
 from billfold.reports.pace import DayRange
-from billfold.rounding import SMALLEST_QUANTITY, find_percentage, round_amount, round_quantity
 from billfold.store import reading
 from billfold.store.database import Database
 from billfold.web.access import Access
-from billfold.web.api.answers import missing
+from billfold.web.api.responses import missing
 from billfold.web.pages.files import static_url
 
 T = TypeVar("T")

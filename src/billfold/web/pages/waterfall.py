@@ -7,11 +7,10 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
-from billfold.decimals import axis_place
+from billfold.money import axis_place, round_amount, show_minor_unit
 from billfold.reports import ChangeColumn, ChangeRow, Metric, MoveReport, StatementChange
-from billfold.rounding import round_amount, show_minor_unit
-from billfold.web.pages.change_query import ChangeQuery
-from billfold.web.pages.cost_query import NONE
+from billfold.web.forms.change_query import ChangeQuery
+from billfold.web.forms.cost_query import NONE
 from billfold.web.pages.rendering import attempt, link
 
 # All movers of a comparison up to this are read: of these come the sums by kind and the CSV.

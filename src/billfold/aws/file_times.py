@@ -1,0 +1,41 @@
+"""When a delivery was made: S3 knows it, and of a local copy a file time says it, unless that time cannot be true."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+from billfold.aws.bucket import is_local
+from billfold.model import SourceObject
+
+# The clock of a file server may be a little ahead of ours.
+FUTURE_TOLERANCE = timedelta(minutes=5)
+# The first Cost and Usage Report is of December 2015. Archives and version control without times leave 1970 or 1980.
+EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def modified_at(status: os.stat_result) -> datetime:
+    """A file's time; one that no calendar has is the first or the last moment."""
+    try:
+        return datetime.fromtimestamp(status.st_mtime, UTC)
+    except (OverflowError, ValueError, OSError):
+        return _NEVER if status.st_mtime > 0 else datetime.min.replace(tzinfo=UTC)
+
+
+def find_time_fault(source: SourceObject) -> str | None:
+    """Why the time of a local file cannot be when AWS delivered it; None where it can, and for every object of S3.
+
+    S3's times are AWS's own: they keep their order however wrong our clock is.
+    """
+    if not is_local(source.bucket):
+        return None
+    if source.modified_at > datetime.now(UTC) + FUTURE_TOLERANCE:
+        return f"the file time of {source.key} lies in the future ({_show(source.modified_at)})"
+    if source.modified_at < EARLIEST:
+        return f"the file time of {source.key} is before AWS wrote such exports ({_show(source.modified_at)})"
+    return None
+
+
+def _show(moment: datetime) -> str:
+    return "after the year 9999" if moment == _NEVER else f"{moment:%Y-%m-%d %H:%M:%S} UTC"

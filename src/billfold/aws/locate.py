@@ -1,0 +1,87 @@
+"""From what the operator typed, or a stored name, to a bucket and a key in it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from billfold.aws.bucket import LOCAL_SCHEME, Bucket, is_local
+from billfold.aws.credentials import aws_client, open_session
+from billfold.aws.local_bucket import LocalBucket
+from billfold.aws.local_root import root_of_file, root_of_folder
+from billfold.aws.s3_bucket import S3Bucket
+from billfold.errors import SourceNotFoundError, UsageError
+from billfold.model import Client
+from billfold.settings.fields import is_bucket_name
+from billfold.settings.settings import Settings
+
+_S3_SCHEME = "s3://"
+_PATH_STARTS = ("./", "../", "/", "~")
+
+
+def locate(
+    source: str, client: Client, settings: Settings, *, known_buckets: Collection[str] = ()
+) -> tuple[Bucket, str]:
+    """The bucket and key that a SOURCE means: an S3 address, an existing local path, or a key in the client's bucket.
+
+    The bucket of a local path is the folder above it below which the full keys of its manifests are files. Where there
+    is none, a folder is a bucket's root, unless it is a part of one of the `known_buckets` or of an export; and the
+    root of a file is the nearest known folder, else that of its export, else its own. Raises SourceNotFoundError for a
+    path that does not exist and UsageError for a bare key where no bucket is configured.
+    """
+    if source.lower().startswith(_S3_SCHEME):
+        name, _, key = source[len(_S3_SCHEME) :].partition("/")
+        if not is_bucket_name(name):
+            raise UsageError(f"{source} names no bucket", advice="write s3://bucket/key")
+        return open_bucket(client, settings, name), key
+    text = source.removeprefix(LOCAL_SCHEME)
+    path = _existing(text)
+    if path is not None:
+        known = {Path(name.removeprefix(LOCAL_SCHEME)) for name in known_buckets if is_local(name)}
+        return _in_folder(path, settings, known)
+    is_key = client.bucket is not None and client.prefix.startswith("/") and source.startswith(client.prefix)
+    if not is_key and (text != source or text in (".", "..") or text.startswith(_PATH_STARTS)):
+        raise SourceNotFoundError(f"{source} does not exist", advice="check the path")
+    if client.bucket is None:
+        raise UsageError(
+            f"no such file: {source}, and client {client.client_id} has no bucket in which it could be a key",
+            advice="set AWS_BILLING_BUCKET, or write s3://bucket/key",
+        )
+    return open_bucket(client, settings), source
+
+
+def open_bucket(client: Client, settings: Settings, name: str | None = None) -> Bucket:
+    """The named bucket, or else the client's own, opened in the client's name; `file://…` opens a local folder."""
+    name = name or client.bucket
+    if name is None:
+        raise UsageError(f"client {client.client_id} has no bucket", advice="set AWS_BILLING_BUCKET")
+    if is_local(name):
+        return LocalBucket(Path(name.removeprefix(LOCAL_SCHEME)), settings)
+    if client.is_registered and name != client.bucket:
+        raise UsageError(
+            f"the bucket {name} is not that of client {client.client_id}", advice="a client reads its own bucket alone"
+        )
+    if client.max_file_bytes:
+        settings = settings.model_copy(update={"max_file_bytes": client.max_file_bytes})
+    s3 = aws_client(open_session(client, settings, bucket=name), "s3", settings)
+    folder = client.prefix if client.is_registered else ""
+    return S3Bucket(name, s3, settings, account_id=client.account_id, folder=folder)
+
+
+def _existing(text: str) -> Path | None:
+    try:
+        path = Path(text).expanduser()
+        return path.resolve() if text and path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        # A key may be too long for a path, or name the home of a user that does not exist.
+        return None
+
+
+def _in_folder(path: Path, settings: Settings, known: Collection[Path]) -> tuple[Bucket, str]:
+    if path.is_dir():
+        root = root_of_folder(path, settings, known)
+        key = f"{path.relative_to(root).as_posix()}/" if root != path else ""
+    else:
+        root = root_of_file(path, settings, known)
+        key = path.relative_to(root).as_posix()
+    return LocalBucket(root, settings), key

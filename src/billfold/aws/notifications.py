@@ -1,0 +1,198 @@
+"""What a message of the queue tells: which objects were created, or whose key somebody asks us to read.
+
+Sources: "Event message structure" and "EventBridge event structure" in the guide of Amazon S3, "Parsing message
+formats" in that of Amazon SNS. Whatever else arrives is told apart, so that it can be deleted and never comes twice.
+
+    S3        {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {…}}]}, keys form-encoded
+    SNS       {"Type": "Notification", "Message": "<one of the others as text>"}; raw delivery sends the text alone
+    events    {"source": "aws.s3", "detail-type": "Object Created", "account": …, "detail": {…}}, keys as they are
+    our own   {"billfold": {"client": "acme", "key": "exports/acme/…-Manifest.json"}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from billfold.aws.foreign_json import UnreadableJsonError, read_json
+from billfold.aws.keys import MAX_KEY_BYTES, is_clean
+from billfold.aws.layout import decode_event_key
+from billfold.errors import MessageError
+from billfold.model import TriggerSource
+from billfold.period import BillingPeriod
+
+# An event of EventBridge may come through a topic, and that topic's message through another; nobody needs more.
+_MAX_ENVELOPES = 3
+_CREATED = "ObjectCreated:"
+_CREATED_BY_EVENTBRIDGE = "Object Created"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedObject:
+    """An object that came to be, as its event tells: the event may be old, repeated or made up.
+
+    `key` is decoded. `etag`, where it is told, stands without quotes. `account_id` is that of the event: EventBridge
+    vouches for it, an event that S3 sends to a queue has none. `sequencer` orders the events of one key.
+    """
+
+    bucket: str
+    key: str
+    source: TriggerSource
+    etag: str | None = None
+    size_bytes: int | None = None
+    sequencer: str | None = None
+    account_id: str | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A message of our own: read this key in this client's name. `source` is what asked for it.
+
+    `month` is the billing period that somebody named for a file that names none.
+    """
+
+    client_id: str
+    key: str
+    source: TriggerSource = TriggerSource.SQS
+    month: BillingPeriod | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """Everything that one message tells; `ignored` names what of it is nothing for us, such as `s3:TestEvent`."""
+
+    created: tuple[CreatedObject, ...] = ()
+    requests: tuple[Request, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+def parse_notification(body: str) -> Notification:
+    """What a message's body tells. JSON that is no event of S3's is ignored, with a name for the log.
+
+    Raises MessageError for what is not JSON, and for an event or request that lacks what it is about.
+    """
+    return _parse(_load(body), envelopes=0)
+
+
+def _load(text: str) -> Any:
+    try:
+        return read_json(text)
+    except UnreadableJsonError as error:
+        raise MessageError(
+            f"the message {error.reason}", advice="neither Billfold nor AWS sends such a message"
+        ) from error
+
+
+def _parse(document: Any, *, envelopes: int) -> Notification:
+    if not isinstance(document, dict):
+        return Notification(ignored=(f"JSON {type(document).__name__}",))
+    if "billfold" in document:
+        return Notification(requests=(_request(document["billfold"]),))
+    if isinstance(document.get("Records"), list):
+        return _parse_records(document["Records"])
+    if document.get("Event") == "s3:TestEvent":
+        return Notification(ignored=("s3:TestEvent",))
+    if "detail-type" in document and "source" in document:
+        return _parse_event(document)
+    if document.get("Type") == "Notification" and "TopicArn" in document and isinstance(document.get("Message"), str):
+        if envelopes == _MAX_ENVELOPES:
+            raise MessageError(f"the message is wrapped more than {_MAX_ENVELOPES} times")
+        return _parse(_load(document["Message"]), envelopes=envelopes + 1)
+    return Notification(ignored=(_name(document.get("Type"), "foreign JSON"),))
+
+
+def _parse_records(records: list[Any]) -> Notification:
+    created: list[CreatedObject] = []
+    ignored: list[str] = [] if records else ["no records"]
+    for record in records:
+        source = record.get("eventSource") if isinstance(record, dict) else None
+        name = str(record.get("eventName", "")).removeprefix("s3:") if source == "aws:s3" else ""
+        if name.startswith(_CREATED):
+            created.append(_created_by_s3(record))
+        else:
+            ignored.append(_name(name, "foreign record"))
+    return Notification(created=tuple(created), ignored=tuple(ignored))
+
+
+def _created_by_s3(record: Mapping[str, Any]) -> CreatedObject:
+    told = _inside(record, "s3", "object")
+    return CreatedObject(
+        bucket=_text(_inside(record, "s3", "bucket"), "name"),
+        key=_key(decode_event_key(_text(told, "key"))),
+        source=TriggerSource.SQS,
+        etag=_etag(told.get("eTag")),
+        size_bytes=_size(told.get("size")),
+        sequencer=_optional(told.get("sequencer")),
+        region=_optional(record.get("awsRegion")),
+    )
+
+
+def _parse_event(event: Mapping[str, Any]) -> Notification:
+    if event["source"] != "aws.s3" or event["detail-type"] != _CREATED_BY_EVENTBRIDGE:
+        return Notification(ignored=(_name(event["detail-type"], "foreign event"),))
+    told = _inside(event, "detail", "object")
+    created = CreatedObject(
+        bucket=_text(_inside(event, "detail", "bucket"), "name"),
+        key=_key(_text(told, "key")),
+        source=TriggerSource.EVENTBRIDGE,
+        etag=_etag(told.get("etag")),
+        size_bytes=_size(told.get("size")),
+        sequencer=_optional(told.get("sequencer")),
+        # Without an account nobody could tell whether the bucket's owner sent it.
+        account_id=_text(event, "account"),
+        region=_optional(event.get("region")),
+    )
+    return Notification(created=(created,))
+
+
+def _request(told: Any) -> Request:
+    if not isinstance(told, dict):
+        raise MessageError('the request is no object such as {"client": …, "key": …}')
+    return Request(client_id=_text(told, "client"), key=_key(_text(told, "key")))
+
+
+def _inside(document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    found: Any = document
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        raise MessageError(f"the event has no {'.'.join(names)}")
+    return found
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or not value or not is_clean(value):
+        raise MessageError(f"the event's {name} is missing or no text that could be one")
+    return value
+
+
+def _key(key: str) -> str:
+    if not is_clean(key) or len(key.encode()) > MAX_KEY_BYTES:
+        raise MessageError("the event's key is none that S3 could have")
+    return key
+
+
+def _etag(value: Any) -> str | None:
+    etag = (_optional(value) or "").strip('"')
+    return etag or None
+
+
+def _optional(value: Any) -> str | None:
+    return value if isinstance(value, str) and value and is_clean(value) else None
+
+
+def _size(value: Any) -> int | None:
+    # In JSON a size may be spelled 5.0 or true; the bucket itself tells what counts.
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def _name(value: Any, otherwise: str) -> str:
+    """A short name for the log, of what a stranger wrote."""
+    return "".join(_printable(str(value)))[:80] if isinstance(value, str) and value else otherwise
+
+
+def _printable(text: str) -> Iterator[str]:
+    return (character for character in text if character.isprintable())

@@ -1,0 +1,122 @@
+"""How full the worker's queue is, for who watches it: asked briefly, kept for a moment, and never failing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import structlog
+
+from billfold.aws.aws_errors import translated
+from billfold.aws.credentials import aws_client
+from billfold.aws.queue import Queue, open_queue, open_session_of
+from billfold.errors import BillfoldError
+from billfold.settings.settings import Settings
+
+KEPT_SECONDS = 15
+# Of each call; whoever scrapes waits ten seconds for everything.
+TIMEOUT_SECONDS = 2
+# AWS: SQS tells CloudWatch every minute, and a queue that is not used nothing at all.
+_LOOK_BACK = timedelta(minutes=10)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class QueueLevels:
+    """Approximate counts, as SQS gives them. What could not be asked is None, and not `is_up`; `is_up` is by part.
+
+    `oldest_seconds` is what CloudWatch was told last: None where it knows nothing of the last minutes.
+    """
+
+    waiting_count: int | None = None
+    hidden_count: int | None = None
+    dead_count: int | None = None
+    oldest_seconds: float | None = None
+    is_up: dict[str, bool] = field(default_factory=dict)
+
+
+class QueueWatch:
+    """One queue, its dead-letter queue, and what CloudWatch says of it; whoever asks again soon hears the same."""
+
+    def __init__(self, url: str, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = url
+        self._settings = settings
+        self._clock = clock
+        self._lock = Lock()
+        self._kept = QueueLevels()
+        self._kept_until = float("-inf")
+
+    def read(self) -> QueueLevels:
+        """The levels, at most 15 seconds old; a part that cannot be asked is logged as `queue_failed`."""
+        with self._lock:
+            if self._clock() >= self._kept_until:
+                self._kept = self._ask()
+                self._kept_until = self._clock() + KEPT_SECONDS
+            return self._kept
+
+    def _ask(self) -> QueueLevels:
+        levels = QueueLevels()
+        parts = {
+            "messages": self._ask_queue,
+            "dead_letters": self._ask_dead_letters,
+            "oldest_message": self._ask_cloudwatch,
+        }
+        is_answering = True
+        for part, ask in parts.items():
+            levels.is_up[part] = False
+            if not is_answering:
+                continue
+            try:
+                ask(levels)
+                levels.is_up[part] = True
+            except BillfoldError as error:
+                # Where AWS does not answer, each further question would take its time as well.
+                is_answering = not error.retryable
+                log.warning("queue_failed", action=f"measure {part}", error_code=error.error_code, error=str(error))
+            except Exception:
+                # Whatever is wrong here must not hide all else that a scrape tells.
+                log.exception("internal_error")
+        return levels
+
+    def _ask_queue(self, levels: QueueLevels) -> None:
+        state = self._queue.describe()
+        levels.waiting_count, levels.hidden_count = state.waiting_count, state.hidden_count
+
+    def _ask_dead_letters(self, levels: QueueLevels) -> None:
+        """Without a dead-letter queue there are no dead letters."""
+        levels.dead_count = self._dead_letters.describe().waiting_count if self._dead_letters else 0
+
+    def _ask_cloudwatch(self, levels: QueueLevels) -> None:
+        """SQS itself does not tell how old its oldest message is."""
+        now = datetime.now(UTC)
+        with translated(f"CloudWatch's metrics of {self._url}", permission="cloudwatch:GetMetricStatistics"):
+            points = self._cloudwatch.get_metric_statistics(
+                Namespace="AWS/SQS",
+                MetricName="ApproximateAgeOfOldestMessage",
+                Dimensions=[{"Name": "QueueName", "Value": self._url.rsplit("/", 1)[-1]}],
+                StartTime=now - _LOOK_BACK,
+                EndTime=now,
+                Period=60,
+                Statistics=["Maximum"],
+            )["Datapoints"]
+        if points:
+            levels.oldest_seconds = float(max(points, key=lambda point: point["Timestamp"])["Maximum"])
+
+    @cached_property
+    def _queue(self) -> Queue:
+        return open_queue(self._url, self._settings, timeout_seconds=TIMEOUT_SECONDS)
+
+    @cached_property
+    def _dead_letters(self) -> Queue | None:
+        return self._queue.open_dead_letters()
+
+    @cached_property
+    def _cloudwatch(self) -> Any:
+        session = open_session_of(self._url, self._settings)
+        return aws_client(session, "cloudwatch", self._settings, timeout_seconds=TIMEOUT_SECONDS)

@@ -1,0 +1,1 @@
+"""One statement's life: ingest, publish, hold, count, remap, roll back and prune."""

@@ -1,0 +1,139 @@
+"""Backfill: every statement below the client's prefix that is not current, the oldest first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+import structlog
+
+from billfold.aws import Bucket, Progress, SilentProgress, open_bucket
+from billfold.bills.admission import holds
+from billfold.bills.ingest import Ingestion, ingest_delivery, keep_client, resolve_all, retrying
+from billfold.model import Client, Delivery, DeliveryOutcome, LeftOutFile, TriggerSource
+from billfold.period import BillingPeriod
+from billfold.settings.settings import Settings, require
+from billfold.store.database import Database, connect
+from billfold.store.deliveries import runs, statements
+
+log = structlog.get_logger(__name__)
+
+# Told before each delivery that is tried: its place among them (from 1), how many they are, and what it is.
+OnDelivery = Callable[[int, int, Delivery], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillReport:
+    """What a backfill found: how many statements, how many of them current, and how the others ended.
+
+    It is complete where the folder could be looked through to its end, however its statements fared. What lies in the
+    folder and is not a bill is `left_out`.
+    """
+
+    statement_count: int
+    current_count: int
+    outcomes: tuple[DeliveryOutcome, ...]
+    is_complete: bool = True
+    left_out: tuple[LeftOutFile, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many deliveries ended in each state, beside those that were current already."""
+        return {"current": self.current_count, **Counter(str(outcome.state) for outcome in self.outcomes)}
+
+
+def backfill(
+    *,
+    client: Client,
+    settings: Settings,
+    database: Database,
+    since: BillingPeriod | None = None,
+    trigger: TriggerSource = TriggerSource.CLI,
+    progress: Progress | None = None,
+    on_delivery: OnDelivery | None = None,
+) -> BackfillReport:
+    """Ingest what is not current below the client's prefix, the oldest billing period first.
+
+    It asks the database what is current, so it goes on where an earlier one was interrupted. A delivery that fails, is
+    held or was rolled back does not stop the others. `since` is the first billing period that is wanted.
+
+    The month of a file without a manifest may be told by its content alone: it is known where this very version was
+    read before. Another version takes the place of the one before it, and a file that was never read comes last; what
+    turns out to be of a month before `since` is left pending.
+
+    Raises ConfigurationError where no bucket is configured, and what keeps any delivery from being tried.
+    """
+    if client.bucket is None:
+        require(settings, "AWS_BILLING_BUCKET", purpose="backfill")
+    left_out: list[LeftOutFile] = []
+    ingestion = Ingestion(
+        client=client,
+        settings=settings,
+        database=database,
+        trigger=trigger,
+        force=False,
+        progress=progress or SilentProgress(),
+        since=since,
+        on_left_out=left_out.extend,
+    )
+    retrying(settings)(keep_client, database, client)
+    bucket: Bucket = retrying(settings)(open_bucket, client, settings)
+    deliveries, refused = resolve_all(ingestion, bucket, client.prefix, since=since)
+    deliveries = retrying(settings)(_in_order, database, client, deliveries, since)
+    waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
+    log.info("backfill_started", statements=len(deliveries) + len(refused), waiting=len(waiting))
+    # What has no error is current, and its files have expired.
+    outcomes = [outcome for outcome in refused if outcome.exit_error]
+    for number, delivery in enumerate(waiting, start=1):
+        if on_delivery is not None:
+            on_delivery(number, len(waiting), delivery)
+        outcomes.append(ingest_delivery(ingestion, bucket, delivery))
+    report = BackfillReport(
+        statement_count=len(deliveries) + len(refused),
+        current_count=len(deliveries) - len(waiting) + sum(outcome.exit_error is None for outcome in refused),
+        outcomes=tuple(outcomes),
+        # What is refused under the folder's own name is the folder: a statement's name is a manifest's.
+        is_complete=all(outcome.export_name != client.prefix for outcome in refused),
+        left_out=tuple(left_out),
+    )
+    log.info("backfill_finished", statements=report.statement_count, **report.counts)
+    return report
+
+
+def _in_order(
+    database: Database, client: Client, deliveries: list[Delivery], since: BillingPeriod | None
+) -> list[Delivery]:
+    """The oldest period first, without what is known to be of a month before `since`."""
+    undated = [delivery for delivery in deliveries if delivery.period is None and delivery.files]
+    if not undated:
+        return deliveries
+    keys = [delivery.files[0].key for delivery in undated]
+    with connect(database.conninfo) as connection:
+        known = runs.find_periods(connection, client, undated[0].bucket, keys)
+    of_version = {(each.key, each.etag): each.billing_period for each in known}
+    of_key = {each.key: each.billing_period for each in known}
+
+    def is_wanted(delivery: Delivery) -> bool:
+        # A file may be overwritten each month with the next one: what an earlier version was of leaves nothing out.
+        period = delivery.period or of_version.get(_version(delivery))
+        return since is None or period is None or period >= since
+
+    def order(delivery: Delivery) -> tuple[date, str]:
+        key, _ = version = _version(delivery)
+        period = delivery.period or of_version.get(version) or of_key.get(key)
+        return period.starts_on if period else date.max, delivery.export_path
+
+    return sorted(filter(is_wanted, deliveries), key=order)
+
+
+def _version(delivery: Delivery) -> tuple[str, str]:
+    """Key and ETag of its first file."""
+    return (delivery.files[0].key, delivery.files[0].etag) if delivery.files else ("", "")
+
+
+def _leave_out_current(database: Database, client: Client, deliveries: list[Delivery]) -> list[Delivery]:
+    with connect(database.conninfo) as connection:
+        found = [(delivery, statements.find_statement(connection, client, delivery)) for delivery in deliveries]
+    return [delivery for delivery, statement in found if statement is None or not holds(statement, delivery)]

@@ -1,0 +1,82 @@
+"""The sieve: what lies beside the bills of a folder and is not a bill, or a copy of one, is left out and named once.
+
+What was read once is remembered by its version, so that a schedule does not read it at each pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Sequence
+
+import structlog
+
+from billfold.aws import Bucket
+from billfold.aws.layout import folder_of, is_manifest
+from billfold.aws.other_files import find_kind, kind_of_key
+from billfold.model import Client, LeftOutFile, SourceObject
+from billfold.store.database import Database, connect
+from billfold.store.deliveries import left_out
+
+_SHOWN_KEYS = 3
+_COPY = "copy of the file beside it"
+
+log = structlog.get_logger(__name__)
+
+
+class Sieve:
+    """Of one resolution.
+
+    `takes_named` is whether it leaves out a file that is named by itself too, as one of an event.
+    """
+
+    def __init__(self, client: Client, database: Database, *, takes_named: bool = False) -> None:
+        self.takes_named = takes_named
+        self._client = client
+        self._database = database
+        self._found: dict[str, LeftOutFile] = {}
+
+    @property
+    def found(self) -> tuple[LeftOutFile, ...]:
+        """What was left out until now, in the order of the keys."""
+        return tuple(self._found[key] for key in sorted(self._found))
+
+    def __call__(self, bucket: Bucket, sources: Sequence[SourceObject]) -> set[str]:
+        """The keys of those that are known not to be bills; raises SourceUnavailableError where S3 is busy."""
+        kinds = {source.key: kind for source in sources if (kind := kind_of_key(source.key))}
+        unknown = [source for source in sources if source.key not in kinds]
+        if unknown:
+            with connect(self._database.conninfo) as connection:
+                kinds |= left_out.find_kinds(connection, self._client, unknown)
+                bills = left_out.find_bills(connection, self._client, unknown)
+            kinds |= dict.fromkeys(_find_copies(unknown, bills), _COPY)
+            to_read = [source for source in unknown if source.key not in kinds and source.key not in bills]
+            read = {source: kind for source in to_read if (kind := find_kind(bucket, source))}
+            if read:
+                with connect(self._database.conninfo) as connection:
+                    left_out.keep_kinds(connection, self._client, read)
+            kinds |= {source.key: kind for source, kind in read.items()}
+        for key, kind in kinds.items():
+            self._found[key] = LeftOutFile(key=key, kind=kind)
+        return set(kinds)
+
+    def tell(self, bucket: str) -> None:
+        """Log what was left out, once."""
+        if self._found:
+            counts = Counter(each.kind for each in self._found.values())
+            keys = [each.key for each in self.found[:_SHOWN_KEYS]]
+            log.info("files_left_out", bucket=bucket, files=len(self._found), kinds=dict(counts), keys=keys)
+
+
+def _find_copies(sources: Sequence[SourceObject], bills: Container[str]) -> Iterator[str]:
+    """The keys of data files whose content another file of the folder has: files of one folder are parts of one bill.
+
+    The one that has come in stays, else the one with the shortest name: a browser adds " (1)" to a second download.
+    """
+    alike: defaultdict[tuple[str, str, int], list[SourceObject]] = defaultdict(list)
+    for source in sources:
+        # What is empty tells nothing.
+        if source.size_bytes and not is_manifest(source.key):
+            alike[folder_of(source.key), source.etag, source.size_bytes].append(source)
+    for same in alike.values():
+        _, *copies = sorted(same, key=lambda source: (source.key not in bills, len(source.key), source.key))
+        yield from (source.key for source in copies if source.key not in bills)

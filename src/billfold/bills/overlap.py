@@ -1,0 +1,275 @@
+"""Overlap: parts of one bill all make up the costs, of duplicates one does, whatever is published or rolled back.
+
+What a statement has in common with others can change with every publication that brings or takes rows. Each such
+publication settles it in its own transaction, under the lock of the client's publications.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from billfold.bills.overlap_findings import tell_grown, tell_part, tell_revived, tell_twice, tell_waiting, tell_yielding
+from billfold.model import ExportFormat
+from billfold.period import BillingPeriod
+from billfold.store.database import BulkConnection
+from billfold.store.deliveries import counting
+from billfold.store.deliveries.counting import Candidate, Form
+from billfold.store.deliveries.parts import Evidence, Relation, judge, share_amounts, share_line_items
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What may hold the statement's bill before a transaction changes its rows, and whether it makes up the costs."""
+
+    candidates: Mapping[int, Candidate]
+    is_counted: bool
+    is_empty: bool
+
+    @property
+    def overlapping(self) -> frozenset[int]:
+        """The statements that must not count beside it."""
+        return frozenset(key for key, each in self.candidates.items() if each.stands is not Relation.PARTS)
+
+    @property
+    def counted(self) -> frozenset[int]:
+        """Those of them that count: an operator let them, if it counts too."""
+        return frozenset(key for key in self.overlapping if self.candidates[key].is_counted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What settling did: what is worth telling, and the other statements that count now or no longer do.
+
+    `switched` need a publication of their own at the same moment (`record`). `affected` are those of which the checks
+    may find something else now.
+    """
+
+    findings: tuple[str, ...]
+    switched: tuple[int, ...] = ()
+    affected: frozenset[int] = frozenset()
+
+
+def find_before(bulk: BulkConnection, statement_id: int) -> Before:
+    """What stands, before the open transaction changes the statement's rows."""
+    is_counted, _ = counting.read(bulk, statement_id)
+    return Before(
+        candidates={each.statement_id: each for each in counting.list_candidates(bulk, statement_id)},
+        is_counted=is_counted,
+        is_empty=counting.is_empty(bulk, statement_id),
+    )
+
+
+def settle(
+    bulk: BulkConnection,
+    statement_id: int,
+    *,
+    before: Before,
+    delivery_id: UUID | None = None,
+    form: Form | None = None,
+) -> Settled:
+    """Compare a statement with those that may hold its bill, and have it count, or yield to those that hold it already.
+
+    A statement that counts already goes on to count, unless this one did too and has come to hold all of it and more.
+    Others that yielded to this one and hold other charges now count again. Two that counted although they hold the same
+    bill were an operator's choice, which is told and stays; so does a statement that an operator left out.
+    `delivery_id` and `form` are those of what is being published.
+    """
+    export_format = form.export_format if form else None
+    form = form or counting.read_form(bulk, statement_id, delivery_id=delivery_id)
+    found = _compare_all(
+        bulk,
+        statement_id,
+        counting.list_candidates(bulk, statement_id, delivery_id=delivery_id, export_format=export_format),
+        form,
+    )
+    candidates = counting.list_candidates(bulk, statement_id, delivery_id=delivery_id, export_format=export_format)
+    others = [each for each in candidates if each.stands is not Relation.PARTS and each.is_counted]
+    findings: list[str] = []
+    switched: list[int] = []
+    is_counted, yields = counting.read(bulk, statement_id)
+    if is_counted and others:
+        if all(each.statement_id in before.counted for each in others):
+            findings.append(tell_twice(statement_id, others))
+        elif _has_grown_over(before, others, found) and _yield_all(bulk, others):
+            switched += [each.statement_id for each in others]
+            findings.append(tell_grown(others))
+        else:
+            counting.keep(bulk, statement_id, is_counted=False, yields=True)
+            findings.append(tell_yielding(statement_id, others, found, before.candidates))
+    elif yields and not others:
+        counting.keep(bulk, statement_id, is_counted=True, yields=False)
+        findings.append("no other statement of the same bill makes up the costs any more: this one does")
+    elif others:
+        findings.append(tell_yielding(statement_id, others, found, before.candidates))
+    if not counting.is_empty(bulk, statement_id):
+        concerned = (before.overlapping | {each.statement_id for each in candidates}) - {*switched}
+        # It has no publication yet: others do not see it.
+        blocked = [each.statement_id for each in candidates if each.stands is not Relation.PARTS]
+        revived = _revive(bulk, concerned, blocked=blocked if counting.read(bulk, statement_id)[0] else ())
+        switched += revived.counted
+        findings += [*map(tell_revived, revived.counted), *map(tell_waiting, revived.waiting)]
+    findings += _tell_parts(bulk, statement_id, before, candidates, found)
+    return Settled(
+        findings=tuple(findings),
+        switched=tuple(switched),
+        affected=frozenset(_find_changed(before, candidates, found)) | {*switched},
+    )
+
+
+def settle_pair(bulk: BulkConnection, one: int, other: int, *, claimed: Collection[int]) -> Settled:
+    """Have what an operator decided about two statements hold now: of two that count, the later one yields.
+
+    `claimed` are the statements that the caller holds.
+    """
+    for candidate in counting.list_candidates(bulk, one):
+        if candidate.statement_id == other:
+            _compare_all(bulk, one, [candidate], counting.read_form(bulk, one), forget=False)
+    overlapping = {each.statement_id for each in counting.list_overlaps(bulk, one)}
+    switched: list[int] = []
+    _, *later = counting.order(bulk, {one, other})
+    if other in overlapping and all(counting.read(bulk, each)[0] for each in (one, other)):
+        for each in later:
+            counting.keep(bulk, each, is_counted=False, yields=True)
+            switched.append(each)
+    concerned = {one, other, *(each.statement_id for key in later for each in counting.list_overlaps(bulk, key))}
+    revived = _revive(bulk, concerned - {*switched}, claimed=claimed)
+    return Settled(
+        findings=tuple(map(tell_waiting, revived.waiting)),
+        switched=(*switched, *revived.counted),
+        affected=frozenset({one, other}),
+    )
+
+
+def record(bulk: BulkConnection, settled: Settled, *, moment: str) -> None:
+    """Write a publication of this moment for each other statement that counts now or no longer does."""
+    for statement_id in sorted(settled.switched):
+        counting.record_switch(bulk, statement_id, moment=moment)
+
+
+def _compare_all(
+    bulk: BulkConnection,
+    statement_id: int,
+    candidates: Sequence[Candidate],
+    form: Form | None,
+    *,
+    forget: bool = True,
+) -> dict[int, Evidence]:
+    """What the content of the statement and of each candidate says, which is kept."""
+    period = counting.read_period(bulk, statement_id)
+    found = {}
+    for each in candidates:
+        evidence = _compare(bulk, period, statement_id, each.statement_id, form)
+        counting.keep_evidence(bulk, statement_id, each.statement_id, evidence)
+        found[each.statement_id] = evidence
+    if forget:
+        counting.forget_evidence(bulk, statement_id, but=found)
+    return found
+
+
+def _compare(bulk: BulkConnection, period: BillingPeriod, here: int, there: int, form: Form | None) -> Evidence:
+    form_there = counting.read_form(bulk, there)
+    line_items = None
+    is_detailed = is_alike = False
+    if form is not None and form_there is not None:
+        is_same_format = form.export_format == form_there.export_format
+        is_alike = is_same_format and form.columns == form_there.columns
+        is_detailed = is_alike or ExportFormat.FOCUS not in (form.export_format, form_there.export_format)
+        if is_same_format and form.hash_version == form_there.hash_version:
+            line_items = counting.compare_line_items(bulk, period, here, there)
+            if share_line_items(line_items).tells_duplicates:
+                return judge(line_items, None)
+    rolled_up = counting.compare_rollups(bulk, here, there, is_detailed=is_detailed)
+    if rolled_up is not None and share_amounts(rolled_up).tells_duplicates:
+        return judge(line_items, rolled_up)
+    daily_costs = counting.compare_daily_costs(bulk, period, here, there, is_detailed=is_detailed, is_alike=is_alike)
+    return judge(line_items, daily_costs)
+
+
+def _find_changed(before: Before, candidates: Iterable[Candidate], found: Mapping[int, Evidence]) -> Iterator[int]:
+    """The other statements of which more or less counts twice, or is missing, than before."""
+    now = {each.statement_id: each.stands for each in candidates}
+    yield from (key for key in before.overlapping if key not in now)
+    for key, relation in now.items():
+        known = before.candidates.get(key)
+        is_partial = relation is Relation.OVERLAP or any(found[key].cost_in_both.values())
+        if known is None or known.stands is not relation or (relation is not Relation.DUPLICATES and is_partial):
+            yield key
+
+
+def _has_grown_over(before: Before, others: Iterable[Candidate], found: Mapping[int, Evidence]) -> bool:
+    """Whether a statement that counted already has come to hold all of these, which it did not, and more."""
+    return (
+        before.is_counted
+        and not before.is_empty
+        and all(
+            each.statement_id not in before.overlapping
+            and each.choice is None
+            and found[each.statement_id].share.holds_smaller
+            and not any(cost < 0 for cost in found[each.statement_id].cost_only_here.values())
+            and any(cost > 0 for cost in found[each.statement_id].cost_only_here.values())
+            for each in others
+        )
+    )
+
+
+def _yield_all(bulk: BulkConnection, others: Sequence[Candidate]) -> bool:
+    """Have these yield; False, and nothing done, where somebody works on one of them."""
+    if not all(counting.try_lock(bulk, each.statement_id) for each in others):
+        return False
+    for each in others:
+        counting.keep(bulk, each.statement_id, is_counted=False, yields=True)
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Revived:
+    """Statements that count again, and those that would if another worker did not hold them."""
+
+    counted: tuple[int, ...]
+    waiting: tuple[int, ...]
+
+
+def _revive(
+    bulk: BulkConnection,
+    statement_ids: Collection[int],
+    *,
+    blocked: Collection[int] = (),
+    claimed: Collection[int] = (),
+) -> _Revived:
+    """Have those count that yielded and hold the bill of no statement that counts, the one published first leading.
+
+    `blocked` are left as they are; those that are `claimed` the caller holds.
+    """
+    counted: list[int] = []
+    waiting: list[int] = []
+    for statement_id in counting.order(bulk, statement_ids):
+        _, yields = counting.read(bulk, statement_id)
+        if not yields or statement_id in blocked or counting.is_empty(bulk, statement_id):
+            continue
+        if any(each.is_counted for each in counting.list_overlaps(bulk, statement_id)):
+            continue
+        if counting.try_lock(bulk, statement_id, is_claimed=statement_id in claimed):
+            counting.keep(bulk, statement_id, is_counted=True, yields=False)
+            counted.append(statement_id)
+        else:
+            waiting.append(statement_id)
+    return _Revived(counted=tuple(counted), waiting=tuple(waiting))
+
+
+def _tell_parts(
+    bulk: BulkConnection,
+    statement_id: int,
+    before: Before,
+    candidates: Iterable[Candidate],
+    found: Mapping[int, Evidence],
+) -> Iterator[str]:
+    """The other parts of the statement's bill that count beside it, where that is new or they have costs in common."""
+    if not counting.read(bulk, statement_id)[0]:
+        return
+    for each in candidates:
+        if each.stands is Relation.PARTS and counting.read(bulk, each.statement_id)[0]:
+            known = before.candidates.get(each.statement_id)
+            is_new = known is None or known.stands is not Relation.PARTS
+            yield from tell_part(each, found[each.statement_id], is_new=is_new and each.choice is None)

@@ -1,0 +1,99 @@
+"""Release: let a held delivery through, while it is what stands at its key."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from billfold.aws import Progress, SilentProgress, address, open_bucket
+from billfold.bills.ingest import Ingestion, ingest_delivery, resolve_all, retrying
+from billfold.errors import UsageError
+from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
+from billfold.settings.settings import Settings
+from billfold.store.database import Connection, Database, connect
+from billfold.store.deliveries import control
+from billfold.store.deliveries.control import StoredDelivery
+
+log = structlog.get_logger(__name__)
+
+
+def release(
+    delivery_id: UUID,
+    *,
+    client: Client,
+    settings: Settings,
+    database: Database,
+    progress: Progress | None = None,
+) -> list[DeliveryOutcome]:
+    """Ingest a held delivery although it leaves little of the bill that stands.
+
+    The permit is kept until the delivery or a newer one is published: what fails in between comes in later.
+    Raises UsageError for a delivery that is not held, is another client's, or is not what stands at its key any more:
+    then nothing is let through. Where the key cannot be resolved, the outcome says why.
+    """
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+    ingestion = Ingestion(
+        client=client,
+        settings=settings,
+        database=database,
+        trigger=TriggerSource.CLI,
+        force=False,
+        progress=progress or SilentProgress(),
+        month=stored.named_period,
+    )
+    if stored.client_id != client.client_id:
+        raise UsageError(f"delivery {delivery_id} belongs to client {stored.client_id}, not to {client.client_id}")
+    if stored.state is not DeliveryState.HELD:
+        raise not_held(stored)
+    bucket = retrying(settings)(open_bucket, client, settings, stored.bucket)
+    deliveries, refused = resolve_all(ingestion, bucket, stored.key)
+    if refused:
+        return refused
+    [delivery] = deliveries
+    with connect(database.conninfo) as connection:
+        if control.find_registered(connection, client, delivery) != delivery_id:
+            raise _not_there(stored, f"the delivery of {delivery.delivered_at:%Y-%m-%d %H:%M:%S} UTC does")
+        if not permit(connection, stored):
+            raise not_held(control.find_delivery(connection, delivery_id))
+    outcome = ingest_delivery(ingestion, bucket, delivery)
+    if outcome.delivery_id != delivery_id:
+        # It was replaced while it was read: the attempt after that was of another delivery.
+        with connect(database.conninfo) as connection:
+            control.take_release_back(connection, delivery_id)
+        raise _not_there(stored, f"delivery {outcome.delivery_id} took its place meanwhile and is {outcome.state}")
+    return [outcome]
+
+
+def permit(connection: Connection, stored: StoredDelivery, *, token_id: int | None = None) -> bool:
+    """Let a held delivery through at its next attempt, whoever makes it; False for one that is not held any more.
+
+    It is logged, with the token that the release was asked for with over HTTP.
+    """
+    is_released = control.release(connection, stored.delivery_id)
+    if is_released:
+        log.warning(
+            "delivery_released",
+            client=stored.client_id,
+            delivery_id=str(stored.delivery_id),
+            reason=stored.reason,
+            token_id=token_id,
+        )
+    return is_released
+
+
+def not_held(stored: StoredDelivery) -> UsageError:
+    """The failure of a release of what is not held."""
+    return UsageError(
+        f"delivery {stored.delivery_id} is {stored.state}, not held"
+        + (f": it {stored.reason}" if stored.reason else ""),
+        advice="`billfold deliveries --state held` lists those that wait",
+    )
+
+
+def _not_there(stored: StoredDelivery, instead: str) -> UsageError:
+    return UsageError(
+        f"delivery {stored.delivery_id} no longer stands at {address(stored.bucket, stored.key)}: {instead}",
+        advice="`billfold ingest` or `billfold backfill` brings in what stands there",
+    )

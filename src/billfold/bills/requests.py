@@ -1,0 +1,181 @@
+"""Asking for ingestions, and for releases: deliveries wait in PostgreSQL for the server's worker."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from billfold.aws import SilentProgress, address, is_local
+from billfold.bills.admission import holds
+from billfold.bills.ingest import Ingestion, find_deliveries
+from billfold.bills.release import not_held, permit
+from billfold.clients import registry as clients
+from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
+from billfold.model import Client, Delivery, DeliveryState, TriggerSource
+from billfold.period import BillingPeriod
+from billfold.settings.settings import Settings
+from billfold.store.database import Connection, Database, connect
+from billfold.store.deliveries import control, statements
+from billfold.store.deliveries.control import RegisteredDelivery, StoredDelivery
+from billfold.store.jobs import requests as asked
+from billfold.store.jobs.requests import AskedRow
+
+# Whoever asks waits while manifests are read, for a tenth of a second each at times: a folder may mean so many of them.
+MAX_ASKED = 100
+
+_CAN_BE_TRIED = (DeliveryState.FAILED, DeliveryState.PENDING)
+_ADVICE = {
+    DeliveryState.RUNNING: "wait for its end",
+    DeliveryState.HELD: "its release lets it through",
+    DeliveryState.ROLLED_BACK: "`billfold rollback --undo` takes the rollback back",
+    DeliveryState.PUBLISHED: "there is nothing to do",
+    DeliveryState.SUPERSEDED: "a newer one took its place",
+}
+# What was found to be gone does not come back by itself.
+_GONE = SourceNotFoundError.error_code
+
+
+def ask(
+    client: Client,
+    key: str,
+    *,
+    asked_by: TriggerSource,
+    settings: Settings,
+    database: Database,
+    is_event: bool = False,
+    month: BillingPeriod | None = None,
+) -> tuple[AskedRow, ...]:
+    """Let each delivery of a key in the client's bucket wait for a worker; one that stands already need not.
+
+    Manifests are read for that, and of files without one a few bytes: what is not a bill is left out, of an event also
+    where it is the key itself, and then nothing waits. What cannot be resolved leaves a failed run, as `ingest` does;
+    its error is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder,
+    and UsageError for a client without a bucket, and for a folder of more than MAX_ASKED deliveries, none of which
+    waits.
+    """
+    if client.bucket is None:
+        raise UsageError(f"client {client.client_id} has no bucket")
+    if not clients.owns(client, key):
+        raise ForbiddenError(f"{key} does not lie in the folder of {client.client_id}")
+    ingestion = Ingestion(
+        client=client,
+        # Whoever asks waits for the answer, and can ask again.
+        settings=settings.model_copy(update={"retry_max_attempts": 1}),
+        database=database,
+        trigger=asked_by,
+        force=False,
+        progress=SilentProgress(),
+        most=MAX_ASKED,
+        is_event=is_event,
+        month=month,
+    )
+    found, failures = find_deliveries(ingestion, address(client.bucket, key))
+    # What has no error is in already, and its files have expired.
+    kept = [outcome.delivery_id for outcome in failures if outcome.exit_error is None and outcome.delivery_id]
+    if not (found or kept) and failures:
+        raise next(failure.exit_error for failure in failures if failure.exit_error)
+    with connect(database.conninfo) as connection:
+        asked_for = [_ask(connection, client, delivery, asked_by) for _, delivery in found]
+        return (*asked_for, *(asked.show(connection, delivery_id) for delivery_id in kept))
+
+
+def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> AskedRow:
+    """Let a delivery that failed wait for a worker; one that waits already is tried as soon as possible.
+
+    Raises UsageError for a delivery for which that cannot work: it came in or was decided about, a newer one of its
+    statement is published, its source is gone, it is of another bucket than the client's is now, or of a client that is
+    disabled or removed.
+    """
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+        _refuse_vain(connection, stored, settings, database)
+        asked.ask(connection, delivery_id, TriggerSource.API)
+        return asked.show(connection, delivery_id)
+
+
+def find_hindrance(delivery_id: UUID, *, settings: Settings, database: Database) -> str | None:
+    """Why the server cannot try a failed delivery again, or let a held one through; None where it can."""
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+        try:
+            if stored.state is DeliveryState.HELD:
+                _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
+            else:
+                _refuse_vain(connection, stored, settings, database)
+        except (UsageError, ConfigurationError) as error:
+            return str(error)
+    return None
+
+
+def ask_for_release(delivery_id: UUID, *, token_id: int | None, settings: Settings, database: Database) -> AskedRow:
+    """Let a held delivery through, and let it wait for a worker; once it waits, asking again changes nothing.
+
+    Where another delivery stands at its key by then, that one comes in instead, and is judged by itself. `token_id` is
+    of whoever asks, for the log. Raises UsageError for a delivery that is not held, is of another bucket than the
+    client's is now, or is of a client that is disabled.
+    """
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+        _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
+        with connection.transaction():
+            if permit(connection, stored, token_id=token_id):
+                asked.ask(connection, delivery_id, TriggerSource.API)
+            else:
+                stored = control.find_delivery(connection, delivery_id)
+                if not (stored.state is DeliveryState.PENDING and stored.is_released):
+                    raise not_held(stored)
+        return asked.show(connection, delivery_id)
+
+
+def _refuse_vain(connection: Connection, stored: StoredDelivery, settings: Settings, database: Database) -> None:
+    """Raise UsageError where another attempt on the delivery could not bring it in."""
+    if stored.state not in _CAN_BE_TRIED:
+        raise UsageError(
+            f"delivery {stored.delivery_id} is {str(stored.state).replace('_', ' ')}, not failed",
+            advice=_ADVICE.get(stored.state, ""),
+        )
+    _refuse_unreadable(stored, settings, database, advice="`billfold ingest` brings it in")
+    prospect = asked.read_prospect(connection, stored.delivery_id)
+    if prospect.newer_delivery_id is not None:
+        raise UsageError(
+            f"delivery {stored.delivery_id} is older than the published delivery {prospect.newer_delivery_id}",
+            advice="there is nothing to do",
+        )
+    if prospect.error_code == _GONE:
+        raise UsageError(
+            f"the source of delivery {stored.delivery_id} is gone",
+            advice="once it is back, ask for an ingestion of its key, or run `billfold ingest`",
+        )
+
+
+def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Database, *, advice: str) -> None:
+    """Raise UsageError where the server's worker, which acts in the client's name, would not reach the delivery."""
+    if is_local(stored.bucket):
+        raise UsageError(
+            f"delivery {stored.delivery_id} is of a folder, {stored.bucket}, which the server does not read",
+            advice=advice,
+        )
+    try:
+        client = clients.resolve_client(database, settings, stored.client_id)
+    except ConfigurationError as error:
+        raise UsageError(error.message, advice=error.advice) from error
+    if stored.bucket != client.bucket:
+        raise UsageError(
+            f"delivery {stored.delivery_id} is of {stored.bucket},"
+            f" which is not the bucket of client {client.client_id}",
+            advice=advice,
+        )
+
+
+def _ask(connection: Connection, client: Client, delivery: Delivery, asked_by: TriggerSource) -> AskedRow:
+    registered = control.register_delivery(connection, client, delivery, asked_by)
+    if not _stands(connection, client, delivery, registered):
+        asked.ask(connection, registered.delivery_id, asked_by)
+    return asked.show(connection, registered.delivery_id)
+
+
+def _stands(connection: Connection, client: Client, delivery: Delivery, registered: RegisteredDelivery) -> bool:
+    """Whether an ingest would find nothing to do."""
+    if registered.state is not DeliveryState.PUBLISHED:
+        return False
+    statement = statements.find_statement(connection, client, delivery)
+    return statement is not None and statement.delivery_id == registered.delivery_id and holds(statement, delivery)

@@ -1,0 +1,1 @@
+"""The commands: each translates its options, makes one call and shows the outcome."""

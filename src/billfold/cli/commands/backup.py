@@ -1,0 +1,59 @@
+"""The commands that copy the embedded database with its home, and bring such a copy back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from billfold.cli.application import app, start
+from billfold.cli.exits import ExitCode
+from billfold.cli.options import Json
+from billfold.cli.output.screen import Screen, printable, write_document
+from billfold.reports.documents import dump
+from billfold.store import backup as copies
+
+_NEXT = "Before anything else runs on it: billfold doctor, then billfold verify --no-source"
+
+
+@app.command(epilog="For the database of DATABASE_URL use pg_dump: see docs/upgrading.md.")
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.", show_default=False)],
+    as_json: Json = False,
+) -> int:
+    """Copy the embedded database with its home into a folder, while other commands go on.
+
+    The copy holds the database as it was at one moment, the spool, `.env` of the working directory and the home's small
+    files. PostgreSQL verifies it before the folder gets its name. It holds what the database holds: guard it as well.
+    """
+    made = copies.back_up(start(), target)
+    if as_json:
+        write_document(dump({"backup": asdict(made)}))
+    else:
+        Screen().print(
+            f"{made.size_bytes / 2**20:,.1f} MiB in {printable(str(target))}, verified: {', '.join(made.holds)}"
+        )
+    return ExitCode.SUCCESS
+
+
+@app.command(epilog="For the database of DATABASE_URL use pg_restore: see docs/upgrading.md.")
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="What `billfold backup` made.", show_default=False)],
+    as_json: Json = False,
+) -> int:
+    """Bring a backup into BILLFOLD_HOME, which must hold no database.
+
+    It comes in whole or not at all, and the backup is only read. A `.env` in it stays there: copy it yourself to where
+    you run Billfold. To rehearse an upgrade, restore into another BILLFOLD_HOME: the original is never touched.
+    """
+    settings = start()
+    brought = copies.restore(settings, source)
+    if as_json:
+        write_document(dump({"backup": asdict(brought)}))
+    else:
+        screen = Screen()
+        screen.print(f"{printable(str(settings.home))} holds the database of {brought.finished_at}.")
+        screen.print(_NEXT)
+    return ExitCode.SUCCESS

@@ -1,0 +1,176 @@
+"""The commands of `billfold client`: whose bills are ingested, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from billfold import reports
+from billfold.cli.application import app, open_store, start
+from billfold.cli.commands.client_options import (
+    Currency,
+    KmsKeyArn,
+    MaxDeliveries,
+    MaxFileBytes,
+    RefreshHours,
+    Region,
+    RoleArn,
+    SourceIdentity,
+    pick_fields,
+)
+from billfold.cli.exits import ExitCode
+from billfold.cli.options import Json
+from billfold.cli.output.columns import name_column
+from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
+from billfold.cli.output.screen import Screen, printable, write_document
+from billfold.clients import registry as clients
+from billfold.model import Client
+from billfold.reports import ClientFreshness
+from billfold.reports.documents import client_document, describe_client, dump
+
+client_app = typer.Typer(
+    rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+)
+app.add_typer(client_app, name="client", help="Keep the clients whose bills are ingested.")
+
+ClientId = Annotated[str, typer.Argument(metavar="ID", help="The client's id, as it is shown everywhere.")]
+
+
+@client_app.command(
+    "add",
+    epilog=(
+        "Examples:\n\n"
+        "- `billfold client add acme --bucket acme-billing --prefix exports/ --account-id 111122223333"
+        " --region eu-central-1`\n\n"
+        "- `billfold onboard --client acme > acme.json` then gives the template that the client deploys."
+    ),
+)
+def add_client(
+    client: ClientId,
+    bucket: Annotated[str, typer.Option("--bucket", metavar="NAME", help="The bucket of the billing exports.")],
+    account_id: Annotated[
+        str,
+        typer.Option("--account-id", metavar="ID", help="The account of bucket and role: 12 digits."),
+    ],
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="FOLDER", help="The folder of the exports; the whole bucket by default.")
+    ] = "",
+    role_arn: RoleArn = None,
+    region: Region = None,
+    kms_key_arn: KmsKeyArn = None,
+    source_identity: SourceIdentity = None,
+    currency: Currency = None,
+    max_deliveries: MaxDeliveries = None,
+    max_file_bytes: MaxFileBytes = None,
+    refresh_hours: RefreshHours = None,
+    as_json: Json = False,
+) -> int:
+    """Register a client. Its external id is made here, at random, and goes into its onboarding template alone.
+
+    A folder of a bucket belongs to one client: one that overlaps with another client's is refused.
+    """
+    fields = {
+        "client_id": client,
+        "bucket": bucket,
+        "account_id": account_id,
+        "prefix": prefix,
+        **pick_fields(locals()),
+    }
+    settings = start(("client_registered",))
+    registered = clients.register(open_store(settings), settings, fields)
+    if as_json:
+        write_document(dump({"clients": [describe_client(registered)]}))
+    else:
+        screen = Screen()
+        screen.print(printable(f"{client}: s3://{registered.bucket}/{registered.prefix} as {registered.role_arn}"))
+        screen.print(printable(f"Next: billfold onboard --client {client}"))
+    return ExitCode.SUCCESS
+
+
+@client_app.command("list", epilog="Examples: `billfold client list` · `billfold client list --json`")
+def list_clients(as_json: Json = False) -> int:
+    """List the clients: those of the registry, and those that settings described when they were last used."""
+    settings = start()
+    database = open_store(settings)
+    rows = clients.list_clients(database)
+    fresh = {row.client_id: row for row in reports.list_client_freshness(database, settings.described_client_id)}
+    if as_json:
+        write_document(dump({"clients": [client_document(row, fresh.get(row.client_id)) for row in rows]}))
+    else:
+        show_clients(Screen(), rows, fresh)
+    return ExitCode.SUCCESS
+
+
+@client_app.command("show", epilog="Example: `billfold client show acme`")
+def show_client(client: ClientId, as_json: Json = False) -> int:
+    """Show one client with all that is configured of it, but not its external id."""
+    settings = start()
+    database = open_store(settings)
+    row = clients.find_known(database, client)
+    [fresh] = reports.list_client_freshness(database, settings.described_client_id, client) or [None]
+    document = client_document(row, fresh)
+    if as_json:
+        write_document(dump({"clients": [document]}))
+    else:
+        screen = Screen()
+        for name, value in document.items():
+            text = show_instant(value) if isinstance(value, datetime) else value
+            screen.print(printable(f"{name:<17} {'-' if text in (None, '') else text}"))
+    return ExitCode.SUCCESS
+
+
+@client_app.command("enable", epilog="Example: `billfold client enable acme`")
+def enable_client(client: ClientId) -> int:
+    """Let the client's bills come in again."""
+    return _switch(client, enabled=True)
+
+
+@client_app.command("disable", epilog="Example: `billfold client disable acme`")
+def disable_client(client: ClientId) -> int:
+    """Take no more bills in for the client; what stands stays, and its costs are shown as before."""
+    return _switch(client, enabled=False)
+
+
+@client_app.command("remove", epilog="Examples: `billfold client remove acme` · `billfold client remove acme --purge`")
+def remove_client(
+    client: ClientId,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete its bills, its history and its owners too. There is no way back.")
+    ] = False,
+) -> int:
+    """Remove a client. As long as anything is kept of it, that is refused, unless `--purge` deletes it all."""
+    holdings = clients.remove(open_store(start(("client_removed",))), client, purge=purge)
+    Screen().print(
+        printable(
+            f"{client}: removed, with {holdings.statement_count:,} statements of {holdings.row_count:,} line items"
+        )
+    )
+    return ExitCode.SUCCESS
+
+
+def _switch(client: str, *, enabled: bool) -> int:
+    clients.set_enabled(open_store(start(("client_enabled", "client_disabled"))), client, enabled=enabled)
+    Screen().print(printable(f"{client}: {'enabled' if enabled else 'disabled'}"))
+    return ExitCode.SUCCESS
+
+
+def show_clients(console: Console, rows: Sequence[Client], fresh: Mapping[str, ClientFreshness]) -> None:
+    """The clients with where their bills lie, and who is late."""
+    table = make_table(
+        name_column("Client"),
+        name_column("Bucket and folder"),
+        name_column("Account", spare=1),
+        name_column("Role", spare=2),
+        name_column("State"),
+        name_column("Late since (UTC)"),
+    )
+    for row in rows:
+        place = f"s3://{row.bucket}/{row.prefix}" if row.bucket else None
+        state = "from settings" if not row.is_registered else "enabled" if row.enabled else "disabled"
+        late_since = fresh[row.client_id].late_since if row.client_id in fresh else None
+        add_row(table, row.client_id, place, row.account_id, row.role_arn, state, show_instant(late_since))
+    print_table(console, table, nothing="no clients")

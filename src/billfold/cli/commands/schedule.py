@@ -1,0 +1,147 @@
+"""The command that looks through every client's folder at its interval."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from billfold import interruption
+from billfold.cli.application import app, open_store, start
+from billfold.cli.exits import ExitCode, exit_code
+from billfold.cli.options import Json
+from billfold.cli.output.columns import name_column, number_column, text_column
+from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
+from billfold.cli.output.screen import Screen, printable, show_error, write_document
+from billfold.errors import UsageError
+from billfold.reports import ClientFreshness
+from billfold.reports.documents import dump
+
+if TYPE_CHECKING:
+    from billfold.jobs.schedule import Visit
+
+_DEFAULT_INTERVAL_SECONDS = 300
+# Each visit needs the memory of one delivery: see "Disk and memory" in docs/operating.md.
+_DEFAULT_CONCURRENCY = 2
+_MAX_CONCURRENCY = 64
+# On a terminal `--once` tells these itself, as a table.
+_TOLD_BY_ONCE = (
+    "backfill_started",
+    "backfill_finished",
+    "client_late",
+    "delivery_failed",
+    "delivery_interrupted",
+    "delivery_finished",
+    "schedule_client_failed",
+    "schedule_client_finished",
+    "schedule_finished",
+    "source_refused",
+)
+
+
+@app.command(
+    epilog=(
+        "Examples: `billfold schedule` · `billfold schedule --once --json`, for cron, every hour or more often\n\n"
+        "SIGTERM and Ctrl-C end it: the deliveries that it is at may finish within BILLFOLD_SHUTDOWN_SECONDS, a second"
+        " signal ends it at once, and the exit code is 0. `--once` ends at the first signal and leaves these deliveries"
+        " pending. Its exit codes are those of `billfold ingest`."
+    )
+)
+def schedule(
+    once: Annotated[
+        bool, typer.Option("--once", help="Visit the clients that are due now, and end: for cron and the like.")
+    ] = False,
+    interval_seconds: Annotated[
+        int,
+        typer.Option(
+            "--interval-seconds",
+            metavar="N",
+            min=1,
+            max=86_400,
+            help="How long to wait before asking again who is due.",
+        ),
+    ] = _DEFAULT_INTERVAL_SECONDS,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many clients are visited at a time."
+        ),
+    ] = _DEFAULT_CONCURRENCY,
+    as_json: Json = False,
+) -> int:
+    """Look through the folder of each client at its refresh interval, and say whose delivery is late.
+
+    Events can be lost: whatever is not current is brought in here, as `billfold backfill` does, for every client that
+    is enabled and for the one that the settings describe. What is in already is not read again. A client that fails
+    does not stop the others. Several schedules at once share the clients between them. A client is late when no
+    delivery came for one and a half of its refresh intervals.
+    """
+    if as_json and not once:
+        raise UsageError("--json prints the visits of one pass", advice="use it with --once")
+    settings = start(_TOLD_BY_ONCE if once else ())
+    database = open_store(settings)
+    from billfold.jobs.schedule import finish_pass, keep_schedule, tell_late, visit_due
+
+    if not once:
+        signals: list[int] = []
+        interruption.let_finish(signals.append)
+        unfinished_count = keep_schedule(
+            settings=settings,
+            database=database,
+            interval_seconds=interval_seconds,
+            concurrency=concurrency,
+            count_stops=signals.__len__,
+        )
+        return interruption.leave_now(ExitCode.SUCCESS) if unfinished_count else ExitCode.SUCCESS
+    tell_late(settings=settings, database=database)
+    visits = visit_due(settings=settings, database=database, concurrency=concurrency)
+    late = finish_pass(settings=settings, database=database, visited=len(visits))
+    if as_json:
+        write_document(dump(_document(visits, late)))
+    else:
+        show_visits(Screen(), visits, late)
+    failures = [(visit.client_id, failure) for visit in visits for failure in visit.failures]
+    for client_id, failure in failures:
+        show_error(f"{client_id}: {failure}")
+    return exit_code(failure for _, failure in failures)
+
+
+def _document(visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> dict[str, Any]:
+    return {
+        "clients": [
+            {
+                "client": visit.client_id,
+                "state": visit.state,
+                "statements": visit.statement_count,
+                "counts": dict(visit.counts),
+                "errors": [{"code": failure.error_code, "message": str(failure)} for failure in visit.failures],
+            }
+            for visit in visits
+        ],
+        "late": [
+            {
+                "client": row.client_id,
+                "last_delivered_at": row.last_delivered_at,
+                "late_since": row.late_since,
+                "refresh_hours": row.refresh_hours,
+            }
+            for row in late
+        ],
+    }
+
+
+def show_visits(screen: Console, visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> None:
+    """How each visit ended, and whose delivery is late."""
+    table = make_table(name_column("Client"), name_column("State"), number_column("Statements"), text_column("Ended"))
+    for visit in visits:
+        counts = ", ".join(f"{count} {state}" for state, count in visit.counts.items() if count)
+        add_row(table, visit.client_id, visit.state, visit.statement_count, counts or None)
+    print_table(screen, table, nothing="no client is due")
+    for row in late:
+        last = show_instant(row.last_delivered_at)
+        said = f"its last delivery is of {last} UTC" if last else "nothing was ever delivered"
+        screen.print(printable(f"{row.client_id} is late since {show_instant(row.late_since)} UTC: {said}"))
+    sys.stdout.flush()

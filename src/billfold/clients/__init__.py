@@ -1,0 +1,1 @@
+"""Who is billed: the registry of clients, their owners and their access tokens."""

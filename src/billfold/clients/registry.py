@@ -1,0 +1,336 @@
+"""The registry of clients: who they are, what of S3 is theirs, and in whose name a command acts."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+from uuid import UUID
+
+import structlog
+from pydantic import Field, TypeAdapter, ValidationError
+
+from billfold.aws.keys import is_trick
+from billfold.errors import ConfigurationError, UsageError
+from billfold.model import Client
+from billfold.settings.fields import (
+    PREFIX_EXPECTED,
+    AccountId,
+    BucketName,
+    ClientId,
+    Currency,
+    KmsKeyArn,
+    Prefix,
+    Region,
+    RoleArn,
+    SessionName,
+)
+from billfold.settings.settings import Settings
+from billfold.store.clients import registry as store
+from billfold.store.clients.registry import Holdings
+from billfold.store.database import Connection, Database, connect
+from billfold.store.deliveries import control
+
+# 192 bits: nobody guesses it (AWS: "How to use an external ID").
+_EXTERNAL_ID_BYTES = 24
+
+# What each field of a client may hold, and the words with which another value is refused.
+_FIELDS: Mapping[str, tuple[TypeAdapter[Any], str]] = {
+    "client_id": (TypeAdapter(ClientId), "up to 64 letters, digits, dots, hyphens or underscores"),
+    "bucket": (TypeAdapter(BucketName), "a bucket's name without s3://"),
+    "prefix": (TypeAdapter(Prefix), PREFIX_EXPECTED),
+    "account_id": (TypeAdapter(AccountId), "12 digits"),
+    "role_arn": (TypeAdapter(RoleArn), "arn:aws:iam::<12 digits>:role/<name>"),
+    "region": (TypeAdapter(Region), "a region such as eu-central-1"),
+    "currency": (TypeAdapter(Currency), "a currency code of three capital letters"),
+    "source_identity": (TypeAdapter(SessionName), "2 to 64 letters, digits or _+=,.@-"),
+    "kms_key_arn": (TypeAdapter(KmsKeyArn), "arn:aws:kms:<region>:<12 digits>:key/<id>"),
+    "max_deliveries": (TypeAdapter(Annotated[int, Field(ge=1, le=1000)]), "a whole number from 1 to 1000"),
+    "max_file_bytes": (TypeAdapter(Annotated[int, Field(ge=1)]), "a number of bytes, 1 or more"),
+    "refresh_hours": (TypeAdapter(Annotated[int, Field(ge=1, le=8760)]), "a whole number of hours from 1 to 8760"),
+}
+# The fields that may change of a client, and whether each can be taken away.
+CHANGEABLE: Mapping[str, bool] = {
+    "role_arn": True,
+    "region": True,
+    "kms_key_arn": True,
+    "source_identity": True,
+    "currency": False,
+    "max_deliveries": False,
+    "max_file_bytes": True,
+    "refresh_hours": False,
+}
+# Parts of a folder's name that other programs take for another folder; AWS writes none.
+_FORBIDDEN_PARTS = ("", ".", "..")
+
+log = structlog.get_logger(__name__)
+
+
+def register(database: Database, settings: Settings, values: Mapping[str, Any]) -> Client:
+    """Keep a new client, with an external id that nobody can guess, and return it.
+
+    One that so far only settings described, and do not any more, is taken into the registry with all that came in.
+
+    `values` are fields of Client by name; those that are None or missing, and empty ones of those that `change` can
+    take away, get their defaults: the role that `billfold onboard` creates, the region and currency of the settings.
+    Raises UsageError for a value that cannot be, an id that is taken, and a folder that belongs, wholly or in part, to
+    another client.
+    """
+    fields = {name: _check(name, value) for name, value in values.items() if not _is_left_out(name, value)}
+    for name in ("client_id", "bucket", "account_id"):
+        if name not in fields:
+            raise UsageError(f"a client needs its {name}")
+    client_id = fields["client_id"]
+    client = Client(
+        **{
+            "region": settings.region,
+            "currency": settings.currency,
+            "role_arn": role_arn(fields["account_id"], client_id, fields.get("region") or settings.region),
+            **fields,
+            "role_session_name": role_name(client_id),
+            "external_id": secrets.token_urlsafe(_EXTERNAL_ID_BYTES),
+            "is_registered": True,
+        }
+    )
+    with connect(database.conninfo) as connection, connection.transaction():
+        store.lock_clients(connection)
+        if client_id == settings.client and _describes_client(settings):
+            raise UsageError(f"client {client_id} is the one that the settings describe (BILLFOLD_CLIENT)")
+        known = store.find_client(connection, client_id)
+        if known is not None and known.is_registered:
+            raise UsageError(
+                f"there is a client {client_id} already",
+                advice="`billfold client show` tells it, `billfold client change` changes it",
+            )
+        _refuse_overlap(connection, settings, client)
+        store.insert_client(connection, client)
+    log.info("client_registered", client=client_id, bucket=client.bucket, prefix=client.prefix)
+    return client
+
+
+def change(database: Database, settings: Settings, client_id: str, values: Mapping[str, Any]) -> Client:
+    """Change what may change of a registered client, and return it; bucket, folder and account stay what they are.
+
+    `values` are fields of CHANGEABLE by name. None leaves a field alone, an empty text takes an optional one away: the
+    role is then the one that `billfold onboard` creates. Raises UsageError for a client that is not registered, a value
+    that cannot be, and where nothing is to be changed.
+    """
+    wanted = {name: value for name, value in values.items() if value is not None}
+    if not wanted:
+        raise UsageError(f"nothing is to be changed of client {client_id}", advice="billfold client change --help")
+    with connect(database.conninfo) as connection, connection.transaction():
+        store.lock_clients(connection)
+        client = _find_registered(connection, client_id)
+        fields: dict[str, Any] = {}
+        for name, value in wanted.items():
+            is_cleared = value == "" and CHANGEABLE[name]
+            fields[name] = None if is_cleared else _check(name, value)
+        changed = replace(client, **fields)
+        if changed.role_arn is None and changed.account_id:
+            changed = replace(changed, role_arn=role_arn(changed.account_id, client_id, changed.region))
+        if changed.region is None:
+            changed = replace(changed, region=settings.region)
+        store.update_client(connection, changed)
+    log.info("client_changed", client=client_id, fields=sorted(wanted))
+    return changed
+
+
+def resolve_client(database: Database, settings: Settings, client_id: str | None) -> Client:
+    """The client of this id, or the default one: of the registry, or as the settings describe it.
+
+    Raises UsageError for a client that is neither, or is disabled, and ConfigurationError where registry and settings
+    both describe it.
+    """
+    wanted = client_id or settings.client
+    with connect(database.conninfo) as connection:
+        client = store.find_client(connection, wanted)
+        if client is None or not client.is_registered:
+            if wanted == settings.client:
+                return settings.default_client()
+            known = sorted({each.client_id for each in store.list_clients(connection) if each.is_registered})
+            raise UsageError(
+                f"client {wanted} is not registered, and the settings describe {settings.client}",
+                advice=f"registered clients: {', '.join(known) or 'none yet'}; `billfold client add` registers one",
+            )
+    if wanted == settings.client and _describes_client(settings):
+        raise ConfigurationError(
+            f"client {wanted} is registered, and the settings describe it too",
+            advice="unset AWS_BILLING_BUCKET and AWS_ASSUME_ROLE_ARN, or `billfold client remove` it",
+        )
+    if not client.enabled:
+        raise UsageError(f"client {wanted} is disabled", advice=f"billfold client enable {wanted}")
+    return client
+
+
+def resolve_client_of_delivery(database: Database, settings: Settings, delivery_id: UUID) -> Client:
+    """The client that a delivery came in for, as `resolve_client` tells it; UsageError where there is none."""
+    with connect(database.conninfo) as connection:
+        stored = control.find_delivery(connection, delivery_id)
+    return resolve_client(database, settings, stored.client_id)
+
+
+def find_owner(database: Database, settings: Settings, bucket: str, key: str) -> Client | None:
+    """The client that a key of a bucket belongs to, disabled ones too; None where it is nobody's.
+
+    The registry is asked first, then the settings. A key with a part `..` or `.` is nobody's.
+    """
+    if is_trick(key):
+        return None
+    with connect(database.conninfo) as connection:
+        client_id = store.find_owner(connection, bucket, key)
+        if client_id is not None:
+            return store.find_client(connection, client_id)
+    default = settings.default_client()
+    return default if default.bucket == bucket and owns(default, key) else None
+
+
+def owns(client: Client, key: str) -> bool:
+    """Whether a key of the client's bucket lies in its folder; one with a part `..` or `.` lies in nobody's."""
+    return key.startswith(client.prefix) and not is_trick(key)
+
+
+def set_enabled(database: Database, client_id: str, *, enabled: bool) -> None:
+    """Let the client's bills come in, or stop them; what stands stays. Raises UsageError for an unknown client."""
+    with connect(database.conninfo) as connection:
+        _find_registered(connection, client_id)
+        store.set_enabled(connection, client_id, enabled=enabled)
+    log.info("client_enabled" if enabled else "client_disabled", client=client_id)
+
+
+def find_for_onboarding(database: Database, settings: Settings, client_id: str | None) -> Client:
+    """As `resolve_client`, and disabled ones too: their accounts can be prepared before their bills come in.
+
+    The role of a client that names none is the one that its template creates.
+    """
+    wanted = client_id or settings.client
+    registered = [each for each in list_clients(database) if each.client_id == wanted and each.is_registered]
+    client = registered[0] if registered else resolve_client(database, settings, wanted)
+    if client.role_arn is None and client.account_id:
+        return replace(client, role_arn=role_arn(client.account_id, wanted, client.region))
+    return client
+
+
+def renew_external_id(database: Database, client_id: str) -> Client:
+    """Give a registered client another external id, at random, and return it.
+
+    Its role refuses us until the client has deployed the new template. Raises UsageError for a client that is not
+    registered.
+    """
+    with connect(database.conninfo) as connection, connection.transaction():
+        client = _find_registered(connection, client_id)
+        renewed = replace(client, external_id=secrets.token_urlsafe(_EXTERNAL_ID_BYTES))
+        assert renewed.external_id is not None
+        store.set_external_id(connection, client_id, renewed.external_id)
+    log.warning("external_id_renewed", client=client_id)
+    return renewed
+
+
+def remove(database: Database, client_id: str, *, purge: bool) -> Holdings:
+    """Delete the client and, where `purge`, everything that came in for it; say what that was.
+
+    Raises UsageError for an unknown client, and for one of which anything is kept unless `purge`.
+    """
+    with connect(database.conninfo) as connection, connection.transaction():
+        store.lock_clients(connection)
+        _find_known(connection, client_id)
+        holdings = store.count_holdings(connection, client_id)
+        if holdings != Holdings(statement_count=0, row_count=0, trace_count=0, owner_count=0) and not purge:
+            raise UsageError(
+                f"client {client_id} has {holdings.statement_count:,} statements of {holdings.row_count:,} line items"
+                f", {holdings.trace_count:,} deliveries and runs and {holdings.owner_count:,} owners of accounts",
+                advice="--purge deletes all of it for ever; `billfold client disable` keeps it and takes no more in",
+            )
+        store.delete_client(connection, client_id)
+    log.warning("client_removed", client=client_id, statements=holdings.statement_count, rows=holdings.row_count)
+    return holdings
+
+
+def list_clients(database: Database) -> list[Client]:
+    """All clients, also those that the settings described when they were last used."""
+    with connect(database.conninfo) as connection:
+        return store.list_clients(connection)
+
+
+def find_known(database: Database, client_id: str) -> Client:
+    """The client of this id, of the registry or not; raises UsageError where there is none."""
+    with connect(database.conninfo) as connection:
+        return _find_known(connection, client_id)
+
+
+def role_arn(account_id: str, client_id: str, region: str | None = None) -> str:
+    """The role that `billfold onboard` creates in the client's account."""
+    return f"arn:{partition_of(region)}:iam::{account_id}:role/{role_name(client_id)}"
+
+
+def role_name(client_id: str) -> str:
+    """What the client's role, and each session of it in its CloudTrail, is called: 64 characters at most."""
+    return f"billfold-{client_id}"[:64]
+
+
+def partition_of(region: str | None) -> str:
+    """The partition of AWS that a region is in (AWS: "Amazon Resource Names")."""
+    name = region or ""
+    return "aws-cn" if name.startswith("cn-") else "aws-us-gov" if name.startswith("us-gov-") else "aws"
+
+
+def _is_left_out(name: str, value: Any) -> bool:
+    return value is None or (value == "" and CHANGEABLE.get(name, False))
+
+
+def _check(name: str, value: Any) -> Any:
+    kind, expected = _FIELDS[name]
+    option = f"--{name.replace('_', '-')}"
+    try:
+        checked = kind.validate_python(value)
+    except ValidationError:
+        raise UsageError(f"{option} is {str(value)[:200]!r}: expected {expected}") from None
+    # A key may begin with a slash: reports without a prefix have been seen to.
+    if name == "prefix" and checked and any(part in _FORBIDDEN_PARTS for part in _parts_of_prefix(checked)):
+        raise UsageError(f"{option} is {value!r}: expected a folder without empty parts, `.` or `..`")
+    return checked
+
+
+def _parts_of_prefix(prefix: str) -> list[str]:
+    return prefix.removeprefix("/").rstrip("/").split("/")
+
+
+def _describes_client(settings: Settings) -> bool:
+    """Whether the settings say where a client's bill is; a name alone chooses one of the registry."""
+    return bool(settings.bucket or settings.role_arn)
+
+
+def _refuse_overlap(connection: Connection, settings: Settings, client: Client) -> None:
+    found = store.find_overlapping(connection, client)
+    default = settings.default_client()
+    # The settings' own client has a row only once something came in for it.
+    if found is None and default.client_id != client.client_id and _overlaps(default, client):
+        found = default.client_id, default.prefix
+    if found:
+        other, prefix = found
+        raise UsageError(
+            f"s3://{client.bucket}/{prefix} belongs to client {other} already: s3://{client.bucket}/{client.prefix}"
+            " overlaps with it",
+            advice="a folder of a bucket belongs to one client",
+        )
+
+
+def _overlaps(one: Client, other: Client) -> bool:
+    """Whether the folder of one is the other's, lies in it or holds it."""
+    is_nested = one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)
+    return one.bucket is not None and one.bucket == other.bucket and is_nested
+
+
+def _find_registered(connection: Connection, client_id: str) -> Client:
+    client = _find_known(connection, client_id)
+    if not client.is_registered:
+        raise UsageError(f"client {client_id} is described by settings, not registered")
+    return client
+
+
+def _find_known(connection: Connection, client_id: str) -> Client:
+    client = store.find_client(connection, client_id)
+    if client is None:
+        known = ", ".join(each.client_id for each in store.list_clients(connection))
+        raise UsageError(f"there is no client {client_id}", advice=f"known clients: {known or 'none yet'}")
+    return client

@@ -1,0 +1,130 @@
+"""Tokens: made at random, shown once, kept as hashes, and ended by revoking them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import structlog
+
+from billfold.clients import registry as clients
+from billfold.errors import UsageError
+from billfold.model import Scope
+from billfold.store.clients import tokens as store
+from billfold.store.clients.registry import lock_clients
+from billfold.store.clients.tokens import Token
+from billfold.store.database import Database, connect
+
+MAX_EXPIRES_DAYS = 3650
+
+# Programs that look for leaked secrets know a token by its beginning.
+_BEGINNING = "bf_"
+_RANDOM_BYTES = 32
+# A name begins with a letter, so that it is never taken for an id.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)
+_TOKEN = re.compile(rf"{_BEGINNING}[\w-]{{43}}", re.ASCII)
+_ID_DIGITS = 18
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeToken:
+    """A new token and its secret: `bf_` and 256 random bits in URL-safe Base64, known to nobody but its bearer."""
+
+    token: Token
+    secret: str = field(repr=False)
+
+
+def make(
+    database: Database,
+    name: str,
+    scopes: Collection[Scope],
+    *,
+    client_id: str | None = None,
+    expires_days: int | None = None,
+) -> MadeToken:
+    """Make a token for one client or for all of them; without `expires_days` it is in force until it is revoked.
+
+    Raises UsageError for a name that cannot be or that a token in force has, for no scope, and for an unknown client.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"a token cannot be called {name[:80]!r}",
+            advice="expected a letter, then up to 63 letters, digits, dots, hyphens or underscores",
+        )
+    if not scopes:
+        raise UsageError("a token needs a scope", advice=f"use {', '.join(Scope)}")
+    if client_id is not None:
+        clients.find_known(database, client_id)
+    secret = new_secret()
+    with connect(database.conninfo) as connection, connection.transaction():
+        # A client that is purged meanwhile would leave the new token in force.
+        lock_clients(connection)
+        token = store.insert_token(
+            connection,
+            name=name,
+            token_hash=_hash(secret),
+            scopes=sorted(set(scopes)),
+            client_id=client_id,
+            expires_days=expires_days,
+        )
+    if token is None:
+        raise UsageError(
+            f"there is a token {name} already", advice=f"`billfold token revoke {name}` ends it, or choose another name"
+        )
+    log.info("token_made", token_id=token.token_id, name=name, scopes=list(token.scopes), client=client_id)
+    return MadeToken(token=token, secret=secret)
+
+
+def new_secret() -> str:
+    """A token's secret, at random: `bf_` and 256 bits in URL-safe Base64."""
+    return _BEGINNING + secrets.token_urlsafe(_RANDOM_BYTES)
+
+
+def is_secret(text: str) -> bool:
+    """Whether the text could be a token's secret; in force or not."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def list_all(database: Database) -> list[Token]:
+    """All tokens that were ever made, revoked and expired ones too, the oldest first."""
+    with connect(database.conninfo) as connection:
+        return store.list_tokens(connection)
+
+
+def revoke(database: Database, token: str) -> Token:
+    """End the token in force of this id or name; raises UsageError where there is none."""
+    is_id = token.isascii() and token.isdecimal() and len(token) <= _ID_DIGITS
+    with connect(database.conninfo) as connection:
+        revoked = store.revoke_token(
+            connection, token_id=int(token) if is_id else None, name=None if is_id else token.replace("\0", "")
+        )
+    if revoked is None:
+        raise UsageError(f"there is no token {token[:80]} in force", advice="`billfold token list` lists them")
+    log.info("token_revoked", token_id=revoked.token_id, name=revoked.name, client=revoked.client_id)
+    return revoked
+
+
+def find(database: Database, secret: str) -> Token | None:
+    """The token in force whose secret this is, noting that it is used; None where there is none."""
+    if not is_secret(secret):
+        return None
+    with connect(database.conninfo) as connection:
+        token = store.find_token(connection, _hash(secret))
+        if token is not None:
+            store.note_use(connection, token.token_id)
+    return token
+
+
+def was_any_made(database: Database) -> bool:
+    """Whether there ever was a token, in force or not: without one only this machine may be served."""
+    with connect(database.conninfo) as connection:
+        return store.was_any_made(connection)
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,1 @@
+"""Doctor: probes of all that an ingest needs, each with the fix for what is missing."""

@@ -1,0 +1,310 @@
+"""Dead letters: messages that could not be dealt with, buried, listed, shown, and sent once more to their queue.
+
+SQS has no way to look at a queue: whoever reads it receives its messages and gives them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import structlog
+
+from billfold.aws.notifications import parse_notification
+from billfold.aws.queue import MAX_MESSAGES, Attribute, Message, Queue, open_queue
+from billfold.errors import BillfoldError, MessageError, UsageError
+from billfold.identifiers import MIN_CHARACTERS, refuse_ambiguous
+from billfold.jobs.results import Dead
+from billfold.settings.settings import Settings
+
+# What the worker writes onto a message that it gives up.
+REASON = "reason"
+ERROR_CODE = "error_code"
+SOURCE_MESSAGE_ID = "source_message_id"
+OUR_ATTRIBUTES = (REASON, ERROR_CODE, SOURCE_MESSAGE_ID)
+
+# What SQS takes of a message: attributes count towards its size with their names and types (AWS: "message quotas"; a
+# queue may take more, one of another account or an older one does not).
+_MAX_ATTRIBUTES = 10
+_MAX_MESSAGE_BYTES = 262_144
+# Long enough to walk thousands of messages; they are given back as soon as that is done.
+_HIDE_SECONDS = 900
+# Asking all servers of the queue takes a wait, however short (AWS: "short and long polling").
+_WAIT_SECONDS = 1
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message of the dead-letter queue, why it is there, and what it is about as far as its body tells.
+
+    Without a reason SQS moved it itself: it was received too often, and no worker lived to say why. `key` is that of
+    the first object where it tells of several; `object_count` says of how many.
+    """
+
+    message_id: str
+    sent_at: datetime
+    reason: str | None
+    error_code: str | None
+    client: str | None
+    bucket: str | None
+    key: str | None
+    object_count: int
+    body: str
+    attributes: Mapping[str, Attribute]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The dead letters that were looked at; `has_more` says whether the limit kept others from being looked at."""
+
+    letters: tuple[DeadLetter, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redriven:
+    """How many were sent to their queue once more, and which of the wanted messages were not found.
+
+    `has_more` says whether the limit kept others from being looked at.
+    """
+
+    sent_count: int
+    missing_ids: tuple[str, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queues:
+    """The queue of the worker and the one that its redrive policy names."""
+
+    source: Queue
+    dead: Queue
+
+
+def open_queues(url: str, settings: Settings) -> Queues:
+    """The queue at this URL and its dead-letter queue; raises UsageError where it has none."""
+    source = open_queue(url, settings)
+    dead = source.open_dead_letters()
+    if dead is None:
+        raise UsageError(
+            f"the queue {url} has no dead-letter queue", advice="give it a redrive policy, as deploy/ does"
+        )
+    return Queues(source=source, dead=dead)
+
+
+def bury(dead_letters: Queue, message: Message, dead: Dead) -> None:
+    """Send the message to this dead-letter queue, with why it is there and with what its sender attached to it.
+
+    What SQS has no room for beside our own notes is left out, with a warning (`attributes_left_out`).
+    """
+    attributes = {name: Attribute(value=value) for name, value in dead.attributes(message.message_id).items()}
+    size_bytes = len(message.body.encode()) + sum(_size_of(*item) for item in attributes.items())
+    left_out = []
+    for name, attribute in message.attributes.items():
+        grown_bytes = size_bytes + _size_of(name, attribute)
+        if name in attributes or len(attributes) == _MAX_ATTRIBUTES or grown_bytes > _MAX_MESSAGE_BYTES:
+            left_out.append(name)
+        else:
+            attributes[name] = attribute
+            size_bytes = grown_bytes
+    if left_out:
+        log.warning("attributes_left_out", message_id=message.message_id, names=left_out)
+    dead_letters.send(message.body, attributes)
+
+
+def _size_of(name: str, attribute: Attribute) -> int:
+    value = attribute.value if isinstance(attribute.value, bytes) else attribute.value.encode()
+    return len(name.encode()) + len(attribute.data_type.encode()) + len(value)
+
+
+def list_dead_letters(queues: Queues, *, limit: int) -> Listing:
+    """The dead letters, the oldest first, at most so many; they are hidden from others while they are looked at."""
+    with _Walk(queues.dead, limit) as walk:
+        letters = sorted(map(_read, walk), key=lambda letter: (letter.sent_at, letter.message_id))
+        return Listing(letters=tuple(letters), has_more=walk.has_more)
+
+
+def find_dead_letter(queues: Queues, message_id: str, *, limit: int) -> DeadLetter:
+    """The dead letter whose id is this, or alone begins with it.
+
+    Raises UsageError where there is none among so many, in whatever order SQS gives them, and where there are several.
+    """
+    found: list[DeadLetter] = []
+    with _Walk(queues.dead, limit) as walk:
+        for message in walk:
+            if message.message_id == message_id:
+                return _read(message)
+            if _begins(message.message_id, message_id):
+                found.append(_read(message))
+        if not found:
+            raise missing_error([message_id], limit if walk.has_more else None)
+    if len(found) > 1:
+        raise refuse_ambiguous(message_id, [letter.message_id for letter in found], what="message")
+    return found[0]
+
+
+def redrive(
+    queues: Queues,
+    message_ids: Collection[str] | None,
+    *,
+    limit: int | None,
+    on_sent: Callable[[DeadLetter], None] = lambda letter: None,
+) -> Redriven:
+    """Send the named dead letters, or all that are there, to their queue once more, at most so many looked at.
+
+    Each is sent before it is deleted: a crash in between leaves a duplicate, which changes nothing. What the worker
+    noted on it is left out. `on_sent` is told each of them; of what was looked at nothing but ids and receipts is kept.
+    An id may be its first characters, as `find_dead_letter` takes it.
+    """
+    wanted = set(_complete(queues, message_ids, limit)) if message_ids is not None else None
+    count = 0
+    resent: set[str] = set()
+    with _Walk(queues.dead, limit) as walk:
+        for message in walk:
+            if wanted is not None and message.message_id not in wanted:
+                continue
+            letter = _read(message)
+            # One that fails again meanwhile comes back, as itself or with its former id: it is not sent in circles.
+            if {letter.message_id, _text(letter.attributes, SOURCE_MESSAGE_ID)} & resent:
+                continue
+            kept = {name: value for name, value in message.attributes.items() if name not in OUR_ATTRIBUTES}
+            resent.add(queues.source.send(message.body, kept))
+            walk.delete(message)
+            log.info("message_redriven", message_id=message.message_id, reason=letter.reason)
+            count += 1
+            on_sent(letter)
+            if wanted is not None:
+                wanted.discard(message.message_id)
+                if not wanted:
+                    break
+        return Redriven(sent_count=count, missing_ids=tuple(sorted(wanted or ())), has_more=walk.has_more)
+
+
+def _complete(queues: Queues, message_ids: Collection[str], limit: int | None) -> Iterator[str]:
+    """The ids that the given ones are the beginnings of; one that begins none stays as it is.
+
+    Raises UsageError for one that begins several, before anything is sent.
+    """
+    if all(_is_whole(message_id) for message_id in message_ids):
+        yield from message_ids
+        return
+    with _Walk(queues.dead, limit) as walk:
+        known = [message.message_id for message in walk]
+    for message_id in message_ids:
+        found = [message_id] if message_id in known else [each for each in known if _begins(each, message_id)]
+        if len(found) > 1:
+            raise refuse_ambiguous(message_id, found, what="message")
+        yield from found or [message_id]
+
+
+def _begins(message_id: str, text: str) -> bool:
+    return len(text) >= MIN_CHARACTERS and message_id.startswith(text.lower())
+
+
+def _is_whole(message_id: str) -> bool:
+    try:
+        return str(UUID(message_id)) == message_id
+    except ValueError:
+        return False
+
+
+def missing_error(message_ids: Sequence[str], limit: int | None) -> UsageError:
+    """What to say where messages were not found among the first so many of the queue, or, None, among all of them."""
+    names = ", ".join(message_ids)
+    if limit is None:
+        return UsageError(f"there is no dead letter {names} (any more)", advice="`billfold dlq list` lists them")
+    return UsageError(
+        f"no dead letter {names} is among the {limit:,} that were looked at",
+        advice="more are in the queue: --limit N looks at more",
+    )
+
+
+class _Walk:
+    """Each message of a queue once, up to a limit; in the end all that were not deleted are given back.
+
+    `has_more` is true once the limit was reached and another message came.
+    """
+
+    def __init__(self, queue: Queue, limit: int | None) -> None:
+        self._queue = queue
+        self._limit = limit
+        self._held: dict[str, Message] = {}
+        self._seen: set[str] = set()
+        self.has_more = False
+
+    def __iter__(self) -> Iterator[Message]:
+        while messages := self._queue.receive(
+            max_messages=MAX_MESSAGES, wait_seconds=_WAIT_SECONDS, hide_seconds=_HIDE_SECONDS
+        ):
+            # All of them are held, also where the caller has seen enough after the first. Bodies may be large.
+            self._held.update({each.message_id: replace(each, body="", attributes={}) for each in messages})
+            for message in messages:
+                if message.message_id in self._seen:
+                    continue
+                if len(self._seen) == self._limit:
+                    self.has_more = True
+                    return
+                self._seen.add(message.message_id)
+                yield message
+
+    def delete(self, message: Message) -> None:
+        """The message is no longer needed here."""
+        self._queue.delete(message)
+        self._held.pop(message.message_id, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for message in self._held.values():
+            try:
+                self._queue.hide(message, 0)
+            except BillfoldError as refusal:
+                log.warning(
+                    "message_not_given_back",
+                    message_id=message.message_id,
+                    error=str(refusal),
+                    visible_again_in_seconds=_HIDE_SECONDS,
+                )
+
+
+def _read(message: Message) -> DeadLetter:
+    client, objects = _subject_of(message.body)
+    bucket, key = objects[0] if objects else (None, None)
+    return DeadLetter(
+        message_id=message.message_id,
+        sent_at=message.sent_at,
+        reason=_text(message.attributes, REASON),
+        error_code=_text(message.attributes, ERROR_CODE),
+        client=client,
+        bucket=bucket,
+        key=key,
+        object_count=len(objects),
+        body=message.body,
+        attributes=message.attributes,
+    )
+
+
+def _text(attributes: Mapping[str, Attribute], name: str) -> str | None:
+    """A note of the worker's: whoever else sends here may have used the name for bytes."""
+    value = attributes[name].value if name in attributes else None
+    return value if isinstance(value, str) else None
+
+
+def _subject_of(body: str) -> tuple[str | None, list[tuple[str | None, str]]]:
+    """The client and the objects that a body names; whatever it is, a listing must be able to show it."""
+    try:
+        notification = parse_notification(body)
+    except MessageError:
+        return None, []
+    if notification.requests:
+        return notification.requests[0].client_id, [(None, request.key) for request in notification.requests]
+    return None, [(created.bucket, created.key) for created in notification.created]

@@ -1,0 +1,273 @@
+"""The schedule: each client's folder is looked through at its refresh interval, and a delivery that is late is told.
+
+It brings in what events lost, by the same `backfill` that an operator can call. Several clients are visited at a time,
+so that one with much to bring in does not keep the others waiting, and who is late is told whoever is being visited.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import structlog
+
+from billfold import interruption, reports
+from billfold.bills.backfill import BackfillReport, backfill
+from billfold.bills.ingest import keep_client
+from billfold.clients import registry as clients
+from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
+from billfold.jobs.client_pool import Visits
+from billfold.model import Client, TriggerSource
+from billfold.reports import ClientFreshness
+from billfold.settings.settings import Settings
+from billfold.store.database import Connection, Database, connect
+from billfold.store.jobs.slots import open_slots, take_slot
+from billfold.store.reports import freshness
+
+DEFAULT_CONCURRENCY = 2
+# However often a client failed, it is tried again after this time.
+MAX_PATIENCE_SECONDS = 3600
+_TICK_SECONDS = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+class VisitState(StrEnum):
+    """How a client's turn ended: busy is one whom another schedule visits, or all of whose slots workers have taken.
+
+    Unfinished is one whose delivery still ran when the time to end was over; it is claimed anew later.
+    """
+
+    DONE = "done"
+    FAILED = "failed"
+    BUSY = "busy"
+    STOPPED = "stopped"
+    UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One client's turn. `counts` are its statements by how they ended; `failures` are what kept any of them out."""
+
+    client_id: str
+    state: VisitState
+    statement_count: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    failures: tuple[BillfoldError, ...] = ()
+
+
+class _Stopping(Exception):  # noqa: N818, no error: between two deliveries the schedule was asked to end
+    """Ends a backfill before its next delivery."""
+
+
+def keep_schedule(
+    *,
+    settings: Settings,
+    database: Database,
+    interval_seconds: int,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    count_stops: Callable[[], int],
+) -> int:
+    """Visit whoever is due, so many at a time, until it is told to stop; returns how many visits did not end in time.
+
+    `count_stops` says how often it was told. At the first time no other delivery begins, and those at work may end
+    within BILLFOLD_SHUTDOWN_SECONDS; a second time cuts that short. A pass begins at each interval, whether or not the
+    visits of the one before have ended. A client that failed waits for twice as long each time, an hour at most. A
+    database that is gone is waited for.
+    """
+    patience = _Patience(interval_seconds)
+
+    def is_stopped() -> bool:
+        return count_stops() > 0
+
+    visits = _make_visits(settings, database, concurrency, is_stopped)
+    while not is_stopped():
+        next_at = time.monotonic() + interval_seconds
+        try:
+            tell_late(settings=settings, database=database)
+            waiting = patience.list_waiting()
+            visits.add(each for each in _list_due(settings, database) if each not in waiting)
+            under_way = visits.wait_for_end(interval_seconds, is_stopped)
+            ended = visits.take_results()
+            patience.learn(ended)
+            finish_pass(settings=settings, database=database, visited=len(ended), visiting=len(under_way))
+            # What ended early leaves the whole interval until the next pass.
+            next_at = next_at if under_way else time.monotonic() + interval_seconds
+        except BillfoldError as error:
+            if not error.retryable:
+                raise
+            log.error("schedule_interrupted", error_code=error.error_code, error=str(error))
+        while time.monotonic() < next_at and not is_stopped():
+            time.sleep(_TICK_SECONDS)
+    return len(_end_visits(visits, settings, count_stops))
+
+
+def visit_due(
+    *,
+    settings: Settings,
+    database: Database,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    count_stops: Callable[[], int] = lambda: 0,
+) -> tuple[Visit, ...]:
+    """Look through the folder of each client whose interval has gone by; one that fails does not stop the others.
+
+    Two schedules at once share the clients between them. What may succeed later leaves the client due. It can be told
+    to stop as `keep_schedule` can. Raises what keeps any client from being visited: the database.
+    """
+    due = _list_due(settings, database)
+    visits = _make_visits(settings, database, concurrency, lambda: count_stops() > 0)
+    visits.add(due)
+    visits.wait_for_end(math.inf, lambda: count_stops() > 0)
+    unfinished = _end_visits(visits, settings, count_stops) if count_stops() else ()
+    ended = visits.take_results() + [Visit(client_id=each, state=VisitState.UNFINISHED) for each in unfinished]
+    return tuple(sorted(ended, key=lambda visit: due.index(visit.client_id)))
+
+
+def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshness, ...]:
+    """The clients of which no delivery came for one and a half of their intervals, each with a log line."""
+    late = _find_late(reports.list_client_freshness(database, settings.described_client_id))
+    for row in late:
+        log.warning(
+            "client_late",
+            client=row.client_id,
+            last_delivered_at=row.last_delivered_at.isoformat() if row.last_delivered_at else None,
+            late_since=row.late_since.isoformat() if row.late_since else None,
+            hours=row.refresh_hours,
+        )
+    return late
+
+
+def finish_pass(
+    *, settings: Settings, database: Database, visited: int, visiting: int = 0
+) -> tuple[ClientFreshness, ...]:
+    """Log that the pass is over, whether or not anybody was due, and return who is late now.
+
+    A schedule that does not run cannot say who is late: the absence of this line is what an alarm can see.
+    """
+    known = reports.list_client_freshness(database, settings.described_client_id)
+    log.info("schedule_finished", clients=len(known), visited=visited, visiting=visiting)
+    return _find_late(known)
+
+
+def _find_late(known: Collection[ClientFreshness]) -> tuple[ClientFreshness, ...]:
+    return tuple(row for row in known if row.late_since)
+
+
+def _list_due(settings: Settings, database: Database) -> list[str]:
+    """The clients whose interval has gone by, and the one that the settings describe, due or not."""
+    with connect(database.conninfo) as connection:
+        due = freshness.list_due(connection)
+    default = settings.default_client()
+    if default.bucket and default.client_id not in due:
+        due.append(default.client_id)
+    return due
+
+
+def _make_visits(
+    settings: Settings, database: Database, concurrency: int, should_stop: Callable[[], bool]
+) -> Visits[Visit]:
+    def visit(client_id: str) -> Visit | None:
+        if should_stop():
+            return None
+        with structlog.contextvars.bound_contextvars(client=client_id):
+            return _visit(client_id, settings, database, should_stop)
+
+    return Visits(concurrency, visit)
+
+
+def _end_visits(visits: Visits[Visit], settings: Settings, count_stops: Callable[[], int]) -> Collection[str]:
+    """Let the deliveries at work come to an end while there is time; the clients whose did not."""
+    visits.forget_waiting()
+    unfinished = visits.wait_for_end(settings.shutdown_seconds, lambda: count_stops() > 1)
+    if unfinished:
+        log.warning("schedule_unfinished", clients=list(unfinished))
+    return unfinished
+
+
+def _visit(client_id: str, settings: Settings, database: Database, should_stop: Callable[[], bool]) -> Visit | None:
+    """One client's turn; None where it is not due after all."""
+    try:
+        client = clients.resolve_client(database, settings, client_id)
+        keep_client(database, client)
+        with open_slots(database) as connection:
+            if not freshness.try_lock_client(connection, client_id):
+                return Visit(client_id=client_id, state=VisitState.BUSY)
+            # Another schedule may have finished with it since it was found to be due.
+            if not freshness.is_due(connection, client_id):
+                return None
+            # A backfill ingests one delivery at a time: it counts as one among those of the workers.
+            if take_slot(connection, client) is None:
+                return Visit(client_id=client_id, state=VisitState.BUSY)
+            return _look_through(client, settings, database, connection, should_stop)
+    except _Stopping:
+        log.info("schedule_client_stopped")
+        return Visit(client_id=client_id, state=VisitState.STOPPED)
+    except BillfoldError as error:
+        interruption.check()
+        log.error("schedule_client_failed", error_code=error.error_code, error=str(error))
+        return Visit(client_id=client_id, state=VisitState.FAILED, failures=(error,))
+    except Exception as error:
+        interruption.check()
+        log.exception("internal_error")
+        return Visit(client_id=client_id, state=VisitState.FAILED, failures=(as_internal(error),))
+
+
+def _look_through(
+    client: Client, settings: Settings, database: Database, connection: Connection, should_stop: Callable[[], bool]
+) -> Visit:
+    def go_on(*_: object) -> None:
+        if should_stop():
+            raise _Stopping
+
+    began_at = freshness.read_clock(connection)
+    report = backfill(
+        client=client, settings=settings, database=database, trigger=TriggerSource.SCHEDULE, on_delivery=go_on
+    )
+    failures = tuple(outcome.exit_error for outcome in report.outcomes if outcome.exit_error)
+    if is_finished(report, failures):
+        # The connection of the lock may have been lost in the hours that a first backfill takes.
+        with connect(database.conninfo) as again:
+            freshness.mark_backfilled(again, client.client_id, began_at)
+    state = VisitState.FAILED if failures else VisitState.DONE
+    log.info("schedule_client_finished", state=state, statements=report.statement_count, **report.counts)
+    return Visit(
+        client_id=client.client_id,
+        state=state,
+        statement_count=report.statement_count,
+        counts=report.counts,
+        failures=failures,
+    )
+
+
+def is_finished(report: BackfillReport, failures: Collection[BillfoldError]) -> bool:
+    """Whether looking again before the next interval would find nothing else.
+
+    A full database, or a limit of it, is the operator's to change, and says nothing about the deliveries.
+    """
+    return report.is_complete and not any(
+        failure.retryable or isinstance(failure, StoreFullError | StoreLimitError) for failure in failures
+    )
+
+
+class _Patience:
+    """Which clients failed of late, and until when (monotonic seconds) each is left alone."""
+
+    def __init__(self, interval_seconds: int) -> None:
+        self._interval_seconds = interval_seconds
+        self._failed: dict[str, tuple[int, float]] = {}
+
+    def list_waiting(self) -> set[str]:
+        now = time.monotonic()
+        return {client_id for client_id, (_, until) in self._failed.items() if until > now}
+
+    def learn(self, visits: Collection[Visit]) -> None:
+        for visit in visits:
+            if visit.state is VisitState.FAILED:
+                count = self._failed.get(visit.client_id, (0, 0.0))[0] + 1
+                delay = min(self._interval_seconds * 2 ** min(count, 16), MAX_PATIENCE_SECONDS)
+                self._failed[visit.client_id] = (count, time.monotonic() + delay)
+            elif visit.state is VisitState.DONE:
+                self._failed.pop(visit.client_id, None)

@@ -1,0 +1,1 @@
+"""Data quality: the checks of each published bill, and what each one means."""

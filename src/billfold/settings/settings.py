@@ -1,0 +1,521 @@
+"""Every setting of Billfold, read once from the environment and from `.env` in the working directory.
+
+No other module reads the environment. boto3 finds credentials and profiles itself: their variables are not ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+
+from billfold.errors import ConfigurationError
+from billfold.model import Client
+from billfold.settings.fields import (
+    DATABASE_EXPECTED,
+    PREFIX_EXPECTED,
+    AccountId,
+    BucketName,
+    ClientId,
+    Currency,
+    DatabaseUrl,
+    EndpointUrl,
+    EventsSecret,
+    ExternalId,
+    Folder,
+    HostNames,
+    KmsKeyArn,
+    Networks,
+    Prefix,
+    Region,
+    RoleArn,
+    SessionName,
+    as_number,
+    lowered,
+    setting,
+    size,
+    whole,
+)
+
+_ENV_FILE = ".env"
+_OWN_PREFIX = "BILLFOLD_"
+# What Kubernetes and Docker tell of a service whose name begins with `billfold`: BILLFOLD_SERVICE_HOST, BILLFOLD_PORT.
+_OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
+_MEBIBYTE = 2**20
+_GIBIBYTE = 2**30
+
+
+class Settings(BaseSettings):
+    """What the operator decides. Sizes are bytes unless the name says otherwise; an empty value counts as unset."""
+
+    model_config = SettingsConfigDict(
+        env_file=_ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        case_sensitive=True,
+        extra="ignore",
+        frozen=True,
+        str_strip_whitespace=True,
+        validate_default=True,
+    )
+
+    region: Region | None = setting(
+        "AWS_REGION",
+        "The region of the billing bucket and of STS. Without it boto3's own configuration decides.",
+        expected="a region such as eu-central-1",
+        default=None,
+        examples=["ap-south-1"],
+    )
+    role_arn: RoleArn | None = setting(
+        "AWS_ASSUME_ROLE_ARN",
+        "The read-only role to assume in the client's account. Without it the ambient credentials read the bucket.",
+        expected="arn:aws:iam::<12 digits>:role/<name>",
+        default=None,
+        examples=["arn:aws:iam::111122223333:role/billfold-read"],
+    )
+    role_session_name: SessionName = setting(
+        "AWS_ASSUME_ROLE_SESSION_NAME",
+        "The session's name, as the client's CloudTrail shows it.",
+        expected="2 to 64 letters, digits or _+=,.@-",
+        default="billfold",
+    )
+    bucket: BucketName | None = setting(
+        "AWS_BILLING_BUCKET",
+        "The bucket that AWS writes the billing export to.",
+        expected="a bucket's name without s3://, 3 to 63 lower-case letters, digits, dots or hyphens",
+        default=None,
+        examples=["acme-billing-exports"],
+    )
+    prefix: Prefix = setting(
+        "AWS_BILLING_PREFIX",
+        "The folder of the exports; `backfill` reads every statement in it. A slash at its beginning belongs to it.",
+        expected=PREFIX_EXPECTED,
+        default="",
+        examples=["exports/"],
+    )
+    endpoint_url: EndpointUrl | None = setting(
+        "AWS_ENDPOINT_URL",
+        "Another address for all AWS services, such as a local AWS; buckets are then addressed by path.",
+        expected="http://host:port or https://host",
+        default=None,
+        examples=["http://127.0.0.1:5000"],
+    )
+    retry_max_attempts: int = whole(
+        "INGEST_RETRY_MAX_ATTEMPTS",
+        "How often a delivery is tried before its run fails.",
+        default=3,
+        least=1,
+        most=20,
+    )
+    retry_base_delay_ms: int = whole(
+        "INGEST_RETRY_BASE_DELAY_MS",
+        "The first wait between two attempts, in milliseconds; each further one is longer.",
+        default=500,
+        least=0,
+        most=60_000,
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lowered)] = setting(
+        "LOG_LEVEL",
+        "The least important event that is logged.",
+        expected="debug, info, warning or error",
+        default="info",
+    )
+    log_format: Annotated[Literal["auto", "json", "human"], BeforeValidator(lowered)] = setting(
+        "BILLFOLD_LOG_FORMAT",
+        "How events are written to standard error; auto is human on a terminal and JSON elsewhere.",
+        expected="auto, json or human",
+        default="auto",
+    )
+    database_url: DatabaseUrl | None = setting(
+        "DATABASE_URL",
+        "The PostgreSQL (16 or later) to land in. Without it Billfold runs its own under BILLFOLD_HOME.",
+        expected=DATABASE_EXPECTED,
+        secret=True,
+        default=None,
+        examples=["postgresql://billfold@db.internal:5432/billing"],
+    )
+    reader_database_url: DatabaseUrl | None = setting(
+        "BILLFOLD_READER_DATABASE_URL",
+        "The same database by a role that may only read: for the dashboard, the API and `billfold sql`.",
+        expected=DATABASE_EXPECTED,
+        secret=True,
+        default=None,
+        examples=["postgresql://billfold_reader@db.internal:5432/billing"],
+    )
+    postgres_version: Annotated[Literal[16, 18], BeforeValidator(as_number)] = setting(
+        "BILLFOLD_POSTGRES_VERSION",
+        "The version of the embedded PostgreSQL.",
+        expected="16 or 18",
+        default=16,
+    )
+    home: Folder = setting(
+        "BILLFOLD_HOME",
+        "The folder of everything that Billfold keeps on this machine: by default `~/.billfold`, for root"
+        " `/var/lib/billfold` unless its `~/.billfold` holds a database already.",
+        expected="a folder",
+        default_factory=lambda: _default_home(),
+    )
+    client: ClientId = setting(
+        "BILLFOLD_CLIENT",
+        "The client that these settings describe.",
+        expected="up to 64 letters, digits, dots, hyphens or underscores",
+        default="default",
+        examples=["acme"],
+    )
+    external_id: ExternalId | None = setting(
+        "BILLFOLD_EXTERNAL_ID",
+        "The external id that the role's trust policy asks for.",
+        expected="2 to 1224 letters, digits or _+=,.@:/-",
+        secret=True,
+        default=None,
+    )
+    account_id: AccountId | None = setting(
+        "BILLFOLD_ACCOUNT_ID",
+        "The client's account: a bucket that another account owns is refused (ExpectedBucketOwner).",
+        expected="12 digits",
+        default=None,
+        examples=["111122223333"],
+    )
+    our_account_id: AccountId | None = setting(
+        "BILLFOLD_OUR_ACCOUNT_ID",
+        "The account that Billfold runs in: the one that a client's role trusts, as `billfold onboard` writes it.",
+        expected="12 digits",
+        default=None,
+        examples=["999988887777"],
+    )
+    source_identity: SessionName | None = setting(
+        "BILLFOLD_SOURCE_IDENTITY",
+        "The source identity of the role's sessions, where its trust policy asks for one.",
+        expected="2 to 64 letters, digits or _+=,.@-",
+        default=None,
+        examples=["billfold-finops"],
+    )
+    kms_key_arn: KmsKeyArn | None = setting(
+        "BILLFOLD_KMS_KEY_ARN",
+        "The key of the bucket, where it has one of its own: sessions may then decrypt with that key alone.",
+        expected="arn:aws:kms:<region>:<12 digits>:key/<id>",
+        default=None,
+        examples=["arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"],
+    )
+    max_deliveries: int = whole(
+        "BILLFOLD_MAX_DELIVERIES",
+        "How many deliveries of this client all workers together ingest at a time.",
+        default=2,
+        least=1,
+        most=1000,
+    )
+    refresh_hours: int = whole(
+        "BILLFOLD_REFRESH_HOURS",
+        "How often AWS is expected to deliver; `schedule` looks through the prefix as often.",
+        default=24,
+        least=1,
+        most=8760,
+    )
+    currency: Currency = setting(
+        "BILLFOLD_CURRENCY",
+        "The currency of bills that have no currency column.",
+        expected="a currency code of three capital letters",
+        default="USD",
+    )
+    max_file_bytes: int = size(
+        "BILLFOLD_MAX_FILE_BYTES", "The largest object that is fetched, as delivered.", default=20 * _GIBIBYTE
+    )
+    max_unpacked_bytes: int = size(
+        "BILLFOLD_MAX_UNPACKED_BYTES",
+        "The largest file after unpacking, and the most text that the rows of a Parquet file may hold.",
+        default=200 * _GIBIBYTE,
+    )
+    min_free_bytes: int = size(
+        "BILLFOLD_MIN_FREE_BYTES", "What is kept free on the spool's disk.", default=_GIBIBYTE, least=0
+    )
+    max_manifest_bytes: int = size(
+        "BILLFOLD_MAX_MANIFEST_BYTES", "The largest manifest that is read.", default=16 * _MEBIBYTE
+    )
+    spool: Folder = setting(
+        "BILLFOLD_SPOOL",
+        "The folder that fetched files pass through; BILLFOLD_HOME/spool by default.",
+        expected="a folder",
+        default_factory=lambda data: data["home"] / "spool",
+    )
+    memory_limit_mb: int = whole(
+        "BILLFOLD_MEMORY_LIMIT_MB",
+        "DuckDB's memory, in megabytes; what needs more spills to the spool's disk.",
+        default=700,
+        least=256,
+        most=1_000_000,
+    )
+    threads: int = setting(
+        "BILLFOLD_THREADS",
+        "DuckDB's threads: the number of processors, at most 8, by default.",
+        expected="a whole number from 1 to 256",
+        default_factory=lambda: min(os.cpu_count() or 1, 8),
+        ge=1,
+        le=256,
+    )
+    claim_wait_seconds: int = whole(
+        "BILLFOLD_CLAIM_WAIT_SECONDS",
+        "How long to wait for a statement that another worker holds.",
+        default=30,
+        least=0,
+        most=3600,
+    )
+    lock_timeout_seconds: int = whole(
+        "BILLFOLD_LOCK_TIMEOUT_SECONDS",
+        "How long one SQL statement waits for a lock.",
+        default=10,
+        least=1,
+        most=3600,
+    )
+    hold_below_percent: int = whole(
+        "BILLFOLD_HOLD_BELOW_PERCENT",
+        "A delivery that leaves less than this percentage of a statement's rows, or of its cost without credits,"
+        " refunds and discounts, is held until `billfold release`; 0 holds none.",
+        default=50,
+        least=0,
+        most=100,
+    )
+    events_secret: EventsSecret | None = setting(
+        "BILLFOLD_EVENTS_SECRET",
+        "What an API destination of EventBridge sends in the header X-Billfold-Secret to `billfold serve`.",
+        expected="16 to 512 letters, digits or other visible characters of ASCII",
+        secret=True,
+        default=None,
+    )
+    allowed_hosts: HostNames = setting(
+        "BILLFOLD_ALLOWED_HOSTS",
+        "The names by which `billfold serve` is asked besides localhost and its own address, separated by commas.",
+        expected="host names or addresses without ports, separated by commas",
+        default="",
+        examples=["billfold.internal,billing.acme.example"],
+    )
+    trusted_proxies: Networks = setting(
+        "BILLFOLD_TRUSTED_PROXIES",
+        "The addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto `billfold serve` believes.",
+        expected="addresses or networks such as 10.0.0.0/8, separated by commas",
+        default="127.0.0.1,::1",
+        examples=["10.0.0.0/24"],
+    )
+    max_request_bytes: int = size(
+        "BILLFOLD_MAX_REQUEST_BYTES", "The largest request that `billfold serve` takes.", default=_MEBIBYTE
+    )
+    request_seconds: int = whole(
+        "BILLFOLD_REQUEST_SECONDS",
+        "Within how many seconds a request has to be there as a whole, and an answer to be read on, before `billfold"
+        " serve` ends the connection.",
+        default=30,
+        least=1,
+        most=3600,
+    )
+    requests_per_minute: int = whole(
+        "BILLFOLD_REQUESTS_PER_MINUTE",
+        "How often a token, or without one an address, may ask `billfold serve` in a minute; 0 sets no limit.",
+        default=600,
+        least=0,
+        most=1_000_000,
+    )
+    serve_concurrency: int = whole(
+        "BILLFOLD_SERVE_CONCURRENCY",
+        "How many deliveries that were asked for over HTTP `billfold serve` ingests at a time; 0 leaves them to other"
+        " servers.",
+        default=1,
+        least=0,
+        most=64,
+    )
+    queue_url: EndpointUrl | None = setting(
+        "BILLFOLD_QUEUE_URL",
+        "The queue of SQS from which `billfold worker` takes its messages.",
+        expected="https://sqs.<region>.amazonaws.com/<account>/<name>",
+        default=None,
+        examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-events"],
+    )
+    dead_letter_queue_url: EndpointUrl | None = setting(
+        "BILLFOLD_DEAD_LETTER_QUEUE_URL",
+        "Where the Lambda handler sends what can never succeed; a worker asks its queue's redrive policy.",
+        expected="https://sqs.<region>.amazonaws.com/<account>/<name>",
+        default=None,
+        examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-dead-letters"],
+    )
+    message_attempts: int = whole(
+        "BILLFOLD_MESSAGE_ATTEMPTS",
+        "How often a message is tried before it goes to the dead-letter queue, and a delivery that was asked for over"
+        " HTTP before it has failed for good; waits for others do not count.",
+        default=10,
+        least=1,
+        most=1000,
+    )
+    message_retry_seconds: int = whole(
+        "BILLFOLD_MESSAGE_RETRY_SECONDS",
+        "How long a message waits after its first failure; each further wait is twice as long, up to 15 minutes.",
+        default=10,
+        least=0,
+        most=900,
+    )
+    visibility_seconds: int = whole(
+        "BILLFOLD_VISIBILITY_SECONDS",
+        "How long a killed worker keeps a message from the others. While one works, it extends this in time.",
+        default=60,
+        least=3,
+        most=43_200,
+    )
+    shutdown_seconds: int = whole(
+        "BILLFOLD_SHUTDOWN_SECONDS",
+        "How long a worker, a schedule or a server that is told to end lets its deliveries run before it gives them"
+        " back.",
+        default=25,
+        least=0,
+        most=3600,
+    )
+    keep_history_days: int | None = setting(
+        "BILLFOLD_KEEP_HISTORY_DAYS",
+        "How long `billfold prune` keeps withdrawn rows and charges. Without it everything is kept.",
+        expected="a whole number of days, 1 or more",
+        default=None,
+        ge=1,
+        le=36_500,
+        examples=["400"],
+    )
+    sql_timeout_seconds: int = whole(
+        "BILLFOLD_SQL_TIMEOUT_SECONDS",
+        "How long a query of `billfold sql` may run.",
+        default=60,
+        least=1,
+        most=86_400,
+    )
+    sql_max_rows: int = whole(
+        "BILLFOLD_SQL_MAX_ROWS",
+        "How many rows `billfold sql` prints before it refuses more.",
+        default=100_000,
+        least=1,
+        most=100_000_000,
+    )
+
+    @property
+    def described_client_id(self) -> str | None:
+        """The client whose bucket the settings tell; None where they tell none, whatever rows earlier ones left."""
+        return self.client if self.bucket else None
+
+    @property
+    def allowed_host_names(self) -> frozenset[str]:
+        """The names and addresses of `allowed_hosts`, in lower case."""
+        return frozenset(name for each in self.allowed_hosts.split(",") if (name := each.strip().lower()))
+
+    def default_client(self) -> Client:
+        """The plan's single client, as these settings describe it."""
+        return Client(
+            client_id=self.client,
+            role_arn=self.role_arn,
+            role_session_name=self.role_session_name,
+            external_id=self.external_id,
+            region=self.region,
+            bucket=self.bucket,
+            prefix=self.prefix,
+            account_id=self.account_id,
+            currency=self.currency,
+            source_identity=self.source_identity,
+            kms_key_arn=self.kms_key_arn,
+            max_deliveries=self.max_deliveries,
+            refresh_hours=self.refresh_hours,
+        )
+
+
+def _default_home() -> Path:
+    """Root's PostgreSQL runs as another user, for whom root's own folder is closed as a rule."""
+    home = Path("~/.billfold")
+    if os.geteuid() == 0:
+        try:
+            holds_data = (home.expanduser() / "postgres" / "PG_VERSION").exists()
+        except (OSError, RuntimeError):
+            holds_data = False
+        return home if holds_data else Path("/var/lib/billfold")
+    return home
+
+
+def load_settings() -> Settings:
+    """The settings as they are now; raises ConfigurationError with one line for each that is wrong.
+
+    An unknown name is wrong in `.env` alone: see `find_unknown_variables`.
+    """
+    try:
+        complaints = list(_unknown_names())
+    except OSError as error:
+        raise ConfigurationError(f"{_ENV_FILE} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{_ENV_FILE} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        complaints += _complaints(error)
+        raise ConfigurationError("\n".join(complaints)) from error
+    if complaints:
+        raise ConfigurationError("\n".join(complaints))
+    return settings
+
+
+def require(settings: Settings, *names: str, purpose: str) -> None:
+    """Raise ConfigurationError with one line for each of the named settings that is not set, saying what needs it."""
+    fields = setting_fields()
+    missing = [name for name in names if getattr(settings, fields[name][0]) in (None, "")]
+    if missing:
+        lines = [f"{name} is not set: {purpose} needs it, expected {_expected(fields[name][1])}" for name in missing]
+        raise ConfigurationError("\n".join(lines))
+
+
+def setting_fields() -> dict[str, tuple[str, FieldInfo]]:
+    """For each variable the attribute of Settings that holds it and its description: what the documents list."""
+    return {str(field.validation_alias): (attribute, field) for attribute, field in Settings.model_fields.items()}
+
+
+def find_unknown_variables() -> dict[str, str]:
+    """Variables of the environment that look like settings and are not, each with the setting that may be meant.
+
+    They stop nothing: another version may know them. Kubernetes makes some for each of its services.
+    """
+    return {name: meant for name, meant in _unknown(os.environ) if not _OF_A_SERVICE.search(name)}
+
+
+def _unknown_names() -> Iterator[str]:
+    """A complaint for each name in `.env`, which is written for this installation alone."""
+    for name, meant in _unknown(DotEnvSettingsSource(Settings).env_vars):
+        yield f"{name} in {_ENV_FILE} is not a setting of Billfold: did you mean {meant}?"
+
+
+def _unknown(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names that begin as ours do, in any case, and are not among them; each with the most similar one."""
+    known = setting_fields()
+    for name in sorted(names):
+        typed = name.upper()
+        if typed.startswith(_OWN_PREFIX) and name not in known:
+            yield name, max(known, key=lambda other: _likeness(typed, other))
+
+
+def _likeness(one: str, other: str) -> float:
+    one, other = one.removeprefix(_OWN_PREFIX), other.removeprefix(_OWN_PREFIX)
+    return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _complaints(error: ValidationError) -> Iterator[str]:
+    fields = setting_fields()
+    # A default that builds on a refused setting fails too; the operator has only the first one to correct.
+    for problem in error.errors():
+        name = str(problem["loc"][0])
+        if problem["type"] == "default_factory_not_called":
+            continue
+        field = fields[name][1]
+        shown = "wrong" if _extra(field)["secret"] else repr(str(problem["input"])[:200])
+        yield f"{name} is {shown}: expected {_expected(field)}"
+
+
+def _expected(field: FieldInfo) -> str:
+    return str(_extra(field)["expected"])
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    assert isinstance(field.json_schema_extra, dict)
+    return dict(field.json_schema_extra)

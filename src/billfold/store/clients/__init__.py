@@ -1,0 +1,1 @@
+"""Clients, owners and tokens in PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Statements, deliveries, runs and publications in PostgreSQL, and the rows that they bring."""

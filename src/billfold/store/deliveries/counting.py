@@ -1,0 +1,249 @@
+"""Which statements make up the costs, and which others hold the same bill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from uuid import UUID
+
+from billfold.model import ExportFormat
+from billfold.period import BillingPeriod
+from billfold.sql import read_queries
+from billfold.store.database import BulkConnection
+from billfold.store.deliveries import publish
+from billfold.store.deliveries.parts import Common, Evidence, Relation
+
+# From so many charges on, equal sums by day say that two statements hold the same bill.
+MANY_CHARGES = 10_000
+# Sums of a large month by hundreds of thousands of keys stay in memory, for the rest of the transaction.
+_SUMMING = "SET LOCAL work_mem = '64MB'"
+# A share is kept with so many decimals, rounded down: less than everything never reads as everything.
+_SHARE_DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """Another statement of the same client and month that must not make up the costs beside this one."""
+
+    statement_id: int
+    export_name: str
+    is_counted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Another statement of the client and month that holds an account of the same payer.
+
+    `relation` is what their content said when it was last compared, `choice` what an operator decided; None where
+    neither was ever done.
+    """
+
+    statement_id: int
+    export_name: str
+    is_counted: bool
+    relation: Relation | None
+    choice: Relation | None
+
+    @property
+    def stands(self) -> Relation:
+        """What holds: the operator's choice, else the content; what nobody compared yet counts once."""
+        return self.choice or self.relation or Relation.OVERLAP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How a statement was delivered and hashed: line items of one form and hash can be compared."""
+
+    export_format: str
+    hash_version: int
+    columns: frozenset[str]
+
+    @property
+    def is_cur(self) -> bool:
+        return self.export_format != ExportFormat.FOCUS
+
+
+def list_overlaps(
+    bulk: BulkConnection, statement_id: int, *, delivery_id: UUID | None = None, export_format: str | None = None
+) -> list[Overlap]:
+    """The statements that hold the same bill, the one that was published first leading.
+
+    `delivery_id` and `export_format` are those of the delivery that is being published, which the statement does not
+    name yet. Parts of one bill do not overlap.
+    """
+    rows = bulk.query(_query("list_overlaps"), statement_id, str(delivery_id) if delivery_id else None, export_format)
+    return [Overlap(statement_id=row[0], export_name=row[1], is_counted=row[2]) for row in rows]
+
+
+def list_candidates(
+    bulk: BulkConnection, statement_id: int, *, delivery_id: UUID | None = None, export_format: str | None = None
+) -> list[Candidate]:
+    """The statements that may hold the same bill, the one that was published first leading.
+
+    Single files of one folder and format are none: they are parts of one bill, unless an operator decided otherwise.
+    """
+    rows = bulk.query(_query("list_candidates"), statement_id, str(delivery_id) if delivery_id else None, export_format)
+    return [
+        Candidate(
+            statement_id=row[0],
+            export_name=row[1],
+            is_counted=row[2],
+            relation=Relation(row[3]) if row[3] else None,
+            choice=Relation(row[4]) if row[4] else None,
+        )
+        for row in rows
+    ]
+
+
+def read(bulk: BulkConnection, statement_id: int) -> tuple[bool, bool]:
+    """Whether the statement makes up the costs, and whether it does not because another one of its bill does."""
+    [(is_counted, yields)] = bulk.query(_query("read_counted"), statement_id)
+    return is_counted, yields
+
+
+def keep(bulk: BulkConnection, statement_id: int, *, is_counted: bool, yields: bool) -> None:
+    """Have the statement make up the costs, or not, from its next publication on, and say why not."""
+    bulk.execute(_query("keep_counted"), statement_id, int(is_counted), int(yields))
+
+
+def is_empty(bulk: BulkConnection, statement_id: int) -> bool:
+    """Whether the statement holds no charge."""
+    [(is_empty,)] = bulk.query(_query("is_empty"), statement_id)
+    return bool(is_empty)
+
+
+def read_period(bulk: BulkConnection, statement_id: int) -> BillingPeriod:
+    """The statement's billing period."""
+    [(period,)] = bulk.query(_query("read_period"), statement_id)
+    return BillingPeriod(date.fromisoformat(period))
+
+
+def read_form(bulk: BulkConnection, statement_id: int, *, delivery_id: UUID | None = None) -> Form | None:
+    """How the delivery, else the statement's current one, was delivered; None where the statement has none."""
+    rows = bulk.query(_query("read_form"), statement_id, str(delivery_id) if delivery_id else None)
+    if not rows or rows[0][0] is None:
+        return None
+    [(export_format, hash_version, columns)] = rows
+    return Form(export_format=export_format, hash_version=hash_version, columns=frozenset(json.loads(columns)))
+
+
+def compare_line_items(bulk: BulkConnection, period: BillingPeriod, here: int, there: int) -> list[Common]:
+    """What two statements hold of equal line items, which only those of one form can."""
+    bulk.execute(_SUMMING)
+    query = _query("compare_line_items").format(**publish.partitions(period))
+    return [_common(row) for row in bulk.query(query, here, there)]
+
+
+def compare_daily_costs(
+    bulk: BulkConnection, period: BillingPeriod, here: int, there: int, *, is_detailed: bool, is_alike: bool
+) -> list[Common]:
+    """What two statements cost in common on each day, of each account and category.
+
+    `is_alike`: their columns are the same; `is_detailed`: these, or both are CUR, so that more names a charge.
+    """
+    bulk.execute(_SUMMING)
+    query = _query("compare_daily_costs").format(**publish.partitions(period))
+    return [_common(row) for row in bulk.query(query, here, there, int(is_detailed), int(is_alike))]
+
+
+def compare_rollups(bulk: BulkConnection, here: int, there: int, *, is_detailed: bool) -> list[Common] | None:
+    """What two statements cost exactly alike by day, account and category; None where one of them has few charges.
+
+    Equal sums of many charges are no chance. `is_detailed` as in `compare_daily_costs`.
+    """
+    for statement_id in (here, there):
+        [(charge_count,)] = bulk.query(_query("count_charges"), statement_id)
+        if charge_count < MANY_CHARGES:
+            return None
+    return [_common(row) for row in bulk.query(_query("compare_rollups"), here, there, int(is_detailed))]
+
+
+def keep_evidence(bulk: BulkConnection, here: int, there: int, evidence: Evidence) -> None:
+    """Keep what the content of two statements says, in the place of what it said before."""
+    only_here, only_there = evidence.cost_only_here, evidence.cost_only_there
+    if here > there:
+        here, there, only_here, only_there = there, here, only_there, only_here
+    bulk.execute(
+        _query("keep_evidence"),
+        here,
+        there,
+        str(evidence.relation),
+        str(evidence.measure),
+        _share(evidence.share.of_smaller),
+        _share(evidence.share.of_larger),
+        str(evidence.line_items_in_both) if evidence.line_items_in_both is not None else None,
+        _money(evidence.cost_in_both),
+        _money(only_here),
+        _money(only_there),
+    )
+
+
+def forget_evidence(bulk: BulkConnection, statement_id: int, *, but: Collection[int]) -> None:
+    """Forget what was found of the statement and all others `but` these."""
+    bulk.execute(_query("forget_evidence"), statement_id, ",".join(map(str, but)))
+
+
+def keep_choice(bulk: BulkConnection, one: int, other: int, choice: Relation | None) -> None:
+    """Keep what an operator decided about two statements; None leaves it to their content again."""
+    pair = (min(one, other), max(one, other))
+    if choice is None:
+        bulk.execute(_query("forget_choice"), *pair)
+    else:
+        bulk.execute(_query("keep_choice"), *pair, str(choice))
+
+
+def order(bulk: BulkConnection, statement_ids: Collection[int]) -> list[int]:
+    """The statements, the one that was published first leading; one that never was is left out."""
+    rows = bulk.query(_query("order_statements"), ",".join(map(str, statement_ids)))
+    return [statement_id for (statement_id,) in rows]
+
+
+def try_lock(bulk: BulkConnection, statement_id: int, *, is_claimed: bool = False) -> bool:
+    """Keep others from working on the statement until the transaction ends; False where somebody does already.
+
+    Never waits, so that two publications cannot wait for each other. `is_claimed`: the caller's, on another connection.
+    """
+    if not is_claimed:
+        [(is_claimed,)] = bulk.query(_query("try_claim"), statement_id)
+    return is_claimed and bool(bulk.query(_query("lock_other"), statement_id))
+
+
+def record_switch(bulk: BulkConnection, statement_id: int, *, moment: str) -> None:
+    """Write a publication of the statement that changes no row, only whether it counts; the transaction goes on."""
+    bulk.execute(_query("insert_switch"), statement_id, moment)
+
+
+def _common(row: Sequence[object]) -> Common:
+    currency, *texts = map(str, row)
+    numbers = [Decimal(text) for text in texts]
+    return Common(
+        currency=currency,
+        amount_here=numbers[0],
+        amount_there=numbers[1],
+        amount_in_both=numbers[2],
+        rows_here=int(numbers[3]),
+        rows_there=int(numbers[4]),
+        rows_in_both=int(numbers[5]),
+        all_here=int(numbers[6]),
+        all_there=int(numbers[7]),
+        all_in_both=int(numbers[8]),
+        billed_here=numbers[9],
+        billed_there=numbers[10],
+        billed_in_both=numbers[11],
+    )
+
+
+def _share(share: Fraction) -> str:
+    return format(Decimal(share.numerator * 10**_SHARE_DECIMALS // share.denominator).scaleb(-_SHARE_DECIMALS), "f")
+
+
+def _money(amounts: Mapping[str, Decimal]) -> str:
+    return json.dumps({currency: format(amount, "f") for currency, amount in sorted(amounts.items())})
+
+
+def _query(name: str) -> str:
+    return read_queries("billfold.store", "counting")[name]

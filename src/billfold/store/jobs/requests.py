@@ -1,0 +1,142 @@
+"""Deliveries that were asked for: their rows are the queue of the server's worker, and survive whatever dies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from billfold.model import DeliveryState, RunStatus, TriggerSource
+from billfold.sql import read_queries
+from billfold.store.database import Connection
+from billfold.store.deliveries import control
+from billfold.store.deliveries.control import StoredDelivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedRow:
+    """What whoever asks is told of a delivery: nothing of its money. `asked_at` is None where it does not wait."""
+
+    delivery_id: UUID
+    client_id: str
+    export_name: str
+    billing_period: str | None
+    state: str
+    asked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedDelivery:
+    """One that is taken up, for the `taken_count`th time since it was asked for; `asked_at` tells which asking."""
+
+    delivery: StoredDelivery
+    asked_at: datetime
+    asked_by: TriggerSource
+    taken_count: int
+
+
+def ask(connection: Connection, delivery_id: UUID, asked_by: TriggerSource) -> None:
+    """Let a worker take the delivery up as soon as it can.
+
+    One that failed, or was let through although it was held, is pending again, with its runs.
+    """
+    parameters = {"delivery_id": delivery_id, "asked_by": asked_by}
+    with connection.transaction():
+        for name in ("ask", "ask_delivery", "ask_runs", "ask_files"):
+            connection.execute(_query(name), parameters)
+
+
+def show(connection: Connection, delivery_id: UUID) -> AskedRow:
+    """How the delivery stands now."""
+    with connection.cursor(row_factory=class_row(AskedRow)) as cursor:
+        row = cursor.execute(_query("show"), {"delivery_id": delivery_id}).fetchone()
+    assert row is not None
+    return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What another attempt has to reckon with: a newer delivery that is current, and how the last attempt failed."""
+
+    newer_delivery_id: UUID | None
+    error_code: str | None
+
+
+def read_prospect(connection: Connection, delivery_id: UUID) -> Prospect:
+    """The prospect of a delivery that exists."""
+    with connection.cursor(row_factory=class_row(Prospect)) as cursor:
+        row = cursor.execute(_query("read_prospect"), {"delivery_id": delivery_id}).fetchone()
+    assert row is not None
+    return row
+
+
+def take(connection: Connection) -> AskedDelivery | None:
+    """The next one that is due, which nobody else takes until `let_go` or the end of this connection."""
+    row = connection.execute(_query("lock_due")).fetchone()
+    if row is None:
+        return None
+    delivery_id: UUID = row[0]
+    taken = connection.execute(_query("take"), {"delivery_id": delivery_id}).fetchone()
+    if taken is None:
+        let_go(connection, delivery_id)
+        return None
+    asked_at, asked_by, taken_count = taken
+    return AskedDelivery(
+        delivery=control.find_delivery(connection, delivery_id),
+        asked_at=asked_at,
+        asked_by=TriggerSource(asked_by),
+        taken_count=taken_count,
+    )
+
+
+def let_go(connection: Connection, delivery_id: UUID) -> None:
+    """Others may take it again."""
+    connection.execute(_query("unlock"), {"delivery_id": delivery_id})
+
+
+def postpone(connection: Connection, asked: AskedDelivery, seconds: int) -> None:
+    """It is tried again after so long, or at once where it was asked for again meanwhile."""
+    parameters = {"delivery_id": asked.delivery.delivery_id, "asked_at": asked.asked_at, "seconds": seconds}
+    connection.execute(_query("postpone"), parameters)
+
+
+def settle_done(connection: Connection, asked: AskedDelivery, reason: str) -> None:
+    """This asking is dealt with. A delivery that is still pending, because another one came in, is superseded."""
+    _settle(connection, asked, DeliveryState.SUPERSEDED, RunStatus.SKIPPED, reason=reason)
+
+
+def settle_failed(connection: Connection, asked: AskedDelivery, *, error_code: str, message: str) -> None:
+    """This asking is given up. A delivery that is still pending, because it could not even be started, has failed."""
+    _settle(connection, asked, DeliveryState.FAILED, RunStatus.FAILED, error_code=error_code, error_message=message)
+
+
+def _settle(
+    connection: Connection,
+    asked: AskedDelivery,
+    state: DeliveryState,
+    status: RunStatus,
+    *,
+    reason: str | None = None,
+    error_code: str | None = None,
+    error_message: str | None = None,
+) -> None:
+    parameters = {
+        "delivery_id": asked.delivery.delivery_id,
+        "asked_at": asked.asked_at,
+        "state": state,
+        "status": status,
+        "reason": reason,
+        "error_code": error_code,
+        "error_message": error_message,
+    }
+    with connection.transaction():
+        row = connection.execute(_query("settle"), parameters).fetchone()
+        if row is not None and row[0] == DeliveryState.PENDING:
+            for name in ("end_delivery", "end_runs", "end_files"):
+                connection.execute(_query(name), parameters)
+
+
+def _query(name: str) -> bytes:
+    return read_queries("billfold.store", "asked")[name].encode()

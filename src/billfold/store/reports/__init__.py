@@ -1,0 +1,1 @@
+"""The queries behind reports: costs, checks, exports and conformance."""

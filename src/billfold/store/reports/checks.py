@@ -1,0 +1,155 @@
+"""What the checks of a statement's bill read and keep: a writer's transaction with what they share gathered once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from billfold.model import CostBasis
+from billfold.period import BillingPeriod
+from billfold.sql import read_queries
+from billfold.store.database import Connection, Database, connect
+from billfold.store.deliveries.publish import partitions
+from billfold.store.reports import scans
+from billfold.store.reports.conformance import Judgement, judge_added
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What one check's query found: how many, their exact cost by currency, and the names of what they are."""
+
+    row_count: int
+    cost: Mapping[str, Decimal]
+    names: tuple[str, ...]
+
+
+class CheckedBill:
+    """The bill that stands after a statement's current publication, in one transaction's view."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        statement_id: int,
+        period: BillingPeriod,
+        publication_id: int,
+        delivery_id: UUID,
+        basis: CostBasis,
+        currency: str,
+        rows_added: int,
+        row_count: int,
+        tells_fees: bool,
+    ) -> None:
+        self._connection = connection
+        self._statement_id = statement_id
+        self._period = period
+        self._publication_id = publication_id
+        self._delivery_id = delivery_id
+        self._rows_added = rows_added
+        names = {name: sql.Identifier(table) for name, table in partitions(period).items()}
+        scans.prefer_scans(self._query, period, row_count=row_count)
+        self._create("create_checked_charge", **names)
+        # What a FOCUS export's commitments cost is in no column of it.
+        self.has_commitments: bool = tells_fees and self._one("has_commitments")[0]
+        if self.has_commitments:
+            # The raw rows are read for commitments alone.
+            self._create(
+                "create_checked_line_item",
+                **names,
+                default_currency=sql.Literal(currency),
+                is_net=sql.Literal(basis is CostBasis.NET),
+            )
+        scans.allow_lookups(self._query)
+
+    def find(self, name: str, **parameters: Any) -> Found:
+        """What the query of this name finds."""
+        rows = self._connection.execute(_query(name), {"statement_id": self._statement_id, **parameters}).fetchall()
+        return Found(
+            row_count=sum(row[1] for row in rows),
+            cost={row[0]: row[2] for row in rows},
+            names=tuple(dict.fromkeys(name for row in rows for name in row[3])),
+        )
+
+    def sum_usage(self) -> dict[str, Decimal]:
+        """The effective cost of all usage that could be tagged, by currency."""
+        return dict(self._connection.execute(_query("sum_usage")).fetchall())
+
+    def count_commitments(self) -> tuple[int, int]:
+        """How many commitments the charges name, and of how many of them the bill holds the fees."""
+        named, with_fees = self._one("count_commitments")
+        return named, with_fees
+
+    def judge_added(self) -> Judgement:
+        """How the charges that the current publication added keep the must-rules of FOCUS."""
+        return judge_added(
+            self._connection,
+            self._period,
+            statement_id=self._statement_id,
+            publication_id=self._publication_id,
+            row_count=self._rows_added,
+        )
+
+    def keep(self, name: str, *, state: str, row_count: int, cost: Mapping[str, Decimal], detail: str) -> None:
+        """Keep the outcome of a check in the place of an earlier one of the same publication."""
+        self._connection.execute(
+            _query("keep_check"),
+            {
+                "publication_id": self._publication_id,
+                "name": name,
+                "delivery_id": self._delivery_id,
+                "statement_id": self._statement_id,
+                "state": state,
+                "row_count": row_count,
+                "cost": Jsonb({currency: format(amount, "f") for currency, amount in sorted(cost.items())}),
+                "detail": detail,
+            },
+        )
+
+    def _create(self, name: str, **names: sql.Composable) -> None:
+        query = sql.SQL(read_queries("billfold.store", "checks")[name])
+        self._connection.execute(query.format(statement_id=sql.Literal(self._statement_id), **names))
+
+    def _query(self, query: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(query.encode()).fetchall()
+
+    def _one(self, name: str) -> Sequence[Any]:
+        row = self._connection.execute(_query(name)).fetchone()
+        assert row is not None, f"{name} returns a row"
+        return row
+
+
+@contextmanager
+def open_checked_bill(database: Database, statement_id: int) -> Iterator[CheckedBill | None]:
+    """The bill that stands, in a transaction that keeps what is found at its end; None where the statement is empty."""
+    with connect(database.conninfo) as connection:
+        connection.execute(_query("lock_checks"), {"statement_id": statement_id})
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        with connection.transaction():
+            row = connection.execute(_query("find_subject"), {"statement_id": statement_id}).fetchone()
+            if row is None:
+                yield None
+                return
+            yield CheckedBill(
+                connection,
+                statement_id=row[0],
+                period=BillingPeriod(row[1]),
+                publication_id=row[2],
+                delivery_id=row[3],
+                basis=CostBasis(row[4]),
+                currency=row[5],
+                rows_added=row[6],
+                row_count=row[7],
+                tells_fees=row[8],
+            )
+
+
+def _query(name: str) -> bytes:
+    return read_queries("billfold.store", "checks")[name].encode()

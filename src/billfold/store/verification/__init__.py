@@ -1,0 +1,1 @@
+"""What verification reads: one snapshot of a statement, compared inside PostgreSQL."""

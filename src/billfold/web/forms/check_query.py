@@ -1,0 +1,55 @@
+"""The query of an address about checks, such as `?period=2026-05&state=warned&check=untagged_cost`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from billfold.period import BillingPeriod
+from billfold.quality.meanings import CHECK_MEANINGS
+from billfold.reports import Filter
+from billfold.reports.bill_quality import BillState
+from billfold.web.forms.fields import choose, read_month, read_number, read_text
+
+MAX_PAGE = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckQuery:
+    """An address's query: which bills are shown; `check` keeps those of which this check warned."""
+
+    client: str | None
+    export: str | None
+    period: BillingPeriod | None
+    state: BillState | None
+    check: str | None
+    page: int
+
+    def wanted(self, client: str | None, *, limit: int) -> Filter:
+        """Which bills are asked for, within what whoever asks may see."""
+        return Filter(client=client, export=self.export, period=self.period, state=self.state, limit=limit)
+
+    def parameters(self) -> dict[str, Any]:
+        """The query anew: what stands at its default is left out."""
+        return {
+            "client": self.client,
+            "export": self.export,
+            "period": self.period,
+            "state": self.state,
+            "check": self.check,
+            "page": None if self.page == 1 else self.page,
+        }
+
+
+def read_check_query(
+    client: str = "", export: str = "", period: str = "", state: str = "", check: str = "", page: str = ""
+) -> CheckQuery:
+    """The query of an address. Raises UsageError for what is none: each message names the field."""
+    return CheckQuery(
+        client=read_text("client", client),
+        export=read_text("export", export),
+        period=read_month("period", period),
+        state=BillState(choose("state", state, tuple(BillState))) if state else None,
+        check=choose("check", check, tuple(CHECK_MEANINGS)) if check else None,
+        page=read_number("page", page, most=MAX_PAGE) or 1,
+    )

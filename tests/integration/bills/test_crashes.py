@@ -1,0 +1,101 @@
+"""Durable: an ingest that dies at any moment loses nothing and doubles nothing, and the next one finishes its work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from billfold.settings.settings import Settings
+from tests.bills.landing import Landing
+from tests.bills.line_items import described, write_bill
+from tests.integration.conftest import NewDatabase
+from tests.processes.crash_worker import POINTS, Worker
+from tests.soak.trials import Trial, measure_duration, run_trial
+
+RANDOM_KILLS = 5
+# What the restated delivery's state is right after the death of its worker.
+STATES = {
+    name: "published" if point.is_published else "running" if point.has_started else "pending"
+    for name, point in POINTS.items()
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_an_ingest_killed_at_a_named_point_is_finished_by_the_next(landing: Landing, point: str) -> None:
+    trial = Trial(seed=5, kills=(point,))
+
+    report = run_trial(landing, trial, duration_seconds=0)
+
+    assert report.violations == ()
+    assert report.met == (STATES[point],)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ingests_killed_at_random_moments_are_finished_by_the_next(
+    new_database: NewDatabase, settings: Settings, tmp_path: Path, seed: int
+) -> None:
+    random = Random(seed)
+    calm = Landing.make(new_database(16), settings, tmp_path / "calm")
+    duration_seconds = measure_duration(calm, seed=seed, item_count=2_000)
+    # One in each fifth of the duration, and there at any moment.
+    moments = [(number + random.random()) / RANDOM_KILLS for number in range(RANDOM_KILLS)]
+    trials = [Trial(seed=100 * seed + number, kills=(moment,)) for number, moment in enumerate(moments)]
+
+    reports = {
+        trial: run_trial(
+            Landing.make(new_database(16), settings, tmp_path / f"bucket-{trial.seed}"),
+            trial,
+            duration_seconds=duration_seconds,
+        )
+        for trial in trials
+    }
+
+    assert {trial: report.violations for trial, report in reports.items() if report.violations} == {}
+    assert any(report.met == ("running",) for report in reports.values())
+
+
+def test_an_ingest_may_die_several_times(landing: Landing) -> None:
+    trial = Trial(seed=7, kills=("after land", "after register", "before commit"), item_count=500)
+
+    report = run_trial(landing, trial, duration_seconds=0)
+
+    assert report.violations == ()
+    assert report.met == ("running", "running", "running")
+
+
+def test_what_a_dead_worker_left_in_the_spool_is_cleared_by_the_next_ingest(landing: Landing) -> None:
+    write_bill(landing.root, described("1"))
+    with Worker.start(
+        landing.settings, conninfo=landing.database.conninfo, client_id="acme", dies_at="after fetch"
+    ) as worker:
+        worker.begin(landing.root)
+        has_died = worker.dies_by_itself()
+    left = list(landing.settings.spool.iterdir())
+
+    outcome = landing.ingest()
+
+    assert has_died
+    assert len(left) == 1
+    assert outcome.exit_error is None
+    assert list(landing.settings.spool.iterdir()) == []
+
+
+def test_the_first_ingest_of_a_statement_may_die_too(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2"), described("3"))
+    with Worker.start(
+        landing.settings, conninfo=landing.database.conninfo, client_id="acme", dies_at="after land"
+    ) as worker:
+        worker.begin(landing.root)
+        has_died = worker.dies_by_itself()
+    held_then = landing.count("raw_aws_billing_rows"), landing.count("billing_usage_fact")
+
+    outcome = landing.ingest()
+
+    assert has_died
+    assert held_then == (0, 0)
+    assert outcome.exit_error is None
+    assert (outcome.rows_added, landing.count("billing_publications")) == (3, 1)
+    assert landing.broken_rules() == []

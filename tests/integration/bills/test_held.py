@@ -1,0 +1,644 @@
+"""No blank month by accident: what would leave too little of a bill is held until somebody lets it through."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+
+from billfold.aws import Bucket
+from billfold.bills import ingest
+from billfold.bills.release import release
+from billfold.bills.rollback import roll_back
+from billfold.errors import DeliveryHeldError, UsageError
+from billfold.model import Delivery, DeliveryOutcome, DeliveryState, RunStatus, SpooledFile
+from tests.bills.landing import Landing
+from tests.bills.line_items import PLAN, as_csv, described, line_item, write_bill, write_delivery, write_object
+
+USD = "USD"
+
+
+def let_through(landing: Landing, delivery_id: UUID | None) -> DeliveryOutcome:
+    assert delivery_id is not None
+    [outcome] = release(delivery_id, client=landing.client, settings=landing.settings, database=landing.database)
+    return outcome
+
+
+def states(landing: Landing) -> list[str]:
+    """The states of all deliveries in the order in which they were first seen."""
+    return [state for (state,) in landing.query("SELECT state FROM billing_deliveries ORDER BY created_at")]
+
+
+def permits(landing: Landing) -> int:
+    """How many deliveries may pass although they were held."""
+    return int(landing.value("SELECT count(*) FROM billing_deliveries WHERE released_at IS NOT NULL"))
+
+
+def test_a_delivery_that_leaves_less_than_half_of_the_rows_is_held(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "1", "1", "1", "100"))
+    landing.ingest()
+    before = landing.snapshot()
+    write_bill(landing.root, described("1", "100"), revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.state is DeliveryState.HELD
+    assert outcome.reason == "would leave 2 of 5 rows"
+    assert isinstance(outcome.exit_error, DeliveryHeldError)
+    assert f"billfold release {outcome.delivery_id}" in str(outcome.exit_error)
+    assert [run.status for run in outcome.runs] == [RunStatus.SKIPPED]
+    assert landing.query("SELECT state, reason, error_code FROM billing_deliveries ORDER BY created_at")[1] == (
+        "held",
+        "would leave 2 of 5 rows",
+        None,
+    )
+    assert landing.snapshot() == before
+    assert landing.count("billing_publications") == 1
+
+
+def test_a_delivery_that_leaves_less_than_half_of_the_cost_is_held(landing: Landing) -> None:
+    write_bill(landing.root, described("10", "20.5"))
+    landing.ingest()
+    write_bill(landing.root, described("10", "5.2"), revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.state is DeliveryState.HELD
+    assert outcome.reason == "would leave 15.2 of 30.5 USD"
+    assert landing.billed() == {USD: Decimal("30.5")}
+
+
+def test_half_of_the_rows_and_of_the_cost_is_enough(landing: Landing) -> None:
+    write_bill(landing.root, described("10", "10"))
+    landing.ingest()
+    write_bill(landing.root, described("10"), revision=2)
+
+    assert landing.ingest().state is DeliveryState.PUBLISHED
+
+
+def test_each_currency_is_judged_by_itself(landing: Landing) -> None:
+    euros = line_item(cost="4", line_item_currency_code="EUR")
+    write_bill(landing.root, [*described("10"), euros])
+    landing.ingest()
+    write_bill(landing.root, [*described("10"), {**euros, "line_item_currency_code": "USD"}], revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.reason == "would leave 0 of 4 EUR"
+
+
+def test_a_bill_of_credits_is_not_judged_by_its_cost(landing: Landing) -> None:
+    write_bill(landing.root, described("-10", "1"))
+    landing.ingest()
+    write_bill(landing.root, described("-100", "1"), revision=2)
+
+    assert landing.ingest().state is DeliveryState.PUBLISHED
+
+
+def reduction(line_item_type: str, cost: str, **columns: str) -> dict[str, str]:
+    return line_item(line_item_type, cost, line_item_line_item_description=f"{line_item_type} of {cost}", **columns)
+
+
+@pytest.mark.parametrize(
+    "line_item_type", ["Credit", "Refund", "EdpDiscount", "BundledDiscount", "PrivateRateDiscount"]
+)
+def test_what_lowers_a_bill_and_is_added_holds_nothing(landing: Landing, line_item_type: str) -> None:
+    write_bill(landing.root, described("100", "101"))
+    landing.ingest()
+    # A row of usage is restated too, so that the whole bill is judged.
+    write_bill(landing.root, [*described("100", "99"), reduction(line_item_type, "-190")], revision=2)
+
+    outcome = landing.ingest()
+
+    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(9)})
+
+
+def test_a_bill_whose_credits_vanish_is_not_held(landing: Landing) -> None:
+    write_bill(landing.root, [*described("100", "101"), reduction("Credit", "-200")])
+    landing.ingest()
+    write_bill(landing.root, described("100", "100"), revision=2)
+
+    assert landing.ingest().state is DeliveryState.PUBLISHED
+
+
+def test_usage_that_shrinks_under_a_credit_is_held(landing: Landing) -> None:
+    write_bill(landing.root, [*described("100", "100", "1"), reduction("Credit", "-200")])
+    landing.ingest()
+    write_bill(landing.root, [*described("10", "0", "1"), reduction("Credit", "-1")], revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.state is DeliveryState.HELD
+    assert outcome.reason == "would leave 11 of 201 USD before credits, refunds and discounts"
+
+
+def test_usage_that_a_savings_plan_covers_from_now_on_is_not_lost(landing: Landing) -> None:
+    write_bill(landing.root, described("100", "1"))
+    landing.ingest()
+    covered = [
+        line_item("SavingsPlanCoveredUsage", "100", savings_plan_savings_plan_a_r_n=PLAN),
+        line_item("SavingsPlanNegation", "-100", savings_plan_savings_plan_a_r_n=PLAN),
+    ]
+    write_bill(landing.root, [*covered, *described("1")], revision=2)
+
+    outcome = landing.ingest()
+
+    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(1)})
+
+
+def test_a_bill_whose_amounts_became_nothing_is_held(landing: Landing) -> None:
+    write_bill(landing.root, described("100", "101"))
+    landing.ingest()
+    write_bill(landing.root, described("0", "0"), revision=2)
+
+    assert landing.ingest().reason == "would leave 0 of 201 USD"
+
+
+def test_net_columns_that_appear_hold_nothing_by_their_discounts(landing: Landing) -> None:
+    write_bill(landing.root, described("100", "101"))
+    landing.ingest()
+    write_bill(landing.root, described("100", "101", line_item_net_unblended_cost="15"), revision=2)
+    with_net = landing.ingest()
+    write_bill(landing.root, described("100", "101"), revision=3)
+    without_net = landing.ingest()
+    write_bill(landing.root, described("40", "30", line_item_net_unblended_cost="30"), revision=4)
+
+    lost = landing.ingest()
+
+    assert (with_net.state, with_net.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(30)})
+    assert without_net.state is DeliveryState.PUBLISHED
+    assert lost.reason == "would leave 70 of 201 USD before credits, refunds and discounts"
+
+
+@pytest.mark.parametrize(("discount", "state"), [("-85", DeliveryState.PUBLISHED), ("-100", DeliveryState.HELD)])
+def test_discount_columns_that_appear_hold_a_bill_only_where_nothing_is_left(
+    landing: Landing, discount: str, state: DeliveryState
+) -> None:
+    write_bill(landing.root, described("100", "100"))
+    landing.ingest()
+    write_bill(landing.root, described("100", "100", discount_total_discount=discount), revision=2)
+
+    assert landing.ingest().state is state
+
+
+def test_net_costs_that_all_are_nothing_are_held(landing: Landing) -> None:
+    write_bill(landing.root, described("100", "101"))
+    landing.ingest()
+    write_bill(landing.root, described("100", "101", line_item_net_unblended_cost="0"), revision=2)
+
+    assert landing.ingest().state is DeliveryState.HELD
+
+
+def test_focus_is_judged_without_credits_and_corrections(landing: Landing) -> None:
+    def charge(category: str, cost: str, charge_class: str = "") -> dict[str, str]:
+        return {
+            "BilledCost": cost,
+            "EffectiveCost": cost,
+            "BillingCurrency": "USD",
+            "ChargeCategory": category,
+            "ChargeClass": charge_class,
+            "ChargeDescription": f"{category} of {cost}",
+            "ChargePeriodStart": "2026-05-03T00:00:00Z",
+            "ChargePeriodEnd": "2026-05-04T00:00:00Z",
+            "BillingPeriodStart": "2026-05-01T00:00:00Z",
+            "BillingPeriodEnd": "2026-06-01T00:00:00Z",
+            "BillingAccountId": "111122223333",
+        }
+
+    write_bill(landing.root, [charge("Usage", "100"), charge("Usage", "101")])
+    landing.ingest()
+    lowered = [
+        charge("Usage", "100"),
+        charge("Usage", "99"),
+        charge("Credit", "-100"),
+        charge("Usage", "-90", "Correction"),
+    ]
+    write_bill(landing.root, lowered, revision=2)
+    published = landing.ingest()
+    write_bill(landing.root, [charge("Usage", "10"), charge("Usage", "9"), *lowered[2:]], revision=3)
+
+    held = landing.ingest()
+
+    assert (published.state, published.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(9)})
+    assert held.reason == "would leave 19 of 199 USD before credits, refunds and discounts"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_stands_is_judged_alike_after_a_rollback_and_by_its_charges_alone(
+    landing: Landing, is_known: bool
+) -> None:
+    write_bill(landing.root, [*described("100", "101"), reduction("Credit", "-190")])
+    landing.ingest()
+    write_bill(landing.root, [*described("300", "301"), reduction("Credit", "-190")], revision=2)
+    taken_back = landing.ingest()
+    assert taken_back.delivery_id is not None
+    roll_back(taken_back.delivery_id, settings=landing.settings, database=landing.database)
+    kept = landing.query("SELECT undiscounted_cost_after FROM billing_publications ORDER BY publication_id")
+    if not is_known:
+        landing.execute("UPDATE billing_publications SET undiscounted_cost_after = NULL")
+    write_bill(landing.root, described("50", "49", "1"), revision=3)
+
+    outcome = landing.ingest()
+
+    assert kept == [({USD: "201"},), ({USD: "601"},), ({USD: "201"},)]
+    assert outcome.reason == "would leave 100 of 201 USD before credits, refunds and discounts"
+
+
+def test_the_credit_at_the_month_s_end_is_published(landing: Landing, shared_samples: Path) -> None:
+    for number in (1, 2):
+        shutil.copytree(shared_samples / f"field/credit-at-month-end-{number}", landing.root, dirs_exist_ok=True)
+        outcome = landing.ingest()
+
+    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal("104.5")})
+
+
+def test_an_emptied_export_is_held_and_can_be_let_through(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2"))
+    landing.ingest()
+    write_delivery(landing.root, revision=2)
+    held = landing.ingest()
+
+    released = let_through(landing, held.delivery_id)
+
+    assert held.reason == "would leave 0 of 2 rows and 0 of 3 USD"
+    assert released.state is DeliveryState.PUBLISHED
+    assert released.delivery_id == held.delivery_id
+    assert "published by release, although it would leave 0 of 2 rows and 0 of 3 USD" in released.findings
+    assert landing.count("billing_usage_fact") == 0
+    assert landing.query("SELECT state, reason FROM billing_deliveries ORDER BY created_at")[1] == ("published", None)
+    assert landing.broken_rules() == []
+
+
+def test_a_held_delivery_is_not_read_again_until_it_is_let_through(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+    attempts = "SELECT attempts FROM billing_deliveries WHERE state = 'held'"
+    before = landing.value(attempts)
+
+    again = landing.ingest()
+
+    assert again.state is DeliveryState.HELD
+    assert again.reason == "would leave 1 of 3 rows and 1 of 6 USD"
+    assert landing.value(attempts) == before == 1
+
+
+def test_another_limit_judges_anew(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+
+    stricter = landing.with_settings(hold_below_percent=60).ingest()
+    never = landing.with_settings(hold_below_percent=0).ingest()
+
+    assert stricter.state is DeliveryState.HELD
+    assert never.state is DeliveryState.PUBLISHED
+    assert never.delivery_id == stricter.delivery_id
+    assert landing.billed() == {USD: Decimal(1)}
+
+
+def test_another_bill_judges_anew(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    first = landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    assert first.delivery_id is not None
+    roll_back(first.delivery_id, settings=landing.settings, database=landing.database)
+
+    again = landing.ingest()
+
+    assert held.state is DeliveryState.HELD
+    assert (again.state, again.delivery_id) == (DeliveryState.PUBLISHED, held.delivery_id)
+    assert landing.billed() == {USD: Decimal(1)}
+
+
+def test_another_bill_of_the_file_that_it_would_take_over_judges_anew(landing: Landing) -> None:
+    data = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+    write_object(landing.root, data, gzip.compress(as_csv(described("1", "2", "3"))))
+    alone = landing.ingest()
+    (landing.root / data).unlink()
+    write_delivery(landing.root, revision=2)
+    held = landing.ingest()
+    assert alone.delivery_id is not None
+    roll_back(alone.delivery_id, settings=landing.settings, database=landing.database)
+
+    again = landing.ingest()
+
+    assert (held.state, again.state) == (DeliveryState.HELD, DeliveryState.PUBLISHED)
+
+
+def test_what_was_found_in_a_held_delivery_is_kept(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3", "4", "5"))
+    landing.ingest()
+    cut = described("1", "2", resource_id="i-1")
+    write_bill(landing.root, cut[:1], cut[1:], revision=2)
+
+    outcome = landing.ingest()
+
+    stored = landing.records("SELECT * FROM billing_deliveries WHERE state = 'held'")[0]
+    assert outcome.state is DeliveryState.HELD
+    assert (outcome.rows_read, outcome.rows_added, outcome.rows_removed) == (2, 0, 0)
+    assert [run.rows_read for run in outcome.runs] == [1, 1]
+    assert (outcome.source_cost, outcome.billed_cost) == ({USD: Decimal(3)}, {})
+    assert outcome.findings == ("new columns: resource_id",)
+    assert (stored["rows_read"], stored["source_cost"]) == (2, {USD: "3"})
+    assert stored["findings"] == list(outcome.findings)
+    assert stored["columns"]["resource_id"] == "text"
+    assert {"fetch", "parse", "identify", "compare", "map"} <= stored["timings"].keys()
+    assert (stored["format"], str(stored["billing_period"])) == ("cur-2.0", "2026-05-01")
+    assert landing.query("SELECT sum(rows_read) FROM billing_delivery_files WHERE outcome = 'skipped'") == [(2,)]
+    assert landing.query("SELECT sum(rows_read) FROM billing_ingestion_runs WHERE status = 'skipped'") == [(2,)]
+    assert landing.broken_rules() == []
+
+
+def test_a_better_delivery_passes_the_held_one_by(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    write_bill(landing.root, described("1", "2", "4"), revision=3)
+
+    better = landing.ingest()
+
+    assert better.state is DeliveryState.PUBLISHED
+    assert landing.query("SELECT delivery_id, reason FROM billing_deliveries WHERE state = 'superseded'") == [
+        (
+            held.delivery_id,
+            "was held (would leave 1 of 3 rows and 1 of 6 USD) until the delivery of 2026-05-28 23:26:40 UTC was"
+            " published",
+        )
+    ]
+    with pytest.raises(UsageError, match=r"is superseded, not held: it was held \(would leave 1 of 3 rows"):
+        let_through(landing, held.delivery_id)
+    assert landing.billed() == {USD: Decimal(7)}
+
+
+def test_a_delivery_of_the_same_rows_passes_the_held_one_by_too(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+    write_bill(landing.root, described("1", "2", "3"), revision=3)
+
+    same = landing.ingest()
+
+    assert (same.state, same.rows_added) == (DeliveryState.PUBLISHED, 0)
+    assert states(landing) == ["published", "superseded", "published"]
+
+
+def test_an_older_delivery_that_is_forced_leaves_a_newer_one_held(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"), revision=2)
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=3)
+    landing.ingest()
+    write_bill(landing.root, described("1", "2"), revision=1)
+
+    forced = landing.ingest(force=True)
+
+    assert forced.state is DeliveryState.PUBLISHED
+    assert states(landing) == ["published", "held", "published"]
+
+
+def test_another_version_of_a_file_passes_the_held_one_by(landing: Landing) -> None:
+    def write_file(*costs: str) -> None:
+        write_object(landing.root, "may.csv.gz", gzip.compress(as_csv(described(*costs))))
+
+    write_file("1", "2", "3")
+    landing.ingest()
+    write_file("1")
+    landing.ingest()
+    write_file("1", "2", "4")
+
+    landing.ingest()
+
+    assert states(landing) == ["published", "superseded", "published"]
+
+
+def test_a_manifest_ends_the_hold_of_a_file_that_it_takes_over(landing: Landing) -> None:
+    data = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+    write_object(landing.root, data, gzip.compress(as_csv(described("1", "2", "3"))))
+    landing.ingest()
+    write_object(landing.root, data, gzip.compress(as_csv(described("1"))))
+    landing.ingest()
+    write_bill(landing.root, described("1", "2", "3"), revision=2)
+
+    landing.ingest()
+
+    assert states(landing) == ["published", "superseded", "published"]
+
+
+def test_a_release_is_refused_where_another_delivery_stands_at_the_key(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    write_bill(landing.root, described("1", "2", "4"), revision=3)
+    before = landing.snapshot()
+
+    with pytest.raises(UsageError, match="the delivery of 2026-05-28 23:26:40 UTC does"):
+        let_through(landing, held.delivery_id)
+
+    assert states(landing) == ["published", "held"]
+    assert permits(landing) == 0
+    assert landing.snapshot() == before
+
+
+def test_a_release_is_not_used_up_by_a_key_that_is_gone(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    manifest = write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    manifest.unlink()
+
+    outcome = let_through(landing, held.delivery_id)
+
+    assert outcome.state is DeliveryState.FAILED
+    assert states(landing) == ["published", "held"]
+    assert permits(landing) == 0
+
+
+def test_a_release_that_is_overtaken_while_it_is_read_lets_nothing_through(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    fetch = ingest.fetch_delivery
+
+    def replace_first(bucket: Bucket, delivery: Delivery, *arguments: Any) -> tuple[SpooledFile, ...]:
+        monkeypatch.setattr(ingest, "fetch_delivery", fetch)
+        write_bill(landing.root, described("1", "2", "4"), revision=3)
+        return fetch(bucket, delivery, *arguments)
+
+    monkeypatch.setattr(ingest, "fetch_delivery", replace_first)
+
+    with pytest.raises(UsageError, match=r"took its place meanwhile and is published"):
+        let_through(landing, held.delivery_id)
+
+    assert permits(landing) == 0
+    assert landing.billed() == {USD: Decimal(7)}
+
+
+def test_a_permit_is_not_kept_for_a_delivery_that_comes_back(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    # The release was given, and broke off before the delivery was read.
+    landing.execute("UPDATE billing_deliveries SET released_at = now() WHERE delivery_id = %s", held.delivery_id)
+    write_bill(landing.root, described("1", "2", "4"), revision=3)
+    landing.ingest()
+    manifest = write_bill(landing.root, described("1"), revision=2)
+    os.utime(manifest, (1_790_000_000, 1_790_000_000))
+
+    back = landing.ingest()
+
+    assert (back.delivery_id, back.state) == (held.delivery_id, DeliveryState.HELD)
+    assert landing.billed() == {USD: Decimal(7)}
+
+
+def test_force_passes_the_limit_and_says_so(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+
+    outcome = landing.ingest(force=True)
+
+    assert outcome.state is DeliveryState.PUBLISHED
+    assert "published by force, although it would leave 1 of 3 rows and 1 of 6 USD" in outcome.findings
+
+
+def test_force_on_a_held_delivery_says_it_once(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+
+    outcome = landing.ingest(force=True)
+
+    assert outcome.findings == ("published by force, although it would leave 1 of 3 rows and 1 of 6 USD",)
+
+
+def test_the_limit_is_a_setting(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "1", "1", "1", "1", "1", "1", "1", "1", "1"))
+    landing.ingest()
+    write_bill(landing.root, described("1", "1", "1", "1", "1", "1", "1", "1", "1"), revision=2)
+    strict = landing.with_settings(hold_below_percent=95).ingest()
+    write_bill(landing.root, described("1"), revision=3)
+
+    never = landing.with_settings(hold_below_percent=0).ingest()
+
+    assert strict.state is DeliveryState.HELD
+    assert never.state is DeliveryState.PUBLISHED
+
+
+def test_only_what_is_held_can_be_released(landing: Landing) -> None:
+    write_bill(landing.root, described("1"))
+    published = landing.ingest()
+
+    with pytest.raises(UsageError, match="is published, not held"):
+        let_through(landing, published.delivery_id)
+    with pytest.raises(UsageError, match="there is no delivery"):
+        let_through(landing, uuid4())
+    with pytest.raises(UsageError, match="belongs to client acme"):
+        let_through(landing.with_client(client_id="other"), published.delivery_id)
+
+
+def test_a_published_delivery_that_comes_back_and_is_held_can_be_released(landing: Landing) -> None:
+    write_bill(landing.root, described("10"))
+    landing.ingest()
+    write_bill(landing.root, described("10", "20", "30"), revision=2)
+    landing.ingest()
+    manifest = write_bill(landing.root, described("10"), revision=1)
+    os.utime(manifest, (1_790_000_000, 1_790_000_000))
+    held = landing.ingest()
+    listed = landing.query("SELECT delivery_id FROM billing_deliveries WHERE state = 'held'")
+
+    released = let_through(landing, held.delivery_id)
+
+    assert (held.state, released.state) == (DeliveryState.HELD, DeliveryState.PUBLISHED)
+    assert listed == [(held.delivery_id,)]
+    assert landing.billed() == {USD: Decimal(10)}
+
+
+def test_a_published_delivery_that_comes_back_and_is_overtaken_stays_published(landing: Landing) -> None:
+    write_bill(landing.root, described("10"))
+    landing.ingest()
+    write_bill(landing.root, described("10", "20", "30"), revision=2)
+    landing.ingest()
+    manifest = write_bill(landing.root, described("10"), revision=1)
+    os.utime(manifest, (1_790_000_000, 1_790_000_000))
+    held = landing.ingest()
+    manifest = write_bill(landing.root, described("10", "20", "40"), revision=3)
+    os.utime(manifest, (1_790_003_600, 1_790_003_600))
+
+    landing.ingest()
+
+    assert held.state is DeliveryState.HELD
+    assert states(landing) == ["published"] * 3
+    assert landing.broken_rules() == []
+
+
+_KINDS = ["Usage", "Tax", "Fee", "Credit", "Refund", "EdpDiscount", "SavingsPlanCoveredUsage", "SavingsPlanNegation"]
+_COSTS = st.decimals(-1000, 1000, places=6, allow_nan=False)
+_ITEMS = st.builds(
+    lambda kind, cost, net, currency: line_item(
+        kind, format(cost, "f"), line_item_net_unblended_cost=net, line_item_currency_code=currency
+    ),
+    st.sampled_from(_KINDS),
+    _COSTS,
+    st.sampled_from(["", "0", "1.5", "-2"]),
+    st.sampled_from(["USD", "EUR"]),
+)
+
+
+def slow_undiscounted(items: list[dict[str, str]]) -> dict[str, Decimal]:
+    """What a loss is judged by, slowly and obviously."""
+    has_net = any(item["line_item_net_unblended_cost"] for item in items)
+    judged = [
+        item
+        for item in items
+        if item["line_item_line_item_type"] not in ("Credit", "Refund", "EdpDiscount")
+        and Decimal(item["line_item_unblended_cost"]) > 0
+    ]
+    total: dict[str, Decimal] = {}
+    for currency in {item["line_item_currency_code"] for item in items}:
+        of_currency = [item for item in judged if item["line_item_currency_code"] == currency]
+        gross = sum((Decimal(item["line_item_unblended_cost"]) for item in of_currency), Decimal(0))
+        net = sum(
+            (Decimal(item["line_item_net_unblended_cost"] or item["line_item_unblended_cost"]) for item in of_currency),
+            Decimal(0),
+        )
+        total[currency] = gross if (net if has_net else gross) > 0 else Decimal(0)
+    return total
+
+
+@hypothesis_settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(items=st.lists(_ITEMS, min_size=1, max_size=12))
+def test_the_judged_cost_is_that_of_its_slow_twin(landing: Landing, items: list[dict[str, str]]) -> None:
+    outcome = landing.ingest(write_bill(landing.root, items, export_path=f"exports/{uuid4().hex}"))
+
+    [[kept]] = landing.query(
+        "SELECT undiscounted_cost_after FROM billing_publications JOIN billing_deliveries USING (publication_id)"
+        " WHERE billing_deliveries.delivery_id = %s",
+        outcome.delivery_id,
+    )
+
+    assert {currency: Decimal(cost) for currency, cost in kept.items()} == slow_undiscounted(items)

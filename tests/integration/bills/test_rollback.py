@@ -1,0 +1,450 @@
+"""Rollbacks and undos: exactly what stood before, again, and remembered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from billfold.aws import locate, resolve
+from billfold.bills.backfill import backfill
+from billfold.bills.rollback import Restoration, roll_back
+from billfold.errors import ReconciliationError, RunConflictError, UsageError
+from billfold.model import DeliveryState, PublicationKind
+from billfold.settings.settings import Settings
+from billfold.store.database import Connection, Database, connect
+from billfold.store.deliveries import control, publish
+from tests.bills.landing import Landing
+from tests.bills.line_items import PLAN, described, line_item, write_bill
+
+USD = "USD"
+FIRST = described("10", "20", "30")
+SECOND = [*described("10", "20", "31"), line_item(cost="4", line_item_line_item_description="new")]
+THIRD = described("11", "20", "31")
+
+
+@pytest.fixture
+def on_each(each_database: Database, settings: Settings, tmp_path: Path) -> Landing:
+    """As `landing`, on every supported version of PostgreSQL."""
+    return Landing.make(each_database, settings, tmp_path / "bucket")
+
+
+def deliver(landing: Landing, *bills: Sequence[Any], first_revision: int = 1) -> list[UUID]:
+    """Ingest one revision after the other and return the deliveries."""
+    found = []
+    for revision, items in enumerate(bills, start=first_revision):
+        write_bill(landing.root, items, revision=revision)
+        outcome = landing.ingest()
+        assert outcome.state is DeliveryState.PUBLISHED, outcome
+        assert outcome.delivery_id is not None
+        found.append(outcome.delivery_id)
+    return found
+
+
+def back(landing: Landing, delivery_id: UUID, *, undo: bool = False) -> Restoration:
+    return roll_back(delivery_id, settings=landing.settings, database=landing.database, undo=undo)
+
+
+def states(landing: Landing) -> list[tuple[str, bool]]:
+    """Each delivery's state in the order of their arrival, and whether it is current."""
+    return landing.query(
+        "SELECT state, coalesce(delivery_id = current_delivery_id, false) FROM billing_deliveries"
+        " LEFT JOIN billing_statements USING (statement_id) ORDER BY billing_deliveries.created_at"
+    )
+
+
+def test_a_rollback_restores_what_stood_before(on_each: Landing) -> None:
+    [first] = deliver(on_each, FIRST)
+    before = on_each.snapshot()
+    [second] = deliver(on_each, SECOND, first_revision=2)
+
+    restoration = back(on_each, second)
+
+    assert on_each.snapshot() == before
+    assert (restoration.kind, restoration.restored_number) == (PublicationKind.ROLLBACK, 1)
+    assert (restoration.rows_added, restoration.rows_removed, restoration.rows_after) == (1, 2, 3)
+    assert restoration.billed_cost_before == {USD: Decimal(65)}
+    assert restoration.billed_cost == {USD: Decimal(60)}
+    assert restoration.current_delivery_id == first
+    assert states(on_each) == [("published", True), ("rolled_back", False)]
+    assert on_each.query(
+        "SELECT number, kind, rows_before, rows_added, rows_removed, rows_after FROM billing_publications ORDER BY 1"
+    ) == [(1, "delivery", 0, 3, 0, 3), (2, "delivery", 3, 2, 1, 4), (3, "rollback", 4, 1, 2, 3)]
+    assert on_each.broken_rules() == []
+
+
+def test_rows_that_stood_all_the_time_are_not_touched(landing: Landing) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    kept = "SELECT row_hash, ctid::text, xmin::text FROM raw_aws_billing_rows WHERE added_by = 1"
+    before = landing.query(kept)
+
+    back(landing, second)
+
+    assert len(before) == 2
+    assert landing.query(kept) == before
+
+
+def test_a_rollback_can_be_undone(on_each: Landing) -> None:
+    _, second = deliver(on_each, FIRST, SECOND)
+    before = on_each.snapshot()
+    back(on_each, second)
+
+    restoration = back(on_each, second, undo=True)
+
+    assert on_each.snapshot() == before
+    assert (restoration.kind, restoration.current_delivery_id) == (PublicationKind.UNDO, second)
+    assert states(on_each) == [("published", False), ("published", True)]
+    assert on_each.broken_rules() == []
+
+
+def test_every_moment_keeps_its_bill_across_rollbacks_and_undos(landing: Landing) -> None:
+    first, second, third = deliver(landing, FIRST, SECOND, THIRD)
+    back(landing, third)
+    back(landing, second)
+    back(landing, second, undo=True)
+    back(landing, third, undo=True)
+    back(landing, third)
+
+    moments = landing.published_at()
+
+    assert [landing.as_of(moment)[USD] for moment in moments] == [
+        (3, Decimal(60)),
+        (4, Decimal(65)),
+        (3, Decimal(62)),
+        (4, Decimal(65)),
+        (3, Decimal(60)),
+        (4, Decimal(65)),
+        (3, Decimal(62)),
+        (4, Decimal(65)),
+    ]
+    assert first != second
+    assert landing.broken_rules() == []
+
+
+def test_the_first_delivery_rolled_back_leaves_an_empty_statement(landing: Landing) -> None:
+    [first] = deliver(landing, FIRST)
+
+    restoration = back(landing, first)
+    empty = landing.snapshot()
+    state_then = states(landing)
+    again = landing.ingest()
+    back(landing, first, undo=True)
+
+    assert (restoration.current_delivery_id, restoration.restored_number) == (None, None)
+    assert all(rows == [] for rows in empty.values())
+    assert state_then == [("rolled_back", False)]
+    assert again.state is DeliveryState.ROLLED_BACK
+    assert landing.billed() == {USD: Decimal(60)}
+    assert states(landing) == [("published", True)]
+    assert landing.broken_rules() == []
+
+
+def test_an_emptied_statement_takes_a_newer_delivery(landing: Landing) -> None:
+    [first] = deliver(landing, FIRST)
+    back(landing, first)
+
+    deliver(landing, SECOND, first_revision=2)
+
+    assert landing.billed() == {USD: Decimal(65)}
+    with pytest.raises(UsageError, match="has changed since"):
+        back(landing, first, undo=True)
+    assert landing.broken_rules() == []
+
+
+def test_what_was_rolled_back_is_not_applied_again(landing: Landing) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    back(landing, second)
+
+    again = landing.ingest()
+    publications = landing.count("billing_publications")
+    forced = landing.ingest(force=True)
+
+    assert again.state is DeliveryState.ROLLED_BACK
+    assert again.exit_error is None
+    assert again.reason == "was rolled back"
+    assert publications == 3
+    assert forced.state is DeliveryState.PUBLISHED
+    assert "published by force, although it was rolled back" in forced.findings
+    assert landing.billed() == {USD: Decimal(65)}
+    assert states(landing) == [("published", False), ("published", True)]
+
+
+def test_a_backfill_does_not_apply_it_again(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    back(landing, second)
+    bucket = f"file://{landing.root.resolve()}"
+    there = landing.with_client(bucket=bucket).with_settings(bucket=bucket)
+
+    report = backfill(client=there.client, settings=there.settings, database=there.database)
+
+    assert [outcome.state for outcome in report.outcomes] == [DeliveryState.ROLLED_BACK]
+    assert landing.billed() == {USD: Decimal(60)}
+
+
+def test_a_newer_delivery_replaces_what_the_rollback_left(landing: Landing) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    back(landing, second)
+
+    deliver(landing, THIRD, first_revision=3)
+
+    assert landing.billed() == {USD: Decimal(62)}
+    assert states(landing) == [("published", False), ("rolled_back", False), ("published", True)]
+    assert landing.broken_rules() == []
+
+
+def test_a_rolled_back_delivery_under_another_manifest_time_is_still_rolled_back(landing: Landing) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    back(landing, second)
+    # The execution that the manifest names is the one that was rolled back, whenever it is copied there.
+    for path in landing.root.rglob("*.json"):
+        path.touch()
+
+    again = landing.ingest()
+
+    assert again.delivery_id == second
+    assert again.state is DeliveryState.ROLLED_BACK
+
+
+def test_redeliveries_of_the_same_files_go_with_it(landing: Landing) -> None:
+    [first] = deliver(landing, FIRST)
+    [second] = deliver(landing, SECOND, first_revision=2)
+    [same] = deliver(landing, SECOND, first_revision=3)
+
+    back(landing, same)
+
+    assert landing.count("billing_publications") == 3
+    assert len({first, second, same}) == 3
+    assert states(landing) == [("published", True), ("rolled_back", False), ("rolled_back", False)]
+    assert landing.billed() == {USD: Decimal(60)}
+
+
+def test_a_bill_that_came_back_is_rolled_back_to_the_one_between(landing: Landing) -> None:
+    first, second, _ = deliver(landing, FIRST, SECOND, FIRST)
+    third = landing.value("SELECT current_delivery_id FROM billing_statements")
+
+    back(landing, third)
+    billed_then = landing.billed()
+    back(landing, second)
+
+    assert billed_then == {USD: Decimal(65)}
+    assert landing.billed() == {USD: Decimal(60)}
+    assert landing.value("SELECT current_delivery_id FROM billing_statements") == first
+    with pytest.raises(UsageError, match="has changed since"):
+        back(landing, third, undo=True)
+    assert landing.broken_rules() == []
+
+
+def test_a_changed_cost_basis_is_rolled_back_with_every_charge(landing: Landing) -> None:
+    net = "line_item_net_unblended_cost"
+    gross = [{**item, net: ""} for item in FIRST]
+    [_] = deliver(landing, gross)
+    before = landing.snapshot()
+    [second] = deliver(landing, [{**gross[0], net: "9"}, *gross[1:]], first_revision=2)
+
+    back(landing, second)
+    basis = landing.value("SELECT cost_basis FROM billing_statements")
+    back(landing, second, undo=True)
+
+    assert basis == "gross"
+    assert landing.value("SELECT cost_basis FROM billing_statements") == "net"
+    assert landing.billed() == {USD: Decimal(59)}
+    back(landing, second)
+    assert landing.snapshot() == before
+    assert landing.broken_rules() == []
+
+
+def test_what_savings_plans_leave_over_is_rolled_back_too(landing: Landing) -> None:
+    plan = [
+        line_item("SavingsPlanCoveredUsage", "10", savings_plan_savings_plan_a_r_n=PLAN),
+        line_item("SavingsPlanNegation", "-9", savings_plan_savings_plan_a_r_n=PLAN),
+    ]
+    deliver(landing, [*plan, *FIRST])
+    before = landing.snapshot()
+    [second] = deliver(landing, [plan[0], {**plan[1], "line_item_unblended_cost": "-8"}, *FIRST], first_revision=2)
+
+    back(landing, second)
+
+    assert landing.snapshot() == before
+    assert landing.value("SELECT left_out FROM billing_publications WHERE number = 3") == landing.value(
+        "SELECT left_out FROM billing_publications WHERE number = 1"
+    )
+    assert landing.broken_rules() == []
+
+
+def test_only_the_current_delivery_can_be_rolled_back(landing: Landing) -> None:
+    first, second = deliver(landing, FIRST, SECOND)
+
+    with pytest.raises(UsageError, match=f"not what its statement shows now: that is {second}"):
+        back(landing, first)
+    with pytest.raises(UsageError, match="not rolled back"):
+        back(landing, second, undo=True)
+    with pytest.raises(UsageError, match="there is no delivery"):
+        back(landing, uuid4())
+
+    assert landing.billed() == {USD: Decimal(65)}
+
+
+def test_a_delivery_that_was_never_published_cannot_be_rolled_back(landing: Landing) -> None:
+    deliver(landing, FIRST)
+    write_bill(landing.root, [line_item(cost="none")], revision=2)
+    failed = landing.ingest()
+    assert failed.delivery_id is not None
+
+    with pytest.raises(UsageError, match="never published"):
+        back(landing, failed.delivery_id)
+
+
+def test_a_rollback_waits_for_the_worker_that_holds_the_statement(landing: Landing) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    bucket, key = locate(str(landing.root), landing.client, landing.settings)
+    [delivery] = resolve(bucket, key)
+    impatient = landing.with_settings(claim_wait_seconds=0)
+
+    with connect(landing.database.conninfo) as other:
+        control.claim(other, landing.client, delivery, wait_seconds=1)
+        with pytest.raises(RunConflictError):
+            back(impatient, second)
+
+    assert landing.billed() == {USD: Decimal(65)}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM raw_aws_billing_rows_history",
+        "UPDATE billing_usage_fact_history SET billed_cost = billed_cost + 0.000001",
+        "DELETE FROM billing_usage_fact_history",
+    ],
+)
+def test_a_damaged_history_restores_nothing(landing: Landing, damage: str) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    before = landing.snapshot()
+    landing.execute(damage)
+
+    with pytest.raises(ReconciliationError):
+        back(landing, second)
+
+    assert landing.snapshot() == before
+    assert states(landing) == [("published", False), ("published", True)]
+    assert landing.count("billing_publications") == 2
+
+
+def test_an_event_that_waited_for_the_rollback_does_not_apply_it_again(landing: Landing) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    bucket, key = locate(str(landing.root), landing.client, landing.settings)
+    [delivery] = resolve(bucket, key)
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+    with connect(landing.database.conninfo) as gate, ThreadPoolExecutor(max_workers=2) as workers:
+        control.claim(gate, landing.client, delivery, wait_seconds=1)
+        rollback = workers.submit(back, landing, second)
+        _await(gate, f"SELECT WHERE ({waiting}) = 1")
+        # It has seen the delivery as published when its turn comes after the rollback's.
+        event = workers.submit(landing.ingest)
+        _await(gate, f"SELECT WHERE ({waiting}) = 2")
+        gate.execute("SELECT pg_advisory_unlock_all()")
+        rollback.result()
+        outcome = event.result()
+
+    assert outcome.state is DeliveryState.ROLLED_BACK
+    assert landing.billed() == {USD: Decimal(60)}
+
+
+def _await(connection: Connection, query: str) -> None:
+    """Ask until the query has a row; PostgreSQL itself waits between two questions."""
+    for _ in range(600):
+        if connection.execute(query.encode()).fetchone() is not None:
+            return
+        connection.execute("SELECT pg_sleep(0.05)")
+    raise AssertionError(f"never came true: {query}")
+
+
+def at(path: Path, hours: int) -> None:
+    """Let a manifest be so many hours old."""
+    os.utime(path, (1_780_000_000 + hours * 3600,) * 2)
+
+
+def test_a_rollback_to_a_redelivered_bill_keeps_the_redeliverys_time(landing: Landing) -> None:
+    at(write_bill(landing.root, described("10", "20"), revision=1), 10)
+    landing.ingest()
+    at(write_bill(landing.root, described("10", "20"), revision=2), 20)
+    landing.ingest()
+    at(write_bill(landing.root, described("10", "25"), revision=3), 30)
+    third = landing.ingest()
+    assert third.delivery_id is not None
+    back(landing, third.delivery_id)
+    at(write_bill(landing.root, described("10", "99"), revision=4), 15)  # older than the redelivery at 20
+
+    assert landing.ingest().state is DeliveryState.SUPERSEDED
+
+
+def test_a_forced_attempt_that_breaks_off_leaves_the_delivery_rolled_back(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    back(landing, second)
+    with monkeypatch.context() as broken:
+        broken.setattr(publish, "roll_up", _break_off)
+        broken_off = landing.ingest(force=True)
+
+    again = landing.ingest()
+
+    assert broken_off.exit_error
+    assert str(broken_off.exit_error) == "RuntimeError: broken off"
+    assert again.state is DeliveryState.ROLLED_BACK
+    assert landing.value("SELECT last_error_code FROM billing_deliveries WHERE state = 'rolled_back'") == "internal"
+
+
+def _break_off(*_: object, **__: object) -> None:
+    raise RuntimeError("broken off")
+
+
+def test_undoing_the_later_rollback_leaves_the_earlier_one_as_it_was(landing: Landing) -> None:
+    first, second = deliver(landing, FIRST, SECOND)
+    at(write_bill(landing.root, FIRST, revision=1), 90)
+    again = landing.ingest()
+    back(landing, first)
+    back(landing, second)
+    # Its bill stands again because the second's went, not because its own rollback was undone.
+    stands_again = landing.value("SELECT state FROM billing_deliveries WHERE delivery_id = %s", first)
+
+    back(landing, second, undo=True)
+
+    assert again.delivery_id == first
+    assert stands_again == "published"
+    assert landing.billed() == {USD: Decimal(65)}
+    assert landing.ingest().state is DeliveryState.ROLLED_BACK
+    assert back(landing, first, undo=True).billed_cost == {USD: Decimal(60)}
+    assert landing.broken_rules() == []
+
+
+def test_a_redelivery_that_stood_between_a_rollback_and_its_undo_stands_for_its_own_bill_only(landing: Landing) -> None:
+    _, second = deliver(landing, FIRST, SECOND)
+    back(landing, second)
+    [copy] = deliver(landing, FIRST, first_revision=3)
+    back(landing, second, undo=True)
+    [third] = deliver(landing, THIRD, first_revision=4)
+
+    restoration = back(landing, third)
+
+    assert copy != second
+    assert restoration.current_delivery_id == second
+    assert landing.billed() == {USD: Decimal(65)}
+
+
+def test_a_held_delivery_can_stand_again(landing: Landing) -> None:
+    first, second = deliver(landing, described("10"), described("10", "20", "30"))
+    at(write_bill(landing.root, described("10"), revision=1), 99)
+    held = landing.ingest()
+
+    back(landing, second)
+
+    assert (held.delivery_id, held.state) == (first, DeliveryState.HELD)
+    assert states(landing) == [("published", True), ("rolled_back", False)]
+    assert landing.billed() == {USD: Decimal(10)}

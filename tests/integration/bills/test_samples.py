@@ -1,0 +1,181 @@
+"""The sample exports, each to its exact totals."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from billfold.model import DeliveryState, RunStatus
+from billfold.settings.settings import Settings
+from tests.bills.landing import Landing
+
+
+class Expected(NamedTuple):
+    rows: int
+    cost: str
+    categories: dict[str, int]
+    files: int = 1
+
+
+SAMPLES = {
+    "legacy-cur": Expected(118, "0.0803775084", {"Usage": 106, "Tax": 12}, files=2),
+    "cur2-csv": Expected(118, "0.0803775084", {"Usage": 106, "Tax": 12}),
+    "cur2-parquet": Expected(118, "0.0803775084", {"Usage": 106, "Tax": 12}),
+    "focus12": Expected(42, "32.7663", {"Usage": 42}),
+    "focus10": Expected(123, "0.04275871070", {"Usage": 122, "Credit": 1}),
+    "noid-duplicates": Expected(1920, "149.5193333303999988", {"Usage": 1752, "Adjustment": 1}),
+}
+NOVEMBER = ("legacy-cur", "cur2-csv", "cur2-parquet")
+MONEY = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ListUnitPrice", "PricingQuantity")
+
+
+@pytest.mark.parametrize("tree", SAMPLES)
+def test_a_sample_lands_with_its_exact_totals(landing: Landing, shared_samples: Path, tree: str) -> None:
+    expected = SAMPLES[tree]
+
+    outcome = landing.ingest(shared_samples / tree)
+
+    assert outcome.exit_error is None
+    assert outcome.state is DeliveryState.PUBLISHED
+    assert (outcome.rows_read, outcome.rows_added) == (expected.rows, expected.rows)
+    assert outcome.source_cost == outcome.billed_cost == {"USD": Decimal(expected.cost)}
+    assert landing.billed() == {"USD": Decimal(expected.cost)}
+    assert landing.count("raw_aws_billing_rows") == expected.rows
+    assert dict(landing.query('SELECT "ChargeCategory", count(*) FROM focus_cost_and_usage GROUP BY 1')) == (
+        expected.categories
+    )
+    assert [run.status for run in outcome.runs] == [RunStatus.SUCCESS] * expected.files
+    assert sum(run.rows_inserted for run in outcome.runs) == expected.rows
+    assert landing.broken_rules() == []
+
+
+@pytest.mark.parametrize("tree", SAMPLES)
+def test_a_sample_ingested_again_adds_nothing(landing: Landing, shared_samples: Path, tree: str) -> None:
+    first = landing.ingest(shared_samples / tree)
+
+    again = landing.ingest(shared_samples / tree)
+
+    assert again.state is DeliveryState.PUBLISHED
+    assert (again.rows_added, again.rows_removed, again.rows_unchanged) == (0, 0, first.rows_read)
+    assert {run.status for run in again.runs} == {RunStatus.SKIPPED}
+    assert again.billed_cost == first.billed_cost
+    assert landing.count("billing_publications") == 1
+    assert landing.count("raw_aws_billing_rows") == first.rows_read
+
+
+def test_all_samples_land_in_one_postgresql_18(
+    new_database: Any, settings: Settings, shared_samples: Path, tmp_path: Path
+) -> None:
+    landing = Landing.make(new_database(18), settings, tmp_path / "bucket")
+
+    outcomes = [landing.ingest(shared_samples / tree) for tree in SAMPLES]
+
+    assert [outcome.billed_cost for outcome in outcomes] == [{"USD": Decimal(s.cost)} for s in SAMPLES.values()]
+    assert landing.broken_rules() == []
+
+
+def test_three_encodings_of_one_bill_give_the_same_charges(landing: Landing, shared_samples: Path) -> None:
+    # Of one client's exports of one bill only the first one counts.
+    for tree in NOVEMBER:
+        landing.with_client(client_id=tree).ingest(shared_samples / tree)
+
+    charges = [_charges_of(landing, tree) for tree in NOVEMBER]
+
+    assert charges[0] == charges[1] == charges[2]
+    assert len(charges[0]) == 118
+
+
+def test_the_cost_of_each_chunk_of_the_legacy_report_can_be_told(landing: Landing, shared_samples: Path) -> None:
+    landing.ingest(shared_samples / "legacy-cur")
+
+    costs = landing.query(
+        "SELECT right(source_s3_key, 8), count(*), sum((row_data ->> 'lineItem/UnblendedCost')::numeric),"
+        " sum((row_data ->> 'lineItem/BlendedCost')::numeric) FROM raw_aws_billing_rows GROUP BY 1 ORDER BY 1"
+    )
+
+    assert costs == [
+        ("1.csv.gz", 59, Decimal("0.08034"), Decimal("0.08034")),
+        ("2.csv.gz", 59, Decimal("0.0000375084"), Decimal("0.0000375084")),
+    ]
+
+
+def test_public_prices_of_november_are_kept(landing: Landing, shared_samples: Path) -> None:
+    landing.ingest(shared_samples / "cur2-csv")
+
+    public = landing.value(
+        "SELECT sum((row_data ->> 'pricing_public_on_demand_cost')::numeric) FROM raw_aws_billing_rows"
+    )
+
+    assert public == Decimal("1.7341165605")
+
+
+@pytest.mark.parametrize(
+    ("tree", "column", "total"),
+    [
+        ("focus12", "EffectiveCost", "32.7663"),
+        ("focus12", "ListCost", "32.7663"),
+        ("focus12", "ContractedCost", "32.7663"),
+        ("focus12", "PricingCurrencyEffectiveCost", "32.7663"),
+        ("focus10", "ListCost", "0.18543773290"),
+        ("focus10", "EffectiveCost", "-2.00000000000"),
+        ("focus10", "ContractedCost", "-2.00000000000"),
+    ],
+)
+def test_a_focus_export_keeps_its_own_amounts(
+    landing: Landing, shared_samples: Path, tree: str, column: str, total: str
+) -> None:
+    landing.ingest(shared_samples / tree)
+
+    assert landing.value(f'SELECT sum("{column}") FROM focus_cost_and_usage') == Decimal(total)
+
+
+def test_equal_rows_are_all_charged(landing: Landing, shared_samples: Path) -> None:
+    landing.ingest(shared_samples / "noid-duplicates")
+
+    assert landing.value("SELECT count(*) FROM raw_aws_billing_rows WHERE occurrence > 1") == 133
+    assert landing.value("SELECT sum(billed_cost) FROM billing_usage_fact WHERE occurrence > 1") > 0
+
+
+def test_what_savings_plans_leave_over_is_one_adjustment(landing: Landing, shared_samples: Path) -> None:
+    outcome = landing.ingest(shared_samples / "noid-duplicates")
+
+    [adjustment] = landing.records("SELECT * FROM focus_cost_and_usage WHERE \"ChargeCategory\" = 'Adjustment'")
+
+    assert adjustment["BilledCost"] == Decimal("-0.168")
+    assert adjustment["EffectiveCost"] == 0
+    assert adjustment["SubAccountId"] is None
+    assert adjustment["ChargePeriodStart"] == adjustment["BillingPeriodStart"]
+    assert adjustment["ChargePeriodEnd"] == adjustment["BillingPeriodEnd"]
+    assert any("-0.168" in finding for finding in outcome.findings)
+
+
+def test_an_export_without_currency_is_taken_in_the_clients(landing: Landing, shared_samples: Path) -> None:
+    outcome = landing.with_client(currency="EUR").ingest(shared_samples / "cur2-csv")
+
+    assert outcome.billed_cost == {"EUR": Decimal("0.0803775084")}
+    assert any("no currency column: EUR" in finding for finding in outcome.findings)
+
+
+def _charges_of(landing: Landing, tree: str) -> list[tuple[Any, ...]]:
+    """The money, categories and times of a tree's charges; what an encoding cannot carry is left out."""
+    columns = (
+        *MONEY,
+        *"ContractedUnitPrice PricingCurrencyEffectiveCost PricingCurrencyListUnitPrice".split(),
+        *"ChargeCategory ChargeClass ChargeFrequency PricingCategory ChargePeriodStart ChargePeriodEnd".split(),
+        *"BillingAccountId SubAccountId BillingCurrency ConsumedQuantity ServiceName ServiceCategory".split(),
+        *"ServiceSubcategory RegionId RegionName ResourceId ResourceType SkuId SkuPriceId SkuPriceDetails".split(),
+        *"SkuMeter ChargeDescription PricingUnit ConsumedUnit CommitmentDiscountStatus x_Operation".split(),
+        *"x_ServiceCode InvoiceId PublisherName InvoiceIssuerName".split(),
+    )
+    shown = ", ".join(f'trim_scale("{c}")' if c in MONEY else f'"{c}"' for c in columns)
+    return sorted(
+        landing.query(
+            f'SELECT {shown} FROM focus_cost_and_usage JOIN billing_statements ON statement_id = "x_StatementId"'
+            " WHERE bucket LIKE %s",
+            f"%/{tree}",
+        ),
+        key=repr,
+    )

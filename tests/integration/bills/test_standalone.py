@@ -1,0 +1,252 @@
+"""Files without a manifest: statements of their own, until a manifest names them."""
+
+from __future__ import annotations
+
+import gzip
+from concurrent.futures import Future, ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from billfold.bills.rollback import roll_back
+from billfold.errors import UsageError
+from billfold.model import DeliveryOutcome, DeliveryState
+from billfold.store.database import BulkConnection, Connection, connect
+from billfold.store.deliveries import publish
+from tests.bills.landing import Landing
+from tests.bills.line_items import PERIOD, LineItem, as_csv, described, write_bill, write_delivery, write_object
+
+USD = "USD"
+FOLDER = f"exports/acme/data/BILLING_PERIOD={PERIOD}"
+
+
+def write_file(root: Path, name: str, items: list[dict[str, str]], *, revision: int = 1) -> Path:
+    """Write one data file and no manifest."""
+    return write_object(root, name, gzip.compress(as_csv(items), mtime=0), revision=revision)
+
+
+def kinds(landing: Landing) -> list[tuple[str, str, int]]:
+    """Every publication: its statement's export, its kind, the rows after it."""
+    return landing.query(
+        "SELECT export_name, kind, rows_after FROM billing_publications"
+        " JOIN billing_statements USING (statement_id) ORDER BY publication_id"
+    )
+
+
+def test_a_changed_file_replaces_what_stood_at_its_key(landing: Landing) -> None:
+    write_file(landing.root, "may.csv.gz", described("1", "2"))
+    landing.ingest()
+    # An older time than before: what stands at the key is what counts.
+    write_file(landing.root, "may.csv.gz", described("1", "3"), revision=0)
+
+    outcome = landing.ingest()
+
+    assert (outcome.rows_added, outcome.rows_removed) == (1, 1)
+    assert landing.count("billing_statements") == 1
+    assert landing.billed() == {USD: Decimal(4)}
+
+
+def test_two_files_are_two_statements(landing: Landing) -> None:
+    write_file(landing.root, "one.csv.gz", described("1"))
+    write_file(landing.root, "two.csv.gz", described("1", line_item_product_code="AmazonS3"))
+
+    landing.ingest_all()
+
+    assert landing.count("billing_statements") == 2
+    assert landing.billed() == {USD: Decimal(2)}
+
+
+def test_a_manifest_takes_over_the_files_that_it_names(landing: Landing) -> None:
+    items = described("1", "2", "3")
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items[:2])
+    write_file(landing.root, f"{FOLDER}/acme-00002.csv.gz", items[2:])
+    alone = landing.ingest_all()
+    moments = landing.published_at()
+    write_bill(landing.root, items[:2], items[2:], revision=2)
+
+    outcome = landing.ingest()
+
+    assert [each.state for each in alone] == [DeliveryState.PUBLISHED] * 2
+    assert outcome.state is DeliveryState.PUBLISHED
+    assert outcome.rows_added == 3
+    assert landing.billed() == {USD: Decimal(6)}
+    assert landing.count("billing_usage_fact") == 3
+    assert kinds(landing) == [
+        (f"{FOLDER}/acme-00001.csv.gz", "delivery", 2),
+        (f"{FOLDER}/acme-00002.csv.gz", "delivery", 1),
+        ("acme", "delivery", 3),
+        (f"{FOLDER}/acme-00001.csv.gz", "adoption", 0),
+        (f"{FOLDER}/acme-00002.csv.gz", "adoption", 0),
+    ]
+    assert landing.as_of(moments[1]) == {USD: (3, Decimal(6))}
+    assert landing.as_of(landing.published_at()[-1]) == {USD: (3, Decimal(6))}
+    assert landing.broken_rules() == []
+
+
+def test_a_reader_never_sees_both(landing: Landing) -> None:
+    items = described("1", "2", "3")
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items)
+    landing.ingest()
+    write_bill(landing.root, items, revision=2)
+    # What a reader could see at the moment of each write to the statements is kept by the database itself.
+    landing.execute("CREATE TABLE seen (billed numeric)")
+    landing.execute(
+        "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO seen SELECT sum(billed_cost) FROM billing_usage_fact; RETURN NULL; END'"
+    )
+    landing.execute(
+        "CREATE CONSTRAINT TRIGGER look AFTER UPDATE ON billing_statements DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION look()"
+    )
+
+    landing.ingest()
+
+    assert set(landing.query("SELECT billed FROM seen")) == {(Decimal(6),)}
+
+
+def test_a_file_that_its_manifest_does_not_name_goes_too(landing: Landing) -> None:
+    items = described("1", "2", "3")
+    write_file(landing.root, f"{FOLDER}/20260501T000000Z-old/acme-00001.csv.gz", items[:2])
+    write_file(landing.root, "elsewhere.csv.gz", described("7"))
+    landing.ingest_all()
+    write_bill(landing.root, items, revision=2)
+
+    landing.ingest_all()
+
+    assert landing.billed() == {USD: Decimal(13)}
+    assert ("elsewhere.csv.gz", "adoption", 0) not in kinds(landing)
+    assert landing.broken_rules() == []
+
+
+def test_a_file_of_a_published_bill_is_not_counted_again(landing: Landing) -> None:
+    items = described("1", "2", "3")
+    manifest = write_bill(landing.root, items)
+    landing.ingest()
+    manifest.unlink()
+
+    outcome = landing.ingest()
+    forced = landing.ingest(force=True)
+
+    assert outcome.state is DeliveryState.SUPERSEDED
+    assert outcome.reason == "belongs to acme 2026-05, whose manifest stands"
+    assert forced.state is DeliveryState.PUBLISHED
+    assert "published by force, although it belongs to acme 2026-05, whose manifest stands" in forced.findings
+
+
+def test_the_files_of_an_adopted_statement_come_again_only_by_their_manifest(landing: Landing) -> None:
+    items: list[LineItem] = [*described("1", "2", "3")]
+    data = write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", [dict(item) for item in items])
+    landing.ingest()
+    write_bill(landing.root, items, revision=2)
+    landing.ingest()
+
+    by_its_key = landing.ingest(data)
+
+    assert by_its_key.export_name == "acme"
+    assert (by_its_key.rows_added, by_its_key.rows_unchanged) == (0, 3)
+    assert landing.billed() == {USD: Decimal(6)}
+
+
+def test_an_adoption_takes_the_rows_of_every_client_bucket_apart(landing: Landing, tmp_path: Path) -> None:
+    items = described("1", "2")
+    other = Landing.make(landing.database, landing.settings, tmp_path / "other", "other")
+    write_file(other.root, f"{FOLDER}/acme-00001.csv.gz", items)
+    other.ingest()
+    write_bill(landing.root, items, revision=2)
+
+    landing.ingest()
+
+    assert landing.billed() == {USD: Decimal(6)}
+    assert landing.broken_rules() == []
+
+
+def test_a_delivery_that_took_files_over_is_not_rolled_back(landing: Landing) -> None:
+    items = described("1", "2", "3")
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items)
+    landing.ingest()
+    write_bill(landing.root, items, revision=2)
+    outcome = landing.ingest()
+    assert outcome.delivery_id is not None
+
+    with pytest.raises(UsageError, match="took over 1 standalone file "):
+        roll_back(outcome.delivery_id, settings=landing.settings, database=landing.database)
+
+    assert landing.billed() == {USD: Decimal(6)}
+
+
+def test_an_empty_manifest_does_not_blank_the_files_that_stand(landing: Landing) -> None:
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", described("1", "2", "3"))
+    landing.ingest()
+    write_delivery(landing.root, revision=2)
+    (landing.root / f"{FOLDER}/acme-00001.csv.gz").unlink()
+
+    outcome = landing.ingest()
+
+    assert (outcome.state, outcome.reason) == (DeliveryState.HELD, "would leave 0 of 3 rows and 0 of 6 USD")
+    assert landing.billed() == {USD: Decimal(6)}
+
+
+def test_a_file_that_is_published_beside_its_manifest_counts_once(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = described("1", "2", "3")
+    manifest = write_bill(landing.root, items)
+    late = manifest.read_bytes()
+    manifest.unlink()
+    locked = publish.lock_bucket
+
+    def let_the_manifest_in(bulk: BulkConnection, *, client_id: str) -> None:
+        # The file's publication is all but done when the manifest's comes before it.
+        monkeypatch.setattr(publish, "lock_bucket", locked)
+        manifest.write_bytes(late)
+        assert landing.ingest(manifest).state is DeliveryState.PUBLISHED
+        locked(bulk, client_id=client_id)
+
+    monkeypatch.setattr(publish, "lock_bucket", let_the_manifest_in)
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.billed() == {USD: Decimal(6)}
+    assert landing.broken_rules() == []
+
+
+def test_a_file_and_its_manifest_that_wait_for_each_other_both_come_in(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = described("1", "2", "3")
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items)
+    landing.ingest()
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items[:2], revision=2)
+    locked = publish.lock_bucket
+
+    with ThreadPoolExecutor(max_workers=1) as beside:
+
+        def let_the_manifest_wait(bulk: BulkConnection, *, client_id: str) -> None:
+            # The file's statement is locked by its own publication when the manifest's wants to empty it.
+            monkeypatch.setattr(publish, "lock_bucket", locked)
+            manifest = write_bill(landing.root, items[:2], revision=3)
+            waiting.append(beside.submit(landing.ingest, manifest))
+            with connect(landing.database.conninfo) as gate:
+                await_lock(gate)
+            locked(bulk, client_id=client_id)
+
+        waiting: list[Future[DeliveryOutcome]] = []
+        monkeypatch.setattr(publish, "lock_bucket", let_the_manifest_wait)
+        outcome = landing.ingest()
+        by_manifest = waiting[0].result()
+
+    assert (outcome.exit_error, by_manifest.exit_error) == (None, None)
+    assert by_manifest.state is DeliveryState.PUBLISHED
+    assert landing.billed() == {USD: Decimal(3)}
+    assert landing.broken_rules() == []
+
+
+def await_lock(connection: Connection) -> None:
+    """Wait until a transaction waits for another one; PostgreSQL itself waits between two questions."""
+    for _ in range(600):
+        waiting = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted")
+        if waiting.fetchone() != (0,):
+            return
+        connection.execute("SELECT pg_sleep(0.05)")
+    raise AssertionError("nobody waits")

@@ -1,0 +1,609 @@
+"""One message and its fate: whose object it tells of, what comes of it, and when it comes again."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from billfold.aws import LocalAws
+from billfold.aws.queue import Message
+from billfold.bills import ingest
+from billfold.clients import registry as clients
+from billfold.jobs import attempts
+from billfold.jobs.attempts import find_suspects, forget
+from billfold.jobs.intake import find_full, take_in
+from billfold.jobs.results import Cause, Dead, Done, Fate, Later
+from billfold.model import Client
+from billfold.settings.settings import load_settings
+from billfold.store.database import Database, connect
+from billfold.store.deliveries import control
+from billfold.store.jobs.slots import open_slots, take_slot, take_turn
+from tests.bills.export_trees import BUCKET
+from tests.bills.landing import Landing
+from tests.bills.line_items import as_csv, described, write_bill
+from tests.messages import ACCOUNT, S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
+
+MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
+DATA = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+WORKER = uuid4()
+NOWHERE = "host=127.0.0.1 port=1 dbname=nowhere user=nobody"
+
+
+@pytest.fixture
+def aws(aws: LocalAws) -> LocalAws:
+    aws.create_bucket(BUCKET)
+    return aws
+
+
+@pytest.fixture
+def fleet(aws: LocalAws, landing: Landing) -> Landing:
+    """A landing whose bucket stands in the local AWS, and whose client `acme` is registered with one slot."""
+    landing = landing.with_settings(endpoint_url=load_settings().endpoint_url, message_retry_seconds=0)
+    values = {"client_id": "acme", "bucket": BUCKET, "account_id": ACCOUNT, "prefix": "exports/", "max_deliveries": 1}
+    return replace(landing, client=clients.register(landing.database, landing.settings, values))
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a worker that is only said to have died."""
+    monkeypatch.setattr(attempts, "_MARK_WAIT_SECONDS", 0)
+
+
+def message(body: str, *, receive_count: int = 1, message_id: str = "m-1") -> Message:
+    return Message(message_id=message_id, receipt="r-1", body=body, receive_count=receive_count)
+
+
+def take(fleet: Landing, body: str, *, database: Database | None = None, worker_id: UUID = WORKER, **told: Any) -> Fate:
+    return take_in(
+        message(body, **told), settings=fleet.settings, database=database or fleet.database, worker_id=worker_id
+    )
+
+
+def deliver(fleet: Landing, aws: LocalAws, *costs: str, revision: int = 1) -> None:
+    write_bill(fleet.root, described(*costs), revision=revision, bucket=BUCKET)
+    aws.upload_folder(BUCKET, fleet.root)
+
+
+def events(logged: list[Any]) -> list[str]:
+    return [event["event"] for event in logged]
+
+
+def test_the_event_of_a_manifest_brings_the_delivery_in(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25", "2.50")
+
+    with capture_logs() as logged:
+        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert (fate.state, fate.delivery_id) == (
+        "published",
+        fleet.value("SELECT current_delivery_id FROM billing_statements"),
+    )
+    assert fleet.billed() == {"USD": Decimal("3.75")}
+    assert fleet.query("SELECT DISTINCT trigger_source FROM billing_ingestion_runs") == [("sqs",)]
+    [done] = [event for event in logged if event["event"] == "message_done"]
+    assert (done["client"], done["delivery_id"], done["state"]) == ("acme", str(fate.delivery_id), "published")
+
+
+def test_an_event_of_eventbridge_is_told_by_its_trigger(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+
+    fate = take(fleet, eventbridge_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert fleet.query("SELECT DISTINCT trigger_source FROM billing_deliveries") == [("eventbridge",)]
+
+
+def test_the_event_of_a_data_file_marks_its_run_pending_until_the_manifest_comes(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    etag = aws.client("s3").head_object(Bucket=BUCKET, Key=DATA)["ETag"].strip('"')
+    told = s3_event(BUCKET, DATA, etag=etag, size=77)
+
+    first, again = take(fleet, told), take(fleet, told)
+    pending = fleet.query("SELECT source_s3_key, source_etag, status, size_bytes FROM billing_ingestion_runs")
+    take(fleet, s3_event(BUCKET, MANIFEST))
+    late = take(fleet, told)
+
+    assert [isinstance(fate, Done) for fate in (first, again, late)] == [True] * 3
+    assert pending == [(DATA, etag, "pending", 77)]
+    assert fleet.query("SELECT status, rows_read FROM billing_ingestion_runs") == [("success", 1)]
+
+
+def test_a_data_file_outside_any_export_is_ingested_by_itself(fleet: Landing, aws: LocalAws) -> None:
+    key = "exports/by-hand/may 2026.csv"
+    aws.put(BUCKET, key, as_csv(described("4")))
+
+    fate = take(fleet, s3_event(BUCKET, key))
+
+    assert isinstance(fate, Done)
+    assert fleet.query("SELECT export_path FROM billing_statements") == [(key,)]
+
+
+def test_a_request_of_our_own_is_done_in_the_clients_name(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+
+    fate = take(fleet, request("acme", MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert fate.state == "published"
+
+
+@pytest.mark.parametrize(
+    ("client_id", "key", "error_code"),
+    [
+        ("nobody", MANIFEST, "usage"),
+        ("acme", "other/acme-Manifest.json", "access_denied"),
+        ("acme", "exports-evil/acme-Manifest.json", "access_denied"),
+        ("acme", "exports/../secret/acme-Manifest.json", "access_denied"),
+        ("default", MANIFEST, "configuration"),
+    ],
+)
+def test_a_request_for_what_is_not_the_clients_is_dead(
+    fleet: Landing, client_id: str, key: str, error_code: str
+) -> None:
+    fate = take(fleet, request(client_id, key))
+
+    assert isinstance(fate, Dead)
+    assert fate.error_code == error_code
+    assert fleet.count("billing_ingestion_runs") == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        s3_event("someone-elses-bucket", MANIFEST),
+        s3_event(BUCKET, "exports-evil/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"),
+        s3_event(BUCKET, MANIFEST.upper()),
+        eventbridge_event(BUCKET, "exports%2Facme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"),
+    ],
+)
+def test_an_event_of_nobodys_folder_is_logged_and_forgotten(fleet: Landing, body: str) -> None:
+    with capture_logs() as logged:
+        fate = take(fleet, body)
+
+    assert isinstance(fate, Done)
+    assert events(logged) == ["event_foreign", "message_done"]
+    assert fleet.count("billing_ingestion_runs") == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        eventbridge_event(BUCKET, MANIFEST, account="999999999999"),
+        eventbridge_event(BUCKET, DATA, account="999999999999"),
+        s3_event(BUCKET, "exports/../exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"),
+        s3_event(BUCKET, "exports/./acme-Manifest.json"),
+    ],
+)
+def test_an_event_that_somebody_made_up_is_kept_as_evidence_and_nothing_is_read(fleet: Landing, body: str) -> None:
+    with capture_logs() as logged:
+        fate = take(fleet, body)
+
+    assert isinstance(fate, Dead)
+    assert fate.error_code == "access_denied"
+    assert ACCOUNT not in fate.reason
+    assert events(logged) == ["event_refused", "message_dead"]
+    assert fleet.count("billing_ingestion_runs") == 0
+
+
+def test_an_event_of_a_disabled_client_is_refused(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    clients.set_enabled(fleet.database, "acme", enabled=False)
+
+    with capture_logs() as logged:
+        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert events(logged) == ["event_refused", "message_done"]
+    assert fleet.count("billing_deliveries") == 0
+
+
+@pytest.mark.parametrize(
+    "body", [S3_TEST_EVENT, "{}", s3_event(BUCKET, MANIFEST, name="ObjectRemoved:Delete"), '{"Type": "Notification"}']
+)
+def test_what_is_nothing_for_us_is_done_with_one_line(fleet: Landing, body: str) -> None:
+    with capture_logs() as logged:
+        fate = take(fleet, body)
+
+    assert fate == Done()
+    assert events(logged) == ["event_ignored", "message_done"]
+
+
+@pytest.mark.parametrize("key", ["exports/", "exports/acme/index.html", "exports/acme/acme-RedshiftManifest.json"])
+def test_an_object_that_is_no_bill_is_left_out(fleet: Landing, key: str) -> None:
+    assert isinstance(take(fleet, s3_event(BUCKET, key)), Done)
+    assert fleet.count("billing_ingestion_runs") == 0
+
+
+def test_a_message_that_is_no_json_is_dead_with_its_reason(fleet: Landing) -> None:
+    fate = take(fleet, "garbage")
+
+    assert isinstance(fate, Dead)
+    assert (fate.error_code, "is not JSON" in fate.reason) == ("message", True)
+
+
+def test_a_bill_that_cannot_be_one_is_dead_and_its_run_keeps_the_reason(fleet: Landing, aws: LocalAws) -> None:
+    aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
+
+    fate = take(fleet, s3_event(BUCKET, "exports/bad.csv"))
+
+    assert isinstance(fate, Dead)
+    assert fleet.query("SELECT error_code, error_message FROM billing_ingestion_runs") == [
+        (fate.error_code, fate.reason)
+    ]
+
+
+def test_one_bad_object_of_a_message_does_not_keep_the_others_out(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
+    records = [s3_record(BUCKET, "exports/bad.csv"), s3_record(BUCKET, MANIFEST), s3_record("elsewhere", MANIFEST)]
+
+    fate = take(fleet, json.dumps({"Records": records}))
+
+    assert isinstance(fate, Dead)
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+
+
+def test_without_a_free_slot_a_message_waits_and_nothing_is_counted(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+
+    with open_slots(fleet.database) as other:
+        assert take_slot(other, fleet.client) == 1
+        waiting = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=100)
+    after = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=101)
+
+    assert isinstance(waiting, Later)
+    assert waiting.cause is Cause.SLOT
+    assert 1 <= waiting.delay_seconds <= 60
+    assert isinstance(after, Done)
+    assert fleet.query("SELECT attempts FROM billing_deliveries") == [(1,)]
+
+
+def test_a_statement_is_worked_on_once_at_a_time(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+
+    with open_slots(fleet.database) as other:
+        assert take_turn(other, fleet.client, f"{BUCKET} exports/acme 2026-05")
+        waiting = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(waiting, Later)
+    assert waiting.cause is Cause.BUSY
+
+
+def test_slots_are_counted_for_each_client_and_end_with_their_connection(fleet: Landing) -> None:
+    acme, globex = replace(fleet.client, max_deliveries=2), Client(client_id="globex", max_deliveries=1)
+
+    with open_slots(fleet.database) as first, open_slots(fleet.database) as second:
+        assert take_slot(first, acme) == 1
+        with open_slots(fleet.database) as third:
+            assert take_slot(third, acme) == 2
+            assert take_slot(second, acme) is None
+            assert take_slot(second, globex) == 1
+        with open_slots(fleet.database) as fourth:
+            assert take_slot(fourth, acme) == 2
+            assert take_slot(fourth, globex) is None
+
+
+def test_a_database_that_is_away_is_waited_for(fleet: Landing) -> None:
+    nowhere = Database(conninfo=NOWHERE, reader_conninfo=None, is_embedded=False)
+
+    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=10_000, database=nowhere)
+
+    assert isinstance(fate, Later)
+    assert fate.cause is Cause.DATABASE
+
+
+def test_a_defect_keeps_its_traceback_and_has_a_limit(
+    fleet: Landing, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(fleet, aws, "1.25")
+    # What nobody foresees: the name of a function leads to none.
+    monkeypatch.setattr(ingest, "open_bill", None)
+    limited = fleet.with_settings(message_attempts=2)
+
+    with capture_logs() as logged:
+        fates = [take(limited, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (1, 2)]
+
+    assert [type(fate) for fate in fates] == [Later, Dead]
+    assert isinstance(fates[1], Dead)
+    assert (fates[1].error_code, fates[1].reason[:15]) == ("internal", "failed 2 times,")
+    assert [event["exc_info"] for event in logged if event["event"] == "internal_error"] == [True, True]
+    assert fleet.query("SELECT state, attempts, error_code FROM billing_deliveries") == [("failed", 2, "internal")]
+
+
+def leave_running(fleet: Landing, *message_ids: str) -> None:
+    """As a worker leaves its delivery that is killed, with these messages in hand."""
+    fleet.execute("UPDATE billing_deliveries SET state = 'running', finished_at = NULL, error_code = NULL")
+    for message_id in message_ids:
+        fleet.execute("INSERT INTO billing_message_attempts VALUES (%s, 'acme', gen_random_uuid(), now())", message_id)
+
+
+def test_a_delivery_that_kills_its_workers_is_dead_at_last_and_may_be_tried_again(
+    fleet: Landing, aws: LocalAws, tmp_path: Path
+) -> None:
+    deliver(fleet, aws, "1.25")
+    (tmp_path / "spool").write_text("")
+    take(fleet.with_settings(spool=tmp_path / "spool"), s3_event(BUCKET, MANIFEST))
+    # Its first attempt has failed; the two that follow end with their worker.
+    limited = fleet.with_settings(message_attempts=3)
+
+    fates = []
+    for count in (2, 3):
+        leave_running(fleet, "m-1")
+        fates.append(take(limited, s3_event(BUCKET, MANIFEST), receive_count=count))
+    counted = fleet.query("SELECT failures FROM billing_message_failures")
+    forget(message("{}"), fleet.database)
+    redriven = take(fleet, s3_event(BUCKET, MANIFEST), message_id="m-2")
+
+    assert counted == [(3,)]
+    assert [type(fate) for fate in fates] == [Later, Dead]
+    assert isinstance(fates[1], Dead)
+    assert (fates[1].error_code, fates[1].reason) == (
+        "interrupted",
+        "failed 3 times, at last: its worker ended before it did",
+    )
+    assert isinstance(redriven, Done)
+    assert fleet.count("billing_message_failures") == 0
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+
+
+def test_what_was_worked_on_beside_a_killer_waits_once_and_gets_through(
+    fleet: Landing, aws: LocalAws, tmp_path: Path
+) -> None:
+    deliver(fleet, aws, "1.25")
+    (tmp_path / "spool").write_text("")
+    take(fleet.with_settings(spool=tmp_path / "spool"), s3_event(BUCKET, MANIFEST))
+    leave_running(fleet, "m-1")
+
+    fates = [take(fleet, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (2, 3)]
+
+    assert [type(fate) for fate in fates] == [Later, Done]
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+    assert fleet.query("SELECT * FROM billing_message_failures") == []
+    assert fleet.query("SELECT * FROM billing_message_attempts") == []
+
+
+def test_the_death_of_another_message_or_of_a_command_is_not_this_ones(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    take(fleet.with_settings(min_free_bytes=10**18), s3_event(BUCKET, MANIFEST), message_id="m-2")
+    leave_running(fleet, "m-2")
+
+    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=7)
+    blamed = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2, message_id="m-2")
+
+    assert (type(fate), type(blamed)) == (Done, Later)
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+    assert fleet.query("SELECT message_id, client_id, failures, error_code FROM billing_message_failures") == [
+        ("m-2", "acme", 2, "interrupted")
+    ]
+
+
+def test_a_message_is_not_blamed_while_its_statement_is_still_worked_on(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    take(fleet.with_settings(min_free_bytes=10**18), s3_event(BUCKET, MANIFEST))
+    leave_running(fleet, "m-1")
+
+    with connect(fleet.database.conninfo) as other:
+        delivery_id = fleet.value("SELECT delivery_id FROM billing_deliveries")
+        control.claim_stored(other, control.find_delivery(other, delivery_id), wait_seconds=1)
+        fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+
+    assert isinstance(fate, Later)
+    assert fate.cause is Cause.BUSY
+    assert fleet.query("SELECT state FROM billing_deliveries") == [("running",)]
+    assert fleet.count("billing_message_attempts") == 1
+
+
+def test_whose_worker_could_only_not_tell_that_it_ended_is_not_blamed(
+    fleet: Landing, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "_MARK_WAIT_SECONDS", 60)
+    deliver(fleet, aws, "1.25")
+    take(fleet.with_settings(min_free_bytes=10**18), s3_event(BUCKET, MANIFEST), message_id="m-2")
+    fleet.execute("DELETE FROM billing_message_failures")
+    leave_running(fleet, "m-1")
+
+    # PostgreSQL was away at the end, and another worker is the first to find it again.
+    found_again = threading.Timer(1, fleet.execute, ["DELETE FROM billing_message_attempts"])
+    found_again.start()
+    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+    found_again.join()
+
+    assert isinstance(fate, Done)
+    assert fleet.count("billing_message_failures") == 0
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+
+
+def test_a_message_of_two_objects_that_comes_twice_is_not_blamed_while_one_of_them_is_worked_on(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 9")
+    for export in ("first", "second"):
+        write_bill(fleet.root, described("1"), bucket=BUCKET, export_path=f"exports/{export}")
+    aws.upload_folder(BUCKET, fleet.root)
+    keys = [MANIFEST.replace("acme", export) for export in ("first", "second")]
+    body = json.dumps({"Records": [s3_record(BUCKET, key) for key in keys]})
+    reached, released = threading.Event(), threading.Event()
+
+    def hold(call: Call) -> Fault:
+        if call.is_download and call.path.endswith("first-00001.csv.gz"):
+            reached.set()
+            released.wait(60)
+        return None
+
+    with faulty_aws(aws.endpoint_url, hold) as faulty, ThreadPoolExecutor() as threads:
+        held = fleet.with_settings(endpoint_url=faulty.endpoint_url)
+        first = threads.submit(take, held, body, worker_id=uuid4())
+        assert reached.wait(60)
+        second = take(fleet, body, receive_count=2)
+        released.set()
+
+    assert isinstance(second, Later)
+    assert second.cause is Cause.BUSY
+    assert isinstance(first.result(), Done)
+    assert fleet.count("billing_message_failures") == fleet.count("billing_message_attempts") == 0
+    assert fleet.billed() == {"USD": Decimal(2)}
+
+
+def test_an_attempt_is_known_while_it_lasts_and_whoever_made_it_is_alive(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    fleet.execute("CREATE TABLE seen (message_id text, worker_id uuid)")
+    fleet.execute(
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO seen SELECT message_id, worker_id FROM billing_message_attempts; RETURN NULL; END $$"
+    )
+    fleet.execute("CREATE TRIGGER see AFTER UPDATE ON billing_statements FOR EACH STATEMENT EXECUTE FUNCTION see()")
+    # It could not tell the database that it had ended an attempt before.
+    fleet.execute("INSERT INTO billing_message_attempts VALUES ('m-1', 'acme', %s, now())", WORKER)
+
+    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+
+    assert isinstance(fate, Done)
+    assert fleet.query("SELECT DISTINCT message_id, worker_id FROM seen") == [("m-1", WORKER)]
+    assert fleet.count("billing_message_attempts") == 0
+
+
+def test_only_what_was_interrupted_the_last_time_is_suspect(fleet: Landing) -> None:
+    fleet.execute(
+        "INSERT INTO billing_message_failures VALUES ('killer', 1, 'interrupted', now()),"
+        " ('throttled', 4, 'source_unavailable', now())"
+    )
+    messages = [message("{}", message_id=name, receive_count=3) for name in ("killer", "throttled", "innocent")]
+
+    assert find_suspects(messages, fleet.database) == {"killer"}
+    assert find_suspects([replace(each, receive_count=1) for each in messages], fleet.database) == set()
+
+
+def test_waits_and_failures_of_other_messages_are_no_failures_of_this_one(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    fleet.execute("INSERT INTO billing_message_failures VALUES ('m-0', 9, 'source_unavailable', now())")
+    limited = fleet.with_settings(message_attempts=2, min_free_bytes=10**18)
+
+    fate = take(limited, s3_event(BUCKET, MANIFEST), receive_count=900)
+    later = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=901)
+
+    assert isinstance(fate, Later)
+    assert (fate.cause, fate.error_code) == (Cause.FAILURE, "spool_full")
+    assert isinstance(later, Done)
+    assert fleet.query("SELECT message_id FROM billing_message_failures") == [("m-0",)]
+
+
+def test_failures_are_forgotten_when_the_queue_has_dropped_their_message(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25")
+    fleet.execute(
+        "INSERT INTO billing_message_failures VALUES ('old', 1, 'internal', now() - interval '15 days'),"
+        " ('new', 1, 'internal', now() - interval '13 days')"
+    )
+
+    take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+
+    assert fleet.query("SELECT message_id FROM billing_message_failures") == [("new",)]
+
+
+def test_a_data_file_that_no_manifest_names_waits_no_more_when_the_next_one_is_in(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    other = DATA.replace("2026-05", "2026-04")
+    for key, etag in ((DATA, "an older version"), (DATA.replace("00001", "00007"), "surplus"), (other, "april")):
+        take(fleet, s3_event(BUCKET, key, etag=etag))
+    fleet.execute("UPDATE billing_ingestion_runs SET created_at = now() - interval '1 day'")
+    deliver(fleet, aws, "1.25")
+    take(fleet, s3_event(BUCKET, DATA.replace("00001", "00002"), etag="of the next refresh"))
+    fleet.execute(
+        "UPDATE billing_ingestion_runs SET created_at = now() + interval '1 day'"
+        " WHERE source_etag = 'of the next refresh'"
+    )
+
+    take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert dict(fleet.query("SELECT source_etag, status FROM billing_ingestion_runs WHERE delivery_id IS NULL")) == {
+        "an older version": "skipped",
+        "surplus": "skipped",
+        "april": "pending",
+        "of the next refresh": "pending",
+    }
+
+
+def test_a_delivery_is_published_even_where_the_files_that_it_does_not_name_cannot_be_told(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    take(fleet, s3_event(BUCKET, DATA, etag="surplus"))
+    fleet.execute("UPDATE billing_ingestion_runs SET created_at = now() - interval '1 day'")
+    fleet.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'injected'; END $$"
+    )
+    fleet.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON billing_ingestion_runs FOR EACH ROW WHEN (new.status = 'skipped')"
+        " EXECUTE FUNCTION refuse()"
+    )
+    deliver(fleet, aws, "1.25")
+
+    with capture_logs() as logged:
+        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert fate.state == "published"
+    assert fleet.query("SELECT state, error_code, last_error_code FROM billing_deliveries") == [
+        ("published", None, None)
+    ]
+    [warning] = [event for event in logged if event["event"] == "unnamed_not_skipped"]
+    assert "injected" in warning["error"]
+    assert "delivery_finished" in events(logged)
+
+
+def test_repeated_and_reversed_events_leave_what_stands(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1.25", revision=1)
+    old = s3_event(BUCKET, MANIFEST, etag="old", sequencer="01")
+    take(fleet, old)
+    deliver(fleet, aws, "1.25", "7", revision=2)
+    new = s3_event(BUCKET, MANIFEST, etag="new", sequencer="02")
+
+    fates = [take(fleet, body) for body in (new, old, new, s3_event(BUCKET, DATA), old)]
+
+    assert all(isinstance(fate, Done) for fate in fates)
+    assert fleet.billed() == {"USD": Decimal("8.25")}
+    assert fleet.count("billing_publications") == 2
+    assert fleet.broken_rules() == []
+
+
+def test_a_held_delivery_waits_for_its_release_and_not_in_the_queue(fleet: Landing, aws: LocalAws) -> None:
+    deliver(fleet, aws, "1", "2", "3", "4", revision=1)
+    take(fleet, s3_event(BUCKET, MANIFEST))
+    deliver(fleet, aws, "1", revision=2)
+
+    fate = take(fleet, s3_event(BUCKET, MANIFEST))
+
+    assert isinstance(fate, Done)
+    assert fate.state == "held"
+
+
+@pytest.mark.parametrize(
+    ("body", "is_theirs"),
+    [
+        (s3_event(BUCKET, MANIFEST), True),
+        (s3_event(BUCKET, "exports/a.csv"), True),
+        (eventbridge_event(BUCKET, MANIFEST), True),
+        (request("acme", "exports/a.csv"), True),
+        (s3_event(BUCKET, DATA), False),
+        (s3_event(BUCKET, "exports-evil/a.csv"), False),
+        (s3_event("other", MANIFEST), False),
+        (request("globex", "exports/a.csv"), False),
+        (S3_TEST_EVENT, False),
+        ("garbage", False),
+    ],
+)
+def test_only_what_needs_a_slot_of_a_full_client_waits_for_it(body: str, is_theirs: bool) -> None:
+    acme = Client(client_id="acme", bucket=BUCKET, prefix="exports/")
+
+    assert find_full(message(body), [acme]) == (acme if is_theirs else None)
+    assert find_full(message(body), []) is None

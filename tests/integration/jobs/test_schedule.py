@@ -1,0 +1,357 @@
+"""The schedule: every client in its turn, whatever becomes of the others, and whose delivery is late."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from billfold import reports
+from billfold.clients import registry as clients
+from billfold.jobs.schedule import Visit, VisitState, finish_pass, keep_schedule, tell_late, visit_due
+from billfold.model import Client
+from billfold.store.database import connect
+from billfold.store.jobs.slots import open_slots, take_slot
+from billfold.store.reports import freshness
+from tests.bills.landing import Landing
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
+from tests.registry import Registry
+
+# Nothing here takes nearly as long; who waits longer waits for a schedule that hangs.
+LIMIT_SECONDS = 60
+
+
+@pytest.fixture
+def tables(registry: Registry, tmp_path: Path) -> Landing:
+    """What can be asked of the registry's database."""
+    return Landing.make(registry.database, registry.settings, tmp_path / "unused")
+
+
+def visit(registry: Registry, **options: object) -> dict[str, Visit]:
+    visits = visit_due(settings=registry.settings, database=registry.database, **options)  # type: ignore[arg-type]
+    return {each.client_id: each for each in visits}
+
+
+@contextmanager
+def beside(registry: Registry, fault: Callable[[Call], Fault]) -> Iterator[Registry]:
+    """The registry of a schedule each of whose calls to AWS the test sees first."""
+    with faulty_aws(registry.aws.endpoint_url, fault) as faulty:
+        yield replace(registry, settings=registry.settings.model_copy(update={"endpoint_url": faulty.endpoint_url}))
+
+
+def hold(bucket: str, released: threading.Event, reached: threading.Event | None = None) -> Callable[[Call], Fault]:
+    """Downloads from the bucket wait until they are released."""
+
+    def wait(call: Call) -> Fault:
+        if call.is_download and bucket in call.path and call.path.endswith("gz"):
+            if reached:
+                reached.set()
+            released.wait(LIMIT_SECONDS)
+        return None
+
+    return wait
+
+
+def keep_in_thread(registry: Registry, stops: list[int], unfinished: list[int] | None = None) -> threading.Thread:
+    """A schedule that passes every second until `stops` holds something; notes how many visits did not end."""
+
+    def keep() -> None:
+        count = keep_schedule(
+            settings=registry.settings, database=registry.database, interval_seconds=1, count_stops=stops.__len__
+        )
+        if unfinished is not None:
+            unfinished.append(count)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    return thread
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Look until it is so; a schedule that never gets there fails the test."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
+
+
+def states(visits: dict[str, Visit]) -> dict[str, str]:
+    return {client_id: str(each.state) for client_id, each in visits.items()}
+
+
+def test_every_client_that_is_due_is_looked_through_and_then_left_alone(registry: Registry, tables: Landing) -> None:
+    for name in ("acme", "globex"):
+        registry.deliver(registry.add(name), "1", "2")
+
+    first = visit(registry)
+    again = visit(registry)
+
+    assert states(first) == {"acme": "done", "globex": "done"}
+    assert first["acme"].counts == {"current": 0, "published": 1}
+    assert again == {}
+    assert tables.query("SELECT DISTINCT client_id, trigger_source FROM billing_deliveries ORDER BY 1") == [
+        ("acme", "schedule"),
+        ("globex", "schedule"),
+    ]
+
+
+def test_a_lost_event_is_made_up_for_once_the_interval_has_gone_by(registry: Registry, tables: Landing) -> None:
+    client = registry.add("acme", refresh_hours=6)
+    registry.deliver(client, "1")
+    visit(registry)
+    registry.deliver(client, "1", "5", revision=2)
+
+    tables.execute("UPDATE billing_clients SET backfilled_at = backfilled_at - interval '5 hours 59 minutes'")
+    early = visit(registry)
+    tables.execute("UPDATE billing_clients SET backfilled_at = backfilled_at - interval '1 minute'")
+    due = visit(registry)
+
+    assert early == {}
+    assert due["acme"].counts == {"current": 0, "published": 1}
+    assert tables.billed()["USD"] == 6
+
+
+def test_a_client_that_fails_does_not_stop_the_others_and_stays_due(registry: Registry, tables: Landing) -> None:
+    broken = registry.add("broken")
+    registry.deliver(registry.add("zeta"), "1")
+    registry.aws.client("s3").delete_bucket(Bucket=broken.bucket)
+
+    visits = visit(registry)
+    again = visit(registry)
+
+    assert states(visits) == {"broken": "failed", "zeta": "done"}
+    assert [failure.error_code for failure in visits["broken"].failures] == ["source_not_found"]
+    assert states(again) == {"broken": "failed"}
+
+
+def test_a_delivery_that_no_later_attempt_can_bring_in_is_not_tried_at_every_turn(
+    registry: Registry, tables: Landing
+) -> None:
+    client = registry.add("acme")
+    registry.deliver(client, "1")
+    registry.aws.put("acme-bills", "exports/b/metadata/BILLING_PERIOD=2026-04/b-Manifest.json", b"no manifest")
+
+    visits = visit(registry)
+    again = visit(registry)
+
+    assert states(visits) == {"acme": "failed"}
+    assert visits["acme"].counts == {"current": 0, "failed": 1, "published": 1}
+    assert again == {}
+
+
+def test_a_disabled_client_has_no_turn(registry: Registry) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    clients.set_enabled(registry.database, "acme", enabled=False)
+
+    assert visit(registry) == {}
+
+
+def test_the_client_of_the_settings_has_its_turn_too(registry: Registry) -> None:
+    registry.aws.create_bucket("own-bills")
+    own = Client(client_id="own", bucket="own-bills")
+    registry.deliver(own, "1")
+    here = replace(
+        registry, settings=registry.settings.model_copy(update={"client": "own", "bucket": "own-bills", "prefix": ""})
+    )
+
+    first = visit(here)
+    again = visit(here)
+
+    assert states(first) == {"own": "done"}
+    assert again == {}
+
+
+def test_another_folder_of_the_settings_was_never_looked_through(registry: Registry) -> None:
+    registry.aws.create_bucket("own-bills")
+    registry.deliver(Client(client_id="own", bucket="own-bills"), "1")
+    described = {"client": "own", "bucket": "own-bills", "prefix": ""}
+    visit(replace(registry, settings=registry.settings.model_copy(update=described)))
+
+    moved = registry.settings.model_copy(update={**described, "prefix": "exports/"})
+
+    assert states(visit(replace(registry, settings=moved))) == {"own": "done"}
+
+
+def test_two_schedules_do_not_look_through_one_client_at_once(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    registry.deliver(registry.add("globex"), "1")
+
+    with connect(registry.database.conninfo) as other:
+        assert freshness.try_lock_client(other, "acme")
+        beside = visit(registry)
+    after = visit(registry)
+
+    assert states(beside) == {"acme": "busy", "globex": "done"}
+    assert states(after) == {"acme": "done"}
+
+
+def test_what_another_schedule_finished_meanwhile_is_not_done_again(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    registry.deliver(registry.add("globex"), "1")
+
+    def finish_globex(_: Call) -> Fault:
+        # The other schedule ends with globex after this one has found it to be due.
+        tables.execute("UPDATE billing_clients SET backfilled_at = now() WHERE client_id = 'globex'")
+        return None
+
+    with beside(registry, finish_globex) as watched:
+        assert states(visit(watched, concurrency=1)) == {"acme": "done"}
+
+
+def test_a_schedule_that_is_told_to_stop_begins_no_other_delivery(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    registry.deliver(registry.add("globex"), "1")
+    stops: list[Call] = []
+
+    # Told while it looks for the deliveries of acme.
+    with beside(registry, stops.append) as watched:
+        visits = visit(watched, concurrency=1, count_stops=lambda: min(len(stops), 1))
+
+    assert states(visits) == {"acme": "stopped"}
+    assert tables.count("billing_statements") == 0
+    assert tables.query("SELECT backfilled_at FROM billing_clients") == [(None,), (None,)]
+
+
+def test_a_client_that_takes_long_keeps_nobody_waiting(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    for name in ("globex", "initech"):
+        registry.deliver(registry.add(name), "1")
+    registry.add("late")
+    tables.execute("UPDATE billing_clients SET created_at = now() - interval '9 days' WHERE client_id = 'late'")
+    released = threading.Event()
+    stops: list[int] = []
+
+    with beside(registry, hold("acme-bills", released)) as watched, capture_logs() as events:
+        keeping = keep_in_thread(watched, stops)
+        wait_until(lambda: tables.count("billing_publications") == 2)
+        wait_until(lambda: len([each for each in events if each.get("visiting") == 1]) == 2)
+        told = [event for event in events if event["event"] in ("client_late", "schedule_finished")]
+        begun = tables.query("SELECT client_id, attempts FROM billing_deliveries ORDER BY client_id")
+        stops.append(1)
+        released.set()
+        keeping.join(LIMIT_SECONDS)
+
+    assert begun == [("acme", 1), ("globex", 1), ("initech", 1)]
+    # Once in each pass, though acme is visited all the while.
+    assert [event["event"] for event in told][:4] == ["client_late", "schedule_finished"] * 2
+    assert tables.query("SELECT count(*) FROM billing_publications") == [(3,)]
+
+
+def test_a_delivery_that_does_not_end_in_time_does_not_keep_the_schedule(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    reached, released = threading.Event(), threading.Event()
+    hasty = replace(registry, settings=registry.settings.model_copy(update={"shutdown_seconds": 0}))
+    stops: list[int] = []
+
+    with beside(hasty, hold("acme-bills", released, reached)) as watched:
+        unfinished: list[int] = []
+        keeping = keep_in_thread(watched, stops, unfinished)
+        assert reached.wait(LIMIT_SECONDS)
+        stops.append(1)
+        keeping.join(LIMIT_SECONDS)
+        released.set()
+        wait_until(lambda: not any(thread.name == "visitor" for thread in threading.enumerate()))
+
+    assert unfinished == [1]
+
+
+def test_a_schedule_that_was_told_to_stop_visits_nobody(registry: Registry, tables: Landing) -> None:
+    registry.deliver(registry.add("acme"), "1")
+
+    keep_schedule(settings=registry.settings, database=registry.database, interval_seconds=60, count_stops=lambda: 1)
+
+    assert tables.count("billing_statements") == 0
+
+
+def test_a_pass_says_that_it_is_over_whether_or_not_anybody_was_due(registry: Registry) -> None:
+    registry.deliver(registry.add("acme"), "1")
+
+    for visited in (1, 0):
+        visits = visit(registry)
+        with capture_logs() as events:
+            finish_pass(settings=registry.settings, database=registry.database, visited=len(visits))
+
+        told = [event for event in events if event["event"] == "schedule_finished"]
+        assert [(event["clients"], event["visited"]) for event in told] == [(1, visited)]
+
+
+def test_a_client_all_of_whose_slots_are_taken_waits_for_the_next_turn(registry: Registry) -> None:
+    client = registry.add("acme", max_deliveries=1)
+    registry.deliver(client, "1")
+
+    with open_slots(registry.database) as worker:
+        assert take_slot(worker, client) == 1
+        beside = visit(registry)
+    after = visit(registry)
+
+    assert states(beside) == {"acme": "busy"}
+    assert states(after) == {"acme": "done"}
+
+
+def test_a_client_without_a_delivery_is_late_after_one_and_a_half_intervals(
+    registry: Registry, tables: Landing
+) -> None:
+    client = registry.add("acme", refresh_hours=10)
+    registry.deliver(client, "1")
+    visit(registry)
+
+    for hours, is_late in ((14, False), (16, True)):
+        tables.execute("UPDATE billing_deliveries SET delivered_at = now() - make_interval(hours => %s)", hours)
+        with capture_logs() as events:
+            late = tell_late(settings=registry.settings, database=registry.database)
+
+        assert bool(late) == is_late
+        assert [event["event"] for event in events] == ["client_late"] * is_late
+
+    [row] = reports.list_client_freshness(registry.database, "default", "acme")
+    assert row.last_delivered_at
+    assert row.late_since
+    assert row.late_since - row.last_delivered_at == timedelta(hours=15)
+    [statement] = reports.list_statement_freshness(registry.database, None)
+    assert statement.late_since == row.late_since
+
+
+def test_the_settings_client_is_late_only_while_the_settings_describe_it(registry: Registry, tables: Landing) -> None:
+    tables.execute(
+        "INSERT INTO billing_clients (client_id, bucket, created_at)"
+        " VALUES ('own', 'own-bills', now() - interval '9 days')"
+    )
+
+    def late(**changes: str) -> list[str]:
+        settings = registry.settings.model_copy(update={"client": "own", **changes})
+        return [row.client_id for row in tell_late(settings=settings, database=registry.database)]
+
+    assert late(bucket="own-bills") == ["own"]
+    assert late() == []
+
+
+def test_a_failed_delivery_is_none_and_nothing_is_expected_of_a_disabled_client(
+    registry: Registry, tables: Landing
+) -> None:
+    registry.deliver(registry.add("acme"), "1")
+    visit(registry)
+    tables.execute("UPDATE billing_clients SET created_at = now() - interval '3 days'")
+    tables.execute("UPDATE billing_deliveries SET state = 'failed', error_code = 'source'")
+
+    [failed] = tell_late(settings=registry.settings, database=registry.database)
+    clients.set_enabled(registry.database, "acme", enabled=False)
+
+    assert failed.last_delivered_at is None
+    assert tell_late(settings=registry.settings, database=registry.database) == ()
+
+
+def test_a_client_that_registry_and_settings_both_describe_is_refused_alone(registry: Registry) -> None:
+    registry.add("acme")
+    here = registry.settings.model_copy(update={"client": "acme", "bucket": "acme-bills"})
+
+    [refused] = visit_due(settings=here, database=registry.database)
+
+    assert refused.state is VisitState.FAILED
+    assert [failure.error_code for failure in refused.failures] == ["configuration"]

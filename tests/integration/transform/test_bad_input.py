@@ -1,0 +1,732 @@
+"""Bad input gets one clear line, a failed run and not a single row; odd but valid input lands to the last decimal."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import threading
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+from billfold.aws import LocalAws
+from billfold.model import DeliveryState, RunStatus
+from tests.bills.landing import Landing
+from tests.bills.line_items import as_csv, described, line_item, write_bill, write_delivery, write_object
+
+FILE = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+SECOND_FILE = FILE.replace("00001", "00002")
+GOOD = described("1.25", "2.5")
+FOCUS_ROW = {
+    "BilledCost": "1.5",
+    "EffectiveCost": "1.5",
+    "ListCost": "1.5",
+    "BillingCurrency": "USD",
+    "BillingAccountId": "111122223333",
+    "BillingPeriodStart": "2026-05-01T00:00:00Z",
+    "BillingPeriodEnd": "2026-06-01T00:00:00Z",
+    "ChargePeriodStart": "2026-05-03T00:00:00Z",
+    "ChargePeriodEnd": "2026-05-04T00:00:00Z",
+    "ChargeCategory": "Usage",
+    "ProviderName": "AWS",
+    "ServiceCategory": "Compute",
+    "ServiceName": "Amazon Elastic Compute Cloud",
+}
+
+
+def rows(*items: dict[str, str]) -> bytes:
+    return gzip.compress(as_csv(items), mtime=0)
+
+
+def lines(*texts: str) -> bytes:
+    """A CUR 2.0 CSV of three columns beside the needed ones, in which the given lines follow a good one."""
+    good = as_csv(GOOD[:1]).decode()
+    return (good + "".join(f"{text}\n" for text in texts)).encode()
+
+
+def good_line(**changes: str) -> str:
+    return as_csv([{**GOOD[0], **changes}], GOOD[0]).decode().partition("\n")[2].removesuffix("\n")
+
+
+def parquet_file(columns: dict[str, pa.Array]) -> bytes:
+    stream = io.BytesIO()
+    parquet.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+def parquet_bill(costs: pa.Array) -> bytes:
+    count = len(costs)
+    return parquet_file(
+        {
+            name: costs if name == "line_item_unblended_cost" else pa.array([value] * count)
+            for name, value in line_item().items()
+        }
+    )
+
+
+def without(header: str) -> dict[str, str]:
+    return {name: value for name, value in GOOD[0].items() if name != header}
+
+
+class Refusal(NamedTuple):
+    """A delivery's files, and the words of the line in which it is refused."""
+
+    files: tuple[bytes, ...]
+    error_code: str
+    words: tuple[str, ...]
+
+
+REFUSALS = {
+    "a row with a cell too few": Refusal(
+        (lines(good_line(), good_line().rpartition(",")[0]),),
+        "malformed_file",
+        (f"{FILE}, line 4:", "the header has 10 columns, this row has 9", "refused"),
+    ),
+    "a row with a cell too many": Refusal(
+        (lines(good_line() + ",x"),),
+        "malformed_file",
+        (f"{FILE}, line 3:", "the header has 10 columns, this row has 11"),
+    ),
+    "a cell too many at the place of an empty one": Refusal(
+        (lines(good_line(), good_line() + ","),),
+        "malformed_file",
+        (f"{FILE}, line 4:", "the header has 10 columns, this row has 11"),
+    ),
+    "a shifted row after a line break and a blank line": Refusal(
+        (lines(good_line(line_item_line_item_description="two\nlines"), "", good_line() + ',""'),),
+        "malformed_file",
+        (f"{FILE}, line 6:", "this row has 11"),
+    ),
+    "a bad cost after a blank line": Refusal(
+        (lines("", good_line(line_item_unblended_cost="x")),), "invalid_value", (f"{FILE}, line 4,",)
+    ),
+    "line ends of different kinds": Refusal(
+        (as_csv(GOOD, line_end="\r\n") + as_csv(GOOD),), "malformed_file", (FILE, "line ends are of different kinds")
+    ),
+    "a text behind a quotation": Refusal(
+        (lines(good_line(line_item_line_item_description="#").replace("#", '"a"b')),),
+        "malformed_file",
+        (f"{FILE}, line 3:", "quoted value"),
+    ),
+    "a ragged row after a quoted line break": Refusal(
+        (lines(good_line(line_item_line_item_description="two\nlines"), good_line().rpartition(",")[0]),),
+        "malformed_file",
+        (f"{FILE}, line 5:", "this row has 9"),
+    ),
+    "a ragged row in the second file": Refusal(
+        (rows(*GOOD), gzip.compress(lines("1,2,3"), mtime=0)),
+        "malformed_file",
+        (f"{SECOND_FILE}, line 3:", "this row has 3"),
+    ),
+    "a header glued together": Refusal(
+        (as_csv(GOOD).replace(b"line_item_unblended_cost,line_item", b"line_item_unblended_costline_item", 1),),
+        "missing_column",
+        (f"{FILE}, line 1:", "line_item_unblended_cost", "line_item_usage_start_date", "header is damaged"),
+    ),
+    "a missing needed column": Refusal(
+        (rows(without("line_item_unblended_cost")),),
+        "missing_column",
+        (f"{FILE}, line 1:", "line_item_unblended_cost", "choose these columns"),
+    ),
+    "two missing needed columns": Refusal(
+        (as_csv([{n: v for n, v in GOOD[0].items() if "usage" not in n}]),),
+        "missing_column",
+        ("columns missing", "line_item_usage_start_date", "line_item_usage_account_id"),
+    ),
+    "a header that stands twice": Refusal(
+        (as_csv(GOOD).replace(b"line_item_product_code", b"line_item_currency_code", 1),),
+        "malformed_file",
+        (f"{FILE}, line 1, column line_item_currency_code:", "stands twice"),
+    ),
+    "an empty header": Refusal(
+        (as_csv(GOOD).replace(b"line_item_product_code", b"", 1),),
+        "malformed_file",
+        (f"{FILE}, line 1:", "header cell 9 is empty"),
+    ),
+    "zero bytes": Refusal((b"",), "malformed_file", (FILE, "is empty")),
+    "a gzip of zero bytes": Refusal((gzip.compress(b"", mtime=0),), "malformed_file", (FILE, "is empty")),
+    "a truncated gzip": Refusal((rows(*GOOD)[:-20],), "malformed_file", (FILE, "truncated gzip")),
+    "a corrupt gzip": Refusal(
+        (rows(*GOOD)[:40] + b"\xff\xff\xff\xff" + rows(*GOOD)[44:],), "malformed_file", (FILE, "corrupt gzip")
+    ),
+    "no billing export": Refusal(
+        (b"date,temperature,place\n2026-05-01,21,Ulm\n",),
+        "unknown_format",
+        (FILE, "no AWS billing export", "date, temperature, place", "expected"),
+    ),
+    "a web page": Refusal((b"<!DOCTYPE html>\n<p>Sign in</p>\n",), "malformed_file", (f"{FILE}, line 1:", "header")),
+    "Microsoft's FOCUS": Refusal(
+        (as_csv([{**FOCUS_ROW, "ProviderName": "Microsoft"}]),),
+        "unknown_format",
+        (f"{FILE}, line 2, column ProviderName, value 'Microsoft':", "another provider"),
+    ),
+    "a Parquet whose cost is no number": Refusal(
+        (parquet_bill(pa.array(["1.5", "free"])),),
+        "invalid_value",
+        (FILE, "column line_item_unblended_cost, value 'free':", "row 2", "not a number"),
+    ),
+    "a Parquet whose cost is NaN": Refusal(
+        (parquet_bill(pa.array([1.5, 2.5, float("nan")])),),
+        "invalid_value",
+        (FILE, "column line_item_unblended_cost, value 'nan':", "row 3", "not a number"),
+    ),
+    "a Parquet whose cost is infinite": Refusal(
+        (parquet_bill(pa.array([float("-inf")])),), "invalid_value", ("value '-inf':", "row 1")
+    ),
+    "a Parquet whose cost is a map": Refusal(
+        (parquet_bill(pa.array([[("a", 1.0)]], type=pa.map_(pa.string(), pa.float64()))),),
+        "invalid_value",
+        ("column line_item_unblended_cost", "not a number"),
+    ),
+    "a truncated Parquet": Refusal((parquet_bill(pa.array([1.5]))[:-9],), "malformed_file", (FILE, "Parquet")),
+    "a Parquet with a damaged footer": Refusal(
+        (parquet_bill(pa.array([1.5]))[:-8] + b"\xff\xff\xff\x7fPAR1",),
+        "malformed_file",
+        (FILE, "Parquet"),
+    ),
+    "a cost with a comma": Refusal(
+        (rows(GOOD[0], line_item(cost="1,5")),),
+        "invalid_value",
+        (f"{FILE}, line 3, column line_item_unblended_cost, value '1,5':", "not a number", "refused"),
+    ),
+    "a cost in words": Refusal(
+        (rows(GOOD[0], GOOD[1], line_item(cost="abc")),), "invalid_value", ("line 4", "value 'abc':")
+    ),
+    "a cost that is None": Refusal((rows(line_item(cost="None")),), "invalid_value", ("line 2", "value 'None':")),
+    "a cost that is NaN": Refusal((rows(line_item(cost="NaN")),), "invalid_value", ("line 2", "value 'NaN':")),
+    "a cost in hexadecimal": Refusal((rows(line_item(cost="0x1F")),), "invalid_value", ("value '0x1F':",)),
+    "a cost with a currency sign": Refusal((rows(line_item(cost="$1.50")),), "invalid_value", ("value '$1.50':",)),
+    "a cost with an absurd exponent": Refusal((rows(line_item(cost="1e9999")),), "invalid_value", ("value '1e9999':",)),
+    "a missing cost": Refusal(
+        (rows(GOOD[0], line_item(cost="")),),
+        "invalid_value",
+        (f"{FILE}, line 3, column line_item_unblended_cost", "a needed value is missing"),
+    ),
+    "a missing account": Refusal(
+        (rows(line_item(line_item_usage_account_id="")),), "invalid_value", ("line 2", "line_item_usage_account_id")
+    ),
+    "a missing type": Refusal((rows(line_item("")),), "invalid_value", ("line 2", "line_item_line_item_type")),
+    "a start that is no time": Refusal(
+        (rows(line_item(line_item_usage_start_date="soon")),),
+        "invalid_value",
+        ("line 2, column line_item_usage_start_date, value 'soon':", "not a time"),
+    ),
+    "a start as a spreadsheet writes it": Refusal(
+        (rows(GOOD[0], line_item(line_item_usage_start_date="5/3/26 4:00")),),
+        "invalid_value",
+        (f"{FILE}, line 3, column line_item_usage_start_date, value '5/3/26 4:00':", "not a time"),
+    ),
+    "a start at infinity": Refusal(
+        (rows(GOOD[0], line_item(line_item_usage_start_date="infinity")),),
+        "invalid_value",
+        (f"{FILE}, line 3, column line_item_usage_start_date, value 'infinity':", "not a time"),
+    ),
+    "an end that is no time": Refusal(
+        (rows(GOOD[0], line_item(line_item_usage_end_date="later")),),
+        "invalid_value",
+        (f"{FILE}, line 3, column line_item_usage_end_date, value 'later':", "not a time"),
+    ),
+    "a bad cost after a quoted line break": Refusal(
+        (
+            rows(
+                line_item(line_item_line_item_description='a "quoted"\r\nline\nbreak'),
+                {**GOOD[0], "line_item_unblended_cost": "x"},
+            ),
+        ),
+        "invalid_value",
+        (f"{FILE}, line 5,", "value 'x':"),
+    ),
+    "a bad cost in the second file": Refusal(
+        (rows(*GOOD), rows(GOOD[0], line_item(cost="x", line_item_line_item_description="bad"))),
+        "invalid_value",
+        (f"{SECOND_FILE}, line 3, column line_item_unblended_cost, value 'x':",),
+    ),
+    "text that is no UTF-8": Refusal(
+        (lines(good_line(line_item_line_item_description="caf\xe9")).decode().encode("latin-1"),),
+        "malformed_file",
+        (FILE, "not UTF-8"),
+    ),
+    "no UTF-8 far behind": Refusal(
+        (gzip.compress(lines(*[good_line()] * 3000) + good_line(line_item_product_code="caf\xe9").encode("latin-1")),),
+        "malformed_file",
+        (f"{FILE}, line 3003:", "not UTF-8"),
+    ),
+    "an open quotation": Refusal((lines('"never closed'),), "malformed_file", (f"{FILE}, line 3:", "quoted value")),
+    "two billing periods": Refusal(
+        (rows(GOOD[0], line_item(bill_billing_period_start_date="2026-06-01T00:00:00.000Z")),),
+        "invalid_value",
+        (f"{FILE}, line 3, column bill_billing_period_start_date", "another billing period than 2026-05"),
+    ),
+    "two formats in one delivery": Refusal(
+        (rows(*GOOD), rows(FOCUS_ROW)), "malformed_file", (SECOND_FILE, "is focus", "cur-2.0")
+    ),
+    "a FOCUS row without currency": Refusal(
+        (rows({**FOCUS_ROW, "BillingCurrency": ""}),), "invalid_value", ("line 2, column BillingCurrency",)
+    ),
+    "a FOCUS cost that is no number": Refusal(
+        (rows({**FOCUS_ROW, "BilledCost": "free"}),), "invalid_value", ("column BilledCost, value 'free':",)
+    ),
+    "a FOCUS EffectiveCost that is no number": Refusal(
+        (rows(FOCUS_ROW, {**FOCUS_ROW, "EffectiveCost": "abc"}),),
+        "invalid_value",
+        (f"{FILE}, line 3, column EffectiveCost, value 'abc':", "not a number"),
+    ),
+    "a FOCUS without the end of its charges": Refusal(
+        (rows({n: v for n, v in FOCUS_ROW.items() if n != "ChargePeriodEnd"}),),
+        "missing_column",
+        (f"{FILE}, line 1:", "ChargePeriodEnd"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_bad_input_is_refused_in_one_clear_line_and_leaves_nothing(landing: Landing, name: str) -> None:
+    refusal = REFUSALS[name]
+    write_delivery(landing.root, *refusal.files)
+
+    outcome = landing.ingest()
+
+    error = outcome.exit_error
+    assert error is not None
+    assert error.error_code == refusal.error_code
+    assert [word for word in refusal.words if word not in str(error)] == [], str(error)
+    assert "\n" not in str(error)
+    assert not error.retryable
+    assert outcome.state is DeliveryState.FAILED
+    assert {(run.status, run.error_code) for run in outcome.runs} == {(RunStatus.FAILED, refusal.error_code)}
+    assert_refused(landing, refusal.error_code, str(error), files=len(refusal.files))
+    assert_next_good_delivery_works(landing)
+
+
+def assert_refused(landing: Landing, error_code: str, message: str, *, files: int = 1) -> None:
+    runs = landing.query("SELECT status, error_code, error_message FROM billing_ingestion_runs")
+    assert runs == [("failed", error_code, message)] * files
+    assert landing.count("raw_aws_billing_rows") == 0
+    assert landing.count("billing_usage_fact") == 0
+    assert landing.count("billing_daily_cost") == 0
+    assert landing.count("billing_publications") == 0
+
+
+def assert_next_good_delivery_works(landing: Landing) -> None:
+    write_bill(landing.root, GOOD, revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert outcome.billed_cost == {"USD": Decimal("3.75")}
+    assert landing.billed() == {"USD": Decimal("3.75")}
+
+
+def test_a_bad_restatement_leaves_the_old_bill(landing: Landing) -> None:
+    write_bill(landing.root, GOOD)
+    landing.ingest()
+    write_bill(landing.root, [*GOOD, line_item(cost="x")], revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.state is DeliveryState.FAILED
+    assert landing.billed() == {"USD": Decimal("3.75")}
+    assert landing.broken_rules() == []
+
+
+def test_a_file_refused_once_is_refused_again_and_its_attempts_are_counted(landing: Landing) -> None:
+    write_bill(landing.root, [line_item(cost="x")])
+    landing.ingest()
+
+    again = landing.ingest()
+
+    assert again.state is DeliveryState.FAILED
+    assert landing.query("SELECT status, attempts FROM billing_ingestion_runs") == [("failed", 2)]
+
+
+def test_a_manifest_that_names_missing_files_is_refused_and_the_complete_one_works(landing: Landing) -> None:
+    manifest = write_bill(landing.root, GOOD[:1], GOOD[1:])
+    (landing.root / SECOND_FILE).unlink()
+
+    outcome = landing.ingest(manifest)
+
+    assert outcome.state is DeliveryState.FAILED
+    assert outcome.exit_error is not None
+    assert outcome.exit_error.error_code == "manifest"
+    assert "names 1 of 2 files" in str(outcome.exit_error)
+    assert SECOND_FILE in str(outcome.exit_error)
+    assert_refused(landing, "manifest", str(outcome.exit_error))
+    assert_next_good_delivery_works(landing)
+
+
+def test_a_manifest_that_is_no_json_is_refused_beside_a_good_export(landing: Landing) -> None:
+    write_bill(landing.root, GOOD)
+    write_object(landing.root, "exports/other/metadata/BILLING_PERIOD=2026-05/other-Manifest.json", b"{broken")
+
+    outcomes = landing.ingest_all()
+
+    assert [outcome.state for outcome in outcomes] == [DeliveryState.FAILED, DeliveryState.PUBLISHED]
+    assert outcomes[0].exit_error is not None
+    assert outcomes[0].exit_error.error_code == "manifest"
+
+
+def test_one_bad_statement_does_not_stop_the_others(landing: Landing) -> None:
+    write_bill(landing.root, [line_item(cost="x")], export_path="exports/bad")
+    write_bill(landing.root, GOOD, export_path="exports/good")
+
+    outcomes = landing.ingest_all()
+
+    assert {o.export_name: o.state for o in outcomes} == {
+        "bad": DeliveryState.FAILED,
+        "good": DeliveryState.PUBLISHED,
+    }
+    assert landing.billed() == {"USD": Decimal("3.75")}
+
+
+def test_a_folder_without_a_bill_leaves_a_failed_run(landing: Landing) -> None:
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is not None
+    assert outcome.exit_error.error_code == "source_not_found"
+    assert "\n" not in str(outcome.exit_error)
+    assert_refused(landing, "source_not_found", str(outcome.exit_error))
+    assert_next_good_delivery_works(landing)
+
+
+def test_a_wrong_bucket_leaves_a_failed_run(landing: Landing, environment: pytest.MonkeyPatch) -> None:
+    with LocalAws() as aws:
+        for name, value in aws.environment().items():
+            environment.setenv(name, value)
+
+        there = landing.with_settings(endpoint_url=aws.endpoint_url, region="us-east-1")
+        outcome = there.ingest("s3://no-such-bucket/exports/acme/")
+
+    assert outcome.exit_error is not None
+    assert outcome.exit_error.error_code == "source_not_found"
+    assert "no-such-bucket" in str(outcome.exit_error)
+    assert_refused(landing, "source_not_found", str(outcome.exit_error))
+    assert_next_good_delivery_works(landing)
+
+
+def test_a_standalone_file_of_two_months_is_refused(landing: Landing) -> None:
+    path = write_object(
+        landing.root, "bill.csv", as_csv([GOOD[0], line_item(bill_billing_period_start_date="2026-06-01T00:00:00Z")])
+    )
+
+    outcome = landing.ingest(path)
+
+    assert "bill.csv, line 3, column bill_billing_period_start_date" in str(outcome.exit_error)
+    assert_refused(landing, "invalid_value", str(outcome.exit_error))
+
+
+def test_a_standalone_file_of_two_months_is_found_without_period_columns(landing: Landing) -> None:
+    items = [
+        {name: value for name, value in item.items() if name != "bill_billing_period_start_date"}
+        for item in (GOOD[0], line_item(line_item_usage_start_date="2026-06-02T00:00:00Z"))
+    ]
+    path = write_object(landing.root, "bill.csv", as_csv(items))
+
+    outcome = landing.ingest(path)
+
+    assert "bill.csv, line 3, column line_item_usage_start_date" in str(outcome.exit_error)
+    assert_refused(landing, "invalid_value", str(outcome.exit_error))
+
+
+def test_an_unknown_line_item_type_is_charged_as_adjustment_and_told(landing: Landing) -> None:
+    write_bill(landing.root, [*GOOD, line_item("MysteryFee", "7.5"), line_item("MysteryFee", "0.5")])
+
+    outcome = landing.ingest()
+
+    assert outcome.billed_cost == {"USD": Decimal("11.75")}
+    assert landing.query(
+        'SELECT "ChargeFrequency", "PricingCategory", sum("BilledCost"), sum("EffectiveCost")'
+        " FROM focus_cost_and_usage WHERE \"ChargeCategory\" = 'Adjustment' GROUP BY 1, 2"
+    ) == [("One-Time", "Other", Decimal(8), Decimal(8))]
+    assert outcome.findings == ("2 line items of the unknown type 'MysteryFee' are charged as Adjustment",)
+    assert landing.value("SELECT findings FROM billing_deliveries") == list(outcome.findings)
+
+
+def test_an_unknown_column_is_kept_in_the_raw_row(landing: Landing) -> None:
+    write_bill(landing.root, [line_item(line_item_quantum_flux="0.7", brand_new='é "x"\n2')])
+
+    outcome = landing.ingest()
+
+    row = landing.value("SELECT row_data FROM raw_aws_billing_rows")
+    assert outcome.state is DeliveryState.PUBLISHED
+    assert (row["line_item_quantum_flux"], row["brand_new"]) == ("0.7", 'é "x"\n2')
+
+
+def test_a_raw_row_is_what_aws_wrote_without_its_empty_columns(landing: Landing) -> None:
+    item = line_item(line_item_tax_type="", resource_tags='{"user_env":"prod"}', pricing_term="None")
+    write_bill(landing.root, [item])
+
+    landing.ingest()
+
+    assert landing.value("SELECT row_data FROM raw_aws_billing_rows") == {n: v for n, v in item.items() if v}
+
+
+ODD_COSTS = {
+    "forty digits": "1234567890123456789012345678901234567890.12",
+    "thirty decimals": "0.000000000000000000000000000001",
+    "a small exponent": "4.3333E-6",
+    "a large exponent": "1.5e3",
+    "a sign": "+2.50",
+    "no leading zero": "-.5",
+    "a bare point": "3.",
+    "many zeros": "0000.100000000000000000000000000000000000000000",
+    "minus zero": "-0.0",
+}
+
+
+def test_costs_of_any_length_land_to_the_last_decimal(landing: Landing) -> None:
+    write_bill(landing.root, described(*ODD_COSTS.values()))
+
+    outcome = landing.ingest()
+
+    found = landing.query('SELECT "ChargeDescription", "BilledCost", "EffectiveCost" FROM focus_cost_and_usage')
+    wanted = [(f"item {n}", Decimal(c), Decimal(c)) for n, c in enumerate(ODD_COSTS.values(), start=1)]
+    assert outcome.exit_error is None
+    assert sorted(found) == sorted(wanted)
+    assert landing.broken_rules() == []
+
+
+@pytest.mark.parametrize(
+    "type_", [pa.float64(), pa.decimal128(38, 10), pa.string(), pa.decimal128(10, 4)], ids=lambda type_: str(type_)
+)
+def test_parquet_costs_land_as_the_shortest_decimal(landing: Landing, type_: pa.DataType) -> None:
+    costs = ["0.1", "0.2", "1234.5678", "-3"]
+    array = pa.array(costs) if type_ == pa.string() else pa.array([Decimal(c) for c in costs]).cast(type_)
+    write_delivery(landing.root, parquet_bill(array), ending="snappy.parquet")
+
+    outcome = landing.ingest()
+
+    assert outcome.billed_cost == {"USD": Decimal("1231.8678")}
+
+
+def test_tiny_parquet_doubles_land_as_the_shortest_decimal(landing: Landing) -> None:
+    write_delivery(landing.root, parquet_bill(pa.array([4.3333e-06, 1e-07, 5e-324])), ending="snappy.parquet")
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.query("SELECT billed_cost FROM billing_usage_fact ORDER BY 1") == [
+        (Decimal("5e-324"),),
+        (Decimal("0.0000001"),),
+        (Decimal("0.0000043333"),),
+    ]
+
+
+def test_parquet_decimals_of_more_than_38_digits_land_to_the_last_one(landing: Landing) -> None:
+    costs = [Decimal("123456789012345678901234567890.123456789012345"), Decimal("-0.000000000000001")]
+    write_delivery(landing.root, parquet_bill(pa.array(costs, pa.decimal256(45, 15))), ending="snappy.parquet")
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.query("SELECT billed_cost FROM billing_usage_fact ORDER BY 1 DESC") == [(cost,) for cost in costs]
+    assert landing.broken_rules() == []
+
+
+def test_parquet_texts_without_their_annotation_are_texts(landing: Landing) -> None:
+    item = line_item(line_item_line_item_description="Café")
+    columns = {name: pa.array([value.encode()], pa.binary()) for name, value in item.items()}
+    write_delivery(landing.root, parquet_file(columns), ending="snappy.parquet")
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.value("SELECT row_data FROM raw_aws_billing_rows") == item
+
+
+def test_parquet_times_in_nanoseconds_are_times(landing: Landing) -> None:
+    start = datetime(2026, 5, 3, 4, tzinfo=UTC)
+    item = line_item()
+    columns = {name: pa.array([value]) for name, value in item.items()}
+    columns["line_item_usage_start_date"] = pa.array([start], pa.timestamp("ns", tz="UTC"))
+    write_delivery(landing.root, parquet_file(columns), ending="snappy.parquet")
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.value('SELECT "ChargePeriodStart" FROM focus_cost_and_usage') == start
+    assert landing.value("SELECT row_data FROM raw_aws_billing_rows") == item
+
+
+def test_focus_without_effective_cost_takes_what_was_billed(landing: Landing) -> None:
+    write_delivery(landing.root, as_csv([{n: v for n, v in FOCUS_ROW.items() if n != "EffectiveCost"}]))
+
+    outcome = landing.ingest()
+
+    [charge] = landing.charges()
+    assert outcome.findings == ("1 rows name no EffectiveCost: their BilledCost stands in",)
+    assert charge["EffectiveCost"] == charge["BilledCost"] == Decimal("1.5")
+
+
+def _zip(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("acme-1.csv", content)
+    return stream.getvalue()
+
+
+ODD_FILES: dict[str, bytes] = {
+    "a plain CSV": as_csv(GOOD),
+    "a gzip of two members": gzip.compress(as_csv(GOOD)[:100], mtime=0) + gzip.compress(as_csv(GOOD)[100:], mtime=0),
+    "a zip": _zip(as_csv(GOOD)),
+    "a byte order mark": b"\xef\xbb\xbf" + as_csv(GOOD),
+    "a byte order mark before a quoted header": b"\xef\xbb\xbf"
+    + as_csv(GOOD).replace(b"bill_payer_account_id", b'"bill_payer_account_id"', 1),
+    "CRLF line ends": as_csv(GOOD, line_end="\r\n"),
+    "no line end at the end": as_csv(GOOD).rstrip(b"\n"),
+    "the word None in columns of numbers": as_csv(
+        [
+            {
+                **item,
+                "savings_plan_savings_plan_effective_cost": "None",
+                "line_item_net_unblended_cost": "None",
+                "pricing_public_on_demand_rate": "None",
+                "line_item_usage_amount": "None",
+            }
+            for item in GOOD
+        ]
+    ),
+    "a quoted header": as_csv(GOOD).replace(b"line_item_unblended_cost", b'"line_item_unblended_cost"', 1),
+    "a quoted line break in the header": as_csv([{**item, "resource_tags_user_odd\nkey": "x"} for item in GOOD]),
+    "a long line": as_csv([{**GOOD[0], "product": json.dumps({"k": "v" * 1_000_000})}, GOOD[1]]),
+}
+
+
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_an_odd_file_lands_as_the_plain_one_does(landing: Landing, name: str) -> None:
+    write_delivery(landing.root, ODD_FILES[name])
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert outcome.billed_cost == {"USD": Decimal("3.75")}
+    assert [c["BilledCost"] for c in landing.charges()] == [Decimal("1.25"), Decimal("2.5")]
+    assert landing.broken_rules() == []
+
+
+def test_tags_that_differ_only_in_case_are_both_kept(landing: Landing) -> None:
+    legacy = {
+        "bill/PayerAccountId": "111122223333",
+        "bill/BillingPeriodStartDate": "2026-05-01T00:00:00Z",
+        "lineItem/LineItemType": "Usage",
+        "lineItem/UnblendedCost": "1.25",
+        "lineItem/UsageStartDate": "2026-05-03T04:00:00Z",
+        "lineItem/UsageAccountId": "444455556666",
+        "resourceTags/user:Env": "upper",
+        "resourceTags/user:env": "lower",
+    }
+    write_delivery(landing.root, as_csv([legacy, {**legacy, "resourceTags/user:env": ""}]))
+
+    outcome = landing.ingest()
+
+    tags = [tags for (tags,) in landing.query('SELECT "Tags" FROM focus_cost_and_usage ORDER BY "Tags"')]
+    assert outcome.exit_error is None
+    assert tags == [{"Env": "upper"}, {"Env": "upper", "env": "lower"}]
+    assert landing.value("SELECT row_data FROM raw_aws_billing_rows WHERE row_data::text LIKE '%%lower%%'") == legacy
+
+
+@pytest.mark.parametrize("text", ["no json", "[1, 2]", '{"a":', '"text"', '{"a":"\\ud800"}', "NaN"])
+@pytest.mark.parametrize("column", ["resource_tags", "cost_category", "product"])
+def test_a_map_that_is_no_json_object_costs_no_line_item(landing: Landing, column: str, text: str) -> None:
+    write_bill(landing.root, described("1.25", **{column: text}) + described("2.5", **{column: '{"user_a":"b"}'}))
+
+    outcome = landing.ingest()
+
+    assert outcome.exit_error is None
+    assert landing.billed() == {"USD": Decimal("3.75")}
+    kept = landing.query(f"SELECT row_data ->> '{column}' FROM raw_aws_billing_rows")
+    assert sorted(value for (value,) in kept) == sorted([text, '{"user_a":"b"}'])
+    assert landing.broken_rules() == []
+
+
+def test_a_literal_null_in_focus_is_no_value(landing: Landing) -> None:
+    write_delivery(
+        landing.root, as_csv([{**FOCUS_ROW, "SubAccountId": "NULL", "Tags": "NULL", "ConsumedQuantity": "NULL"}])
+    )
+
+    outcome = landing.ingest()
+
+    [charge] = landing.charges()
+    assert outcome.exit_error is None
+    assert (charge["SubAccountId"], charge["Tags"], charge["ConsumedQuantity"]) == (None, None, None)
+    assert "SubAccountId" not in landing.value("SELECT row_data FROM raw_aws_billing_rows")
+
+
+def test_the_name_of_a_file_does_not_tell_its_kind(landing: Landing, tmp_path: Path) -> None:
+    write_delivery(landing.root, gzip.compress(as_csv(GOOD), mtime=0), ending="csv")
+
+    outcome = landing.ingest()
+
+    assert outcome.billed_cost == {"USD": Decimal("3.75")}
+
+
+def test_a_path_that_does_not_exist_leaves_a_failed_run(landing: Landing) -> None:
+    outcome = landing.ingest(landing.root / "nowhere.csv")
+
+    assert outcome.exit_error is not None
+    assert outcome.exit_error.error_code == "source_not_found"
+    assert_refused(landing, "source_not_found", str(outcome.exit_error))
+    assert_next_good_delivery_works(landing)
+
+
+def test_a_broken_manifest_named_directly_leaves_a_failed_run(landing: Landing) -> None:
+    manifest = write_object(landing.root, "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json", b"{")
+
+    outcome = landing.ingest(manifest)
+
+    assert outcome.exit_error is not None
+    assert_refused(landing, "manifest", str(outcome.exit_error))
+    assert_next_good_delivery_works(landing)
+
+
+class RefusingAws(BaseHTTPRequestHandler):
+    """An STS that lets nobody assume a role."""
+
+    answer = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        return
+
+
+@pytest.fixture
+def refusing_aws(environment: pytest.MonkeyPatch) -> Iterator[str]:
+    environment.setenv("AWS_ACCESS_KEY_ID", "local")
+    environment.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), RefusingAws)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_role_that_refuses_us_leaves_a_failed_run(landing: Landing, refusing_aws: str) -> None:
+    role = "arn:aws:iam::111122223333:role/billfold-read"
+    there = landing.with_client(role_arn=role, bucket="acme-bills").with_settings(
+        endpoint_url=refusing_aws, region="us-east-1"
+    )
+
+    outcome = there.ingest("exports/acme/")
+
+    assert outcome.exit_error is not None
+    assert outcome.exit_error.error_code == "access_denied"
+    assert role in str(outcome.exit_error)
+    assert "\n" not in str(outcome.exit_error)
+    assert_refused(landing, "access_denied", str(outcome.exit_error))
+    assert_next_good_delivery_works(landing)

@@ -1,0 +1,173 @@
+"""The generator of sample bills: the same request gives the same bytes, and a bill with everything that AWS writes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from billfold.period import BillingPeriod
+from billfold.transform.sample_bill import CUR2_COLUMNS, SampleBill, SampleFormat, write_sample_bill
+from tests.bills.landing import Landing
+
+BILL = SampleBill(payer_account_id="111122223333", period=BillingPeriod(date(2026, 5, 1)), line_item_count=350)
+TYPES = set(
+    "Usage SavingsPlanCoveredUsage SavingsPlanNegation SavingsPlanRecurringFee SavingsPlanUpfrontFee DiscountedUsage"
+    " RIFee Fee Tax Credit Refund EdpDiscount".split()
+)
+
+
+def read(root: Path) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    for path in sorted(root.rglob("*.csv.gz")):
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as stream:
+            rows += csv.DictReader(stream)
+    return rows
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def content_of(row: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """A line item without its id, which every delivery gives anew."""
+    return tuple((name, value) for name, value in row.items() if name != "identity_line_item_id")
+
+
+def contents(rows: list[dict[str, str]]) -> Counter[tuple[tuple[str, str], ...]]:
+    return Counter(map(content_of, rows))
+
+
+def places(contents: Counter[tuple[tuple[str, str], ...]]) -> Counter[tuple[str, str, str]]:
+    """How many line items stand on each account, hour and resource: a changed amount changes none of them."""
+    return Counter(
+        (item["line_item_usage_account_id"], item["line_item_usage_start_date"], item["line_item_resource_id"])
+        for item in map(dict, contents.elements())
+    )
+
+
+def plan_costs(rows: list[dict[str, str]]) -> Decimal:
+    return sum(
+        (
+            Decimal(row["line_item_unblended_cost"])
+            for row in rows
+            if row["line_item_line_item_type"] in ("SavingsPlanCoveredUsage", "SavingsPlanNegation")
+        ),
+        Decimal(0),
+    )
+
+
+@pytest.mark.parametrize("sample_format", SampleFormat)
+def test_the_same_request_gives_the_same_bytes(tmp_path: Path, sample_format: SampleFormat) -> None:
+    for name in ("one", "two"):
+        write_sample_bill(replace(BILL, sample_format=sample_format, file_count=2), tmp_path / name)
+
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_another_seed_gives_another_bill(tmp_path: Path) -> None:
+    write_sample_bill(BILL, tmp_path / "one")
+    write_sample_bill(replace(BILL, seed=2), tmp_path / "two")
+
+    assert read(tmp_path / "one") != read(tmp_path / "two")
+
+
+@pytest.mark.parametrize("count", [100, 350, 1001])
+def test_a_bill_has_exactly_the_line_items_asked_for(tmp_path: Path, count: int) -> None:
+    write_sample_bill(replace(BILL, line_item_count=count, file_count=3), tmp_path)
+
+    rows = read(tmp_path)
+    assert len(rows) == count
+    assert {row["line_item_line_item_type"] for row in rows} == TYPES
+
+
+def test_a_bill_has_the_columns_of_cur_2_and_usage_on_spot(tmp_path: Path) -> None:
+    write_sample_bill(BILL, tmp_path)
+
+    rows = read(tmp_path)
+    assert list(rows[0]) == CUR2_COLUMNS
+    assert any(row["pricing_term"] == "Spot" for row in rows)
+    assert any(row["bill_billing_entity"] == "AWS Marketplace" for row in rows)
+
+
+def test_savings_plans_net_out_unless_the_switch_says_otherwise(tmp_path: Path) -> None:
+    write_sample_bill(BILL, tmp_path / "balanced")
+    write_sample_bill(replace(BILL, balanced=False), tmp_path / "not")
+
+    assert plan_costs(read(tmp_path / "balanced")) == 0
+    assert plan_costs(read(tmp_path / "not")) == Decimal("0.125")
+
+
+def test_a_revision_alone_changes_the_ids_and_the_order_only(tmp_path: Path) -> None:
+    write_sample_bill(BILL, tmp_path / "first")
+    write_sample_bill(replace(BILL, revision=1), tmp_path / "again")
+
+    first, again = read(tmp_path / "first"), read(tmp_path / "again")
+    assert not {row["identity_line_item_id"] for row in first} & {row["identity_line_item_id"] for row in again}
+    assert contents(first) == contents(again)
+    assert list(map(content_of, first)) != list(map(content_of, again))
+
+
+def test_a_revision_changes_about_the_percentage_asked_for_and_replaces_some(tmp_path: Path) -> None:
+    bill = replace(BILL, line_item_count=10_000)
+    write_sample_bill(bill, tmp_path / "first")
+    write_sample_bill(replace(bill, revision=1, changed_percent=2), tmp_path / "changed")
+
+    first, changed = read(tmp_path / "first"), read(tmp_path / "changed")
+    gone, come = contents(first) - contents(changed), contents(changed) - contents(first)
+    assert len(changed) == len(first)
+    assert 150 <= gone.total() == come.total() <= 250
+    assert {dict(item)["line_item_line_item_type"] for item in gone | come} == {"Usage"}
+    assert 1 <= (places(gone) - places(come)).total() <= 40
+    assert plan_costs(changed) == 0
+
+
+def test_each_revision_changes_line_items_of_its_own_choice(tmp_path: Path) -> None:
+    write_sample_bill(BILL, tmp_path / "0")
+    for revision in (1, 2):
+        write_sample_bill(replace(BILL, revision=revision, changed_percent=10), tmp_path / str(revision))
+
+    first, second, third = (contents(read(tmp_path / str(revision))) for revision in range(3))
+    assert first - second != first - third
+
+
+def test_an_invoice_id_stands_in_every_line_item_and_changes_nothing_else(tmp_path: Path) -> None:
+    write_sample_bill(BILL, tmp_path / "open")
+    write_sample_bill(replace(BILL, invoice_id="2026053101"), tmp_path / "final")
+
+    still_open, final = read(tmp_path / "open"), read(tmp_path / "final")
+    assert {row["bill_invoice_id"] for row in still_open} == {""}
+    assert {row["bill_invoice_id"] for row in final} == {"2026053101"}
+    assert [row | {"bill_invoice_id": ""} for row in final] == still_open
+
+
+def test_the_manifest_names_the_files_that_are_there(tmp_path: Path) -> None:
+    manifest = write_sample_bill(replace(BILL, file_count=2), tmp_path)
+
+    named = json.loads(manifest.read_text())["dataFiles"]
+    assert sorted(named) == sorted(f"s3://sample-bucket/{path}" for path in content(tmp_path) if path.endswith(".gz"))
+
+
+@pytest.mark.parametrize("sample_format", SampleFormat)
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_sample_bill_lands_to_the_cent(landing: Landing, sample_format: SampleFormat, balanced: bool) -> None:
+    write_sample_bill(replace(BILL, balanced=balanced), landing.root.parent / "csv")
+    wanted = sum(Decimal(row["line_item_unblended_cost"]) for row in read(landing.root.parent / "csv"))
+    write_sample_bill(replace(BILL, balanced=balanced, sample_format=sample_format, file_count=2), landing.root)
+
+    outcome = landing.ingest()
+
+    adjustments = landing.query(
+        "SELECT billed_cost FROM billing_usage_fact JOIN dim_charge USING (charge_key)"
+        " WHERE charge_category = 'Adjustment'"
+    )
+    assert outcome.billed_cost == landing.billed() == {"USD": wanted}
+    assert adjustments == ([] if balanced else [(Decimal("0.125"),)])
+    assert landing.broken_rules() == []

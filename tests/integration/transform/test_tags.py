@@ -1,0 +1,361 @@
+"""Tags of all kinds: CUR's older columns and its map `tags` give one bill, and FOCUS's tags keep their types."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import hypothesis.strategies as st
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from hypothesis import HealthCheck, Phase, example, given
+from hypothesis import settings as hypothesis_settings
+
+from billfold.bills.remap import remap
+from billfold.verification import CheckState, verify
+from tests.bills.landing import Landing
+from tests.bills.line_items import line_item, write_bill, write_delivery
+from tests.integration.transform.slow_tags import cost_categories_of, tags_of
+
+# What AWS's user guide shows: one key in four kinds of tags.
+OVERLAPPING = {
+    "resourceTags/department": "teamA",
+    "resourceTags/appName": "app1",
+    "userAttribute/Department": "teamB",
+    "accountTag/department": "teamC",
+    "accountTag/appName": "app3",
+    "costCategory/department": "teamD",
+    "iamPrincipal/department": "teamE",
+}
+EVERYTHING = "SELECT to_jsonb(charge) - '{x_StatementId,x_ClientId}'::text[] FROM focus_cost_and_usage AS charge"
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+# Each example is an ingestion: to shrink one would take minutes.
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
+
+
+def spell(tags: Mapping[str, Any] | None) -> str:
+    return "" if tags is None else json.dumps(tags, ensure_ascii=False)
+
+
+def bring_in(landing: Landing, *items: Mapping[str, str], client: str | None = None) -> Landing:
+    """Ingest these line items as a bill of its own, each told from the others by its description."""
+    target = landing.with_client(client_id=client) if client else landing
+    described = [{**item, "line_item_line_item_description": f"item {n:03}"} for n, item in enumerate(items)]
+    outcome = target.ingest(write_bill(landing.root, described, export_path=f"exports/{uuid4().hex}"))
+    assert outcome.exit_error is None
+    return target
+
+
+def tags(landing: Landing) -> list[tuple[Any, Any]]:
+    return landing.query('SELECT "Tags", "x_CostCategories" FROM focus_cost_and_usage ORDER BY "ChargeDescription"')
+
+
+def test_the_map_of_all_tags_becomes_tags_and_cost_categories(landing: Landing) -> None:
+    bring_in(
+        landing, line_item(tags=spell(OVERLAPPING)), line_item(tags=spell({"accountTag/a": ""})), line_item(tags="{}")
+    )
+
+    assert tags(landing) == [
+        (
+            {
+                "department": "teamA",
+                "appName": "app1",
+                "userAttribute/Department": "teamB",
+                "accountTag/department": "teamC",
+                "accountTag/appName": "app3",
+                "iamPrincipal/department": "teamE",
+            },
+            {"department": "teamD"},
+        ),
+        ({"accountTag/a": ""}, None),
+        (None, None),
+    ]
+    assert landing.broken_rules() == []
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [
+        ("resourceTags/team", "team"),
+        ("resourceTags/user:team", "team"),
+        ("resourceTags/user_team", "team"),
+        ("resourceTags/aws:createdBy", "aws:createdBy"),
+        ("resourceTags/aws_created_by", "aws:created_by"),
+        ("resourceTags/user:aws_key", "aws_key"),
+        ("resourceTags/cost/center: north", "cost/center: north"),
+        ("resourceTags/accountTag/team", "resourceTags/accountTag/team"),
+        ("resourceTags/user:iamPrincipal/team", "resourceTags/iamPrincipal/team"),
+        ("resourceTags/resourceTags/team", "resourceTags/resourceTags/team"),
+        ("accountTag/user:team", "accountTag/user:team"),
+        ("accountTag/resourceTags/team", "accountTag/resourceTags/team"),
+        ("iamPrincipal/\u00e9\U0001f600", "iamPrincipal/\u00e9\U0001f600"),
+        ("organizationTag/team", "organizationTag/team"),
+        ("team", "team"),
+    ],
+)
+def test_a_key_of_the_map_is_read_by_its_prefix(landing: Landing, source: str, key: str) -> None:
+    bring_in(landing, line_item(tags=spell({source: "x"})))
+
+    assert tags(landing) == [({key: "x"}, None)]
+
+
+def test_a_resource_tag_is_never_taken_for_an_account_tag_in_any_column(landing: Landing) -> None:
+    mine = {"accountTag/team": "aws", "resourceTags/accountTag/team": "mine"}
+    bring_in(
+        landing,
+        line_item(tags=spell(mine)),
+        line_item(resource_tags=spell({"user_accountTag/team": "mine"}), tags=spell({"accountTag/team": "aws"})),
+        line_item(resource_tags=spell({"user:accountTag/team": "mine"})),
+    )
+
+    assert tags(landing) == [(mine, None), (mine, None), ({"resourceTags/accountTag/team": "mine"}, None)]
+
+
+def test_where_both_columns_have_a_key_the_map_counts_and_what_it_lacks_is_added(landing: Landing) -> None:
+    bring_in(
+        landing,
+        line_item(
+            resource_tags=spell({"user_app_name": "old", "user_only_here": "1", "aws_created_by": "old"}),
+            cost_category=spell({"cost_center": "old", "only_here": "2"}),
+            tags=spell(
+                {
+                    "resourceTags/appName": "new",
+                    "resourceTags/aws:createdBy": "new",
+                    "accountTag/onlyHere": "3",
+                    "costCategory/CostCenter": "new",
+                }
+            ),
+        ),
+    )
+
+    assert tags(landing) == [
+        (
+            {"appName": "new", "aws:createdBy": "new", "only_here": "1", "accountTag/onlyHere": "3"},
+            {"CostCenter": "new", "only_here": "2"},
+        )
+    ]
+
+
+def test_keys_that_would_become_one_stay_as_aws_wrote_them(landing: Landing) -> None:
+    twice = {"resourceTags/user:env": "1", "resourceTags/env": "2", "accountTag/env": "3"}
+    bring_in(landing, line_item(tags=spell(twice)), line_item(resource_tags=spell({"user_env": "1", "env": "2"})))
+
+    assert tags(landing) == [(twice, None), ({"user_env": "1", "env": "2"}, None)]
+
+
+@pytest.mark.parametrize("line_item_type", ["Credit", "Refund", "Tax", "Fee", "Usage"])
+def test_account_tags_count_for_every_kind_of_charge(landing: Landing, line_item_type: str) -> None:
+    bring_in(landing, line_item(line_item_type, tags=spell({"accountTag/team": "red"})))
+
+    assert tags(landing) == [({"accountTag/team": "red"}, None)]
+
+
+def test_usage_with_an_account_tag_alone_is_not_untagged(landing: Landing) -> None:
+    bring_in(
+        landing,
+        line_item(cost="4", tags=spell({"accountTag/team": "red"})),
+        line_item(cost="2", tags=spell({"resourceTags/aws:createdBy": "x"})),
+        line_item(cost="1", tags="{}"),
+    )
+
+    assert landing.query("SELECT row_count, cost FROM billing_checks WHERE name = 'untagged_cost'") == [
+        (2, {"USD": "3"})
+    ]
+
+
+def test_a_parquet_map_gives_what_the_csv_gives(landing: Landing) -> None:
+    values = {**OVERLAPPING, "accountTag/odd": 'a "quoted" \\ \u00e9 \U0001f600', "resourceTags/empty": ""}
+    item = line_item(line_item_line_item_description="item 000")
+    table = pa.table(
+        {
+            **{name: pa.array([value]) for name, value in item.items()},
+            "tags": pa.array([list(values.items())], pa.map_(pa.string(), pa.string())),
+        }
+    )
+    target = io.BytesIO()
+    parquet.write_table(table, target)
+    with_parquet = landing.with_client(client_id="parquet")
+    with_parquet.ingest(
+        write_delivery(landing.root, target.getvalue(), export_path="exports/parquet", ending="snappy.parquet")
+    )
+    bring_in(landing, line_item(tags=spell(values)), client="csv")
+
+    assert landing.query(EVERYTHING + " WHERE \"x_ClientId\" = 'parquet'") == landing.query(
+        EVERYTHING + " WHERE \"x_ClientId\" = 'csv'"
+    )
+    assert tags(landing)[0][0]["accountTag/odd"] == values["accountTag/odd"]
+    assert tags(landing)[0][0]["empty"] == ""
+
+
+@pytest.mark.parametrize("broken", ["[1]", "no json", '{"a": ', '"text"', '{"a":1,"a":2}'])
+def test_a_map_that_is_not_one_refuses_nothing_and_loses_nothing(landing: Landing, broken: str) -> None:
+    bring_in(landing, line_item(tags=broken), line_item(tags=broken, resource_tags=spell({"user_a": "b"})))
+
+    assert tags(landing) == [(broken, None), ({"a": "b"}, None)]
+
+
+# Keys as AWS's snake case leaves them: only these come out of the older columns as they were.
+SNAKE_KEYS = st.sampled_from(["team", "cost_center", "env", "name", "x1", "\u00e9quipe", "\u540d\u524d"])
+VALUES = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8),
+    st.sampled_from(["", "a,b", 'say "hi"', "{}", "\\", "null", "8080", "\u00e9", "two\nlines"]),
+)
+
+
+@hypothesis_settings(max_examples=8, deadline=None, phases=PHASES, suppress_health_check=SLOW)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from(["Usage", "Tax", "Credit", "Refund"]),
+            st.dictionaries(SNAKE_KEYS, VALUES, max_size=4),
+            st.dictionaries(st.sampled_from(["createdBy", "eks:cluster-name"]), VALUES, max_size=2),
+            st.dictionaries(SNAKE_KEYS, VALUES, max_size=3),
+            st.sampled_from(["resourceTags/", "resourceTags/user:", "resourceTags/user_"]),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_one_bill_in_the_older_columns_in_the_map_and_in_both_gives_equal_charges(
+    landing: Landing, rows: list[tuple[str, dict[str, str], dict[str, str], dict[str, str], str]]
+) -> None:
+    older, newer = [], []
+    for kind, users, aws, categories, prefix in rows:
+        resource_tags = {f"user_{key}": value for key, value in users.items()}
+        resource_tags |= {f"aws_{key}": value for key, value in aws.items()}
+        whole = {f"{prefix}{key}": value for key, value in users.items()}
+        whole |= {f"resourceTags/aws:{key}": value for key, value in aws.items()}
+        whole |= {f"costCategory/{key}": value for key, value in categories.items()}
+        older.append((kind, {"resource_tags": spell(resource_tags), "cost_category": spell(categories)}))
+        newer.append((kind, {"tags": spell(whole)}))
+    bills = {
+        "older": [line_item(kind, **columns) for kind, columns in older],
+        "newer": [line_item(kind, **columns) for kind, columns in newer],
+        "both": [line_item(kind, **columns, **more) for (kind, columns), (_, more) in zip(older, newer, strict=True)],
+    }
+    run = uuid4().hex
+    # Members belong to a client: one client's bills share them.
+    for name, items in bills.items():
+        bring_in(landing, *items, client=f"{run}-{name}")
+
+    found = {
+        name: landing.query(EVERYTHING + ' WHERE "x_ClientId" = %s ORDER BY "ChargeDescription"', f"{run}-{name}")
+        for name in bills
+    }
+    assert found["older"] == found["newer"] == found["both"]
+    sets = {
+        name: landing.query(
+            "SELECT DISTINCT tags::text, cost_categories::text FROM dim_tag_set WHERE client_id = %s ORDER BY 1, 2",
+            f"{run}-{name}",
+        )
+        for name in bills
+    }
+    assert sets["older"] == sets["newer"] == sets["both"]
+
+
+def test_the_older_columns_and_the_map_share_the_members_of_a_set(landing: Landing) -> None:
+    bring_in(
+        landing,
+        line_item(
+            resource_tags=spell({"user_b": "1", "aws_a": "2", "user_a": "3"}), cost_category=spell({"b": "1", "a": "2"})
+        ),
+        line_item(
+            tags=spell(
+                {
+                    "costCategory/a": "2",
+                    "resourceTags/a": "3",
+                    "resourceTags/b": "1",
+                    "costCategory/b": "1",
+                    "resourceTags/aws:a": "2",
+                }
+            )
+        ),
+    )
+
+    assert landing.count("dim_tag_set") == 1
+
+
+# Anything that may stand in the columns, keys that meet each other among them.
+KEYS = st.one_of(
+    st.sampled_from(
+        "user_env user:env env Env user_Env user_e_n_v aws_env aws:env accountTag/env user_accountTag/env _ -".split()
+    ),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0\u0130"), max_size=6),
+)
+MAP_KEYS = st.tuples(
+    st.sampled_from(
+        ["resourceTags/", "resourceTags/", "accountTag/", "userAttribute/", "iamPrincipal/", "costCategory/", ""]
+    ),
+    KEYS,
+).map("".join)
+MAPS = st.one_of(st.just(""), st.dictionaries(KEYS, st.one_of(VALUES, st.none()), max_size=4).map(spell))
+TAG_MAPS = st.one_of(st.just(""), st.dictionaries(MAP_KEYS, st.one_of(VALUES, st.none()), max_size=6).map(spell))
+
+
+@st.composite
+def tagged_items(draw: st.DrawFn) -> list[dict[str, str]]:
+    return [
+        line_item(resource_tags=draw(MAPS), cost_category=draw(MAPS), tags=draw(TAG_MAPS))
+        for _ in range(draw(st.integers(1, 20)))
+    ]
+
+
+@hypothesis_settings(max_examples=12, deadline=None, phases=PHASES, suppress_health_check=SLOW)
+@given(items=tagged_items())
+@example(items=[line_item(tags=spell({"accountTag/a\0": "b\0c", "costCategory/\0d": "\0"}))])
+@example(items=[line_item(tags=spell({"a": "1"}), resource_tags=spell({"user_A": "2", "user_": "3", "aws_": "4"}))])
+def test_tags_in_postgresql_are_those_of_the_slow_twin(landing: Landing, items: list[dict[str, str]]) -> None:
+    client = uuid4().hex
+    bring_in(landing, *items, client=client)
+
+    found = landing.query(
+        'SELECT "Tags", "x_CostCategories" FROM focus_cost_and_usage WHERE "x_ClientId" = %s'
+        ' ORDER BY "ChargeDescription"',
+        client,
+    )
+
+    assert found == [(tags_of(item), cost_categories_of(item)) for item in items]
+
+
+def test_an_old_month_gets_the_new_tags_by_a_remap_and_everything_verifies(landing: Landing) -> None:
+    bring_in(landing, line_item(tags=spell(OVERLAPPING)), line_item(line_item_iam_principal="arn:aws:iam::1:user/a"))
+    wanted, rows = landing.query(EVERYTHING), landing.snapshot()["raw_aws_billing_rows"]
+    # As an earlier version left it: neither the map nor the caller was read.
+    landing.execute("UPDATE billing_publications SET mapping_version = 1")
+    landing.execute("UPDATE billing_deliveries SET mapping_version = 1")
+    landing.execute("UPDATE billing_usage_fact SET tag_set_key = NULL")
+    landing.execute(
+        "UPDATE billing_daily_tag_cost SET tag_set_key = NULL, billed_cost = 2.5, effective_cost = 2.5,"
+        " list_cost = 2.5, contracted_cost = 2.5, charge_count = 2"
+        " WHERE tag_set_key = (SELECT min(tag_set_key) FROM billing_daily_tag_cost)"
+    )
+    landing.execute("DELETE FROM billing_daily_tag_cost WHERE tag_set_key IS NOT NULL")
+
+    remap(settings=landing.settings, database=landing.database)
+
+    assert landing.query(EVERYTHING) == wanted
+    assert landing.snapshot()["raw_aws_billing_rows"] == rows
+    assert landing.broken_rules() == []
+    [verdict] = verify(settings=landing.settings, database=landing.database, with_source=True)
+    assert {check.name for check in verdict.checks if check.state is not CheckState.TRUE} == set()
+
+
+def test_every_spelling_of_tags_survives_a_history_of_restatements(landing: Landing) -> None:
+    """Each delivery spells the same bill in other columns: rows change, charges and costs by tag do not."""
+    older = line_item(resource_tags=spell({"user_team": "red"}), cost_category=spell({"unit": "shops"}))
+    newer = line_item(tags=spell({"resourceTags/team": "red", "costCategory/unit": "shops"}))
+    charges = []
+    for revision, item in enumerate([older, newer, {**older, **newer}, newer, older], start=1):
+        write_bill(landing.root, [item], revision=revision)
+        assert landing.ingest().exit_error is None
+        charges.append(landing.query(EVERYTHING))
+
+    assert all(found == charges[0] for found in charges)
+    assert landing.count("dim_tag_set") == 1
+    assert landing.broken_rules() == []
+    [verdict] = verify(settings=landing.settings, database=landing.database, with_source=True)
+    assert {check.name for check in verdict.checks if check.state is not CheckState.TRUE} == set()

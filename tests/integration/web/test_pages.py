@@ -1,0 +1,76 @@
+"""What holds for every page: without data it says how to begin, and of a client that there is not all say the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bills.landing import Landing
+from tests.processes.web_server import Answer, WebServer, run_web_server
+
+PAGES = ("/", "/changes", "/deliveries", "/checks", "/clients")
+
+
+@pytest.fixture
+def server(landing: Landing) -> Iterator[WebServer]:
+    """A server into which nothing ever came."""
+    with run_web_server(landing.settings, landing.database) as server:
+        yield server
+
+
+def get(server: WebServer, path: str) -> Answer:
+    """A page as a browser asks for it; redirects are followed."""
+    answer = server.send("GET", path, headers={"Accept": "text/html"})
+    return get(server, answer.headers["Location"]) if answer.status == 303 else answer
+
+
+def titles(page: str) -> list[str]:
+    """What the page says in place of what it has not got."""
+    return re.findall('class="state-title">([^<]+)<', page)
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "command"),
+    [
+        ("/", "No costs yet", "ingest"),
+        ("/changes", "No bills yet", "ingest"),
+        ("/deliveries", "No clients yet", "client add"),
+        ("/checks", "No bills yet", "ingest"),
+        ("/clients", "No clients yet", "client add"),
+    ],
+)
+def test_an_empty_database_says_how_to_begin(server: WebServer, path: str, title: str, command: str) -> None:
+    page = get(server, path).body.decode()
+
+    assert titles(page) == [title]
+    assert f"<code>billfold {command} " in page
+
+
+@pytest.mark.parametrize("path", ["/", "/changes", "/checks"])
+def test_a_client_without_a_bill_is_told_how_its_first_one_comes_in(landing: Landing, path: str) -> None:
+    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
+
+    with run_web_server(landing.settings, landing.database) as server:
+        page = get(server, f"{path}?client=acme").body.decode()
+
+    assert "<code>billfold backfill --client acme</code>" in page
+    assert '<a href="/clients/acme">' in page
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/costs/charges?until=2026-05", "/clients/nobody", "/clients/nobody/doctor"])
+def test_a_client_that_there_is_not_is_told_in_the_same_words(server: WebServer, path: str) -> None:
+    answer = get(server, f"{path}{'&' if '?' in path else '?'}client=nobody")
+
+    page = answer.body.decode()
+    assert answer.status == 404
+    assert "<h1>There is nothing here</h1>\n  <p>there is no client nobody</p>" in page
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_what_can_be_no_client_is_told_in_the_same_words(server: WebServer, path: str) -> None:
+    answer = get(server, f"{path}?client=%00")
+
+    assert answer.status == 400
+    assert "client is no text of at most 300 characters" in answer.body.decode()

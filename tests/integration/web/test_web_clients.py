@@ -1,0 +1,355 @@
+"""The pages of clients: how each stands, what it is given to deploy, and what doctor finds when it is asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from billfold.clients import registry as clients
+from billfold.clients import tokens
+from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.template import Onboarding, iam_documents, template
+from billfold.errors import UsageError
+from billfold.model import Client, Probe, ProbeState, Scope
+from billfold.web.doctor_runs import Examinations
+from tests.bills.landing import Landing
+from tests.processes.web_server import Answer, WebServer, run_web_server
+from tests.registry import OUR_ACCOUNT, Registry
+
+BUS_ARN = f"arn:aws:events:us-east-1:{OUR_ACCOUNT}:event-bus/billfold"
+
+
+@pytest.fixture
+def acme(registry: Registry) -> Client:
+    return registry.add("acme")
+
+
+@pytest.fixture
+def server(registry: Registry, acme: Client) -> Iterator[WebServer]:
+    registry.add("globex", refresh_hours=6)
+    settings = registry.settings.model_copy(update={"our_account_id": OUR_ACCOUNT, "region": "us-east-1"})
+    with run_web_server(settings, registry.database) as server:
+        yield server
+
+
+def send(server: WebServer, path: str, token: str | None = None, *, method: str = "GET", **headers: str) -> Answer:
+    """What a browser is answered."""
+    signed = {"Authorization": f"Bearer {token}"} if token else {}
+    return server.send(method, path, headers={"Accept": "text/html", **signed, **headers})
+
+
+def get(server: WebServer, path: str, token: str | None = None) -> str:
+    answer = send(server, path, token)
+    assert answer.status == 200, answer.body
+    return answer.body.decode()
+
+
+def make_token(registry: Registry, *scopes: Scope, client: str | None = None) -> str:
+    return tokens.make(registry.database, "somebody", scopes=scopes, client_id=client).secret
+
+
+def finish_examinations() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("doctor "):
+            thread.join(timeout=60)
+
+
+def tables(registry: Registry) -> Landing:
+    return Landing.make(registry.database, registry.settings, registry.folder / "unused")
+
+
+def test_clients_are_listed_with_their_states_and_without_their_secrets(
+    registry: Registry, server: WebServer, acme: Client
+) -> None:
+    tables(registry).execute(
+        "UPDATE billing_clients SET created_at = now() - interval '10 h' WHERE client_id = 'globex'"
+    )
+    clients.set_enabled(registry.database, "acme", enabled=False)
+
+    page = get(server, "/clients")
+
+    assert re.findall(r'href="/clients/(\w+)"', page) == ["globex", "acme"]
+    assert re.findall(r'class="badge \w+">([\w ]+)<', page) == ["late", "disabled"]
+    assert f"<code>{acme.role_arn}</code>" in page.replace("<wbr>", "")
+    assert "s3://acme-bills/exports/" in page
+    assert acme.external_id
+    for path in ("/clients", "/clients/acme", "/clients/acme/onboarding", "/clients/acme/doctor"):
+        assert acme.external_id not in get(server, path)
+
+
+def test_a_client_shows_its_statements_and_what_comes_next(registry: Registry, server: WebServer, acme: Client) -> None:
+    before = get(server, "/clients/acme")
+    registry.deliver(acme, "1.25", "7")
+    landing = tables(registry).with_client(**{name: getattr(acme, name) for name in acme.__dataclass_fields__})
+    landing.ingest("exports/")
+
+    after = get(server, "/clients/acme")
+
+    assert steps(before) == ["to do", "not known", "to do", "done"]
+    assert "billfold backfill --client acme" in before
+    assert "No statements yet" in before
+    assert steps(after) == ["done", "not known", "done", "done"]
+    assert "8.25 <span" in after
+    assert "/deliveries?client=acme&amp;export=acme&amp;period=2026-05#list" in after
+
+
+def steps(page: str) -> list[str]:
+    onboarding = page.partition('id="steps"')[2].partition("</ol>")[0]
+    return re.findall(r'class="badge \w+">([\w ]+)<', onboarding)
+
+
+def test_unknown_clients_are_not_there(server: WebServer) -> None:
+    for path in ("/clients/nobody", "/clients/nobody/doctor", "/clients/nobody/onboarding/template.json"):
+        assert send(server, path).status == 404
+    assert send(server, "/clients/nobody/doctor", method="POST").status == 404
+    assert send(server, "/clients/%00").status == 422
+
+
+def test_choosing_a_client_leads_to_its_page(server: WebServer) -> None:
+    answer = send(server, "/clients?client=globex")
+
+    assert (answer.status, answer.headers["Location"]) == (303, "/clients/globex")
+
+
+def test_a_token_of_one_client_sees_no_page_of_another(registry: Registry, server: WebServer) -> None:
+    token = make_token(registry, Scope.ADMIN, client="globex")
+
+    assert send(server, "/clients", token).headers["Location"] == "/clients/globex"
+    get(server, "/clients/globex", token)
+    for path in ("", "/doctor", "/onboarding", "/onboarding/template.json", "/onboarding/iam.json"):
+        assert send(server, f"/clients/acme{path}", token).status == 404, path
+    assert send(server, "/clients/acme/doctor", token, method="POST").status == 404
+
+
+def test_what_the_client_deploys_is_what_onboard_writes(registry: Registry, server: WebServer, acme: Client) -> None:
+    query = f"notify=eventbridge&arn={BUS_ARN}&trail=yes"
+    page = get(server, f"/clients/acme/onboarding?{query}")
+
+    files = {
+        name: send(server, f"/clients/acme/onboarding/{name}?notify=&arn=&export=&trail=")
+        for name in ("template.json", "iam.json")
+    }
+
+    plan = Onboarding(our_account_id=OUR_ACCOUNT)
+    assert files["template.json"].document == template(acme, plan)
+    assert files["iam.json"].document == iam_documents(acme, plan)
+    assert files["template.json"].headers["Content-Disposition"] == 'attachment; filename="acme.json"'
+    assert {answer.headers["Cache-Control"] for answer in files.values()} == {"no-store"}
+    assert "--stack-name billfold-acme --template-file acme.json" in page
+    assert "aws s3api put-bucket-notification-configuration" in page
+    linked = re.search(r'href="(/clients/acme/onboarding/template.json[^"]*)"', page)
+    assert linked
+    assert "AccessTrail" in json.dumps(send(server, linked[1].replace("&amp;", "&")).document)
+
+
+def test_the_page_leaves_out_of_an_export_what_its_address_says(registry: Registry, server: WebServer) -> None:
+    client = registry.add("initech", region="us-east-1")
+    address = "/clients/initech/onboarding?export=cur2&split_cost_allocation_data=no&time_granularity=daily"
+
+    page = get(server, address)
+
+    linked = re.search(r'href="(/clients/initech/onboarding/template.json[^"]*)"', page)
+    assert linked
+    plan = Onboarding(
+        our_account_id=OUR_ACCOUNT,
+        export=ExportTable.CUR2,
+        contents=ExportContents(time_granularity=TimeGranularity.DAILY, split_cost_allocation_data=False),
+    )
+    assert send(server, linked[1].replace("&amp;", "&")).document == template(client, plan)
+    assert (
+        '<option value="no" selected>'
+        in page.partition('name="split_cost_allocation_data"')[2].partition("</select>")[0]
+    )
+    assert 'name="iam_principal_data"' in page
+    assert 'name="iam_principal_data"' not in get(server, "/clients/initech/onboarding?export=focus")
+
+
+def test_only_who_may_see_secrets_is_given_what_holds_them(registry: Registry, server: WebServer) -> None:
+    token = make_token(registry, Scope.READ, Scope.INGEST)
+
+    page = get(server, "/clients/acme/onboarding", token)
+
+    assert "template.json" not in page
+    assert "a token with the scope admin downloads it here" in page
+    for name in ("template.json", "iam.json"):
+        answer = send(server, f"/clients/acme/onboarding/{name}", token)
+        assert (answer.status, b"ExternalId" in answer.body) == (403, False)
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("notify=sqs&arn=nothing", "is no destination of sqs"),
+        ("notify=eventbridge&arn=arn:aws:events:us-east-1:111111111111:event-bus/theirs", "not to ours"),
+        ("notify=pigeon", "no such way of telling us"),
+        ("export=everything", "no such export"),
+        ("tags=no", "no export is made"),
+        ("export=cur2&tags=perhaps", "each content is empty or"),
+        ("export=cur2&time_granularity=yearly", "hourly, daily or monthly"),
+    ],
+)
+def test_what_cannot_be_prepared_is_told_on_the_page(server: WebServer, query: str, told: str) -> None:
+    assert told in get(server, f"/clients/acme/onboarding?{query}")
+
+
+def test_without_our_own_account_nothing_is_prepared(registry: Registry, acme: Client) -> None:
+    with run_web_server(registry.settings, registry.database) as server:
+        page = get(server, "/clients/acme/onboarding")
+
+    assert "BILLFOLD_OUR_ACCOUNT_ID is not set" in page
+
+
+def test_doctor_is_asked_by_a_form_and_its_findings_are_shown(
+    registry: Registry, server: WebServer, acme: Client
+) -> None:
+    registry.deliver(acme, "1", "2")
+    assert "Not examined yet" in get(server, "/clients/acme/doctor")
+
+    asked = send(server, "/clients/acme/doctor", method="POST")
+    finish_examinations()
+
+    assert (asked.status, asked.headers["Location"]) == (303, "/clients/acme/doctor")
+    answer = send(server, "/clients/acme/doctor")
+    page = answer.body.decode()
+    assert answer.headers["Refresh"] is None
+    assert re.search(r"took [\d.]+ m?s", page)
+    assert "the 4 needed ones among them" in page
+    # moto's roles let anybody in, which doctor must find; what is missing stands first.
+    assert page.index(">failed<") < page.index(">ok<")
+    assert acme.external_id
+    assert acme.external_id not in page
+    assert "What was found" in get(server, "/clients/acme")
+
+
+def test_who_only_reads_does_not_send_doctor(registry: Registry, server: WebServer) -> None:
+    token = make_token(registry, Scope.READ)
+
+    assert "<button" not in get(server, "/clients/acme/doctor", token).partition("<main")[2]
+    assert send(server, "/clients/acme/doctor", token, method="POST").status == 403
+    foreign = send(server, "/clients/acme/doctor", method="POST", Origin="https://elsewhere.example")
+    assert foreign.status == 403
+
+
+def test_a_token_of_one_client_learns_nothing_of_our_machine(registry: Registry, server: WebServer) -> None:
+    token = make_token(registry, Scope.READ, Scope.INGEST, client="globex")
+
+    send(server, "/clients/globex/doctor", token, method="POST")
+    finish_examinations()
+
+    page = get(server, "/clients/globex/doctor", token)
+    assert ">role</th>" in page
+    assert ">spool</th>" not in page
+    assert str(registry.settings.spool) not in page
+
+
+def test_a_token_of_a_client_that_is_not_registered_hears_of_no_other(registry: Registry, server: WebServer) -> None:
+    tables(registry).execute("INSERT INTO billing_clients (client_id) VALUES ('left-over')")
+    token = make_token(registry, Scope.ADMIN, client="left-over")
+
+    send(server, "/clients/left-over/doctor", token, method="POST")
+    finish_examinations()
+
+    told = [send(server, f"/clients/left-over{path}", token) for path in ("/doctor", "/onboarding")]
+    refused = send(server, "/clients/left-over/onboarding/template.json", token)
+    assert [answer.status for answer in (*told, refused)] == [200, 200, 400]
+    for answer in (*told, refused):
+        assert b"acme" not in answer.body
+        assert b"globex" not in answer.body
+    assert b"is not registered" in refused.body
+
+
+class Patient:
+    """An examination that goes on until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.told = threading.Event()
+        self.may_go_on = threading.Event()
+        self.error: Exception | None = None
+
+    def examine(self, *, tell: Any, **_: Any) -> None:
+        tell(Probe(name="first", state=ProbeState.OK, found="is there"))
+        self.told.set()
+        assert self.may_go_on.wait(timeout=60)
+        if self.error:
+            raise self.error
+        tell(Probe(name="second", state=ProbeState.OK, found="came too late"))
+
+
+def test_an_examination_ends_at_its_limit_and_keeps_what_was_found(registry: Registry) -> None:
+    patient = Patient()
+    examinations = Examinations(registry.settings, registry.database, limit_seconds=0.2, examine=patient.examine)
+
+    examinations.start("acme")
+    assert patient.told.wait(timeout=60)
+    found = examinations.find("acme")
+    assert found
+    began = found.started_at
+    while not found.is_over_limit:
+        patient.told.wait(timeout=0.01)
+    is_waited_for = found.is_running
+    patient.may_go_on.set()
+    finish_examinations()
+
+    assert not is_waited_for
+    assert [probe.name for probe in found.probes] == ["first"]
+    assert (found.is_cut_off, found.started_at) == (True, began)
+
+
+def test_a_page_looks_again_while_doctor_is_at_work(
+    registry: Registry, acme: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = Patient()
+    monkeypatch.setattr(
+        "billfold.web.pages.Examinations",
+        lambda settings, database: Examinations(settings, database, examine=patient.examine),
+    )
+
+    with run_web_server(registry.settings, registry.database) as server:
+        send(server, "/clients/acme/doctor", method="POST")
+        assert patient.told.wait(timeout=60)
+        answer = send(server, "/clients/acme/doctor")
+        patient.may_go_on.set()
+        finish_examinations()
+        ended = send(server, "/clients/acme/doctor")
+
+    assert (answer.headers["Refresh"], ended.headers["Refresh"]) == ("2", None)
+    assert b"of 60 s at most" in answer.body
+    assert b"is there" in answer.body
+
+
+def test_a_few_examinations_go_on_at_a_time_and_one_of_each_client(registry: Registry) -> None:
+    patient = Patient()
+    examinations = Examinations(registry.settings, registry.database, examine=patient.examine)
+
+    begun = [examinations.start(name) for name in ("acme", "globex", "initech", "acme")]
+    patient.may_go_on.set()
+    finish_examinations()
+
+    assert begun == [True, True, False, True]
+    assert examinations.find("initech") is None
+    assert examinations.start("initech")
+    finish_examinations()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(UsageError("there is no client"), "there is no client"), (RuntimeError("x"), "a defect of Billfold's")],
+)
+def test_an_examination_that_fails_says_so(registry: Registry, error: Exception, told: str) -> None:
+    patient = Patient()
+    patient.error = error
+    patient.may_go_on.set()
+    examinations = Examinations(registry.settings, registry.database, examine=patient.examine)
+
+    examinations.start("acme")
+    finish_examinations()
+
+    found = examinations.find("acme")
+    assert found
+    assert told in str(found.error)
+    assert found.ended_at

@@ -1,0 +1,165 @@
+"""EventBridge's events by HTTP: what is a client's goes into the queue, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from billfold.aws import LocalAws
+from billfold.aws.queue import Queue, open_queue
+from billfold.clients import registry as clients
+from billfold.errors import BillfoldError
+from billfold.settings.settings import Settings, load_settings
+from billfold.store.database import Database
+from billfold.web.events import MAX_EVENT_BYTES
+from billfold.web.statuses import HTTP_STATUSES
+from tests.bills.landing import Landing
+from tests.processes.web_server import WebServer, run_web_server
+
+SECRET = "only-eventbridge-knows"
+BUCKET = "acme-billing"
+ACCOUNT = "111122223333"
+PATH = "/v1/events/eventbridge"
+
+
+@pytest.fixture
+def here(aws: LocalAws, environment: pytest.MonkeyPatch) -> Settings:
+    """The settings of a server beside a local AWS with a queue."""
+    environment.setenv("BILLFOLD_EVENTS_SECRET", SECRET)
+    environment.setenv("BILLFOLD_QUEUE_URL", aws.client("sqs").create_queue(QueueName="work")["QueueUrl"])
+    return load_settings()
+
+
+@pytest.fixture
+def queue(here: Settings) -> Queue:
+    assert here.queue_url
+    return open_queue(here.queue_url, here)
+
+
+@pytest.fixture
+def server(here: Settings, database: Database) -> Iterator[WebServer]:
+    for client_id, prefix in (("acme", "exports/"), ("shut", "shut/")):
+        fields = {"client_id": client_id, "bucket": BUCKET, "prefix": prefix, "account_id": ACCOUNT}
+        clients.register(database, here, fields)
+    clients.set_enabled(database, "shut", enabled=False)
+    with run_web_server(here, database) as server:
+        yield server
+
+
+def event(key: str = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json", **changes: Any) -> bytes:
+    """An event as EventBridge sends it."""
+    told = {
+        "version": "0",
+        "id": "2d4eba74-fd51-3966-4bfa-b013c9da8ff1",
+        "detail-type": "Object Created",
+        "source": "aws.s3",
+        "account": ACCOUNT,
+        "time": "2026-05-03T23:59:35Z",
+        "region": "eu-central-1",
+        "resources": [f"arn:aws:s3:::{BUCKET}"],
+        "detail": {
+            "version": "0",
+            "bucket": {"name": BUCKET},
+            "object": {"key": key, "size": 99797, "etag": "7a72374e1238761aca7778318b363232", "sequencer": "00"},
+            "reason": "PutObject",
+        },
+        **changes,
+    }
+    return json.dumps(told).encode()
+
+
+def post(server: WebServer, body: bytes, secret: str = SECRET) -> tuple[int, Any]:
+    return server.ask("POST", PATH, body, {"Content-Type": "application/json", "X-Billfold-Secret": secret})
+
+
+def waiting(queue: Queue) -> list[str]:
+    return [message.body for message in queue.receive(wait_seconds=0, hide_seconds=60)]
+
+
+def test_an_event_of_a_clients_folder_goes_into_the_queue_as_it_came(server: WebServer, queue: Queue) -> None:
+    sent = event()
+
+    assert post(server, sent) == (202, {"objects": 1, "accepted": 1})
+    assert waiting(queue) == [sent.decode()]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(event(account="999900009999"), id="another account"),
+        pytest.param(event("exports-evil/a.csv"), id="a folder that looks alike"),
+        pytest.param(event("other/a.csv"), id="nobody's folder"),
+        pytest.param(event("shut/a.csv"), id="a disabled client"),
+        pytest.param(event("exports/../other/a.csv"), id="a way out of the folder"),
+        pytest.param(event(source="aws.ec2"), id="another service"),
+        pytest.param(event(**{"detail-type": "Object Deleted"}), id="another event"),
+        pytest.param(b'{"billfold": {"client": "acme", "key": "exports/a.csv"}}', id="a message of our own"),
+        pytest.param(b"[]", id="nothing"),
+    ],
+)
+def test_what_is_no_clients_event_is_taken_and_dropped(server: WebServer, queue: Queue, body: bytes) -> None:
+    status, document = post(server, body)
+
+    assert (status, document["accepted"]) == (202, 0)
+    assert waiting(queue) == []
+
+
+@pytest.mark.parametrize("secret", ["", "only-eventbridge-knew", SECRET.upper()])
+def test_without_the_secret_nothing_is_taken(server: WebServer, queue: Queue, secret: str) -> None:
+    status, document = post(server, event(), secret)
+
+    assert (status, document["error"]["code"]) == (401, "unauthorized")
+    assert waiting(queue) == []
+
+
+def test_an_event_that_is_none_or_too_large_is_refused(server: WebServer, queue: Queue) -> None:
+    assert [post(server, body)[0] for body in (b"{", b"\xff", b" " * (MAX_EVENT_BYTES + 1))] == [422, 422, 413]
+    assert waiting(queue) == []
+
+
+def test_what_cannot_be_queued_now_is_to_be_sent_again(server: WebServer, aws: LocalAws, queue: Queue) -> None:
+    aws.client("sqs").delete_queue(QueueUrl=queue.url)
+
+    status, document = post(server, event())
+
+    assert (status, document["error"]["code"]) == (503, "source_unavailable")
+    assert "the event cannot be queued" in document["error"]["message"]
+
+
+def test_health_and_readiness_need_no_secret(server: WebServer) -> None:
+    assert server.ask("GET", "/healthz") == (200, {"status": "ok"})
+    assert server.ask("GET", "/readyz") == (200, {"status": "ok"})
+
+
+def test_a_server_that_is_older_than_its_database_is_not_ready(server: WebServer, landing: Landing) -> None:
+    landing.execute("INSERT INTO billfold_migrations (number, name, sha256) VALUES (9999, 'later', '')")
+
+    status, document = server.ask("GET", "/readyz")
+
+    assert (status, document["error"]["code"]) == (503, "schema_version")
+
+
+def test_a_route_that_is_none_fails_in_the_same_shape(server: WebServer) -> None:
+    assert server.ask("GET", "/nothing") == (404, {"error": {"code": "http", "message": "Not Found"}})
+    assert server.ask("GET", PATH)[1]["error"]["code"] == "http"
+
+
+def test_without_a_secret_there_is_no_route_for_events(here: Settings, database: Database) -> None:
+    with run_web_server(here.model_copy(update={"events_secret": None}), database) as server:
+        assert post(server, event())[0] == 404
+
+
+def tree(root: type[BillfoldError]) -> Iterator[type[BillfoldError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from tree(child)
+
+
+def test_every_class_of_error_has_a_status_and_what_can_succeed_later_says_so() -> None:
+    kinds = set(tree(BillfoldError))
+
+    assert set(HTTP_STATUSES) == kinds
+    assert {kind for kind in kinds if HTTP_STATUSES[kind] == 503} == {kind for kind in kinds if kind.retryable}

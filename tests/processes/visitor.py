@@ -1,0 +1,55 @@
+"""Somebody who looks at the dashboard in a real browser: what they see, photograph, and could complain of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, ViewportSize, expect
+
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1280, "height": 900}
+
+
+@dataclass(slots=True, kw_only=True)
+class Visitor:
+    """Somebody with a page; `complaints` holds its console's errors and requests to other hosts than `address`."""
+
+    page: Page
+    address: str
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda told: self.complaints.append(told.text) if told.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self._notice(request.url))
+
+    def visit(self, path: str) -> Page:
+        """The page of a path, with all of its charts."""
+        self.page.goto(f"{self.address}{path}", wait_until="load")
+        for chart in self.page.locator("[data-chart]").all():
+            expect(chart).to_have_attribute("data-drawn", "yes")
+        return self.page
+
+    def query(self) -> dict[str, list[str]]:
+        """The query of the address where the page is now."""
+        return parse_qs(urlsplit(self.page.url).query)
+
+    def shoot(self, name: str) -> None:
+        """Photograph the whole page; CI keeps the pictures."""
+        SCREENSHOTS.mkdir(exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+    def _notice(self, url: str) -> None:
+        if not url.startswith((self.address, "data:")):
+            self.complaints.append(url)
+
+
+def find_grave(page: Page) -> list[tuple[str, str, str]]:
+    """What axe finds serious or critical."""
+    found = Axe().run(page).response["violations"]
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    return [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in grave]

@@ -1,0 +1,110 @@
+"""The application on a free port of this machine, asked over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from billfold.settings.settings import Settings
+from billfold.store.database import Database
+from billfold.web import create_app
+from billfold.web.connections import make_protocol
+from billfold.web.home_token import ensure
+
+# Somebody who has no token: what brings a cookie is sent as it is.
+STRANGER = {"Cookie": "a=b"}
+# The home of all servers of a test process: a browser that visits several of them keeps one cookie.
+_HOME = tempfile.TemporaryDirectory(prefix="billfold-home-")
+HOME_TOKEN = ensure(Path(_HOME.name))
+HOME_SECRET = HOME_TOKEN.path.read_text().strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the server sent back; a header is found whatever its case is, None where there is none."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error_code(self) -> str:
+        """The code of the one error shape, which holds nothing else."""
+        error = self.document["error"]
+        assert set(error) == {"code", "message"}
+        return str(error["code"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebServer:
+    """What a test asks; answers are (status, document). `token` is sent where a request brings none of its own."""
+
+    port: int
+    token: str | None = None
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        answer = self.send(method, path, body, headers)
+        return answer.status, answer.document
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """The whole answer; a body in parts is sent chunked, and redirects are not followed."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        sent = dict(headers or {})
+        if self.token and not {"authorization", "cookie"} & {name.lower() for name in sent}:
+            sent["Authorization"] = f"Bearer {self.token}"
+        try:
+            connection.request(method, path, body=body, headers=sent)
+            answer = connection.getresponse()
+            return Answer(status=answer.status, headers=answer.headers, body=answer.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def run_web_server(settings: Settings, database: Database) -> Iterator[WebServer]:
+    """The server in a thread of its own, asked by the user who owns the home; it listens, and is gone afterwards."""
+    with run_app(create_app(settings, database, home_token=HOME_TOKEN), token=HOME_SECRET) as server:
+        yield server
+
+
+@contextmanager
+def run_app(app: FastAPI, *, token: str | None = None, request_seconds: float = 30) -> Iterator[WebServer]:
+    """The same of an application that the test made, asked with `token` where a request brings none."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    # As `billfold serve` does.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    protocol = make_protocol(request_seconds)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, http=protocol, ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        # The socket listens already: what is asked too early waits in its queue.
+        yield WebServer(port=listener.getsockname()[1], token=token)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
+        listener.close()
