@@ -92,8 +92,14 @@ clean: ## Remove the environment and everything built or cached.
 	rm -rf $(VENV) $(VENV)-lock build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# A worktree may share the environment of another one by a link. Making it here would empty that one, or install this
+# worktree's code there.
+refuse_link = @if [ -L $(VENV) ]; then \
+	echo "$(VENV) is a link to another environment, which is out of date. Run make there, or remove the link." >&2; exit 1; fi
+
 # Two stamps, each touched last: a change of pyproject.toml alone does not install the libraries again.
 $(VENV)/.libraries: requirements.txt
+	$(refuse_link)
 	@set -e; $(call find_python,sys.version_info >= (3, 11),Python 3.11 or newer); \
 	echo "Making $(VENV) with $$("$$python" --version)"; \
 	"$$python" -m venv --clear $(VENV)
@@ -101,6 +107,7 @@ $(VENV)/.libraries: requirements.txt
 	@touch $@
 
 $(INSTALLED): $(VENV)/.libraries pyproject.toml
+	$(refuse_link)
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check || { echo "requirements.txt is behind pyproject.toml: run make lock" >&2; exit 1; }
 	@touch $@
