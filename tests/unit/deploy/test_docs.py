@@ -18,7 +18,7 @@ from billfold.web.metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md"), *DOCS.rglob("*.md")])
 GENERATED_ADVICE = "run: python docs/generate.py"
 
 # Words of SQL with an underscore that no migration has to know.
