@@ -18,7 +18,7 @@ from billfold.errors import BillfoldError, UsageError
 from billfold.log import configure_logging
 from billfold.model import Client, Scope
 from billfold.period import parse_period
-from billfold.settings.settings import Settings, load_settings, require
+from billfold.settings import Settings, load_settings, require
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 from billfold.transform.sample_bill import SampleBill, write_sample_bill

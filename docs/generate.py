@@ -15,7 +15,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from billfold.cli import app
-from billfold.settings.settings import setting_fields
+from billfold.settings import setting_fields
 
 DOCS = Path(__file__).resolve().parent
 _NOTE = "<!-- Written by docs/generate.py: change the code, then run `python docs/generate.py`. -->"

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from billfold.settings.settings import Settings, find_unknown_variables
+from billfold.settings import Settings, find_unknown_variables
 
 _log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.page_bills import MARKUP, land_bills
 from tests.integration.conftest import NewDatabase

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 import billfold
 from billfold import reports
 from billfold.aws import LocalAws
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store import rights
 from billfold.store.database import Database, connect
 from billfold.store.home import wheel_programs

@@ -35,7 +35,7 @@ from psycopg.conninfo import make_conninfo
 
 from billfold.aws import LocalAws
 from billfold.log import configure_logging
-from billfold.settings.settings import load_settings, setting_fields
+from billfold.settings import load_settings, setting_fields
 from billfold.store.database import Database, connect
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database

@@ -14,7 +14,7 @@ from billfold.bills.admission import holds
 from billfold.bills.ingest import Ingestion, ingest_delivery, keep_client, resolve_all, retrying
 from billfold.model import Client, Delivery, DeliveryOutcome, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings, require
+from billfold.settings import Settings, require
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import runs, statements
 

@@ -15,7 +15,7 @@ import structlog
 from billfold.bills import overlap
 from billfold.errors import RunConflictError, UsageError
 from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
 from billfold.store.deliveries import control, counting, history, publish
 from billfold.store.deliveries.parts import Relation

@@ -54,7 +54,7 @@ from billfold.model import (
 )
 from billfold.period import BillingPeriod
 from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect, connect_at_last
 from billfold.store.deliveries import control, hold, runs, statements
 from billfold.transform import Bill, open_bill

@@ -10,7 +10,7 @@ from billfold.aws import Progress, SilentProgress, address, open_bucket
 from billfold.bills.ingest import Ingestion, ingest_delivery, resolve_all, retrying
 from billfold.errors import UsageError
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import control
 from billfold.store.deliveries.control import StoredDelivery

@@ -24,7 +24,7 @@ from billfold.bills.reconcile import carry, reconcile
 from billfold.errors import ReconciliationError, UsageError
 from billfold.model import Client, CostBasis, DeliveryState, PublicationKind, Totals
 from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
 from billfold.store.deliveries import control, history, publish, statements
 from billfold.store.deliveries.history import NOTHING, Stood

@@ -17,7 +17,7 @@ from billfold.aws.credentials import Clock, utc_now
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, InputError, UsageError
 from billfold.model import Client, Probe, ProbeState
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store import rights
 from billfold.store.database import Connection, Database, connect, open_database
 from billfold.store.migrate import check_schema, prepare

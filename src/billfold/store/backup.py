@@ -16,7 +16,7 @@ from pathlib import Path
 
 from billfold import __version__
 from billfold.errors import ConfigurationError, StoreError, UsageError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store import keeper
 from billfold.store.embedded import start_embedded
 from billfold.store.home import explain, make_home, wheel_programs

@@ -22,7 +22,7 @@ from billfold.period import parse_period
 from billfold.reports import NOT_ALLOCATED, SPLIT_COLUMNS, CostColumn, KeyColumn, MapColumn, Metric, Selection
 from billfold.reports.documents import costs_document
 from billfold.reports.spending import Question, list_charges, report_spending
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, line_item, write_bill
 from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 
 from billfold.model import ExportFormat
 from billfold.reports import KeyColumn, MapColumn, Selection, sum_costs
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, write_delivery

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.model import ExportFormat
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.transform.identify import identify
 from billfold.transform.parse import parse
 from billfold.transform.session import open_session

@@ -15,7 +15,7 @@ from billfold.quality.checks import CHECKS
 from billfold.reports import Filter
 from billfold.reports.bill_quality import report_quality
 from billfold.reports.documents import spell_money
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.bills.page_bills import land_bills

@@ -12,13 +12,13 @@ import pytest
 
 from billfold import errors
 from billfold.cli.exits import ExitCode
-from billfold.settings.settings import setting_fields
+from billfold.settings import setting_fields
 from billfold.store.migrate import list_migrations
 from billfold.web.metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md"), *DOCS.rglob("*.md")])
 GENERATED_ADVICE = "run: python docs/generate.py"
 
 # Words of SQL with an underscore that no migration has to know.

@@ -14,8 +14,7 @@ from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, write_document
 from billfold.errors import UsageError
 from billfold.reports.documents import dump
-from billfold.settings.fields import EndpointUrl
-from billfold.settings.settings import Settings, require
+from billfold.settings import EndpointUrl, Settings, require
 
 # Each delivery needs its own share of memory: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 4

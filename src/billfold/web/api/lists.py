@@ -27,7 +27,7 @@ from billfold.reports import (
     UnownedRow,
 )
 from billfold.reports.documents import client_document, report_document
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, ReadAccess
 from billfold.web.api.responses import (
