@@ -168,7 +168,7 @@ def test_a_backup_is_restored_as_the_document_says(site: Site, server: str, tmp_
         "ADMIN": server,
         "OWNER": site.environment("migrate")["DATABASE_URL"],
     }
-    [dump, restore, look] = sh_examples("upgrading.md")
+    [dump, restore, look] = sh_examples("backups.md")
 
     for script in (dump, restore):
         subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, cwd=tmp_path, env=variables)

@@ -113,7 +113,7 @@ def _probe_writer(connection: Connection, server: rights.Server, *, is_embedded:
         yield _database("rights", ProbeState.FAILED, f"{server.role_name} lacks {', '.join(missing)}", fix)
     elif server.is_superuser and not is_embedded:
         found = f"{server.role_name} is a superuser"
-        yield _database("rights", ProbeState.WARNING, found, "ingest as billfold_ingest: docs/operating.md")
+        yield _database("rights", ProbeState.WARNING, found, "ingest as billfold_ingest: docs/postgresql.md")
     else:
         yield _database("rights", ProbeState.OK, f"{server.role_name} may write what an ingest writes")
     if rights.may_create_partitions(connection):

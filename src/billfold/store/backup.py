@@ -108,7 +108,7 @@ def _refuse_database_url(settings: Settings) -> None:
     if settings.database_url is not None:
         raise ConfigurationError(
             "this is for the embedded database, and DATABASE_URL names another",
-            advice="use pg_dump and pg_restore, see docs/upgrading.md",
+            advice="use pg_dump and pg_restore, see docs/backups.md",
         )
 
 

@@ -18,7 +18,7 @@ from billfold.web.metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md"), *DOCS.rglob("*.md")])
 GENERATED_ADVICE = "run: python docs/generate.py"
 
 # Words of SQL with an underscore that no migration has to know.
@@ -120,7 +120,7 @@ def test_a_terminals_width_changes_no_document(columns: str, monkeypatch: pytest
 
 
 def test_every_error_code_is_documented_with_its_retrying() -> None:
-    documented = {row[0].strip("`"): row[1] for row in table_rows(section(text_of("operating.md"), "## Error codes"))}
+    documented = {row[0].strip("`"): row[1] for row in table_rows(section(text_of("errors.md"), "## Error codes"))}
 
     tree = {kind.error_code: "yes" if kind.retryable else "no" for kind in error_tree()}
 
@@ -128,7 +128,7 @@ def test_every_error_code_is_documented_with_its_retrying() -> None:
 
 
 def test_every_exit_code_is_documented() -> None:
-    rows = table_rows(section(text_of("operating.md"), "## Exit codes"))[1:]
+    rows = table_rows(section(text_of("errors.md"), "## Exit codes"))[1:]
 
     assert {(int(row[0]), row[1]) for row in rows} == {(code.value, code.name.lower()) for code in ExitCode}
 

@@ -68,7 +68,7 @@ def validate(
         "- `billfold checks --state warned` (what the current bills should be looked at for)\n\n"
         "- `billfold checks --statement 3 --all --json` (of every publication that it had)\n\n"
         "- `billfold checks --refresh` (after a change of tags or mapping, or where checks failed)\n\n"
-        "What each check looks for: docs/operating.md"
+        "What each check looks for: docs/checks.md"
     )
 )
 def checks(

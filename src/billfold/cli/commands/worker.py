@@ -16,7 +16,7 @@ from billfold.errors import UsageError
 from billfold.reports.documents import dump
 from billfold.settings import EndpointUrl, Settings, require
 
-# Each delivery needs its own share of memory: see "Disk and memory" in docs/operating.md.
+# Each delivery needs its own share of memory: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 4
 _MAX_CONCURRENCY = 64
 
