@@ -14,7 +14,7 @@ import structlog
 
 from billfold.bills import overlap
 from billfold.errors import RunConflictError, UsageError
-from billfold.quality.checks import record_checks
+from billfold.quality import record_checks
 from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
 from billfold.store.deliveries import control, counting, history, publish

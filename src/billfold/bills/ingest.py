@@ -53,7 +53,7 @@ from billfold.model import (
     UnpackedFile,
 )
 from billfold.period import BillingPeriod
-from billfold.quality.checks import record_checks
+from billfold.quality import record_checks
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect, connect_at_last
 from billfold.store.deliveries import control, hold, runs, statements

@@ -21,7 +21,7 @@ from billfold.bills.publication import Standing, Timings, find_remarkable, map_b
 from billfold.bills.reconcile import reconcile
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
-from billfold.quality.checks import record_checks
+from billfold.quality import record_checks
 from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
 from billfold.store.deliveries import control, publish, statements

@@ -23,7 +23,7 @@ from billfold.bills.overlap_findings import name
 from billfold.bills.reconcile import carry, reconcile
 from billfold.errors import ReconciliationError, UsageError
 from billfold.model import Client, CostBasis, DeliveryState, PublicationKind, Totals
-from billfold.quality.checks import record_checks
+from billfold.quality import record_checks
 from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
 from billfold.store.deliveries import control, history, publish, statements
