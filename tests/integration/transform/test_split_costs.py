@@ -23,6 +23,7 @@ from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.quality import make_checks
 from billfold.store.migrate import list_migrations
 from billfold.verification import CheckState, verify
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, PERIOD, PLAN, RESERVATION, as_csv, line_item, write_bill, write_object
 from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
@@ -658,9 +659,10 @@ def workloads(draw: st.DrawFn) -> dict[str, str]:
 BILLS = st.lists(st.one_of(charges_of_instances(), workloads()), min_size=2, max_size=14)
 
 
+@pytest.mark.at_length
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @hypothesis_settings(
-    max_examples=10,
+    max_examples=rounds(2, in_soak=10),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
