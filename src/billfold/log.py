@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from billfold.settings.settings import Settings, find_unknown_variables
+from billfold.settings import Settings, find_unknown_variables
 
 _log = structlog.get_logger(__name__)
 
@@ -49,6 +49,26 @@ def configure_logging(settings: Settings, *, shown_elsewhere: Collection[str] = 
     _route_libraries(common, endings)
     for name, meant in find_unknown_variables().items():
         _log.warning("setting_unknown", name=name, meant=meant)
+
+
+def leave_to_logging() -> None:
+    """Send events to the loggers of `logging`, where a program that uses Billfold decides about them.
+
+    Nothing changes where structlog is configured already, by a door of ours or by that program.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
 
 
 def is_for_people(settings: Settings) -> bool:

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, exp
 from billfold import reports
 from billfold.period import parse_period
 from billfold.reports import CostColumn, Selection
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill

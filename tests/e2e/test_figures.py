@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill
 from tests.integration.conftest import NewDatabase

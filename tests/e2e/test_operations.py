@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import expect
 
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.histories import deliver_at, land_history
 from tests.bills.landing import Landing
 from tests.integration.conftest import NewDatabase

@@ -16,7 +16,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from billfold.aws import LocalAws
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database

@@ -22,7 +22,7 @@ from billfold.jobs.schedule import finish_pass, tell_late, visit_due
 from billfold.jobs.worker import Worker
 from billfold.log import configure_logging
 from billfold.model import Client
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from billfold.web import create_app
 from tests.bills.landing import Landing
 from tests.filter_patterns import read_metric_filters

@@ -21,7 +21,7 @@ from typing import Any, Literal, NoReturn, Self
 import billfold
 from billfold.bills.ingest import ingest
 from billfold.log import configure_logging
-from billfold.settings.settings import Settings, load_settings, setting_fields
+from billfold.settings import Settings, load_settings, setting_fields
 from billfold.store.database import BulkConnection, Database
 
 # Nothing here takes nearly as long; who waits longer waits for a process that hangs.

@@ -16,7 +16,7 @@ from billfold.bills.ingestion import Ingestion, keep_client, retrying
 from billfold.bills.sources import resolve_all
 from billfold.model import Client, Delivery, DeliveryOutcome, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings, require
+from billfold.settings import Settings, require
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import runs, statements
 

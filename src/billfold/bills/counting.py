@@ -14,8 +14,8 @@ import structlog
 
 from billfold.bills import overlap
 from billfold.errors import RunConflictError, UsageError
-from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.quality import record_checks
+from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
 from billfold.store.deliveries import claims, counting, history, publications, records
 from billfold.store.deliveries.parts import Relation

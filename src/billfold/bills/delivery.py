@@ -27,8 +27,8 @@ from billfold.bills.standalone import confirm, find_standalone
 from billfold.errors import DeliveryHeldError, UsageError
 from billfold.model import Client, Delivery, DeliveryOutcome, DeliveryState, RunStatus, SpooledFile, UnpackedFile
 from billfold.period import BillingPeriod
-from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.quality import record_checks
+from billfold.settings import Settings
 from billfold.store.database import Connection
 from billfold.store.deliveries import attempts, claims, hold, registration, statements
 from billfold.store.deliveries.registration import RegisteredDelivery

@@ -12,7 +12,7 @@ from billfold.bills.ingestion import Ingestion, OnLeftOut
 from billfold.bills.sources import find_deliveries
 from billfold.model import Client, DeliveryOutcome, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 
 

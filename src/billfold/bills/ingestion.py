@@ -13,7 +13,7 @@ from billfold.aws import Progress
 from billfold.errors import BillfoldError
 from billfold.model import Client, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import registration
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from billfold.aws import LOCAL_SCHEME, Bucket, address, is_local, locate, open_bucket, resolve
 from billfold.errors import InputError, UsageError
 from billfold.model import Client, Delivery, SourceObject
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import statements
 

@@ -12,7 +12,7 @@ from billfold.bills.ingestion import Ingestion, retrying
 from billfold.bills.sources import resolve_all
 from billfold.errors import UsageError
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import records, registration
 from billfold.store.deliveries.records import StoredDelivery

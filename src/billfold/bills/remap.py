@@ -23,8 +23,8 @@ from billfold.bills.plan import PriorState, Timings
 from billfold.bills.reconcile import reconcile
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
-from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.quality import record_checks
+from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
 from billfold.store.deliveries import claims, landing, publications, records, statements, sums
 from billfold.store.deliveries.statements import CurrentStatement

@@ -13,7 +13,7 @@ from billfold.clients import registry as clients
 from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import records, registration, statements
 from billfold.store.deliveries.records import StoredDelivery

@@ -29,8 +29,8 @@ from billfold.bills.rollback_plan import (
 from billfold.bills.standalone import find_owning_statement, find_standalone, find_twin
 from billfold.errors import ReconciliationError, UsageError
 from billfold.model import Client, CostBasis, PublicationKind, Totals
-from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.quality import record_checks
+from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
 from billfold.store.deliveries import claims, history, landing, publications, records, statements, sums
 from billfold.store.deliveries.history import NOTHING

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from billfold.errors import BillfoldError, InvalidValueError, MalformedFileError, MissingColumnError, UsageError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.spreadsheet import original
 from billfold.store.clients import owners as store
 from billfold.store.clients.owners import AccountOwner, OwnersWritten

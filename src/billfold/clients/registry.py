@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from billfold.aws.keys import is_trick
 from billfold.errors import ConfigurationError, UsageError
 from billfold.model import Client
-from billfold.settings.fields import (
+from billfold.settings import (
     PREFIX_EXPECTED,
     AccountId,
     BucketName,
@@ -25,8 +25,8 @@ from billfold.settings.fields import (
     Region,
     RoleArn,
     SessionName,
+    Settings,
 )
-from billfold.settings.settings import Settings
 from billfold.store.clients import registry as store
 from billfold.store.clients.registry import Holdings
 from billfold.store.database import Connection, Database, connect

@@ -41,7 +41,7 @@ from billfold.jobs.attempts import attempt, is_left_behind
 from billfold.jobs.results import Cause, Dead, Done, Fate, Later, choose, retry_seconds, wait_seconds
 from billfold.model import Client, DeliveryOutcome, DeliveryState, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import claims, records, registration, runs
 from billfold.store.jobs import failures

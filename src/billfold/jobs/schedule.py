@@ -22,7 +22,7 @@ from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_i
 from billfold.jobs.client_pool import Visits
 from billfold.model import Client, TriggerSource
 from billfold.reports import ClientFreshness
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs.slots import open_slots, take_slot
 from billfold.store.reports import freshness

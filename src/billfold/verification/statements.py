@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.store.verification.charges import (
     HeldStatement,

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from billfold import __version__
 from billfold.errors import BillfoldError, SchemaVersionError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.migrate import check_schema
 from billfold.web import api, events, metrics, pages, sign_in

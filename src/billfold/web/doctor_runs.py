@@ -15,7 +15,7 @@ import structlog
 from billfold.doctor import examination as doctor
 from billfold.errors import BillfoldError
 from billfold.model import Probe
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 
 LIMIT_SECONDS = 60.0

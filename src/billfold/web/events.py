@@ -24,7 +24,7 @@ from billfold.clients.registry import find_owner
 from billfold.errors import MessageError, SourceError, SourceUnavailableError
 from billfold.jobs.intake import mark_pending, starts_delivery
 from billfold.model import Client
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.api.responses import describe_failures
 from billfold.web.statuses import tell_failure

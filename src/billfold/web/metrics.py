@@ -16,7 +16,7 @@ from billfold import __version__
 from billfold.aws.queue_levels import QueueWatch
 from billfold.aws.spool import measure_spool
 from billfold.reports.instruments import Distribution, Instruments
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 

@@ -17,7 +17,7 @@ from billfold import interruption
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError
 from billfold.jobs.request_worker import AskedWorker
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web import home_token as serve_token
 from billfold.web.application import create_app

@@ -9,41 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from billfold import errors
-
-# A 503 is what callers try again: AWS: "Event retry policy" of EventBridge tries 429 and 5xx alone.
-HTTP_STATUSES: Mapping[type[errors.BillfoldError], int] = {
-    errors.BillfoldError: 500,
-    errors.ConfigurationError: 500,
-    errors.UsageError: 400,
-    errors.UnauthorizedError: 401,
-    errors.ForbiddenError: 403,
-    errors.SourceError: 502,
-    errors.AccessDeniedError: 502,
-    errors.SourceNotFoundError: 404,
-    errors.SourceUnavailableError: 503,
-    errors.TornDeliveryError: 503,
-    errors.SourceLimitError: 413,
-    errors.SpoolFullError: 503,
-    errors.InputError: 422,
-    errors.ManifestError: 422,
-    errors.UnknownFormatError: 422,
-    errors.MissingColumnError: 422,
-    errors.MalformedFileError: 422,
-    errors.InvalidValueError: 422,
-    errors.MessageError: 422,
-    errors.StoreError: 500,
-    errors.StoreUnavailableError: 503,
-    errors.StoreFullError: 500,
-    errors.StoreLimitError: 500,
-    errors.SchemaVersionError: 500,
-    errors.QueryError: 400,
-    errors.RunConflictError: 503,
-    errors.ReconciliationError: 500,
-    errors.DeliveryHeldError: 409,
-    errors.InterruptionError: 503,
-    errors.InternalError: 500,
-}
+from billfold.errors import BillfoldError, UnauthorizedError
 
 # Where a body is no document at all, pydantic's words are for whoever knows pydantic.
 _NO_DOCUMENT = {"json_invalid": "is no JSON", "model_attributes_type": "is no JSON object"}
@@ -56,9 +22,9 @@ def tell_failure(status: int, code: str, message: str, headers: Mapping[str, str
 
 def tell_billfold_error(_request: Request | None, error: Exception) -> JSONResponse:
     """A failure that Billfold understands."""
-    assert isinstance(error, errors.BillfoldError)
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.UnauthorizedError) else None
-    return tell_failure(HTTP_STATUSES[type(error)], error.error_code, str(error), headers)
+    assert isinstance(error, BillfoldError)
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, UnauthorizedError) else None
+    return tell_failure(error.http_status, error.error_code, str(error), headers)
 
 
 def tell_http_error(_request: Request | None, error: Exception) -> JSONResponse:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.integration.conftest import NewDatabase

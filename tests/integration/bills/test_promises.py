@@ -18,7 +18,7 @@ import billfold
 from billfold.aws import LocalAws, locate, resolve
 from billfold.errors import ReconciliationError, RunConflictError, SpoolFullError, UsageError
 from billfold.model import DeliveryState, RunStatus
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import claims
 from tests.bills.landing import Landing
@@ -237,7 +237,7 @@ def test_nothing_is_published_unless_rows_and_money_agree(on_each: Landing, name
 
 INGEST_IN_ANOTHER_PROCESS = """
 import sys
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.bills.ingest import ingest
 from billfold.store.database import Database
 settings = load_settings()

@@ -17,7 +17,7 @@ from billfold.bills.backfill import backfill
 from billfold.bills.rollback import Restoration, roll_back
 from billfold.errors import ReconciliationError, RunConflictError, UsageError
 from billfold.model import DeliveryState, PublicationKind
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import claims
 from tests.bills.landing import Landing

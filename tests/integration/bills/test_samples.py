@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from billfold.model import DeliveryState, RunStatus
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.landing import Landing
 
 

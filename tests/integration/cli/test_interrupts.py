@@ -15,7 +15,7 @@ import pytest
 import billfold
 from billfold.aws import LocalAws
 from billfold.clients import registry as clients
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import connect
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing

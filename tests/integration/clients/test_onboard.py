@@ -17,7 +17,7 @@ from billfold.clients.onboarding.export import ExportContents, ExportTable, Time
 from billfold.clients.onboarding.template import Onboarding, template, trust_policy
 from billfold.errors import UsageError
 from billfold.model import Client
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 
 OURS = "999988887777"

@@ -20,7 +20,7 @@ from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError, StoreError, UsageError
 from billfold.model import Scope
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.web import create_app, serve
 from billfold.web.access import AdminAccess, IngestAccess, ReadAccess

@@ -23,7 +23,7 @@ from billfold.jobs.attempts import find_suspects, forget
 from billfold.jobs.intake import find_full, take_in
 from billfold.jobs.results import Cause, Dead, Done, Fate, Later
 from billfold.model import Client
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import claims, records
 from billfold.store.jobs.slots import open_slots, take_slot, take_turn

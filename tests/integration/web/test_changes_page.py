@@ -13,7 +13,7 @@ from billfold import reports
 from billfold.period import parse_period
 from billfold.reports import ChangeColumn, Filter, Metric
 from billfold.reports.documents import spell_money
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.page_bills import MARKUP, land_bills
 from tests.integration.conftest import NewDatabase

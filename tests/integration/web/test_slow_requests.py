@@ -10,7 +10,7 @@ import pytest
 import structlog
 from fastapi import Response
 
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web import create_app
 from tests.processes.web_server import HOME_SECRET, HOME_TOKEN, WebServer, run_app

@@ -12,7 +12,7 @@ import pytest
 
 from billfold.clients import tokens
 from billfold.model import Scope
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.histories import deliver_at, land_history
 from tests.bills.landing import Landing
 from tests.integration.conftest import CopyDatabase, NewDatabase

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError
 from billfold.model import Scope
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.web import create_app
 from billfold.web.access import ReadAccess

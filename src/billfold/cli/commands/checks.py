@@ -18,7 +18,7 @@ from billfold.cli.output.columns import name_column, number_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_amounts
 from billfold.cli.output.screen import Screen, printable, show_error, write_document
 from billfold.errors import UsageError
-from billfold.quality.checks import CheckState, make_checks
+from billfold.quality import CheckState, make_checks
 from billfold.reports import ConformanceReport, Filter, JudgedStatement
 from billfold.reports.documents import dump, report_document, spell_money
 from billfold.store.database import Database
@@ -68,7 +68,7 @@ def validate(
         "- `billfold checks --state warned` (what the current bills should be looked at for)\n\n"
         "- `billfold checks --statement 3 --all --json` (of every publication that it had)\n\n"
         "- `billfold checks --refresh` (after a change of tags or mapping, or where checks failed)\n\n"
-        "What each check looks for: docs/operating.md"
+        "What each check looks for: docs/checks.md"
     )
 )
 def checks(

@@ -17,7 +17,7 @@ from billfold.cli.output.grid import add_row, make_table, print_table, show_inst
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.errors import UsageError
 from billfold.reports.documents import dump
-from billfold.settings.settings import require
+from billfold.settings import require
 
 if TYPE_CHECKING:
     from billfold.aws.queue import Attribute

@@ -17,7 +17,7 @@ from billfold.clients import registry as clients
 from billfold.clients.onboarding.events import Destination, Notify
 from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
 from billfold.errors import ConfigurationError, UsageError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 # How the template is called in the advice where it went to standard output.
 _UNNAMED = "template.json"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from billfold.jobs.schedule import Visit
 
 _DEFAULT_INTERVAL_SECONDS = 300
-# Each visit needs the memory of one delivery: see "Disk and memory" in docs/operating.md.
+# Each visit needs the memory of one delivery: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 2
 _MAX_CONCURRENCY = 64
 # On a terminal `--once` tells these itself, as a table.

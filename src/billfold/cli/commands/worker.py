@@ -14,10 +14,9 @@ from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, write_document
 from billfold.errors import UsageError
 from billfold.reports.documents import dump
-from billfold.settings.fields import EndpointUrl
-from billfold.settings.settings import Settings, require
+from billfold.settings import EndpointUrl, Settings, require
 
-# Each delivery needs its own share of memory: see "Disk and memory" in docs/operating.md.
+# Each delivery needs its own share of memory: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 4
 _MAX_CONCURRENCY = 64
 

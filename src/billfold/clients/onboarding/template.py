@@ -17,7 +17,7 @@ from billfold.clients.onboarding.events import Destination, Notify
 from billfold.clients.onboarding.export import EVERYTHING, ExportContents, ExportTable
 from billfold.errors import ConfigurationError, UsageError
 from billfold.model import Client
-from billfold.settings.fields import has_template_syntax
+from billfold.settings import has_template_syntax
 
 _POLICY_VERSION = "2012-10-17"
 _ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role(/(?:.*/)?)([^/]+)", re.ASCII)

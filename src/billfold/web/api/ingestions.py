@@ -19,7 +19,7 @@ from billfold.model import TriggerSource
 from billfold.period import parse_period
 from billfold.reports import Filter
 from billfold.reports.documents import report_document
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.store.jobs.requests import AskedRow
 from billfold.web.access import Access, IngestAccess

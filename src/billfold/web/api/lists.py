@@ -13,7 +13,7 @@ from billfold import reports
 from billfold.clients import registry as clients
 from billfold.errors import UsageError
 from billfold.model import DeliveryState, RunStatus
-from billfold.quality.checks import CheckState
+from billfold.quality import CheckState
 from billfold.reports import (
     CheckRow,
     ClientFreshness,
@@ -27,7 +27,7 @@ from billfold.reports import (
     UnownedRow,
 )
 from billfold.reports.documents import client_document, report_document
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, ReadAccess
 from billfold.web.api.responses import (

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import HTTPException, Request
 
 from billfold.reports import find_named
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, Scope
 from billfold.web.cursors import MAX_ID

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.doctor_runs import Examinations
 from billfold.web.pages import changes, checks, clients, costs, deliveries, files, onboarding

@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 from billfold import reports
 from billfold.model import Probe, ProbeState
 from billfold.reports import Filter
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, IngestAccess, ReadAccess, Scope
 from billfold.web.api.lists import describe_clients

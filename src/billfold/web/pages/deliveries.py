@@ -10,16 +10,16 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from billfold import reports
 from billfold.bills.requests import find_hindrance
+from billfold.errors import advise, is_retryable
 from billfold.model import DeliveryState
 from billfold.reports import ClientFreshness, DeliveryRow, Filter, PublicationRow, RunRow
 from billfold.reports.deliveries import CALENDAR_DAYS
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.api.responses import missing
 from billfold.web.cursors import next_cursor
 from billfold.web.forms.list_query import ListQuery, read_list_query
-from billfold.web.pages.advice import advise, is_retryable
 from billfold.web.pages.rendering import frame, render
 
 PAGE_SIZE = 50

@@ -16,7 +16,7 @@ from billfold.clients.onboarding.export import ExportContents, ExportTable, Time
 from billfold.clients.onboarding.template import Onboarding
 from billfold.errors import ConfigurationError, UsageError
 from billfold.model import Client
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import AdminAccess, ReadAccess, Scope
 from billfold.web.api.responses import Text
