@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from billfold import reports
-from billfold.quality.checks import CheckState
+from billfold.quality import CheckState
 from billfold.reports import CheckRow
 from billfold.reports.documents import report_document
 from billfold.web.access import ReadAccess

@@ -14,8 +14,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from billfold import __version__
-from billfold.store import reading
 from billfold.store.database import Database
+from billfold.store.reports import reading
 from billfold.web.access import Access
 from billfold.web.api.responses import not_found
 from billfold.web.pages import formats

@@ -51,6 +51,26 @@ def configure_logging(settings: Settings, *, shown_elsewhere: Collection[str] = 
         _log.warning("setting_unknown", name=name, meant=meant)
 
 
+def leave_to_logging() -> None:
+    """Send events to the loggers of `logging`, where a program that uses Billfold decides about them.
+
+    Nothing changes where structlog is configured already, by a door of ours or by that program.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
 def is_for_people(settings: Settings) -> bool:
     """Whether log events are written for somebody who watches a terminal."""
     return settings.log_format == "human" or (settings.log_format == "auto" and sys.stderr.isatty())
