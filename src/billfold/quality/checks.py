@@ -10,13 +10,13 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from enum import StrEnum
 from functools import cache
 from importlib import resources
 
 import structlog
 
 from billfold.errors import StoreUnavailableError
+from billfold.model import CheckState
 from billfold.store.database import Database
 from billfold.store.reports.checks import CheckedBill, Found, open_checked_bill
 
@@ -29,13 +29,6 @@ SPLIT_TOLERANCE = Decimal("0.01")
 _TOLD_NAMES = 5
 
 log = structlog.get_logger(__name__)
-
-
-class CheckState(StrEnum):
-    """Whether a check found anything that is worth an operator's time."""
-
-    PASSED = "passed"
-    WARNED = "warned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

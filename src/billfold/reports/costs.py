@@ -2,172 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
+from billfold.selection import DEFAULT_COST_LIMIT, SPLIT_COLUMNS, CostColumn, KeyColumn, Metric, Selection
 from billfold.store import reading
 from billfold.store.database import Database
 from billfold.store.reports import costs
-
-DEFAULT_COST_LIMIT = 10_000
-
-
-class CostColumn(StrEnum):
-    """What costs can be grouped by; a month is a billing period, a day the UTC day on which a charge starts.
-
-    The category is the charge's (Usage, Purchase, Tax), pricing its pricing category, commitment its commitment
-    discount status. The IAM principal made the call that is charged, the user identifier is that of a workforce user.
-
-    Split cost allocation knows the parent, which is the instance, and the workloads on it. Cluster, namespace, workload
-    and pod are those of EKS: a Deployment has its name rather than that of its ReplicaSet. For ECS they are cluster,
-    none, service and task; for Batch compute environment, job queue, job definition and task. They are NOT_ALLOCATED
-    for the rest of a parent's cost, and '' for what is not split.
-    """
-
-    SERVICE = "service"
-    SERVICE_CATEGORY = "service-category"
-    ACCOUNT = "account"
-    OWNER = "owner"
-    REGION = "region"
-    CATEGORY = "category"
-    PRICING = "pricing"
-    COMMITMENT = "commitment"
-    INVOICE = "invoice"
-    IAM_PRINCIPAL = "iam-principal"
-    USER_IDENTIFIER = "user-identifier"
-    PARENT = "parent"
-    CLUSTER = "cluster"
-    NAMESPACE = "namespace"
-    WORKLOAD = "workload"
-    POD = "pod"
-    DAY = "day"
-    MONTH = "month"
-
-
-# Only costs with workloads in place of their parents have these.
-SPLIT_COLUMNS = (CostColumn.PARENT, CostColumn.CLUSTER, CostColumn.NAMESPACE, CostColumn.WORKLOAD, CostColumn.POD)
-NOT_ALLOCATED = "not allocated"
-
-
-class MapColumn(StrEnum):
-    """What costs can be grouped by one key at a time."""
-
-    TAG = "tag"
-    COST_CATEGORY = "cost-category"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyColumn:
-    """The value of one tag or one cost category; keys are case-sensitive."""
-
-    column: MapColumn
-    key: str
-
-    def __str__(self) -> str:
-        return f"{self.column}:{self.key}"
-
-
-class Metric(StrEnum):
-    """Which of FOCUS's costs is summed."""
-
-    BILLED = "billed"
-    EFFECTIVE = "effective"
-    LIST = "list"
-    CONTRACTED = "contracted"
-
-
-class ChargeCategory(StrEnum):
-    """FOCUS 1.2: the allowed values of ChargeCategory."""
-
-    USAGE = "Usage"
-    PURCHASE = "Purchase"
-    TAX = "Tax"
-    CREDIT = "Credit"
-    ADJUSTMENT = "Adjustment"
-
-
-class Preset(StrEnum):
-    """What can be left out: taxes and credits by charge category; refunds by what the bill calls them.
-
-    A refund is CUR's line item type Refund. FOCUS has no such mark: there all corrections of what was invoiced, other
-    than credits, are left out (an inference).
-    """
-
-    TAX = "tax"
-    CREDIT = "credit"
-    REFUND = "refund"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which costs a report is of: of each field one of its values must hold; an empty field lets everything through.
-
-    The value '' stands for none. A service is known by its name or by its code. Of every tag key and every cost
-    category that is named, one of its values must hold.
-    """
-
-    services: Sequence[str] = ()
-    accounts: Sequence[str] = ()
-    regions: Sequence[str] = ()
-    categories: Sequence[ChargeCategory] = ()
-    owners: Sequence[str] = ()
-    tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    cost_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    iam_principals: Sequence[str] = ()
-    user_identifiers: Sequence[str] = ()
-    parents: Sequence[str] = ()
-    clusters: Sequence[str] = ()
-    namespaces: Sequence[str] = ()
-    workloads: Sequence[str] = ()
-    pods: Sequence[str] = ()
-    without: Sequence[Preset] = ()
-
-    def columns(self) -> set[str]:
-        """The columns that it looks at."""
-        looked_at = {
-            CostColumn.SERVICE: self.services,
-            CostColumn.ACCOUNT: self.accounts,
-            CostColumn.REGION: self.regions,
-            CostColumn.CATEGORY: [*self.categories, *self.without],
-            CostColumn.OWNER: self.owners,
-            MapColumn.TAG: self.tags,
-            MapColumn.COST_CATEGORY: self.cost_categories,
-            CostColumn.IAM_PRINCIPAL: self.iam_principals,
-            CostColumn.USER_IDENTIFIER: self.user_identifiers,
-            CostColumn.PARENT: self.parents,
-            CostColumn.CLUSTER: self.clusters,
-            CostColumn.NAMESPACE: self.namespaces,
-            CostColumn.WORKLOAD: self.workloads,
-            CostColumn.POD: self.pods,
-        }
-        return {column for column, values in looked_at.items() if values}
-
-    def parameters(self) -> dict[str, Any]:
-        """The selection as the query binds it."""
-        return {
-            "services": list(self.services) or None,
-            "accounts": list(self.accounts) or None,
-            "regions": list(self.regions) or None,
-            "categories": [str(category) for category in self.categories] or None,
-            "owners": list(self.owners) or None,
-            "tags": json.dumps(dict(self.tags)) if self.tags else None,
-            "cost_categories": json.dumps(dict(self.cost_categories)) if self.cost_categories else None,
-            "iam_principals": list(self.iam_principals) or None,
-            "user_identifiers": list(self.user_identifiers) or None,
-            "parents": list(self.parents) or None,
-            "clusters": list(self.clusters) or None,
-            "namespaces": list(self.namespaces) or None,
-            "workloads": list(self.workloads) or None,
-            "pods": list(self.pods) or None,
-            "without": [str(preset) for preset in self.without],
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,19 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from billfold import reports
+from billfold.documents import changes_document, costs_document
 from billfold.errors import UsageError
-from billfold.reports import DEFAULT_CHANGE_COLUMNS, ChangeColumn, ChargeCategory, Filter, Metric, Preset, Selection
-from billfold.reports.cost_filters import parse_cost_columns, parse_pairs
-from billfold.reports.documents import changes_document, costs_document
+from billfold.selection import (
+    DEFAULT_CHANGE_COLUMNS,
+    ChangeColumn,
+    ChargeCategory,
+    Filter,
+    Metric,
+    Preset,
+    Selection,
+    parse_cost_columns,
+    parse_pairs,
+)
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess
 from billfold.web.api.responses import (

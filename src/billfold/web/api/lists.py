@@ -11,14 +11,13 @@ from fastapi import APIRouter, Path, Query, Response
 
 from billfold import reports
 from billfold.clients import registry as clients
+from billfold.documents import client_document, report_document
 from billfold.errors import UsageError
-from billfold.model import DeliveryState, RunStatus
-from billfold.quality.checks import CheckState
+from billfold.model import CheckState, DeliveryState, RunStatus
 from billfold.reports import (
     CheckRow,
     ClientFreshness,
     DeliveryRow,
-    Filter,
     OwnerRow,
     PublicationRow,
     RunRow,
@@ -26,7 +25,7 @@ from billfold.reports import (
     StatementRow,
     UnownedRow,
 )
-from billfold.reports.documents import client_document, report_document
+from billfold.selection import Filter
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, ReadAccess

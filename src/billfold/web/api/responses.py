@@ -10,9 +10,9 @@ from fastapi import HTTPException, Path, Query, Response
 from pydantic import AfterValidator, TypeAdapter
 from pydantic_core import PydanticCustomError
 
+from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
-from billfold.reports.documents import dump
 from billfold.web.cursors import MAX_ID
 
 # Of each router itself: the request log tells a route by its own path.

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 
 from billfold import reports
 from billfold.model import Probe, ProbeState
-from billfold.reports import Filter
+from billfold.selection import Filter
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, IngestAccess, ReadAccess, Scope
