@@ -12,6 +12,10 @@ from pathlib import Path
 from tools.release.archives import hash_of
 from tools.release.process import ReleaseError, installing_environment, run, running_environment
 
+# Public names may load late, so each is asked for.
+IMPORT = (
+    "import billfold; [getattr(billfold, name) for name in getattr(billfold, '__all__', ())]; print(billfold.__file__)"
+)
 # Each of the demo's four bills. Enough for every kind of row that the demo generates.
 LINE_ITEMS = 1_000
 BILLS = 4
@@ -111,7 +115,7 @@ def try_out(installed: Installed, folder: Path, version: str) -> None:
     def output_of(*command: str | Path) -> str:
         return run(command, directory=directory, environment=environment).stdout
 
-    place = output_of(installed.python, "-c", "import billfold; print(billfold.__file__)").strip()
+    place = output_of(installed.python, "-c", IMPORT).strip()
     if not Path(place).is_relative_to(installed.python.parents[1]):
         raise ReleaseError(f"the installed Python imports billfold from {place}")
     if (said := output_of("billfold", "--version").strip()) != f"billfold {version}":

@@ -10,9 +10,8 @@ from decimal import Decimal
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.selection import DEFAULT_COST_LIMIT, SPLIT_COLUMNS, CostColumn, KeyColumn, Metric, Selection
-from billfold.store import reading
 from billfold.store.database import Database
-from billfold.store.reports import costs
+from billfold.store.reports import costs, reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from billfold.selection import Filter
-from billfold.store import reading
 from billfold.store.database import Connection, Database
+from billfold.store.reports import reading
 
 MAX_CHOICES = 300
 

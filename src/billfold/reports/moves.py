@@ -9,8 +9,8 @@ from datetime import datetime
 from billfold.reports.changes import StatementChange, read_changes
 from billfold.reports.lists import Choices, PublicationRow, read_choices
 from billfold.selection import ChangeColumn, Filter, Metric
-from billfold.store import reading
 from billfold.store.database import Connection, Database
+from billfold.store.reports import reading
 
 # So many publications of a statement can be chosen from; their numbers reach all of them.
 MAX_ENDS = 200

@@ -21,6 +21,7 @@ from billfold.bills.release import release
 from billfold.bills.rollback import roll_back
 from billfold.errors import DeliveryHeldError, UsageError
 from billfold.model import Delivery, DeliveryOutcome, DeliveryState, RunStatus, SpooledFile
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, as_csv, described, line_item, write_bill, write_delivery, write_object
 
@@ -625,8 +626,9 @@ def slow_undiscounted(items: list[dict[str, str]]) -> dict[str, Decimal]:
     return total
 
 
+@pytest.mark.at_length
 @hypothesis_settings(
-    max_examples=8,
+    max_examples=rounds(2, in_soak=8),
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -14,7 +14,7 @@ from billfold.bills.rollback import roll_back
 from billfold.documents import format_money
 from billfold.model import DeliveryState
 from billfold.period import parse_period
-from billfold.quality.checks import CHECKS, make_checks, record_checks
+from billfold.quality import CHECKS, make_checks, record_checks
 from billfold.reports import CheckRow
 from billfold.selection import Filter
 from billfold.store.database import Database, connect

@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 
 from billfold.bills.remap import remap
 from billfold.verification import CheckState, verify
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill, write_delivery
 from tests.integration.transform.slow_tags import cost_categories_of, tags_of
@@ -206,7 +207,8 @@ VALUES = st.one_of(
 )
 
 
-@hypothesis_settings(max_examples=8, deadline=None, phases=PHASES, suppress_health_check=SLOW)
+@pytest.mark.at_length
+@hypothesis_settings(max_examples=rounds(2, in_soak=8), deadline=None, phases=PHASES, suppress_health_check=SLOW)
 @given(
     rows=st.lists(
         st.tuples(
@@ -304,7 +306,8 @@ def tagged_items(draw: st.DrawFn) -> list[dict[str, str]]:
     ]
 
 
-@hypothesis_settings(max_examples=12, deadline=None, phases=PHASES, suppress_health_check=SLOW)
+@pytest.mark.at_length
+@hypothesis_settings(max_examples=rounds(3, in_soak=12), deadline=None, phases=PHASES, suppress_health_check=SLOW)
 @given(items=tagged_items())
 @example(items=[line_item(tags=spell({"accountTag/a\0": "b\0c", "costCategory/\0d": "\0"}))])
 @example(items=[line_item(tags=spell({"a": "1"}), resource_tags=spell({"user_A": "2", "user_": "3", "aws_": "4"}))])

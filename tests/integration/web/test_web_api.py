@@ -22,6 +22,7 @@ from billfold.model import Scope
 from billfold.selection import CostColumn, Filter, Metric
 from billfold.web import create_app
 from billfold.web.cursors import next_cursor
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, described, write_bill
 from tests.integration.conftest import CopyDatabase
@@ -238,6 +239,7 @@ def test_pages_refuse_what_no_address_can_ask_for(landing: Landing) -> None:
     assert {path: status for path, status in statuses.items() if status not in (400, 422)} == {}
 
 
+@pytest.mark.at_length
 def test_the_openapi_document_is_true(landed: Landing, server: WebServer) -> None:
     app = create_app(landed.settings, landed.database)
     document = app.openapi()
@@ -245,7 +247,13 @@ def test_the_openapi_document_is_true(landed: Landing, server: WebServer) -> Non
     schema.config.base_url = f"http://127.0.0.1:{server.port}"
     wanted = schema.include(path_regex="^/v1/", method="GET").as_strategy()
 
-    @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=rounds(20, in_soak=60),
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(case=wanted)
     def check(case: schemathesis.Case) -> None:
         # Some parameters exclude each other, which no schema of theirs tells: 400 is documented for it.

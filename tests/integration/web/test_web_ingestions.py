@@ -24,6 +24,7 @@ from billfold.store.database import connect
 from billfold.web import create_app
 from billfold.web.access import Access
 from billfold.web.pages.rendering import _environment
+from tests.at_length import rounds
 from tests.messages import eventbridge_event
 from tests.processes.web_server import HOME_SECRET, STRANGER, Answer, WebServer, run_web_server
 from tests.registry import ACCOUNT, Registry
@@ -322,6 +323,7 @@ def test_without_a_queue_an_events_delivery_waits_for_the_server(eventful: Offic
     assert tell("exports/none/metadata/BILLING_PERIOD=2026-05/none-Manifest.json")[0] == 404
 
 
+@pytest.mark.at_length
 def test_the_openapi_document_is_true_of_what_asks(office: Office) -> None:
     office.send("/v1/ingestions", {"client": "acme", "key": MANIFEST})
     app = create_app(office.registry.settings, office.registry.database)
@@ -329,7 +331,13 @@ def test_the_openapi_document_is_true_of_what_asks(office: Office) -> None:
     schema.config.base_url = f"http://127.0.0.1:{office.server.port}"
     wanted = schema.include(path_regex="/(ingestions|retry|release)$", method="POST").as_strategy()
 
-    @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=rounds(20, in_soak=60),
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(case=wanted)
     def check(case: schemathesis.Case) -> None:
         # A client that does not exist and a key outside of its folder are documented, but no schema tells them.

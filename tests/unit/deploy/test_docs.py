@@ -187,3 +187,13 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in anchors, target
+
+
+def test_every_page_is_listed_for_readers() -> None:
+    listed = {
+        (path.parent / target.partition("#")[0]).resolve()
+        for path in (ROOT / "README.md", DOCS / "operating.md", DOCS / "decisions" / "README.md")
+        for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+    }
+
+    assert set(DOCS.rglob("*.md")) <= listed

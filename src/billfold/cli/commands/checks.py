@@ -20,7 +20,7 @@ from billfold.cli.output.screen import Screen, printable, show_error, write_docu
 from billfold.documents import dump, format_money, report_document
 from billfold.errors import UsageError
 from billfold.model import CheckState
-from billfold.quality.checks import make_checks
+from billfold.quality import make_checks
 from billfold.reports import ConformanceReport, JudgedStatement
 from billfold.selection import Filter
 from billfold.store.database import Database

@@ -164,7 +164,7 @@ FROM (
     FROM checked_line_item WHERE line_item_type IN ('SavingsPlanCoveredUsage', 'SavingsPlanNegation')
     GROUP BY 1, 2, 3
 ) AS hourly
-WHERE abs(left_over) > 0.000001
+WHERE abs(left_over) > %(tolerance)s
 GROUP BY billing_currency
 
 -- name: check_commitment_identity
@@ -196,7 +196,7 @@ FROM (
         GROUP BY 1, 2
     ) AS charged USING (billing_currency, commitment_id)
 ) AS compared
-WHERE abs(difference) > 0.000001
+WHERE abs(difference) > %(tolerance)s
 GROUP BY billing_currency
 
 -- name: check_split_cost
@@ -279,7 +279,7 @@ SELECT unproved.currency, publication.rows_after, unproved.cost::numeric, ARRAY[
 FROM billing_statements AS statement
 JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
 CROSS JOIN LATERAL jsonb_each_text(publication.unproved_cost) AS unproved (currency, cost)
-WHERE statement.statement_id = %(statement_id)s AND abs(unproved.cost::numeric) > 0.01
+WHERE statement.statement_id = %(statement_id)s AND abs(unproved.cost::numeric) > %(tolerance)s
 
 -- name: count_commitments
 -- How many commitments the charges name, and how many of them have their fees in this bill.

@@ -3,13 +3,13 @@
 
 -- name: judged_bill
 -- The bills, each with its state: what is worst of it. Where source and charges differ nothing is published: a bill that
--- failed was changed afterwards. `grave` are the checks that may make amounts wrong.
+-- failed was changed afterwards. `severe` are the checks that may make amounts wrong.
 SELECT
     statement.statement_id, statement.client_id, statement.export_name,
     to_char(statement.billing_period, 'YYYY-MM') AS billing_period, statement.counted, statement.yields,
     publication.number AS publication_number, publication.published_at, found.checked_at,
     publication.rows_after AS row_count, publication.charges_after AS charge_count, delivery.source_cost,
-    publication.billed_cost_after AS charged_cost, publication.left_out, found.warned_count, found.grave_count,
+    publication.billed_cost_after AS charged_cost, publication.left_out, found.warned_count, found.severe_count,
     CASE
         WHEN differs.by_any THEN 'failed'
         WHEN found.check_count = 0 THEN 'unchecked'
@@ -21,7 +21,7 @@ JOIN billing_publications AS publication ON publication.publication_id = stateme
 JOIN billing_deliveries AS delivery ON delivery.delivery_id = publication.delivery_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS check_count, count(*) FILTER (WHERE checked.state = 'warned') AS warned_count,
-        count(*) FILTER (WHERE checked.state = 'warned' AND name = ANY (%(grave)s::text[])) AS grave_count,
+        count(*) FILTER (WHERE checked.state = 'warned' AND name = ANY (%(severe)s::text[])) AS severe_count,
         coalesce(bool_or(checked.state = 'warned' AND name = %(check)s), false) AS is_asked_for,
         max(checked.checked_at) AS checked_at
     FROM billing_checks AS checked WHERE checked.publication_id = publication.publication_id
@@ -42,7 +42,7 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
 SELECT count(*) AS bill_count, count(*) FILTER (WHERE state = 'failed') AS failed_count,
     count(*) FILTER (WHERE state = 'unchecked') AS unchecked_count,
     count(*) FILTER (WHERE state = 'warned') AS warned_count,
-    count(*) FILTER (WHERE state = 'warned' AND grave_count > 0) AS grave_count,
+    count(*) FILTER (WHERE state = 'warned' AND severe_count > 0) AS severe_count,
     count(*) FILTER (WHERE state = 'passed') AS passed_count,
     count(*) FILTER (WHERE NOT counted) AS uncounted_count
 FROM ({judged_bill}) AS judged
@@ -51,8 +51,8 @@ FROM ({judged_bill}) AS judged
 -- The worst first, and of these the newest month.
 SELECT * FROM ({judged_bill}) AS judged
 WHERE %(state)s::text IS NULL OR state = %(state)s
-ORDER BY array_position(ARRAY['failed', 'grave', 'unchecked', 'warned', 'passed'],
-        CASE WHEN state = 'warned' AND grave_count > 0 THEN 'grave' ELSE state END),
+ORDER BY array_position(ARRAY['failed', 'severe', 'unchecked', 'warned', 'passed'],
+        CASE WHEN state = 'warned' AND severe_count > 0 THEN 'severe' ELSE state END),
     billing_period DESC, client_id, export_name, statement_id
 LIMIT %(limit)s OFFSET %(offset)s
 
