@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, exp
 
 from billfold import reports
 from billfold.period import parse_period
-from billfold.reports import CostColumn, Selection
+from billfold.selection import CostColumn, Selection
 from billfold.settings import load_settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from billfold import reports
+from billfold.documents import format_money
 from billfold.period import parse_period
-from billfold.reports import ChangeColumn, Filter, Metric
-from billfold.reports.documents import spell_money
+from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.page_bills import MARKUP, land_bills
@@ -55,7 +55,7 @@ def test_movers_are_those_of_the_report_to_the_last_digit(shown: Shown, metric: 
         shown.landing.database, Filter(statement=shown.may), start=1, end=2, columns=[column], metric=metric
     ).changes
     assert [(row[column], row["currency"], row["old"], row["new"], row["difference"]) for row in rows] == [
-        (*row.group, row.currency, *map(spell_money, (row.old, row.new, row.difference))) for row in change.groups
+        (*row.group, row.currency, *map(format_money, (row.old, row.new, row.difference))) for row in change.groups
     ]
     assert {(row["client"], row["month"], row["from"], row["to"]) for row in rows} <= {("acme", "2026-05", "1", "2")}
     assert rows or metric not in ("billed", "effective")

@@ -10,11 +10,11 @@ import pytest
 
 from billfold import reports
 from billfold.bills.rollback import roll_back
+from billfold.documents import format_money
 from billfold.period import parse_period
 from billfold.quality import CHECKS
-from billfold.reports import Filter
 from billfold.reports.bill_quality import report_quality
-from billfold.reports.documents import spell_money
+from billfold.selection import Filter
 from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
@@ -58,7 +58,7 @@ def test_the_table_is_what_the_report_of_checks_says(shown: Shown) -> None:
     found = {(row["statement"], row["check"], row["state"], row["rows"], row["currency"], row["cost"]) for row in rows}
     report = reports.list_checks(shown.landing.database, Filter())
     assert found == {
-        (str(row.statement_id), row.name, row.state, str(row.row_count), currency, cost and spell_money(cost))
+        (str(row.statement_id), row.name, row.state, str(row.row_count), currency, cost and format_money(cost))
         for row in report.rows
         for currency, cost in row.cost.items() or [("", "")]
     }

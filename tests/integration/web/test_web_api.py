@@ -17,9 +17,9 @@ from billfold import reports
 from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.clients.owners import set_owner
+from billfold.documents import changes_document, client_document, costs_document, dump, report_document
 from billfold.model import Scope
-from billfold.reports import CostColumn, Filter, Metric
-from billfold.reports.documents import changes_document, client_document, costs_document, dump, report_document
+from billfold.selection import CostColumn, Filter, Metric
 from billfold.web import create_app
 from billfold.web.cursors import next_cursor
 from tests.at_length import rounds

@@ -12,10 +12,10 @@ import pytest
 
 from billfold.clients import registry as clients
 from billfold.clients import tokens
-from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.export import ExportContents
 from billfold.clients.onboarding.template import Onboarding, iam_documents, template
 from billfold.errors import UsageError
-from billfold.model import Client, Probe, ProbeState, Scope
+from billfold.model import Client, ExportTable, Probe, ProbeState, Scope, TimeGranularity
 from billfold.web.doctor_runs import DoctorRuns
 from tests.bills.landing import Landing
 from tests.processes.web_server import Answer, WebServer, run_web_server

@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from billfold import reports
+from billfold.documents import changes_document
 from billfold.errors import UsageError
-from billfold.reports import DEFAULT_CHANGE_COLUMNS, ChangeColumn, Filter, Metric
-from billfold.reports.documents import changes_document
+from billfold.selection import DEFAULT_CHANGE_COLUMNS, ChangeColumn, Filter, Metric
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import (
     Moment,

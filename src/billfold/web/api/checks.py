@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from billfold import reports
-from billfold.quality import CheckState
+from billfold.documents import report_document
+from billfold.model import CheckState
 from billfold.reports import CheckRow
-from billfold.reports.documents import report_document
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import OneClient, OneExport, OneMonth, OneStatement, make_filter
 from billfold.web.api.responses import PREFIX, answer, describe, schema_of_row

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path, Response
 
 from billfold import reports
 from billfold.clients import registry as clients
+from billfold.documents import client_document, report_document
 from billfold.errors import UsageError
 from billfold.reports import OwnerRow, UnownedRow
-from billfold.reports.documents import client_document, report_document
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import ReadAccess

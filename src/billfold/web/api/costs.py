@@ -7,10 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from billfold import reports
+from billfold.documents import costs_document
 from billfold.errors import UsageError
-from billfold.reports import ChargeCategory, Metric, Preset, Selection
-from billfold.reports.cost_filters import parse_cost_columns, parse_pairs
-from billfold.reports.documents import costs_document
+from billfold.selection import ChargeCategory, Metric, Preset, Selection, parse_cost_columns, parse_pairs
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import (
     Moment,

@@ -8,9 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from billfold import reports
+from billfold.documents import report_document
 from billfold.model import DeliveryState, RunStatus
-from billfold.reports import ClientFreshness, DeliveryRow, Filter, RunRow, StatementFreshness
-from billfold.reports.documents import report_document
+from billfold.reports import ClientFreshness, DeliveryRow, RunRow, StatementFreshness
+from billfold.selection import Filter
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import DEFAULT_LIMIT, Cursor, Limit, OneClient, OneExport, OneMonth, make_filter
 from billfold.web.api.responses import (

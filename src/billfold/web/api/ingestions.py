@@ -14,11 +14,11 @@ from billfold import reports
 from billfold.aws.keys import MAX_KEY_BYTES
 from billfold.bills.requests import ask, ask_again, ask_for_release
 from billfold.clients import registry as clients
+from billfold.documents import report_document
 from billfold.errors import UsageError
 from billfold.model import TriggerSource
 from billfold.period import parse_period
-from billfold.reports import Filter
-from billfold.reports.documents import report_document
+from billfold.selection import Filter
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.store.jobs.requests import AskedRow

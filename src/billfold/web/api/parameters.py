@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
-from billfold.reports import Filter
+from billfold.selection import Filter
 from billfold.web.access import Access
 from billfold.web.cursors import MAX_ID
 

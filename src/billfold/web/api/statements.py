@@ -7,7 +7,8 @@ from datetime import date
 from fastapi import APIRouter, Response
 
 from billfold import reports
-from billfold.reports import Filter, PublicationRow, StatementRow
+from billfold.reports import PublicationRow, StatementRow
+from billfold.selection import Filter
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import (
     DEFAULT_LIMIT,

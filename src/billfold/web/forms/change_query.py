@@ -9,7 +9,8 @@ from fastapi import Query
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import ChangeColumn, Filter, LookInto, Metric, Move
+from billfold.reports import LookInto, Move
+from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.web.forms.fields import choose, read_month, read_number, read_text
 
 MAX_PAGE = 2_000

@@ -7,8 +7,8 @@ from typing import Any
 
 from billfold.period import BillingPeriod
 from billfold.quality import CHECKS
-from billfold.reports import Filter
 from billfold.reports.bill_quality import BillState
+from billfold.selection import Filter
 from billfold.web.forms.fields import choose, read_month, read_number, read_text
 
 MAX_PAGE = 2_000

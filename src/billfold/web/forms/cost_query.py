@@ -10,10 +10,20 @@ from fastapi import Depends, Query
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Preset, Selection
-from billfold.reports.cost_filters import format_pair, parse_pairs
-from billfold.reports.costs import NOT_ALLOCATED, choose_metric
+from billfold.reports.costs import choose_metric
 from billfold.reports.spending import Question
+from billfold.selection import (
+    NOT_ALLOCATED,
+    ChargeCategory,
+    CostColumn,
+    KeyColumn,
+    MapColumn,
+    Metric,
+    Preset,
+    Selection,
+    format_pair,
+    parse_pairs,
+)
 from billfold.web.forms.fields import choose, read_month, read_text, read_texts, read_values
 
 # An empty value in a URL means no filter, because forms send empty fields.

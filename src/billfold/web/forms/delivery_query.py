@@ -10,7 +10,7 @@ from uuid import UUID
 from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.period import BillingPeriod
-from billfold.reports import Filter
+from billfold.selection import Filter
 from billfold.web.api.parameters import Cursor
 from billfold.web.cursors import read_cursor, read_moment
 from billfold.web.forms.fields import choose, read_month, read_text

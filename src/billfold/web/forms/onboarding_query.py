@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from billfold.clients.onboarding.events import Destination, Notify
-from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.events import Destination
+from billfold.clients.onboarding.export import ExportContents
 from billfold.clients.onboarding.template import Onboarding
 from billfold.errors import ConfigurationError, UsageError
+from billfold.model import ExportTable, Notify, TimeGranularity
 from billfold.settings import Settings
 from billfold.web.api.parameters import Text
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold.reports import ChangeReport, Filter, Move, StatementChange, list_changes, list_moves, report_moves
-from billfold.reports.documents import shortest
+from billfold.documents import shortest
+from billfold.reports import ChangeReport, Move, StatementChange, list_changes, list_moves, report_moves
+from billfold.selection import Filter
 from billfold.spreadsheet import Cell
 from billfold.web.access import ReadAccess
 from billfold.web.dependencies import OurDatabase

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from billfold.documents import format_money, shortest
 from billfold.quality import CHECKS, Severity, describe_check
 from billfold.reports.bill_quality import BillQuality, BillState, QualityReport, report_quality
-from billfold.reports.documents import shortest, spell_money
 from billfold.spreadsheet import Cell
 from billfold.store.reports.quality import CheckSum
 from billfold.web.access import ReadAccess
@@ -88,6 +88,6 @@ def _list_reconciliations(judged: BillQuality) -> Iterator[list[Cell]]:
     for each in judged.reconciliations:
         state = BillState.FAILED if each.difference else BillState.PASSED
         sums = (("source", each.source), ("charges", each.charged), ("daily costs", each.daily))
-        detail = ", ".join(f"{name} {spell_money(amount)}" for name, amount in sums)
+        detail = ", ".join(f"{name} {format_money(amount)}" for name, amount in sums)
         count = str(judged.bill.row_count)
         yield ["reconciliation", Severity.HIGH, state, count, each.currency, shortest(each.difference), detail, ""]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
 from billfold import reports
-from billfold.reports import Filter
+from billfold.selection import Filter
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import Access, ReadAccess, Scope

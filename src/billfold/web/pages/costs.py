@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from billfold.errors import UsageError
 from billfold.money import count_decimals
-from billfold.reports import Metric
 from billfold.reports.spending import CurrencySpending, SpendingReport, list_charges, report_spending
+from billfold.selection import Metric
 from billfold.spreadsheet import Cell
 from billfold.web.access import ReadAccess
 from billfold.web.dependencies import OurDatabase

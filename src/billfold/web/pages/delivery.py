@@ -12,7 +12,8 @@ from billfold import reports
 from billfold.bills.requests import find_hindrance
 from billfold.errors import advise, is_retryable
 from billfold.model import DeliveryState
-from billfold.reports import DeliveryRow, Filter, PublicationRow, RunRow
+from billfold.reports import DeliveryRow, PublicationRow, RunRow
+from billfold.selection import Filter
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import IngestAccess, ReadAccess

@@ -9,11 +9,9 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from billfold.clients import registry as clients
 from billfold.clients.onboarding import template as onboarding
-from billfold.clients.onboarding.events import Notify
-from billfold.clients.onboarding.export import ExportTable, TimeGranularity
 from billfold.clients.onboarding.template import Onboarding
 from billfold.errors import ConfigurationError, UsageError
-from billfold.model import Client
+from billfold.model import Client, ExportTable, Notify, TimeGranularity
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.access import AdminAccess, ReadAccess, Scope

@@ -8,7 +8,8 @@ from itertools import accumulate
 from typing import Any
 
 from billfold.money import axis_place, round_amount, show_minor_unit
-from billfold.reports import ChangeColumn, ChangeRow, Metric, MoveReport, StatementChange
+from billfold.reports import ChangeRow, MoveReport, StatementChange
+from billfold.selection import ChangeColumn, Metric
 from billfold.web.forms.change_query import ChangeQuery
 from billfold.web.forms.cost_query import NONE
 from billfold.web.pages.rendering import attempt, link
