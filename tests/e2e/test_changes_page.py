@@ -105,7 +105,7 @@ def test_a_bar_leads_to_the_costs_behind_it(visitor: Visitor) -> None:
 def test_closed_months_that_moved_stand_out_and_are_looked_into(visitor: Visitor) -> None:
     page = visitor.visit("/changes?by=account")
 
-    moved = page.locator("table.moves tr.stands-out")
+    moved = page.locator("table.moves tr.highlighted")
     expect(moved).to_have_count(1)
     expect(moved).to_contain_text("closed month changed")
     assert page.locator("table.moves tbody time").first.get_attribute("title")
