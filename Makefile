@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo try-out try-out-down quick check test unit integration e2e documents bench soak screenshot lock clean
+.PHONY: help demo try-out try-out-down quick check test unit integration e2e documents bench soak screenshot lock release clean
 
 # The first of these that runs and is new enough makes the environment; `make PYTHON=/path/to/python` chooses one.
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -107,12 +107,21 @@ lock: ## Write requirements*.txt anew from pyproject.toml (needs Python 3.11).
 	@rm -rf $(VENV)-lock
 	@if grep -nE '://|file:' requirements*.txt; then echo "a file of requirements names an address" >&2; exit 1; fi
 
+release: $(INSTALLED) ## Build wheel and sdist, install each with pip and uv, and run the demo there.
+	$(BIN)/python -m tools.release $(ARGS)
+
 clean: ## Remove the environment and everything built or cached.
 	rm -rf $(VENV) $(VENV)-lock build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# A worktree may share the environment of another one by a link. Making it here would empty that one, or install this
+# worktree's code there.
+refuse_link = @if [ -L $(VENV) ]; then \
+	echo "$(VENV) is a link to another environment, which is out of date. Run make there, or remove the link." >&2; exit 1; fi
+
 # Two stamps, each touched last: a change of pyproject.toml alone does not install the libraries again.
 $(VENV)/.libraries: requirements.txt
+	$(refuse_link)
 	@set -e; $(call find_python,sys.version_info >= (3, 11),Python 3.11 or newer); \
 	echo "Making $(VENV) with $$("$$python" --version)"; \
 	"$$python" -m venv --clear $(VENV)
@@ -123,6 +132,7 @@ $(VENV)/.libraries: requirements.txt
 	@touch $@
 
 $(INSTALLED): $(VENV)/.libraries pyproject.toml
+	$(refuse_link)
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check || { echo "requirements.txt is behind pyproject.toml: run make lock" >&2; exit 1; }
 	@touch $@

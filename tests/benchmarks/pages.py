@@ -18,7 +18,7 @@ import psycopg
 from playwright.sync_api import Page
 
 from billfold.period import BillingPeriod
-from billfold.quality.checks import make_checks
+from billfold.quality import make_checks
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from billfold.store.reports.spending import ChargePlace

@@ -161,13 +161,13 @@ def test_bills_in_doubt_come_first_and_stand_open(visitor: Visitor) -> None:
     assert "globex · theirs 2026-04" in names[3]
     expect(bills.first).to_have_attribute("open", "")
     expect(bills.last).not_to_have_attribute("open", "")
-    expect(bills.first.locator("tbody tr").first).to_contain_text("Hours of Savings Plans")
+    expect(bills.first.locator("tbody tr").first).to_contain_text("Savings Plans by hour")
 
 
 def test_a_check_leads_to_the_bills_that_it_warns_of(visitor: Visitor) -> None:
     page = visitor.visit("/checks")
 
-    page.get_by_role("link", name="Overlap of exports").click()
+    page.get_by_role("link", name="Overlapping exports").click()
 
     assert visitor.query() == {"check": ["overlap"]}
     expect(page.locator("details.bill")).to_have_count(2)

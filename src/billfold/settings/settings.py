@@ -51,6 +51,8 @@ class Settings(BaseSettings):
         case_sensitive=True,
         extra="ignore",
         frozen=True,
+        # In Python a setting is given by its attribute's name: `Settings(home=…)`.
+        populate_by_name=True,
         str_strip_whitespace=True,
         validate_default=True,
     )

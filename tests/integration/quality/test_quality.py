@@ -13,7 +13,7 @@ from billfold import reports
 from billfold.bills.rollback import roll_back
 from billfold.model import DeliveryState
 from billfold.period import parse_period
-from billfold.quality.checks import CHECKS, make_checks, record_checks
+from billfold.quality import CHECKS, make_checks, record_checks
 from billfold.reports import CheckRow, Filter
 from billfold.reports.documents import spell_money
 from billfold.store.database import Database, connect

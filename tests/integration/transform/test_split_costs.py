@@ -20,7 +20,7 @@ from billfold.bills.rollback import roll_back
 from billfold.clients import registry as clients
 from billfold.errors import StoreError
 from billfold.model import DeliveryOutcome, DeliveryState
-from billfold.quality.checks import make_checks
+from billfold.quality import make_checks
 from billfold.store.migrate import list_migrations
 from billfold.verification import CheckState, verify
 from tests.at_length import rounds
@@ -324,7 +324,7 @@ def test_the_share_of_a_parent_that_is_not_in_the_bill_does_not_count(landing: L
     [[state, cost, detail]] = landing.query("SELECT state, cost, detail FROM billing_checks WHERE name = 'split_cost'")
     assert (state, cost) == ("warned", {"USD": "0.75"})
     assert detail.startswith(
-        f"split costs are off what their parents cost, in hours such as {INSTANCE} 2026-05-03 04:00"
+        f"containers' costs differ from their instances' in hours such as {INSTANCE} 2026-05-03 04:00"
     )
     assert untrue(landing) == {}
 

@@ -11,7 +11,7 @@ import pytest
 from billfold import reports
 from billfold.bills.rollback import roll_back
 from billfold.period import parse_period
-from billfold.quality.checks import CHECKS
+from billfold.quality import CHECKS
 from billfold.reports import Filter
 from billfold.reports.bill_quality import report_quality
 from billfold.reports.documents import spell_money
@@ -68,7 +68,7 @@ def test_the_table_is_what_the_report_of_checks_says(shown: Shown) -> None:
 def test_bad_bills_come_first(shown: Shown) -> None:
     report = report_quality(shown.landing.database, Filter())
 
-    order = [(each.bill.state, bool(each.bill.grave_count), each.bill.billing_period) for each in report.bills]
+    order = [(each.bill.state, bool(each.bill.severe_count), each.bill.billing_period) for each in report.bills]
     assert order == [
         ("warned", True, "2026-04"),
         ("warned", True, "2026-02"),
@@ -80,7 +80,7 @@ def test_bad_bills_come_first(shown: Shown) -> None:
     ]
     assert [row.name for row in report.bills[0].checks[:2]] == ["savings_plan_hours", "savings_plan_residual"]
     counts = report.counts
-    assert (counts.bill_count, counts.warned_count, counts.grave_count, counts.unchecked_count) == (7, 4, 3, 1)
+    assert (counts.bill_count, counts.warned_count, counts.severe_count, counts.unchecked_count) == (7, 4, 3, 1)
     assert (counts.passed_count, counts.failed_count, counts.uncounted_count) == (2, 0, 1)
 
 
@@ -108,7 +108,7 @@ def test_the_page_says_what_it_counts(pages: Pages) -> None:
     assert "Only names in doubt 1 the amounts are right" in page
     assert "Passed 2 every check" in page
     assert "Never checked 1 which, and what to do" in page
-    assert "Overlap of exports Warns where a bill, or a part of it, is counted twice" in page
+    assert "Overlapping exports Warns if a bill, or a part of it, is counted twice" in page
     assert "2 of 6 2 charges 24.75 USD billed cost" in page
 
 

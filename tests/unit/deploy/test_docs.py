@@ -18,7 +18,7 @@ from billfold.web.metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md"), *DOCS.rglob("*.md")])
 GENERATED_ADVICE = "run: python docs/generate.py"
 
 # Words of SQL with an underscore that no migration has to know.
@@ -187,3 +187,13 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in anchors, target
+
+
+def test_every_page_is_listed_for_readers() -> None:
+    listed = {
+        (path.parent / target.partition("#")[0]).resolve()
+        for path in (ROOT / "README.md", DOCS / "operating.md", DOCS / "decisions" / "README.md")
+        for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+    }
+
+    assert set(DOCS.rglob("*.md")) <= listed

@@ -18,7 +18,7 @@ from billfold.cli.output.columns import name_column, number_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_amounts
 from billfold.cli.output.screen import Screen, printable, show_error, write_document
 from billfold.errors import UsageError
-from billfold.quality.checks import CheckState, make_checks
+from billfold.quality import CheckState, make_checks
 from billfold.reports import ConformanceReport, Filter, JudgedStatement
 from billfold.reports.documents import dump, report_document, spell_money
 from billfold.store.database import Database

@@ -13,7 +13,7 @@ from billfold import reports
 from billfold.clients import registry as clients
 from billfold.errors import UsageError
 from billfold.model import DeliveryState, RunStatus
-from billfold.quality.checks import CheckState
+from billfold.quality import CheckState
 from billfold.reports import (
     CheckRow,
     ClientFreshness,

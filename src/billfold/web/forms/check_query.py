@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from billfold.period import BillingPeriod
-from billfold.quality.meanings import CHECK_MEANINGS
+from billfold.quality import CHECKS
 from billfold.reports import Filter
 from billfold.reports.bill_quality import BillState
 from billfold.web.forms.fields import choose, read_month, read_number, read_text
@@ -50,6 +50,6 @@ def read_check_query(
         export=read_text("export", export),
         period=read_month("period", period),
         state=BillState(choose("state", state, tuple(BillState))) if state else None,
-        check=choose("check", check, tuple(CHECK_MEANINGS)) if check else None,
+        check=choose("check", check, tuple(CHECKS)) if check else None,
         page=read_number("page", page, most=MAX_PAGE) or 1,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold.quality.meanings import CHECK_MEANINGS, Severity, describe_check
+from billfold.quality import CHECKS, Severity, describe_check
 from billfold.reports.bill_quality import BillQuality, BillState, QualityReport, report_quality
 from billfold.reports.documents import shortest, spell_money
 from billfold.spreadsheet import Cell
@@ -47,7 +47,7 @@ def make_router(database: Database) -> APIRouter:
             "report": report,
             "sums": sorted(report.sums, key=_rank),
             "states": tuple(BillState),
-            "meanings": CHECK_MEANINGS,
+            "meanings": CHECKS,
             "describe": describe_check,
             "page_size": PAGE_SIZE,
         }
@@ -64,7 +64,7 @@ def make_router(database: Database) -> APIRouter:
 def _rank(found: CheckSum) -> tuple[bool, bool, int]:
     """What warns first, and of that what may make amounts wrong."""
     is_low = describe_check(found.name).severity is Severity.LOW
-    names = list(CHECK_MEANINGS)
+    names = list(CHECKS)
     return found.warned_count == 0, is_low, names.index(found.name) if found.name in names else len(names)
 
 
