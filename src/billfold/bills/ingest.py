@@ -41,6 +41,7 @@ from billfold.errors import (
     UsageError,
     as_internal,
 )
+from billfold.log import Event
 from billfold.model import (
     Client,
     Delivery,
@@ -184,7 +185,7 @@ def resolve_all(
     except BillfoldError as error:
         return [], [_keep_or_refuse(ingestion, bucket, key, error)]
     except Exception as error:
-        log.exception("internal_error", bucket=bucket.name, key=key)
+        log.exception(Event.INTERNAL_ERROR, bucket=bucket.name, key=key)
         return [], [_refuse(ingestion, bucket.name, key, as_internal(error))]
     finally:
         sieve.tell(bucket.name)
@@ -239,7 +240,7 @@ def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) ->
         return failed[-1] if failed else _refuse(ingestion, bucket.name, key, error)
     except Exception as error:
         # The deliveries beside this one go on.
-        log.exception("internal_error", bucket=bucket.name, key=key)
+        log.exception(Event.INTERNAL_ERROR, bucket=bucket.name, key=key)
         known = as_internal(error)
         return replace(failed[-1], exit_error=known) if failed else _refuse(ingestion, bucket.name, key, known)
 
@@ -257,7 +258,7 @@ def _settle(ingestion: Ingestion, delivery: Delivery) -> str:
     statement = _name(delivery)
     with connect_at_last(ingestion.database.conninfo) as connection:
         state = control.interrupt(connection, ingestion.client, delivery, INTERRUPTION)
-    log.warning("delivery_interrupted", client=ingestion.client.client_id, statement=statement, state=state)
+    log.warning(Event.DELIVERY_INTERRUPTED, client=ingestion.client.client_id, statement=statement, state=state)
     if state is DeliveryState.PENDING:
         return f"{statement} is left pending, and the next ingest takes it up"
     return f"{statement} is {state}" if state else f"{statement} is not begun"
@@ -291,9 +292,11 @@ def _attempt_once(
             known = _known(error)
             if isinstance(known, RunConflictError):
                 # Two who want the same are no failure: the other one does it.
-                log.warning("delivery_busy", error=str(known))
+                log.warning(Event.DELIVERY_BUSY, error=str(known))
             else:
-                log.error("delivery_failed", error_code=known.error_code, error=str(known), retryable=known.retryable)
+                log.error(
+                    Event.DELIVERY_FAILED, error_code=known.error_code, error=str(known), retryable=known.retryable
+                )
             # Without the claim another worker holds the statement, perhaps with these very runs: they are its to end.
             if is_claimed or not isinstance(known, RunConflictError):
                 _keep_failure(ingestion, registered, known)
@@ -307,7 +310,7 @@ def _attempt_once(
             interruption.note(f"{_name(delivery)} is published")
         _skip_unnamed(ingestion, delivery, outcome)
         log.info(
-            "delivery_finished",
+            Event.DELIVERY_FINISHED,
             state=outcome.state,
             rows_read=outcome.rows_read,
             rows_added=outcome.rows_added,
@@ -413,7 +416,7 @@ def _skip_unnamed(ingestion: Ingestion, delivery: Delivery, outcome: DeliveryOut
             if unnamed:
                 runs.skip_waiting(connection, unnamed)
     except BillfoldError as error:
-        log.warning("unnamed_not_skipped", error_code=error.error_code, error=str(error))
+        log.warning(Event.UNNAMED_NOT_SKIPPED, error_code=error.error_code, error=str(error))
 
 
 def _leave_out(
@@ -468,7 +471,7 @@ def _publish(
         timings=timings,
     )
     for finding in published.findings:
-        log.warning("finding", text=finding)
+        log.warning(Event.FINDING, text=finding)
     if isinstance(published, PublishedBill):
         # The bill is in, whatever the checks find or miss.
         for checked in (statement.statement_id, *sorted(published.affected)):
@@ -514,7 +517,7 @@ def _keep_failure(ingestion: Ingestion, registered: control.RegisteredDelivery, 
         with connect(ingestion.database.conninfo) as connection:
             control.end(connection, registered, DeliveryState.FAILED, RunStatus.FAILED, error)
     except BillfoldError as second:
-        log.error("failure_not_recorded", error=str(second))
+        log.error(Event.FAILURE_NOT_RECORDED, error=str(second))
 
 
 def _check_client(database: Database, client: Client) -> None:
@@ -548,7 +551,7 @@ def _refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -
     What somebody typed leaves one only where it is a source of a known client: see `typed`.
     """
     log.error(
-        "source_refused",
+        Event.SOURCE_REFUSED,
         bucket=bucket,
         key=key,
         error_code=error.error_code,
@@ -609,7 +612,7 @@ def retrying(settings: Settings) -> Retrying:
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     log.warning(
-        "retrying",
+        Event.RETRYING,
         attempt=state.attempt_number,
         delay_seconds=round(state.next_action.sleep, 3) if state.next_action else 0,
         error=str(error),

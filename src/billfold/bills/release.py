@@ -9,6 +9,7 @@ import structlog
 from billfold.aws import Progress, SilentProgress, address, open_bucket
 from billfold.bills.ingest import Ingestion, ingest_delivery, resolve_all, retrying
 from billfold.errors import UsageError
+from billfold.log import Event
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
@@ -74,7 +75,7 @@ def permit(connection: Connection, stored: StoredDelivery, *, token_id: int | No
     is_released = control.release(connection, stored.delivery_id)
     if is_released:
         log.warning(
-            "delivery_released",
+            Event.DELIVERY_RELEASED,
             client=stored.client_id,
             delivery_id=str(stored.delivery_id),
             reason=stored.reason,

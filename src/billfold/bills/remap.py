@@ -19,6 +19,7 @@ from billfold import interruption
 from billfold.bills import overlap, split_cost
 from billfold.bills.publication import Standing, Timings, find_remarkable, map_bill
 from billfold.bills.reconcile import reconcile
+from billfold.log import Event
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.quality import record_checks
@@ -135,7 +136,7 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
         duration_seconds=time.monotonic() - started,
     )
     log.info(
-        "statement_remapped",
+        Event.STATEMENT_REMAPPED,
         client=chosen.client_id,
         statement=name,
         mapping_version=MAPPING_VERSION,

@@ -22,6 +22,7 @@ from billfold.bills.admission import find_owner, find_standalone, find_twin
 from billfold.bills.overlap_findings import name
 from billfold.bills.reconcile import carry, reconcile
 from billfold.errors import ReconciliationError, UsageError
+from billfold.log import Event
 from billfold.model import Client, CostBasis, DeliveryState, PublicationKind, Totals
 from billfold.quality import record_checks
 from billfold.settings import Settings
@@ -143,7 +144,7 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         duration_seconds=time.monotonic() - started,
     )
     log.info(
-        "delivery_rolled_back" if plan.kind is PublicationKind.ROLLBACK else "rollback_undone",
+        Event.DELIVERY_ROLLED_BACK if plan.kind is PublicationKind.ROLLBACK else Event.ROLLBACK_UNDONE,
         client=stored.client_id,
         delivery_id=str(delivery_id),
         current_delivery_id=str(plan.delivery_id) if plan.delivery_id else None,

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from billfold.aws.keys import is_trick
 from billfold.errors import ConfigurationError, UsageError
+from billfold.log import Event
 from billfold.model import Client
 from billfold.settings import (
     PREFIX_EXPECTED,
@@ -105,7 +106,7 @@ def register(database: Database, settings: Settings, values: Mapping[str, Any]) 
             )
         _refuse_overlap(connection, settings, client)
         store.insert_client(connection, client)
-    log.info("client_registered", client=client_id, bucket=client.bucket, prefix=client.prefix)
+    log.info(Event.CLIENT_REGISTERED, client=client_id, bucket=client.bucket, prefix=client.prefix)
     return client
 
 
@@ -132,7 +133,7 @@ def change(database: Database, settings: Settings, client_id: str, values: Mappi
         if changed.region is None:
             changed = replace(changed, region=settings.region)
         store.update_client(connection, changed)
-    log.info("client_changed", client=client_id, fields=sorted(wanted))
+    log.info(Event.CLIENT_CHANGED, client=client_id, fields=sorted(wanted))
     return changed
 
 
@@ -195,7 +196,7 @@ def set_enabled(database: Database, client_id: str, *, enabled: bool) -> None:
     with connect(database.conninfo) as connection:
         _find_registered(connection, client_id)
         store.set_enabled(connection, client_id, enabled=enabled)
-    log.info("client_enabled" if enabled else "client_disabled", client=client_id)
+    log.info(Event.CLIENT_ENABLED if enabled else Event.CLIENT_DISABLED, client=client_id)
 
 
 def find_for_onboarding(database: Database, settings: Settings, client_id: str | None) -> Client:
@@ -222,7 +223,7 @@ def renew_external_id(database: Database, client_id: str) -> Client:
         renewed = replace(client, external_id=secrets.token_urlsafe(_EXTERNAL_ID_BYTES))
         assert renewed.external_id is not None
         store.set_external_id(connection, client_id, renewed.external_id)
-    log.warning("external_id_renewed", client=client_id)
+    log.warning(Event.EXTERNAL_ID_RENEWED, client=client_id)
     return renewed
 
 
@@ -242,7 +243,7 @@ def remove(database: Database, client_id: str, *, purge: bool) -> Holdings:
                 advice="--purge deletes all of it for ever; `billfold client disable` keeps it and takes no more in",
             )
         store.delete_client(connection, client_id)
-    log.warning("client_removed", client=client_id, statements=holdings.statement_count, rows=holdings.row_count)
+    log.warning(Event.CLIENT_REMOVED, client=client_id, statements=holdings.statement_count, rows=holdings.row_count)
     return holdings
 
 

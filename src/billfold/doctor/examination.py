@@ -16,6 +16,7 @@ from billfold.aws.bucket_probes import BucketFindings
 from billfold.aws.credentials import Clock, utc_now
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, InputError, UsageError
+from billfold.log import Event
 from billfold.model import Client, Probe, ProbeState
 from billfold.settings import Settings
 from billfold.store import rights
@@ -74,7 +75,7 @@ def _unbroken(probes: Iterator[Probe]) -> Iterator[Probe]:
         yield from probes
     except Exception as error:
         # The text of an error that nobody foresaw may hold anything.
-        log.exception("internal_error")
+        log.exception(Event.INTERNAL_ERROR)
         found = f"the examination broke off: {type(error).__name__}"
         yield Probe(name="client", state=ProbeState.FAILED, found=found, fix="report this as a fault of Billfold")
 

@@ -11,6 +11,8 @@ import h11
 import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from billfold.log import Event
+
 # Whoever reads an answer more slowly than this does not read it.
 _LEAST_BYTES_PER_SECOND = 1024
 _TOO_LATE = (
@@ -89,7 +91,7 @@ def make_protocol(request_seconds: float) -> type[H11Protocol]:
                 # It is we who do not read.
                 self._watch_arrival()
                 return
-            log.warning("request_too_slow", seconds=request_seconds)
+            log.warning(Event.REQUEST_TOO_SLOW, seconds=request_seconds)
             cycle = self._cycle_or_none()
             has_begun = bool(self.conn.trailing_data[0]) or self.conn.their_state is h11.SEND_BODY
             is_answered = cycle is not None and self.conn.their_state is h11.SEND_BODY and cycle.response_started
@@ -106,7 +108,7 @@ def make_protocol(request_seconds: float) -> type[H11Protocol]:
             self._leaving = None
             waiting_bytes = self.transport.get_write_buffer_size()
             if self._left_bytes - waiting_bytes < _LEAST_BYTES_PER_SECOND * request_seconds:
-                log.warning("answer_not_read", waiting_bytes=waiting_bytes, seconds=request_seconds)
+                log.warning(Event.ANSWER_NOT_READ, waiting_bytes=waiting_bytes, seconds=request_seconds)
                 self.transport.abort()
             else:
                 self._watch_leaving()

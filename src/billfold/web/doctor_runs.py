@@ -14,6 +14,7 @@ import structlog
 
 from billfold.doctor import examination as doctor
 from billfold.errors import BillfoldError
+from billfold.log import Event
 from billfold.model import Probe
 from billfold.settings import Settings
 from billfold.store.database import Database
@@ -116,7 +117,7 @@ class Examinations:
             examination.error = error.message
         except Exception:
             # A thread that nobody waits for would take the failure with it.
-            log.exception("internal_error")
+            log.exception(Event.INTERNAL_ERROR)
             examination.error = "a defect of Billfold's: its traceback is in the log"
         finally:
             examination.ended_at = _utc_now()

@@ -23,6 +23,7 @@ from billfold.bills.requests import ask
 from billfold.clients.registry import find_owner
 from billfold.errors import MessageError, SourceError, SourceUnavailableError
 from billfold.jobs.intake import mark_pending, starts_delivery
+from billfold.log import Event
 from billfold.model import Client
 from billfold.settings import Settings
 from billfold.store.database import Database
@@ -53,7 +54,7 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         if settings.events_secret is None:
             return tell_failure(404, "http", "Not Found")
         if not secrets.compare_digest(x_billfold_secret.encode(), settings.events_secret.encode()):
-            log.warning("event_refused", reason="wrong secret")
+            log.warning(Event.EVENT_REFUSED, reason="wrong secret")
             return tell_failure(401, "unauthorized", "the header X-Billfold-Secret is missing or wrong")
         body = await _read(request)
         if body is None:
@@ -90,7 +91,7 @@ def _queue(settings: Settings, url: str, text: str) -> None:
 def _ask(settings: Settings, database: Database, owner: Client, created: CreatedObject) -> None:
     """What the worker of a queue does with such an event, but that the delivery waits for the server's worker."""
     if kind_of_key(created.key):
-        log.info("object_left_out", client=owner.client_id, reason="is not a bill")
+        log.info(Event.OBJECT_LEFT_OUT, client=owner.client_id, reason="is not a bill")
     elif starts_delivery(created.key):
         ask(owner, created.key, asked_by=created.source, settings=settings, database=database, is_event=True)
     elif is_data_file(created.key):
@@ -111,7 +112,7 @@ def _find_owner(settings: Settings, database: Database, created: CreatedObject) 
     )
     if reason is None:
         return owner
-    log.warning("event_refused", reason=reason, bucket=created.bucket, key=created.key, account=created.account_id)
+    log.warning(Event.EVENT_REFUSED, reason=reason, bucket=created.bucket, key=created.key, account=created.account_id)
     return None
 
 

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from billfold.clients import tokens
 from billfold.errors import BillfoldError
+from billfold.log import Event
 from billfold.model import Scope as TokenScope
 from billfold.store.database import Database
 from billfold.web.access import Access
@@ -142,7 +143,7 @@ class Gate:
         if access is not None:
             request.state.access = access
             return tell_too_often(self._throttle.count_request(f"token {access.token_id or 'of the home'}"))
-        log.warning("token_refused", address=address, method=request.scope["method"], path=path[:200])
+        log.warning(Event.TOKEN_REFUSED, address=address, method=request.scope["method"], path=path[:200])
         return tell_too_often(self._throttle.count_failure(address)) or _ask_for_token(request)
 
     async def _exchange(self, request: HTTPConnection, secret: str, address: str) -> Response:
@@ -158,9 +159,9 @@ class Gate:
             response: Response = refusal or RedirectResponse(target, status_code=303)
             if refusal is None:
                 keep_cookie(response, request, secret)
-                log.info("signed_in", token_id=None, address=address)
+                log.info(Event.SIGNED_IN, token_id=None, address=address)
         else:
-            log.warning("sign_in_refused", address=address)
+            log.warning(Event.SIGN_IN_REFUSED, address=address)
             response = tell_too_often(self._throttle.count_failure(address)) or RedirectResponse(
                 f"{SIGN_IN_PATH}?{urlencode({'next': target})}", status_code=303
             )

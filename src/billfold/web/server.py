@@ -17,6 +17,7 @@ from billfold import interruption
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError
 from billfold.jobs.request_worker import AskedWorker
+from billfold.log import Event
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web import home_token as serve_token
@@ -77,7 +78,7 @@ def serve(
         unfinished_count = working.count_working()
         if unfinished_count:
             working.give_back()
-        log.info("server_stopped", unfinished=unfinished_count)
+        log.info(Event.SERVER_STOPPED, unfinished=unfinished_count)
         if unfinished_count or _is_held_up():
             interruption.leave_now(0)
 
@@ -120,7 +121,7 @@ def _find_home_token(settings: Settings, database: Database, host: str) -> HomeT
         if not tokens.was_any_made(database):
             raise
         # A server whose home cannot be written still answers those who have a token.
-        log.warning("serve_token_missing", error=str(error))
+        log.warning(Event.SERVE_TOKEN_MISSING, error=str(error))
         return None
 
 
@@ -156,7 +157,7 @@ class _Server(uvicorn.Server):
         port = sockets[0].getsockname()[1]
         token_file = None if self._home_token is None else str(self._home_token.path)
         # The token itself is in no log: whoever may read the file has it.
-        log.info("server_started", host=self.config.host, port=port, token_file=token_file)
+        log.info(Event.SERVER_STARTED, host=self.config.host, port=port, token_file=token_file)
         self._on_started(self._address(port))
 
     def _address(self, port: int) -> str:
@@ -166,7 +167,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopped_at = time.monotonic()
-        log.info("server_stopping", seconds=self.config.timeout_graceful_shutdown)
+        log.info(Event.SERVER_STOPPING, seconds=self.config.timeout_graceful_shutdown)
         # Requests may take their time to end: nothing is taken up meanwhile.
         self._working.stop()
         await super().shutdown(sockets)

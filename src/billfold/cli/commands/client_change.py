@@ -19,6 +19,7 @@ from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
+from billfold.log import Event
 from billfold.reports.documents import describe_client, dump
 
 
@@ -47,7 +48,7 @@ def change_client(
     Another role or key may need a new onboarding template.
     """
     fields = pick_fields(locals())
-    settings = start(("client_changed",))
+    settings = start((Event.CLIENT_CHANGED,))
     changed = clients.change(open_store(settings), settings, client, fields)
     if as_json:
         write_document(dump({"clients": [describe_client(changed)]}))

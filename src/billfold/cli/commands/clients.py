@@ -28,6 +28,7 @@ from billfold.cli.output.columns import name_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
+from billfold.log import Event
 from billfold.model import Client
 from billfold.reports import ClientFreshness
 from billfold.reports.documents import client_document, describe_client, dump
@@ -80,7 +81,7 @@ def add_client(
         "prefix": prefix,
         **pick_fields(locals()),
     }
-    settings = start(("client_registered",))
+    settings = start((Event.CLIENT_REGISTERED,))
     registered = clients.register(open_store(settings), settings, fields)
     if as_json:
         write_document(dump({"clients": [describe_client(registered)]}))
@@ -143,7 +144,7 @@ def remove_client(
     ] = False,
 ) -> int:
     """Remove a client. As long as anything is kept of it, that is refused, unless `--purge` deletes it all."""
-    holdings = clients.remove(open_store(start(("client_removed",))), client, purge=purge)
+    holdings = clients.remove(open_store(start((Event.CLIENT_REMOVED,))), client, purge=purge)
     Screen().print(
         printable(
             f"{client}: removed, with {holdings.statement_count:,} statements of {holdings.row_count:,} line items"
@@ -153,7 +154,7 @@ def remove_client(
 
 
 def _switch(client: str, *, enabled: bool) -> int:
-    clients.set_enabled(open_store(start(("client_enabled", "client_disabled"))), client, enabled=enabled)
+    clients.set_enabled(open_store(start((Event.CLIENT_ENABLED, Event.CLIENT_DISABLED))), client, enabled=enabled)
     Screen().print(printable(f"{client}: {'enabled' if enabled else 'disabled'}"))
     return ExitCode.SUCCESS
 

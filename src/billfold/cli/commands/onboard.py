@@ -17,6 +17,7 @@ from billfold.clients import registry as clients
 from billfold.clients.onboarding.events import Destination, Notify
 from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
 from billfold.errors import ConfigurationError, UsageError
+from billfold.log import Event
 from billfold.settings import Settings
 
 # How the template is called in the advice where it went to standard output.
@@ -134,7 +135,7 @@ def onboard(
     # boto3 takes a second to load: only this command needs what is beside it.
     from billfold.clients.onboarding import template as onboarding
 
-    settings = start(("external_id_renewed",))
+    settings = start((Event.EXTERNAL_ID_RENEWED,))
     account_id = _our_account(settings, our_account)
     destination = _destination(notify, queue_arn, event_bus_arn)
     contents = ExportContents(

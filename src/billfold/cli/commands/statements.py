@@ -10,10 +10,11 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod, OneStatement
 from billfold.cli.output.screen import Screen, write_document
+from billfold.log import Event
 from billfold.reports.documents import dump, spell_money
 from billfold.store.deliveries.parts import Relation
 
-TOLD_BY_STATEMENT_COMMANDS = ("statement_remapped", "statement_switched", "statements_paired")
+TOLD_BY_STATEMENT_COMMANDS = (Event.STATEMENT_REMAPPED, Event.STATEMENT_SWITCHED, Event.STATEMENTS_PAIRED)
 
 StatementId = Annotated[
     int, typer.Argument(metavar="STATEMENT", help="A statement's id, as `billfold statements` shows it.")

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from billfold import __version__
+from billfold.log import Event
 from billfold.money import SMALLEST_QUANTITY, find_percentage, round_amount, round_quantity
 from billfold.reports.pace import DayRange
 from billfold.store import reading
@@ -95,7 +96,7 @@ def attempt(figure: str, make: Callable[[], T]) -> T | None:
     try:
         return make()
     except (ArithmeticError, ValueError) as error:
-        log.error("figure_failed", figure=figure, exc_info=error)
+        log.error(Event.FIGURE_FAILED, figure=figure, exc_info=error)
         return None
 
 
