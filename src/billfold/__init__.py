@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from billfold.model import Client, DeliveryOutcome, DeliveryState
     from billfold.period import BillingPeriod
-    from billfold.settings.settings import Settings
+    from billfold.settings import Settings
 
 __version__ = "0.1.0"
 

@@ -22,12 +22,12 @@ from billfold.model import TriggerSource
 if TYPE_CHECKING:
     from billfold.aws import Progress
     from billfold.bills.backfill import BackfillReport, OnDelivery
-    from billfold.bills.ingest import OnLeftOut
+    from billfold.bills.ingestion import OnLeftOut
     from billfold.bills.prune import Pruning
     from billfold.bills.remap import Remapping
     from billfold.bills.rollback import Restoration
     from billfold.model import DeliveryOutcome
-    from billfold.settings.settings import Settings
+    from billfold.settings import Settings
     from billfold.store.backup import Backup
     from billfold.store.database import Database
     from billfold.store.migrate import Migration

@@ -12,7 +12,7 @@ from billfold.model import Client
 
 if TYPE_CHECKING:
     from billfold.app.wanted import AnyClient
-    from billfold.settings.settings import Settings
+    from billfold.settings import Settings
     from billfold.store.database import Database
 
 # How many objects of this process use the embedded server of a home: the last one that closes leaves it.

@@ -16,7 +16,7 @@ import structlog
 
 from billfold import interruption, reports
 from billfold.bills.backfill import BackfillReport, backfill
-from billfold.bills.ingest import keep_client
+from billfold.bills.ingestion import keep_client
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
 from billfold.jobs.client_pool import Visits

@@ -12,9 +12,8 @@ from typing import Any
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.store import reading
 from billfold.store.database import Database
-from billfold.store.reports import costs
+from billfold.store.reports import costs, reading
 
 DEFAULT_COST_LIMIT = 10_000
 

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from billfold.period import BillingPeriod
-from billfold.store import reading
 from billfold.store.database import Connection, Database
+from billfold.store.reports import reading
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100_000

@@ -9,8 +9,8 @@ from datetime import datetime
 from billfold.reports.changes import ChangeColumn, StatementChange, read_changes
 from billfold.reports.costs import Metric
 from billfold.reports.lists import Choices, Filter, PublicationRow, read_choices
-from billfold.store import reading
 from billfold.store.database import Connection, Database
+from billfold.store.reports import reading
 
 # So many publications of a statement can be chosen from; their numbers reach all of them.
 MAX_ENDS = 200

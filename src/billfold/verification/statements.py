@@ -17,7 +17,7 @@ from billfold.store.verification.charges import (
     open_snapshot,
 )
 from billfold.store.verification.history import History
-from billfold.store.verification.split import SplitCosts
+from billfold.store.verification.split_costs import SplitCosts
 from billfold.verification.files import check_files
 from billfold.verification.history import check_days, check_history
 from billfold.verification.landed import check_landed

@@ -20,7 +20,7 @@ from billfold.errors import ReconciliationError, RunConflictError, SpoolFullErro
 from billfold.model import DeliveryState, RunStatus
 from billfold.settings import Settings
 from billfold.store.database import Database, connect
-from billfold.store.deliveries import control
+from billfold.store.deliveries import claims
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, as_csv, described, line_item, write_bill, write_delivery
 
@@ -513,7 +513,7 @@ def test_one_statement_has_one_worker(landing: Landing) -> None:
     [delivery] = resolve(bucket, key)
 
     with connect(landing.database.conninfo) as other:
-        control.claim(other, landing.client, delivery, wait_seconds=1)
+        claims.claim(other, landing.client, delivery, wait_seconds=1)
         outcome = impatient.ingest()
     after = landing.ingest()
 

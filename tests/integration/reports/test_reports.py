@@ -15,8 +15,8 @@ from billfold.errors import StoreError
 from billfold.period import BillingPeriod
 from billfold.reports import CostColumn, CostRow, Filter, Metric
 from billfold.reports.documents import costs_document, dump, report_document
-from billfold.store import reading
 from billfold.store.database import READER_ROLE, Database, connect
+from billfold.store.reports import reading
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill, write_object
 

@@ -122,7 +122,7 @@ def list_shared_months(connection: Connection, parameters: Mapping[str, Any]) ->
 
 
 def _fetch(connection: Connection, name: str, row: type[Row], parameters: Mapping[str, Any]) -> tuple[Row, ...]:
-    queries = read_queries("billfold.store", "quality")
+    queries = read_queries("billfold.store.reports", "quality")
     query = sql.SQL(queries[name]).format(judged_bill=sql.SQL(queries["judged_bill"]))
     with connection.cursor(row_factory=class_row(row)) as cursor:
         return tuple(cursor.execute(query, parameters))

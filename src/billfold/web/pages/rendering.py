@@ -21,8 +21,8 @@ from billfold import __version__
 from billfold.log import Event
 from billfold.money import SMALLEST_QUANTITY, find_percentage, round_amount, round_quantity
 from billfold.reports.pace import DayRange
-from billfold.store import reading
 from billfold.store.database import Database
+from billfold.store.reports import reading
 from billfold.web.access import Access
 from billfold.web.api.responses import missing
 from billfold.web.pages.files import static_url

@@ -42,14 +42,14 @@ WHERE statement_id = $1::integer AND state = 'published'
 UPDATE billing_deliveries SET state = 'published', reason = NULL, publication_id = $2::bigint, rolled_back_by = NULL
 WHERE statement_id = $1::integer AND state = 'rolled_back' AND rolled_back_by = $3::bigint
 
--- name: find_standing_delivery
+-- name: find_latest_delivery
 -- Of the deliveries that stood for a bill the latest one: redeliveries of the same files come without a publication.
 SELECT delivery_id FROM billing_deliveries
 WHERE statement_id = %(statement_id)s AND state = 'published'
     AND publication_id = ANY (%(publication_ids)s)
 ORDER BY delivered_at DESC LIMIT 1
 
--- name: stand_again
+-- name: mark_published_again
 -- What it was rolled back by is kept: when the later rollback is undone, it is rolled back as before.
 UPDATE billing_deliveries SET state = 'published', reason = NULL, error_code = NULL, error_message = NULL,
     publication_id = $2::bigint

@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from billfold.model import CostBasis
 from billfold.sql import read_queries
-from billfold.store.deliveries import split
-from billfold.store.deliveries.publish import partitions
+from billfold.store.deliveries import split_costs
+from billfold.store.deliveries.partitions import partitions
 from billfold.store.verification.charges import Difference, Snapshot
 
 
@@ -17,7 +17,10 @@ class SplitCosts:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         names = {**partitions(snapshot.statement.billing_period), "split": "expected_split"}
-        self._landing = {name: query.format(**names) for name, query in read_queries("billfold.store", "split").items()}
+        self._landing = {
+            name: query.format(**names)
+            for name, query in read_queries("billfold.store.deliveries", "split_costs").items()
+        }
 
     def are_there(self) -> bool:
         """Whether the statement holds or ever held any that is remembered."""
@@ -62,9 +65,9 @@ class SplitCosts:
         Without parents it is the workloads alone, none of which costs anything.
         """
         bulk, statement_id = self._snapshot.bulk, self._snapshot.statement.statement_id
-        split.land_workloads(bulk, self._landing, workloads, statement_id=statement_id, with_parents=with_parents)
+        split_costs.land_workloads(bulk, self._landing, workloads, statement_id=statement_id, with_parents=with_parents)
         if with_parents:
-            split.find_due(bulk, self._landing, statement_id=statement_id, publication_id=publication_id)
+            split_costs.find_due(bulk, self._landing, statement_id=statement_id, publication_id=publication_id)
             bulk.execute(self._landing["insert_due"], statement_id)
         bulk.execute(self._landing["drop_split"])
         self._snapshot.execute("analyze_expected_split")

@@ -56,7 +56,7 @@ SELECT run.source_s3_key, run.source_etag, run.sha256 FROM billing_delivery_file
 JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
 WHERE file.delivery_id = %(delivery_id)s
 
--- name: find_owner
+-- name: find_owning_statement
 -- The statement of an export whose current bill a standalone file belongs to: named by the manifest, or by its place.
 -- Keys are compared together with their buckets: of a local file any folder above it may be taken for the bucket.
 SELECT statement.statement_id, statement.export_name, statement.billing_period, statement.counted
@@ -104,7 +104,7 @@ SELECT EXISTS (
         AND bucket || '/' || manifest_key = %(place)s
 )
 
--- name: list_spellings
+-- name: list_locations
 -- The statements of one standalone file; of a local file any folder above it may have been taken for the bucket.
 SELECT statement_id, bucket, export_path, current_delivery_id IS NOT NULL, counted
 FROM billing_statements
@@ -112,7 +112,7 @@ WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
     AND regexp_replace(bucket, '/$', '') || '/' || export_path = %(file)s
 ORDER BY current_delivery_id IS NULL, NOT counted, bucket <> %(bucket)s, statement_id
 
--- name: list_spellings_of_export
+-- name: list_export_locations
 -- The statements of one export and month, whichever folder above its files was taken for the bucket. The path of an
 -- export that is the bucket's root is a dot.
 SELECT statement_id, bucket, export_path, current_delivery_id IS NOT NULL, counted

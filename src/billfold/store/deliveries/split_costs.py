@@ -11,7 +11,7 @@ import pyarrow as pa
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection
-from billfold.store.deliveries.publish import partitions
+from billfold.store.deliveries.partitions import partitions
 
 _TEMPORARY_TABLES = ("split_staging", "split_place", "split_parent", "split_flip", "split_due")
 
@@ -32,7 +32,7 @@ class SplitSums:
 
 def has_split(bulk: BulkConnection, period: BillingPeriod, *, statement_id: int) -> bool:
     """Whether the statement holds any split cost allocation."""
-    query = read_queries("billfold.store", "split")["has_split"].format(**partitions(period))
+    query = read_queries("billfold.store.deliveries", "split_costs")["has_split"].format(**partitions(period))
     return bool(bulk.query(query, statement_id)[0][0])
 
 
@@ -53,7 +53,8 @@ def publish_split(
     derived from charges and workloads: what is no longer due goes to history, what is new is added.
     """
     queries = {
-        name: query.format(**partitions(period)) for name, query in read_queries("billfold.store", "split").items()
+        name: query.format(**partitions(period))
+        for name, query in read_queries("billfold.store.deliveries", "split_costs").items()
     }
     place = (statement_id, publication_id)
     if all_workloads or has_withdrawals:
@@ -104,7 +105,7 @@ def find_due(bulk: BulkConnection, queries: Mapping[str, str], *, statement_id: 
 
 def sum_split(bulk: BulkConnection, period: BillingPeriod, *, statement_id: int) -> tuple[SplitSums, ...]:
     """What the statement's split cost allocation leaves open, by currency."""
-    query = read_queries("billfold.store", "split")["sum_split"].format(**partitions(period))
+    query = read_queries("billfold.store.deliveries", "split_costs")["sum_split"].format(**partitions(period))
     return tuple(
         SplitSums(
             billing_currency=row[0],

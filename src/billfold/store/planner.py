@@ -27,7 +27,7 @@ def prefer_scans(query: Query, period: BillingPeriod, *, row_count: int) -> bool
     """
     if row_count < _FROM_ROWS:
         return False
-    queries = read_queries("billfold.store", "scans")
+    queries = read_queries("billfold.store", "planner")
     [(month_row_count,)] = query(queries["count_month"].format(billing_period=period.starts_on.isoformat()))
     if row_count * _SMALLEST_PART < month_row_count:
         return False
@@ -37,9 +37,9 @@ def prefer_scans(query: Query, period: BillingPeriod, *, row_count: int) -> bool
 
 def allow_lookups(query: Query) -> None:
     """Let the rest of the transaction use indexes again."""
-    query(read_queries("billfold.store", "scans")["allow_lookups"])
+    query(read_queries("billfold.store", "planner")["allow_lookups"])
 
 
 def prefer_hashing(query: Query) -> None:
     """Let the transaction join charges with their dimensions by hash tables alone."""
-    query(read_queries("billfold.store", "scans")["prefer_hashing"])
+    query(read_queries("billfold.store", "planner")["prefer_hashing"])

@@ -9,7 +9,7 @@ WHERE delivery_id = %(delivery_id)s AND held_below_percent IS NOT NULL
 UPDATE billing_deliveries SET statement_id = %(statement_id)s, billing_period = %(billing_period)s, format = %(format)s,
     rows_read = %(rows_read)s, source_cost = %(source_cost)s::jsonb, mapping_version = %(mapping_version)s,
     findings = %(findings)s::jsonb, columns = %(columns)s::jsonb, timings = %(timings)s::jsonb,
-    held_below_percent = %(least_percent)s, held_against = %(publication_ids)s
+    held_below_percent = %(min_percent)s, held_against = %(publication_ids)s
 WHERE delivery_id = %(delivery_id)s
 
 -- name: keep_rows_of_file
