@@ -21,7 +21,7 @@ from billfold.cli import app
 from billfold.errors import ExitCode, list_errors
 from billfold.log import EVERY_EVENT, FIELDS, Event, Field
 from billfold.quality import CHECKS
-from billfold.settings import setting_fields
+from billfold.settings import CLIENT_FIELDS, default_of, setting_fields
 
 DOCS = Path(__file__).resolve().parent
 _NOTE = "<!-- Written by docs/generate.py: change the code, then run `python docs/generate.py`. -->"
@@ -140,7 +140,24 @@ def log_events_table() -> str:
     return _table(("event", "level", "when", "further fields", "read by"), rows)
 
 
+def client_fields_table() -> str:
+    """What is configured of a client."""
+    rows = [
+        (
+            f"`{name}`",
+            f"[`{field.setting}`](settings.md#{field.setting.lower()})",
+            f"`--{name.replace('_', '-')}`" if name != "client_id" else "`ID`",
+            field.expected.replace("<", "\\<"),
+            "" if default_of(name) in (None, "") else f"`{default_of(name)}`",
+            "yes" if field.is_changeable else "no",
+        )
+        for name, field in CLIENT_FIELDS.items()
+    ]
+    return _table(("field", "setting", "option", "expected", "default", "can change"), rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
+    "client fields": client_fields_table,
     "exit codes": exit_codes_table,
     "error codes": error_codes_table,
     "checks": checks_table,

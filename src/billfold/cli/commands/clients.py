@@ -12,10 +12,13 @@ from rich.console import Console
 from billfold import reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.commands.client_options import (
+    AccountId,
+    Bucket,
     Currency,
     KmsKeyArn,
     MaxDeliveries,
     MaxFileBytes,
+    Prefix,
     RefreshHours,
     Region,
     RoleArn,
@@ -52,14 +55,9 @@ ClientId = Annotated[str, typer.Argument(metavar="ID", help="The client's id, as
 )
 def add_client(
     client: ClientId,
-    bucket: Annotated[str, typer.Option("--bucket", metavar="NAME", help="The bucket of the billing exports.")],
-    account_id: Annotated[
-        str,
-        typer.Option("--account-id", metavar="ID", help="The account of bucket and role: 12 digits."),
-    ],
-    prefix: Annotated[
-        str, typer.Option("--prefix", metavar="FOLDER", help="The folder of the exports; the whole bucket by default.")
-    ] = "",
+    bucket: Bucket,
+    account_id: AccountId,
+    prefix: Prefix = "",
     role_arn: RoleArn = None,
     region: Region = None,
     kms_key_arn: KmsKeyArn = None,
