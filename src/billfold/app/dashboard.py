@@ -11,10 +11,11 @@ from billfold.app.wanted import Month, as_period
 
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
-    from billfold.reports import Calendar, ChangeColumn, Choices, Filter, LookInto, Metric, Move, MoveReport, Named
+    from billfold.reports import Calendar, Choices, LookInto, Move, MoveReport, Named
     from billfold.reports.bill_quality import QualityReport
     from billfold.reports.instruments import Instruments
     from billfold.reports.spending import ChargePage, Question, SpendingReport
+    from billfold.selection import ChangeColumn, Filter, Metric
     from billfold.store.reports.spending import ChargePlace
 
 
@@ -57,7 +58,8 @@ class Dashboard:
         >>> len(billfold.dashboard.moves(Filter()))
         1
         """
-        from billfold.reports import Metric, list_moves
+        from billfold.reports import list_moves
+        from billfold.selection import Metric
 
         return list_moves(self._billfold.database, wanted, metric=metric or Metric.BILLED, offset=offset)
 

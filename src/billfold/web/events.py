@@ -1,9 +1,9 @@
-"""EventBridge's events by HTTP: an API destination sends them, and they go on through the worker's queue.
+"""EventBridge events over HTTP: an API destination sends them, and this route passes them on to the SQS queue.
 
-The request ends when the event is in the queue: nothing is read from S3 meanwhile (AWS: an API destination waits five
-seconds for its answer). What the worker decides of an event from the queue it decides of this one too.
+The request ends when the event is in the queue and reads nothing from S3 (AWS: an API destination waits five seconds
+for its answer). The worker treats it like any other event of the queue.
 
-Without a queue the server's own worker takes them up. Then the request reads the manifest and no data.
+Without a queue, the server's own worker ingests the delivery. Then the request reads the manifest, but no data.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from billfold.model import Client
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web.api.responses import describe_failures
-from billfold.web.statuses import tell_failure
+from billfold.web.dependencies import OurDatabase, OurSettings
+from billfold.web.error_responses import fail
 
 # AWS: an event of EventBridge has 256 KiB at most.
 MAX_EVENT_BYTES = 256 * 2**10
@@ -37,35 +38,34 @@ _FAILURES = {
     400: "The Host is not allowed.",
     401: "The secret is missing or wrong.",
     404: "BILLFOLD_EVENTS_SECRET is not set.",
-    413: "It is too large.",
-    422: "It is no event.",
-    503: "PostgreSQL or the queue does not answer: try again.",
+    413: "The event is too large.",
+    422: "The body is not an event.",
+    503: "PostgreSQL or the queue is not available: try again.",
 }
+
+router = APIRouter(prefix="/v1/events")
 
 log = structlog.get_logger(__name__)
 
 
-def make_router(settings: Settings, database: Database) -> APIRouter:
-    """The routes for events; without a secret they answer 404, as if there were none."""
-    router = APIRouter(prefix="/v1/events")
-
-    @router.post("/eventbridge", status_code=202, responses=describe_failures(_FAILURES))
-    async def take_event(request: Request, x_billfold_secret: Annotated[str, Header()] = "") -> Any:
-        if settings.events_secret is None:
-            return tell_failure(404, "http", "Not Found")
-        if not secrets.compare_digest(x_billfold_secret.encode(), settings.events_secret.encode()):
-            log.warning(Event.EVENT_REFUSED, reason="wrong secret")
-            return tell_failure(401, "unauthorized", "the header X-Billfold-Secret is missing or wrong")
-        body = await _read(request)
-        if body is None:
-            return tell_failure(413, "too_large", f"an event has {MAX_EVENT_BYTES} bytes at most")
-        return await run_in_threadpool(_take, settings, database, body)
-
-    return router
+@router.post("/eventbridge", status_code=202, responses=describe_failures(_FAILURES))
+async def receive_event(
+    request: Request, settings: OurSettings, database: OurDatabase, x_billfold_secret: Annotated[str, Header()] = ""
+) -> Any:
+    """Receive an EventBridge event; without a configured secret the route answers 404, as if it did not exist."""
+    if settings.events_secret is None:
+        return fail(404, "http", "Not Found")
+    if not secrets.compare_digest(x_billfold_secret.encode(), settings.events_secret.encode()):
+        log.warning(Event.EVENT_REFUSED, reason="wrong secret")
+        return fail(401, "unauthorized", "the header X-Billfold-Secret is missing or wrong")
+    body = await _read(request)
+    if body is None:
+        return fail(413, "too_large", f"an event has at most {MAX_EVENT_BYTES} bytes")
+    return await run_in_threadpool(_pass_on, settings, database, body)
 
 
-def _take(settings: Settings, database: Database, body: bytes) -> dict[str, int]:
-    """Hand on what is a client's; how many objects the event names, and how many of them are."""
+def _pass_on(settings: Settings, database: Database, body: bytes) -> dict[str, int]:
+    """Pass on the objects of clients. Returns how many objects the event names, and how many it passed on."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -84,12 +84,12 @@ def _queue(settings: Settings, url: str, text: str) -> None:
     try:
         open_queue(url, settings).send(text)
     except SourceError as error:
-        # Whatever is wrong with the queue, the event must come again.
+        # EventBridge must send the event again, for any problem of the queue.
         raise SourceUnavailableError(f"the event cannot be queued: {error}") from error
 
 
 def _ask(settings: Settings, database: Database, owner: Client, created: CreatedObject) -> None:
-    """What the worker of a queue does with such an event, but that the delivery waits for the server's worker."""
+    """Do what the queue's worker does with such an event, but leave the delivery to the server's worker."""
     if kind_of_key(created.key):
         log.info(Event.OBJECT_LEFT_OUT, client=owner.client_id, reason="is not a bill")
     elif starts_delivery(created.key):
@@ -99,14 +99,14 @@ def _ask(settings: Settings, database: Database, owner: Client, created: Created
 
 
 def _find_owner(settings: Settings, database: Database, created: CreatedObject) -> Client | None:
-    """The client in whose folder the object lies, and whose account sent the event; None for anybody else's."""
+    """The client whose folder holds the object and whose account sent the event; None if there is no such client."""
     owner = find_owner(database, settings, created.bucket, created.key)
     reason = (
-        "nobody's bucket and folder"
+        "not in any client's folder"
         if owner is None
-        else "disabled client"
+        else "the client is disabled"
         if not owner.enabled
-        else "another account than the client's"
+        else "sent by another account"
         if created.account_id is None or created.account_id != owner.account_id
         else None
     )
@@ -117,7 +117,7 @@ def _find_owner(settings: Settings, database: Database, created: CreatedObject) 
 
 
 async def _read(request: Request) -> bytes | None:
-    """The body; None where it is larger than an event can be."""
+    """The body; None if it is larger than an event can be."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -271,7 +271,7 @@ def test_no_log_event_holds_a_token(server: WebServer) -> None:
 
 def test_another_address_is_refused_as_long_as_no_token_was_made(settings: Settings, database: Database) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1", "billfold.example"):
-        with pytest.raises(ConfigurationError, match="there is no token: make one"):
+        with pytest.raises(ConfigurationError, match="no token exists: add one"):
             serve(settings, database, host=host, port=0)
 
 

@@ -313,7 +313,7 @@ def test_a_body_that_is_no_document_is_told_so(server: WebServer) -> None:
         for body, headers in ((b"{key", JSON), (b"[]", JSON), (b"key=a", FORM))
     ]
 
-    assert messages == ["body: is no JSON", "body: is no JSON object", "body: is no JSON object"]
+    assert messages == ["body: is not JSON", "body: is not a JSON object", "body: is not a JSON object"]
 
 
 def test_a_defect_is_told_without_what_it_is_about(server: WebServer) -> None:

@@ -229,7 +229,7 @@ def test_a_held_deliverys_page_says_what_its_release_does_before_it_is_asked_for
     assert all("It would leave 1 of 3 rows." in page for page in pages.values())
     assert f"billfold release {delivery_id}" in pages[Scope.READ]
     said, _, _ = pages[Scope.INGEST].partition(form)
-    assert "A release publishes it all the same: acme 2026-05 then holds 1 line item of " in said
+    assert "To publish it anyway, release it: acme 2026-05 then has 1 line item of " in said
     assert f"<code>billfold rollback {delivery_id}</code> brings back what stands now." in said
 
 

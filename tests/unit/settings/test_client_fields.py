@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from billfold.documents import describe_client
 from billfold.model import Client
-from billfold.reports.documents import describe_client
 from billfold.settings import CLIENT_FIELDS, Settings, default_of, setting_fields
 
 # Made by the registry, never chosen: the session's name, and the external id that no document shows.
