@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from billfold.doctor import examination as doctor
+from billfold.doctor import run_doctor
 from billfold.errors import BillfoldError
 from billfold.log import Event
 from billfold.model import Probe, ProbeState
@@ -82,9 +82,9 @@ class DoctorRuns:
         database: Database,
         *,
         limit_seconds: float = LIMIT_SECONDS,
-        examine: Callable[..., object] = doctor.examine,
+        run_doctor: Callable[..., object] = run_doctor,
     ) -> None:
-        self._examine = examine
+        self._run_doctor = run_doctor
         self._settings = settings
         self._database = database
         self._limit_seconds = limit_seconds
@@ -115,8 +115,8 @@ class DoctorRuns:
             run.probes.append(probe)
 
         try:
-            self._examine(
-                settings=self._settings, client_id=run.client_id, tell=keep, open_store=lambda _: self._database
+            self._run_doctor(
+                settings=self._settings, client_id=run.client_id, on_probe=keep, open_store=lambda _: self._database
             )
         except _TimeIsUpError:
             run.is_cut_off = True
