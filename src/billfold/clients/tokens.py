@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from billfold.clients import registry as clients
+from billfold import clients
 from billfold.errors import UsageError
 from billfold.log import Event
 from billfold.model import Scope

@@ -17,13 +17,13 @@ from uuid import UUID
 
 import structlog
 
+from billfold import clients
 from billfold.aws.keys import is_trick
 from billfold.aws.layout import Place, is_data_file, is_manifest, place_of
 from billfold.aws.notifications import CreatedObject, Request, parse_notification
 from billfold.aws.other_files import kind_of_key
 from billfold.aws.queue import Message
 from billfold.bills.ingest import ingest
-from billfold.clients import registry as clients
 from billfold.errors import (
     AccessDeniedError,
     BillfoldError,

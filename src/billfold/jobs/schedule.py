@@ -14,10 +14,9 @@ from enum import StrEnum
 
 import structlog
 
-from billfold import interruption, reports
+from billfold import clients, interruption, reports
 from billfold.bills.backfill import BackfillReport, backfill
 from billfold.bills.ingestion import keep_client
-from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
 from billfold.jobs.client_pool import Visits
 from billfold.log import Event

@@ -21,8 +21,8 @@ from uuid import uuid4
 
 import structlog
 
+from billfold import clients
 from billfold.aws.queue import MAX_MESSAGES, Message, Queue
-from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, StoreError
 from billfold.jobs.attempts import end_all, find_suspects, forget
 from billfold.jobs.dead_letters import bury

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
 
-from billfold.clients import registry as clients
+from billfold import clients
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError, StoreError, UsageError
 from billfold.model import Scope

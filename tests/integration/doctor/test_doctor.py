@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.bucket_probes import MAX_LISTED_OBJECTS
 from billfold.aws.credentials import Clock, utc_now
-from billfold.clients import registry as clients
 from billfold.doctor import run_doctor
 from billfold.errors import UsageError
 from billfold.model import Client, Probe

@@ -14,8 +14,7 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
-from billfold.clients.onboarding.events import Destination
-from billfold.clients.onboarding.export import ExportContents
+from billfold.clients.onboarding import Destination, ExportContents
 from billfold.errors import ConfigurationError, UsageError
 from billfold.log import Event
 from billfold.model import ExportTable, Notify, TimeGranularity
@@ -134,7 +133,7 @@ def onboard(
     client's external id; where asked for, also the way in which we are told of new objects, and the export itself.
     """
     # boto3 takes a second to load: only this command needs what is beside it.
-    from billfold.clients.onboarding import template as onboarding
+    from billfold.clients import onboarding
 
     settings = start((Event.EXTERNAL_ID_RENEWED,))
     account_id = _our_account(settings, our_account)
@@ -152,7 +151,7 @@ def onboard(
     )
     database = open_store(settings)
     found = clients.find_for_onboarding(database, settings, client)
-    write = onboarding.iam_documents if iam_json else onboarding.template
+    write = onboarding.iam_documents if iam_json else onboarding.make_template
     document = write(found, plan)
     if new_external_id:
         # Only now that a template can be made: a mistaken option must not lock us out.

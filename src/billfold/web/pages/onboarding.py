@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from billfold.clients import onboarding
 from billfold.clients import registry as clients
-from billfold.clients.onboarding import template as onboarding
-from billfold.clients.onboarding.template import Onboarding
+from billfold.clients.onboarding import Onboarding
 from billfold.errors import ConfigurationError, UsageError
 from billfold.model import Client, ExportTable, Notify, TimeGranularity
 from billfold.settings import Settings
@@ -50,7 +50,7 @@ def show_onboarding(
     try:
         client, plan = _prepare(settings, database, client_id, query)
         # This raises here for an invalid plan, before anybody downloads it.
-        onboarding.template(client, plan)
+        onboarding.make_template(client, plan)
         steps = [_split_step(step) for step in onboarding.next_steps(client, plan, f"{client_id}.json")]
     except (ConfigurationError, UsageError) as error:
         problem = error
@@ -75,7 +75,7 @@ def send_template(
 ) -> Response:
     """The CloudFormation template, for tokens that may see the external id."""
     find_client(settings, database, access, client_id)
-    return _attach(onboarding.template(*_prepare(settings, database, client_id, query)), f"{client_id}.json")
+    return _attach(onboarding.make_template(*_prepare(settings, database, client_id, query)), f"{client_id}.json")
 
 
 @router.get("/clients/{client_id}/onboarding/iam.json")
