@@ -14,12 +14,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from billfold.doctor import run_doctor
+from billfold.app import Billfold
 from billfold.errors import BillfoldError
 from billfold.log import Event
 from billfold.model import Probe, ProbeState
-from billfold.settings import Settings
-from billfold.store.database import Database
 
 LIMIT_SECONDS = 60.0
 # In this process, over all clients.
@@ -78,15 +76,12 @@ class DoctorRuns:
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
+        billfold: Billfold,
         *,
         limit_seconds: float = LIMIT_SECONDS,
-        run_doctor: Callable[..., object] = run_doctor,
+        doctor: Callable[..., object] | None = None,
     ) -> None:
-        self._run_doctor = run_doctor
-        self._settings = settings
-        self._database = database
+        self._doctor = doctor or billfold.doctor
         self._limit_seconds = limit_seconds
         self._lock = threading.Lock()
         self._last: dict[str, DoctorRun] = {}
@@ -115,9 +110,7 @@ class DoctorRuns:
             run.probes.append(probe)
 
         try:
-            self._run_doctor(
-                settings=self._settings, client_id=run.client_id, on_probe=keep, open_store=lambda _: self._database
-            )
+            self._doctor(run.client_id, on_probe=keep)
         except _TimeIsUpError:
             run.is_cut_off = True
         except BillfoldError as error:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from billfold import clients
+from billfold.app import Billfold
+from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.clients.onboarding import ExportContents, Onboarding, iam_documents, make_template
 from billfold.errors import UsageError
@@ -270,7 +271,7 @@ class Patient:
         self.may_go_on = threading.Event()
         self.error: Exception | None = None
 
-    def run(self, *, on_probe: Any, **_: Any) -> None:
+    def doctor(self, _client_id: str, *, on_probe: Any) -> None:
         on_probe(Probe(name="first", state=ProbeState.OK, found="is there"))
         self.told.set()
         assert self.may_go_on.wait(timeout=60)
@@ -281,7 +282,7 @@ class Patient:
 
 def test_a_doctor_run_ends_at_its_limit_and_keeps_its_probes(registry: Registry) -> None:
     patient = Patient()
-    runs = DoctorRuns(registry.settings, registry.database, limit_seconds=0.2, run_doctor=patient.run)
+    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), limit_seconds=0.2, doctor=patient.doctor)
 
     runs.start("acme")
     assert patient.told.wait(timeout=60)
@@ -305,7 +306,7 @@ def test_the_page_refreshes_while_doctor_is_running(
     patient = Patient()
     monkeypatch.setattr(
         "billfold.web.application.DoctorRuns",
-        lambda settings, database: DoctorRuns(settings, database, run_doctor=patient.run),
+        lambda billfold: DoctorRuns(billfold, doctor=patient.doctor),
     )
 
     with run_web_server(registry.settings, registry.database) as server:
@@ -323,7 +324,7 @@ def test_the_page_refreshes_while_doctor_is_running(
 
 def test_a_few_runs_go_on_at_a_time_and_one_of_each_client(registry: Registry) -> None:
     patient = Patient()
-    runs = DoctorRuns(registry.settings, registry.database, run_doctor=patient.run)
+    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), doctor=patient.doctor)
 
     begun = [runs.start(name) for name in ("acme", "globex", "initech", "acme")]
     patient.may_go_on.set()
@@ -343,7 +344,7 @@ def test_a_doctor_run_that_fails_says_so(registry: Registry, error: Exception, t
     patient = Patient()
     patient.error = error
     patient.may_go_on.set()
-    runs = DoctorRuns(registry.settings, registry.database, run_doctor=patient.run)
+    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), doctor=patient.doctor)
 
     runs.start("acme")
     finish_doctor_runs()
