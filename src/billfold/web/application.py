@@ -7,13 +7,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from billfold import __version__
+from billfold.app import Billfold
 from billfold.errors import BillfoldError, SchemaVersionError
-from billfold.settings import Settings
-from billfold.store.database import Database, connect
-from billfold.store.migrate import check_schema
 from billfold.web import api, events, metrics, pages, sign_in
 from billfold.web.api.responses import describe_failures
-from billfold.web.dependencies import OurDatabase
+from billfold.web.dependencies import OurBillfold
 from billfold.web.doctor_runs import DoctorRuns
 from billfold.web.error_responses import (
     fail,
@@ -30,18 +28,16 @@ from billfold.web.pages.failures import as_page
 from billfold.web.throttle import Throttle
 
 
-def create_app(
-    settings: Settings, database: Database, *, home_token: HomeToken | None = None, bound_host: str | None = None
-) -> FastAPI:
+def create_app(billfold: Billfold, *, home_token: HomeToken | None = None, bound_host: str | None = None) -> FastAPI:
     """The routes behind guards and gate. `home_token` is for a `bound_host` that only this machine reaches."""
     app = FastAPI(title="Billfold", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
-    app.state.settings = settings
-    app.state.database = database
-    app.state.doctor_runs = DoctorRuns(settings, database)
+    settings = billfold.settings
+    app.state.billfold = billfold
+    app.state.doctor_runs = DoctorRuns(billfold)
     app.add_exception_handler(BillfoldError, as_page(on_billfold_error))
     app.add_exception_handler(HTTPException, as_page(on_http_error))
     app.add_exception_handler(RequestValidationError, as_page(on_invalid_request))
-    finder = AccessFinder(database, home_token=home_token)
+    finder = AccessFinder(billfold, home_token=home_token)
     throttle = Throttle(settings.requests_per_minute)
     # A request passes the middleware that is added last first.
     app.add_middleware(Gate, finder=finder, throttle=throttle)
@@ -53,7 +49,7 @@ def create_app(
     )
     app.include_router(events.router)
     app.include_router(api.make_router(), dependencies=[Depends(refuse_unknown_ids)])
-    app.include_router(metrics.make_router(settings, database))
+    app.include_router(metrics.make_router(billfold))
     app.include_router(pages.make_router(), dependencies=[Depends(refuse_unknown_ids)])
     app.include_router(sign_in.make_router(finder, throttle))
     app.get("/healthz")(check_health)
@@ -71,11 +67,10 @@ async def check_health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def check_readiness(database: OurDatabase) -> dict[str, str] | Response:
+def check_readiness(billfold: OurBillfold) -> dict[str, str] | Response:
     """Whether the server can do its work: the database answers, and its schema is right."""
     try:
-        with connect(database.conninfo) as connection:
-            check_schema(connection)
+        billfold.check_ready()
     except SchemaVersionError as error:
         # Load balancers must treat this as not ready, although trying again does not help.
         return fail(503, error.error_code, str(error))

@@ -1,4 +1,4 @@
-"""What routes need from the application that serves them: its settings, its database and its doctor runs."""
+"""What routes get from the application that serves them: its `Billfold` and its doctor runs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from billfold.settings import Settings
-from billfold.store.database import Database
+from billfold.app import Billfold
 from billfold.web.doctor_runs import DoctorRuns
 
 
 # These need no thread of their own, so they are coroutines.
-async def _find_settings(request: Request) -> Settings:
-    settings = request.app.state.settings
-    assert isinstance(settings, Settings)
-    return settings
-
-
-async def _find_database(request: Request) -> Database:
-    database = request.app.state.database
-    assert isinstance(database, Database)
-    return database
+async def _find_billfold(request: Request) -> Billfold:
+    billfold = request.app.state.billfold
+    assert isinstance(billfold, Billfold)
+    return billfold
 
 
 async def _find_doctor_runs(request: Request) -> DoctorRuns:
@@ -30,6 +23,5 @@ async def _find_doctor_runs(request: Request) -> DoctorRuns:
     return doctor_runs
 
 
-OurSettings = Annotated[Settings, Depends(_find_settings)]
-OurDatabase = Annotated[Database, Depends(_find_database)]
+OurBillfold = Annotated[Billfold, Depends(_find_billfold)]
 OurDoctorRuns = Annotated[DoctorRuns, Depends(_find_doctor_runs)]

@@ -14,11 +14,9 @@ from datetime import UTC, datetime
 
 import structlog
 
-from billfold.doctor import examination as doctor
+from billfold.app import Billfold
 from billfold.errors import BillfoldError
 from billfold.model import Probe, ProbeState
-from billfold.settings import Settings
-from billfold.store.database import Database
 
 LIMIT_SECONDS = 60.0
 # In this process, over all clients.
@@ -77,15 +75,12 @@ class DoctorRuns:
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
+        billfold: Billfold,
         *,
         limit_seconds: float = LIMIT_SECONDS,
-        examine: Callable[..., object] = doctor.examine,
+        doctor: Callable[..., object] | None = None,
     ) -> None:
-        self._examine = examine
-        self._settings = settings
-        self._database = database
+        self._doctor = doctor or billfold.doctor
         self._limit_seconds = limit_seconds
         self._lock = threading.Lock()
         self._last: dict[str, DoctorRun] = {}
@@ -114,9 +109,7 @@ class DoctorRuns:
             run.probes.append(probe)
 
         try:
-            self._examine(
-                settings=self._settings, client_id=run.client_id, tell=keep, open_store=lambda _: self._database
-            )
+            self._doctor(run.client_id, on_probe=keep)
         except _TimeIsUpError:
             run.is_cut_off = True
         except BillfoldError as error:

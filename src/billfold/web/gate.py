@@ -18,10 +18,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from billfold.clients import tokens
+from billfold.app import Billfold
 from billfold.errors import BillfoldError
 from billfold.model import Scope as TokenScope
-from billfold.store.database import Database
 from billfold.web.access import Access
 from billfold.web.error_responses import fail, on_billfold_error
 from billfold.web.guards import HEALTH_PATHS, is_loopback_authority
@@ -55,9 +54,9 @@ class AccessFinder:
     """Finds the access that a token gives. `home_token` is for a server that only this machine reaches."""
 
     def __init__(
-        self, database: Database, *, home_token: HomeToken | None = None, clock: Callable[[], float] = time.monotonic
+        self, billfold: Billfold, *, home_token: HomeToken | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._database = database
+        self._billfold = billfold
         self._clock = clock
         self._home_token = home_token
         # By the hash of each token, so that no comparison reveals a token letter by letter.
@@ -88,7 +87,7 @@ class AccessFinder:
         if kept is not None and now < kept[1]:
             return kept[0]
         self._kept.pop(key, None)
-        token = tokens.find(self._database, secret)
+        token = self._billfold.tokens.find(secret)
         if token is None:
             return None
         access = Access(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from billfold.clients import tokens
+from billfold.app.tokens import Tokens
 from billfold.errors import ConfigurationError
 
 FILE_NAME = "serve.token"
@@ -111,7 +111,7 @@ def _read(path: Path) -> str:
     finally:
         os.close(descriptor)
     secret = text.decode("ascii", errors="replace").removesuffix("\n")
-    if not tokens.is_secret(secret):
+    if not Tokens.is_secret(secret):
         raise _UnusableError("does not hold a complete token")
     return secret
 
@@ -130,7 +130,7 @@ def _written(folder: Path) -> Iterator[Path]:
     path = Path(name)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(f"{tokens.new_secret()}\n")
+            file.write(f"{Tokens.new_secret()}\n")
             file.flush()
             os.fsync(descriptor)
         yield path

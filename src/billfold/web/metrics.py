@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry
@@ -13,12 +14,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from billfold import __version__
-from billfold.aws.queue_levels import QueueWatch
-from billfold.aws.spool import measure_spool
-from billfold.reports.instruments import Distribution, Instruments
-from billfold.settings import Settings
-from billfold.store.database import Database
+from billfold.app import Billfold
 from billfold.web.access import ReadAccess
+
+if TYPE_CHECKING:
+    from billfold.reports.instruments import Distribution
 
 _KINDS = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 
@@ -100,10 +100,10 @@ FAMILIES = (
 )
 
 
-def make_router(settings: Settings, database: Database) -> APIRouter:
+def make_router(billfold: Billfold) -> APIRouter:
     """The route; it refuses a token of one client, because metrics cover all of them."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(settings, database))
+    registry.register(_Collector(billfold))
     router = APIRouter()
 
     @router.get("/metrics", include_in_schema=False)
@@ -116,10 +116,10 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
 
 
 class _Collector(Collector):
-    def __init__(self, settings: Settings, database: Database) -> None:
-        self._instruments = Instruments(database, settings.described_client_id)
-        self._queue = QueueWatch(settings.queue_url, settings) if settings.queue_url else None
-        self._spool = settings.spool
+    def __init__(self, billfold: Billfold) -> None:
+        self._dashboard = billfold.dashboard
+        self._instruments = self._dashboard.instruments()
+        self._queue = self._dashboard.queue_watch()
 
     def collect(self) -> Iterator[Metric]:
         """Every family, with or without samples; raises StoreUnavailableError without PostgreSQL."""
@@ -134,7 +134,7 @@ class _Collector(Collector):
             yield metric
 
     def _measure_machine(self) -> dict[str, Samples]:
-        used_bytes, free_bytes = measure_spool(self._spool)
+        used_bytes, free_bytes = self._dashboard.measure_spool()
         return {
             "build_info": {(__version__,): 1},
             "spool_used": {(): used_bytes},

@@ -14,11 +14,9 @@ import structlog
 import uvicorn
 
 from billfold import interruption
-from billfold.clients import tokens
+from billfold.app import Billfold
 from billfold.errors import ConfigurationError
 from billfold.jobs.request_worker import AskedWorker
-from billfold.settings import Settings
-from billfold.store.database import Database
 from billfold.web.application import create_app
 from billfold.web.connections import make_protocol
 from billfold.web.gate import TOKEN_PARAMETER
@@ -31,8 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 def serve(
-    settings: Settings,
-    database: Database,
+    billfold: Billfold,
     *,
     host: str,
     port: int,
@@ -49,9 +46,10 @@ def serve(
     Raises ConfigurationError for an address that other machines reach while no token was ever made, and for an address
     that is not available.
     """
-    home_token = _find_home_token(settings, database, host)
+    settings = billfold.settings
+    home_token = _find_home_token(billfold, host)
     config = uvicorn.Config(
-        create_app(settings, database, home_token=home_token, bound_host=host),
+        create_app(billfold, home_token=home_token, bound_host=host),
         host=host,
         port=port,
         # Our JSON events replace uvicorn's own log lines.
@@ -64,7 +62,7 @@ def serve(
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     listener = listen(host, port, config.backlog)
-    worker = AskedWorker(settings=settings, database=database, concurrency=settings.serve_concurrency)
+    worker = AskedWorker(settings=settings, database=billfold.database, concurrency=settings.serve_concurrency)
     server = _Server(config, worker, home_token, on_started)
     # uvicorn handles SIGINT and SIGTERM itself as soon as it runs.
     interruption.let_finish(lambda number: server.handle_exit(number, None))
@@ -104,19 +102,19 @@ def listen(host: str, port: int, backlog: int) -> socket.socket:
     return listener
 
 
-def _find_home_token(settings: Settings, database: Database, host: str) -> HomeToken | None:
+def _find_home_token(billfold: Billfold, host: str) -> HomeToken | None:
     """The home token on a loopback address; elsewhere, only tokens made by `billfold token add` open the server."""
     if not is_loopback(host):
-        if not tokens.was_any_made(database):
+        if not billfold.tokens.was_any_made():
             raise ConfigurationError(
                 f"other machines can reach {host}, and no token exists",
                 advice="add one (`billfold token add NAME --scope read`), or serve on 127.0.0.1",
             )
         return None
     try:
-        return ensure(settings.home)
+        return ensure(billfold.settings.home)
     except ConfigurationError as error:
-        if not tokens.was_any_made(database):
+        if not billfold.tokens.was_any_made():
             raise
         # Even if its home is not writable, the server still answers requests with a token.
         log.warning("serve_token_missing", error=str(error))

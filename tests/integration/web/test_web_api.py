@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from billfold import reports
+from billfold.app import Billfold
 from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.clients.owners import set_owner
@@ -241,7 +242,7 @@ def test_pages_refuse_what_no_address_can_ask_for(landing: Landing) -> None:
 
 @pytest.mark.at_length
 def test_the_openapi_document_is_true(landed: Landing, server: WebServer) -> None:
-    app = create_app(landed.settings, landed.database)
+    app = create_app(Billfold(landed.settings, database=landed.database))
     document = app.openapi()
     schema = schemathesis.openapi.from_dict(document)
     schema.config.base_url = f"http://127.0.0.1:{server.port}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from billfold.app import Billfold
 from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.clients.onboarding.export import ExportContents
@@ -271,18 +272,18 @@ class Patient:
         self.may_go_on = threading.Event()
         self.error: Exception | None = None
 
-    def examine(self, *, tell: Any, **_: Any) -> None:
-        tell(Probe(name="first", state=ProbeState.OK, found="is there"))
+    def doctor(self, _client_id: str, *, on_probe: Any) -> None:
+        on_probe(Probe(name="first", state=ProbeState.OK, found="is there"))
         self.told.set()
         assert self.may_go_on.wait(timeout=60)
         if self.error:
             raise self.error
-        tell(Probe(name="second", state=ProbeState.OK, found="came too late"))
+        on_probe(Probe(name="second", state=ProbeState.OK, found="came too late"))
 
 
 def test_a_doctor_run_ends_at_its_limit_and_keeps_its_probes(registry: Registry) -> None:
     patient = Patient()
-    runs = DoctorRuns(registry.settings, registry.database, limit_seconds=0.2, examine=patient.examine)
+    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), limit_seconds=0.2, doctor=patient.doctor)
 
     runs.start("acme")
     assert patient.told.wait(timeout=60)
@@ -306,7 +307,7 @@ def test_the_page_refreshes_while_doctor_is_running(
     patient = Patient()
     monkeypatch.setattr(
         "billfold.web.application.DoctorRuns",
-        lambda settings, database: DoctorRuns(settings, database, examine=patient.examine),
+        lambda billfold: DoctorRuns(billfold, doctor=patient.doctor),
     )
 
     with run_web_server(registry.settings, registry.database) as server:
@@ -324,7 +325,7 @@ def test_the_page_refreshes_while_doctor_is_running(
 
 def test_a_few_runs_go_on_at_a_time_and_one_of_each_client(registry: Registry) -> None:
     patient = Patient()
-    runs = DoctorRuns(registry.settings, registry.database, examine=patient.examine)
+    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), doctor=patient.doctor)
 
     begun = [runs.start(name) for name in ("acme", "globex", "initech", "acme")]
     patient.may_go_on.set()
@@ -344,7 +345,7 @@ def test_a_doctor_run_that_fails_says_so(registry: Registry, error: Exception, t
     patient = Patient()
     patient.error = error
     patient.may_go_on.set()
-    runs = DoctorRuns(registry.settings, registry.database, examine=patient.examine)
+    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), doctor=patient.doctor)
 
     runs.start("acme")
     finish_doctor_runs()

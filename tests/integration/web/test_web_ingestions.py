@@ -16,6 +16,7 @@ import structlog.testing
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
+from billfold.app import Billfold
 from billfold.bills import requests as asking
 from billfold.clients import registry as clients
 from billfold.clients import tokens
@@ -326,7 +327,7 @@ def test_without_a_queue_an_events_delivery_waits_for_the_server(eventful: Offic
 @pytest.mark.at_length
 def test_the_openapi_document_is_true_of_what_asks(office: Office) -> None:
     office.send("/v1/ingestions", {"client": "acme", "key": MANIFEST})
-    app = create_app(office.registry.settings, office.registry.database)
+    app = create_app(Billfold(office.registry.settings, database=office.registry.database))
     schema = schemathesis.openapi.from_dict(app.openapi())
     schema.config.base_url = f"http://127.0.0.1:{office.server.port}"
     wanted = schema.include(path_regex="/(ingestions|retry|release)$", method="POST").as_strategy()

@@ -7,10 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from billfold import reports
 from billfold.documents import changes_document
 from billfold.errors import UsageError
-from billfold.selection import DEFAULT_CHANGE_COLUMNS, ChangeColumn, Filter, Metric
+from billfold.selection import DEFAULT_CHANGE_COLUMNS, ChangeColumn, Metric
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import (
     Moment,
@@ -19,10 +18,9 @@ from billfold.web.api.parameters import (
     OneMonth,
     OneStatement,
     in_utc,
-    parse_optional_month,
 )
 from billfold.web.api.responses import PREFIX, answer, describe
-from billfold.web.dependencies import OurDatabase
+from billfold.web.dependencies import OurBillfold
 
 MAX_CHANGED_GROUPS = 10_000
 _MAX_NUMBER = 2**31 - 1
@@ -42,7 +40,7 @@ _Number = Annotated[int | None, Query(ge=0, le=_MAX_NUMBER)]
 
 @router.get("/changes", responses=describe(_CHANGES))
 def list_changes(
-    database: OurDatabase,
+    billfold: OurBillfold,
     access: ReadAccess,
     by: Annotated[list[ChangeColumn], Query(max_length=len(ChangeColumn))] = list(DEFAULT_CHANGE_COLUMNS),  # noqa: B006
     client: OneClient = None,
@@ -60,12 +58,14 @@ def list_changes(
 
     `limit` keeps the groups that changed most; `group_count` counts all of them.
     """
-    report = reports.list_changes(
-        database,
-        Filter(client=access.narrow(client), export=export, period=parse_optional_month(period), statement=statement),
+    report = billfold.changes(
+        list(by) or DEFAULT_CHANGE_COLUMNS,
+        client=access.narrow(client),
+        export=export,
+        month=period,
+        statement=statement,
         start=_one_of("from", from_publication, in_utc(from_moment)),
         end=_one_of("to", to_publication, in_utc(to_moment)),
-        columns=list(dict.fromkeys(by)) or DEFAULT_CHANGE_COLUMNS,
         metric=metric,
         limit=limit,
     )

@@ -6,14 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from billfold import reports
+from billfold.app.values import CheckRow
 from billfold.documents import report_document
 from billfold.model import CheckState
-from billfold.reports import CheckRow
 from billfold.web.access import ReadAccess
-from billfold.web.api.parameters import OneClient, OneExport, OneMonth, OneStatement, make_filter
+from billfold.web.api.parameters import OneClient, OneExport, OneMonth, OneStatement
 from billfold.web.api.responses import PREFIX, answer, describe, schema_of_row
-from billfold.web.dependencies import OurDatabase
+from billfold.web.dependencies import OurBillfold
 
 router = APIRouter(prefix=PREFIX, tags=["checks"])
 
@@ -29,7 +28,7 @@ _CHECKS = {
 
 @router.get("/checks", responses=describe(_CHECKS))
 def list_checks(
-    database: OurDatabase,
+    billfold: OurBillfold,
     access: ReadAccess,
     client: OneClient = None,
     export: OneExport = None,
@@ -39,7 +38,7 @@ def list_checks(
     all: Annotated[bool, Query(description="The checks of all publications, not only of the current ones.")] = False,
 ) -> Response:
     """The results of data-quality checks, in rows and cost."""
-    limit = reports.MAX_LIMIT
-    wanted = make_filter(access, client, export, period, statement=statement, state=state, limit=limit)
-    report = reports.list_checks(database, wanted, every=all)
+    report = billfold.checks(
+        client=access.narrow(client), export=export, month=period, statement=statement, state=state, every=all
+    )
     return answer({**report_document("checks", report.rows), "unchecked_statements": list(report.unchecked)})

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from billfold import reports
+from billfold.app.wanted import CostFilters
 from billfold.documents import costs_document
 from billfold.errors import UsageError
-from billfold.selection import ChargeCategory, Metric, Preset, Selection, parse_cost_columns, parse_pairs
+from billfold.selection import ChargeCategory, Metric, Preset, parse_pairs
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import (
     Moment,
@@ -18,10 +18,9 @@ from billfold.web.api.parameters import (
     OneMonth,
     Texts,
     in_utc,
-    parse_optional_month,
 )
 from billfold.web.api.responses import PREFIX, answer, describe
-from billfold.web.dependencies import OurDatabase
+from billfold.web.dependencies import OurBillfold
 
 MAX_COST_ROWS = 10_000
 
@@ -40,7 +39,7 @@ _COSTS = {
 _Columns = Annotated[str, Query(max_length=1_000, description="Columns, as in `billfold costs --by`.")]
 
 
-def read_selection(
+def read_filters(
     service: Texts = [],  # noqa: B006
     account: Texts = [],  # noqa: B006
     region: Texts = [],  # noqa: B006
@@ -56,32 +55,32 @@ def read_selection(
     pod: Texts = [],  # noqa: B006
     parent: Texts = [],  # noqa: B006
     without: Annotated[list[Preset], Query(max_length=50)] = [],  # noqa: B006
-) -> Selection:
+) -> CostFilters:
     """The filters of a query."""
-    return Selection(
-        services=service,
-        accounts=account,
-        regions=region,
-        categories=category,
-        owners=owner,
-        tags=parse_pairs("tag", tag),
-        cost_categories=parse_pairs("cost_category", cost_category),
-        iam_principals=iam_principal,
-        user_identifiers=user_identifier,
-        parents=parent,
-        clusters=cluster,
-        namespaces=namespace,
-        workloads=workload,
-        pods=pod,
-        without=without,
-    )
+    return {
+        "service": service,
+        "account": account,
+        "region": region,
+        "category": category,
+        "owner": owner,
+        "tag": parse_pairs("tag", tag),
+        "cost_category": parse_pairs("cost_category", cost_category),
+        "iam_principal": iam_principal,
+        "user_identifier": user_identifier,
+        "cluster": cluster,
+        "namespace": namespace,
+        "workload": workload,
+        "pod": pod,
+        "parent": parent,
+        "without": without,
+    }
 
 
 @router.get("/costs", responses=describe(_COSTS))
 def sum_costs(
-    database: OurDatabase,
+    billfold: OurBillfold,
     access: ReadAccess,
-    selection: Annotated[Selection, Depends(read_selection)],
+    filters: Annotated[CostFilters, Depends(read_filters)],
     by: _Columns = "service,month",
     split: Annotated[bool, Query(description="Show workloads in place of the instances they run on.")] = False,
     metric: Annotated[Metric | None, Query(description="Default: billed, or effective with `split`.")] = None,
@@ -99,19 +98,18 @@ def sum_costs(
     selects charges without one. In a key, write a comma of `by` as `\\,`, and an equals sign of `tag` and
     `cost_category` as `\\=`. `as_of` shows the bills as they stood at that time.
     """
-    report = reports.sum_costs(
-        database,
-        columns=parse_cost_columns([_refuse_zero_byte(by)]),
+    report = billfold.costs(
+        _refuse_zero_byte(by),
         metric=metric,
         client=access.narrow(client),
         export=export,
-        month=parse_optional_month(month),
-        since=parse_optional_month(since),
-        until=parse_optional_month(until),
-        selection=selection,
+        month=month,
+        since=since,
+        until=until,
         as_of=in_utc(as_of),
         split=split,
         limit=limit,
+        **filters,
     )
     return answer(costs_document(report))
 

@@ -7,13 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from billfold import reports
+from billfold.app.values import ClientFreshness, DeliveryRow, RunRow, StatementFreshness
 from billfold.documents import report_document
 from billfold.model import DeliveryState, RunStatus
-from billfold.reports import ClientFreshness, DeliveryRow, RunRow, StatementFreshness
-from billfold.selection import Filter
 from billfold.web.access import ReadAccess
-from billfold.web.api.parameters import DEFAULT_LIMIT, Cursor, Limit, OneClient, OneExport, OneMonth, make_filter
+from billfold.web.api.parameters import DEFAULT_LIMIT, Cursor, Limit, OneClient, OneExport, OneMonth
 from billfold.web.api.responses import (
     PREFIX,
     answer,
@@ -24,7 +22,7 @@ from billfold.web.api.responses import (
     schema_of_rows,
 )
 from billfold.web.cursors import read_cursor, read_moment
-from billfold.web.dependencies import OurDatabase, OurSettings
+from billfold.web.dependencies import OurBillfold
 
 router = APIRouter(prefix=PREFIX)
 
@@ -41,7 +39,7 @@ _FRESHNESS = {
 
 @router.get("/deliveries", responses=describe(_DELIVERIES), tags=["deliveries"])
 def list_deliveries(
-    database: OurDatabase,
+    billfold: OurBillfold,
     access: ReadAccess,
     client: OneClient = None,
     export: OneExport = None,
@@ -52,21 +50,22 @@ def list_deliveries(
 ) -> Response:
     """Deliveries, newest first."""
     after = read_cursor(cursor, read_moment, UUID)
-    wanted = make_filter(access, client, export, period, state=state, after=after, limit=limit + 1)
-    rows = reports.list_deliveries(database, wanted)
+    rows = billfold.deliveries(
+        client=access.narrow(client), export=export, month=period, state=state, after=after, limit=limit + 1
+    )
     return answer_page("deliveries", rows, limit, lambda row: (row.created_at, row.delivery_id))
 
 
 @router.get("/deliveries/{delivery_id}", responses=describe(schema_of_row(DeliveryRow)), tags=["deliveries"])
-def show_delivery(database: OurDatabase, access: ReadAccess, delivery_id: UUID) -> Response:
+def show_delivery(billfold: OurBillfold, access: ReadAccess, delivery_id: UUID) -> Response:
     """One delivery; `/v1/runs?delivery=` lists its runs."""
-    rows = reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id))
+    rows = billfold.deliveries(client=access.client_id, delivery=delivery_id)
     return answer_one("deliveries", rows, "delivery")
 
 
 @router.get("/runs", responses=describe(schema_of_rows("runs", RunRow, is_paged=True)), tags=["runs"])
 def list_runs(
-    database: OurDatabase,
+    billfold: OurBillfold,
     access: ReadAccess,
     client: OneClient = None,
     export: OneExport = None,
@@ -78,23 +77,28 @@ def list_runs(
 ) -> Response:
     """Runs, newest first."""
     after = read_cursor(cursor, read_moment, UUID)
-    wanted = make_filter(access, client, export, period, delivery=delivery, state=status, after=after, limit=limit + 1)
-    rows = reports.list_runs(database, wanted)
+    rows = billfold.runs(
+        client=access.narrow(client),
+        export=export,
+        month=period,
+        delivery=delivery,
+        status=status,
+        after=after,
+        limit=limit + 1,
+    )
     return answer_page("runs", rows, limit, lambda row: (row.created_at, row.ingestion_run_id))
 
 
 @router.get("/runs/{run_id}", responses=describe(schema_of_row(RunRow)), tags=["runs"])
-def show_run(database: OurDatabase, access: ReadAccess, run_id: UUID) -> Response:
+def show_run(billfold: OurBillfold, access: ReadAccess, run_id: UUID) -> Response:
     """One run."""
-    return answer_one("runs", reports.list_runs(database, Filter(client=access.client_id, run=run_id)), "run")
+    return answer_one("runs", billfold.runs(client=access.client_id, run=run_id), "run")
 
 
 @router.get("/freshness", responses=describe(_FRESHNESS), tags=["deliveries"])
-def show_freshness(
-    settings: OurSettings, database: OurDatabase, access: ReadAccess, client: OneClient = None
-) -> Response:
+def show_freshness(billfold: OurBillfold, access: ReadAccess, client: OneClient = None) -> Response:
     """The last delivery of each client and statement, and which of them are late."""
     only = access.narrow(client)
-    of_clients = reports.list_client_freshness(database, settings.described_client_id, only)
-    of_statements = reports.list_statement_freshness(database, settings.described_client_id, only)
+    of_clients = billfold.clients.freshness(only)
+    of_statements = billfold.clients.statement_freshness(only)
     return answer(report_document("clients", of_clients) | report_document("statements", of_statements))

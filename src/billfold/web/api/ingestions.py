@@ -10,18 +10,10 @@ from uuid import UUID
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from billfold import reports
-from billfold.aws.keys import MAX_KEY_BYTES
-from billfold.bills.requests import ask, ask_again, ask_for_release
-from billfold.clients import registry as clients
+from billfold.app import Billfold
+from billfold.app.values import MAX_KEY_BYTES, AskedRow
 from billfold.documents import report_document
 from billfold.errors import UsageError
-from billfold.model import TriggerSource
-from billfold.period import parse_period
-from billfold.selection import Filter
-from billfold.settings import Settings
-from billfold.store.database import Database
-from billfold.store.jobs.requests import AskedRow
 from billfold.web.access import Access, IngestAccess
 from billfold.web.api.parameters import TEXT_PATTERN
 from billfold.web.api.responses import (
@@ -33,7 +25,7 @@ from billfold.web.api.responses import (
     not_found,
     schema_of_row,
 )
-from billfold.web.dependencies import OurDatabase, OurSettings
+from billfold.web.dependencies import OurBillfold
 
 router = APIRouter(prefix=PREFIX, tags=["deliveries"])
 
@@ -97,71 +89,61 @@ class IngestionRequest(BaseModel):
 
 
 @router.post("/ingestions", status_code=202, responses=_INGESTION_RESPONSES)
-def request_ingestion(
-    settings: OurSettings, database: OurDatabase, access: IngestAccess, wanted: IngestionRequest
-) -> Response:
+def request_ingestion(billfold: OurBillfold, access: IngestAccess, wanted: IngestionRequest) -> Response:
     """Ingest a key of the client's bucket in the background.
 
     The request reads the manifest to find the deliveries; a folder may hold up to 100. A second request for a delivery
     that waits for its turn changes nothing; a delivery that failed and waits for its next attempt is tried at once.
     """
-    _refuse_unknown_client(settings, database, access.narrow(wanted.client))
-    client = clients.resolve_client(database, settings, access.narrow(wanted.client))
-    rows = ask(
-        client,
-        wanted.key,
-        asked_by=TriggerSource.API,
-        settings=settings,
-        database=database,
-        month=parse_period(wanted.month) if wanted.month else None,
-    )
+    _refuse_unknown_client(billfold, access.narrow(wanted.client))
+    rows = billfold.requests.ingest(wanted.key, client=access.narrow(wanted.client), month=wanted.month)
     document = report_document("deliveries", rows)
     waiting = [row for row in rows if row.asked_at]
     return _accept(document, waiting[0]) if waiting else answer(document)
 
 
 @router.post("/deliveries/{delivery_id}/retry", status_code=202, responses=_RETRY_RESPONSES)
-def retry_delivery(settings: OurSettings, database: OurDatabase, access: IngestAccess, delivery_id: UUID) -> Response:
+def retry_delivery(billfold: OurBillfold, access: IngestAccess, delivery_id: UUID) -> Response:
     """Retry a failed delivery in the background."""
-    return _accept_one(retry(settings, database, access, delivery_id))
+    return _accept_one(retry(billfold, access, delivery_id))
 
 
 @router.post("/deliveries/{delivery_id}/release", status_code=202, responses=_RELEASE_RESPONSES)
-def release_delivery(settings: OurSettings, database: OurDatabase, access: IngestAccess, delivery_id: UUID) -> Response:
+def release_delivery(billfold: OurBillfold, access: IngestAccess, delivery_id: UUID) -> Response:
     """Release a held delivery: it is published in the background, although it would remove most of the bill.
 
     If its key holds a newer delivery by then, that one is ingested instead, and may be held itself. A second request
     while it waits for its turn changes nothing.
     """
-    return _accept_one(release(settings, database, access, delivery_id))
+    return _accept_one(release(billfold, access, delivery_id))
 
 
-def retry(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> AskedRow:
+def retry(billfold: Billfold, access: Access, delivery_id: UUID) -> AskedRow:
     """Request another attempt; raises HTTPException 404 for a delivery of another client, 409 for one not to retry."""
-    with _one_delivery(database, access, delivery_id):
-        return ask_again(delivery_id, settings=settings, database=database)
+    with _one_delivery(billfold, access, delivery_id):
+        return billfold.requests.retry(delivery_id)
 
 
-def release(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> AskedRow:
+def release(billfold: Billfold, access: Access, delivery_id: UUID) -> AskedRow:
     """Release a held delivery; raises HTTPException 404 for one of another client, 409 for one that is not held."""
-    with _one_delivery(database, access, delivery_id):
-        return ask_for_release(delivery_id, token_id=access.token_id, settings=settings, database=database)
+    with _one_delivery(billfold, access, delivery_id):
+        return billfold.requests.release(delivery_id, token_id=access.token_id)
 
 
-def _refuse_unknown_client(settings: Settings, database: Database, client_id: str | None) -> None:
+def _refuse_unknown_client(billfold: Billfold, client_id: str | None) -> None:
     """Raise HTTPException 404 for a client that is neither registered nor has any bill."""
-    if client_id in (None, settings.client):
+    if client_id in (None, billfold.settings.client):
         return
     try:
-        clients.find_known(database, client_id)
+        billfold.clients.find(client_id)
     except UsageError as error:
         raise not_found("client") from error
 
 
 @contextmanager
-def _one_delivery(database: Database, access: Access, delivery_id: UUID) -> Iterator[None]:
+def _one_delivery(billfold: Billfold, access: Access, delivery_id: UUID) -> Iterator[None]:
     """A request about a delivery that the token may see; a state that does not allow it is a conflict."""
-    if not reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id)):
+    if not billfold.deliveries(client=access.client_id, delivery=delivery_id):
         raise not_found("delivery")
     try:
         yield

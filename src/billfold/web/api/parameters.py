@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, get_origin
+from typing import Annotated, get_origin
 
 from fastapi import Path, Query, Request
 from fastapi.dependencies.models import Dependant
@@ -18,9 +18,6 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from billfold.errors import UsageError
-from billfold.period import BillingPeriod, parse_period
-from billfold.selection import Filter
-from billfold.web.access import Access
 from billfold.web.cursors import MAX_ID
 
 DEFAULT_LIMIT = 50
@@ -54,27 +51,12 @@ StatementId = Annotated[int, Path(ge=1, le=MAX_ID)]
 Moment = Annotated[datetime | None, Query(description="A time; UTC if it names no offset.")]
 
 
-def parse_optional_month(text: str | None) -> BillingPeriod | None:
-    """The month of a parameter; raises UsageError for one outside the calendar, such as 0000-01."""
-    period = parse_period(text) if text else None
-    if text and period is None:
-        raise UsageError(f"{text} is not a month")
-    return period
-
-
 def in_utc(moment: datetime | None) -> datetime | None:
     """The same time in UTC; raises UsageError where UTC would leave the calendar."""
     try:
         return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except OverflowError as error:
         raise UsageError("the time is outside the calendar") from error
-
-
-def make_filter(
-    access: Access, client: str | None, export: str | None, period: str | None, *, limit: int, **more: Any
-) -> Filter:
-    """What a list shows, within what the token may see."""
-    return Filter(client=access.narrow(client), export=export, period=parse_optional_month(period), limit=limit, **more)
 
 
 def refuse_unknown(request: Request) -> None:

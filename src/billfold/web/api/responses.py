@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from fastapi import HTTPException, Response
 from pydantic import TypeAdapter
 
+from billfold.app.values import DeliveryRow, PublicationRow, RunRow, StatementRow
 from billfold.documents import dump, report_document
-from billfold.reports import DeliveryRow, PublicationRow, RunRow, StatementRow
 from billfold.web.cursors import next_cursor
 
 # Each router has it itself: the request log names a route by its own path.

@@ -6,9 +6,7 @@ from datetime import date
 
 from fastapi import APIRouter, Response
 
-from billfold import reports
-from billfold.reports import PublicationRow, StatementRow
-from billfold.selection import Filter
+from billfold.app.values import PublicationRow, StatementRow
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import (
     DEFAULT_LIMIT,
@@ -19,11 +17,10 @@ from billfold.web.api.parameters import (
     OneMonth,
     OneStatement,
     StatementId,
-    make_filter,
 )
 from billfold.web.api.responses import PREFIX, answer_one, answer_page, describe, schema_of_row, schema_of_rows
 from billfold.web.cursors import read_cursor, read_id, read_moment, read_name
-from billfold.web.dependencies import OurDatabase
+from billfold.web.dependencies import OurBillfold
 
 router = APIRouter(prefix=PREFIX)
 
@@ -33,7 +30,7 @@ _PUBLICATIONS = schema_of_rows("publications", PublicationRow, is_paged=True)
 
 @router.get("/statements", responses=describe(_STATEMENTS), tags=["statements"])
 def list_statements(
-    database: OurDatabase,
+    billfold: OurBillfold,
     access: ReadAccess,
     client: OneClient = None,
     export: OneExport = None,
@@ -43,21 +40,21 @@ def list_statements(
 ) -> Response:
     """Statements, newest month first."""
     after = read_cursor(cursor, date.fromisoformat, read_name, read_name, read_id)
-    wanted = make_filter(access, client, export, period, after_statement=after, limit=limit + 1)
-    rows = reports.list_statements(database, wanted)
+    of_whom = access.narrow(client)
+    rows = billfold.statements(client=of_whom, export=export, month=period, after_statement=after, limit=limit + 1)
     return answer_page("statements", rows, limit, _place_of_statement)
 
 
 @router.get("/statements/{statement_id}", responses=describe(schema_of_row(StatementRow)), tags=["statements"])
-def show_statement(database: OurDatabase, access: ReadAccess, statement_id: StatementId) -> Response:
+def show_statement(billfold: OurBillfold, access: ReadAccess, statement_id: StatementId) -> Response:
     """One statement."""
-    wanted = Filter(client=access.client_id, statement=statement_id)
-    return answer_one("statements", reports.list_statements(database, wanted), "statement")
+    rows = billfold.statements(client=access.client_id, statement=statement_id)
+    return answer_one("statements", rows, "statement")
 
 
 @router.get("/publications", responses=describe(_PUBLICATIONS), tags=["changes"])
 def list_publications(
-    database: OurDatabase,
+    billfold: OurBillfold,
     access: ReadAccess,
     client: OneClient = None,
     export: OneExport = None,
@@ -68,8 +65,9 @@ def list_publications(
 ) -> Response:
     """Publications, newest first: every change of a statement."""
     after = read_cursor(cursor, read_moment, read_id)
-    wanted = make_filter(access, client, export, period, statement=statement, after=after, limit=limit + 1)
-    rows = reports.list_publications(database, wanted)
+    rows = billfold.publications(
+        client=access.narrow(client), export=export, month=period, statement=statement, after=after, limit=limit + 1
+    )
     return answer_page("publications", rows, limit, lambda row: (row.published_at, row.publication_id))
 
 

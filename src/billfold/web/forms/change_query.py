@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Query
 
+from billfold.app.values import LookInto
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import LookInto, Move
 from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.web.forms.fields import choose, read_month, read_number, read_text
+
+if TYPE_CHECKING:
+    from billfold.reports import Move
 
 MAX_PAGE = 2_000
 

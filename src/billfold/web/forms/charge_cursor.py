@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from uuid import UUID
 
-from billfold.store.reports.spending import ChargePlace
+from billfold.app.values import ChargePlace
 from billfold.web.cursors import next_cursor, read_cursor
 
 # A number with a huge exponent would be written out in full.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from billfold.app.values import CHECKS, BillState
 from billfold.period import BillingPeriod
-from billfold.quality import CHECKS
-from billfold.reports.bill_quality import BillState
 from billfold.selection import Filter
 from billfold.web.forms.fields import choose, read_month, read_number, read_text
 

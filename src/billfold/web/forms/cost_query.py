@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query
 
+from billfold.app.values import Question, choose_metric
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports.costs import choose_metric
-from billfold.reports.spending import Question
 from billfold.selection import (
     NOT_ALLOCATED,
     ChargeCategory,

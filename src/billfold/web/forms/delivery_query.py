@@ -10,7 +10,6 @@ from uuid import UUID
 from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.period import BillingPeriod
-from billfold.selection import Filter
 from billfold.web.api.parameters import Cursor
 from billfold.web.cursors import read_cursor, read_moment
 from billfold.web.forms.fields import choose, read_month, read_text
@@ -31,17 +30,11 @@ class DeliveryQuery:
     until: date
     cursor: str | None
 
-    def filter(self, client: str | None, limit: int) -> Filter:
-        """The deliveries to list, within what the token may see."""
-        return Filter(
-            client=client,
-            export=self.export,
-            period=self.period,
-            state=self.state,
-            delivered_on=self.day,
-            after=read_cursor(self.cursor, read_moment, UUID),
-            limit=limit,
-        )
+    @property
+    def after(self) -> tuple[datetime, UUID] | None:
+        """Where the list begins; raises UsageError for an invalid cursor."""
+        place = read_cursor(self.cursor, read_moment, UUID)
+        return None if place is None else (place[0], place[1])
 
     def parameters(self) -> dict[str, Any]:
         """The query as parameters, without the defaults, for the first page of the list."""

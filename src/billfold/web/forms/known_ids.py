@@ -7,16 +7,15 @@ from uuid import UUID
 
 from fastapi import HTTPException, Request
 
-from billfold.reports import find_named
 from billfold.web.access import Access, Scope
 from billfold.web.cursors import MAX_ID
-from billfold.web.dependencies import OurDatabase, OurSettings
+from billfold.web.dependencies import OurBillfold
 
 # Numbers of publications.
 _ENDS = ("from", "to", "from_publication", "to_publication")
 
 
-def refuse_unknown_ids(request: Request, settings: OurSettings, database: OurDatabase) -> None:
+def refuse_unknown_ids(request: Request, billfold: OurBillfold) -> None:
     """Raise HTTPException 404 for an id in the query that does not exist or belongs to another client.
 
     The route itself checks the format of an id, and who may send the request.
@@ -33,8 +32,8 @@ def refuse_unknown_ids(request: Request, settings: OurSettings, database: OurDat
     statement, delivery = _read_number(query, "statement") or None, _read_uuid(query, "delivery")
     if (client is None and statement is None and delivery is None) or "\0" in (client or ""):
         return
-    named = find_named(database, client=client, statement=statement, delivery=delivery)
-    if client is not None and not named.has_client and client != settings.described_client_id:
+    named = billfold.dashboard.find_named(client=client, statement=statement, delivery=delivery)
+    if client is not None and not named.has_client and client != billfold.settings.described_client_id:
         raise _not_found("client", client)
     if statement is not None and not (named.statement_client and client in (None, named.statement_client)):
         raise _not_found("statement", statement)

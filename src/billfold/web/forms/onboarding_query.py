@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from billfold.clients.onboarding.events import Destination
-from billfold.clients.onboarding.export import ExportContents
-from billfold.clients.onboarding.template import Onboarding
+from billfold.app.values import Destination, ExportContents, Onboarding
 from billfold.errors import ConfigurationError, UsageError
 from billfold.model import ExportTable, Notify, TimeGranularity
 from billfold.settings import Settings

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from billfold.documents import shortest
-from billfold.reports import ChangeReport, Move, StatementChange, list_changes, list_moves, report_moves
-from billfold.selection import Filter
 from billfold.spreadsheet import Cell
 from billfold.web.access import ReadAccess
-from billfold.web.dependencies import OurDatabase
+from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.change_query import GROUPS, ChangeQuery, read_change_query
 from billfold.web.pages.csv_download import send_csv
 from billfold.web.pages.rendering import frame, render
 from billfold.web.pages.waterfall import MAX_MOVERS, list_movements
+
+if TYPE_CHECKING:
+    from billfold.reports import ChangeReport, Move, StatementChange
 
 PAGE_SIZE = 15
 MAX_CSV_PUBLICATIONS = 200
@@ -28,11 +29,10 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/changes")
-def show_changes(request: Request, database: OurDatabase, access: ReadAccess, query: ChangeQueryOf) -> Response:
+def show_changes(request: Request, billfold: OurBillfold, access: ReadAccess, query: ChangeQueryOf) -> Response:
     """The latest publications, and what changed between two of them."""
-    surround = frame(database, access, tab="changes", client=query.client)
-    report = report_moves(
-        database,
+    surround = frame(billfold, access, tab="changes", client=query.client)
+    report = billfold.dashboard.moves_in_detail(
         query.listed(surround.client, limit=PAGE_SIZE),
         query.look_into,
         column=query.by,
@@ -54,22 +54,22 @@ def show_changes(request: Request, database: OurDatabase, access: ReadAccess, qu
 
 
 @router.get("/changes.csv")
-def send_changes(database: OurDatabase, access: ReadAccess, query: ChangeQueryOf) -> Response:
+def send_changes(billfold: OurBillfold, access: ReadAccess, query: ChangeQueryOf) -> Response:
     """The groups that changed as CSV, or the publications if the query names no statement."""
     client = access.narrow(query.client)
     if chosen := query.look_into:
-        report = list_changes(
-            database,
-            Filter(client=client, statement=chosen.statement),
+        report = billfold.changes(
+            [query.by],
+            client=client,
+            statement=chosen.statement,
             start=chosen.start,
             end=chosen.end,
-            columns=[query.by],
             metric=query.metric,
             limit=MAX_MOVERS,
         )
         header = ["statement", "client", "export", "month", "from", "to", query.by]
         return send_csv(_name_file(query), [*header, "currency", "old", "new", "difference"], _list_movers(report))
-    moves = list_moves(database, query.listed(client, limit=MAX_CSV_PUBLICATIONS), metric=query.metric)
+    moves = billfold.dashboard.moves(query.listed(client, limit=MAX_CSV_PUBLICATIONS), metric=query.metric)
     header = ["published_at", "statement", "client", "export", "month", "publication", "kind", "closed_month_moved"]
     amounts = ["currency", "billed_before", f"{query.metric}_difference", "billed_after"]
     return send_csv("publications.csv", [*header, *amounts], _list_publications(moves))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from billfold.app.values import CHECKS, BillState, Severity, describe_check
 from billfold.documents import format_money, shortest
-from billfold.quality import CHECKS, Severity, describe_check
-from billfold.reports.bill_quality import BillQuality, BillState, QualityReport, report_quality
 from billfold.spreadsheet import Cell
-from billfold.store.reports.quality import CheckSum
 from billfold.web.access import ReadAccess
-from billfold.web.dependencies import OurDatabase
+from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.check_query import CheckQuery, read_check_query
 from billfold.web.pages.csv_download import send_csv
 from billfold.web.pages.rendering import frame, render
+
+if TYPE_CHECKING:
+    from billfold.reports.bill_quality import BillQuality, QualityReport
+    from billfold.store.reports.quality import CheckSum
 
 PAGE_SIZE = 12
 MAX_CSV_BILLS = 120
@@ -33,11 +35,10 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/checks")
-def show_checks(request: Request, database: OurDatabase, access: ReadAccess, query: CheckQueryOf) -> Response:
+def show_checks(request: Request, billfold: OurBillfold, access: ReadAccess, query: CheckQueryOf) -> Response:
     """Bills with their checks."""
-    surround = frame(database, access, tab="checks", client=query.client)
-    report = report_quality(
-        database,
+    surround = frame(billfold, access, tab="checks", client=query.client)
+    report = billfold.dashboard.quality(
         query.wanted(surround.client, limit=PAGE_SIZE),
         check=query.check,
         offset=(query.page - 1) * PAGE_SIZE,
@@ -55,10 +56,10 @@ def show_checks(request: Request, database: OurDatabase, access: ReadAccess, que
 
 
 @router.get("/checks.csv")
-def send_checks(database: OurDatabase, access: ReadAccess, query: CheckQueryOf) -> Response:
+def send_checks(billfold: OurBillfold, access: ReadAccess, query: CheckQueryOf) -> Response:
     """The same as CSV."""
     wanted = query.wanted(access.narrow(query.client), limit=MAX_CSV_BILLS)
-    return send_csv("checks.csv", _HEADER, _list_rows(report_quality(database, wanted, check=query.check)))
+    return send_csv("checks.csv", _HEADER, _list_rows(billfold.dashboard.quality(wanted, check=query.check)))
 
 
 def _rank(found: CheckSum) -> tuple[bool, bool, int]:

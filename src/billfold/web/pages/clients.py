@@ -7,14 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
-from billfold import reports
-from billfold.selection import Filter
-from billfold.settings import Settings
-from billfold.store.database import Database
+from billfold.app import Billfold
 from billfold.web.access import Access, ReadAccess, Scope
 from billfold.web.api.clients import describe_clients
 from billfold.web.api.responses import not_found
-from billfold.web.dependencies import OurDatabase, OurDoctorRuns, OurSettings
+from billfold.web.dependencies import OurBillfold, OurDoctorRuns
 from billfold.web.forms.fields import read_text
 from billfold.web.pages.client_steps import list_steps, path_of
 from billfold.web.pages.rendering import Frame, frame, render
@@ -28,14 +25,12 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/clients")
-def show_clients(
-    request: Request, settings: OurSettings, database: OurDatabase, access: ReadAccess, client: str = ""
-) -> Response:
+def show_clients(request: Request, billfold: OurBillfold, access: ReadAccess, client: str = "") -> Response:
     """All clients, late ones first; the choice of one leads to its page."""
-    surround = frame(database, access, tab="clients", client=read_text("client", client))
+    surround = frame(billfold, access, tab="clients", client=read_text("client", client))
     if surround.client:
         return RedirectResponse(path_of(surround.client), status_code=303)
-    found = sorted(describe_clients(settings, database, None), key=lambda each: not each["late_since"])
+    found = sorted(describe_clients(billfold, None), key=lambda each: not each["late_since"])
     context: dict[str, Any] = {
         "clients": found[:MAX_CLIENTS],
         "client_count": len(found),
@@ -49,14 +44,13 @@ def show_clients(
 @router.get("/clients/{client_id}")
 def show_client(
     request: Request,
-    settings: OurSettings,
-    database: OurDatabase,
+    billfold: OurBillfold,
     doctor_runs: OurDoctorRuns,
     access: ReadAccess,
     client_id: ClientId,
 ) -> Response:
     """One client."""
-    client, surround = find_client(settings, database, access, client_id)
+    client, surround = find_client(billfold, access, client_id)
     run = doctor_runs.find(client_id)
     context: dict[str, Any] = {
         "client": client,
@@ -66,21 +60,18 @@ def show_client(
         "run": run,
         "counts": run.count_probes(access.client_id) if run else [],
         "may_run": access.allows(Scope.INGEST),
-        "statements": reports.list_statements(database, Filter(client=client_id, limit=MAX_STATEMENTS)),
-        "freshness": {
-            row.statement_id: row
-            for row in reports.list_statement_freshness(database, settings.described_client_id, client_id)
-        },
+        "statements": billfold.statements(client=client_id, limit=MAX_STATEMENTS),
+        "freshness": {row.statement_id: row for row in billfold.clients.statement_freshness(client_id)},
     }
     return render(request, "client.html", frame=surround, **context)
 
 
-def find_client(settings: Settings, database: Database, access: Access, client_id: str) -> tuple[dict[str, Any], Frame]:
+def find_client(billfold: Billfold, access: Access, client_id: str) -> tuple[dict[str, Any], Frame]:
     """The client as the API returns it, and the frame of its pages; 404 if the token is for another client."""
-    found = describe_clients(settings, database, client_id) if access.client_id in (None, client_id) else []
+    found = describe_clients(billfold, client_id) if access.client_id in (None, client_id) else []
     if not found:
         raise not_found("client")
-    return found[0], frame(database, access, tab="clients", client=client_id)
+    return found[0], frame(billfold, access, tab="clients", client=client_id)
 
 
 def state_of(client: dict[str, Any]) -> str:

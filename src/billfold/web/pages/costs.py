@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from billfold.errors import UsageError
 from billfold.money import count_decimals
-from billfold.reports.spending import CurrencySpending, SpendingReport, list_charges, report_spending
 from billfold.selection import Metric
 from billfold.spreadsheet import Cell
 from billfold.web.access import ReadAccess
-from billfold.web.dependencies import OurDatabase
+from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.charge_cursor import format_charge_cursor, read_charge_cursor
 from billfold.web.forms.cost_query import GROUPS, KEY_GROUPS, SPLIT_GROUPS, CostQuery, read_cost_query
 from billfold.web.pages.csv_download import send_csv
 from billfold.web.pages.rendering import attempt, frame, link, render
+
+if TYPE_CHECKING:
+    from billfold.reports.spending import CurrencySpending, SpendingReport
 
 PAGE_SIZE = 50
 MAX_CSV_GROUPS = 100_000
@@ -31,10 +33,10 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 @router.get("/costs")
-def show_costs(request: Request, database: OurDatabase, access: ReadAccess, query: CostQueryOf) -> Response:
+def show_costs(request: Request, billfold: OurBillfold, access: ReadAccess, query: CostQueryOf) -> Response:
     """Sums with charts."""
-    surround = frame(database, access, tab="costs", client=query.client)
-    report = report_spending(database, query.question(surround.client))
+    surround = frame(billfold, access, tab="costs", client=query.client)
+    report = billfold.dashboard.spending(query.question(surround.client))
     # The chosen month stays in the list even if this client has no bill for it.
     months = sorted({*report.months, *filter(None, (report.since, report.until))}, reverse=True)
     charts = [attempt("chart of costs", partial(_draw, each, query)) for each in report.currencies]
@@ -55,10 +57,10 @@ def show_costs(request: Request, database: OurDatabase, access: ReadAccess, quer
 
 
 @router.get("/costs.csv")
-def send_costs(database: OurDatabase, access: ReadAccess, query: CostQueryOf) -> Response:
+def send_costs(billfold: OurBillfold, access: ReadAccess, query: CostQueryOf) -> Response:
     """All groups as CSV."""
     question = query.question(access.narrow(query.client))
-    report = report_spending(database, question, limit=MAX_CSV_GROUPS)
+    report = billfold.dashboard.spending(question, limit=MAX_CSV_GROUPS)
     name = f"costs-{report.since or 'none'}-{report.until or 'none'}-by-{query.group}.csv"
     header = [str(query.column), "currency", "cost", "month", "month_before_to_date", "change"]
     return send_csv(name, header, _list_groups(report))
@@ -67,7 +69,7 @@ def send_costs(database: OurDatabase, access: ReadAccess, query: CostQueryOf) ->
 @router.get("/costs/charges")
 def show_charges(
     request: Request,
-    database: OurDatabase,
+    billfold: OurBillfold,
     access: ReadAccess,
     query: CostQueryOf,
     after: Annotated[str, Query(max_length=200)] = "",
@@ -77,9 +79,9 @@ def show_charges(
         raise UsageError("charges need a month, such as until=2026-05")
     if query.is_split:
         raise UsageError("charges cannot be split by workload", advice="remove split and the filters by workload")
-    surround = frame(database, access, tab="costs", client=query.client)
+    surround = frame(billfold, access, tab="costs", client=query.client)
     question = query.question(surround.client)
-    charges = list_charges(database, question, query.until, after=read_charge_cursor(after), limit=PAGE_SIZE)
+    charges = billfold.dashboard.charges(question, query.until, after=read_charge_cursor(after), limit=PAGE_SIZE)
     following = format_charge_cursor(charges.last) if charges.last else None
     return render(
         request, "charges.html", frame=surround, query=query, charges=charges, after=after, following=following

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold import reports
 from billfold.model import DeliveryState
-from billfold.reports import ClientFreshness
-from billfold.reports.deliveries import CALENDAR_DAYS
 from billfold.web.access import ReadAccess
 from billfold.web.cursors import next_cursor
-from billfold.web.dependencies import OurDatabase, OurSettings
+from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.delivery_query import DeliveryQuery, read_delivery_query
 from billfold.web.pages.rendering import frame, render
+
+if TYPE_CHECKING:
+    from billfold.app.values import ClientFreshness
 
 PAGE_SIZE = 50
 MAX_FRESHNESS_ROWS = 12
@@ -26,27 +26,35 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/deliveries")
-def show_deliveries(
-    request: Request, settings: OurSettings, database: OurDatabase, access: ReadAccess, query: DeliveryQueryOf
-) -> Response:
+def show_deliveries(request: Request, billfold: OurBillfold, access: ReadAccess, query: DeliveryQueryOf) -> Response:
     """Freshness, calendar and list."""
-    surround = frame(database, access, tab="deliveries", client=query.client)
-    rows = reports.list_deliveries(database, query.filter(surround.client, PAGE_SIZE + 1))
+    surround = frame(billfold, access, tab="deliveries", client=query.client)
+    rows = billfold.deliveries(
+        client=surround.client,
+        export=query.export,
+        month=query.period,
+        state=query.state,
+        delivered_on=query.day,
+        after=query.after,
+        limit=PAGE_SIZE + 1,
+    )
     last = rows[PAGE_SIZE - 1] if len(rows) > PAGE_SIZE else None
-    freshness = reports.list_client_freshness(database, settings.described_client_id, surround.client)
+    freshness = billfold.clients.freshness(surround.client)
+    calendar = billfold.dashboard.calendar(client=surround.client, until=query.until)
+    span = timedelta(days=len(calendar.days))
     now = datetime.now(UTC)
     context: dict[str, Any] = {
         "query": query,
         "deliveries": rows[:PAGE_SIZE],
         "next_cursor": next_cursor(last.created_at, last.delivery_id) if last else None,
-        "choices": reports.list_choices(database, surround.client),
+        "choices": billfold.dashboard.choices(surround.client),
         "states": [(state, state.replace("_", " ")) for state in DeliveryState],
         "freshness": sorted(freshness, key=_latest_first)[:MAX_FRESHNESS_ROWS],
         "client_count": len(freshness),
         "late_count": sum(row.late_since is not None for row in freshness),
-        "calendar": reports.list_calendar(database, client=surround.client, until=query.until),
-        "earlier": query.until - timedelta(days=CALENDAR_DAYS),
-        "later": min(query.until + timedelta(days=CALENDAR_DAYS), now.date()),
+        "calendar": calendar,
+        "earlier": query.until - span,
+        "later": min(query.until + span, now.date()),
         "now": now,
     }
     return render(request, "deliveries.html", frame=surround, **context)

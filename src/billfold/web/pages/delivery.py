@@ -8,18 +8,14 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from billfold import reports
-from billfold.bills.requests import find_hindrance
+from billfold.app import Billfold
+from billfold.app.values import DeliveryRow, PublicationRow, RunRow
 from billfold.errors import advise, is_retryable
 from billfold.model import DeliveryState
-from billfold.reports import DeliveryRow, PublicationRow, RunRow
-from billfold.selection import Filter
-from billfold.settings import Settings
-from billfold.store.database import Database
 from billfold.web.access import IngestAccess, ReadAccess
 from billfold.web.api.ingestions import release, retry
 from billfold.web.api.responses import not_found
-from billfold.web.dependencies import OurDatabase, OurSettings
+from billfold.web.dependencies import OurBillfold
 from billfold.web.pages.rendering import frame, render
 
 MAX_RUNS = 500
@@ -42,29 +38,27 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/deliveries/{delivery_id}")
-def show_delivery(
-    request: Request, settings: OurSettings, database: OurDatabase, access: ReadAccess, delivery_id: UUID
-) -> Response:
+def show_delivery(request: Request, billfold: OurBillfold, access: ReadAccess, delivery_id: UUID) -> Response:
     """One delivery; the page refreshes while the delivery waits or runs."""
-    found = reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id))
+    found = billfold.deliveries(client=access.client_id, delivery=delivery_id)
     if not found:
         raise not_found("delivery")
     [delivery] = found
-    surround = frame(database, access, tab="deliveries", client=delivery.client_id)
+    surround = frame(billfold, access, tab="deliveries", client=delivery.client_id)
     is_moving = delivery.state == DeliveryState.RUNNING or (
         delivery.state == DeliveryState.PENDING and delivery.asked_at is not None
     )
     context: dict[str, Any] = {
         "delivery": delivery,
-        "runs": reports.list_runs(database, Filter(delivery=delivery_id, limit=MAX_RUNS)),
+        "runs": billfold.runs(delivery=delivery_id, limit=MAX_RUNS),
         "stages": [(name, text, delivery.timings[name]) for name, text in STAGES.items() if name in delivery.timings],
         "latency_seconds": _latency(delivery),
         "rows_per_second": _speed,
-        "publication": _find_publication(database, delivery),
+        "publication": _find_publication(billfold, delivery),
         "is_moving": is_moving,
         "advise": advise,
         "is_retryable": is_retryable,
-        "hindrance": _find_hindrance(settings, database, delivery),
+        "hindrance": _find_hindrance(billfold, delivery),
     }
     response = render(request, "delivery.html", frame=surround, **context)
     if is_moving:
@@ -73,31 +67,31 @@ def show_delivery(
 
 
 @router.post("/deliveries/{delivery_id}/retry")
-def retry_delivery(settings: OurSettings, database: OurDatabase, access: IngestAccess, delivery_id: UUID) -> Response:
+def retry_delivery(billfold: OurBillfold, access: IngestAccess, delivery_id: UUID) -> Response:
     """The button "Try again"."""
-    return _show(retry(settings, database, access, delivery_id).delivery_id)
+    return _show(retry(billfold, access, delivery_id).delivery_id)
 
 
 @router.post("/deliveries/{delivery_id}/release")
-def release_delivery(settings: OurSettings, database: OurDatabase, access: IngestAccess, delivery_id: UUID) -> Response:
+def release_delivery(billfold: OurBillfold, access: IngestAccess, delivery_id: UUID) -> Response:
     """The button "Release"."""
-    return _show(release(settings, database, access, delivery_id).delivery_id)
+    return _show(release(billfold, access, delivery_id).delivery_id)
 
 
 def _show(delivery_id: UUID) -> Response:
     return RedirectResponse(f"/deliveries/{delivery_id}", status_code=303)
 
 
-def _find_hindrance(settings: Settings, database: Database, delivery: DeliveryRow) -> str | None:
+def _find_hindrance(billfold: Billfold, delivery: DeliveryRow) -> str | None:
     """Why a failed or held delivery can be neither retried nor released; None if it can."""
     if delivery.state not in (DeliveryState.FAILED, DeliveryState.HELD):
         return None
-    return find_hindrance(delivery.delivery_id, settings=settings, database=database)
+    return billfold.requests.find_hindrance(delivery.delivery_id)
 
 
-def _find_publication(database: Database, delivery: DeliveryRow) -> PublicationRow | None:
+def _find_publication(billfold: Billfold, delivery: DeliveryRow) -> PublicationRow | None:
     """The publication that last made the delivery current."""
-    found = reports.list_publications(database, Filter(delivery=delivery.delivery_id))
+    found = billfold.publications(delivery=delivery.delivery_id)
     return next((row for row in found if row.publication_id == delivery.publication_id), None)
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
 from billfold.web.access import IngestAccess, ReadAccess, Scope
-from billfold.web.dependencies import OurDatabase, OurDoctorRuns, OurSettings
+from billfold.web.dependencies import OurBillfold, OurDoctorRuns
 from billfold.web.doctor_runs import LIMIT_SECONDS
 from billfold.web.pages.client_steps import path_of
 from billfold.web.pages.clients import ClientId, find_client
@@ -23,14 +23,13 @@ router = APIRouter(include_in_schema=False)
 @router.get("/clients/{client_id}/doctor")
 def show_doctor(
     request: Request,
-    settings: OurSettings,
-    database: OurDatabase,
+    billfold: OurBillfold,
     doctor_runs: OurDoctorRuns,
     access: ReadAccess,
     client_id: ClientId,
 ) -> Response:
     """The last doctor run; the page refreshes while it is running."""
-    client, surround = find_client(settings, database, access, client_id)
+    client, surround = find_client(billfold, access, client_id)
     run = doctor_runs.find(client_id)
     context: dict[str, Any] = {
         "client": client,
@@ -49,15 +48,14 @@ def show_doctor(
 
 @router.post("/clients/{client_id}/doctor")
 def start_doctor(
-    settings: OurSettings,
-    database: OurDatabase,
+    billfold: OurBillfold,
     doctor_runs: OurDoctorRuns,
     access: ReadAccess,
     _: IngestAccess,
     client_id: ClientId,
 ) -> Response:
     """The button "Run doctor"."""
-    find_client(settings, database, access, client_id)
+    find_client(billfold, access, client_id)
     if not doctor_runs.start(client_id):
         message = "doctor is busy with other clients: try again in a minute"
         raise HTTPException(503, message, headers={"Retry-After": str(round(LIMIT_SECONDS))})

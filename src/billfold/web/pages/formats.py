@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
 from billfold.money import SMALLEST_QUANTITY, find_percentage, round_amount, round_quantity
-from billfold.reports.pace import DayRange
+
+if TYPE_CHECKING:
+    from billfold.reports.pace import DayRange
 
 DASH = "\N{EN DASH}"
 NONE = Markup(f'<span class="none">{DASH}</span>')

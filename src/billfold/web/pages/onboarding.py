@@ -7,15 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold.clients import registry as clients
-from billfold.clients.onboarding import template as onboarding
-from billfold.clients.onboarding.template import Onboarding
+from billfold.app import Billfold
+from billfold.app.values import Onboarding
 from billfold.errors import ConfigurationError, UsageError
-from billfold.model import Client, ExportTable, Notify, TimeGranularity
-from billfold.settings import Settings
-from billfold.store.database import Database
+from billfold.model import ExportTable, Notify, TimeGranularity
 from billfold.web.access import AdminAccess, ReadAccess, Scope
-from billfold.web.dependencies import OurDatabase, OurSettings
+from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.onboarding_query import CONTENTS, OnboardingQuery, read_onboarding_query
 from billfold.web.pages.client_steps import path_of
 from billfold.web.pages.clients import ClientId, find_client
@@ -37,21 +34,21 @@ router = APIRouter(include_in_schema=False)
 @router.get("/clients/{client_id}/onboarding")
 def show_onboarding(
     request: Request,
-    settings: OurSettings,
-    database: OurDatabase,
+    billfold: OurBillfold,
     access: ReadAccess,
     client_id: ClientId,
     query: OnboardingQueryOf,
 ) -> Response:
     """Options and commands; an invalid option is explained on the page."""
-    described, surround = find_client(settings, database, access, client_id)
+    described, surround = find_client(billfold, access, client_id)
     steps: list[tuple[str, str]] = []
     problem = None
     try:
-        client, plan = _prepare(settings, database, client_id, query)
-        # This raises here for an invalid plan, before anybody downloads it.
-        onboarding.template(client, plan)
-        steps = [_split_step(step) for step in onboarding.next_steps(client, plan, f"{client_id}.json")]
+        plan = query.plan(billfold.settings)
+        # This raises for an invalid plan, before anybody downloads the template.
+        _make(billfold, client_id, plan)
+        commands = billfold.clients.onboarding_steps(plan, client=client_id, file=f"{client_id}.json")
+        steps = [_split_step(step) for step in commands]
     except (ConfigurationError, UsageError) as error:
         problem = error
     context: dict[str, Any] = {
@@ -71,34 +68,35 @@ def show_onboarding(
 
 @router.get("/clients/{client_id}/onboarding/template.json")
 def send_template(
-    settings: OurSettings, database: OurDatabase, access: AdminAccess, client_id: ClientId, query: OnboardingQueryOf
+    billfold: OurBillfold, access: AdminAccess, client_id: ClientId, query: OnboardingQueryOf
 ) -> Response:
     """The CloudFormation template, for tokens that may see the external id."""
-    find_client(settings, database, access, client_id)
-    return _attach(onboarding.template(*_prepare(settings, database, client_id, query)), f"{client_id}.json")
+    find_client(billfold, access, client_id)
+    return _attach(_make(billfold, client_id, query.plan(billfold.settings)), f"{client_id}.json")
 
 
 @router.get("/clients/{client_id}/onboarding/iam.json")
 def send_policies(
-    settings: OurSettings, database: OurDatabase, access: AdminAccess, client_id: ClientId, query: OnboardingQueryOf
+    billfold: OurBillfold, access: AdminAccess, client_id: ClientId, query: OnboardingQueryOf
 ) -> Response:
     """The IAM policies, for tokens that may see the external id."""
-    find_client(settings, database, access, client_id)
-    return _attach(onboarding.iam_documents(*_prepare(settings, database, client_id, query)), f"{client_id}-iam.json")
+    find_client(billfold, access, client_id)
+    policies = _make(billfold, client_id, query.plan(billfold.settings), iam_only=True)
+    return _attach(policies, f"{client_id}-iam.json")
 
 
-def _prepare(
-    settings: Settings, database: Database, client_id: str, query: OnboardingQuery
-) -> tuple[Client, Onboarding]:
-    plan = query.plan(settings)
+def _make(billfold: Billfold, client_id: str, plan: Onboarding, *, iam_only: bool = False) -> dict[str, Any]:
+    """The template, or the IAM policies."""
     try:
-        return clients.find_for_onboarding(database, settings, client_id), plan
+        billfold.clients.prepare_onboarding(client_id)
     except UsageError as error:
         # Its message lists the other clients, which a token of one client must not see.
         raise UsageError(
             f"client {client_id} is not registered, and no settings describe it",
             advice="register it with `billfold client add`",
         ) from error
+    _, document = billfold.clients.onboard(plan, client=client_id, iam_only=iam_only)
+    return document
 
 
 def _split_step(step: str) -> tuple[str, str]:

@@ -14,8 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from billfold import __version__
-from billfold.store.database import Database
-from billfold.store.reports import reading
+from billfold.app import Billfold
 from billfold.web.access import Access
 from billfold.web.api.responses import not_found
 from billfold.web.pages import formats
@@ -53,7 +52,7 @@ class Frame:
     client: str | None
 
 
-def frame(database: Database, access: Access, *, tab: str, client: str | None) -> Frame:
+def frame(billfold: Billfold, access: Access, *, tab: str, client: str | None) -> Frame:
     """The frame of a page; a token of one client sees only that client.
 
     Raises ForbiddenError if the token is for another client, and HTTPException 404 for an unknown client.
@@ -61,8 +60,7 @@ def frame(database: Database, access: Access, *, tab: str, client: str | None) -
     narrowed = access.narrow(client or None)
     if access.client_id is not None:
         return Frame(tab=tab, clients=(access.client_id,), client=narrowed)
-    with reading.read(database) as connection:
-        clients = reading.list_clients(connection)
+    clients = billfold.dashboard.client_ids()
     if narrowed is not None and narrowed not in clients:
         raise not_found("client")
     return Frame(tab=tab, clients=clients, client=narrowed)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from billfold.money import axis_place, round_amount, show_minor_unit
-from billfold.reports import ChangeRow, MoveReport, StatementChange
 from billfold.selection import ChangeColumn, Metric
 from billfold.web.forms.change_query import ChangeQuery
 from billfold.web.forms.cost_query import NONE
 from billfold.web.pages.rendering import attempt, link
+
+if TYPE_CHECKING:
+    from billfold.reports import ChangeRow, MoveReport, StatementChange
 
 # A comparison reads at most this many groups, for the sums by kind and for the CSV.
 MAX_MOVERS = 10_000
