@@ -12,9 +12,9 @@ from playwright.sync_api import Page, expect
 from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.page_bills import MARKUP, land_bills
-from tests.integration.conftest import NewDatabase
 from tests.processes.visitor import PHONE, Visitor, find_grave
 from tests.processes.web_server import run_web_server
+from tests.services import NewDatabase
 
 VIEWS = {
     "/changes": "changes",

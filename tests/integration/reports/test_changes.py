@@ -29,7 +29,7 @@ from billfold.settings import load_settings
 from billfold.store.database import READER_ROLE, Database, connect
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, line_item, write_bill
-from tests.integration.conftest import NewDatabase
+from tests.services import NewDatabase
 
 MAY, JUNE = BillingPeriod(date(2026, 5, 1)), BillingPeriod(date(2026, 6, 1))
 OTHER_ACCOUNT = "777788889999"

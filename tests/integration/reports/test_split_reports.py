@@ -27,8 +27,8 @@ from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, line_item, write_bill
 from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
-from tests.integration.conftest import NewDatabase
 from tests.processes.web_server import run_web_server
+from tests.services import NewDatabase
 
 OTHER, ALONE = "i-0eeeeffff00001111", "i-0999988887777666"
 APP = KeyColumn(column=MapColumn.TAG, key="app")

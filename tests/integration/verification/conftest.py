@@ -12,7 +12,7 @@ from billfold.settings import Settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.verified import restate
-from tests.integration.conftest import CopyDatabase, NewDatabase
+from tests.services import CopyDatabase, NewDatabase
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PAYER, described, line_item, write_bill
 from tests.bills.verified import FACT, ITEM_2, RAW, restate, untrue, verify_all
-from tests.integration.conftest import NewDatabase
+from tests.services import NewDatabase
 
 FIXTURES = ("legacy-cur", "cur2-csv", "cur2-parquet", "focus12", "focus10", "noid-duplicates")
 SAMPLE = SampleBill(payer_account_id=PAYER, period=BillingPeriod(date(2026, 5, 1)), line_item_count=350)

@@ -16,8 +16,8 @@ from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.page_bills import MARKUP, land_bills
-from tests.integration.conftest import NewDatabase
 from tests.processes.pages import Pages, run_pages
+from tests.services import NewDatabase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

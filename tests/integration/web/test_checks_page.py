@@ -19,8 +19,8 @@ from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.bills.page_bills import land_bills
-from tests.integration.conftest import NewDatabase
 from tests.processes.pages import Pages, run_pages
+from tests.services import NewDatabase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
