@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from billfold.settings import Settings, load_settings
+from tests.bills.page_bills import page_bills as page_bills
 from tests.services import aws as aws
 from tests.services import copy_database as copy_database
 from tests.services import database as database
