@@ -20,6 +20,9 @@ from billfold.transform.missing_costs import find_missing_costs
 from billfold.transform.parse import Shape, parse
 from billfold.transform.session import open_beside, open_session
 
+# Up to here it costs less to write the classified line items than to bind their view again for each query.
+MAX_KEPT_ROWS = 10_000
+
 
 class Bill:
     """A session and the shapes of its source rows. Steps raise InputError for what no complete bill can hold.
@@ -110,7 +113,19 @@ class Bill:
 
     def prepare_mapping(self, *, basis: CostBasis, currency: str, remap: bool) -> None:
         """Map the added line items (all of them with `remap`) to charges."""
-        mapping.prepare_mapping(self._mapper, self._shapes, basis=basis, currency=currency, remap=remap)
+        mapping.prepare_mapping(
+            self._mapper,
+            self._shapes,
+            basis=basis,
+            currency=currency,
+            remap=remap,
+            keep_classified=self._count_rows() <= MAX_KEPT_ROWS,
+        )
+
+    def _count_rows(self) -> int:
+        """The loaded rows, of all families."""
+        tables = {shape.table for shapes in (self._shapes, *self._families) for shape in shapes}
+        return sum(self._mapper.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in tables)
 
     def read_ledger(self) -> pa.RecordBatchReader:
         """The money of all line items, as text."""

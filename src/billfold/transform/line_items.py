@@ -33,7 +33,7 @@ NO_PRICE_DETAILS = frozenset(
     " to_location_type to_region_code usagetype".split()
 )
 
-# The columns that map_cur.sql reads, beside those that are gathered from maps or many columns.
+# The columns that the scripts of map_cur read, beside those that are gathered from maps or many columns.
 _CUR_COLUMNS = """
     bill_bill_type bill_billing_period_start_date bill_invoice_id bill_invoicing_entity bill_payer_account_id
     bill_payer_account_name capacity_reservation_capacity_reservation_arn
@@ -79,7 +79,8 @@ def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
 @cache
 def _columns_without_nan() -> frozenset[str]:
     """The canonical columns of numbers and times."""
-    scripts = (read_script("billfold.transform", name) for name in ("map_cur", "map_focus"))
+    names = ("map_cur/classified", "map_cur/ledger", "map_cur/charges", "map_focus")
+    scripts = (read_script("billfold.transform", name) for name in names)
     return frozenset(name for script in scripts for name in _READ_BY_MACRO.findall(script))
 
 

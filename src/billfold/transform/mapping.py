@@ -1,4 +1,4 @@
-"""Map: the added line items to charges, by the rules of `sql/map_cur.sql` and `sql/map_focus.sql`."""
+"""Map: the added line items to charges, by the rules of `sql/map_cur` and `sql/map_focus.sql`."""
 
 from __future__ import annotations
 
@@ -93,10 +93,14 @@ def prepare_mapping(
     basis: CostBasis,
     currency: str,
     remap: bool,
+    keep_classified: bool,
 ) -> None:
     """Create the view `ledger` (all line items' money) and the table `charge` (the added ones' charges).
 
-    With `remap`, the charges of all line items are made anew: the statement's basis or the mapping has changed.
+    With `remap`, the charges of all line items are made again: the statement's basis or the mapping has changed.
+    With `keep_classified`, the classified line items are written to a table, which the queries after it are bound to in
+    no time; else they stay a view, and nothing of a large bill is written twice. It must be the same for all calls in a
+    session.
     """
     net = basis is CostBasis.NET
     session.execute(f"CREATE OR REPLACE TEMP MACRO is_net_basis() AS {str(net).lower()}")
@@ -118,8 +122,23 @@ def prepare_mapping(
     )
     create_line_items(session, shapes, currency=currency)
     create_lookups(session)
-    is_focus = shapes[0].export_format is ExportFormat.FOCUS
-    session.execute(read_script("billfold.transform", "map_focus" if is_focus else "map_cur"))
+    if shapes[0].export_format is ExportFormat.FOCUS:
+        session.execute(read_script("billfold.transform", "map_focus"))
+    else:
+        _map_cur(session, keep_classified=keep_classified)
+
+
+def _map_cur(session: duckdb.DuckDBPyConnection, *, keep_classified: bool) -> None:
+    """Run the scripts of `sql/map_cur` in the order in which they need each other."""
+    kinds, classified, ledger, services, charges = (
+        read_script("billfold.transform", f"map_cur/{name}")
+        for name in ("kinds", "classified", "ledger", "services", "charges")
+    )
+    session.execute(kinds)
+    session.execute(f"CREATE OR REPLACE TEMP {'TABLE' if keep_classified else 'VIEW'} classified AS {classified}")
+    session.execute(ledger)
+    session.execute(services)
+    session.execute(charges)
 
 
 def read_ledger(session: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
