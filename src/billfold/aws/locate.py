@@ -6,10 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from billfold.aws.bucket import LOCAL_SCHEME, Bucket, is_local
-from billfold.aws.credentials import aws_client, open_session
 from billfold.aws.local_bucket import LocalBucket
 from billfold.aws.local_root import root_of_file, root_of_folder
-from billfold.aws.s3_bucket import S3Bucket
 from billfold.errors import SourceNotFoundError, UsageError
 from billfold.model import Client
 from billfold.settings.fields import is_bucket_name
@@ -61,6 +59,10 @@ def open_bucket(client: Client, settings: Settings, name: str | None = None) -> 
         raise UsageError(
             f"the bucket {name} is not that of client {client.client_id}", advice="a client reads its own bucket alone"
         )
+    # They load boto3, which a local source does not need.
+    from billfold.aws.credentials import aws_client, open_session
+    from billfold.aws.s3_bucket import S3Bucket
+
     if client.max_file_bytes:
         settings = settings.model_copy(update={"max_file_bytes": client.max_file_bytes})
     s3 = aws_client(open_session(client, settings, bucket=name), "s3", settings)
