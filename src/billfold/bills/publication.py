@@ -18,7 +18,6 @@ from billfold.bills import adoption, overlap, split_cost
 from billfold.bills.discounts import find_remarkable_discounts, find_unproved
 from billfold.bills.drift import find_drift
 from billfold.bills.reconcile import Worth, carry, find_loss, reconcile
-from billfold.dimensions import DIMENSIONS
 from billfold.model import Client, CostBasis, Ledger, PublicationKind, Totals
 from billfold.store.database import BulkConnection, Database, connect_bulk
 from billfold.store.deliveries import hold, publish
@@ -291,7 +290,7 @@ def map_bill(
         bill.withdraw_residuals(
             [row_hash for row_hash, cost in held.items() if row_hash not in due or due[row_hash].cost != cost]
         )
-        for dimension in DIMENSIONS:
+        for dimension in bill.find_dimensions():
             members = bill.read_members(dimension, client_id=client_id)
             bill.keep_keys(dimension, publish.ensure_members(beside, dimension, members))
         return MappedBill(basis=basis, remap=remap, ledger=ledger)

@@ -11,7 +11,7 @@ from uuid import UUID
 import duckdb
 import pyarrow as pa
 
-from billfold.dimensions import Dimension
+from billfold.dimensions import DIMENSIONS, Dimension
 from billfold.model import CostBasis, ExportFormat, MoneyColumns, Residual, UnpackedFile
 from billfold.period import BillingPeriod
 from billfold.transform import checks, column_types, compare, identify, landed, landing, line_items, mapping, members
@@ -36,6 +36,7 @@ class Bill:
         self._mapper = mapper
         self._shapes: tuple[Shape, ...] = ()
         self._families: tuple[tuple[Shape, ...], ...] = ()
+        self._filled: members.Filled = frozenset()
 
     @property
     def export_format(self) -> ExportFormat:
@@ -164,10 +165,15 @@ class Bill:
         """Whether anything of the statement is to be withdrawn."""
         return bool(self._session.execute("SELECT count(*) FROM removed_row").fetchall()[0][0])
 
+    def find_dimensions(self) -> Sequence[Dimension]:
+        """The dimensions that the charges name a member of; call it when all charges and residuals are there."""
+        self._filled = members.find_filled(self._mapper)
+        return [dimension for dimension in DIMENSIONS if members.is_named(dimension, self._filled)]
+
     def read_members(self, dimension: Dimension, *, client_id: str) -> pa.RecordBatchReader:
         """The members of a dimension that the charges name."""
         from_cur = self.export_format is not ExportFormat.FOCUS
-        return members.read_members(self._mapper, dimension, client_id=client_id, from_cur=from_cur)
+        return members.read_members(self._mapper, dimension, self._filled, client_id=client_id, from_cur=from_cur)
 
     def keep_keys(self, dimension: Dimension, keys: pa.RecordBatchReader) -> None:
         """Take the members' keys back."""
@@ -200,7 +206,11 @@ class Bill:
     def read_charges(self, *, statement_id: int, billing_period: date, publication_id: int) -> pa.RecordBatchReader:
         """The charges with their dimension keys as rows of the staging table."""
         return landing.read_charges(
-            self._session, statement_id=statement_id, billing_period=billing_period, publication_id=publication_id
+            self._session,
+            self._filled,
+            statement_id=statement_id,
+            billing_period=billing_period,
+            publication_id=publication_id,
         )
 
     def has_workloads(self) -> bool:
@@ -210,7 +220,11 @@ class Bill:
     def read_workloads(self, *, statement_id: int, billing_period: date, publication_id: int) -> pa.RecordBatchReader:
         """The workloads with their dimension keys as rows of their staging table."""
         return landing.read_workloads(
-            self._session, statement_id=statement_id, billing_period=billing_period, publication_id=publication_id
+            self._session,
+            self._filled,
+            statement_id=statement_id,
+            billing_period=billing_period,
+            publication_id=publication_id,
         )
 
 

@@ -14,7 +14,7 @@ import duckdb
 
 from billfold.transform.columns import MAP_COLUMNS, TYPED_MAP_COLUMNS, UNSTABLE_COLUMNS, SourceColumn
 from billfold.transform.parse import Shape
-from billfold.transform.session import quote
+from billfold.transform.session import create_macros, quote
 
 # Kept on the statement: a change of the encoding needs a new version and a rehash of the landed rows.
 HASH_VERSION = 1
@@ -78,7 +78,10 @@ def _spell_maps(session: duckdb.DuckDBPyConnection, shape: Shape, column: Source
     A text that is no JSON object is spelled as it stands, under the plain name; an object under the name with braces.
     """
     table = f"spelling_{shape.number}_{column.position}"
-    spelled = f"{'canonical_typed_map' if column.canonical in TYPED_MAP_COLUMNS else 'canonical_map'}(value)"
+    is_typed = column.canonical in TYPED_MAP_COLUMNS
+    if is_typed:
+        create_macros(session, "typed_maps")
+    spelled = f"{'canonical_typed_map' if is_typed else 'canonical_map'}(value)"
     session.execute(
         f"CREATE TEMP TABLE {table} AS SELECT value, CASE"
         f" WHEN {spelled} IS NOT NULL"

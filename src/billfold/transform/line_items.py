@@ -16,7 +16,7 @@ from billfold.model import ExportFormat
 from billfold.sql import read_script
 from billfold.transform.columns import SourceColumn
 from billfold.transform.parse import Shape
-from billfold.transform.session import json_key, quote
+from billfold.transform.session import create_macros, json_key, quote
 
 # Attributes of the product that the mapping reads: canonical name, and where older and newer exports hold it.
 _PRODUCT_ATTRIBUTES = {
@@ -84,8 +84,15 @@ def _columns_without_nan() -> frozenset[str]:
     return frozenset(name for script in scripts for name in _READ_BY_MACRO.findall(script))
 
 
+def create_discount_macros(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
+    """Create the macros that `total_discount` and `discount_parts` need where a shape has the map of discounts."""
+    if any(shape.find(_DISCOUNT_MAP) for shape in shapes):
+        create_macros(session, "discounts")
+
+
 def create_line_items(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, currency: str) -> None:
     """Create the view. `currency` stands in where the export has no currency column (its rows then are a finding)."""
+    create_discount_macros(session, shapes)
     selects = " UNION ALL BY NAME ".join(_select_shape(shape, currency=currency) for shape in shapes)
     session.execute(f"CREATE OR REPLACE TEMP VIEW line_item AS {selects}")
 

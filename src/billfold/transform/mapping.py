@@ -11,7 +11,7 @@ import pyarrow as pa
 from billfold.model import CostBasis, ExportFormat, Residual
 from billfold.period import BillingPeriod
 from billfold.sql import read_script
-from billfold.transform.line_items import create_line_items, discount_parts, total_discount
+from billfold.transform.line_items import create_discount_macros, create_line_items, discount_parts, total_discount
 from billfold.transform.lookups import create_lookups
 from billfold.transform.parse import Shape
 
@@ -38,6 +38,7 @@ def choose_cost_basis(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape
         _count(session, shape, "line_item_net_unblended_cost", "number_text(value) IS NOT NULL") for shape in shapes
     ):
         return CostBasis.NET
+    create_discount_macros(session, shapes)
     written = [_count_discounts(session, shape) for shape in shapes if shape.export_format is not ExportFormat.FOCUS]
     if not any(count for count, _, _ in written) or any(_has_discount_items(session, shape) for shape in shapes):
         return CostBasis.GROSS
@@ -130,14 +131,15 @@ def prepare_mapping(
 
 def _map_cur(session: duckdb.DuckDBPyConnection, *, keep_classified: bool) -> None:
     """Run the scripts of `sql/map_cur` in the order in which they need each other."""
-    kinds, classified, ledger, services, charges = (
+    kinds, classified, ledger, services, resources, charges = (
         read_script("billfold.transform", f"map_cur/{name}")
-        for name in ("kinds", "classified", "ledger", "services", "charges")
+        for name in ("kinds", "classified", "ledger", "services", "resources", "charges")
     )
     session.execute(kinds)
     session.execute(f"CREATE OR REPLACE TEMP {'TABLE' if keep_classified else 'VIEW'} classified AS {classified}")
     session.execute(ledger)
     session.execute(services)
+    session.execute(resources)
     session.execute(charges)
 
 
