@@ -1,15 +1,14 @@
 # Billfold in a container: `docker build --tag billfold .`, see docs/deploying.md.
 #
-# Every library comes as a wheel whose hash is known; nothing is compiled. Raise the version of Python here, and the
-# libraries by `make lock`.
+# Every library is a wheel with a known hash; nothing is compiled. Raise the version of Python here, and those of the
+# libraries with `make lock`.
 FROM python:3.13.16-slim-bookworm AS python
 
 FROM python AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements-build.txt requirements-runtime.txt ./
-# The environment has no pip of its own: the image's installs into it. Headers, tests and figures for notebooks are
-# never read.
+# The environment has no pip: the image's pip installs into it. Headers, tests and figures for notebooks are unused.
 RUN python -m venv --without-pip /opt/billfold \
     && pip install --require-hashes --no-deps --only-binary :all: --requirement requirements-build.txt \
     && pip --python /opt/billfold/bin/python install --require-hashes --no-deps --only-binary :all: \
@@ -42,22 +41,22 @@ ENV PATH=/opt/billfold/bin:$PATH \
     BILLFOLD_HOME=/var/lib/billfold \
     BILLFOLD_SPOOL=/var/spool/billfold \
     BILLFOLD_LOG_FORMAT=json
-# Without DATABASE_URL the database lies on the first volume. One container at a time may use it: a second one is refused.
-# The root file system may be read-only: only these two and /tmp are ever written.
+# Without DATABASE_URL the database is on the first volume. One container at a time can use it: a second one is rejected.
+# The root file system can be read-only: only these two and /tmp are written.
 VOLUME ["/var/lib/billfold", "/var/spool/billfold"]
 WORKDIR /var/lib/billfold
 USER 10001:10001
 EXPOSE 8080
-# Of `billfold serve`, which is what answers: run other commands with --no-healthcheck.
+# For `billfold serve`; run other commands with --no-healthcheck.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import http.client, sys; asked = http.client.HTTPConnection('127.0.0.1', 8080, timeout=4); asked.request('GET', '/healthz'); sys.exit(asked.getresponse().status != 200)"]
 ENTRYPOINT ["billfold"]
 CMD ["--help"]
 
-# The same with a local AWS and what fills it, for `make try-out`. It is no part of the image that is deployed.
+# The same with a local AWS and its data, for `make try-out`. It is not part of the deployed image.
 FROM run AS try-out
 COPY --from=build-try-out /opt/billfold /opt/billfold
 COPY deploy/try_out.py /opt/billfold/try_out.py
 
-# The last stage is what `docker build` makes.
+# `docker build` builds the last stage.
 FROM run

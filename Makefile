@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo try-out try-out-down test check bench soak screenshot lock clean
+.PHONY: help demo try-out try-out-down quick check test unit integration e2e documents bench soak screenshot lock release clean
 
 # The first of these that runs and is new enough makes the environment; `make PYTHON=/path/to/python` chooses one.
 PYTHON ?= python3 python3.13 python3.12 python3.11
@@ -41,10 +41,32 @@ try-out: ## Run it all in containers: PostgreSQL, server, worker, schedule, and 
 try-out-down: ## End the try-out and forget it.
 	$(try_out) down --volumes
 
-# Half of a test's time it waits for other processes. Each process begins with neighbouring tests, which share what their
-# module has landed, and takes over from slower ones when it has done its own.
-test: $(VENV)/.browser ## Run the unit, integration and end-to-end tests.
-	$(BIN)/python -m pytest -p tests.no_skips -n 4 --dist worksteal $(ARGS)
+# A test waits for other processes half of its time, so there are more test processes than cores. Each begins with
+# neighbouring tests, which share what their module has landed, and takes over tests of slower ones at its end.
+PYTEST = $(BIN)/python -m pytest -p tests.no_skips --durations 20
+PARALLEL = -n $(JOBS) --dist worksteal
+JOBS ?= 4
+
+# Tests of documents and of deployment files have a lane of their own: whoever changes Python runs the others.
+DOCUMENTS = tests/unit/deploy tests/integration/deploy tests/e2e/test_try_out.py
+
+quick: ## Check, and run the unit tests: under a minute.
+	@$(MAKE) -j2 check unit
+
+test: $(VENV)/.browser ## Run all tests: the lanes unit, integration, e2e and documents.
+	$(PYTEST) $(PARALLEL) $(ARGS)
+
+unit: $(INSTALLED) ## Run the lane of the unit tests.
+	$(PYTEST) tests/unit $(DOCUMENTS:%=--ignore %) $(ARGS)
+
+integration: $(INSTALLED) ## Run the lane of the tests with a database and a local AWS.
+	$(PYTEST) $(PARALLEL) tests/integration $(DOCUMENTS:%=--ignore %) $(ARGS)
+
+e2e: $(VENV)/.browser ## Run the lane of the tests of commands and pages.
+	$(PYTEST) $(PARALLEL) tests/e2e $(DOCUMENTS:%=--ignore %) $(ARGS)
+
+documents: $(INSTALLED) ## Run the lane of the tests of documents and deployment files.
+	$(PYTEST) $(PARALLEL) $(DOCUMENTS) $(ARGS)
 
 check: $(INSTALLED) ## Check format, lint, types and the direction of imports.
 	$(BIN)/ruff format --check .
@@ -85,19 +107,32 @@ lock: ## Write requirements*.txt anew from pyproject.toml (needs Python 3.11).
 	@rm -rf $(VENV)-lock
 	@if grep -nE '://|file:' requirements*.txt; then echo "a file of requirements names an address" >&2; exit 1; fi
 
+release: $(INSTALLED) ## Build wheel and sdist, install each with pip and uv, and run the demo there.
+	$(BIN)/python -m tools.release $(ARGS)
+
 clean: ## Remove the environment and everything built or cached.
 	rm -rf $(VENV) $(VENV)-lock build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# A worktree may share the environment of another one by a link. Making it here would empty that one, or install this
+# worktree's code there.
+refuse_link = @if [ -L $(VENV) ]; then \
+	echo "$(VENV) is a link to another environment, which is out of date. Run make there, or remove the link." >&2; exit 1; fi
+
 # Two stamps, each touched last: a change of pyproject.toml alone does not install the libraries again.
 $(VENV)/.libraries: requirements.txt
+	$(refuse_link)
 	@set -e; $(call find_python,sys.version_info >= (3, 11),Python 3.11 or newer); \
 	echo "Making $(VENV) with $$("$$python" --version)"; \
 	"$$python" -m venv --clear $(VENV)
-	@$(PIP) install --require-hashes --no-deps --only-binary :all: --requirement requirements.txt
+	@# pip unpacks on one core: two of it share the libraries. Python compiles what is imported, when it is.
+	@awk -v folder=$(VENV) '/^[a-zA-Z0-9]/ { n++ } { print > (folder "/requirements-" n % 2 ".txt") }' requirements.txt
+	@install() { $(PIP) install --no-compile --require-hashes --no-deps --only-binary :all: --requirement "$$1"; }; \
+	install $(VENV)/requirements-0.txt & install $(VENV)/requirements-1.txt && wait $$!
 	@touch $@
 
 $(INSTALLED): $(VENV)/.libraries pyproject.toml
+	$(refuse_link)
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check || { echo "requirements.txt is behind pyproject.toml: run make lock" >&2; exit 1; }
 	@touch $@

@@ -1,7 +1,7 @@
-"""Fill the local AWS of `make try-out`: a client with bucket, role and bills, and a queue that hears of them.
+"""Fill the local AWS of `make try-out`: a client with bucket, role and bills, and a queue with their events.
 
-It runs before server, worker and schedule; the worker then brings the bills in. Prints the token to sign in with.
-Running it again begins with an empty AWS, keeps what the database has, and makes another token.
+It runs before server, worker and schedule; the worker then ingests the bills. Prints the token to sign in with.
+Running it again starts with an empty AWS, keeps the database, and creates another token.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from billfold.errors import BillfoldError, UsageError
 from billfold.log import configure_logging
 from billfold.model import Client, Scope
 from billfold.period import parse_period
-from billfold.settings.settings import Settings, load_settings, require
+from billfold.settings import Settings, load_settings, require
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
 
 CLIENT_ID = "acme"
 BUCKET = "acme-billing-exports"
-# The account that moto plays: it owns every role and bucket.
+# moto's account: it owns every role and bucket.
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
 PERIODS = ("2026-04", "2026-05")

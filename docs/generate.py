@@ -15,7 +15,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from billfold.cli import app
-from billfold.settings.settings import setting_fields
+from billfold.settings import setting_fields
 
 DOCS = Path(__file__).resolve().parent
 _NOTE = "<!-- Written by docs/generate.py: change the code, then run `python docs/generate.py`. -->"
@@ -32,7 +32,7 @@ AWS credentials are not settings of Billfold: boto3 finds them as it always does
 
 _COMMANDS_INTRODUCTION = """\
 `billfold COMMAND --help` says the same in the terminal. Every command also takes `-h` and `--help`. Tables are for
-people; scripts use `--json` and the [exit codes](operating.md#exit-codes). Months are written `YYYY-MM`."""
+people; scripts use `--json` and the [exit codes](errors.md#exit-codes). Months are written `YYYY-MM`."""
 
 
 def settings_document() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from billfold.aws import LocalAws
 from billfold.clients import registry as clients
 from billfold.model import Client
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from tests.bills.line_items import described, write_bill
 

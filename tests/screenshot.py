@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, ViewportSize
 
 from billfold.demo import open_demo
 from billfold.log import configure_logging
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.browser import run_browser, sign_in
 from tests.processes.web_server import run_web_server
 

@@ -1,5 +1,5 @@
--- What an administrator prepares once, in an empty server: the three roles, with passwords of the environment, and the
--- database. See "Your own PostgreSQL" in docs/operating.md. The container of PostgreSQL runs it when it makes its data.
+-- Run once by an administrator in an empty server: creates the three roles, with passwords from the environment, and the
+-- database. See docs/postgresql.md. The container of PostgreSQL runs it when it initialises its data.
 
 \set ON_ERROR_STOP on
 \getenv owner_password OWNER_PASSWORD

@@ -12,7 +12,7 @@ from billfold.aws import LocalAws
 from billfold.bills.ingest import ingest
 from billfold.model import Client, DeliveryOutcome
 from billfold.period import BillingPeriod, parse_period
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, open_database
 from billfold.store.home import claim_home
 from billfold.store.migrate import prepare

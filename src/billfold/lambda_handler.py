@@ -23,7 +23,7 @@ from billfold.jobs.dead_letters import bury
 from billfold.jobs.intake import take_in
 from billfold.jobs.results import Cause, Dead, Done, Later
 from billfold.log import configure_logging
-from billfold.settings.settings import Settings, load_settings, require
+from billfold.settings import Settings, load_settings, require
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 

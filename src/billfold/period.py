@@ -1,16 +1,18 @@
-"""Billing periods: calendar months in UTC, as AWS spells them in keys, manifests and rows."""
+"""Billing periods, which are calendar months in UTC as AWS spells them, and moments as people write them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 _SPELLINGS = (
     re.compile(r"^(?P<year>\d{4})-(?P<month>\d{2})$"),
     re.compile(r"^(?P<year>\d{4})-(?P<month>\d{2})-01(?:[T ].*)?$"),
     re.compile(r"^(?P<year>\d{4})(?P<month>\d{2})01(?:T.*)?$"),
 )
+# Python alone would read 20260503110 as a time too.
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,3 +41,15 @@ def parse_period(text: str) -> BillingPeriod | None:
             if 1 <= month <= 12 and int(match["year"]) > 0:
                 return BillingPeriod(date(int(match["year"]), month, 1))
     return None
+
+
+def parse_moment(text: str) -> datetime | None:
+    """The instant that an ISO 8601 date (its beginning) or time means; in UTC unless it has an offset. None if none."""
+    spelled = text.strip().upper()
+    if not _MOMENT.match(spelled):
+        return None
+    try:
+        moment = datetime.fromisoformat(spelled)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

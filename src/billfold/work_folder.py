@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from billfold.errors import ConfigurationError, SpoolFullError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 # The disk is full, or the user's quota is; or a file would be larger than the process may write.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

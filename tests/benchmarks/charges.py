@@ -9,7 +9,8 @@ import psycopg
 
 from billfold.period import BillingPeriod
 from billfold.store.database import connect_bulk
-from billfold.store.deliveries.publish import partitions, roll_up
+from billfold.store.deliveries.landing import roll_up
+from billfold.store.deliveries.partitions import partitions
 
 ACCOUNTS, SERVICES, REGIONS, KINDS, TAG_SETS = 40, 20, 6, 6, 500
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from billfold.aws import LocalAws
 from billfold.clients import registry as clients
 from billfold.log import configure_logging
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from tests.benchmarks.workbench import fresh_database, parse_options, work_folder

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from billfold.period import BillingPeriod
-from billfold.store.deliveries.publish import partitions
+from billfold.store.deliveries.partitions import partitions
 from billfold.store.embedded import start_embedded
 from billfold.transform.sample_bill import CUR2_COLUMNS, write_sample_bill
 from tests.benchmarks.measurement import measure_ingest

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from billfold.bills.ingest import ingest
 from billfold.model import DeliveryState
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import Database
 
 

@@ -24,7 +24,7 @@ from boto3.s3.transfer import TransferConfig
 
 from billfold.aws import LocalAws
 from billfold.bills.prune import prune
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from billfold.transform.sample_bill import CUR2_COLUMNS, write_sample_bill

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from billfold.bills.ingest import ingest
 from billfold.model import Client, DeliveryOutcome
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 
 # The tables of daily costs, and what each tells sets of tags apart by.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from billfold.quality.checks import make_checks
+from billfold.quality import make_checks
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, LineItem, described, line_item, write_bill
 

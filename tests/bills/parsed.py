@@ -15,7 +15,7 @@ import pyarrow.parquet as parquet
 
 from billfold.aws import unpack
 from billfold.model import SourceObject, SpooledFile, UnpackedFile
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.transform import Bill, open_bill
 
 FOCUS_ROW = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.page_bills import MARKUP, land_bills
 from tests.integration.conftest import NewDatabase
@@ -107,7 +107,7 @@ def test_closed_months_that_moved_stand_out_and_are_looked_into(visitor: Visitor
 
     moved = page.locator("table.moves tr.stands-out")
     expect(moved).to_have_count(1)
-    expect(moved).to_contain_text("closed month moved")
+    expect(moved).to_contain_text("closed month changed")
     assert page.locator("table.moves tbody time").first.get_attribute("title")
     row_of(page, "moves", "first bill").first.get_by_role("link").click()
 
@@ -123,7 +123,7 @@ def test_two_publications_are_chosen_and_compared(visitor: Visitor) -> None:
     page.wait_for_url("**from=0**")
 
     assert visitor.query() == {"metric": ["list"], "statement": ["1"], "from": ["0"], "to": ["2"]}
-    expect(page.get_by_role("heading", name="Movers by service, EUR")).to_be_visible()
+    expect(page.get_by_role("heading", name="Changes by service, EUR")).to_be_visible()
 
 
 def test_filters_of_changes_stay_in_the_address(visitor: Visitor) -> None:
@@ -161,13 +161,13 @@ def test_bills_in_doubt_come_first_and_stand_open(visitor: Visitor) -> None:
     assert "globex · theirs 2026-04" in names[3]
     expect(bills.first).to_have_attribute("open", "")
     expect(bills.last).not_to_have_attribute("open", "")
-    expect(bills.first.locator("tbody tr").first).to_contain_text("Hours of Savings Plans")
+    expect(bills.first.locator("tbody tr").first).to_contain_text("Savings Plans by hour")
 
 
 def test_a_check_leads_to_the_bills_that_it_warns_of(visitor: Visitor) -> None:
     page = visitor.visit("/checks")
 
-    page.get_by_role("link", name="Overlap of exports").click()
+    page.get_by_role("link", name="Overlapping exports").click()
 
     assert visitor.query() == {"check": ["overlap"]}
     expect(page.locator("details.bill")).to_have_count(2)

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from billfold.clients import tokens
 from billfold.model import Scope
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.web.gate import COOKIE
 from tests.browser import run_browser
 from tests.integration.conftest import NewDatabase

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 import billfold
 from billfold import reports
 from billfold.aws import LocalAws
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store import rights
 from billfold.store.database import Database, connect
 from billfold.store.home import wheel_programs
@@ -168,7 +168,7 @@ def test_a_backup_is_restored_as_the_document_says(site: Site, server: str, tmp_
         "ADMIN": server,
         "OWNER": site.environment("migrate")["DATABASE_URL"],
     }
-    [dump, restore, look] = sh_examples("upgrading.md")
+    [dump, restore, look] = sh_examples("backups.md")
 
     for script in (dump, restore):
         subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, cwd=tmp_path, env=variables)

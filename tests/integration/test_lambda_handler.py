@@ -17,7 +17,7 @@ from billfold.aws.queue import Attribute, open_queue
 from billfold.clients import registry as clients
 from billfold.errors import ConfigurationError
 from billfold.lambda_handler import handler
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import connect
 from billfold.store.jobs.slots import open_slots, take_slot
 from tests.bills.export_trees import BUCKET

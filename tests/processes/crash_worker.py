@@ -21,7 +21,7 @@ from typing import Any, Literal, NoReturn, Self
 import billfold
 from billfold.bills.ingest import ingest
 from billfold.log import configure_logging
-from billfold.settings.settings import Settings, load_settings, setting_fields
+from billfold.settings import Settings, load_settings, setting_fields
 from billfold.store.database import BulkConnection, Database
 
 # Nothing here takes nearly as long; who waits longer waits for a process that hangs.
@@ -44,24 +44,27 @@ class Point:
 
 POINTS = {
     "after register": Point(
-        module="billfold.store.deliveries.control", function="register_delivery", moment="after", has_started=False
+        module="billfold.store.deliveries.registration", function="register_delivery", moment="after", has_started=False
     ),
     "after claim": Point(
-        module="billfold.store.deliveries.control", function="claim", moment="after", has_started=False
+        module="billfold.store.deliveries.claims", function="claim", moment="after", has_started=False
     ),
-    "after start": Point(module="billfold.store.deliveries.control", function="start", moment="after"),
-    "after fetch": Point(module="billfold.bills.ingest", function="fetch_delivery", moment="after"),
-    "after new members": Point(module="billfold.store.deliveries.publish", function="ensure_members", moment="after"),
-    "after land": Point(module="billfold.store.deliveries.publish", function="land_rows", moment="after"),
+    "after start": Point(module="billfold.store.deliveries.attempts", function="start", moment="after"),
+    "after fetch": Point(module="billfold.bills.delivery", function="fetch_delivery", moment="after"),
+    "after new members": Point(module="billfold.store.deliveries.members", function="ensure_members", moment="after"),
+    "after land": Point(module="billfold.store.deliveries.landing", function="land_rows", moment="after"),
     # Mapping runs beside landing; both have ended when the first removed row moves to history.
-    "after map": Point(module="billfold.store.deliveries.publish", function="withdraw", moment="before"),
-    "after charge": Point(module="billfold.store.deliveries.publish", function="land_charges", moment="after"),
-    "after roll-up": Point(module="billfold.store.deliveries.publish", function="roll_up", moment="after"),
+    "after map": Point(module="billfold.store.deliveries.landing", function="withdraw", moment="before"),
+    "after charge": Point(module="billfold.store.deliveries.landing", function="land_charges", moment="after"),
+    "after roll-up": Point(module="billfold.store.deliveries.landing", function="roll_up", moment="after"),
     "before commit": Point(
-        module="billfold.store.deliveries.publish", function="finish_publication", moment="before its commit"
+        module="billfold.store.deliveries.publications", function="finish_publication", moment="before its commit"
     ),
     "after commit": Point(
-        module="billfold.store.deliveries.publish", function="finish_publication", moment="after", is_published=True
+        module="billfold.store.deliveries.publications",
+        function="finish_publication",
+        moment="after",
+        is_published=True,
     ),
 }
 

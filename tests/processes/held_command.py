@@ -37,25 +37,27 @@ class Place:
 
 
 PLACES = {
-    "registering": Place(module="billfold.store.deliveries.control", function="register_delivery", inside="postgres"),
-    "the registered delivery": Place(
-        module="billfold.store.deliveries.control", function="register_delivery", moment="after"
+    "registering": Place(
+        module="billfold.store.deliveries.registration", function="register_delivery", inside="postgres"
     ),
-    "the claim": Place(module="billfold.store.deliveries.control", function="claim", inside="postgres"),
-    "fetching": Place(module="billfold.bills.ingest", function="fetch_delivery"),
+    "the registered delivery": Place(
+        module="billfold.store.deliveries.registration", function="register_delivery", moment="after"
+    ),
+    "the claim": Place(module="billfold.store.deliveries.claims", function="claim", inside="postgres"),
+    "fetching": Place(module="billfold.bills.delivery", function="fetch_delivery"),
     "parsing": Place(module="billfold.transform.checks", function="check_values", inside="duckdb"),
     "identifying": Place(module="billfold.transform.identify", function="identify", inside="duckdb"),
     # In a second thread, to which no signal comes.
     "mapping": Place(module="billfold.transform.mapping", function="prepare_mapping", inside="duckdb"),
-    "new members": Place(module="billfold.store.deliveries.publish", function="ensure_members", inside="postgres"),
-    "landing": Place(module="billfold.store.deliveries.publish", function="land_rows", inside="postgres"),
-    "the commit": Place(module="billfold.store.deliveries.publish", function="finish_publication"),
+    "new members": Place(module="billfold.store.deliveries.members", function="ensure_members", inside="postgres"),
+    "landing": Place(module="billfold.store.deliveries.landing", function="land_rows", inside="postgres"),
+    "the commit": Place(module="billfold.store.deliveries.publications", function="finish_publication"),
     "the committed bill": Place(
-        module="billfold.store.deliveries.publish", function="finish_publication", moment="after"
+        module="billfold.store.deliveries.publications", function="finish_publication", moment="after"
     ),
     "the checks": Place(module="billfold.quality.checks", function="make_checks"),
     "the end": Place(module="billfold.cli.output.tables", function="show_outcomes"),
-    "remapping": Place(module="billfold.store.deliveries.publish", function="withdraw_charges", inside="postgres"),
+    "remapping": Place(module="billfold.store.deliveries.landing", function="withdraw_charges", inside="postgres"),
     "verifying": Place(module="billfold.transform.landed", function="find_misidentified", inside="duckdb"),
 }
 

@@ -8,7 +8,8 @@ Then come the attacks of `tests.soak.attacks`: kills during starts, copied homes
 random moments, hostile settings of PostgreSQL, damaged files; `--attacks` is a percentage of their usual number.
 
 After them the tables are held against a simple model through random deliveries, rollbacks, remaps and crashes:
-`python -m tests.restatement_model`, with as many examples as `--examples` says and the same seed.
+`python -m tests.restatement_model`, with as many examples as `--examples` says and the same seed. With any examples at
+all, the tests that CI runs with few rounds (marker `at_length`) run with all of theirs.
 
 At last a line sums up how much was tried and how many promises were broken.
 
@@ -35,10 +36,11 @@ from psycopg.conninfo import make_conninfo
 
 from billfold.aws import LocalAws
 from billfold.log import configure_logging
-from billfold.settings.settings import load_settings, setting_fields
+from billfold.settings import load_settings, setting_fields
 from billfold.store.database import Database, connect
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
+from tests.at_length import VARIABLE
 from tests.bills.landing import Landing
 from tests.processes.crash_worker import POINTS
 from tests.soak.attacks import KINDS, run_attacks, tell
@@ -67,7 +69,7 @@ def main() -> int:
             attacks += tally.attacks
             is_whole = is_whole and not tally.violations
     if is_whole and options.examples:
-        is_whole = _run_model(options)
+        is_whole = _run_model(options) and _run_tests_at_length()
     _tell(
         f"\nseed {options.seed}, {time.monotonic() - started:.0f} s: {options.trials} crash trials,"
         f" {options.events:,} events, {attacks:,} attacks, {options.examples} random restatements:"
@@ -139,6 +141,13 @@ def _run_model(options: argparse.Namespace) -> bool:
         command += [f"--{name}", str(getattr(options, name))]
     _tell(f"\n{' '.join(['python', *command[1:]])}")
     return subprocess.run(command, check=False).returncode == 0
+
+
+def _run_tests_at_length() -> bool:
+    """The tests of the suite that try more here than in CI, in a process of its own."""
+    command = ["-m", "pytest", "-q", "-m", "at_length", "-p", "no:cacheprovider"]
+    _tell(f"\n{VARIABLE}=1 python {' '.join(command)}")
+    return subprocess.run([sys.executable, *command], check=False, env=os.environ | {VARIABLE: "1"}).returncode == 0
 
 
 def _parse_options() -> argparse.Namespace:

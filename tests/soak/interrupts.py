@@ -19,7 +19,7 @@ from random import Random
 
 import billfold
 from billfold.aws import LocalAws
-from billfold.settings.settings import load_settings, setting_fields
+from billfold.settings import load_settings, setting_fields
 from billfold.store.database import Database, connect
 from billfold.store.migrate import migrate_database
 from tests.bills.export_trees import BUCKET

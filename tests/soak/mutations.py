@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 
 from billfold.errors import BillfoldError, DeliveryHeldError, InputError, SourceError, UsageError
 from billfold.model import Client, DeliveryOutcome, DeliveryState
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import open_database
 from billfold.store.migrate import migrate_database
 from tests.bills.landing import Landing

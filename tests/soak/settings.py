@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.embedded import start_embedded
 from billfold.store.migrate import migrate_database

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from billfold.aws.spool import OnBytes
 from billfold.model import SourceObject, SpooledFile
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 LOCAL_SCHEME = "file://"
 

@@ -20,7 +20,7 @@ from billfold.aws.probes import failed
 from billfold.aws.s3_bucket import S3Bucket
 from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundError
 from billfold.model import Client, Probe, ProbeState, SourceObject
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 # Enough to find the newest manifest of most folders, and few enough requests.
 MAX_LISTED_OBJECTS = 10_000

@@ -18,7 +18,7 @@ from billfold.aws.aws_errors import code_of, translated
 from billfold.aws.session_policy import session_policy
 from billfold.errors import AccessDeniedError
 from billfold.model import Client
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 # A role assumed by a role may not ask for more than an hour (AWS: "role chaining"), and no bill needs more at once.
 SESSION_SECONDS = 3600

@@ -9,7 +9,7 @@ from billfold.aws.bucket import Bucket, address
 from billfold.aws.spool import check_limits
 from billfold.errors import SourceNotFoundError, TornDeliveryError
 from billfold.model import Delivery, SourceObject, SpooledFile
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 
 class Progress(Protocol):

@@ -18,7 +18,7 @@ from billfold.aws.file_times import modified_at
 from billfold.aws.spool import CHUNK_BYTES, OnBytes, spool
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.model import SourceObject, SpooledFile
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 _log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from billfold.aws.layout import ROOT, Place, file_name, find_places, is_manifest
 from billfold.aws.local_bucket import LocalBucket
 from billfold.aws.local_copy import MANIFESTS_OF_EXPORT, find_local_files
 from billfold.aws.manifest import Manifest, parse_manifest
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 # Below the folder of its manifest a file is in that of its execution, or of a report's name, a year and a month.
 _LEVELS_ABOVE = 3

@@ -10,8 +10,7 @@ from billfold.aws.local_bucket import LocalBucket
 from billfold.aws.local_root import root_of_file, root_of_folder
 from billfold.errors import SourceNotFoundError, UsageError
 from billfold.model import Client
-from billfold.settings.fields import is_bucket_name
-from billfold.settings.settings import Settings
+from billfold.settings import Settings, is_bucket_name
 
 _S3_SCHEME = "s3://"
 _PATH_STARTS = ("./", "../", "/", "~")

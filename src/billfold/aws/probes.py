@@ -25,7 +25,7 @@ from billfold.aws.credentials import (
 from billfold.aws.queue import open_queue
 from billfold.errors import BillfoldError
 from billfold.model import Client, Probe, ProbeState
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 # AWS refuses requests that are signed five minutes off (AWS: "Signature Version 4").
 MAX_SKEW_SECONDS = 300

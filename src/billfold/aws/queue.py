@@ -16,7 +16,7 @@ import structlog
 from billfold.aws.aws_errors import translated
 from billfold.aws.credentials import aws_client, open_own_session
 from billfold.errors import BillfoldError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 # AWS: a receive returns ten messages at most, waits 20 seconds at most, and hides what it returns for 12 hours at most.
 MAX_MESSAGES = 10

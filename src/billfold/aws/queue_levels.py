@@ -16,7 +16,7 @@ from billfold.aws.aws_errors import translated
 from billfold.aws.credentials import aws_client
 from billfold.aws.queue import Queue, open_queue, open_session_of
 from billfold.errors import BillfoldError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 KEPT_SECONDS = 15
 # Of each call; whoever scrapes waits ten seconds for everything.

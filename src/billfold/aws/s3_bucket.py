@@ -13,7 +13,7 @@ from billfold.aws.keys import is_trick
 from billfold.aws.spool import CHUNK_BYTES, OnBytes, spool
 from billfold.errors import AccessDeniedError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.model import SourceObject, SpooledFile
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 
 class S3Bucket:

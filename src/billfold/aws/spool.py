@@ -10,7 +10,7 @@ from pathlib import Path
 
 from billfold.errors import SourceLimitError, SourceUnavailableError
 from billfold.model import SourceObject, SpooledFile
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.work_folder import NO_SPACE, no_space
 
 CHUNK_BYTES = 2**20

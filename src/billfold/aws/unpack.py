@@ -14,7 +14,7 @@ from typing import Literal
 from billfold.aws.spool import CHUNK_BYTES, write_chunks
 from billfold.errors import MalformedFileError
 from billfold.model import SpooledFile, UnpackedFile
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")

@@ -10,11 +10,13 @@ from datetime import date
 import structlog
 
 from billfold.aws import Bucket, Progress, SilentProgress, open_bucket
-from billfold.bills.admission import holds
-from billfold.bills.ingest import Ingestion, ingest_delivery, keep_client, resolve_all, retrying
+from billfold.bills.admission import is_current
+from billfold.bills.attempt import ingest_delivery
+from billfold.bills.ingestion import Ingestion, keep_client, retrying
+from billfold.bills.sources import resolve_all
 from billfold.model import Client, Delivery, DeliveryOutcome, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings, require
+from billfold.settings import Settings, require
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import runs, statements
 
@@ -136,4 +138,4 @@ def _version(delivery: Delivery) -> tuple[str, str]:
 def _leave_out_current(database: Database, client: Client, deliveries: list[Delivery]) -> list[Delivery]:
     with connect(database.conninfo) as connection:
         found = [(delivery, statements.find_statement(connection, client, delivery)) for delivery in deliveries]
-    return [delivery for delivery, statement in found if statement is None or not holds(statement, delivery)]
+    return [delivery for delivery, statement in found if statement is None or not is_current(delivery, statement)]

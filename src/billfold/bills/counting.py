@@ -1,4 +1,4 @@
-"""Count: which of the statements that hold the same bill make up the costs, as an operator decides it.
+"""Count: an operator decides which statements of the same bill are counted.
 
 Every publication compares its statement with others, under the lock of the client's publications (`overlap`). A switch
 or a decision is one transaction: each statement that it changes gets a publication of its own, all at the same moment.
@@ -14,11 +14,11 @@ import structlog
 
 from billfold.bills import overlap
 from billfold.errors import RunConflictError, UsageError
-from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.model import Relation
+from billfold.quality import record_checks
+from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
-from billfold.store.deliveries import control, counting, history, publish
-from billfold.store.deliveries.parts import Relation
+from billfold.store.deliveries import claims, counting, history, publications, records
 from billfold.store.verification.charges import VerifiedStatement, list_statements
 
 log = structlog.get_logger(__name__)
@@ -26,11 +26,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """What a switch did: the statement that it was asked for, whether it counts now, and which others it changed.
+    """What a switch did: the requested statement, whether it is counted now, and which others changed.
 
-    `also_counted` are the other parts of its bill, such as single files of its folder, that yielded until now.
-    `overlapping` are the statements of the same bill that do not count. Where `has_changed` is false everything was so
-    already.
+    `also_counted` are the other parts of its bill, such as single files of its folder, that were duplicates until now.
+    `overlapping` are the statements of the same bill that are not counted. `has_changed` is false if everything was so
+    before.
     """
 
     statement_id: int
@@ -46,10 +46,9 @@ class Switch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What deciding about two statements did: what holds of them now, and which statements changed.
+    """What an operator's decision about two statements did: how they relate now, and which statements changed.
 
-    `choice` is None where their content decides again, `relation` None where they hold no account in common. `findings`
-    tell what an operator should know of the outcome.
+    `choice` is None if their content decides again, `relation` is None if they have no account in common.
     """
 
     statement_ids: tuple[int, int]
@@ -61,11 +60,11 @@ class Decision:
 
 
 def switch(statement_id: int, *, counted: bool, settings: Settings, database: Database) -> Switch:
-    """Have a statement make up the costs in place of those that hold the same bill, or have it not make them up.
+    """Count a statement in place of those that hold the same bill, or exclude it from costs.
 
-    What counts no longer yields: it counts again when no other statement of its bill does. Raises UsageError for a
+    A statement that is replaced is counted again once no other statement of its bill is. Raises UsageError for a
     statement that does not exist or was never published, and RunConflictError while a worker holds one of the
-    statements, or where another bill came in meanwhile.
+    statements, or if another bill came in meanwhile.
     """
     [chosen] = list_statements(database, client=None, export=None, period=None, statement_id=statement_id)
     with connect_bulk(database.conninfo) as bulk:
@@ -82,11 +81,11 @@ def switch(statement_id: int, *, counted: bool, settings: Settings, database: Da
 
 
 def decide(one: int, other: int, *, choice: Relation | None, settings: Settings, database: Database) -> Decision:
-    """Have two statements be parts of one bill, or duplicates, for good; None leaves it to their content again.
+    """Treat two statements as parts of one bill, or as duplicates, whatever they hold; None lets their content decide.
 
-    Parts both count, unless an operator left one out or it yields to a third one; of duplicates the one published first
-    does. Raises UsageError for statements that do not exist, were never published or are not of one client and month,
-    and RunConflictError while a worker holds one of them.
+    Both parts are counted, unless an operator excluded one or it is a duplicate of a third statement; of duplicates the
+    one published first is counted. Raises UsageError for statements that do not exist, were never published or are not
+    of one client and month, and RunConflictError while a worker holds one of them.
     """
     if one == other:
         raise UsageError(f"statement {one} is named twice", advice="name two statements")
@@ -111,17 +110,17 @@ def decide(one: int, other: int, *, choice: Relation | None, settings: Settings,
 def _decide(
     bulk: BulkConnection, chosen: VerifiedStatement, one: int, other: int, choice: Relation | None
 ) -> tuple[Decision, frozenset[int]]:
-    publish.lock_bucket(bulk, client_id=chosen.client_id)
+    publications.lock_bucket(bulk, client_id=chosen.client_id)
     _lock(bulk, (one, other))
     counting.keep_choice(bulk, one, other, choice)
-    settled = overlap.settle_pair(bulk, one, other, claimed=(one, other))
-    if settled.switched:
-        overlap.record(bulk, settled, moment=publish.take_moment(bulk, settled.switched))
+    recount = overlap.recount_pair(bulk, one, other, claimed=(one, other))
+    if recount.switched:
+        overlap.record(bulk, recount, moment=publications.take_moment(bulk, recount.switched))
     states = {each: counting.read(bulk, each) for each in (one, other)}
-    left_out = [each for each, (is_counted, yields) in states.items() if not is_counted and not yields]
-    yielding = [each for each, (_, yields) in states.items() if yields and choice is Relation.PARTS]
+    excluded = [each for each, (is_counted, is_duplicate) in states.items() if not is_counted and not is_duplicate]
+    duplicates = [each for each, (_, is_duplicate) in states.items() if is_duplicate and choice is Relation.PARTS]
     relation = next((each.relation for each in counting.list_candidates(bulk, one) if each.statement_id == other), None)
-    is_counted = {each: counting.read(bulk, each)[0] for each in settled.switched}
+    is_counted = {each: counting.read(bulk, each)[0] for each in recount.switched}
     bulk.commit()
     log.info(
         "statements_paired", client=chosen.client_id, statements=[one, other], choice=str(choice) if choice else None
@@ -130,48 +129,48 @@ def _decide(
         statement_ids=(one, other),
         choice=choice,
         relation=relation,
-        counted=tuple(each for each in settled.switched if is_counted[each]),
-        uncounted=tuple(each for each in settled.switched if not is_counted[each]),
+        counted=tuple(each for each in recount.switched if is_counted[each]),
+        uncounted=tuple(each for each in recount.switched if not is_counted[each]),
         findings=(
-            *settled.findings,
-            *(f"statement {each} was left out by hand: `billfold statement count {each}`" for each in left_out),
-            *(f"statement {each} yields to another statement of its bill" for each in yielding),
+            *recount.findings,
+            *(f"statement {each} was left out by hand: `billfold statement count {each}`" for each in excluded),
+            *(f"statement {each} yields to another statement of its bill" for each in duplicates),
         ),
-    ), settled.affected | {*settled.switched}
+    ), recount.affected | {*recount.switched}
 
 
 def _find_concerned(bulk: BulkConnection, statement_id: int) -> frozenset[int]:
-    """The counted statements that hold the same bill, and what yields to them."""
+    """The counted statements that hold the same bill, and the duplicates of those."""
     counted = [each.statement_id for each in counting.list_overlaps(bulk, statement_id) if each.is_counted]
-    yielding = [
+    duplicates = [
         each.statement_id
         for other in counted
         for each in counting.list_overlaps(bulk, other)
         if not each.is_counted and each.statement_id != statement_id
     ]
-    return frozenset((*counted, *yielding))
+    return frozenset((*counted, *duplicates))
 
 
 @contextmanager
 def _hold(statement_ids: Collection[int], settings: Settings, database: Database) -> Iterator[frozenset[int]]:
-    """While no worker can change the statements: those of them that were never published."""
-    with ExitStack() as claims:
+    """Claim the statements, so that no worker changes them; yields those that were never published."""
+    with ExitStack() as connections:
         unpublished = set()
         for statement_id in sorted(statement_ids):
-            connection = claims.enter_context(connect(database.conninfo))
+            connection = connections.enter_context(connect(database.conninfo))
             # One that is empty now is claimed by what it held before.
             publications = history.list_publications(connection, statement_id)
             delivered = [each.delivery_id for each in publications if each.delivery_id is not None]
             if delivered:
-                stored = control.find_delivery(connection, delivered[-1])
-                control.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
+                stored = records.find_delivery(connection, delivered[-1])
+                claims.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
             if not publications:
                 unpublished.add(statement_id)
         yield frozenset(unpublished)
 
 
 def _lock(bulk: BulkConnection, statement_ids: Iterable[int]) -> None:
-    """Keep the rows of statements that are claimed; raises RunConflictError where another transaction holds one."""
+    """Lock the rows of claimed statements; raises RunConflictError if another transaction holds one."""
     if not all(counting.try_lock(bulk, statement_id, is_claimed=True) for statement_id in sorted(statement_ids)):
         raise RunConflictError("another bill of the month is being published", advice="try again")
 
@@ -179,20 +178,20 @@ def _lock(bulk: BulkConnection, statement_ids: Iterable[int]) -> None:
 def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Collection[int], *, counted: bool) -> Switch:
     own = chosen.statement_id
     # Publishers take this lock before they touch other statements than their own.
-    publish.lock_bucket(bulk, client_id=chosen.client_id)
+    publications.lock_bucket(bulk, client_id=chosen.client_id)
     _lock(bulk, held)
     if counted and {own, *_find_concerned(bulk, own)} != set(held):
         raise RunConflictError("another bill of the month was published or switched meanwhile", advice="try again")
     overlaps = counting.list_overlaps(bulk, own)
     uncounted = tuple(each.statement_id for each in overlaps if counted and each.is_counted)
     has_changed = counting.read(bulk, own)[0] is not counted
-    counting.keep(bulk, own, is_counted=counted, yields=False)
+    counting.keep(bulk, own, is_counted=counted, is_duplicate=False)
     for other in uncounted:
-        counting.keep(bulk, other, is_counted=False, yields=True)
+        counting.keep(bulk, other, is_counted=False, is_duplicate=True)
     also_counted = tuple(_count_parts(bulk, [other for other in held if other != own and other not in uncounted]))
     changed = [*((own,) if has_changed else ()), *uncounted, *also_counted]
     if changed:
-        moment = publish.take_moment(bulk, changed)
+        moment = publications.take_moment(bulk, changed)
         for each in sorted(changed):
             counting.record_switch(bulk, each, moment=moment)
     bulk.commit()
@@ -211,9 +210,9 @@ def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Collection[in
 
 
 def _count_parts(bulk: BulkConnection, statement_ids: Iterable[int]) -> Iterator[int]:
-    """Have those count that yielded to what counts no longer, unless they hold the bill of one that does."""
+    """Count the duplicates of statements that are no longer counted, unless another counted one holds their bill."""
     for statement_id in sorted(statement_ids):
-        _, yields = counting.read(bulk, statement_id)
-        if yields and not any(each.is_counted for each in counting.list_overlaps(bulk, statement_id)):
-            counting.keep(bulk, statement_id, is_counted=True, yields=False)
+        _, is_duplicate = counting.read(bulk, statement_id)
+        if is_duplicate and not any(each.is_counted for each in counting.list_overlaps(bulk, statement_id)):
+            counting.keep(bulk, statement_id, is_counted=True, is_duplicate=False)
             yield statement_id

@@ -1,6 +1,6 @@
-"""The sieve: what lies beside the bills of a folder and is not a bill, or a copy of one, is left out and named once.
+"""Left out: files beside the bills of a folder that are not bills, or are copies of one, each named once.
 
-What was read once is remembered by its version, so that a schedule does not read it at each pass.
+A version that was read once is remembered, so that a schedule does not read it on each pass.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from billfold.store.deliveries import left_out
 _SHOWN_KEYS = 3
 _COPY = "copy of the file beside it"
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
-class Sieve:
-    """Of one resolution.
+class OtherFiles:
+    """The files that one resolution leaves out.
 
-    `takes_named` is whether it leaves out a file that is named by itself too, as one of an event.
+    `takes_named` is whether it also leaves out a file that is named by itself, as an event names one.
     """
 
     def __init__(self, client: Client, database: Database, *, takes_named: bool = False) -> None:
@@ -37,11 +37,11 @@ class Sieve:
 
     @property
     def found(self) -> tuple[LeftOutFile, ...]:
-        """What was left out until now, in the order of the keys."""
+        """The files left out so far, in the order of their keys."""
         return tuple(self._found[key] for key in sorted(self._found))
 
     def __call__(self, bucket: Bucket, sources: Sequence[SourceObject]) -> set[str]:
-        """The keys of those that are known not to be bills; raises SourceUnavailableError where S3 is busy."""
+        """The keys of those that are not bills; raises SourceUnavailableError if S3 is busy."""
         kinds = {source.key: kind for source in sources if (kind := kind_of_key(source.key))}
         unknown = [source for source in sources if source.key not in kinds]
         if unknown:
@@ -59,12 +59,12 @@ class Sieve:
             self._found[key] = LeftOutFile(key=key, kind=kind)
         return set(kinds)
 
-    def tell(self, bucket: str) -> None:
-        """Log what was left out, once."""
+    def log(self, bucket: str) -> None:
+        """Log the left out files, once."""
         if self._found:
             counts = Counter(each.kind for each in self._found.values())
             keys = [each.key for each in self.found[:_SHOWN_KEYS]]
-            log.info("files_left_out", bucket=bucket, files=len(self._found), kinds=dict(counts), keys=keys)
+            _log.info("files_left_out", bucket=bucket, files=len(self._found), kinds=dict(counts), keys=keys)
 
 
 def _find_copies(sources: Sequence[SourceObject], bills: Container[str]) -> Iterator[str]:
@@ -74,7 +74,7 @@ def _find_copies(sources: Sequence[SourceObject], bills: Container[str]) -> Iter
     """
     alike: defaultdict[tuple[str, str, int], list[SourceObject]] = defaultdict(list)
     for source in sources:
-        # What is empty tells nothing.
+        # Empty files have nothing to compare.
         if source.size_bytes and not is_manifest(source.key):
             alike[folder_of(source.key), source.etag, source.size_bytes].append(source)
     for same in alike.values():

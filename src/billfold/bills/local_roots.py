@@ -10,7 +10,7 @@ from pathlib import Path
 from billfold.aws import LOCAL_SCHEME, Bucket, address, is_local, locate, open_bucket, resolve
 from billfold.errors import InputError, UsageError
 from billfold.model import Client, Delivery, SourceObject
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import statements
 
@@ -22,7 +22,7 @@ def locate_source(source: str, client: Client, settings: Settings, database: Dat
     return locate(source, client, settings, known_buckets=known)
 
 
-def settle(
+def locate_delivery(
     delivery: Delivery, bucket: Bucket, *, client: Client, database: Database, tolerate_newer_files: bool
 ) -> tuple[Bucket, Delivery]:
     """The delivery as it is known: what is local may be known under another folder than it is asked by.
@@ -32,23 +32,23 @@ def settle(
     if not is_local(bucket.name):
         return bucket, delivery
     if delivery.manifest is not None:
-        return _settle_export(delivery, delivery.manifest, bucket, client, database, tolerate_newer_files)
+        return _locate_export(delivery, delivery.manifest, bucket, client, database, tolerate_newer_files)
     with connect(database.conninfo) as connection:
-        spellings = statements.list_spellings(connection, client, delivery)
-    counting = [each for each in spellings if each.is_standing and each.is_counted]
+        locations = statements.list_locations(connection, client, delivery)
+    counting = [each for each in locations if each.is_current and each.is_counted]
     if len({each.bucket for each in counting}) > 1:
         named = " and ".join(f"as statement {each.statement_id} of {each.bucket}" for each in counting)
         raise UsageError(
             f"{address(bucket.name, delivery.files[0].key)} counts more than once, {named}",
             advice="`billfold rollback` the current delivery of all but one of them",
         )
-    if not spellings or spellings[0].bucket == bucket.name:
+    if not locations or locations[0].bucket == bucket.name:
         return bucket, delivery
-    known = open_bucket(client, bucket.settings, spellings[0].bucket)
-    return known, resolve(known, spellings[0].key, tolerate_newer_files=tolerate_newer_files)[0]
+    known = open_bucket(client, bucket.settings, locations[0].bucket)
+    return known, resolve(known, locations[0].key, tolerate_newer_files=tolerate_newer_files)[0]
 
 
-def _settle_export(
+def _locate_export(
     delivery: Delivery,
     manifest: SourceObject,
     bucket: Bucket,
@@ -57,10 +57,10 @@ def _settle_export(
     tolerate_newer_files: bool,
 ) -> tuple[Bucket, Delivery]:
     with connect(database.conninfo) as connection:
-        spellings = statements.list_spellings_of_export(connection, client, delivery)
-    if not spellings or spellings[0].bucket == bucket.name:
+        locations = statements.list_export_locations(connection, client, delivery)
+    if not locations or locations[0].bucket == bucket.name:
         return bucket, delivery
-    known = open_bucket(client, bucket.settings, spellings[0].bucket)
+    known = open_bucket(client, bucket.settings, locations[0].bucket)
     path = Path(address(bucket.name, manifest.key))
     key = path.relative_to(known.name.removeprefix(LOCAL_SCHEME)).as_posix()
     try:

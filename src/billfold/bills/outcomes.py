@@ -10,7 +10,7 @@ from billfold.bills.publication import HeldBill, PublishedBill
 from billfold.errors import BillfoldError
 from billfold.model import Client, Delivery, DeliveryOutcome, DeliveryState, RunOutcome, RunStatus
 from billfold.period import BillingPeriod
-from billfold.store.deliveries.control import RegisteredDelivery
+from billfold.store.deliveries.registration import RegisteredDelivery
 from billfold.store.deliveries.statements import CurrentFile, CurrentStatement
 
 

@@ -1,7 +1,7 @@
-"""Overlap: parts of one bill all make up the costs, of duplicates one does, whatever is published or rolled back.
+"""Overlap: all parts of one bill are counted, and one of several duplicates, whatever is published or rolled back.
 
-What a statement has in common with others can change with every publication that brings or takes rows. Each such
-publication settles it in its own transaction, under the lock of the client's publications.
+What a statement has in common with others can change with every publication that adds or removes rows. Each such
+publication recounts in its own transaction, under the lock of the client's publications.
 """
 
 from __future__ import annotations
@@ -10,18 +10,25 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from billfold.bills.overlap_findings import tell_grown, tell_part, tell_revived, tell_twice, tell_waiting, tell_yielding
-from billfold.model import ExportFormat
+from billfold.bills.overlap_findings import (
+    describe_counted_twice,
+    describe_grown,
+    describe_not_counted,
+    describe_part,
+    describe_recounted,
+    describe_waiting,
+)
+from billfold.model import ExportFormat, Relation
 from billfold.period import BillingPeriod
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries import counting
 from billfold.store.deliveries.counting import Candidate, Form
-from billfold.store.deliveries.parts import Evidence, Relation, judge, share_amounts, share_line_items
+from billfold.store.deliveries.parts import Evidence, judge, share_amounts, share_line_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Before:
-    """What may hold the statement's bill before a transaction changes its rows, and whether it makes up the costs."""
+    """Before a transaction changes its rows: whether the statement is counted, and which may hold the same bill."""
 
     candidates: Mapping[int, Candidate]
     is_counted: bool
@@ -29,21 +36,21 @@ class Before:
 
     @property
     def overlapping(self) -> frozenset[int]:
-        """The statements that must not count beside it."""
-        return frozenset(key for key, each in self.candidates.items() if each.stands is not Relation.PARTS)
+        """The statements that must not be counted beside it."""
+        return frozenset(key for key, each in self.candidates.items() if each.decided is not Relation.PARTS)
 
     @property
     def counted(self) -> frozenset[int]:
-        """Those of them that count: an operator let them, if it counts too."""
+        """Those of them that are counted; if this statement is counted too, an operator decided so."""
         return frozenset(key for key in self.overlapping if self.candidates[key].is_counted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """What settling did: what is worth telling, and the other statements that count now or no longer do.
+class Recount:
+    """The result of a recount: its findings, and the other statements that are counted now or no longer are.
 
-    `switched` need a publication of their own at the same moment (`record`). `affected` are those of which the checks
-    may find something else now.
+    Each of `switched` needs a publication of its own at the same moment (`record`). `affected` are the statements whose
+    checks may now give other results.
     """
 
     findings: tuple[str, ...]
@@ -52,7 +59,7 @@ class Settled:
 
 
 def find_before(bulk: BulkConnection, statement_id: int) -> Before:
-    """What stands, before the open transaction changes the statement's rows."""
+    """How the statement is counted before the open transaction changes its rows."""
     is_counted, _ = counting.read(bulk, statement_id)
     return Before(
         candidates={each.statement_id: each for each in counting.list_candidates(bulk, statement_id)},
@@ -61,20 +68,20 @@ def find_before(bulk: BulkConnection, statement_id: int) -> Before:
     )
 
 
-def settle(
+def recount(
     bulk: BulkConnection,
     statement_id: int,
     *,
     before: Before,
     delivery_id: UUID | None = None,
     form: Form | None = None,
-) -> Settled:
-    """Compare a statement with those that may hold its bill, and have it count, or yield to those that hold it already.
+) -> Recount:
+    """Compare a statement with those that may hold the same bill, and count it unless one of them is counted already.
 
-    A statement that counts already goes on to count, unless this one did too and has come to hold all of it and more.
-    Others that yielded to this one and hold other charges now count again. Two that counted although they hold the same
-    bill were an operator's choice, which is told and stays; so does a statement that an operator left out.
-    `delivery_id` and `form` are those of what is being published.
+    A statement that is counted stays counted, unless this one was counted too and now holds all of it and more. Other
+    statements that were duplicates of this one and now hold other charges are counted again. If two duplicates are both
+    counted, an operator decided so: it stays, with a finding. A statement that an operator excluded stays excluded.
+    `delivery_id` and `form` are those of the delivery being published.
     """
     export_format = form.export_format if form else None
     form = form or counting.read_form(bulk, statement_id, delivery_id=delivery_id)
@@ -85,43 +92,43 @@ def settle(
         form,
     )
     candidates = counting.list_candidates(bulk, statement_id, delivery_id=delivery_id, export_format=export_format)
-    others = [each for each in candidates if each.stands is not Relation.PARTS and each.is_counted]
+    others = [each for each in candidates if each.decided is not Relation.PARTS and each.is_counted]
     findings: list[str] = []
     switched: list[int] = []
-    is_counted, yields = counting.read(bulk, statement_id)
+    is_counted, is_duplicate = counting.read(bulk, statement_id)
     if is_counted and others:
         if all(each.statement_id in before.counted for each in others):
-            findings.append(tell_twice(statement_id, others))
-        elif _has_grown_over(before, others, found) and _yield_all(bulk, others):
+            findings.append(describe_counted_twice(statement_id, others))
+        elif _has_grown_over(before, others, found) and _stop_counting(bulk, others):
             switched += [each.statement_id for each in others]
-            findings.append(tell_grown(others))
+            findings.append(describe_grown(others))
         else:
-            counting.keep(bulk, statement_id, is_counted=False, yields=True)
-            findings.append(tell_yielding(statement_id, others, found, before.candidates))
-    elif yields and not others:
-        counting.keep(bulk, statement_id, is_counted=True, yields=False)
+            counting.keep(bulk, statement_id, is_counted=False, is_duplicate=True)
+            findings.append(describe_not_counted(statement_id, others, found, before.candidates))
+    elif is_duplicate and not others:
+        counting.keep(bulk, statement_id, is_counted=True, is_duplicate=False)
         findings.append("no other statement of the same bill makes up the costs any more: this one does")
     elif others:
-        findings.append(tell_yielding(statement_id, others, found, before.candidates))
+        findings.append(describe_not_counted(statement_id, others, found, before.candidates))
     if not counting.is_empty(bulk, statement_id):
         concerned = (before.overlapping | {each.statement_id for each in candidates}) - {*switched}
         # It has no publication yet: others do not see it.
-        blocked = [each.statement_id for each in candidates if each.stands is not Relation.PARTS]
-        revived = _revive(bulk, concerned, blocked=blocked if counting.read(bulk, statement_id)[0] else ())
-        switched += revived.counted
-        findings += [*map(tell_revived, revived.counted), *map(tell_waiting, revived.waiting)]
-    findings += _tell_parts(bulk, statement_id, before, candidates, found)
-    return Settled(
+        blocked = [each.statement_id for each in candidates if each.decided is not Relation.PARTS]
+        again = _count_again(bulk, concerned, blocked=blocked if counting.read(bulk, statement_id)[0] else ())
+        switched += again.counted
+        findings += [*map(describe_recounted, again.counted), *map(describe_waiting, again.waiting)]
+    findings += _describe_parts(bulk, statement_id, before, candidates, found)
+    return Recount(
         findings=tuple(findings),
         switched=tuple(switched),
         affected=frozenset(_find_changed(before, candidates, found)) | {*switched},
     )
 
 
-def settle_pair(bulk: BulkConnection, one: int, other: int, *, claimed: Collection[int]) -> Settled:
-    """Have what an operator decided about two statements hold now: of two that count, the later one yields.
+def recount_pair(bulk: BulkConnection, one: int, other: int, *, claimed: Collection[int]) -> Recount:
+    """Apply an operator's decision about two statements: of two counted duplicates the later one is no longer counted.
 
-    `claimed` are the statements that the caller holds.
+    `claimed` are the statements that the caller has claimed.
     """
     for candidate in counting.list_candidates(bulk, one):
         if candidate.statement_id == other:
@@ -131,20 +138,20 @@ def settle_pair(bulk: BulkConnection, one: int, other: int, *, claimed: Collecti
     _, *later = counting.order(bulk, {one, other})
     if other in overlapping and all(counting.read(bulk, each)[0] for each in (one, other)):
         for each in later:
-            counting.keep(bulk, each, is_counted=False, yields=True)
+            counting.keep(bulk, each, is_counted=False, is_duplicate=True)
             switched.append(each)
     concerned = {one, other, *(each.statement_id for key in later for each in counting.list_overlaps(bulk, key))}
-    revived = _revive(bulk, concerned - {*switched}, claimed=claimed)
-    return Settled(
-        findings=tuple(map(tell_waiting, revived.waiting)),
-        switched=(*switched, *revived.counted),
+    again = _count_again(bulk, concerned - {*switched}, claimed=claimed)
+    return Recount(
+        findings=tuple(map(describe_waiting, again.waiting)),
+        switched=(*switched, *again.counted),
         affected=frozenset({one, other}),
     )
 
 
-def record(bulk: BulkConnection, settled: Settled, *, moment: str) -> None:
-    """Write a publication of this moment for each other statement that counts now or no longer does."""
-    for statement_id in sorted(settled.switched):
+def record(bulk: BulkConnection, recount: Recount, *, moment: str) -> None:
+    """Write a publication of this moment for each other statement that is counted now or no longer is."""
+    for statement_id in sorted(recount.switched):
         counting.record_switch(bulk, statement_id, moment=moment)
 
 
@@ -188,18 +195,18 @@ def _compare(bulk: BulkConnection, period: BillingPeriod, here: int, there: int,
 
 
 def _find_changed(before: Before, candidates: Iterable[Candidate], found: Mapping[int, Evidence]) -> Iterator[int]:
-    """The other statements of which more or less counts twice, or is missing, than before."""
-    now = {each.statement_id: each.stands for each in candidates}
+    """The other statements of which more or less is counted twice, or missing, than before."""
+    now = {each.statement_id: each.decided for each in candidates}
     yield from (key for key in before.overlapping if key not in now)
     for key, relation in now.items():
         known = before.candidates.get(key)
         is_partial = relation is Relation.OVERLAP or any(found[key].cost_in_both.values())
-        if known is None or known.stands is not relation or (relation is not Relation.DUPLICATES and is_partial):
+        if known is None or known.decided is not relation or (relation is not Relation.DUPLICATES and is_partial):
             yield key
 
 
 def _has_grown_over(before: Before, others: Iterable[Candidate], found: Mapping[int, Evidence]) -> bool:
-    """Whether a statement that counted already has come to hold all of these, which it did not, and more."""
+    """Whether a counted statement now holds all of these and more, which it did not before."""
     return (
         before.is_counted
         and not before.is_empty
@@ -214,62 +221,62 @@ def _has_grown_over(before: Before, others: Iterable[Candidate], found: Mapping[
     )
 
 
-def _yield_all(bulk: BulkConnection, others: Sequence[Candidate]) -> bool:
-    """Have these yield; False, and nothing done, where somebody works on one of them."""
+def _stop_counting(bulk: BulkConnection, others: Sequence[Candidate]) -> bool:
+    """Stop counting these statements; False, and nothing done, if a worker holds one of them."""
     if not all(counting.try_lock(bulk, each.statement_id) for each in others):
         return False
     for each in others:
-        counting.keep(bulk, each.statement_id, is_counted=False, yields=True)
+        counting.keep(bulk, each.statement_id, is_counted=False, is_duplicate=True)
     return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Revived:
-    """Statements that count again, and those that would if another worker did not hold them."""
+class _CountedAgain:
+    """Statements that are counted again, and those that would be if no other worker held them."""
 
     counted: tuple[int, ...]
     waiting: tuple[int, ...]
 
 
-def _revive(
+def _count_again(
     bulk: BulkConnection,
     statement_ids: Collection[int],
     *,
     blocked: Collection[int] = (),
     claimed: Collection[int] = (),
-) -> _Revived:
-    """Have those count that yielded and hold the bill of no statement that counts, the one published first leading.
+) -> _CountedAgain:
+    """Count the duplicates whose bill no counted statement holds any more, the one published first leading.
 
-    `blocked` are left as they are; those that are `claimed` the caller holds.
+    `blocked` statements stay as they are; the caller has claimed the `claimed` ones.
     """
     counted: list[int] = []
     waiting: list[int] = []
     for statement_id in counting.order(bulk, statement_ids):
-        _, yields = counting.read(bulk, statement_id)
-        if not yields or statement_id in blocked or counting.is_empty(bulk, statement_id):
+        _, is_duplicate = counting.read(bulk, statement_id)
+        if not is_duplicate or statement_id in blocked or counting.is_empty(bulk, statement_id):
             continue
         if any(each.is_counted for each in counting.list_overlaps(bulk, statement_id)):
             continue
         if counting.try_lock(bulk, statement_id, is_claimed=statement_id in claimed):
-            counting.keep(bulk, statement_id, is_counted=True, yields=False)
+            counting.keep(bulk, statement_id, is_counted=True, is_duplicate=False)
             counted.append(statement_id)
         else:
             waiting.append(statement_id)
-    return _Revived(counted=tuple(counted), waiting=tuple(waiting))
+    return _CountedAgain(counted=tuple(counted), waiting=tuple(waiting))
 
 
-def _tell_parts(
+def _describe_parts(
     bulk: BulkConnection,
     statement_id: int,
     before: Before,
     candidates: Iterable[Candidate],
     found: Mapping[int, Evidence],
 ) -> Iterator[str]:
-    """The other parts of the statement's bill that count beside it, where that is new or they have costs in common."""
+    """The other counted parts of the statement's bill that are new, or that have costs in common with it."""
     if not counting.read(bulk, statement_id)[0]:
         return
     for each in candidates:
-        if each.stands is Relation.PARTS and counting.read(bulk, each.statement_id)[0]:
+        if each.decided is Relation.PARTS and counting.read(bulk, each.statement_id)[0]:
             known = before.candidates.get(each.statement_id)
-            is_new = known is None or known.stands is not Relation.PARTS
-            yield from tell_part(each, found[each.statement_id], is_new=is_new and each.choice is None)
+            is_new = known is None or known.decided is not Relation.PARTS
+            yield from describe_part(each, found[each.statement_id], is_new=is_new and each.choice is None)

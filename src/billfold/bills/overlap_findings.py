@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, localcontext
 
+from billfold.model import Relation
 from billfold.store.deliveries.counting import Candidate
-from billfold.store.deliveries.parts import Evidence, Relation, Share
+from billfold.store.deliveries.parts import Evidence, Share
 
 _DIGITS = 2000
 
 
-def tell_yielding(
+def describe_not_counted(
     statement_id: int, others: Sequence[Candidate], found: Mapping[int, Evidence], before: Mapping[int, Candidate]
 ) -> str:
     """To which statements this one yields, and what of its cost is missing for that."""
@@ -20,10 +21,10 @@ def tell_yielding(
         f"{name_all(others)} {'hold' if plural else 'holds'} the same bill and {'make' if plural else 'makes'} up the"
         f" costs: this one is kept but not counted; `billfold statement count {statement_id}` switches"
     )
-    if any(each.statement_id in before and before[each.statement_id].stands is Relation.PARTS for each in others):
+    if any(each.statement_id in before and before[each.statement_id].decided is Relation.PARTS for each in others):
         text += "; until now they were parts of one bill"
     missing = _find_missing([found[each.statement_id] for each in others])
-    overlapping = [each for each in others if each.stands is not Relation.DUPLICATES]
+    overlapping = [each for each in others if each.decided is not Relation.DUPLICATES]
     if overlapping:
         shares = ", ".join(show_share(found[each.statement_id].share) for each in others)
         text += f". By {found[others[0].statement_id].measure}, {shares}"
@@ -36,7 +37,7 @@ def tell_yielding(
     return text
 
 
-def tell_twice(statement_id: int, others: Sequence[Candidate]) -> str:
+def describe_counted_twice(statement_id: int, others: Sequence[Candidate]) -> str:
     """That an operator has the statement count beside others of the same bill."""
     return (
         f"{name_all(others)} {'hold' if len(others) > 1 else 'holds'} the same bill, and both make up the costs: it is"
@@ -44,18 +45,18 @@ def tell_twice(statement_id: int, others: Sequence[Candidate]) -> str:
     )
 
 
-def tell_grown(others: Sequence[Candidate]) -> str:
+def describe_grown(others: Sequence[Candidate]) -> str:
     """That this statement has come to hold all of other parts."""
     verbs = "yield" if len(others) > 1 else "yields"
     return f"this statement holds all of {name_all(others)} now and more: {name_all(others)} {verbs} to it"
 
 
-def tell_revived(statement_id: int) -> str:
+def describe_recounted(statement_id: int) -> str:
     """That another statement counts again."""
     return f"statement {statement_id} yields to no other any more: it makes up the costs again"
 
 
-def tell_waiting(statement_id: int) -> str:
+def describe_waiting(statement_id: int) -> str:
     """That another statement would count again, but cannot be changed now."""
     return (
         f"statement {statement_id} yields to no other any more, but another worker holds it: it makes up the costs with"
@@ -63,7 +64,7 @@ def tell_waiting(statement_id: int) -> str:
     )
 
 
-def tell_part(other: Candidate, evidence: Evidence, *, is_new: bool) -> Iterator[str]:
+def describe_part(other: Candidate, evidence: Evidence, *, is_new: bool) -> Iterator[str]:
     """That another part of the bill counts beside this statement, and what stands in both."""
     if any(evidence.cost_in_both.values()) or evidence.share.of_smaller:
         yield (

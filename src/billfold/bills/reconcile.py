@@ -62,21 +62,21 @@ class Worth:
     billed: Mapping[str, Decimal]
 
 
-def find_loss(before: Sequence[Worth], after: Worth, *, least_percent: int) -> str | None:
-    """What would be lost if a bill left less than `least_percent` of the rows or of the cost of those before it.
+def find_loss(before: Sequence[Worth], after: Worth, *, min_percent: int) -> str | None:
+    """What would be lost if a bill left less than `min_percent` of the rows or of the cost of those before it.
 
     None where it leaves enough. Costs are compared by currency. Credits, refunds and discounts are no part of them: a
     bill that gets more of these loses nothing, nor does one that loses them.
     """
     losses = []
     row_count = sum(each.row_count for each in before)
-    if after.row_count * 100 < row_count * least_percent:
+    if after.row_count * 100 < row_count * min_percent:
         losses.append(f"{after.row_count} of {row_count} rows")
     held = _add_money([each.undiscounted for each in before])
     billed = _add_money([each.billed for each in before])
     for currency, cost in held.items():
         left = after.undiscounted.get(currency, Decimal(0))
-        if cost > 0 and left * 100 < cost * least_percent:
+        if cost > 0 and left * 100 < cost * min_percent:
             is_billed = (cost, left) == (billed.get(currency), after.billed.get(currency, Decimal(0)))
             losses.append(f"{left:f} of {cost:f} {currency}{'' if is_billed else _UNDISCOUNTED}")
     return f"would leave {' and '.join(losses)}" if losses else None

@@ -7,13 +7,15 @@ from uuid import UUID
 import structlog
 
 from billfold.aws import Progress, SilentProgress, address, open_bucket
-from billfold.bills.ingest import Ingestion, ingest_delivery, resolve_all, retrying
+from billfold.bills.attempt import ingest_delivery
+from billfold.bills.ingestion import Ingestion, retrying
+from billfold.bills.sources import resolve_all
 from billfold.errors import UsageError
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries import control
-from billfold.store.deliveries.control import StoredDelivery
+from billfold.store.deliveries import records, registration
+from billfold.store.deliveries.records import StoredDelivery
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +35,7 @@ def release(
     then nothing is let through. Where the key cannot be resolved, the outcome says why.
     """
     with connect(database.conninfo) as connection:
-        stored = control.find_delivery(connection, delivery_id)
+        stored = records.find_delivery(connection, delivery_id)
     ingestion = Ingestion(
         client=client,
         settings=settings,
@@ -53,15 +55,15 @@ def release(
         return refused
     [delivery] = deliveries
     with connect(database.conninfo) as connection:
-        if control.find_registered(connection, client, delivery) != delivery_id:
+        if registration.find_registered(connection, client, delivery) != delivery_id:
             raise _not_there(stored, f"the delivery of {delivery.delivered_at:%Y-%m-%d %H:%M:%S} UTC does")
         if not permit(connection, stored):
-            raise not_held(control.find_delivery(connection, delivery_id))
+            raise not_held(records.find_delivery(connection, delivery_id))
     outcome = ingest_delivery(ingestion, bucket, delivery)
     if outcome.delivery_id != delivery_id:
         # It was replaced while it was read: the attempt after that was of another delivery.
         with connect(database.conninfo) as connection:
-            control.take_release_back(connection, delivery_id)
+            records.take_release_back(connection, delivery_id)
         raise _not_there(stored, f"delivery {outcome.delivery_id} took its place meanwhile and is {outcome.state}")
     return [outcome]
 
@@ -71,7 +73,7 @@ def permit(connection: Connection, stored: StoredDelivery, *, token_id: int | No
 
     It is logged, with the token that the release was asked for with over HTTP.
     """
-    is_released = control.release(connection, stored.delivery_id)
+    is_released = records.release(connection, stored.delivery_id)
     if is_released:
         log.warning(
             "delivery_released",

@@ -17,14 +17,16 @@ import structlog
 
 from billfold import interruption
 from billfold.bills import overlap, split_cost
-from billfold.bills.publication import Standing, Timings, find_remarkable, map_bill
+from billfold.bills.findings import find_remarkable
+from billfold.bills.mapping import map_bill
+from billfold.bills.plan import PriorState, Timings
 from billfold.bills.reconcile import reconcile
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
-from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.quality import record_checks
+from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
-from billfold.store.deliveries import control, publish, statements
+from billfold.store.deliveries import claims, landing, publications, records, statements, sums
 from billfold.store.deliveries.statements import CurrentStatement
 from billfold.store.verification.charges import VerifiedStatement, list_statements
 from billfold.transform import Bill, open_bill
@@ -116,9 +118,9 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
             open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill,
             connect_bulk(database.conninfo) as bulk,
         ):
-            after, settled, findings = _publish(bill, bulk, chosen.client_id, statement)
+            after, recount, findings = _publish(bill, bulk, chosen.client_id, statement)
             interruption.note(f"{name} is remapped")
-    for checked in (chosen.statement_id, *sorted(settled.affected)):
+    for checked in (chosen.statement_id, *sorted(recount.affected)):
         record_checks(database, statement_id=checked)
     remapping = Remapping(
         statement_id=chosen.statement_id,
@@ -149,32 +151,32 @@ def _claim(connection: Connection, chosen: VerifiedStatement, settings: Settings
     statement = statements.read_statement(connection, chosen.statement_id)
     if statement.delivery_id is None:
         return statement
-    stored = control.find_delivery(connection, statement.delivery_id)
-    control.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
+    stored = records.find_delivery(connection, statement.delivery_id)
+    claims.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
     # What stands may have changed while the claim was waited for.
     return statements.read_statement(connection, chosen.statement_id)
 
 
 def _publish(
     bill: Bill, bulk: BulkConnection, client_id: str, statement: CurrentStatement
-) -> tuple[Totals, overlap.Settled, tuple[str, ...]]:
+) -> tuple[Totals, overlap.Recount, tuple[str, ...]]:
     """Publish the new charges; returns what the statement holds then, what else changed, and the findings."""
     period = statement.billing_period
-    with publish.stream_landed_rows(bulk, period, statement_id=statement.statement_id) as rows:
+    with landing.stream_landed_rows(bulk, period, statement_id=statement.statement_id) as rows:
         bill.load_landed(rows)
     bill.identify_as_landed()
-    publication_id = publish.begin_publication(
+    publication_id = publications.begin_publication(
         bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
     )
     place = {"statement_id": statement.statement_id, "publication_id": publication_id}
     before = overlap.find_before(bulk, statement.statement_id)
-    standing = Standing(statement=statement, residuals={}, columns={})
-    mapped = map_bill(bill, bulk, client_id, standing, Timings(), anew=True)
-    publish.withdraw_charges(bulk, period, **place)
-    publish.land_charges(bulk, period, bill.read_charges(billing_period=period.starts_on, **place))
+    prior = PriorState(statement=statement, residuals={}, columns={})
+    mapped = map_bill(bill, bulk, client_id, prior, Timings(), all_charges=True)
+    landing.withdraw_charges(bulk, period, **place)
+    landing.land_charges(bulk, period, bill.read_charges(billing_period=period.starts_on, **place))
     split_findings = split_cost.publish(bulk, bill, period, has_withdrawals=False, all_workloads=True, **place)
-    publish.roll_up(bulk, period, is_first=False, **place)
-    charged = publish.sum_charged(bulk, period, **place)
+    landing.roll_up(bulk, period, is_first=False, **place)
+    charged = sums.sum_charged(bulk, period, **place)
     after = Totals(
         row_count=statement.totals.row_count,
         charge_count=charged.charge_count,
@@ -183,13 +185,13 @@ def _publish(
         billed=charged.billed,
     )
     reconcile(mapped.ledger.totals, after)
-    publish.lock_bucket(bulk, client_id=client_id)
-    settled = overlap.settle(bulk, statement.statement_id, before=before)
-    moment = publish.take_moment(bulk, [statement.statement_id, *settled.switched])
-    overlap.record(bulk, settled, moment=moment)
-    publish.finish_remap(
+    publications.lock_bucket(bulk, client_id=client_id)
+    recount = overlap.recount(bulk, statement.statement_id, before=before)
+    moment = publications.take_moment(bulk, [statement.statement_id, *recount.switched])
+    overlap.record(bulk, recount, moment=moment)
+    publications.finish_remap(
         bulk,
-        publish.Publication(
+        publications.Publication(
             **place,
             published_at=moment,
             kind=PublicationKind.REMAP,
@@ -206,5 +208,5 @@ def _publish(
             undiscounted=mapped.ledger.undiscounted,
         ),
     )
-    findings = (*find_remarkable(bill, mapped, statement.currency), *split_findings, *settled.findings)
-    return after, settled, findings
+    findings = (*find_remarkable(bill, mapped, statement.currency), *split_findings, *recount.findings)
+    return after, recount, findings

@@ -5,17 +5,19 @@ from __future__ import annotations
 from uuid import UUID
 
 from billfold.aws import SilentProgress, address, is_local
-from billfold.bills.admission import holds
-from billfold.bills.ingest import Ingestion, find_deliveries
+from billfold.bills.admission import is_current
+from billfold.bills.ingestion import Ingestion
 from billfold.bills.release import not_held, permit
+from billfold.bills.sources import find_deliveries
 from billfold.clients import registry as clients
 from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries import control, statements
-from billfold.store.deliveries.control import RegisteredDelivery, StoredDelivery
+from billfold.store.deliveries import records, registration, statements
+from billfold.store.deliveries.records import StoredDelivery
+from billfold.store.deliveries.registration import RegisteredDelivery
 from billfold.store.jobs import requests as asked
 from billfold.store.jobs.requests import AskedRow
 
@@ -64,7 +66,7 @@ def ask(
         trigger=asked_by,
         force=False,
         progress=SilentProgress(),
-        most=MAX_ASKED,
+        max_deliveries=MAX_ASKED,
         is_event=is_event,
         month=month,
     )
@@ -86,7 +88,7 @@ def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> A
     disabled or removed.
     """
     with connect(database.conninfo) as connection:
-        stored = control.find_delivery(connection, delivery_id)
+        stored = records.find_delivery(connection, delivery_id)
         _refuse_vain(connection, stored, settings, database)
         asked.ask(connection, delivery_id, TriggerSource.API)
         return asked.show(connection, delivery_id)
@@ -95,7 +97,7 @@ def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> A
 def find_hindrance(delivery_id: UUID, *, settings: Settings, database: Database) -> str | None:
     """Why the server cannot try a failed delivery again, or let a held one through; None where it can."""
     with connect(database.conninfo) as connection:
-        stored = control.find_delivery(connection, delivery_id)
+        stored = records.find_delivery(connection, delivery_id)
         try:
             if stored.state is DeliveryState.HELD:
                 _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
@@ -114,13 +116,13 @@ def ask_for_release(delivery_id: UUID, *, token_id: int | None, settings: Settin
     client's is now, or is of a client that is disabled.
     """
     with connect(database.conninfo) as connection:
-        stored = control.find_delivery(connection, delivery_id)
+        stored = records.find_delivery(connection, delivery_id)
         _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
         with connection.transaction():
             if permit(connection, stored, token_id=token_id):
                 asked.ask(connection, delivery_id, TriggerSource.API)
             else:
-                stored = control.find_delivery(connection, delivery_id)
+                stored = records.find_delivery(connection, delivery_id)
                 if not (stored.state is DeliveryState.PENDING and stored.is_released):
                     raise not_held(stored)
         return asked.show(connection, delivery_id)
@@ -167,7 +169,7 @@ def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Dat
 
 
 def _ask(connection: Connection, client: Client, delivery: Delivery, asked_by: TriggerSource) -> AskedRow:
-    registered = control.register_delivery(connection, client, delivery, asked_by)
+    registered = registration.register_delivery(connection, client, delivery, asked_by)
     if not _stands(connection, client, delivery, registered):
         asked.ask(connection, registered.delivery_id, asked_by)
     return asked.show(connection, registered.delivery_id)
@@ -178,4 +180,4 @@ def _stands(connection: Connection, client: Client, delivery: Delivery, register
     if registered.state is not DeliveryState.PUBLISHED:
         return False
     statement = statements.find_statement(connection, client, delivery)
-    return statement is not None and statement.delivery_id == registered.delivery_id and holds(statement, delivery)
+    return statement is not None and statement.delivery_id == registered.delivery_id and is_current(delivery, statement)

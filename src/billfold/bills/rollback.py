@@ -1,33 +1,40 @@
-"""Roll back: what stood before a delivery stands again, exactly, and that can be taken back too.
+"""Roll back: bring back exactly the bill before a delivery; that can be undone too.
 
-A rollback is a publication of its own, in one transaction: rows and charges that the delivery brought go to history,
-those that it withdrew come back from there as copies. History is only ever added to.
+A rollback is a publication of its own, in one transaction: the rows and charges that the delivery added go to history,
+those that it withdrew come back from there as copies. Nothing is ever removed from history.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import assert_never
 from uuid import UUID
 
 import structlog
 
 from billfold import interruption
-from billfold.bills import adoption, overlap
-from billfold.bills.admission import find_owner, find_standalone, find_twin
+from billfold.bills import overlap, standalone
 from billfold.bills.overlap_findings import name
 from billfold.bills.reconcile import carry, reconcile
+from billfold.bills.rollback_plan import (
+    RollbackPlan,
+    base_of,
+    plan_rollback,
+    plan_undo,
+    publications_of,
+    refuse_adoption,
+)
+from billfold.bills.standalone import find_owning_statement, find_standalone, find_twin
 from billfold.errors import ReconciliationError, UsageError
-from billfold.model import Client, CostBasis, DeliveryState, PublicationKind, Totals
-from billfold.quality.checks import record_checks
-from billfold.settings.settings import Settings
+from billfold.model import Client, CostBasis, PublicationKind, Totals
+from billfold.quality import record_checks
+from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Connection, Database, connect, connect_bulk
-from billfold.store.deliveries import control, history, publish, statements
-from billfold.store.deliveries.history import NOTHING, Stood
+from billfold.store.deliveries import claims, history, landing, publications, records, statements, sums
+from billfold.store.deliveries.history import NOTHING
+from billfold.store.deliveries.records import StoredDelivery
 from billfold.store.deliveries.statements import CurrentStatement
 
 log = structlog.get_logger(__name__)
@@ -35,11 +42,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoration:
-    """What a rollback or an undo did. `delivery_id` is the delivery it was asked for, `current_delivery_id` stands now.
+    """What a rollback or an undo of `delivery_id` did; `current_delivery_id` is current now.
 
-    `restored_number` is the number of the publication whose bill stands again, None for the empty statement before the
-    first. `adopted_files` stood alone until now and are part of that bill. `findings` tell which statements of the bill
-    make up the costs now, where there are several. Costs are exact, by currency.
+    `restored_number` is the number of the publication whose bill is current again, None for the empty statement before
+    the first. `adopted_files` were statements of their own until now and are part of that bill. `findings` say which
+    statements of the bill are counted now, if there are several. Costs are exact, by currency.
     """
 
     delivery_id: UUID
@@ -61,23 +68,8 @@ class Restoration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Which state comes back (None: the empty one), and which delivery stands for it, where that is known by itself.
-
-    The bill that goes stood after `publication_ids`. A rollback takes back what became current by one of them, of which
-    `since` is the first; an undo takes back what `since` rolled back.
-    """
-
-    kind: PublicationKind
-    target: Stood | None
-    delivery_id: UUID | None
-    since: Stood
-    publication_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Restored:
-    """The totals after, of what came back and of what went, and the standalone files that were taken over."""
+    """The totals now, of what came back and of what was withdrawn, and the standalone files that were taken over."""
 
     after: Totals
     added: Totals
@@ -88,30 +80,23 @@ class _Restored:
 
 
 def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo: bool = False) -> Restoration:
-    """Bring back what stood before the current delivery; with `undo`, bring a rolled back delivery back.
+    """Bring back the bill before the current delivery; with `undo`, bring a rolled back delivery back.
 
-    Whatever the delivery's later redeliveries of the same content did goes with it. The delivery is then `rolled_back`:
-    neither an event nor a backfill applies it again, only `ingest --force`, an undo, or a newer delivery. Standalone
-    files that the bill that comes back holds are taken over in the same transaction. Raises UsageError where the
-    delivery is not current (for an undo: where the statement has moved on since), what stood is pruned, took files over
-    that would be lost, or is a file of an export that stands; RunConflictError while another worker holds the
-    statement; ReconciliationError when the restored rows are not what the earlier publication said: then nothing has
-    changed.
+    Later redeliveries of the same content are rolled back with it. The delivery is then `rolled_back`: neither an event
+    nor a backfill applies it again, only `ingest --force`, an undo, or a newer delivery. Standalone files that the
+    restored bill holds are taken over in the same transaction.
+
+    Raises UsageError if the delivery is not current (for an undo: if the statement has changed since), or if the prior
+    state is pruned, was taken over from files that would be lost, or is a file of a current export; RunConflictError
+    while another worker holds the statement; ReconciliationError if the restored rows are not what the past publication
+    says: then nothing has changed.
     """
     started = time.monotonic()
     with connect(database.conninfo) as connection:
-        stored = control.find_delivery(connection, delivery_id)
-        control.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
-        # What is known of it may have changed while the claim was waited for.
-        stored = control.find_delivery(connection, delivery_id)
-        if stored.statement_id is None:
-            raise UsageError(f"delivery {delivery_id} is {stored.state}: it was never published")
+        stored = _claim(connection, delivery_id, settings)
+        assert stored.statement_id is not None, "it was published"
         statement = statements.read_statement(connection, stored.statement_id)
-        publications = history.list_publications(connection, stored.statement_id)
-        plan = plan_undo(stored, publications) if undo else plan_rollback(stored, statement, publications)
-        _refuse_adoption(stored, plan, history.list_adopted(connection, plan.publication_ids))
-        if plan.delivery_id is None and plan.target is not None:
-            plan = replace(plan, delivery_id=_find_standing(connection, statement, plan.target, publications))
+        plan = _plan(connection, stored, statement, undo=undo)
         statement_name = f"{stored.export_name} {statement.billing_period}"
         done = "brought back" if undo else "rolled back"
         with (
@@ -142,232 +127,159 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         findings=restored.findings,
         duration_seconds=time.monotonic() - started,
     )
-    log.info(
-        "delivery_rolled_back" if plan.kind is PublicationKind.ROLLBACK else "rollback_undone",
-        client=stored.client_id,
-        delivery_id=str(delivery_id),
-        current_delivery_id=str(plan.delivery_id) if plan.delivery_id else None,
-        rows_added=restoration.rows_added,
-        rows_removed=restoration.rows_removed,
-        **({"adopted_files": list(restoration.adopted_files)} if restoration.adopted_files else {}),
-    )
+    _log_done(restoration)
     return restoration
 
 
-def plan_rollback(stored: control.StoredDelivery, statement: CurrentStatement, publications: Sequence[Stood]) -> Plan:
-    """What stood before the bill that stands first came in."""
-    if stored.state is DeliveryState.ROLLED_BACK:
-        raise UsageError(f"delivery {stored.delivery_id} is rolled back already", advice="`--undo` takes that back")
-    if statement.delivery_id != stored.delivery_id:
-        shown = f"that is {statement.delivery_id}" if statement.delivery_id else "it is empty"
-        raise UsageError(
-            f"delivery {stored.delivery_id} is {stored.state}, but not what its statement shows now: {shown}",
-            advice="only the current delivery can be rolled back, then the one before it",
-        )
-    base = _base_of(publications[-1], publications)
-    target = _before(base, publications)
-    _refuse_forgotten(target)
-    return Plan(
-        kind=PublicationKind.ROLLBACK,
-        target=target,
-        delivery_id=None,
-        since=base,
-        publication_ids=_publications_of(base, publications),
-    )
+def _claim(connection: Connection, delivery_id: UUID, settings: Settings) -> StoredDelivery:
+    """Claim the statement of the delivery, and read the delivery; raises UsageError if it was never published."""
+    stored = records.find_delivery(connection, delivery_id)
+    claims.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
+    # It may have changed while the claim was waited for.
+    stored = records.find_delivery(connection, delivery_id)
+    if stored.statement_id is None:
+        raise UsageError(f"delivery {delivery_id} is {stored.state}: it was never published")
+    return stored
 
 
-def plan_undo(stored: control.StoredDelivery, publications: Sequence[Stood]) -> Plan:
-    """What stood before the delivery was rolled back; only while what the rollback left still stands."""
-    if stored.state is not DeliveryState.ROLLED_BACK:
-        raise UsageError(f"delivery {stored.delivery_id} is {stored.state}, not rolled back")
-    rollback = next(known for known in publications if known.publication_id == stored.rolled_back_by)
-    current = publications[-1]
-    if _root_of(current, publications) != _root_of(rollback, publications):
-        raise UsageError(
-            f"the statement has changed since delivery {stored.delivery_id} was rolled back: publication"
-            f" {current.number} ({current.kind}) stands",
-            advice="roll that back first, or apply the delivery again with `billfold ingest --force`",
-        )
-    target = _before(rollback, publications)
-    assert target is not None, "something stood that could be rolled back"
-    _refuse_forgotten(target)
-    return Plan(
-        kind=PublicationKind.UNDO,
-        target=target,
-        delivery_id=stored.delivery_id,
-        since=rollback,
-        publication_ids=tuple(known.publication_id for known in publications[rollback.number - 1 :]),
-    )
-
-
-def _refuse_adoption(stored: control.StoredDelivery, plan: Plan, files: Sequence[str]) -> None:
-    """What stood before were the statements of single files too: bringing back one of them alone would lose money."""
-    if files:
-        taker = "the rollback of " if plan.kind is PublicationKind.UNDO else ""
-        noun = "file" if len(files) == 1 else "files"
-        raise UsageError(
-            f"{taker}delivery {stored.delivery_id} took over {len(files)} standalone {noun} ({files[0]}"
-            f"{', …' if len(files) > 1 else ''}): what stood before cannot be brought back by it alone",
-            advice="ingest the delivery that should stand, with --force",
-        )
-
-
-def _find_standing(
-    connection: Connection,
-    statement: CurrentStatement,
-    target: Stood,
-    publications: Sequence[Stood],
-) -> UUID | None:
-    """The delivery that stood for a bill when it went: its latest redelivery, else the one that was published."""
-    publication_ids = _publications_of(_base_of(target, publications), publications)
-    latest = history.find_standing_delivery(connection, statement.statement_id, publication_ids)
-    return latest or target.delivery_id
-
-
-def _base_of(publication: Stood, publications: Sequence[Stood]) -> Stood:
-    """The publication by which the bill that stands after this one first came in."""
-    before = _before(publication, publications)
-    match publication.kind:
-        case PublicationKind.ROLLBACK | PublicationKind.UNDO:
-            restored = _restored_by(publication, publications)
-            return _base_of(restored, publications) if restored else publication
-        case PublicationKind.REMAP | PublicationKind.SWITCH:
-            assert before is not None, "only what stands can be remapped or switched"
-            return _base_of(before, publications)
-        case PublicationKind.DELIVERY | PublicationKind.ADOPTION:
-            is_again = before is not None and before.delivery_id == publication.delivery_id
-            return _base_of(before, publications) if before and is_again else publication
-        case _:
-            assert_never(publication.kind)
-
-
-def _publications_of(base: Stood, publications: Sequence[Stood]) -> tuple[int, ...]:
-    """All publications after which the bill stands that came in by `base`."""
-    return tuple(known.publication_id for known in publications if _base_of(known, publications) == base)
-
-
-def _root_of(publication: Stood, publications: Sequence[Stood]) -> int:
-    """The publication that first made the state that stands after this one; NOTHING for the empty state."""
-    if publication.kind is PublicationKind.SWITCH:
-        before = _before(publication, publications)
-        assert before is not None, "only what stands can be switched"
-        return _root_of(before, publications)
-    if publication.kind not in (PublicationKind.ROLLBACK, PublicationKind.UNDO):
-        return publication.publication_id
-    restored = _restored_by(publication, publications)
-    return _root_of(restored, publications) if restored else NOTHING
-
-
-def _restored_by(publication: Stood, publications: Sequence[Stood]) -> Stood | None:
-    wanted = publication.restored_publication_id
-    return next((known for known in publications if known.publication_id == wanted), None)
-
-
-def _before(publication: Stood, publications: Sequence[Stood]) -> Stood | None:
-    """The publication before this one; None before the first."""
-    return publications[publication.number - 2] if publication.number > 1 else None
-
-
-def _refuse_forgotten(target: Stood | None) -> None:
-    if target is not None and not target.is_remembered:
-        raise UsageError(
-            f"what stood at {target.published_at:%Y-%m-%d %H:%M:%S} UTC is pruned and cannot be brought back",
-            advice="ingest the delivery that you want again, with --force",
-        )
+def _plan(connection: Connection, stored: StoredDelivery, statement: CurrentStatement, *, undo: bool) -> RollbackPlan:
+    known = history.list_publications(connection, statement.statement_id)
+    plan = plan_undo(stored, known) if undo else plan_rollback(stored, statement, known)
+    refuse_adoption(stored, plan, history.list_adopted(connection, plan.publication_ids))
+    if plan.delivery_id is None and plan.target is not None:
+        # The delivery that was current for that bill last: its latest redelivery, else the published one.
+        publication_ids = publications_of(base_of(plan.target, known), known)
+        latest = history.find_latest_delivery(connection, statement.statement_id, publication_ids)
+        return replace(plan, delivery_id=latest or plan.target.delivery_id)
+    return plan
 
 
 def _restore(
-    bulk: BulkConnection, connection: Connection, client_id: str, statement: CurrentStatement, plan: Plan
+    bulk: BulkConnection, connection: Connection, client_id: str, statement: CurrentStatement, plan: RollbackPlan
 ) -> _Restored:
-    period, target = statement.billing_period, plan.target
-    publication_id = publish.begin_publication(
+    """Restore the rows, reconcile them with the past publication, and publish; one transaction."""
+    publication_id = publications.begin_publication(
         bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
     )
-    place = {"statement_id": statement.statement_id, "publication_id": publication_id}
     before = overlap.find_before(bulk, statement.statement_id)
-    history.restore_bill(bulk, period, restored_publication_id=target.publication_id if target else NOTHING, **place)
-    publish.roll_up(bulk, period, is_first=False, **place)
-    added = publish.sum_restored(bulk, period, currency=statement.currency, **place)
-    removed = publish.sum_withdrawn(bulk, period, currency=statement.currency, **place)
-    after = carry(statement.totals, added, removed)
-    wanted = target.totals if target else Totals()
-    reconcile(wanted, after)
-    if wanted.charge_count != after.charge_count:
-        raise ReconciliationError(f"{wanted.charge_count} charges stood then, {after.charge_count} would stand now")
-    publish.lock_bucket(bulk, client_id=client_id)
-    standalone = _find_standalone(connection, client_id, statement, plan)
-    emptied = adoption.empty(bulk, standalone)
-    settled = _settle(bulk, statement.statement_id, before, plan.delivery_id, is_empty=not after.row_count)
-    moment = publish.take_moment(
-        bulk, [statement.statement_id, *(each.statement_id for each in standalone), *settled.switched]
+    added, removed, after = _restore_rows(bulk, statement, plan, publication_id)
+    publications.lock_bucket(bulk, client_id=client_id)
+    taken_over = _find_standalone(connection, client_id, statement, plan)
+    emptied = standalone.empty(bulk, taken_over)
+    recount = _recount(bulk, statement.statement_id, before, plan.delivery_id, is_empty=not after.row_count)
+    moment = publications.take_moment(
+        bulk, [statement.statement_id, *(each.statement_id for each in taken_over), *recount.switched]
     )
-    adoption.record(bulk, emptied, moment=moment)
-    overlap.record(bulk, settled, moment=moment)
-    publish.record_publication(
-        bulk,
-        publish.Publication(
-            **place,
-            published_at=moment,
-            kind=plan.kind,
-            delivery_id=plan.delivery_id,
-            restored_publication_id=target.publication_id if target else None,
-            cost_basis=target.cost_basis if target else statement.cost_basis or CostBasis.GROSS,
-            hash_version=target.hash_version if target else statement.hash_version,
-            mapping_version=target.mapping_version if target else statement.mapping_version or 0,
-            before=statement.totals,
-            after=after,
-            rows_added=added.row_count,
-            rows_removed=removed.row_count,
-            left_out=target.left_out if target else (),
-            unproved=target.unproved if target else {},
-            undiscounted={},
-        ),
-    )
-    if plan.kind is PublicationKind.ROLLBACK:
-        history.mark_rolled_back(bulk, publication_ids=plan.publication_ids, **place)
-        history.stand_again(bulk, plan.delivery_id, publication_id=publication_id)
-    else:
-        history.mark_taken_back(bulk, rollback_publication_id=plan.since.publication_id, **place)
+    standalone.record(bulk, emptied, moment=moment)
+    overlap.record(bulk, recount, moment=moment)
+    _record(bulk, _describe(statement, plan, publication_id, moment, added, removed, after), plan)
     bulk.commit()
     return _Restored(
         after=after,
         added=added,
         removed=removed,
-        adopted_files=tuple(each.export_path for each in standalone),
-        findings=settled.findings,
-        overlapping=settled.affected,
+        adopted_files=tuple(each.export_path for each in taken_over),
+        findings=recount.findings,
+        overlapping=recount.affected,
     )
 
 
-def _settle(
+def _restore_rows(
+    bulk: BulkConnection, statement: CurrentStatement, plan: RollbackPlan, publication_id: int
+) -> tuple[Totals, Totals, Totals]:
+    """What came back, what was withdrawn, and the totals now, which must be the past publication's."""
+    period, target = statement.billing_period, plan.target
+    statement_id = statement.statement_id
+    history.restore_bill(
+        bulk,
+        period,
+        statement_id=statement_id,
+        publication_id=publication_id,
+        restored_publication_id=target.publication_id if target else NOTHING,
+    )
+    landing.roll_up(bulk, period, statement_id=statement_id, publication_id=publication_id, is_first=False)
+    added, removed = (
+        sum_rows(bulk, period, statement_id=statement_id, publication_id=publication_id, currency=statement.currency)
+        for sum_rows in (sums.sum_restored, sums.sum_withdrawn)
+    )
+    after = carry(statement.totals, added, removed)
+    wanted = target.totals if target else Totals()
+    reconcile(wanted, after)
+    if wanted.charge_count != after.charge_count:
+        raise ReconciliationError(f"{wanted.charge_count} charges stood then, {after.charge_count} would stand now")
+    return added, removed, after
+
+
+def _describe(
+    statement: CurrentStatement,
+    plan: RollbackPlan,
+    publication_id: int,
+    moment: str,
+    added: Totals,
+    removed: Totals,
+    after: Totals,
+) -> publications.Publication:
+    target = plan.target
+    return publications.Publication(
+        statement_id=statement.statement_id,
+        publication_id=publication_id,
+        published_at=moment,
+        kind=plan.kind,
+        delivery_id=plan.delivery_id,
+        restored_publication_id=target.publication_id if target else None,
+        cost_basis=target.cost_basis if target else statement.cost_basis or CostBasis.GROSS,
+        hash_version=target.hash_version if target else statement.hash_version,
+        mapping_version=target.mapping_version if target else statement.mapping_version or 0,
+        before=statement.totals,
+        after=after,
+        rows_added=added.row_count,
+        rows_removed=removed.row_count,
+        left_out=target.left_out if target else (),
+        unproved=target.unproved if target else {},
+        undiscounted={},
+    )
+
+
+def _record(bulk: BulkConnection, publication: publications.Publication, plan: RollbackPlan) -> None:
+    """Write the publication and the new states of the deliveries; the transaction stays open."""
+    publications.record_publication(bulk, publication)
+    place = {"statement_id": publication.statement_id, "publication_id": publication.publication_id}
+    if plan.kind is PublicationKind.ROLLBACK:
+        history.mark_rolled_back(bulk, publication_ids=plan.publication_ids, **place)
+        history.mark_published_again(bulk, plan.delivery_id, publication_id=publication.publication_id)
+    else:
+        history.mark_taken_back(bulk, rollback_publication_id=plan.since.publication_id, **place)
+
+
+def _recount(
     bulk: BulkConnection, statement_id: int, before: overlap.Before, delivery_id: UUID | None, *, is_empty: bool
-) -> overlap.Settled:
-    """Which statements of the bill make up the costs now, and what an operator should know of that."""
+) -> overlap.Recount:
+    """Which statements of the bill are counted now; an emptied one leaves the others as they are."""
     if not is_empty:
-        return overlap.settle(bulk, statement_id, before=before, delivery_id=delivery_id)
-    # A rollback that is undone must not have moved the month to another export meanwhile.
+        return overlap.recount(bulk, statement_id, before=before, delivery_id=delivery_id)
+    # An undo must not find that the month has moved to another export meanwhile.
     findings = tuple(
         f"{name(before.candidates[other])} holds the same bill and is not counted yet:"
         f" `billfold statement count {other}`"
         for other in sorted(before.overlapping)
         if before.is_counted and not before.counted
     )
-    return overlap.Settled(findings=findings, affected=before.overlapping)
+    return overlap.Recount(findings=findings, affected=before.overlapping)
 
 
 def _find_standalone(
-    connection: Connection, client_id: str, statement: CurrentStatement, plan: Plan
+    connection: Connection, client_id: str, statement: CurrentStatement, plan: RollbackPlan
 ) -> list[CurrentStatement]:
-    """The statements of single files that the delivery that comes back names or has in its place.
+    """The statements of single files that the restored delivery names or has in its place.
 
-    Asked under the lock of the client's publications, where a file and what names it meet. Raises UsageError where it
-    is the other way round: a single file would come back beside the bill that holds it.
+    Read under the lock of the client's publications, where a file and the manifest that names it meet. Raises
+    UsageError in the opposite case: a single file would come back beside the bill that holds it.
     """
     if plan.delivery_id is None:
         return []
     client = Client(client_id=client_id)
     delivery = history.read_delivery(connection, plan.delivery_id)
-    if owner := find_owner(connection, client, delivery):
+    if owner := find_owning_statement(connection, client, delivery):
         raise UsageError(
             f"{delivery.export_name} belongs to {owner.name}, whose manifest stands: it would be counted twice",
             advice="roll that back first",
@@ -379,3 +291,16 @@ def _find_standalone(
             advice="roll that back first",
         )
     return find_standalone(connection, client, delivery, statement.billing_period)
+
+
+def _log_done(restoration: Restoration) -> None:
+    current = restoration.current_delivery_id
+    log.info(
+        "delivery_rolled_back" if restoration.kind is PublicationKind.ROLLBACK else "rollback_undone",
+        client=restoration.client_id,
+        delivery_id=str(restoration.delivery_id),
+        current_delivery_id=str(current) if current else None,
+        rows_added=restoration.rows_added,
+        rows_removed=restoration.rows_removed,
+        **({"adopted_files": list(restoration.adopted_files)} if restoration.adopted_files else {}),
+    )

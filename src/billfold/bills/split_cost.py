@@ -8,8 +8,8 @@ from decimal import Decimal
 from billfold.model import Ledger
 from billfold.period import BillingPeriod
 from billfold.store.database import BulkConnection
-from billfold.store.deliveries import split
-from billfold.store.deliveries.split import SplitSums
+from billfold.store.deliveries import split_costs
+from billfold.store.deliveries.split_costs import SplitSums
 from billfold.transform import Bill
 
 # What AWS's rounding leaves over, up to a cent in a bill.
@@ -31,14 +31,14 @@ def publish(
     A statement that neither brings nor holds any is left alone.
     """
     has_workloads = bill.has_workloads()
-    if not has_workloads and not split.has_split(bulk, period, statement_id=statement_id):
+    if not has_workloads and not split_costs.has_split(bulk, period, statement_id=statement_id):
         return ()
     workloads = (
         bill.read_workloads(statement_id=statement_id, billing_period=period.starts_on, publication_id=publication_id)
         if has_workloads
         else None
     )
-    sums = split.publish_split(
+    sums = split_costs.publish_split(
         bulk,
         period,
         workloads,

@@ -14,10 +14,10 @@ from billfold.aws import LOCAL_SCHEME, Bucket, address, is_local
 from billfold.aws.other_files import find_kind, tells_nothing
 from billfold.errors import BillfoldError, SourceError, SourceNotFoundError, UnknownFormatError
 from billfold.model import Client
-from billfold.settings.settings import Settings
-from billfold.store import reading
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import statements
+from billfold.store.reports import reading
 
 _S3_SCHEME = "s3://"
 

@@ -9,10 +9,10 @@ import typer
 import typer.models
 
 from billfold import __version__
-from billfold.cli.exits import ExitCode
+from billfold.cli.exits import EXIT_CODES_HELP, ExitCode
 from billfold.cli.output.screen import Screen
 from billfold.log import configure_logging
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
 
@@ -63,10 +63,7 @@ app = typer.Typer(
 @app.callback(
     invoke_without_command=True,
     epilog=(
-        "**Exit codes**: 0 done; 1 a defect of Billfold's, with its traceback; 2 wrong usage or settings; 3 the source"
-        " is not there, refuses us or is too large; 4 the input is no complete bill; 5 PostgreSQL refuses;"
-        " 6 try again later; 7 rows or money do not agree: nothing was published; 8 a delivery is held and waits for"
-        " `billfold release`; 129, 130 and 143 ended by SIGHUP, Ctrl-C and SIGTERM, within two seconds.\n\n"
+        f"{EXIT_CODES_HELP}\n\n"
         "Settings come from the environment and from `.env` in the working directory. Without `DATABASE_URL` an"
         " embedded PostgreSQL runs under `BILLFOLD_HOME`.\n\n"
         "Start with: `billfold demo --no-serve`"

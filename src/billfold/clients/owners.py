@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from billfold.errors import BillfoldError, InvalidValueError, MalformedFileError, MissingColumnError, UsageError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.spreadsheet import original
-from billfold.store import reading
 from billfold.store.clients import owners as store
 from billfold.store.clients.owners import AccountOwner, OwnersWritten
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries import control
+from billfold.store.deliveries import registration
+from billfold.store.reports import reading
 
 _ACCOUNT_ID = re.compile("[0-9]{12}")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -123,7 +123,7 @@ def _ensure_client(connection: Connection, settings: Settings, client_id: str) -
         return
     if client_id != settings.client:
         raise UsageError(f"there is no client {client_id}", advice=f"known clients: {', '.join(known) or 'none yet'}")
-    control.ensure_client(connection, settings.default_client())
+    registration.ensure_client(connection, settings.default_client())
 
 
 def _read_lines(content: bytes, file: str) -> Iterator[_Line]:

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from billfold.aws.keys import is_trick
 from billfold.errors import ConfigurationError, UsageError
 from billfold.model import Client
-from billfold.settings.fields import (
+from billfold.settings import (
     PREFIX_EXPECTED,
     AccountId,
     BucketName,
@@ -25,12 +25,12 @@ from billfold.settings.fields import (
     Region,
     RoleArn,
     SessionName,
+    Settings,
 )
-from billfold.settings.settings import Settings
 from billfold.store.clients import registry as store
 from billfold.store.clients.registry import Holdings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries import control
+from billfold.store.deliveries import records
 
 # 192 bits: nobody guesses it (AWS: "How to use an external ID").
 _EXTERNAL_ID_BYTES = 24
@@ -166,7 +166,7 @@ def resolve_client(database: Database, settings: Settings, client_id: str | None
 def resolve_client_of_delivery(database: Database, settings: Settings, delivery_id: UUID) -> Client:
     """The client that a delivery came in for, as `resolve_client` tells it; UsageError where there is none."""
     with connect(database.conninfo) as connection:
-        stored = control.find_delivery(connection, delivery_id)
+        stored = records.find_delivery(connection, delivery_id)
     return resolve_client(database, settings, stored.client_id)
 
 

@@ -17,7 +17,7 @@ from billfold.aws.credentials import Clock, utc_now
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, InputError, UsageError
 from billfold.model import Client, Probe, ProbeState
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store import rights
 from billfold.store.database import Connection, Database, connect, open_database
 from billfold.store.migrate import check_schema, prepare
@@ -113,7 +113,7 @@ def _probe_writer(connection: Connection, server: rights.Server, *, is_embedded:
         yield _database("rights", ProbeState.FAILED, f"{server.role_name} lacks {', '.join(missing)}", fix)
     elif server.is_superuser and not is_embedded:
         found = f"{server.role_name} is a superuser"
-        yield _database("rights", ProbeState.WARNING, found, "ingest as billfold_ingest: docs/operating.md")
+        yield _database("rights", ProbeState.WARNING, found, "ingest as billfold_ingest: docs/postgresql.md")
     else:
         yield _database("rights", ProbeState.OK, f"{server.role_name} may write what an ingest writes")
     if rights.may_create_partitions(connection):

@@ -19,7 +19,7 @@ from billfold.aws.queue import MAX_MESSAGES, Attribute, Message, Queue, open_que
 from billfold.errors import BillfoldError, MessageError, UsageError
 from billfold.identifiers import MIN_CHARACTERS, refuse_ambiguous
 from billfold.jobs.results import Dead
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 # What the worker writes onto a message that it gives up.
 REASON = "reason"

@@ -41,9 +41,9 @@ from billfold.jobs.attempts import attempt, is_left_behind
 from billfold.jobs.results import Cause, Dead, Done, Fate, Later, choose, retry_seconds, wait_seconds
 from billfold.model import Client, DeliveryOutcome, DeliveryState, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries import control, runs
+from billfold.store.deliveries import claims, records, registration, runs
 from billfold.store.jobs import failures
 from billfold.store.jobs.slots import open_slots, take_slot, take_turn
 
@@ -111,7 +111,7 @@ def mark_pending(client: Client, created: CreatedObject, database: Database) -> 
     if created.etag is None:
         return Done(client=client, reason="the event names no version")
     with connect(database.conninfo) as connection:
-        control.ensure_client(connection, client)
+        registration.ensure_client(connection, client)
         is_new = runs.mark_pending(
             connection,
             client,
@@ -186,8 +186,8 @@ class _Source:
     def address(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
-    def find_latest_attempt(self, connection: Connection) -> control.Attempt | None:
-        return control.find_latest_attempt(
+    def find_latest_attempt(self, connection: Connection) -> records.Attempt | None:
+        return records.find_latest_attempt(
             connection,
             self.client,
             bucket=self.bucket,
@@ -353,13 +353,13 @@ class _Taking:
         left_running = latest.delivery_id if latest and latest.state is DeliveryState.RUNNING else None
         if left_running:
             try:
-                stored = control.find_delivery(connection, left_running)
-                control.claim_stored(connection, stored, wait_seconds=_CLAIM_WAIT_SECONDS)
+                stored = records.find_delivery(connection, left_running)
+                claims.claim_stored(connection, stored, wait_seconds=_CLAIM_WAIT_SECONDS)
             except RunConflictError as error:
                 return self._wait(Cause.BUSY, source.client, str(error), left_running)
             if not failures.is_interrupted(connection, self._message.message_id, worker_id=self._worker_id):
                 return self._wait(Cause.BUSY, source.client, "its worker has ended it meanwhile", left_running)
-            control.end_abandoned(connection, left_running)
+            claims.end_abandoned(connection, left_running)
         return Later(
             cause=Cause.FAILURE,
             delay_seconds=self._settings.message_retry_seconds,

@@ -23,7 +23,7 @@ from billfold.aws.queue import Message
 from billfold.errors import BillfoldError, StoreError
 from billfold.jobs.intake import take_request
 from billfold.jobs.results import Cause, Dead, Done, Fate, Later, wait_seconds
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs import failures
 from billfold.store.jobs import requests as asked

@@ -16,13 +16,13 @@ import structlog
 
 from billfold import interruption, reports
 from billfold.bills.backfill import BackfillReport, backfill
-from billfold.bills.ingest import keep_client
+from billfold.bills.ingestion import keep_client
 from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
 from billfold.jobs.client_pool import Visits
 from billfold.model import Client, TriggerSource
 from billfold.reports import ClientFreshness
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs.slots import open_slots, take_slot
 from billfold.store.reports import freshness

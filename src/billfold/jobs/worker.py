@@ -30,7 +30,7 @@ from billfold.jobs.in_flight import Report, Workload
 from billfold.jobs.intake import find_full, take_in, tell
 from billfold.jobs.results import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
 from billfold.model import Client
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.jobs.failures import end_attempts
 

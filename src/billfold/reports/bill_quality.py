@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from billfold.quality.meanings import GRAVE_CHECKS
+from billfold.quality import SEVERE_CHECKS
 from billfold.reports.checks import CheckRow
-from billfold.reports.lists import Choices, Filter, read_choices
-from billfold.store import reading
+from billfold.reports.lists import Choices, read_choices
+from billfold.selection import Filter
 from billfold.store.database import Database
-from billfold.store.reports import quality
+from billfold.store.reports import quality, reading
 from billfold.store.reports.quality import BillCounts, CheckSum, JudgedBill, SharedBill
 
 MAX_SHARED_BILLS = 60
@@ -80,7 +80,7 @@ def report_quality(database: Database, wanted: Filter, *, check: str | None = No
     parameters = {
         **wanted.parameters(),
         "check": check,
-        "grave": list(GRAVE_CHECKS),
+        "severe": list(SEVERE_CHECKS),
         "offset": offset,
         "limit": wanted.limit + 1,
     }
@@ -123,4 +123,4 @@ def _judge(bill: JudgedBill, checks: tuple[CheckRow, ...], daily: Mapping[str, s
 
 def _rank(row: CheckRow) -> tuple[bool, bool]:
     """What warns first, and of that what may make amounts wrong."""
-    return row.state == "passed", row.name not in GRAVE_CHECKS
+    return row.state == "passed", row.name not in SEVERE_CHECKS

@@ -6,34 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from billfold.errors import UsageError
-from billfold.reports.costs import Metric
-from billfold.reports.lists import Filter
-from billfold.store import reading
+from billfold.selection import DEFAULT_CHANGE_COLUMNS, ChangeColumn, Filter, Metric, Point
 from billfold.store.database import Connection, Database
-
-# A publication's number in its statement (0 is before the first), or a moment with its offset.
-Point = int | datetime
+from billfold.store.reports import reading
+from billfold.store.reports.changes import ChangedCost, sum_changes
 
 # So many statements are named where one of them must be chosen.
 _NAMED_STATEMENTS = 5
-
-
-class ChangeColumn(StrEnum):
-    """What changes can be grouped by; the category is the charge's (Usage, Purchase, Tax), not the service's."""
-
-    ACCOUNT = "account"
-    SERVICE = "service"
-    REGION = "region"
-    DAY = "day"
-    CATEGORY = "category"
-
-
-DEFAULT_CHANGE_COLUMNS = (ChangeColumn.ACCOUNT, ChangeColumn.SERVICE, ChangeColumn.DAY, ChangeColumn.CATEGORY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +195,7 @@ def read_changes(
         connection, "list_spans", _Span, {**wanted.parameters(), **_bind("from", start), **_bind("to", end)}
     )
     _check_order(start, end, spans)
-    rows = reading.sum_changes(connection, spans, columns=columns, metric=metric, limit=limit) if spans else []
+    rows = sum_changes(connection, spans, columns=columns, metric=metric, limit=limit) if spans else []
     return _report(spans, rows, tuple(columns), metric)
 
 
@@ -257,9 +240,9 @@ def _bind(name: str, point: Point | None) -> dict[str, Point | None]:
 
 
 def _report(
-    spans: Sequence[_Span], rows: Sequence[reading.ChangedCost], columns: tuple[ChangeColumn, ...], metric: Metric
+    spans: Sequence[_Span], rows: Sequence[ChangedCost], columns: tuple[ChangeColumn, ...], metric: Metric
 ) -> ChangeReport:
-    by_statement: dict[int | None, list[reading.ChangedCost]] = {}
+    by_statement: dict[int | None, list[ChangedCost]] = {}
     for row in rows:
         by_statement.setdefault(row.statement_id, []).append(row)
     return ChangeReport(
@@ -271,7 +254,7 @@ def _report(
     )
 
 
-def _change(span: _Span, rows: Sequence[reading.ChangedCost], columns: tuple[ChangeColumn, ...]) -> StatementChange:
+def _change(span: _Span, rows: Sequence[ChangedCost], columns: tuple[ChangeColumn, ...]) -> StatementChange:
     return StatementChange(
         statement_id=span.statement_id,
         client_id=span.client_id,
@@ -289,9 +272,9 @@ def _change(span: _Span, rows: Sequence[reading.ChangedCost], columns: tuple[Cha
     )
 
 
-def _totals(rows: Sequence[reading.ChangedCost]) -> tuple[ChangeRow, ...]:
+def _totals(rows: Sequence[ChangedCost]) -> tuple[ChangeRow, ...]:
     return tuple(_row(row, ()) for row in sorted(rows, key=lambda row: row.currency) if row.level > 0 and row.is_held)
 
 
-def _row(row: reading.ChangedCost, group: tuple[Any, ...]) -> ChangeRow:
+def _row(row: ChangedCost, group: tuple[Any, ...]) -> ChangeRow:
     return ChangeRow(group=group, currency=row.currency, old=row.old, new=row.new, difference=row.difference)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from billfold.reports.lists import Filter
-from billfold.store import reading
+from billfold.selection import Filter
 from billfold.store.database import Database
+from billfold.store.reports import reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

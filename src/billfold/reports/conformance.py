@@ -7,9 +7,9 @@ from datetime import date
 
 from billfold.errors import ReconciliationError, UsageError
 from billfold.period import BillingPeriod
-from billfold.reports.lists import Filter
-from billfold.store import reading
+from billfold.selection import Filter
 from billfold.store.database import Database
+from billfold.store.reports import reading
 from billfold.store.reports.conformance import BrokenRule, Judgement, judge_charges, judge_columns
 
 

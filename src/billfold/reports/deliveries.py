@@ -9,8 +9,8 @@ from itertools import groupby
 from uuid import UUID
 
 from billfold.model import DeliveryState
-from billfold.store import reading
 from billfold.store.database import Database
+from billfold.store.reports import reading
 
 CALENDAR_DAYS = 35
 MAX_CALENDAR_ROWS = 60

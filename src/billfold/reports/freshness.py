@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from billfold.store import reading
 from billfold.store.database import Database
+from billfold.store.reports import reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

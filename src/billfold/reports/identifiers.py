@@ -8,8 +8,8 @@ from uuid import UUID
 
 from billfold.errors import UsageError
 from billfold.identifiers import read_range, refuse_ambiguous, shorten
-from billfold.store import reading
 from billfold.store.database import Database
+from billfold.store.reports import reading
 
 # A prefix of 8 characters has so many candidates only where somebody chose the ids.
 _MAX_CANDIDATES = 1_000

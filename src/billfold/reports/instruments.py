@@ -17,8 +17,8 @@ from threading import Lock
 from billfold.errors import StoreLimitError, StoreUnavailableError
 from billfold.model import RunStatus
 from billfold.reports.freshness import ClientFreshness
-from billfold.store import reading
 from billfold.store.database import Connection, Database
+from billfold.store.reports import reading
 
 # In seconds. A stage of a large first month takes an hour; a bill of last year may be brought in today.
 BOUNDS: Mapping[str, Sequence[float]] = {

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from billfold.store import reading
 from billfold.store.database import Database
+from billfold.store.reports import reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

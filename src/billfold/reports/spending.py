@@ -10,11 +10,10 @@ from typing import Any
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports.costs import CostColumn, KeyColumn, Metric, Selection
 from billfold.reports.pace import DayRange, Pace, Spans, find_spans, list_compared_days, measure, range_days
-from billfold.store import reading
+from billfold.selection import CostColumn, KeyColumn, Metric, Selection
 from billfold.store.database import Connection, Database
-from billfold.store.reports import costs, spending
+from billfold.store.reports import costs, reading, spending
 
 TOP_GROUPS = 9
 # Longer spans are drawn by month.

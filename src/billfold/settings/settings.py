@@ -1,22 +1,14 @@
-"""Every setting of Billfold, read once from the environment and from `.env` in the working directory.
-
-No other module reads the environment. boto3 finds credentials and profiles itself: their variables are not ours.
-"""
+"""Every setting of Billfold by its name, with its default, its bounds and what it is for."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from billfold.errors import ConfigurationError
 from billfold.model import Client
 from billfold.settings.fields import (
     DATABASE_EXPECTED,
@@ -44,10 +36,7 @@ from billfold.settings.fields import (
     whole,
 )
 
-_ENV_FILE = ".env"
-_OWN_PREFIX = "BILLFOLD_"
-# What Kubernetes and Docker tell of a service whose name begins with `billfold`: BILLFOLD_SERVICE_HOST, BILLFOLD_PORT.
-_OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
+ENV_FILE = ".env"
 _MEBIBYTE = 2**20
 _GIBIBYTE = 2**30
 
@@ -56,12 +45,14 @@ class Settings(BaseSettings):
     """What the operator decides. Sizes are bytes unless the name says otherwise; an empty value counts as unset."""
 
     model_config = SettingsConfigDict(
-        env_file=_ENV_FILE,
+        env_file=ENV_FILE,
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         case_sensitive=True,
         extra="ignore",
         frozen=True,
+        # In Python a setting is given by its attribute's name: `Settings(home=…)`.
+        populate_by_name=True,
         str_strip_whitespace=True,
         validate_default=True,
     )
@@ -435,87 +426,3 @@ def _default_home() -> Path:
             holds_data = False
         return home if holds_data else Path("/var/lib/billfold")
     return home
-
-
-def load_settings() -> Settings:
-    """The settings as they are now; raises ConfigurationError with one line for each that is wrong.
-
-    An unknown name is wrong in `.env` alone: see `find_unknown_variables`.
-    """
-    try:
-        complaints = list(_unknown_names())
-    except OSError as error:
-        raise ConfigurationError(f"{_ENV_FILE} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{_ENV_FILE} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        complaints += _complaints(error)
-        raise ConfigurationError("\n".join(complaints)) from error
-    if complaints:
-        raise ConfigurationError("\n".join(complaints))
-    return settings
-
-
-def require(settings: Settings, *names: str, purpose: str) -> None:
-    """Raise ConfigurationError with one line for each of the named settings that is not set, saying what needs it."""
-    fields = setting_fields()
-    missing = [name for name in names if getattr(settings, fields[name][0]) in (None, "")]
-    if missing:
-        lines = [f"{name} is not set: {purpose} needs it, expected {_expected(fields[name][1])}" for name in missing]
-        raise ConfigurationError("\n".join(lines))
-
-
-def setting_fields() -> dict[str, tuple[str, FieldInfo]]:
-    """For each variable the attribute of Settings that holds it and its description: what the documents list."""
-    return {str(field.validation_alias): (attribute, field) for attribute, field in Settings.model_fields.items()}
-
-
-def find_unknown_variables() -> dict[str, str]:
-    """Variables of the environment that look like settings and are not, each with the setting that may be meant.
-
-    They stop nothing: another version may know them. Kubernetes makes some for each of its services.
-    """
-    return {name: meant for name, meant in _unknown(os.environ) if not _OF_A_SERVICE.search(name)}
-
-
-def _unknown_names() -> Iterator[str]:
-    """A complaint for each name in `.env`, which is written for this installation alone."""
-    for name, meant in _unknown(DotEnvSettingsSource(Settings).env_vars):
-        yield f"{name} in {_ENV_FILE} is not a setting of Billfold: did you mean {meant}?"
-
-
-def _unknown(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names that begin as ours do, in any case, and are not among them; each with the most similar one."""
-    known = setting_fields()
-    for name in sorted(names):
-        typed = name.upper()
-        if typed.startswith(_OWN_PREFIX) and name not in known:
-            yield name, max(known, key=lambda other: _likeness(typed, other))
-
-
-def _likeness(one: str, other: str) -> float:
-    one, other = one.removeprefix(_OWN_PREFIX), other.removeprefix(_OWN_PREFIX)
-    return difflib.SequenceMatcher(None, one, other).ratio()
-
-
-def _complaints(error: ValidationError) -> Iterator[str]:
-    fields = setting_fields()
-    # A default that builds on a refused setting fails too; the operator has only the first one to correct.
-    for problem in error.errors():
-        name = str(problem["loc"][0])
-        if problem["type"] == "default_factory_not_called":
-            continue
-        field = fields[name][1]
-        shown = "wrong" if _extra(field)["secret"] else repr(str(problem["input"])[:200])
-        yield f"{name} is {shown}: expected {_expected(field)}"
-
-
-def _expected(field: FieldInfo) -> str:
-    return str(_extra(field)["expected"])
-
-
-def _extra(field: FieldInfo) -> dict[str, Any]:
-    assert isinstance(field.json_schema_extra, dict)
-    return dict(field.json_schema_extra)

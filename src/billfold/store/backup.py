@@ -16,7 +16,7 @@ from pathlib import Path
 
 from billfold import __version__
 from billfold.errors import ConfigurationError, StoreError, UsageError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store import keeper
 from billfold.store.embedded import start_embedded
 from billfold.store.home import explain, make_home, wheel_programs
@@ -108,7 +108,7 @@ def _refuse_database_url(settings: Settings) -> None:
     if settings.database_url is not None:
         raise ConfigurationError(
             "this is for the embedded database, and DATABASE_URL names another",
-            advice="use pg_dump and pg_restore, see docs/upgrading.md",
+            advice="use pg_dump and pg_restore, see docs/backups.md",
         )
 
 

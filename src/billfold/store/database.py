@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow
 
 from billfold import interruption
 from billfold.errors import BillfoldError, ConfigurationError, RunConflictError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.driver_errors import is_from_postgres, translate
 from billfold.store.embedded import revive, start_embedded
 from billfold.store.session import tune_query

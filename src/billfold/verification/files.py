@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from billfold.bills.admission import find_owner, find_standalone, find_twin
+from billfold.bills.standalone import find_owning_statement, find_standalone, find_twin
 from billfold.model import Client
 from billfold.store.database import Connection, connect
 from billfold.store.deliveries import history, statements
@@ -37,6 +37,6 @@ def _find_counted_twice(connection: Connection, subject: Subject, delivery_id: U
             yield f"its file {each.export_path} is counted in statement {each.statement_id} as well"
     if twin := find_twin(connection, client, delivery):
         yield f"{delivery.export_name} is counted in statement {twin.statement_id}, of {twin.bucket}, as well"
-    owner = find_owner(connection, client, delivery)
+    owner = find_owning_statement(connection, client, delivery)
     if owner and owner.is_counted:
         yield f"{delivery.export_name} is counted in statement {owner.statement_id} ({owner.name}) as well"

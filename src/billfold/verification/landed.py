@@ -12,7 +12,7 @@ from billfold.model import Ledger, Totals
 from billfold.store.database import connect_bulk
 from billfold.store.deliveries.ledger import sum_ledger
 from billfold.store.verification.charges import Difference, SaidPublication, Snapshot
-from billfold.store.verification.split import SplitCosts
+from billfold.store.verification.split_costs import SplitCosts
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION

@@ -11,7 +11,7 @@ import pyarrow as pa
 from billfold.aws import Bucket, SilentProgress, fetch_delivery, open_bucket, unpack
 from billfold.errors import InputError, SourceError
 from billfold.model import CostBasis, Delivery, SourceObject, SpooledFile, Totals, UnpackedFile
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import connect_bulk
 from billfold.store.deliveries.ledger import sum_ledger
 from billfold.store.verification.charges import HeldStatement, VerifiedStatement

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from billfold.store.verification.charges import SaidPublication
-from billfold.store.verification.split import SplitCosts
+from billfold.store.verification.split_costs import SplitCosts
 from billfold.transform import Bill
 from billfold.verification.verdict import Findings, Subject
 

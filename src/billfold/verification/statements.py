@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.store.verification.charges import (
     HeldStatement,
@@ -17,7 +17,7 @@ from billfold.store.verification.charges import (
     open_snapshot,
 )
 from billfold.store.verification.history import History
-from billfold.store.verification.split import SplitCosts
+from billfold.store.verification.split_costs import SplitCosts
 from billfold.verification.files import check_files
 from billfold.verification.history import check_days, check_history
 from billfold.verification.landed import check_landed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from billfold.errors import ReconciliationError
 from billfold.model import Totals
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.store.verification.charges import Difference, HeldStatement, SaidPublication, VerifiedStatement
 

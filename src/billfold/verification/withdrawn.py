@@ -7,7 +7,7 @@ import shutil
 from billfold.errors import InputError
 from billfold.store.verification.charges import Difference, Snapshot
 from billfold.store.verification.history import History
-from billfold.store.verification.split import SplitCosts
+from billfold.store.verification.split_costs import SplitCosts
 from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION

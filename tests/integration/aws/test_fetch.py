@@ -13,7 +13,7 @@ from billfold.aws import LocalBucket, SilentProgress, fetch_delivery, resolve
 from billfold.aws.spool import spool
 from billfold.errors import SourceLimitError, SourceUnavailableError, SpoolFullError, TornDeliveryError
 from billfold.model import SourceObject
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.export_trees import write, write_export
 
 MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2023-11/acme-Manifest.json"

@@ -10,7 +10,7 @@ import pytest
 from billfold.aws import LocalBucket, locate, open_bucket, resolve
 from billfold.errors import AccessDeniedError, ManifestError, SourceNotFoundError, UsageError
 from billfold.model import Client
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.export_trees import write, write_data, write_export, write_report
 
 CLIENT = Client(client_id="acme")

@@ -28,7 +28,7 @@ from billfold.errors import SourceNotFoundError
 from billfold.jobs.intake import take_in
 from billfold.jobs.results import Done
 from billfold.model import DeliveryState, LeftOutFile, TriggerSource
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described, write_bill, write_object

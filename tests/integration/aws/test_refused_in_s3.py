@@ -18,7 +18,7 @@ from billfold.errors import ManifestError, UsageError
 from billfold.jobs.intake import take_in
 from billfold.jobs.results import Dead, Done, Fate
 from billfold.model import Client, DeliveryState
-from billfold.settings.fields import as_folder
+from billfold.settings import as_folder
 from tests.bills.line_items import PERIOD, as_csv, described
 from tests.messages import s3_event
 from tests.registry import Registry

@@ -14,7 +14,7 @@ import pytest
 from billfold.aws import open_bucket, resolve
 from billfold.errors import AccessDeniedError, ConfigurationError, SourceUnavailableError
 from billfold.model import Client, SourceObject
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 
 ROLE = "arn:aws:iam::111122223333:role/billfold-read"
 REFUSAL = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>"

@@ -13,7 +13,7 @@ from billfold.aws import LocalBucket, resolve
 from billfold.errors import BillfoldError, ManifestError, SourceLimitError, SourceNotFoundError, UsageError
 from billfold.model import Delivery
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.export_trees import write, write_data, write_export, write_report
 
 OLD = "2023-11-05T10:00:00.000Z-aaaa"

@@ -23,7 +23,7 @@ from billfold.aws import (
 )
 from billfold.errors import AccessDeniedError, SourceLimitError, SourceNotFoundError, TornDeliveryError
 from billfold.model import Client
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from tests.bills.export_trees import BUCKET, write_export, write_report
 from tests.processes.refusing_aws import RefusingAws
 from tests.sent import Sent

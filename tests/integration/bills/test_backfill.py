@@ -13,7 +13,7 @@ from billfold.bills.backfill import BackfillReport, backfill
 from billfold.errors import ConfigurationError
 from billfold.model import Delivery, DeliveryState
 from billfold.period import BillingPeriod, parse_period
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described, line_item, write_bill, write_object

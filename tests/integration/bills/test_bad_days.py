@@ -22,7 +22,7 @@ from billfold.aws.queue import open_queue
 from billfold.clients import registry as clients
 from billfold.jobs.in_flight import Report
 from billfold.jobs.worker import Worker
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database

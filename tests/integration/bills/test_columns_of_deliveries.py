@@ -16,7 +16,7 @@ from billfold.aws import LocalBucket, SilentProgress, fetch_delivery, resolve, u
 from billfold.bills.drift import find_drift
 from billfold.model import SourceObject, SpooledFile
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.transform import column_types
 from billfold.transform.bill import Bill, open_bill
 from billfold.transform.sample_bill import CUR2_COLUMNS, SampleBill, SampleFormat, write_sample_bill

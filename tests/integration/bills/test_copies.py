@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from billfold.aws import locate, resolve
 from billfold.errors import BillfoldError, ManifestError
 from billfold.model import Client, Delivery
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from tests.bills.export_trees import write
 
 CLIENT = Client(client_id="acme")

@@ -15,7 +15,7 @@ import pytest
 from billfold.bills.remap import remap
 from billfold.errors import InvalidValueError
 from billfold.model import DeliveryOutcome
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.verification import verify
 from tests.bills.landing import Landing

@@ -11,7 +11,7 @@ import pytest
 from billfold.aws import LocalAws
 from billfold.bills.backfill import backfill
 from billfold.model import DeliveryState, RunStatus
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 

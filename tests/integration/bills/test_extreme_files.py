@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from billfold.errors import BillfoldError, InputError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.line_items import as_csv, described, line_item
 from tests.bills.parsed import as_parquet, parsed
 

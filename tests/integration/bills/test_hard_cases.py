@@ -16,7 +16,7 @@ from billfold.dimensions import DIMENSIONS
 from billfold.errors import InvalidValueError, RunConflictError
 from billfold.model import Delivery, DeliveryState, RunStatus, TriggerSource
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
-from billfold.store.deliveries import control, publish
+from billfold.store.deliveries import attempts, claims, registration
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, PLAN, as_csv, described, line_item, write_bill, write_delivery, write_object
 
@@ -122,10 +122,10 @@ def test_a_delivery_that_a_dead_worker_left_running_has_failed_once_the_next_is_
     write_bill(landing.root, described("1"))
     delivery = delivery_of(landing)
     with connect(landing.database.conninfo) as worker:
-        control.ensure_client(worker, landing.client)
-        registered = control.register_delivery(worker, landing.client, delivery, TriggerSource.CLI)
-        control.claim(worker, landing.client, delivery, wait_seconds=1)
-        control.start(worker, registered, TriggerSource.CLI)
+        registration.ensure_client(worker, landing.client)
+        registered = registration.register_delivery(worker, landing.client, delivery, TriggerSource.CLI)
+        claims.claim(worker, landing.client, delivery, wait_seconds=1)
+        attempts.start(worker, registered, TriggerSource.CLI)
     write_bill(landing.root, described("1", "2"), revision=2)
 
     outcome = landing.ingest()
@@ -143,10 +143,10 @@ def test_a_conflict_leaves_the_runs_to_the_worker_that_has_them(landing: Landing
     impatient = landing.with_settings(claim_wait_seconds=1, retry_max_attempts=1)
 
     with connect(landing.database.conninfo) as worker:
-        control.ensure_client(worker, landing.client)
-        registered = control.register_delivery(worker, landing.client, delivery, TriggerSource.CLI)
-        control.claim(worker, landing.client, delivery, wait_seconds=1)
-        control.start(worker, registered, TriggerSource.CLI)
+        registration.ensure_client(worker, landing.client)
+        registered = registration.register_delivery(worker, landing.client, delivery, TriggerSource.CLI)
+        claims.claim(worker, landing.client, delivery, wait_seconds=1)
+        attempts.start(worker, registered, TriggerSource.CLI)
         outcome = impatient.ingest()
 
     assert isinstance(outcome.exit_error, RunConflictError)
@@ -296,7 +296,7 @@ def test_new_members_are_found_without_asking_the_whole_dimension_for_each(
         }
     )
 
-    keys = publish.ensure_members(explaining, dimension, members.to_reader()).read_all()
+    keys = members.ensure_members(explaining, dimension, members.to_reader()).read_all()
 
     [plan] = explaining.plans
     assert "Anti Join" in plan

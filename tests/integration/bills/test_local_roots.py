@@ -13,7 +13,7 @@ from billfold.bills.rollback import roll_back
 from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.store.database import BulkConnection
-from billfold.store.deliveries import publish
+from billfold.store.deliveries import publications
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, as_csv, described, write_bill, write_object
@@ -185,15 +185,15 @@ def test_a_file_that_comes_in_under_two_folders_at_once_counts_once(
     landing: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_file(landing, "loose/a.csv.gz", "100")
-    locked = publish.lock_bucket
+    locked = publications.lock_bucket
 
     def let_the_other_in(bulk: BulkConnection, *, client_id: str) -> None:
         # Nothing is known yet when both begin.
-        monkeypatch.setattr(publish, "lock_bucket", locked)
+        monkeypatch.setattr(publications, "lock_bucket", locked)
         assert landing.ingest(source).state is DeliveryState.PUBLISHED
         locked(bulk, client_id=client_id)
 
-    monkeypatch.setattr(publish, "lock_bucket", let_the_other_in)
+    monkeypatch.setattr(publications, "lock_bucket", let_the_other_in)
     outcome = landing.ingest()
 
     assert outcome.exit_error is None

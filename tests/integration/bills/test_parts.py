@@ -17,11 +17,10 @@ from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
 from billfold.clients.registry import register, remove
 from billfold.errors import UsageError
-from billfold.model import DeliveryOutcome
-from billfold.reports import Filter
+from billfold.model import DeliveryOutcome, Relation
+from billfold.selection import Filter
 from billfold.store.database import connect
-from billfold.store.deliveries import control, counting
-from billfold.store.deliveries.parts import Relation
+from billfold.store.deliveries import claims, counting, records
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, LineItem, described, line_item, write_bill
 
@@ -375,8 +374,8 @@ def test_a_part_that_another_worker_holds_is_left_to_its_next_delivery(landing: 
     assert other.delivery_id is not None
 
     with connect(landing.database.conninfo) as connection:
-        stored = control.find_delivery(connection, other.delivery_id)
-        control.claim_stored(connection, stored, wait_seconds=1)
+        stored = records.find_delivery(connection, other.delivery_id)
+        claims.claim_stored(connection, stored, wait_seconds=1)
         outcome = deliver(landing, "one", EC2, revision=2)
 
     assert "another worker holds it" in outcome.findings[-1]

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import run_state_machine_as_test
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from tests.bills.landing import Landing
 from tests.restatement_model.bills import Item

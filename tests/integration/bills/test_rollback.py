@@ -17,9 +17,9 @@ from billfold.bills.backfill import backfill
 from billfold.bills.rollback import Restoration, roll_back
 from billfold.errors import ReconciliationError, RunConflictError, UsageError
 from billfold.model import DeliveryState, PublicationKind
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries import control, publish
+from billfold.store.deliveries import claims
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
 
@@ -307,7 +307,7 @@ def test_a_rollback_waits_for_the_worker_that_holds_the_statement(landing: Landi
     impatient = landing.with_settings(claim_wait_seconds=0)
 
     with connect(landing.database.conninfo) as other:
-        control.claim(other, landing.client, delivery, wait_seconds=1)
+        claims.claim(other, landing.client, delivery, wait_seconds=1)
         with pytest.raises(RunConflictError):
             back(impatient, second)
 
@@ -342,7 +342,7 @@ def test_an_event_that_waited_for_the_rollback_does_not_apply_it_again(landing: 
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
     with connect(landing.database.conninfo) as gate, ThreadPoolExecutor(max_workers=2) as workers:
-        control.claim(gate, landing.client, delivery, wait_seconds=1)
+        claims.claim(gate, landing.client, delivery, wait_seconds=1)
         rollback = workers.submit(back, landing, second)
         _await(gate, f"SELECT WHERE ({waiting}) = 1")
         # It has seen the delivery as published when its turn comes after the rollback's.
@@ -390,7 +390,7 @@ def test_a_forced_attempt_that_breaks_off_leaves_the_delivery_rolled_back(
     _, second = deliver(landing, FIRST, SECOND)
     back(landing, second)
     with monkeypatch.context() as broken:
-        broken.setattr(publish, "roll_up", _break_off)
+        broken.setattr("billfold.store.deliveries.landing.roll_up", _break_off)
         broken_off = landing.ingest(force=True)
 
     again = landing.ingest()

@@ -13,7 +13,7 @@ from billfold.bills.rollback import roll_back
 from billfold.errors import UsageError
 from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.store.database import BulkConnection, Connection, connect
-from billfold.store.deliveries import publish
+from billfold.store.deliveries import publications
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, LineItem, as_csv, described, write_bill, write_delivery, write_object
 
@@ -194,16 +194,16 @@ def test_a_file_that_is_published_beside_its_manifest_counts_once(
     manifest = write_bill(landing.root, items)
     late = manifest.read_bytes()
     manifest.unlink()
-    locked = publish.lock_bucket
+    locked = publications.lock_bucket
 
     def let_the_manifest_in(bulk: BulkConnection, *, client_id: str) -> None:
         # The file's publication is all but done when the manifest's comes before it.
-        monkeypatch.setattr(publish, "lock_bucket", locked)
+        monkeypatch.setattr(publications, "lock_bucket", locked)
         manifest.write_bytes(late)
         assert landing.ingest(manifest).state is DeliveryState.PUBLISHED
         locked(bulk, client_id=client_id)
 
-    monkeypatch.setattr(publish, "lock_bucket", let_the_manifest_in)
+    monkeypatch.setattr(publications, "lock_bucket", let_the_manifest_in)
     outcome = landing.ingest()
 
     assert outcome.exit_error is None
@@ -218,13 +218,13 @@ def test_a_file_and_its_manifest_that_wait_for_each_other_both_come_in(
     write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items)
     landing.ingest()
     write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items[:2], revision=2)
-    locked = publish.lock_bucket
+    locked = publications.lock_bucket
 
     with ThreadPoolExecutor(max_workers=1) as beside:
 
         def let_the_manifest_wait(bulk: BulkConnection, *, client_id: str) -> None:
             # The file's statement is locked by its own publication when the manifest's wants to empty it.
-            monkeypatch.setattr(publish, "lock_bucket", locked)
+            monkeypatch.setattr(publications, "lock_bucket", locked)
             manifest = write_bill(landing.root, items[:2], revision=3)
             waiting.append(beside.submit(landing.ingest, manifest))
             with connect(landing.database.conninfo) as gate:
@@ -232,7 +232,7 @@ def test_a_file_and_its_manifest_that_wait_for_each_other_both_come_in(
             locked(bulk, client_id=client_id)
 
         waiting: list[Future[DeliveryOutcome]] = []
-        monkeypatch.setattr(publish, "lock_bucket", let_the_manifest_wait)
+        monkeypatch.setattr(publications, "lock_bucket", let_the_manifest_wait)
         outcome = landing.ingest()
         by_manifest = waiting[0].result()
 

@@ -15,7 +15,7 @@ from billfold.bills.rollback import Restoration, roll_back
 from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.store.database import BulkConnection
-from billfold.store.deliveries import publish
+from billfold.store.deliveries import publications
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, as_csv, described, write_delivery, write_object
@@ -242,15 +242,15 @@ def test_a_file_that_is_published_beside_the_undo_counts_once(
     write_file(landing, "b.csv.gz", "500")
     delivery = deliver(landing, name(landing, "a.csv.gz", "b.csv.gz", revision=1))
     back(landing, delivery)
-    locked = publish.lock_bucket
+    locked = publications.lock_bucket
 
     def let_the_file_in(bulk: BulkConnection, *, client_id: str) -> None:
         # The undo is all but done when the file is published before it.
-        monkeypatch.setattr(publish, "lock_bucket", locked)
+        monkeypatch.setattr(publications, "lock_bucket", locked)
         deliver(landing, source)
         locked(bulk, client_id=client_id)
 
-    monkeypatch.setattr(publish, "lock_bucket", let_the_file_in)
+    monkeypatch.setattr(publications, "lock_bucket", let_the_file_in)
     restoration = back(landing, delivery, undo=True)
 
     assert restoration.adopted_files == ("a.csv.gz",)

@@ -14,7 +14,7 @@ from billfold.aws import Bucket, LocalAws, SilentProgress, fetch_delivery, open_
 from billfold.aws.delivery import read_manifest
 from billfold.errors import BillfoldError, SourceNotFoundError, TornDeliveryError
 from billfold.model import Client, Delivery
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.export_trees import BUCKET, write_data, write_export, write_report
 
 ACCOUNT = "123456789012"

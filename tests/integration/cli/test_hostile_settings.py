@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from billfold.errors import QueryError
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import Database, connect, connect_bulk
 from billfold.store.query import run_query
 from tests.bills.landing import Landing

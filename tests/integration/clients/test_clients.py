@@ -16,7 +16,7 @@ from billfold.bills.rollback import roll_back
 from billfold.clients import registry as clients
 from billfold.errors import AccessDeniedError, BillfoldError, ConfigurationError, UsageError
 from billfold.model import Client, DeliveryState
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import Database
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing

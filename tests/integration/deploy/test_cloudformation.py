@@ -19,18 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import cfnlint.api
-import cfnlint.decode
 import pytest
 import yaml
-from moto.cloudformation.parsing import get_model_map
 
 from billfold.aws import LocalAws
 from billfold.aws.notifications import parse_notification
-from billfold.clients.onboarding.events import Destination, Notify
-from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.events import Destination
+from billfold.clients.onboarding.export import ExportContents
 from billfold.clients.onboarding.template import Onboarding, next_steps, permission_policy, template, trust_policy
-from billfold.model import Client, TriggerSource
+from billfold.model import Client, ExportTable, Notify, TimeGranularity, TriggerSource
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "cloudformation"
 OUR_TEMPLATES = sorted(FOLDER.glob("*.yaml"))
@@ -149,6 +146,8 @@ class Account:
 
 def read(name: str) -> dict[str, Any]:
     """One of our templates, with each short function in its long form."""
+    import cfnlint.decode  # Imported here: it takes a second that the collection of all tests need not wait for.
+
     read, problems = cfnlint.decode.decode(str(FOLDER / f"{name}.yaml"))
     assert not problems
     return dict(json.loads(json.dumps(read)))
@@ -224,6 +223,8 @@ def policies(part: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]
 
 @pytest.mark.parametrize("path", OUR_TEMPLATES, ids=lambda path: path.stem)
 def test_cfn_lint_accepts_our_templates(path: Path) -> None:
+    import cfnlint.api
+
     problems = cfnlint.api.lint(path.read_text(encoding="utf-8"), regions=["us-east-1", "eu-central-1"])
 
     assert not [str(problem) for problem in problems]
@@ -240,6 +241,8 @@ def test_our_templates_have_no_aliases_which_cloudformation_refuses(path: Path) 
 def test_cfn_lint_accepts_what_a_client_deploys(name: str) -> None:
     client, plan = CLIENTS_TEMPLATES[name]
 
+    import cfnlint.api
+
     problems = cfnlint.api.lint(json.dumps(template(client, plan)), regions=[str(client.region)])
 
     assert not [str(problem) for problem in problems]
@@ -249,6 +252,8 @@ def test_what_moto_lacks_is_listed_and_nothing_more() -> None:
     made = [read(path.stem) for path in OUR_TEMPLATES] + [template(*each) for each in CLIENTS_TEMPLATES.values()]
 
     types = {resource["Type"] for body in made for resource in body["Resources"].values()}
+
+    from moto.cloudformation.parsing import get_model_map
 
     assert types - get_model_map().keys() == NOT_IN_MOTO
 

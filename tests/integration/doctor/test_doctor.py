@@ -18,7 +18,7 @@ from billfold.clients import registry as clients
 from billfold.doctor import examination as doctor
 from billfold.errors import UsageError
 from billfold.model import Client, Probe
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described

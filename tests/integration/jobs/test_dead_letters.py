@@ -22,7 +22,7 @@ from billfold.jobs.dead_letters import (
     redrive,
 )
 from billfold.jobs.results import Dead
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 
 
 def record(key: str) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from billfold.jobs.attempts import find_suspects, forget
 from billfold.jobs.intake import find_full, take_in
 from billfold.jobs.results import Cause, Dead, Done, Fate, Later
 from billfold.model import Client
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.database import Database, connect
-from billfold.store.deliveries import control
+from billfold.store.deliveries import claims, records
 from billfold.store.jobs.slots import open_slots, take_slot, take_turn
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
@@ -395,7 +395,7 @@ def test_a_message_is_not_blamed_while_its_statement_is_still_worked_on(fleet: L
 
     with connect(fleet.database.conninfo) as other:
         delivery_id = fleet.value("SELECT delivery_id FROM billing_deliveries")
-        control.claim_stored(other, control.find_delivery(other, delivery_id), wait_seconds=1)
+        claims.claim_stored(other, records.find_delivery(other, delivery_id), wait_seconds=1)
         fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
 
     assert isinstance(fate, Later)

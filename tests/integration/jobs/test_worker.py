@@ -20,7 +20,7 @@ from billfold.clients import registry as clients
 from billfold.errors import AccessDeniedError, SourceNotFoundError
 from billfold.jobs.in_flight import Report
 from billfold.jobs.worker import MAX_REFUSALS, STUCK_SECONDS, Worker
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.store.jobs.slots import open_slots, take_slot
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing

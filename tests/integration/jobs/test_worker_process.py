@@ -16,7 +16,7 @@ import pytest
 import billfold
 from billfold.aws import LocalAws
 from billfold.clients import registry as clients
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill

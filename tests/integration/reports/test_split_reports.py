@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from billfold import reports
 from billfold.cli import main
+from billfold.documents import costs_document
 from billfold.errors import UsageError
 from billfold.period import parse_period
-from billfold.reports import NOT_ALLOCATED, SPLIT_COLUMNS, CostColumn, KeyColumn, MapColumn, Metric, Selection
-from billfold.reports.documents import costs_document
 from billfold.reports.spending import Question, list_charges, report_spending
-from billfold.settings.settings import load_settings
+from billfold.selection import NOT_ALLOCATED, SPLIT_COLUMNS, CostColumn, KeyColumn, MapColumn, Metric, Selection
+from billfold.settings import load_settings
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, line_item, write_bill
 from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
@@ -146,8 +147,11 @@ def test_labels_of_pods_and_services_have_their_costs(bills: Landing) -> None:
     assert costs(bills, CostColumn.SERVICE, split=True)["AmazonEKS"] == "0.9500000000000000001"
 
 
+@pytest.mark.at_length
 @given(columns=st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=5, unique=True), is_past=st.booleans())
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=rounds(15, in_soak=40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_every_grouping_has_the_totals_of_the_bill(
     bills: Landing, columns: Sequence[CostColumn | KeyColumn], is_past: bool
 ) -> None:

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from billfold.errors import BillfoldError, StoreError, UsageError
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from billfold.store import backup
 from billfold.store.backup import back_up, restore
 from billfold.store.embedded import start_embedded, stop_embedded

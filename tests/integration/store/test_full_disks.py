@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from billfold.errors import SourceLimitError, SpoolFullError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.transform.session import open_session, quote
 from billfold.work_folder import work_folder
 from tests.bills.landing import Landing

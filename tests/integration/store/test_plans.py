@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL
 
-from billfold.reports import CostColumn, Filter, KeyColumn, MapColumn, Selection
+from billfold.selection import CostColumn, Filter, KeyColumn, MapColumn, Selection
 from billfold.sql import read_queries
 from billfold.store.database import Database
 from billfold.store.reports import costs
@@ -85,7 +85,7 @@ def explain(landing: Landing, query: str, *parameters: Any) -> set[tuple[str, st
 def test_what_a_publication_moved_is_found_by_index(
     filled: Landing, name: str, tables: tuple[str, ...], more: dict[str, str]
 ) -> None:
-    query = read_queries("billfold.store", "charges")[name].format(**{**NAMES, **more})
+    query = read_queries("billfold.store.deliveries", "charges")[name].format(**{**NAMES, **more})
     with_temporary = query.replace("INSERT INTO moved_tag_day", "INSERT INTO billing_daily_tag_cost")
     parameters = [1, 9, "USD" if "$3::text" in query else 9]
 
@@ -111,7 +111,7 @@ def test_split_costs_are_found_by_index(landing: Landing, name: str, parameters:
     )
     names = {"split": "billing_split_cost_2026_05", "split_history": "billing_split_cost_history_2026_05"}
     landing.execute(f"ANALYZE {names['split']}")
-    query = read_queries("billfold.store", "split")[name].format(**NAMES, **names)
+    query = read_queries("billfold.store.deliveries", "split_costs")[name].format(**NAMES, **names)
 
     read = explain(landing, query, *parameters)
 
@@ -183,7 +183,7 @@ def test_lists_of_deliveries_and_freshness_are_found_by_index(
     today = datetime.now(UTC).date()
     span = {"since": today - timedelta(days=34), "until": today}
     parameters = {**Filter().parameters(), "default_client": None, **span, **more}
-    query = read_queries("billfold.store", file)[name]
+    query = read_queries("billfold.store.reports", file)[name]
 
     with psycopg.connect(delivered.database.conninfo) as connection:
         [(document,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {query}".encode(), parameters).fetchall()
@@ -197,7 +197,7 @@ def test_runs_of_a_delivery_are_found_by_index(delivered: Landing) -> None:
     parameters = Filter(delivery=uuid4()).parameters()
 
     with psycopg.connect(delivered.database.conninfo) as connection:
-        query = f"EXPLAIN {read_queries('billfold.store', 'reports')['list_runs']}"
+        query = f"EXPLAIN {read_queries('billfold.store.reports', 'reports')['list_runs']}"
         plan = "\n".join(line for (line,) in connection.execute(query.encode(), parameters))
 
     assert "billing_ingestion_runs_pkey" in plan
@@ -246,7 +246,7 @@ def test_whoever_polls_for_what_is_asked_for_reads_nothing_else(landing: Landing
     )
     landing.execute("ANALYZE billing_deliveries")
 
-    plan = explain(landing, read_queries("billfold.store", "asked")["lock_due"])
+    plan = explain(landing, read_queries("billfold.store.jobs", "requests")["lock_due"])
 
     assert plan == {("billing_deliveries", "Index Scan")}
 

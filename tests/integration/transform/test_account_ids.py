@@ -11,7 +11,7 @@ import pytest
 
 from billfold.errors import InvalidValueError
 from billfold.model import CostBasis
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, line_item, write_delivery
 from tests.bills.parsed import FOCUS_ROW, as_parquet, parsed

@@ -7,9 +7,11 @@ from decimal import Decimal
 from uuid import uuid4
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import PAYER, PERIOD, line_item, write_bill
 
@@ -132,8 +134,9 @@ def _reservation_items(reservation: Commitment, *, net: bool) -> list[dict[str, 
     return items
 
 
+@pytest.mark.at_length
 @hypothesis_settings(
-    max_examples=8,
+    max_examples=rounds(3, in_soak=8),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from billfold.errors import MissingColumnError, UnknownFormatError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, write_delivery
 from tests.bills.parsed import FOCUS_ROW, parsed

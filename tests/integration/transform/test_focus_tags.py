@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.model import ExportFormat
-from billfold.reports import KeyColumn, MapColumn, Selection, sum_costs
-from billfold.settings.settings import Settings
+from billfold.reports import sum_costs
+from billfold.selection import KeyColumn, MapColumn, Selection
+from billfold.settings import Settings
 from billfold.verification import CheckState, verify
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, write_delivery
 from tests.integration.reports.test_costs import focus
@@ -203,8 +205,9 @@ TYPED_VALUES: st.SearchStrategy[Any] = st.one_of(
 TYPED_MAPS = st.dictionaries(WORDS, TYPED_VALUES, max_size=4).map(json.dumps)
 
 
+@pytest.mark.at_length
 @hypothesis_settings(
-    max_examples=40,
+    max_examples=rounds(10, in_soak=40),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.model import ExportFormat
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.transform.identify import identify
 from billfold.transform.parse import parse
 from billfold.transform.session import open_session
+from tests.at_length import rounds
 from tests.bills.line_items import as_csv, line_item
 from tests.bills.parsed import unpack_all
 from tests.unit.transform.slow_identity import slow_row_hash
@@ -54,8 +55,9 @@ def bills(draw: st.DrawFn) -> list[dict[str, str]]:
     return [dict(item) for item in draw(st.lists(st.sampled_from(items), min_size=1, max_size=6))]
 
 
+@pytest.mark.at_length
 @hypothesis_settings(
-    max_examples=40,
+    max_examples=rounds(10, in_soak=40),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -13,7 +13,7 @@ import pytest
 
 from billfold.aws.file_header import read_headers
 from billfold.errors import InvalidValueError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, write_delivery
 from tests.bills.parsed import parsed

@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from billfold.model import CostBasis, DeliveryState
 from billfold.period import BillingPeriod, parse_period
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, PLAN, RESERVATION, line_item, write_bill
 from tests.integration.transform.slow_mapping import (
@@ -353,9 +354,10 @@ def bills(draw: st.DrawFn) -> list[dict[str, str]]:
     return items
 
 
+@pytest.mark.at_length
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @hypothesis_settings(
-    max_examples=12,
+    max_examples=rounds(4, in_soak=12),
     deadline=None,
     # Each example is an ingestion: to shrink one would take minutes. The assertions name the line item.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -9,7 +9,7 @@ import pytest
 
 from billfold.errors import InvalidValueError
 from billfold.model import CostBasis, ExportFormat
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.transform.columns import needed_columns
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, RESERVATION, as_csv, line_item, write_delivery

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 
+import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 
 NUMBERS = st.builds(
@@ -29,8 +31,9 @@ def divided(dividend: Decimal, divisor: Decimal) -> Decimal:
         return (dividend / divisor).quantize(Decimal("1e-18"), ROUND_HALF_UP)
 
 
+@pytest.mark.at_length
 @hypothesis_settings(
-    max_examples=40,
+    max_examples=rounds(20, in_soak=40),
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

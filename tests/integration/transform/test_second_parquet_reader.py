@@ -16,7 +16,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from billfold.errors import MalformedFileError, SourceLimitError
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.transform.columns import SourceColumn
 from billfold.transform.parquet_proof import ParquetColumn, check_agreement, read_with_pyarrow
 from billfold.transform.parse import parse

@@ -20,9 +20,10 @@ from billfold.bills.rollback import roll_back
 from billfold.clients import registry as clients
 from billfold.errors import StoreError
 from billfold.model import DeliveryOutcome, DeliveryState
-from billfold.quality.checks import make_checks
+from billfold.quality import make_checks
 from billfold.store.migrate import list_migrations
 from billfold.verification import CheckState, verify
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, PERIOD, PLAN, RESERVATION, as_csv, line_item, write_bill, write_object
 from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
@@ -323,7 +324,7 @@ def test_the_share_of_a_parent_that_is_not_in_the_bill_does_not_count(landing: L
     [[state, cost, detail]] = landing.query("SELECT state, cost, detail FROM billing_checks WHERE name = 'split_cost'")
     assert (state, cost) == ("warned", {"USD": "0.75"})
     assert detail.startswith(
-        f"split costs are off what their parents cost, in hours such as {INSTANCE} 2026-05-03 04:00"
+        f"containers' costs differ from their instances' in hours such as {INSTANCE} 2026-05-03 04:00"
     )
     assert untrue(landing) == {}
 
@@ -658,9 +659,10 @@ def workloads(draw: st.DrawFn) -> dict[str, str]:
 BILLS = st.lists(st.one_of(charges_of_instances(), workloads()), min_size=2, max_size=14)
 
 
+@pytest.mark.at_length
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @hypothesis_settings(
-    max_examples=10,
+    max_examples=rounds(2, in_soak=10),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -16,8 +16,9 @@ import pytest
 from billfold import reports
 from billfold.cli import main
 from billfold.period import BillingPeriod
-from billfold.reports import CostColumn, FileFormat, KeyColumn, MapColumn, Selection, export_charges, sum_costs
+from billfold.reports import export_charges, sum_costs
 from billfold.reports.spending import Question, list_charges, report_spending
+from billfold.selection import CostColumn, FileFormat, KeyColumn, MapColumn, Selection
 from billfold.verification import CheckState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill, write_object

@@ -21,7 +21,7 @@ from billfold.bills.rollback import roll_back
 from billfold.cli import main
 from billfold.errors import ReconciliationError, UsageError
 from billfold.period import BillingPeriod
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.transform.mapping import MAPPING_VERSION
 from billfold.transform.sample_bill import SampleBill, SampleFormat, write_sample_bill

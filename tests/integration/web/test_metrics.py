@@ -296,7 +296,7 @@ def test_a_scrape_reads_no_large_table_whole(landing: Landing) -> None:
     read_whole = set()
     for name in ("tally_runs", "tally_publications", "tally_durations", "count_open", "list_client_freshness"):
         file = "freshness" if name == "list_client_freshness" else "metrics"
-        query = read_queries("billfold.store", file)[name]
+        query = read_queries("billfold.store.reports", file)[name]
         with connect(landing.database.conninfo) as connection:
             [(document,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {query}".encode(), parameters).fetchall()
         read_whole |= {table for table, how in scans(document[0]["Plan"]) if how == "Seq Scan"}
@@ -315,7 +315,7 @@ def test_several_processes_can_share_what_the_first_scrape_adds_up(landing: Land
         for setting in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
             connection.execute(f"SET {setting} = 0".encode())
         for name in ("tally_runs", "tally_publications", "tally_durations"):
-            query = read_queries("billfold.store", "metrics")[name]
+            query = read_queries("billfold.store.reports", "metrics")[name]
             plan = connection.execute(f"EXPLAIN {query}".encode(), parameters).fetchall()
             shared |= {name for (line,) in plan if "Partial HashAggregate" in line}
 

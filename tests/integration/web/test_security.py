@@ -20,7 +20,7 @@ from billfold.bills.ingest import ingest
 from billfold.clients import registry as clients
 from billfold.errors import AccessDeniedError, ManifestError, QueryError, UsageError
 from billfold.model import Client, DeliveryState
-from billfold.settings.settings import Settings
+from billfold.settings import Settings
 from billfold.store.database import READER_ROLE, Database
 from billfold.store.query import run_query
 from tests.bills.landing import Landing

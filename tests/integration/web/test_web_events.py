@@ -11,11 +11,9 @@ import pytest
 from billfold.aws import LocalAws
 from billfold.aws.queue import Queue, open_queue
 from billfold.clients import registry as clients
-from billfold.errors import BillfoldError
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.web.events import MAX_EVENT_BYTES
-from billfold.web.statuses import HTTP_STATUSES
 from tests.bills.landing import Landing
 from tests.processes.web_server import WebServer, run_web_server
 
@@ -150,16 +148,3 @@ def test_a_route_that_is_none_fails_in_the_same_shape(server: WebServer) -> None
 def test_without_a_secret_there_is_no_route_for_events(here: Settings, database: Database) -> None:
     with run_web_server(here.model_copy(update={"events_secret": None}), database) as server:
         assert post(server, event())[0] == 404
-
-
-def tree(root: type[BillfoldError]) -> Iterator[type[BillfoldError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from tree(child)
-
-
-def test_every_class_of_error_has_a_status_and_what_can_succeed_later_says_so() -> None:
-    kinds = set(tree(BillfoldError))
-
-    assert set(HTTP_STATUSES) == kinds
-    assert {kind for kind in kinds if HTTP_STATUSES[kind] == 503} == {kind for kind in kinds if kind.retryable}

@@ -16,6 +16,7 @@ import structlog.testing
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
+from billfold.app import Billfold
 from billfold.bills import requests as asking
 from billfold.clients import registry as clients
 from billfold.clients import tokens
@@ -24,6 +25,7 @@ from billfold.store.database import connect
 from billfold.web import create_app
 from billfold.web.access import Access
 from billfold.web.pages.rendering import _environment
+from tests.at_length import rounds
 from tests.messages import eventbridge_event
 from tests.processes.web_server import HOME_SECRET, STRANGER, Answer, WebServer, run_web_server
 from tests.registry import ACCOUNT, Registry
@@ -228,7 +230,7 @@ def test_a_held_deliverys_page_says_what_its_release_does_before_it_is_asked_for
     assert all("It would leave 1 of 3 rows." in page for page in pages.values())
     assert f"billfold release {delivery_id}" in pages[Scope.READ]
     said, _, _ = pages[Scope.INGEST].partition(form)
-    assert "A release publishes it all the same: acme 2026-05 then holds 1 line item of " in said
+    assert "To publish it anyway, release it: acme 2026-05 then has 1 line item of " in said
     assert f"<code>billfold rollback {delivery_id}</code> brings back what stands now." in said
 
 
@@ -322,14 +324,21 @@ def test_without_a_queue_an_events_delivery_waits_for_the_server(eventful: Offic
     assert tell("exports/none/metadata/BILLING_PERIOD=2026-05/none-Manifest.json")[0] == 404
 
 
+@pytest.mark.at_length
 def test_the_openapi_document_is_true_of_what_asks(office: Office) -> None:
     office.send("/v1/ingestions", {"client": "acme", "key": MANIFEST})
-    app = create_app(office.registry.settings, office.registry.database)
+    app = create_app(Billfold(office.registry.settings, database=office.registry.database))
     schema = schemathesis.openapi.from_dict(app.openapi())
     schema.config.base_url = f"http://127.0.0.1:{office.server.port}"
     wanted = schema.include(path_regex="/(ingestions|retry|release)$", method="POST").as_strategy()
 
-    @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=rounds(20, in_soak=60),
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(case=wanted)
     def check(case: schemathesis.Case) -> None:
         # A client that does not exist and a key outside of its folder are documented, but no schema tells them.

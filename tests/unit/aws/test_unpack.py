@@ -14,7 +14,7 @@ import pytest
 from billfold.aws.unpack import unpack
 from billfold.errors import MalformedFileError, SourceLimitError
 from billfold.model import SourceObject, SpooledFile, UnpackedFile
-from billfold.settings.settings import Settings, load_settings
+from billfold.settings import Settings, load_settings
 
 CSV = b"lineItem/UnblendedCost,x\n0.1,\xc3\xa9\n"
 PARQUET = b"PAR1" + b"\0" * 32 + b"PAR1"

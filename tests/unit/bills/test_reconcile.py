@@ -83,21 +83,21 @@ def worth(rows: int, cost: int | None = None, billed: int | None = None, currenc
 
 
 def test_what_a_loss_names() -> None:
-    assert find_loss([worth(4), worth(2, 10)], worth(2, 6), least_percent=50) == (
+    assert find_loss([worth(4), worth(2, 10)], worth(2, 6), min_percent=50) == (
         "would leave 2 of 6 rows and 6 of 14 USD"
     )
 
 
 def test_credits_make_no_loss_and_hide_none() -> None:
-    assert find_loss([worth(10, 100)], worth(11, 100, billed=1), least_percent=50) is None
-    assert find_loss([worth(10, 100, billed=1)], worth(10, 40, billed=40), least_percent=50) == (
+    assert find_loss([worth(10, 100)], worth(11, 100, billed=1), min_percent=50) is None
+    assert find_loss([worth(10, 100, billed=1)], worth(10, 40, billed=40), min_percent=50) == (
         "would leave 40 of 100 USD before credits, refunds and discounts"
     )
 
 
 def test_a_currency_that_is_gone_is_a_loss() -> None:
-    assert find_loss([worth(2, 3, currency="EUR")], worth(2, 100), least_percent=1) == "would leave 0 of 3 EUR"
+    assert find_loss([worth(2, 3, currency="EUR")], worth(2, 100), min_percent=1) == "would leave 0 of 3 EUR"
 
 
 def test_a_limit_of_nothing_finds_no_loss() -> None:
-    assert find_loss([worth(10, 100)], worth(0, 0), least_percent=0) is None
+    assert find_loss([worth(10, 100)], worth(0, 0), min_percent=0) is None

@@ -13,7 +13,7 @@ import structlog
 from billfold.cli.output.screen import show_error
 from billfold.errors import ConfigurationError
 from billfold.log import configure_logging
-from billfold.settings.settings import load_settings
+from billfold.settings import load_settings
 from billfold.web.server import listen
 
 

@@ -18,7 +18,7 @@ import typer
 from billfold import __version__
 from billfold.cli import app
 from billfold.cli.exits import ExitCode
-from billfold.settings.settings import setting_fields
+from billfold.settings import setting_fields
 from tests.deployment import DEPLOY, ROOT, read_compose, read_env_file
 
 TRY_OUT = read_env_file("try-out.env")

@@ -12,13 +12,13 @@ import pytest
 
 from billfold import errors
 from billfold.cli.exits import ExitCode
-from billfold.settings.settings import setting_fields
+from billfold.settings import setting_fields
 from billfold.store.migrate import list_migrations
 from billfold.web.metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md"), *DOCS.rglob("*.md")])
 GENERATED_ADVICE = "run: python docs/generate.py"
 
 # Words of SQL with an underscore that no migration has to know.
@@ -120,7 +120,7 @@ def test_a_terminals_width_changes_no_document(columns: str, monkeypatch: pytest
 
 
 def test_every_error_code_is_documented_with_its_retrying() -> None:
-    documented = {row[0].strip("`"): row[1] for row in table_rows(section(text_of("operating.md"), "## Error codes"))}
+    documented = {row[0].strip("`"): row[1] for row in table_rows(section(text_of("errors.md"), "## Error codes"))}
 
     tree = {kind.error_code: "yes" if kind.retryable else "no" for kind in error_tree()}
 
@@ -128,7 +128,7 @@ def test_every_error_code_is_documented_with_its_retrying() -> None:
 
 
 def test_every_exit_code_is_documented() -> None:
-    rows = table_rows(section(text_of("operating.md"), "## Exit codes"))[1:]
+    rows = table_rows(section(text_of("errors.md"), "## Exit codes"))[1:]
 
     assert {(int(row[0]), row[1]) for row in rows} == {(code.value, code.name.lower()) for code in ExitCode}
 
@@ -187,3 +187,13 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in anchors, target
+
+
+def test_every_page_is_listed_for_readers() -> None:
+    listed = {
+        (path.parent / target.partition("#")[0]).resolve()
+        for path in (ROOT / "README.md", DOCS / "operating.md", DOCS / "decisions" / "README.md")
+        for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+    }
+
+    assert set(DOCS.rglob("*.md")) <= listed

@@ -9,7 +9,7 @@ import pytest
 
 from billfold.errors import ConfigurationError
 from billfold.log import configure_logging
-from billfold.settings.settings import Settings, find_unknown_variables, load_settings, require, setting_fields
+from billfold.settings import Settings, find_unknown_variables, load_settings, require, setting_fields
 
 Environment = pytest.MonkeyPatch
 

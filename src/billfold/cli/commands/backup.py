@@ -12,13 +12,13 @@ from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, printable, write_document
-from billfold.reports.documents import dump
+from billfold.documents import dump
 from billfold.store import backup as copies
 
 _NEXT = "Before anything else runs on it: billfold doctor, then billfold verify --no-source"
 
 
-@app.command(epilog="For the database of DATABASE_URL use pg_dump: see docs/upgrading.md.")
+@app.command(epilog="For the database of DATABASE_URL use pg_dump: see docs/backups.md.")
 def backup(
     target: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.", show_default=False)],
     as_json: Json = False,
@@ -38,7 +38,7 @@ def backup(
     return ExitCode.SUCCESS
 
 
-@app.command(epilog="For the database of DATABASE_URL use pg_restore: see docs/upgrading.md.")
+@app.command(epilog="For the database of DATABASE_URL use pg_restore: see docs/backups.md.")
 def restore(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="What `billfold backup` made.", show_default=False)],
     as_json: Json = False,

@@ -13,17 +13,17 @@ import typer
 
 from billfold import __version__, reports
 from billfold.cli.application import app, open_store, start
-from billfold.cli.exits import ExitCode, exit_code
+from billfold.cli.exits import EXIT_CODES_HELP, ExitCode, exit_code
 from billfold.cli.options import Json, Limit, OneClient, OneExport, OnePeriod, parse_month, read_query
 from billfold.cli.output import tables
 from billfold.cli.output.checks_table import show_warned
 from billfold.cli.output.costs_table import show_costs
 from billfold.cli.output.screen import Screen, discard_output, fetch_bar, show_error, write_document
 from billfold.clients import registry as clients
+from billfold.documents import dump, dump_row, ingest_document, report_document
 from billfold.model import DeliveryState, LeftOutFile, RunStatus, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.reports import Filter
-from billfold.reports.documents import dump, dump_row, ingest_document, report_document
+from billfold.selection import Filter
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import migrate_database
 from billfold.store.query import QueryResult, run_query
@@ -51,10 +51,7 @@ _DEMO_LINE_ITEMS = 50_000
         " (a key of AWS_BILLING_BUCKET)\n\n"
         "- `billfold ingest ./downloaded-bucket --json`\n\n"
         "- `billfold ingest ./may.csv --month 2026-05`\n\n"
-        "Exit codes: 0 all published, skipped, superseded or rolled back earlier; 2 wrong usage or settings; 3 source;"
-        " 4 bad input; 5 PostgreSQL; 6 try again later; 7 rows or money do not agree; 8 held, and waits for"
-        " `billfold release`; 129, 130 and 143 ended by SIGHUP, Ctrl-C and SIGTERM. What failed or was interrupted"
-        " published nothing; the rest stays published."
+        f"{EXIT_CODES_HELP} What failed or was interrupted published nothing; the rest stays published."
     )
 )
 def ingest(

@@ -16,15 +16,15 @@ from billfold.cli.options import Json
 from billfold.cli.output.columns import name_column, number_column, text_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.output.screen import Screen, printable, show_error, write_document
+from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.reports import ClientFreshness
-from billfold.reports.documents import dump
 
 if TYPE_CHECKING:
     from billfold.jobs.schedule import Visit
 
 _DEFAULT_INTERVAL_SECONDS = 300
-# Each visit needs the memory of one delivery: see "Disk and memory" in docs/operating.md.
+# Each visit needs the memory of one delivery: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 2
 _MAX_CONCURRENCY = 64
 # On a terminal `--once` tells these itself, as a table.

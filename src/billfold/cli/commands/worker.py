@@ -12,12 +12,11 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, write_document
+from billfold.documents import dump
 from billfold.errors import UsageError
-from billfold.reports.documents import dump
-from billfold.settings.fields import EndpointUrl
-from billfold.settings.settings import Settings, require
+from billfold.settings import EndpointUrl, Settings, require
 
-# Each delivery needs its own share of memory: see "Disk and memory" in docs/operating.md.
+# Each delivery needs its own share of memory: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 4
 _MAX_CONCURRENCY = 64
 

@@ -59,4 +59,4 @@ def remove_owner(connection: Connection, client_id: str, account_id: str) -> str
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "owners")[name].encode()
+    return read_queries("billfold.store.clients", "owners")[name].encode()

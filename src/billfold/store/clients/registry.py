@@ -138,4 +138,4 @@ def _delete(connection: Connection, name: str, table: str, parameters: dict[str,
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "clients")[name].encode()
+    return read_queries("billfold.store.clients", "registry")[name].encode()

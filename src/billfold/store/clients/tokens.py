@@ -87,4 +87,4 @@ def _one(connection: Connection, name: str, parameters: Mapping[str, Any]) -> To
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "tokens")[name].encode()
+    return read_queries("billfold.store.clients", "tokens")[name].encode()

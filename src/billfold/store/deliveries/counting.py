@@ -1,4 +1,4 @@
-"""Which statements make up the costs, and which others hold the same bill."""
+"""Which statements are counted, and which others hold the same bill."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
 
-from billfold.model import ExportFormat
+from billfold.model import ExportFormat, Relation
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection
-from billfold.store.deliveries import publish
-from billfold.store.deliveries.parts import Common, Evidence, Relation
+from billfold.store.deliveries.partitions import partitions
+from billfold.store.deliveries.parts import Common, Evidence
 
 # From so many charges on, equal sums by day say that two statements hold the same bill.
 MANY_CHARGES = 10_000
@@ -27,7 +27,7 @@ _SHARE_DECIMALS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
-    """Another statement of the same client and month that must not make up the costs beside this one."""
+    """Another statement of the same client and month that must not be counted beside this one."""
 
     statement_id: int
     export_name: str
@@ -49,8 +49,8 @@ class Candidate:
     choice: Relation | None
 
     @property
-    def stands(self) -> Relation:
-        """What holds: the operator's choice, else the content; what nobody compared yet counts once."""
+    def decided(self) -> Relation:
+        """The operator's choice, else what the content says; statements not yet compared are treated as overlapping."""
         return self.choice or self.relation or Relation.OVERLAP
 
 
@@ -100,14 +100,14 @@ def list_candidates(
 
 
 def read(bulk: BulkConnection, statement_id: int) -> tuple[bool, bool]:
-    """Whether the statement makes up the costs, and whether it does not because another one of its bill does."""
-    [(is_counted, yields)] = bulk.query(_query("read_counted"), statement_id)
-    return is_counted, yields
+    """Whether the statement is counted, and whether it is not because a statement of the same bill is."""
+    [(is_counted, is_duplicate)] = bulk.query(_query("read_counted"), statement_id)
+    return is_counted, is_duplicate
 
 
-def keep(bulk: BulkConnection, statement_id: int, *, is_counted: bool, yields: bool) -> None:
-    """Have the statement make up the costs, or not, from its next publication on, and say why not."""
-    bulk.execute(_query("keep_counted"), statement_id, int(is_counted), int(yields))
+def keep(bulk: BulkConnection, statement_id: int, *, is_counted: bool, is_duplicate: bool) -> None:
+    """Count the statement from its next publication on, or do not, as a duplicate or by an operator's decision."""
+    bulk.execute(_query("keep_counted"), statement_id, int(is_counted), int(is_duplicate))
 
 
 def is_empty(bulk: BulkConnection, statement_id: int) -> bool:
@@ -134,7 +134,7 @@ def read_form(bulk: BulkConnection, statement_id: int, *, delivery_id: UUID | No
 def compare_line_items(bulk: BulkConnection, period: BillingPeriod, here: int, there: int) -> list[Common]:
     """What two statements hold of equal line items, which only those of one form can."""
     bulk.execute(_SUMMING)
-    query = _query("compare_line_items").format(**publish.partitions(period))
+    query = _query("compare_line_items").format(**partitions(period))
     return [_common(row) for row in bulk.query(query, here, there)]
 
 
@@ -146,7 +146,7 @@ def compare_daily_costs(
     `is_alike`: their columns are the same; `is_detailed`: these, or both are CUR, so that more names a charge.
     """
     bulk.execute(_SUMMING)
-    query = _query("compare_daily_costs").format(**publish.partitions(period))
+    query = _query("compare_daily_costs").format(**partitions(period))
     return [_common(row) for row in bulk.query(query, here, there, int(is_detailed), int(is_alike))]
 
 
@@ -246,4 +246,4 @@ def _money(amounts: Mapping[str, Decimal]) -> str:
 
 
 def _query(name: str) -> str:
-    return read_queries("billfold.store", "counting")[name]
+    return read_queries("billfold.store.deliveries", "counting")[name]

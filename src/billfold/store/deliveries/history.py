@@ -1,4 +1,4 @@
-"""What stood before: publications in their order, an earlier one's rows brought back, old ones forgotten."""
+"""History: past publications in order, the rows of one of them restored, old ones forgotten."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from billfold.model import CostBasis, Delivery, LeftOut, PublicationKind, Source
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection, Connection, lock_timeout
-from billfold.store.deliveries.publish import partitions
+from billfold.store.deliveries.partitions import partitions
 
-# As the state to restore: nothing was published yet.
+# Instead of a publication to restore: the state before the first one.
 NOTHING = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stood:
-    """A publication of a statement: what stood after it, and how it came to be."""
+class PastPublication:
+    """A publication of a statement: the totals after it, and how it came to be."""
 
     publication_id: int
     number: int
@@ -38,11 +38,11 @@ class Stood:
     is_remembered: bool
 
 
-def list_publications(connection: Connection, statement_id: int) -> tuple[Stood, ...]:
+def list_publications(connection: Connection, statement_id: int) -> tuple[PastPublication, ...]:
     """All publications of a statement in their order; `is_remembered` while their rows can all be brought back."""
     rows = connection.execute(_query("list_publications"), {"statement_id": statement_id}).fetchall()
     return tuple(
-        Stood(
+        PastPublication(
             publication_id=row[0],
             number=row[1],
             kind=PublicationKind(row[2]),
@@ -67,10 +67,10 @@ def list_publications(connection: Connection, statement_id: int) -> tuple[Stood,
     )
 
 
-def find_standing_delivery(connection: Connection, statement_id: int, publication_ids: Sequence[int]) -> UUID | None:
+def find_latest_delivery(connection: Connection, statement_id: int, publication_ids: Sequence[int]) -> UUID | None:
     """The latest delivery that became current by one of these publications and was not rolled back."""
     row = connection.execute(
-        _query("find_standing_delivery"), {"statement_id": statement_id, "publication_ids": list(publication_ids)}
+        _query("find_latest_delivery"), {"statement_id": statement_id, "publication_ids": list(publication_ids)}
     ).fetchone()
     return row[0] if row else None
 
@@ -82,9 +82,9 @@ def list_adopted(connection: Connection, publication_ids: Sequence[int]) -> tupl
 
 
 def read_delivery(connection: Connection, delivery_id: UUID) -> Delivery:
-    """A delivery as it was registered: what it named then, whatever stands in its bucket today."""
+    """A delivery as it was registered, with the files that it named then."""
     row = connection.execute(_query("read_delivery"), {"delivery_id": delivery_id}).fetchone()
-    assert row is not None, "what stood is known"
+    assert row is not None, "a published delivery is known"
     bucket, export_path, export_name, period, delivered_at, execution_id, manifest_key, manifest_etag = row
     files = connection.execute(_query("list_files"), {"delivery_id": delivery_id}).fetchall()
 
@@ -107,11 +107,11 @@ def read_delivery(connection: Connection, delivery_id: UUID) -> Delivery:
 def restore_bill(
     bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, restored_publication_id: int
 ) -> None:
-    """Withdraw what came after the restored publication and bring back what went since; NOTHING empties the statement.
+    """Withdraw the rows added after the restored publication and restore those withdrawn since; NOTHING empties it.
 
-    Rows that stood all the time are not touched. Withdrawn ones go to history, restored ones come as copies of theirs.
+    Rows that were current all the time are not touched. Withdrawn rows go to history, restored ones are copies from it.
     """
-    queries = read_queries("billfold.store", "charges")
+    queries = read_queries("billfold.store.deliveries", "charges")
     names = partitions(period)
     steps: Sequence[str] = ("withdraw_rows_since", "withdraw_charges_since")
     if restored_publication_id != NOTHING:
@@ -121,7 +121,7 @@ def restore_bill(
     split_steps: Sequence[str] = ("withdraw_split_since",)
     if restored_publication_id != NOTHING:
         split_steps = (*split_steps, "restore_split")
-    queries = read_queries("billfold.store", "split")
+    queries = read_queries("billfold.store.deliveries", "split_costs")
     for name in split_steps:
         bulk.execute(queries[name].format(**names), statement_id, publication_id, restored_publication_id)
 
@@ -137,15 +137,15 @@ def mark_rolled_back(
 def mark_taken_back(
     bulk: BulkConnection, *, statement_id: int, publication_id: int, rollback_publication_id: int
 ) -> None:
-    """The deliveries that the rollback took back stand again by this publication; what it let stand does so no more."""
+    """The deliveries that the rollback took back are published again; those that it made current are rolled back."""
     bulk.execute(_query("fall_back"), statement_id, rollback_publication_id)
     bulk.execute(_query("take_back_deliveries"), statement_id, publication_id, rollback_publication_id)
 
 
-def stand_again(bulk: BulkConnection, delivery_id: UUID | None, *, publication_id: int) -> None:
-    """A delivery that was rolled back itself, earlier, stands again by this publication."""
+def mark_published_again(bulk: BulkConnection, delivery_id: UUID | None, *, publication_id: int) -> None:
+    """A delivery that was rolled back earlier is published again by this publication."""
     if delivery_id:
-        bulk.execute(_query("stand_again"), str(delivery_id), publication_id)
+        bulk.execute(_query("mark_published_again"), str(delivery_id), publication_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,4 +235,4 @@ def _money(amounts: dict[str, str]) -> dict[str, Decimal]:
 
 
 def _query(name: str) -> str:
-    return read_queries("billfold.store", "history")[name]
+    return read_queries("billfold.store.deliveries", "history")[name]

@@ -23,7 +23,7 @@ class Judgement:
     """
 
     statement_id: int
-    least_percent: int
+    min_percent: int
     publication_ids: tuple[int, ...]
     mapping_version: int
 
@@ -43,10 +43,10 @@ def find_judgement(connection: Connection, delivery_id: UUID) -> Judgement | Non
     row = connection.execute(_query("find_judgement"), {"delivery_id": delivery_id}).fetchone()
     if row is None:
         return None
-    statement_id, least_percent, publication_ids, mapping_version = row
+    statement_id, min_percent, publication_ids, mapping_version = row
     return Judgement(
         statement_id=statement_id,
-        least_percent=least_percent,
+        min_percent=min_percent,
         publication_ids=tuple(publication_ids),
         mapping_version=mapping_version,
     )
@@ -75,7 +75,7 @@ def keep_judgement(
         "findings": json.dumps(compared.findings),
         "columns": json.dumps(dict(compared.columns)),
         "timings": json.dumps({stage: round(seconds, 3) for stage, seconds in compared.timings.items()}),
-        "least_percent": judgement.least_percent,
+        "min_percent": judgement.min_percent,
         "publication_ids": list(judgement.publication_ids),
     }
     with connection.transaction():
@@ -102,4 +102,4 @@ def _query(name: str) -> bytes:
 
 
 def _text(name: str) -> str:
-    return read_queries("billfold.store", "hold")[name]
+    return read_queries("billfold.store.deliveries", "hold")[name]

@@ -48,4 +48,4 @@ def _parameters(client: Client, sources: Sequence[SourceObject]) -> dict[str, st
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "left_out")[name].encode()
+    return read_queries("billfold.store.deliveries", "left_out")[name].encode()

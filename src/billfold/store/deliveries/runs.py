@@ -107,4 +107,4 @@ def find_periods(connection: Connection, client: Client, bucket: str, keys: Sequ
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "runs")[name].encode()
+    return read_queries("billfold.store.deliveries", "runs")[name].encode()

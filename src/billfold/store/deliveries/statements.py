@@ -51,7 +51,7 @@ class CurrentFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class OwningStatement:
     """The statement that a standalone file belongs to; `name` is its export and month."""
 
     statement_id: int
@@ -60,13 +60,13 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spelling:
+class KnownLocation:
     """A statement of a standalone file under one of its names: a bucket, and the file's key in it."""
 
     statement_id: int
     bucket: str
     key: str
-    is_standing: bool
+    is_current: bool
     is_counted: bool
 
 
@@ -165,15 +165,15 @@ def ensure_statement(
     return _current_statement(connection, row)
 
 
-def find_owner(
+def find_owning_statement(
     connection: Connection, client: Client, delivery: Delivery, *, place: tuple[str, BillingPeriod] | None
-) -> Owner | None:
+) -> OwningStatement | None:
     """The statement whose current delivery a standalone file belongs to; None for a file of its own.
 
     `place` is the statement (absolute key of its export, period) in whose layout the file stands.
     """
     row = connection.execute(
-        _query("find_owner"),
+        _query("find_owning_statement"),
         {
             "client_id": client.client_id,
             "file": absolute_key(delivery.bucket, delivery.files[0].key),
@@ -181,7 +181,11 @@ def find_owner(
             "place_period": place[1].starts_on if place else None,
         },
     ).fetchone()
-    return Owner(statement_id=row[0], name=f"{row[1]} {BillingPeriod(row[2])}", is_counted=row[3]) if row else None
+    return (
+        OwningStatement(statement_id=row[0], name=f"{row[1]} {BillingPeriod(row[2])}", is_counted=row[3])
+        if row
+        else None
+    )
 
 
 def list_standalone(
@@ -211,27 +215,29 @@ def list_buckets(connection: Connection, client: Client) -> list[str]:
     return [bucket for (bucket,) in connection.execute(_query("list_buckets"), {"client_id": client.client_id})]
 
 
-def list_spellings(connection: Connection, client: Client, delivery: Delivery) -> list[Spelling]:
+def list_locations(connection: Connection, client: Client, delivery: Delivery) -> list[KnownLocation]:
     """All statements of a standalone delivery's file: what stands and counts first, then what is in its own bucket."""
     key = delivery.files[0].key
     rows = connection.execute(
-        _query("list_spellings"),
+        _query("list_locations"),
         {"client_id": client.client_id, "bucket": delivery.bucket, "file": absolute_key(delivery.bucket, key)},
     ).fetchall()
     return [
-        Spelling(statement_id=row[0], bucket=row[1], key=row[2], is_standing=row[3], is_counted=row[4]) for row in rows
+        KnownLocation(statement_id=row[0], bucket=row[1], key=row[2], is_current=row[3], is_counted=row[4])
+        for row in rows
     ]
 
 
-def list_spellings_of_export(connection: Connection, client: Client, delivery: Delivery) -> list[Spelling]:
-    """The statements of a delivery's export and month, as `list_spellings`; `key` is the path of the export."""
+def list_export_locations(connection: Connection, client: Client, delivery: Delivery) -> list[KnownLocation]:
+    """The statements of a delivery's export and month, as `list_locations`; `key` is the path of the export."""
     parameters = {
         **_statement_key(client, delivery, delivery.period),
         "export": absolute_key(delivery.bucket, delivery.export_path),
     }
-    rows = connection.execute(_query("list_spellings_of_export"), parameters).fetchall()
+    rows = connection.execute(_query("list_export_locations"), parameters).fetchall()
     return [
-        Spelling(statement_id=row[0], bucket=row[1], key=row[2], is_standing=row[3], is_counted=row[4]) for row in rows
+        KnownLocation(statement_id=row[0], bucket=row[1], key=row[2], is_current=row[3], is_counted=row[4])
+        for row in rows
     ]
 
 
@@ -305,4 +311,4 @@ def _one(connection: Connection, name: str, parameters: dict[str, Any]) -> Tuple
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "statements")[name].encode()
+    return read_queries("billfold.store.deliveries", "statements")[name].encode()

@@ -54,4 +54,4 @@ def forget_failures(connection: Connection, message_id: str) -> None:
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "failures")[name].encode()
+    return read_queries("billfold.store.jobs", "failures")[name].encode()

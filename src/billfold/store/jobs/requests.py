@@ -11,8 +11,8 @@ from psycopg.rows import class_row
 from billfold.model import DeliveryState, RunStatus, TriggerSource
 from billfold.sql import read_queries
 from billfold.store.database import Connection
-from billfold.store.deliveries import control
-from billfold.store.deliveries.control import StoredDelivery
+from billfold.store.deliveries import records
+from billfold.store.deliveries.records import StoredDelivery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def take(connection: Connection) -> AskedDelivery | None:
         return None
     asked_at, asked_by, taken_count = taken
     return AskedDelivery(
-        delivery=control.find_delivery(connection, delivery_id),
+        delivery=records.find_delivery(connection, delivery_id),
         asked_at=asked_at,
         asked_by=TriggerSource(asked_by),
         taken_count=taken_count,
@@ -139,4 +139,4 @@ def _settle(
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "asked")[name].encode()
+    return read_queries("billfold.store.jobs", "requests")[name].encode()

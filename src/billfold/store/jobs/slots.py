@@ -36,4 +36,4 @@ def take_turn(connection: Connection, client: Client, work: str) -> bool:
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "slots")[name].encode()
+    return read_queries("billfold.store.jobs", "slots")[name].encode()

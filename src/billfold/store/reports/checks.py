@@ -16,9 +16,9 @@ from psycopg.types.json import Jsonb
 from billfold.model import CostBasis
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
+from billfold.store import planner
 from billfold.store.database import Connection, Database, connect
-from billfold.store.deliveries.publish import partitions
-from billfold.store.reports import scans
+from billfold.store.deliveries.partitions import partitions
 from billfold.store.reports.conformance import Judgement, judge_added
 
 
@@ -55,7 +55,7 @@ class CheckedBill:
         self._delivery_id = delivery_id
         self._rows_added = rows_added
         names = {name: sql.Identifier(table) for name, table in partitions(period).items()}
-        scans.prefer_scans(self._query, period, row_count=row_count)
+        planner.prefer_scans(self._query, period, row_count=row_count)
         self._create("create_checked_charge", **names)
         # What a FOCUS export's commitments cost is in no column of it.
         self.has_commitments: bool = tells_fees and self._one("has_commitments")[0]
@@ -67,7 +67,7 @@ class CheckedBill:
                 default_currency=sql.Literal(currency),
                 is_net=sql.Literal(basis is CostBasis.NET),
             )
-        scans.allow_lookups(self._query)
+        planner.allow_lookups(self._query)
 
     def find(self, name: str, **parameters: Any) -> Found:
         """What the query of this name finds."""
@@ -114,7 +114,7 @@ class CheckedBill:
         )
 
     def _create(self, name: str, **names: sql.Composable) -> None:
-        query = sql.SQL(read_queries("billfold.store", "checks")[name])
+        query = sql.SQL(read_queries("billfold.store.reports", "checks")[name])
         self._connection.execute(query.format(statement_id=sql.Literal(self._statement_id), **names))
 
     def _query(self, query: str) -> list[tuple[Any, ...]]:
@@ -152,4 +152,4 @@ def open_checked_bill(database: Database, statement_id: int) -> Iterator[Checked
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "checks")[name].encode()
+    return read_queries("billfold.store.reports", "checks")[name].encode()

@@ -11,9 +11,9 @@ from typing import Any
 from billfold.errors import StoreError
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
+from billfold.store import planner
 from billfold.store.database import Connection
-from billfold.store.deliveries.publish import partitions
-from billfold.store.reports import scans
+from billfold.store.deliveries.partitions import partitions
 from billfold.store.reports.focus_rules import Rule, Severity, charge_rules, columns, type_rules
 
 # What an example shows of its charge beside the columns that the rule names.
@@ -108,8 +108,8 @@ class _Scan:
         # Compiling some hundred conditions takes longer than evaluating them.
         connection.execute("SET LOCAL jit = off")
         connection.execute("SET LOCAL work_mem = '64MB'")
-        if scans.prefer_scans(self._query, period, row_count=row_count):
-            scans.prefer_hashing(self._query)
+        if planner.prefer_scans(self._query, period, row_count=row_count):
+            planner.prefer_hashing(self._query)
 
     def judge(self, rules: Sequence[Rule]) -> Judgement:
         counts = ", ".join(f"count(*) FILTER (WHERE {_condition(rule)})" for rule in rules)
@@ -182,4 +182,4 @@ def _escape(text: str) -> str:
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "focus")[name].encode()
+    return read_queries("billfold.store.reports", "focus")[name].encode()

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from billfold.sql import read_queries
 from billfold.store.database import Connection
-from billfold.store.reading import COST_METRICS
+from billfold.store.reports.reading import COST_METRICS
 
 # What costs are grouped and filtered by, and the keys of a charge that tell it.
 COLUMN_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -240,4 +240,4 @@ def _source(keys: Collection[str], *, is_past: bool) -> str:
 
 
 def _query(name: str) -> str:
-    return read_queries("billfold.store", "costs")[name]
+    return read_queries("billfold.store.reports", "costs")[name]

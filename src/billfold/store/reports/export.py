@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from psycopg.rows import class_row
 
 from billfold.sql import read_queries
-from billfold.store import reading
 from billfold.store.database import Connection, Database, connect_bulk
+from billfold.store.reports import reading
 
 # What a decimal of Parquet's 16 bytes holds, and what most of its readers know.
 MAX_DECIMAL_DIGITS = 38
@@ -127,4 +127,4 @@ def _quote(name: str) -> str:
 
 
 def _query(name: str) -> str:
-    return read_queries("billfold.store", "export")[name]
+    return read_queries("billfold.store.reports", "export")[name]

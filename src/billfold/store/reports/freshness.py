@@ -44,4 +44,4 @@ def _value(connection: Connection, name: str, parameters: dict[str, Any]) -> Any
 
 
 def _query(name: str) -> bytes:
-    return read_queries("billfold.store", "freshness")[name].encode()
+    return read_queries("billfold.store.reports", "freshness")[name].encode()

@@ -18,13 +18,13 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillCounts:
-    """How many bills there are, and in which state; `grave_count` of the warned ones may have wrong amounts."""
+    """How many bills there are, and in which state; `severe_count` of the warned ones may have wrong amounts."""
 
     bill_count: int
     failed_count: int
     unchecked_count: int
     warned_count: int
-    grave_count: int
+    severe_count: int
     passed_count: int
     uncounted_count: int
 
@@ -53,7 +53,7 @@ class JudgedBill:
     charged_cost: Mapping[str, str]
     left_out: Sequence[Mapping[str, Any]]
     warned_count: int
-    grave_count: int
+    severe_count: int
     state: str
 
 
@@ -122,7 +122,7 @@ def list_shared_months(connection: Connection, parameters: Mapping[str, Any]) ->
 
 
 def _fetch(connection: Connection, name: str, row: type[Row], parameters: Mapping[str, Any]) -> tuple[Row, ...]:
-    queries = read_queries("billfold.store", "quality")
+    queries = read_queries("billfold.store.reports", "quality")
     query = sql.SQL(queries[name]).format(judged_bill=sql.SQL(queries["judged_bill"]))
     with connection.cursor(row_factory=class_row(row)) as cursor:
         return tuple(cursor.execute(query, parameters))

@@ -14,8 +14,8 @@ from psycopg.rows import class_row
 
 from billfold.sql import read_queries
 from billfold.store.database import Connection
-from billfold.store.reading import COST_METRICS
 from billfold.store.reports.costs import choose_by_tag_set, names_tag_set, refunds
+from billfold.store.reports.reading import COST_METRICS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,4 +143,4 @@ def _choose(*, by_tag_set: bool) -> sql.Composed:
 
 
 def _query(name: str) -> str:
-    return read_queries("billfold.store", "spending")[name]
+    return read_queries("billfold.store.reports", "spending")[name]

@@ -22,7 +22,7 @@ from billfold.model import Client, CostBasis, PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
-from billfold.store.deliveries.publish import partitions
+from billfold.store.deliveries.partitions import partitions
 
 # What a daily cost is kept by, and what it holds.
 _DAY_COLUMNS = (
@@ -111,7 +111,7 @@ def list_statements(
     """
     with connect(database.conninfo) as connection:
         rows = connection.execute(
-            read_queries("billfold.store", "verify")["list_statements"].encode(),
+            read_queries("billfold.store.verification", "charges")["list_statements"].encode(),
             {
                 "client": client,
                 "export": export,
@@ -145,8 +145,8 @@ class Snapshot:
         }
         self._queries = {
             name: query.format(**names) if "{" in query else query
-            for file in ("verify", "verify_history", "verify_split")
-            for name, query in read_queries("billfold.store", file).items()
+            for file in ("charges", "history", "split_costs")
+            for name, query in read_queries("billfold.store.verification", file).items()
         }
 
     def has_partitions(self) -> bool:
@@ -294,7 +294,7 @@ class Snapshot:
 
     def compute_charges(self, charges: pa.RecordBatchReader) -> None:
         """Compute charges that should be held, by the very query that lands them, into a temporary table."""
-        landing = read_queries("billfold.store", "charges")
+        landing = read_queries("billfold.store.deliveries", "charges")
         self._bulk.execute(landing["create_staging"])
         self._bulk.load("charge_staging", charges, temporary=True)
         self._bulk.execute(landing["insert_charges"].format(partition="expected_charge"))
@@ -361,7 +361,7 @@ class Snapshot:
 @contextmanager
 def open_snapshot(database: Database, statement: VerifiedStatement) -> Iterator[Snapshot]:
     """A REPEATABLE READ transaction on the bulk loader's connection, rolled back at its end."""
-    queries = read_queries("billfold.store", "verify")
+    queries = read_queries("billfold.store.verification", "charges")
     with connect_bulk(database.conninfo) as bulk:
         bulk.execute(queries["begin"])
         bulk.query(queries["prefer_hashing"])

@@ -1,0 +1,97 @@
+"""`billfold.requests`: work for the server's workers, which waits in PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from billfold.app.wanted import AnyClient, DeliveryId, Month, as_delivery_id, as_period
+from billfold.model import Client, TriggerSource
+
+if TYPE_CHECKING:
+    from billfold.app.billfold import Billfold
+    from billfold.store.jobs.requests import AskedRow
+
+
+class Requests:
+    """Requests of work: each returns at once, and a worker of `billfold serve` does the work."""
+
+    def __init__(self, billfold: Billfold) -> None:
+        self._billfold = billfold
+
+    def ingest(
+        self,
+        key: str,
+        *,
+        client: AnyClient = None,
+        month: Month | None = None,
+        trigger: TriggerSource = TriggerSource.API,
+        is_event: bool = False,
+    ) -> tuple[AskedRow, ...]:
+        """Let the deliveries at a key of the client's bucket wait for a worker; what is current needs no work.
+
+        Raises ForbiddenError for a key outside of the client's folder, UsageError for a client without a bucket and
+        for a folder with more than 100 deliveries, and the failure where the key has none.
+
+        >>> billfold.requests.ingest("elsewhere/Manifest.json", client="acme")
+        Traceback (most recent call last):
+        ...
+        ForbiddenError: elsewhere/Manifest.json does not lie in the folder of acme
+        """
+        from billfold.bills.requests import ask
+
+        return ask(
+            client if isinstance(client, Client) else self._billfold.clients.resolve(client),
+            key,
+            asked_by=trigger,
+            settings=self._billfold.settings,
+            database=self._billfold.database,
+            is_event=is_event,
+            month=as_period(month),
+        )
+
+    def retry(self, delivery: DeliveryId) -> AskedRow:
+        """Let a failed delivery wait for another attempt; raises UsageError where that cannot succeed.
+
+        >>> published = billfold.deliveries(limit=1)[0]
+        >>> billfold.requests.retry(published.delivery_id)
+        Traceback (most recent call last):
+        ...
+        UsageError: delivery ... is published, not failed: there is nothing to do
+        """
+        from billfold.bills.requests import ask_again
+
+        database = self._billfold.database
+        return ask_again(as_delivery_id(database, delivery), settings=self._billfold.settings, database=database)
+
+    def release(self, delivery: DeliveryId, *, token_id: int | None = None) -> AskedRow:
+        """Release a held delivery and let it wait for a worker; raises UsageError for one that is not held.
+
+        `token_id` names the token of the request in the log.
+
+        >>> published = billfold.deliveries(limit=1)[0]
+        >>> billfold.requests.release(published.delivery_id)
+        Traceback (most recent call last):
+        ...
+        UsageError: delivery ...
+        """
+        from billfold.bills.requests import ask_for_release
+
+        database = self._billfold.database
+        return ask_for_release(
+            as_delivery_id(database, delivery),
+            token_id=token_id,
+            settings=self._billfold.settings,
+            database=database,
+        )
+
+    def find_hindrance(self, delivery: DeliveryId) -> str | None:
+        """Why a worker cannot retry a failed delivery or ingest a held one; None where it can.
+
+        >>> published = billfold.deliveries(limit=1)[0]
+        >>> billfold.requests.find_hindrance(published.delivery_id)
+        'delivery ... is published, not failed: there is nothing to do'
+        """
+        from billfold.bills.requests import find_hindrance
+
+        database = self._billfold.database
+        return find_hindrance(as_delivery_id(database, delivery), settings=self._billfold.settings, database=database)

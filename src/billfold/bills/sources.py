@@ -1,0 +1,155 @@
+"""Sources: which deliveries a source holds, and an outcome for everything in it that is no delivery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import structlog
+
+from billfold.aws import Bucket, address, resolve
+from billfold.bills import outcomes
+from billfold.bills.expiry import find_expired
+from billfold.bills.ingestion import Ingestion, keep_client, retrying
+from billfold.bills.left_out import OtherFiles
+from billfold.bills.local_roots import locate_source
+from billfold.bills.typed_sources import leaves_nothing, refuse_other_file
+from billfold.errors import BillfoldError, InputError, SourceError, UsageError, as_internal
+from billfold.model import Client, Delivery, DeliveryOutcome
+from billfold.period import BillingPeriod
+from billfold.store.database import Database, connect
+from billfold.store.deliveries import registration, runs
+
+log = structlog.get_logger(__name__)
+
+
+def find_deliveries(ingestion: Ingestion, source: str) -> tuple[list[tuple[Bucket, Delivery]], list[DeliveryOutcome]]:
+    """The deliveries of `source`, each with its bucket, and outcomes for what cannot be resolved."""
+    client, settings, database = ingestion.client, ingestion.settings, ingestion.database
+    retrying(settings)(_check_client, database, client)
+    try:
+        bucket, key = retrying(settings)(locate_source, source, client, settings, database)
+    except (SourceError, InputError) as error:
+        # The role refuses us, a path does not exist, a local manifest cannot be read: there is no bucket to name.
+        return [], [refuse(ingestion, "" if ingestion.is_typed else client.bucket or "", source, error)]
+    if ingestion.is_typed:
+        try:
+            refuse_other_file(bucket, key, client, database)
+        except InputError as error:
+            return [], [refuse(ingestion, bucket.name, key, error)]
+    deliveries, refused = resolve_all(ingestion, bucket, key)
+    if deliveries:
+        retrying(settings)(keep_client, database, client)
+    return [(bucket, delivery) for delivery in deliveries], refused
+
+
+def resolve_all(
+    ingestion: Ingestion, bucket: Bucket, key: str, *, since: BillingPeriod | None = None
+) -> tuple[list[Delivery], list[DeliveryOutcome]]:
+    """The deliveries at a key, and outcomes for statements that cannot be resolved; `since` leaves out older ones.
+
+    Among those outcomes are the current deliveries whose data files have expired: they have no error. Raises UsageError
+    if there are too many deliveries.
+    """
+    refused: list[DeliveryOutcome] = []
+
+    def keep_refused(manifest_key: str, error: BillfoldError) -> None:
+        refused.append(_keep_or_refuse(ingestion, bucket, manifest_key, error))
+
+    other_files = OtherFiles(ingestion.client, ingestion.database, takes_named=ingestion.is_event)
+    try:
+        deliveries = retrying(ingestion.settings)(
+            resolve,
+            bucket,
+            key,
+            on_refused=keep_refused,
+            since=since,
+            most=ingestion.max_deliveries,
+            tolerate_newer_files=ingestion.force,
+            leave_out=other_files,
+        )
+    except UsageError:
+        # The deliveries themselves are fine.
+        raise
+    except BillfoldError as error:
+        return [], [_keep_or_refuse(ingestion, bucket, key, error)]
+    except Exception as error:
+        log.exception("internal_error", bucket=bucket.name, key=key)
+        return [], [refuse(ingestion, bucket.name, key, as_internal(error))]
+    finally:
+        other_files.log(bucket.name)
+    if ingestion.on_left_out and other_files.found:
+        ingestion.on_left_out(other_files.found)
+    if ingestion.month:
+        if len(deliveries) + len(refused) > 1:
+            raise UsageError(
+                f"the month {ingestion.month} is of one file, and {address(bucket.name, key)} holds"
+                f" {len(deliveries) + len(refused)} deliveries",
+                advice="name the file itself",
+            )
+        deliveries = [name_month(delivery, ingestion.month) for delivery in deliveries]
+    return deliveries, refused
+
+
+def name_month(delivery: Delivery, month: BillingPeriod) -> Delivery:
+    """The delivery with the month that somebody named; raises UsageError if it is of another month."""
+    if delivery.period is None:
+        return replace(delivery, period=month, is_month_named=True)
+    if delivery.period != month:
+        named_by = "manifest" if delivery.manifest else "key"
+        raise UsageError(
+            f"{delivery.export_name} is of {delivery.period}, as its {named_by} says, not of {month}",
+            advice="leave the month out",
+        )
+    return delivery
+
+
+def refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -> DeliveryOutcome:
+    """The outcome of a source that is no delivery: a failed run under the requested key.
+
+    A source that somebody typed leaves a run only if it is a known client's: see `typed_sources`.
+    """
+    log.error(
+        "source_refused",
+        bucket=bucket,
+        key=key,
+        error_code=error.error_code,
+        error=str(error),
+        retryable=error.retryable,
+    )
+    client, database = ingestion.client, ingestion.database
+    if ingestion.is_typed and leaves_nothing(
+        error, bucket, key, client=client, settings=ingestion.settings, database=database
+    ):
+        return outcomes.refused(client, key, None, error)
+    with connect(database.conninfo) as connection:
+        registration.ensure_client(connection, client)
+        run_id: UUID | None = runs.record_failed_source(
+            connection,
+            client,
+            bucket=bucket or client.bucket or "",
+            key=key,
+            etag="",
+            error=error,
+            trigger=ingestion.trigger,
+        )
+    return outcomes.refused(client, key, run_id, error)
+
+
+def _keep_or_refuse(ingestion: Ingestion, bucket: Bucket, key: str, error: BillfoldError) -> DeliveryOutcome:
+    """The outcome of a statement that cannot be resolved: nothing to do if only its current files have expired."""
+    client = ingestion.client
+    if not ingestion.force and (expired := find_expired(ingestion.database, client, bucket, error)):
+        return outcomes.kept(
+            client,
+            expired.statement,
+            export_name=expired.export_name,
+            files=expired.files,
+            reason=expired.reason,
+        )
+    return refuse(ingestion, bucket.name, key, error)
+
+
+def _check_client(database: Database, client: Client) -> None:
+    with connect(database.conninfo) as connection:
+        registration.check_client(connection, client)

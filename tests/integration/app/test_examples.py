@@ -1,0 +1,109 @@
+"""Every example of the documents of `Billfold` runs: each against a copy of a database with one small bill."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import billfold
+from billfold import Billfold, Settings
+from billfold.app import billfold as app
+from billfold.app.clients import Clients
+from billfold.app.counting import Counting
+from billfold.app.dashboard import Dashboard
+from billfold.app.owners import Owners
+from billfold.app.requests import Requests
+from billfold.app.tokens import Tokens
+from billfold.period import BillingPeriod
+from billfold.settings import load_settings
+from billfold.store.database import Database
+from billfold.transform.sample_bill import SampleBill, write_sample_bill
+from tests.integration.conftest import CopyDatabase, NewDatabase
+
+CLASSES = (app.Billfold, Clients, Owners, Tokens, Counting, Requests, Dashboard)
+_BILL = SampleBill(
+    payer_account_id="111122223333",
+    period=BillingPeriod(date(2026, 5, 1)),
+    line_item_count=100,
+    export_name="cost-and-usage",
+    bucket="acme-billing",
+)
+
+
+def _list_examples() -> Iterator[doctest.DocTest]:
+    parser = doctest.DocTestParser()
+    for kind in CLASSES:
+        for name, member in inspect.getmembers(kind):
+            function = member.fget if isinstance(member, property) else member
+            if name.startswith("_") or not (inspect.isfunction(function) or inspect.ismethod(function)):
+                continue
+            text = inspect.getdoc(function) or ""
+            yield parser.get_doctest(text, {}, f"{kind.__name__}.{name}", None, 0)
+
+
+EXAMPLES = tuple(_list_examples())
+
+
+@pytest.fixture(scope="module")
+def landed(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Database, Path]:
+    """One client of the registry with one bill, an owner, and the folder that stands for its bucket."""
+    folder = tmp_path_factory.mktemp("examples")
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
+        variables.setenv("BILLFOLD_HOME", str(folder / "home"))
+        variables.setenv("BILLFOLD_CLIENT", "acme")
+        variables.chdir(folder)
+        settings = load_settings()
+    write_sample_bill(_BILL, folder / "acme-billing")
+    database = new_database(16)
+    with Billfold(settings, database=database) as landing:
+        place = {"bucket": "acme-billing", "prefix": "exports/", "region": "us-east-1"}
+        landing.clients.add("acme", account_id="111122223333", **place)
+        landing.ingest(folder / "acme-billing")
+        landing.owners.set("111122223333", "Platform")
+    return settings, database, folder / "acme-billing"
+
+
+@pytest.fixture
+def names(
+    landed: tuple[Settings, Database, Path], copy_database: CopyDatabase, tmp_path: Path, environment: object
+) -> dict[str, Any]:
+    """What examples may use."""
+    settings, database, bucket = landed
+    return {
+        "Billfold": Billfold,
+        "billfold": Billfold(settings, database=copy_database(database)),
+        "settings": settings,
+        "bucket": bucket,
+        "folder": tmp_path,
+    }
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_every_method_has_an_example_that_runs(example: doctest.DocTest, names: dict[str, Any]) -> None:
+    """What it prints is what the document says."""
+    output: list[str] = []
+    if example.name.startswith(Counting.__name__):
+        # The same bill as another export.
+        write_sample_bill(replace(_BILL, export_name="copy"), names["folder"])
+        names["billfold"].ingest(names["folder"])
+    example.globs = names
+
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL).run(
+        example, out=output.append
+    )
+
+    assert example.examples, f"{example.name} has no example"
+    assert not output, "".join(output)
+
+
+def test_public_names_are_there_without_being_imported_at_once() -> None:
+    """`import billfold` gives each of them when it is first used."""
+    assert all(getattr(billfold, name) is not None for name in billfold.__all__)

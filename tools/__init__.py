@@ -1,0 +1,1 @@
+"""What maintainers run beside the tests. Nothing here is part of the package."""
