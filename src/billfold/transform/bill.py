@@ -36,6 +36,7 @@ class Bill:
         self._mapper = mapper
         self._shapes: tuple[Shape, ...] = ()
         self._families: tuple[tuple[Shape, ...], ...] = ()
+        self._has_current_rows = True
         self._filled: members.Filled = frozenset()
 
     @property
@@ -93,6 +94,7 @@ class Bill:
 
     def compare(self, current_rows: pa.RecordBatchReader | None) -> compare.Comparison:
         """Tell added, removed and unchanged line items apart."""
+        self._has_current_rows = current_rows is not None
         return compare.compare(self._session, current_rows)
 
     def find_unmatched(self) -> tuple[str, int, int | None] | None:
@@ -119,7 +121,7 @@ class Bill:
             self._shapes,
             basis=basis,
             currency=currency,
-            remap=remap,
+            all_rows=remap or not self._has_current_rows,
             keep_classified=self._count_rows() <= MAX_KEPT_ROWS,
         )
 

@@ -31,16 +31,17 @@ def identify(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> Non
     )
     for shape in shapes:
         session.execute(_insert_hashes(session, shape))
-    session.execute(
+    [(repeated,)] = session.execute(
         "CREATE TEMP TABLE repeated_row AS"
         " SELECT shape, row, row_number() OVER (PARTITION BY row_hash ORDER BY file_number, shape, row) AS occurrence"
         " FROM row_identity WHERE row_hash IN (SELECT row_hash FROM row_identity GROUP BY row_hash HAVING count(*) > 1)"
-    )
-    session.execute(
-        "UPDATE row_identity SET occurrence = repeated_row.occurrence FROM repeated_row"
-        " WHERE repeated_row.shape = row_identity.shape AND repeated_row.row = row_identity.row"
-        " AND repeated_row.occurrence > 1"
-    )
+    ).fetchall()
+    if repeated:
+        session.execute(
+            "UPDATE row_identity SET occurrence = repeated_row.occurrence FROM repeated_row"
+            " WHERE repeated_row.shape = row_identity.shape AND repeated_row.row = row_identity.row"
+            " AND repeated_row.occurrence > 1"
+        )
     session.execute("DROP TABLE repeated_row")
 
 

@@ -93,12 +93,12 @@ def prepare_mapping(
     *,
     basis: CostBasis,
     currency: str,
-    remap: bool,
+    all_rows: bool,
     keep_classified: bool,
 ) -> None:
     """Create the view `ledger` (all line items' money) and the table `charge` (the added ones' charges).
 
-    With `remap`, the charges of all line items are made again: the statement's basis or the mapping has changed.
+    With `all_rows`, all line items are mapped: all are new, or the statement's basis or the mapping has changed.
     With `keep_classified`, the classified line items are written to a table, which the queries after it are bound to in
     no time; else they stay a view, and nothing of a large bill is written twice. It must be the same for all calls in a
     session.
@@ -117,9 +117,9 @@ def prepare_mapping(
     )
     session.execute(
         "CREATE OR REPLACE TEMP VIEW line_item_identity AS SELECT row_identity.*, "
-        + ("true" if remap else "added_row.row IS NOT NULL")
+        + ("true" if all_rows else "added_row.row IS NOT NULL")
         + " AS is_added FROM row_identity"
-        + ("" if remap else " LEFT JOIN added_row USING (shape, row)")
+        + ("" if all_rows else " LEFT JOIN added_row USING (shape, row)")
     )
     create_line_items(session, shapes, currency=currency)
     create_lookups(session)
