@@ -17,8 +17,9 @@ from billfold.period import BillingPeriod
 from billfold.transform import checks, column_types, compare, identify, landed, landing, line_items, mapping, members
 from billfold.transform.account_ids import find_odd_ids
 from billfold.transform.missing_costs import find_missing_costs
-from billfold.transform.parse import Shape, parse
+from billfold.transform.parse import parse
 from billfold.transform.session import open_beside, open_session
+from billfold.transform.shape import Shape
 
 # Up to here it costs less to write the classified line items than to bind their view again for each query.
 MAX_KEPT_ROWS = 10_000

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import duckdb
 
 from billfold.transform.columns import MAP_COLUMNS, TYPED_MAP_COLUMNS, UNSTABLE_COLUMNS, SourceColumn
-from billfold.transform.parse import Shape
 from billfold.transform.session import create_macros, quote
+from billfold.transform.shape import Shape
 
 # Kept on the statement: a change of the encoding needs a new version and a rehash of the landed rows.
 HASH_VERSION = 1

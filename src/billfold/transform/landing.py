@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from billfold.model import SourceObject
 from billfold.transform.members import Filled, join_keys
-from billfold.transform.parse import Shape
 from billfold.transform.session import json_key, quote
+from billfold.transform.shape import Shape
 
 # Rows in one Arrow batch: with 2 KB of JSON a row this keeps a batch near 20 MB.
 RAW_BATCH_ROWS = 10_000

@@ -15,8 +15,8 @@ import duckdb
 from billfold.model import ExportFormat
 from billfold.sql import read_script
 from billfold.transform.columns import SourceColumn
-from billfold.transform.parse import Shape
 from billfold.transform.session import create_macros, json_key, quote
+from billfold.transform.shape import Shape
 
 # Attributes of the product that the mapping reads: canonical name, and where older and newer exports hold it.
 _PRODUCT_ATTRIBUTES = {

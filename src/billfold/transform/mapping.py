@@ -13,7 +13,7 @@ from billfold.period import BillingPeriod
 from billfold.sql import read_script
 from billfold.transform.line_items import create_discount_macros, create_line_items, discount_parts, total_discount
 from billfold.transform.lookups import create_lookups
-from billfold.transform.parse import Shape
+from billfold.transform.shape import Shape
 
 # Raised whenever a rule changes what a charge says: a delivery tells which version made its charges.
 MAPPING_VERSION = 3
