@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from billfold.aws.bucket import LOCAL_SCHEME, Bucket, address, is_local
+from billfold.aws.current_manifest import OnRefused
 from billfold.aws.fetch import Progress, SilentProgress, fetch_delivery
 from billfold.aws.layout import Place, decode_event_key, find_places, is_data_file, is_manifest, period_of, place_of
 from billfold.aws.local_bucket import LocalBucket
 from billfold.aws.locate import locate, open_bucket
 from billfold.aws.manifest import Manifest, parse_manifest
-from billfold.aws.resolve import OnRefused, resolve
+from billfold.aws.resolve import resolve
 from billfold.aws.unpack import unpack
 
 if TYPE_CHECKING:

@@ -431,7 +431,7 @@ def test_files_without_a_manifest_count_as_deliveries_of_a_folder(root: Path, bu
 def test_a_folder_of_too_many_keys_is_not_looked_through(
     root: Path, bucket: LocalBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("billfold.aws.resolve"), "KEYS_PER_DELIVERY", 3)
+    monkeypatch.setattr(import_module("billfold.aws.folder"), "KEYS_PER_DELIVERY", 3)
     write_export(root, chunks=2)
 
     assert len(resolve(bucket, "", most=1)) == 1
