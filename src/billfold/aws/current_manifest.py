@@ -1,4 +1,4 @@
-"""Which manifest decides: of each statement the latest one, wherever its layout or a copy keeps it."""
+"""Which manifest decides: each statement's latest one, wherever its layout or a copy keeps it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 def current_manifests(
     bucket: Bucket, prefix: str, listed: Iterable[SourceObject], on_refused: OnRefused | None
 ) -> dict[Statement, SourceObject | None]:
-    """For each statement below the prefix the manifest that decides; None where several exports share its folder."""
+    """For each statement below the prefix, the manifest that decides; None if several exports share its folder."""
     candidates: defaultdict[Statement, list[SourceObject]] = defaultdict(list)
     wanted: defaultdict[str, set[Statement]] = defaultdict(set)
     for source in listed:
@@ -39,7 +39,7 @@ def current_manifests(
         for place in places:
             if not place.manifest_folder.startswith(prefix):
                 wanted[place.manifest_root].add(place.statement)
-    # The prefix may be a folder of data alone, as `exports/acme/data/`: its manifests stand beside it.
+    # The prefix may be a folder that holds only data, as `exports/acme/data/`: its manifests are beside it.
     for root, statements in wanted.items():
         for source in _manifests_below(bucket, root):
             statement = statement_of(source.key)
@@ -56,9 +56,9 @@ def current_manifests(
 
 
 def latest_of(manifests: Iterable[SourceObject]) -> SourceObject:
-    """The manifest that decides: executions may keep their own in folders, the shallowest is the latest one's.
+    """The manifest that decides. Executions may keep manifests in their own folders; the shallowest is the latest.
 
-    Of folders that begin with the time of their execution the latest counts: a copy may change the files' own times.
+    If the folders begin with the time of their execution, the latest wins: a copy may change the files' own times.
     """
     found = list(manifests)
     depth = min(source.key.count("/") for source in found)
@@ -67,7 +67,7 @@ def latest_of(manifests: Iterable[SourceObject]) -> SourceObject:
     if all(times.values()):
         latest = max(filter(None, times.values()))
         found = [source for source in found if times[source.key] == latest]
-    # A time that cannot be true comes after no other; of equal times the first key counts.
+    # An impossible time never wins; of equal times the first key wins.
     return max(found, key=lambda source: (find_time_fault(source) is None, source.modified_at))
 
 
@@ -90,10 +90,10 @@ def statement_of(key: str) -> Statement | None:
 
 
 def read_stray(bucket: Bucket, source: SourceObject) -> Manifest | None:
-    """The manifest outside of every layout; None for another program's."""
+    """The manifest outside every layout; None if it belongs to another program."""
     content = read_content(bucket, source)
     if is_foreign(content):
-        _log.warning("manifest_left_out", key=source.key, reason="it lists no files of a bill")
+        _log.warning("manifest_left_out", key=source.key, reason="it lists no billing files")
         return None
     return parse_manifest(content, source.key)
 
@@ -101,7 +101,7 @@ def read_stray(bucket: Bucket, source: SourceObject) -> Manifest | None:
 def find_refused_above(
     bucket: Bucket, folder: str, *, tolerate_newer_files: bool
 ) -> Iterator[tuple[SourceObject, BillfoldError, Claims]]:
-    """The refused manifests of exports that a local folder is below of, with what may be theirs."""
+    """The refused manifests of the exports above a local folder, each with its error and what may belong to it."""
     if not isinstance(bucket, LocalBucket):
         return
     found: defaultdict[Statement, list[SourceObject]] = defaultdict(list)
@@ -122,7 +122,7 @@ def find_refused_above(
 
 @contextmanager
 def refusing(key: str, on_refused: OnRefused | None) -> Iterator[None]:
-    """Hand an error of one statement over, foreseen or not, so that the others go on; without a taker it is raised."""
+    """Report any error of one statement to `on_refused`, so that the others go on; without it, raise the error."""
     try:
         yield
     except BillfoldError as error:

@@ -18,17 +18,17 @@ from billfold.errors import SourceNotFoundError, UsageError
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
 
-# Where a folder's deliveries are limited, somebody waits for its listing too: so many keys are looked through for each.
+# A limit on a folder's deliveries also limits its listing, because a user waits for it: to this many keys for each.
 KEYS_PER_DELIVERY = 200
 
 
 class LeaveOut(Protocol):
-    """Decides which files are not bills; `takes_named` is whether it does so for one that is named by itself."""
+    """Decides which files are not bills; `takes_named` is whether it also decides about a file named by its own key."""
 
     takes_named: bool
 
     def __call__(self, bucket: Bucket, sources: Sequence[SourceObject]) -> set[str]:
-        """The keys of those that are not."""
+        """The keys of the files that are not bills."""
 
 
 def find_in_folder(
@@ -76,7 +76,7 @@ def find_in_folder(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Folder:
-    """A folder's deliveries as they are found, and what belongs to their manifests or to refused ones."""
+    """A folder's deliveries as they are found, and what belongs to their manifests or to refused manifests."""
 
     bucket: Bucket
     listed: Listing
@@ -97,16 +97,16 @@ class _Folder:
                 self._add(self._find(source, manifest))
 
     def add_strays(self, strays: Iterable[SourceObject], originals: Collection[str]) -> None:
-        """Add what manifests outside of every layout name, unless they are copies of manifests inside."""
+        """Add what manifests outside every layout name, unless they are copies of manifests inside a layout."""
         for source in strays:
             with refusing(source.key, self.on_refused), self.claims.unless_refused(source):
                 if (manifest := read_stray(self.bucket, source)) is None:
                     continue
-                # Left out or refused, its files are no deliveries of their own.
+                # Even if it is left out or refused, its files are not deliveries of their own.
                 keys = keys_in(self.bucket, manifest)
                 self.claims.keys.update(keys)
                 if source.etag in originals or any(map(self.claims.has_statement_of, keys)):
-                    # What was copied with it is no other bill.
+                    # Files that were copied with it are not another bill.
                     self.claims.keys.update(folder_of(source.key) + file_name(key) for key in keys)
                 elif not is_before(manifest.period, self.since):
                     delivery = self._find(source, manifest)
@@ -114,7 +114,7 @@ class _Folder:
                     self._add(delivery)
 
     def add_strays_above(self, prefix: str, alone: Sequence[SourceObject]) -> None:
-        """Add what manifests outside of every layout, in the folders above, name of these files."""
+        """Add the deliveries of manifests outside every layout, in the folders above, that name any of these files."""
         for source in find_strays_above(self.bucket, prefix):
             with refusing(source.key, self.on_refused), self.claims.unless_refused(source):
                 if (manifest := read_stray(self.bucket, source)) is None:
@@ -129,7 +129,7 @@ class _Folder:
                     self._add(delivery)
 
     def refuse_above(self, prefix: str, alone: Sequence[SourceObject]) -> None:
-        """Claim these files where they may be of a refused manifest of an export above."""
+        """Claim these files if they may belong to a refused manifest of an export above."""
         above = folder_of(prefix[:-1])
         for source, error, claims in find_refused_above(
             self.bucket, above, tolerate_newer_files=self.tolerate_newer_files
@@ -149,7 +149,7 @@ class _Folder:
 
     @contextmanager
     def _claiming(self, source: SourceObject) -> Iterator[list[str]]:
-        """Claim what may be of the manifest if it is refused; takes the keys that it names."""
+        """If the manifest is refused, claim what may belong to it. Fill the list with the keys that it names."""
         named: list[str] = []
         try:
             yield named
@@ -190,9 +190,9 @@ def _list(bucket: Bucket, prefix: str, max_deliveries: int | None) -> Iterator[S
 def _refuse_more(bucket: Bucket, prefix: str, count: int, max_deliveries: int | None) -> None:
     if max_deliveries is not None and count > max_deliveries:
         raise UsageError(
-            f"{address(bucket.name, prefix)} holds more than can be asked for at once:"
-            f" {max_deliveries} deliveries, among {max_deliveries * KEYS_PER_DELIVERY} keys",
-            advice="name a folder within it, or a manifest; `billfold ingest` and the schedule take all of it",
+            f"{address(bucket.name, prefix)} holds too much for one request: at most"
+            f" {max_deliveries} deliveries and {max_deliveries * KEYS_PER_DELIVERY} keys",
+            advice="name a folder inside it, or a manifest; `billfold ingest` and the schedule have no such limit",
         )
 
 
@@ -201,5 +201,5 @@ def is_before(period: BillingPeriod | None, since: BillingPeriod | None) -> bool
 
 
 def _order(delivery: Delivery) -> tuple[date, str]:
-    # What only the content can date comes last.
+    # Files whose month only their content shows come last.
     return (delivery.period.starts_on if delivery.period else date.max, delivery.export_path)

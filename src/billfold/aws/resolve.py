@@ -41,8 +41,8 @@ def resolve(
     be resolved is reported to `on_refused` with its manifest's key and the error; without `on_refused` it is raised.
 
     Raises SourceNotFoundError if there is no bill at the key; ManifestError; TornDeliveryError if the next delivery is
-    being written over one (unless `tolerate_newer_files`); UsageError for a folder of more than `max_deliveries`, before
-    their manifests are read; and the errors of the bucket.
+    being written over one (unless `tolerate_newer_files`); UsageError for a folder of more than `max_deliveries`,
+    before their manifests are read; and the errors of the bucket.
     """
     if key and not key.endswith("/"):
         source = _object_at(bucket, key)

@@ -413,7 +413,7 @@ def test_a_folder_of_too_many_deliveries_is_refused_before_their_manifests_are_r
     for name in ("a", "b", "c"):
         write(root, f"exports/{name}/metadata/BILLING_PERIOD=2023-11/{name}-Manifest.json", b"no manifest")
 
-    with pytest.raises(UsageError, match=r"exports/ holds more than can be asked for at once: 2 deliveries"):
+    with pytest.raises(UsageError, match=r"exports/ holds too much for one request: at most 2 deliveries"):
         resolve(bucket, "exports/", most=2)
     with pytest.raises(ManifestError):
         resolve(bucket, "exports/", most=3)
