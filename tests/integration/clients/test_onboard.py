@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from billfold.clients import registry as clients
-from billfold.clients.onboarding.export import ExportContents
-from billfold.clients.onboarding.template import Onboarding, trust_policy
+from billfold import clients
+from billfold.clients.onboarding import ExportContents, Onboarding, make_template, trust_policy
 from billfold.errors import UsageError
 from billfold.model import Client, ExportTable, TimeGranularity
 from billfold.settings import Settings
