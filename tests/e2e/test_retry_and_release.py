@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from billfold import clients
 from billfold.bills.ingest import ingest
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.jobs.request_worker import AskedWorker
 from billfold.model import Client, DeliveryState, Scope

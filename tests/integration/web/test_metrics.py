@@ -15,11 +15,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
 from billfold.aws.queue_levels import KEPT_SECONDS, QueueWatch
 from billfold.bills.prune import prune
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.model import Scope
 from billfold.reports import instruments

@@ -16,9 +16,9 @@ import structlog.testing
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
+from billfold import clients
 from billfold.app import Billfold
 from billfold.bills import requests as asking
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.model import Client, Scope
 from billfold.store.database import connect
