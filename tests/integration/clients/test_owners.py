@@ -67,10 +67,10 @@ def test_what_is_set_again_is_not_written_again(office: Landing) -> None:
 @pytest.mark.parametrize(
     ("account", "owner", "complaint"),
     [
-        ("12345678901", "a", "no account of 12 digits"),
-        ("1234567890123", "a", "no account of 12 digits"),
-        ("1234-5678-9012", "a", "no account of 12 digits"),
-        ("١٢٣٤٥٦٧٨٩٠١٢", "a", "no account of 12 digits"),
+        ("12345678901", "a", "not an account of 12 digits"),
+        ("1234567890123", "a", "not an account of 12 digits"),
+        ("1234-5678-9012", "a", "not an account of 12 digits"),
+        ("١٢٣٤٥٦٧٨٩٠١٢", "a", "not an account of 12 digits"),
         (ACCOUNT, " ", "an owner is needed"),
         (ACCOUNT, "a\nb", "control character"),
         (ACCOUNT, "\udcff", "not UTF-8"),
@@ -140,13 +140,13 @@ HEADER = "account_id,owner\n"
     [
         ("", MissingColumnError, "owners.csv: is empty"),
         ("\n\n", MissingColumnError, "owners.csv: is empty"),
-        ("account_id\n", MissingColumnError, "owners.csv, line 1: needed column missing: owner"),
-        ("account_id;owner\n", MissingColumnError, "owners.csv, line 1: needed columns missing: account_id, owner"),
-        ("account_id,owner,team\n", MalformedFileError, "owners.csv, line 1, column team: is no known column"),
-        ("account_id,owner,owner\n", MalformedFileError, "owners.csv, line 1, column owner: stands twice"),
-        (f"{HEADER}{ACCOUNT}\n", MalformedFileError, "owners.csv, line 2: 2 columns, but 1 in this line"),
-        (f"{HEADER}{ACCOUNT},a,b\n", MalformedFileError, "owners.csv, line 2: 2 columns, but 3 in this line"),
-        (f'{HEADER}{ACCOUNT},"a\n', MalformedFileError, "owners.csv, line 2: is no CSV"),
+        ("account_id\n", MissingColumnError, "owners.csv, line 1: required column missing: owner"),
+        ("account_id;owner\n", MissingColumnError, "owners.csv, line 1: required columns missing: account_id, owner"),
+        ("account_id,owner,team\n", MalformedFileError, "owners.csv, line 1, column team: is not a known column"),
+        ("account_id,owner,owner\n", MalformedFileError, "owners.csv, line 1, column owner: appears twice"),
+        (f"{HEADER}{ACCOUNT}\n", MalformedFileError, "owners.csv, line 2: expected 2 columns, found 1"),
+        (f"{HEADER}{ACCOUNT},a,b\n", MalformedFileError, "owners.csv, line 2: expected 2 columns, found 3"),
+        (f'{HEADER}{ACCOUNT},"a\n', MalformedFileError, "owners.csv, line 2: is not CSV"),
         (HEADER.encode() + b"1,\xff\n", MalformedFileError, "owners.csv, line 2: is not UTF-8"),
         (
             f"{HEADER}\n1234,a\n",
@@ -156,13 +156,13 @@ HEADER = "account_id,owner\n"
         (
             f"{HEADER}{ACCOUNT},a\n{ACCOUNT},b\n",
             InvalidValueError,
-            f"owners.csv, line 3, column account_id, value '{ACCOUNT}': stands in line 2 too",
+            f"owners.csv, line 3, column account_id, value '{ACCOUNT}': is also in line 2",
         ),
         (f"{HEADER}{ACCOUNT}, \n", InvalidValueError, "owners.csv, line 2, column owner, value '': an owner is needed"),
         (
             f'{HEADER}{OTHER},a\n"{ACCOUNT}","a\nb"\n{ACCOUNT},c',
             InvalidValueError,
-            "owners.csv, line 3, column owner, value 'a\\nb': holds a control character",
+            "owners.csv, line 3, column owner, value 'a\\nb': contains a control character",
         ),
         (
             f"account_id,owner,client\n{ACCOUNT},a,acme\n",
