@@ -1,4 +1,4 @@
-"""The pages of clients: how each stands, what it is given to deploy, and what doctor finds when it is asked."""
+"""The pages of clients: the state of each, what it deploys, and what doctor finds."""
 
 from __future__ import annotations
 
@@ -204,9 +204,7 @@ def test_without_our_own_account_nothing_is_prepared(registry: Registry, acme: C
     assert "BILLFOLD_OUR_ACCOUNT_ID is not set" in page
 
 
-def test_doctor_is_asked_by_a_form_and_its_findings_are_shown(
-    registry: Registry, server: WebServer, acme: Client
-) -> None:
+def test_a_form_runs_doctor_and_the_page_shows_its_results(registry: Registry, server: WebServer, acme: Client) -> None:
     registry.deliver(acme, "1", "2")
     assert "Doctor has not run yet" in get(server, "/clients/acme/doctor")
 
