@@ -152,7 +152,7 @@ HEADER = "account_id,owner\n"
         (
             f"{HEADER}\n1234,a\n",
             InvalidValueError,
-            "owners.csv, line 3, column account_id, value '1234': is no account",
+            "owners.csv, line 3, column account_id, value '1234': is not an account",
         ),
         (
             f"{HEADER}{ACCOUNT},a\n{ACCOUNT},b\n",
