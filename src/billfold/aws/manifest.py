@@ -126,7 +126,7 @@ def _period(document: Mapping[str, object], key: str) -> BillingPeriod | None:
         return told
     period = parse_period(str(stated))
     if period is None:
-        raise ManifestError("names no known billing period", file=key, value=str(stated))
+        raise ManifestError("names no billing period in a known format", file=key, value=str(stated))
     if told is not None and told != period and find_places(key):
         raise ManifestError(f"names the period {period}, but is in the folder of {told}", file=key)
     return period

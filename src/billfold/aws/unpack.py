@@ -107,7 +107,7 @@ def _kind(path: Path, key: str) -> Literal["csv", "parquet"]:
             raise MalformedFileError("is a truncated Parquet file", file=key)
         return "parquet"
     if head.startswith(_UTF16) or b"\0" in head or not _is_utf8(head):
-        raise MalformedFileError("is neither UTF-8 text nor a gzip, zip or Parquet file", file=key)
+        raise MalformedFileError("is not UTF-8 text, gzip, zip or Parquet", file=key)
     return "csv"
 
 

@@ -70,8 +70,8 @@ def test_another_programs_document_is_skimmed_whatever_its_numbers() -> None:
         ('"dataFiles": {"a": 1}', "is not a list"),
         ('"dataFiles": ["a\\ud800.csv"]', "holds characters that cannot be stored"),
         ('"dataFiles": ["a\\u0000.csv"]', "holds characters that cannot be stored"),
-        ('"dataFiles": [], "billingPeriod": {"start": [2026, 5]}', "names no known billing period"),
-        ('"dataFiles": [], "billingPeriod": ' + "9" * 400, "names no known billing period"),
+        ('"dataFiles": [], "billingPeriod": {"start": [2026, 5]}', "names no billing period in a known format"),
+        ('"dataFiles": [], "billingPeriod": ' + "9" * 400, "names no billing period in a known format"),
     ],
 )
 def test_a_manifest_of_wrong_types_is_refused_in_one_line(members: str, problem: str) -> None:
