@@ -17,6 +17,7 @@ from billfold.aws.local_bucket import LocalBucket
 from billfold.aws.local_copy import MANIFESTS_OF_EXPORT
 from billfold.aws.manifest import Manifest, is_foreign, parse_manifest
 from billfold.errors import BillfoldError, as_internal
+from billfold.log import Event
 from billfold.model import SourceObject
 
 OnRefused = Callable[[str, BillfoldError], None]
@@ -93,7 +94,7 @@ def read_stray(bucket: Bucket, source: SourceObject) -> Manifest | None:
     """The manifest outside every layout; None if it belongs to another program."""
     content = read_content(bucket, source)
     if is_foreign(content):
-        _log.warning("manifest_left_out", key=source.key, reason="it lists no billing files")
+        _log.warning(Event.MANIFEST_LEFT_OUT, key=source.key, reason="it lists no billing files")
         return None
     return parse_manifest(content, source.key)
 
@@ -132,5 +133,5 @@ def refusing(key: str, on_refused: OnRefused | None) -> Iterator[None]:
     except Exception as error:
         if on_refused is None:
             raise
-        _log.exception("internal_error", key=key)
+        _log.exception(Event.INTERNAL_ERROR, key=key)
         on_refused(key, as_internal(error))

@@ -15,6 +15,7 @@ from billfold.aws.delivery import find_delivery, keys_in, read_manifest, standal
 from billfold.aws.folder import LeaveOut, find_in_folder, is_before
 from billfold.aws.layout import Place, find_places, folder_of, is_manifest
 from billfold.errors import AccessDeniedError, SourceNotFoundError
+from billfold.log import Event
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
 
@@ -111,5 +112,5 @@ def _by_manifests(
                 # It does not stand in for a current one that lacks files.
                 find_delivery(bucket, current, manifest, {}, tolerate_newer_files=True)
                 return _by_manifest(bucket, other, tolerate_newer_files=tolerate_newer_files)
-        _log.info("file_not_in_manifest", key=source.key, manifest=current.key)
+        _log.info(Event.FILE_NOT_IN_MANIFEST, key=source.key, manifest=current.key)
     return find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
