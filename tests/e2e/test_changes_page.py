@@ -1,4 +1,4 @@
-"""The pages of changes and of checks in a real browser: what stands out, where it leads, and who can read it."""
+"""The pages of changes and of checks in a real browser: what is highlighted, where it leads, and who can read it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from billfold.settings import load_settings
 from tests.bills.landing import Landing
-from tests.bills.page_bills import MARKUP, land_bills
-from tests.integration.conftest import NewDatabase
+from tests.bills.page_bills import MARKUP
 from tests.processes.visitor import PHONE, Visitor, find_grave
 from tests.processes.web_server import run_web_server
 
@@ -28,14 +26,9 @@ VIEWS = {
 
 
 @pytest.fixture(scope="module")
-def address(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
-        landing = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("bucket") / "acme")
-        land_bills(landing)
-        with run_web_server(landing.settings, landing.database) as server:
-            yield f"http://127.0.0.1:{server.port}"
+def address(page_bills: Landing) -> Iterator[str]:
+    with run_web_server(page_bills.settings, page_bills.database) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 def row_of(page: Page, table: str, text: str) -> Any:
@@ -102,10 +95,10 @@ def test_a_bar_leads_to_the_costs_behind_it(visitor: Visitor) -> None:
     }
 
 
-def test_closed_months_that_moved_stand_out_and_are_looked_into(visitor: Visitor) -> None:
+def test_changed_closed_months_are_highlighted_and_open_on_a_click(visitor: Visitor) -> None:
     page = visitor.visit("/changes?by=account")
 
-    moved = page.locator("table.moves tr.stands-out")
+    moved = page.locator("table.moves tr.highlighted")
     expect(moved).to_have_count(1)
     expect(moved).to_contain_text("closed month changed")
     assert page.locator("table.moves tbody time").first.get_attribute("title")
@@ -147,7 +140,7 @@ def test_names_of_movers_are_text(visitor: Visitor) -> None:
     expect(page.locator("table.movers b")).to_have_count(0)
 
 
-def test_bills_in_doubt_come_first_and_stand_open(visitor: Visitor) -> None:
+def test_doubtful_bills_come_first_and_are_open(visitor: Visitor) -> None:
     page = visitor.visit("/checks")
 
     bills = page.locator("details.bill")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from billfold import clients
 from billfold.aws import LocalAws, locate, open_bucket
 from billfold.bills.backfill import backfill
 from billfold.bills.ingest import ingest
 from billfold.bills.rollback import roll_back
-from billfold.clients import registry as clients
 from billfold.errors import AccessDeniedError, BillfoldError, ConfigurationError, UsageError
 from billfold.model import Client, DeliveryState
 from billfold.settings import load_settings
@@ -261,7 +261,7 @@ def test_a_registered_client_reads_its_own_folder_alone(landing: Landing, aws: L
             bucket.head(key)
     with pytest.raises(AccessDeniedError, match="does not lie in the client's folder"):
         list(bucket.list_objects(""))
-    with pytest.raises(UsageError, match="is not that of client acme"):
+    with pytest.raises(UsageError, match="does not belong to client acme"):
         locate("s3://another-bucket/exports/", client, here.settings)
 
 
