@@ -10,6 +10,7 @@ import structlog
 
 from billfold.settings import Settings, load_settings
 from tests.bills.page_bills import page_bills as page_bills
+from tests.declared_events import assert_declared
 from tests.services import aws as aws
 from tests.services import copy_database as copy_database
 from tests.services import database as database
@@ -24,8 +25,12 @@ from tests.services import shared_landing as shared_landing
 
 @pytest.fixture(autouse=True)
 def _plain_logging() -> None:
-    """Logging as nobody has configured it: a command that ran in this process before has left its level behind."""
+    """Logging as nobody has configured it, but an event that is not declared fails the test.
+
+    A command that ran in this process before has left its level behind.
+    """
     structlog.reset_defaults()
+    structlog.get_config()["processors"].insert(0, assert_declared)
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from billfold import clients
 from billfold.aws import SilentProgress, address, is_local
 from billfold.bills.admission import is_current
 from billfold.bills.ingestion import Ingestion
 from billfold.bills.release import not_held, permit
 from billfold.bills.sources import find_deliveries
-from billfold.clients import registry as clients
 from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.period import BillingPeriod
