@@ -73,7 +73,7 @@ class WebServer:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """The whole answer; a body in parts is sent chunked, and redirects are not followed."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=(self.source, 0))
         sent = dict(headers or {})
         if self.token and not {"authorization", "cookie"} & {name.lower() for name in sent}:
             sent["Authorization"] = f"Bearer {self.token}"
