@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from billfold.app import Billfold
 from billfold.aws.queue import open_queue
 from billfold.bills.backfill import backfill
 from billfold.cli.exits import ExitCode, exit_code
@@ -72,7 +73,7 @@ def test_a_poisoned_manifest_stops_no_backfill_schedule_or_request(registry: Reg
     registry.deliver(other, "2")
 
     report = backfill(client=client, settings=registry.settings, database=registry.database)
-    visits = {each.client_id: each for each in visit_due(settings=registry.settings, database=registry.database)}
+    visits = {each.client_id: each for each in visit_due(Billfold(registry.settings, database=registry.database))}
     with run_web_server(registry.settings, registry.database) as server:
         answer = server.send(
             "POST",
