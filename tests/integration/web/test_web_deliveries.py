@@ -157,7 +157,7 @@ def test_a_failed_delivery_says_why_and_what_to_do(server: WebServer, history: d
     page = get(server, f"/deliveries/{history['failed']}")
 
     assert "<code>unknown_format</code>" in page
-    assert "is no AWS billing export" in page
+    assert "is not an AWS billing export" in page
     assert "Check which export writes to this folder." in page
     assert "never published" in page
 
