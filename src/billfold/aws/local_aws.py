@@ -30,6 +30,8 @@ class LocalAws:
         self.region = region
         self.endpoint_url = endpoint_url
         self._server: Any = None
+        # To make a client takes boto3 longer than most calls of one take.
+        self._clients: dict[tuple[str, str], Any] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -73,13 +75,16 @@ class LocalAws:
 
     def client(self, service: Any, region: str | None = None) -> Any:
         """A boto3 client of one service that may write to this AWS."""
-        return boto3.client(
-            service,
-            region_name=region or self.region,
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=_ACCESS_KEY,
-            aws_secret_access_key=_ACCESS_KEY,
-        )
+        key = service, region or self.region
+        if key not in self._clients:
+            self._clients[key] = boto3.client(
+                service,
+                region_name=region or self.region,
+                endpoint_url=self.endpoint_url,
+                aws_access_key_id=_ACCESS_KEY,
+                aws_secret_access_key=_ACCESS_KEY,
+            )
+        return self._clients[key]
 
     def create_bucket(self, name: str, region: str | None = None) -> None:
         """An empty bucket, in this AWS's region or another."""

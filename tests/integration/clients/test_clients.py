@@ -188,7 +188,7 @@ def test_what_may_change_of_a_client_changes_and_the_rest_stays(landing: Landing
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, "nothing is to be changed"),
+        ({}, "nothing to change"),
         ({"currency": ""}, "--currency is ''"),
         ({"refresh_hours": 0}, "1 to 8760"),
         ({"region": "x y"}, "such as eu-central-1"),
