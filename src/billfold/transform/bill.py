@@ -14,7 +14,7 @@ import pyarrow as pa
 from billfold.dimensions import DIMENSIONS, Dimension
 from billfold.model import CostBasis, ExportFormat, MoneyColumns, Residual, UnpackedFile
 from billfold.period import BillingPeriod
-from billfold.transform import checks, column_types, compare, identify, landed, landing, line_items, mapping, members
+from billfold.transform import column_types, compare, identify, landed, landing, line_items, mapping, members, refusals
 from billfold.transform.account_ids import find_odd_ids
 from billfold.transform.missing_costs import find_missing_costs
 from billfold.transform.parse import parse
@@ -47,7 +47,7 @@ class Bill:
     def parse(self, files: Sequence[UnpackedFile], *, max_unpacked_bytes: int | None = None) -> None:
         """Load the files and refuse bad values; no file may hold more text than `max_unpacked_bytes`."""
         self._shapes = parse(self._session, files, max_unpacked_bytes=max_unpacked_bytes)
-        checks.check_values(self._session, self._shapes)
+        refusals.refuse_bad_values(self._session, self._shapes)
 
     def load_landed(self, rows: pa.RecordBatchReader) -> None:
         """Load landed rows (row_hash, occurrence, row_data as text) instead of files."""
@@ -87,7 +87,7 @@ class Bill:
 
     def find_period(self, *, expected: BillingPeriod | None, fallback: date) -> BillingPeriod:
         """The billing period of all rows."""
-        return checks.find_period(self._session, self._shapes, expected=expected, fallback=fallback)
+        return refusals.find_period(self._session, self._shapes, expected=expected, fallback=fallback)
 
     def identify(self) -> None:
         """Give every line item its row_hash and occurrence."""

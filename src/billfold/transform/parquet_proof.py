@@ -82,7 +82,7 @@ def read_with_pyarrow(
     return replace(proof, found=found)
 
 
-def check_agreement(session: duckdb.DuckDBPyConnection, proof: ParquetProof, *, loaded: str, scan: str) -> None:
+def require_agreement(session: duckdb.DuckDBPyConnection, proof: ParquetProof, *, loaded: str, scan: str) -> None:
     """Refuse the file unless DuckDB read the same rows; `loaded` and `scan` are its rows as FROM clauses.
 
     Raises MalformedFileError with the column in which the readers differ.

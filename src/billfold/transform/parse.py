@@ -23,7 +23,7 @@ from billfold.transform.csv_files import (
     refuse_nul,
 )
 from billfold.transform.parquet_files import read_all_with_pyarrow, read_parquet_schema, spell_wide_decimals
-from billfold.transform.parquet_proof import check_agreement
+from billfold.transform.parquet_proof import require_agreement
 from billfold.transform.shape import Shape, SourceFile, scan_parquet, select_file_rows, select_rows
 
 # AWS's widest exports have some 300 columns beside those of tags and cost categories, of which it allows 1,000. Memory
@@ -60,10 +60,10 @@ def parse(
                 if (refusal := explain(error, shape)) is None:
                     raise
                 raise refusal from error
-            _check_lines(session, shape, counts.result())
+            _refuse_other_counts(session, shape, counts.result())
             for file, proof in proofs:
                 rows = f"{shape.table} WHERE file_number = {file.file_number}"
-                check_agreement(session, proof, loaded=rows, scan=scan_parquet(shape, file))
+                require_agreement(session, proof, loaded=rows, scan=scan_parquet(shape, file))
     return shapes
 
 
@@ -164,7 +164,7 @@ def _count_all(shape: Shape) -> dict[int, int]:
     return {file.file_number: count_rows(file, len(shape.columns)) for file in shape.files}
 
 
-def _check_lines(session: duckdb.DuckDBPyConnection, shape: Shape, counts: Mapping[int, int]) -> None:
+def _refuse_other_counts(session: duckdb.DuckDBPyConnection, shape: Shape, counts: Mapping[int, int]) -> None:
     """Refuse a file in which the two readers find different numbers of rows."""
     loaded = dict(session.execute(f"SELECT file_number, count(*) FROM {shape.table} GROUP BY file_number").fetchall())
     for file in shape.files:

@@ -51,7 +51,7 @@ class _Rule:
     advice: str = _ADVICE
 
 
-def check_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
+def refuse_bad_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
     """Refuse missing needed values, unreadable costs and times, damaged account ids, NUL, and other providers' FOCUS.
 
     Raises InvalidValueError with file, line, column and value of the first bad row, UnknownFormatError for FOCUS from
