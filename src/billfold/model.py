@@ -151,7 +151,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One thing that doctor looked at: what it found and, where that is not well, exactly what mends it.
+    """One thing that doctor looked at: what it found and, if that is not well, the exact fix.
 
     `area` is machine, database or aws; `client_id` is None for what all clients share.
     """

@@ -97,7 +97,7 @@ def test_changed_closed_months_are_highlighted_and_open_on_a_click(visitor: Visi
 
     moved = page.locator("table.moves tr.highlighted")
     expect(moved).to_have_count(1)
-    expect(moved).to_contain_text("closed month changed")
+    expect(moved).to_contain_text("past month changed")
     assert page.locator("table.moves tbody time").first.get_attribute("title")
     row_of(page, "moves", "first bill").first.get_by_role("link").click()
 

@@ -182,7 +182,7 @@ def test_savings_include_tagged_usage(visitor: Visitor) -> None:
 
     page = visitor.visit("/costs?tag=env%3Dweb&service=AmazonS3")
 
-    expect(page.get_by_role("heading", name="Savings on usage of 2026-05, USD")).to_be_visible()
+    expect(page.get_by_role("heading", name="Savings on usage in 2026-05, USD")).to_be_visible()
 
 
 def test_names_are_text_and_never_markup(visitor: Visitor) -> None:

@@ -96,10 +96,10 @@ def test_figures_of_all_clients_are_the_sum_of_each(visitor: Visitor, currency: 
 
 def test_the_page_says_up_to_which_days_each_client_is_charged(visitor: Visitor) -> None:
     page = visitor.visit("/")
-    expect(page.locator(".head p")).to_contain_text("charged up to 2099-05-10 to 2099-05-20, by client")
+    expect(page.locator(".head p")).to_contain_text("charges up to 2099-05-10 to 2099-05-20, by client")
 
     page = visitor.visit("/?client=globex&service=IsNew")
-    expect(page.locator(".head p")).to_contain_text("charged up to 2099-05-10")
+    expect(page.locator(".head p")).to_contain_text("charges up to 2099-05-10")
     expect(page.get_by_label(f"{MAY} in USD").locator(".figure").nth(1)).to_contain_text("(new), up to 2099-04-10")
 
 

@@ -104,7 +104,7 @@ def test_a_day_of_the_calendar_leads_to_what_came(visitor: Visitor, history: dic
     expect(listed).to_have_count(2)
     listed.filter(has_text="failed").get_by_role("link").click()
     page.wait_for_url(f"**/deliveries/{history['failed']}")
-    expect(page.get_by_text("What to do.")).to_be_visible()
+    expect(page.get_by_text("What to do:")).to_be_visible()
 
 
 def test_filters_of_the_list_stay_in_the_address(visitor: Visitor) -> None:

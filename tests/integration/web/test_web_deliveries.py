@@ -162,7 +162,7 @@ def test_a_failed_delivery_says_why_and_what_to_do(reading: WebServer, history: 
     assert "<code>unknown_format</code>" in page
     assert "is no AWS billing export" in page
     assert "Check which export writes to this folder." in page
-    assert "never published" in page
+    assert "not published" in page
 
 
 def test_a_held_delivery_says_to_who_may_only_read_how_it_is_let_through(

@@ -550,7 +550,7 @@ def test_the_bucket_outlives_the_stack() -> None:
         (ACME, replace(PLAN, destination=replace(QUEUE, arn="https://sqs/…")), UsageError, "arn:aws:sqs:"),
         (ACME, replace(PLAN, destination=replace(QUEUE, arn=f"{QUEUE.arn}.fifo")), UsageError, "FIFO"),
         (replace(ACME, region="eu-west-1"), replace(PLAN, destination=QUEUE), UsageError, "its own region"),
-        (ACME, replace(PLAN, our_account_id=THEIRS, destination=QUEUE), UsageError, "not to ours"),
+        (ACME, replace(PLAN, our_account_id=THEIRS, destination=QUEUE), UsageError, "not in ours"),
         (ACME, replace(PLAN, destination=replace(BUS, arn=QUEUE.arn)), UsageError, "event-bus"),
         (
             ACME,
@@ -559,7 +559,7 @@ def test_the_bucket_outlives_the_stack() -> None:
             "partition aws-cn",
         ),
         (ACME, replace(PLAN, export=ExportTable.CUR2), UsageError, "us-east-1"),
-        (ACME, replace(PLAN, contents=ExportContents(tags=False)), UsageError, "no export is made"),
+        (ACME, replace(PLAN, contents=ExportContents(tags=False)), UsageError, "no export is created"),
         (
             IN_US,
             replace(PLAN, export=ExportTable.FOCUS, contents=ExportContents(iam_principal_data=False)),
