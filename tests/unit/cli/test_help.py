@@ -31,7 +31,9 @@ def test_the_overview_says_of_each_command_what_its_own_help_says() -> None:
     assert overview == _list_own_summaries()
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "version", "costs --help", "ingest --help", "statement --help"])
+@pytest.mark.parametrize(
+    "words", ["--help", "--version", "version", "costs --help", "ingest --help", "statement --help"]
+)
 def test_help_and_version_load_no_driver(words: str) -> None:
     program = (
         "import sys; from billfold.cli import main; code = main(sys.argv[1:]);"
