@@ -5,9 +5,13 @@ made from both. `output.py` writes JSON lines for machines and colored lines for
 `logging` of a program that uses Billfold. A module logs with `structlog.get_logger(__name__)` and an event of the list.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from billfold.log.events import CONTEXT_FIELDS, STATE_COUNTS, Event
 from billfold.log.fields import EVERY_EVENT, FIELDS, Field
-from billfold.log.output import configure_logging, is_for_people, leave_to_logging
+
+if TYPE_CHECKING:
+    from billfold.log.output import configure_logging, is_for_people, leave_to_logging
 
 __all__ = [
     "CONTEXT_FIELDS",
@@ -20,3 +24,14 @@ __all__ = [
     "is_for_people",
     "leave_to_logging",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        # `billfold --help` needs the names of events, but neither structlog nor the settings.
+        if name in __all__:
+            from billfold.log import output
+
+            return getattr(output, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
