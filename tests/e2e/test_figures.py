@@ -10,12 +10,10 @@ from decimal import Decimal
 import pytest
 from playwright.sync_api import Page, expect
 
-from billfold.settings import load_settings
-from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill
 from tests.processes.visitor import PHONE, Visitor
 from tests.processes.web_server import run_web_server
-from tests.services import NewDatabase
+from tests.services import NewDatabase, make_shared_landing
 
 # A month that is never over.
 APRIL, MAY = "2099-04", "2099-05"
@@ -58,18 +56,15 @@ def list_may(last_day: int) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def address(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """acme is charged up to 20 May, globex up to 10 May; acme's bill was restated by a tiny amount."""
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
-        acme = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("bucket") / "acme")
-        globex = replace(acme, root=acme.root.parent / "globex").with_client(client_id="globex", prefix="globex/")
-        for landing, last_day in ((acme, 20), (globex, 10)):
-            landing.ingest(write_bill(landing.root, list_april(), period=APRIL))
-            landing.ingest(write_bill(landing.root, list_may(last_day), period=MAY))
-        more = [*list_may(20), item(MAY, 3, TINY, line_item_product_code="IsNew"), item(MAY, 3, "1")]
-        acme.ingest(write_bill(acme.root, more, period=MAY, revision=2))
-        with run_web_server(acme.settings, acme.database) as server:
-            yield f"http://127.0.0.1:{server.port}"
+    acme = make_shared_landing(new_database, tmp_path_factory)
+    globex = replace(acme, root=acme.root.parent / "globex").with_client(client_id="globex", prefix="globex/")
+    for landing, last_day in ((acme, 20), (globex, 10)):
+        landing.ingest(write_bill(landing.root, list_april(), period=APRIL))
+        landing.ingest(write_bill(landing.root, list_may(last_day), period=MAY))
+    more = [*list_may(20), item(MAY, 3, TINY, line_item_product_code="IsNew"), item(MAY, 3, "1")]
+    acme.ingest(write_bill(acme.root, more, period=MAY, revision=2))
+    with run_web_server(acme.settings, acme.database) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 def read_figures(page: Page, currency: str) -> dict[str, Decimal]:

@@ -5,6 +5,8 @@ made from both. `output.py` writes JSON lines for machines and colored lines for
 `logging` of a program that uses Billfold. A module logs with `structlog.get_logger(__name__)` and an event of the list.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 from billfold.log.events import CONTEXT_FIELDS, STATE_COUNTS, Event

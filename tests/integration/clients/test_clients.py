@@ -136,11 +136,11 @@ def test_of_two_that_register_one_folder_together_one_gets_it(landing: Landing) 
         ("refresh_hours", 0, "hours"),
     ],
 )
-def test_what_no_client_can_have_is_refused(landing: Landing, field: str, value: object, expected: str) -> None:
+def test_what_no_client_can_have_is_refused(shared_landing: Landing, field: str, value: object, expected: str) -> None:
     with pytest.raises(UsageError, match=expected):
-        add(landing, **{"client_id": "acme", field: value})
+        add(shared_landing, **{"client_id": "acme", field: value})
 
-    assert clients.list_clients(landing.database) == []
+    assert clients.list_clients(shared_landing.database) == []
 
 
 def test_an_id_is_given_once(landing: Landing) -> None:
