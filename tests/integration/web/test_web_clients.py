@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from billfold import clients
 from billfold.app import Billfold
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.clients.onboarding import ExportContents, Onboarding, iam_documents, make_template
 from billfold.errors import UsageError
