@@ -74,7 +74,7 @@ def remap(
     period: BillingPeriod | None = None,
     statement_id: int | None = None,
     force: bool = False,
-    tell: Callable[[Remapping], None] = lambda _remapping: None,
+    on_remapped: Callable[[Remapping], None] = lambda _remapping: None,
 ) -> list[Remapping]:
     """Remap the statements whose charges an older mapping made, the oldest month first; with `force` all of them.
 
@@ -86,7 +86,7 @@ def remap(
     remapped = []
     for statement in chosen:
         remapping = _remap(statement, settings, database, force=force)
-        tell(remapping)
+        on_remapped(remapping)
         remapped.append(remapping)
     return remapped
 

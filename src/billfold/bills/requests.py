@@ -9,7 +9,7 @@ from billfold.bills.admission import is_current
 from billfold.bills.ingestion import Ingestion
 from billfold.bills.release import not_held, permit
 from billfold.bills.sources import find_deliveries
-from billfold.clients import registry as clients
+from billfold.clients import registry
 from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.period import BillingPeriod
@@ -18,11 +18,11 @@ from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import records, registration, statements
 from billfold.store.deliveries.records import StoredDelivery
 from billfold.store.deliveries.registration import RegisteredDelivery
-from billfold.store.jobs import requests as asked
-from billfold.store.jobs.requests import AskedRow
+from billfold.store.jobs import requests
+from billfold.store.jobs.requests import RequestedDelivery
 
 # Whoever asks waits while manifests are read, for a tenth of a second each at times: a folder may mean so many of them.
-MAX_ASKED = 100
+MAX_REQUESTED = 100
 
 _CAN_BE_TRIED = (DeliveryState.FAILED, DeliveryState.PENDING)
 _ADVICE = {
@@ -36,37 +36,37 @@ _ADVICE = {
 _GONE = SourceNotFoundError.error_code
 
 
-def ask(
+def request(
     client: Client,
     key: str,
     *,
-    asked_by: TriggerSource,
+    requested_by: TriggerSource,
     settings: Settings,
     database: Database,
     is_event: bool = False,
     month: BillingPeriod | None = None,
-) -> tuple[AskedRow, ...]:
+) -> tuple[RequestedDelivery, ...]:
     """Let each delivery of a key in the client's bucket wait for a worker; one that stands already need not.
 
     Manifests are read for that, and of files without one a few bytes: what is not a bill is left out, of an event also
     where it is the key itself, and then nothing waits. What cannot be resolved leaves a failed run, as `ingest` does;
     its error is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder,
-    and UsageError for a client without a bucket, and for a folder of more than MAX_ASKED deliveries, none of which
+    and UsageError for a client without a bucket, and for a folder of more than MAX_REQUESTED deliveries, none of which
     waits.
     """
     if client.bucket is None:
         raise UsageError(f"client {client.client_id} has no bucket")
-    if not clients.owns(client, key):
+    if not registry.owns(client, key):
         raise ForbiddenError(f"{key} does not lie in the folder of {client.client_id}")
     ingestion = Ingestion(
         client=client,
         # Whoever asks waits for the answer, and can ask again.
         settings=settings.model_copy(update={"retry_max_attempts": 1}),
         database=database,
-        trigger=asked_by,
+        trigger=requested_by,
         force=False,
         progress=SilentProgress(),
-        max_deliveries=MAX_ASKED,
+        max_deliveries=MAX_REQUESTED,
         is_event=is_event,
         month=month,
     )
@@ -76,11 +76,11 @@ def ask(
     if not (found or kept) and failures:
         raise next(failure.exit_error for failure in failures if failure.exit_error)
     with connect(database.conninfo) as connection:
-        asked_for = [_ask(connection, client, delivery, asked_by) for _, delivery in found]
-        return (*asked_for, *(asked.show(connection, delivery_id) for delivery_id in kept))
+        requested = [_request(connection, client, delivery, requested_by) for _, delivery in found]
+        return (*requested, *(requests.show(connection, delivery_id) for delivery_id in kept))
 
 
-def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> AskedRow:
+def request_again(delivery_id: UUID, *, settings: Settings, database: Database) -> RequestedDelivery:
     """Let a delivery that failed wait for a worker; one that waits already is tried as soon as possible.
 
     Raises UsageError for a delivery for which that cannot work: it came in or was decided about, a newer one of its
@@ -90,8 +90,8 @@ def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> A
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
         _refuse_vain(connection, stored, settings, database)
-        asked.ask(connection, delivery_id, TriggerSource.API)
-        return asked.show(connection, delivery_id)
+        requests.request(connection, delivery_id, TriggerSource.API)
+        return requests.show(connection, delivery_id)
 
 
 def find_hindrance(delivery_id: UUID, *, settings: Settings, database: Database) -> str | None:
@@ -108,7 +108,9 @@ def find_hindrance(delivery_id: UUID, *, settings: Settings, database: Database)
     return None
 
 
-def ask_for_release(delivery_id: UUID, *, token_id: int | None, settings: Settings, database: Database) -> AskedRow:
+def request_release(
+    delivery_id: UUID, *, token_id: int | None, settings: Settings, database: Database
+) -> RequestedDelivery:
     """Let a held delivery through, and let it wait for a worker; once it waits, asking again changes nothing.
 
     Where another delivery stands at its key by then, that one comes in instead, and is judged by itself. `token_id` is
@@ -120,12 +122,12 @@ def ask_for_release(delivery_id: UUID, *, token_id: int | None, settings: Settin
         _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
         with connection.transaction():
             if permit(connection, stored, token_id=token_id):
-                asked.ask(connection, delivery_id, TriggerSource.API)
+                requests.request(connection, delivery_id, TriggerSource.API)
             else:
                 stored = records.find_delivery(connection, delivery_id)
                 if not (stored.state is DeliveryState.PENDING and stored.is_released):
                     raise not_held(stored)
-        return asked.show(connection, delivery_id)
+        return requests.show(connection, delivery_id)
 
 
 def _refuse_vain(connection: Connection, stored: StoredDelivery, settings: Settings, database: Database) -> None:
@@ -136,7 +138,7 @@ def _refuse_vain(connection: Connection, stored: StoredDelivery, settings: Setti
             advice=_ADVICE.get(stored.state, ""),
         )
     _refuse_unreadable(stored, settings, database, advice="`billfold ingest` brings it in")
-    prospect = asked.read_prospect(connection, stored.delivery_id)
+    prospect = requests.read_prospect(connection, stored.delivery_id)
     if prospect.newer_delivery_id is not None:
         raise UsageError(
             f"delivery {stored.delivery_id} is older than the published delivery {prospect.newer_delivery_id}",
@@ -157,7 +159,7 @@ def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Dat
             advice=advice,
         )
     try:
-        client = clients.resolve_client(database, settings, stored.client_id)
+        client = registry.resolve_client(database, settings, stored.client_id)
     except ConfigurationError as error:
         raise UsageError(error.message, advice=error.advice) from error
     if stored.bucket != client.bucket:
@@ -168,14 +170,16 @@ def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Dat
         )
 
 
-def _ask(connection: Connection, client: Client, delivery: Delivery, asked_by: TriggerSource) -> AskedRow:
-    registered = registration.register_delivery(connection, client, delivery, asked_by)
-    if not _stands(connection, client, delivery, registered):
-        asked.ask(connection, registered.delivery_id, asked_by)
-    return asked.show(connection, registered.delivery_id)
+def _request(
+    connection: Connection, client: Client, delivery: Delivery, requested_by: TriggerSource
+) -> RequestedDelivery:
+    registered = registration.register_delivery(connection, client, delivery, requested_by)
+    if not _is_current(connection, client, delivery, registered):
+        requests.request(connection, registered.delivery_id, requested_by)
+    return requests.show(connection, registered.delivery_id)
 
 
-def _stands(connection: Connection, client: Client, delivery: Delivery, registered: RegisteredDelivery) -> bool:
+def _is_current(connection: Connection, client: Client, delivery: Delivery, registered: RegisteredDelivery) -> bool:
     """Whether an ingest would find nothing to do."""
     if registered.state is not DeliveryState.PUBLISHED:
         return False

@@ -38,7 +38,7 @@ DEFAULT_CHANGE_COLUMNS = (ChangeColumn.ACCOUNT, ChangeColumn.SERVICE, ChangeColu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandingPublication:
+class ComparedPublication:
     """The publication that a statement stood on at one end of what is compared."""
 
     publication_id: int
@@ -81,8 +81,8 @@ class StatementChange:
     export_name: str
     billing_period: str
     counted: bool
-    earlier: StandingPublication | None
-    later: StandingPublication
+    earlier: ComparedPublication | None
+    later: ComparedPublication
     rows_added: int
     rows_removed: int
     has_moved: bool
@@ -144,13 +144,13 @@ class _Span:
     rows_removed: int
 
     @property
-    def earlier(self) -> StandingPublication | None:
+    def earlier(self) -> ComparedPublication | None:
         if self.from_publication_id is None:
             return None
         assert self.from_number is not None
         assert self.from_kind is not None
         assert self.from_published_at is not None
-        return StandingPublication(
+        return ComparedPublication(
             publication_id=self.from_publication_id,
             number=self.from_number,
             kind=self.from_kind,
@@ -159,8 +159,8 @@ class _Span:
         )
 
     @property
-    def later(self) -> StandingPublication:
-        return StandingPublication(
+    def later(self) -> ComparedPublication:
+        return ComparedPublication(
             publication_id=self.to_publication_id,
             number=self.to_number,
             kind=self.to_kind,

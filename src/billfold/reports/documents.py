@@ -17,19 +17,19 @@ from billfold.reports import (
     ChangeRow,
     CheckRow,
     ClientFreshness,
+    ComparedPublication,
     CostReport,
     CostRow,
     DeliveryRow,
     OwnerRow,
     PublicationRow,
     RunRow,
-    StandingPublication,
     StatementChange,
     StatementFreshness,
     StatementRow,
     UnownedRow,
 )
-from billfold.store.jobs.requests import AskedRow
+from billfold.store.jobs.requests import RequestedDelivery
 from billfold.store.query import JsonText
 
 # Fields that hold amounts by currency.
@@ -69,7 +69,7 @@ def report_document(
         | CheckRow
         | ClientFreshness
         | StatementFreshness
-        | AskedRow
+        | RequestedDelivery
         | OwnerRow
         | UnownedRow
     ],
@@ -194,7 +194,7 @@ def _change(report: ChangeReport, change: StatementChange) -> dict[str, Any]:
     }
 
 
-def _standing(publication: StandingPublication | None) -> dict[str, Any] | None:
+def _standing(publication: ComparedPublication | None) -> dict[str, Any] | None:
     return asdict(publication) if publication else None
 
 

@@ -6,6 +6,6 @@ at last the raw rows against the source files, where they can still be read. Not
 """
 
 from billfold.verification.statements import verify
-from billfold.verification.verdict import Check, CheckState, Verdict
+from billfold.verification.verdict import Proof, ProofState, Verdict
 
-__all__ = ["Check", "CheckState", "Verdict", "verify"]
+__all__ = ["Proof", "ProofState", "Verdict", "verify"]

@@ -9,10 +9,10 @@ from billfold.bills.standalone import find_owning_statement, find_standalone, fi
 from billfold.model import Client
 from billfold.store.database import Connection, connect
 from billfold.store.deliveries import history, statements
-from billfold.verification.verdict import Findings, Subject
+from billfold.verification.verdict import Proofs, Subject
 
 
-def check_files(findings: Findings, subject: Subject) -> None:
+def prove_files(proofs: Proofs, subject: Subject) -> None:
     """No file of the current delivery makes up the costs in another statement too.
 
     What an operator forces in, or an earlier version of Billfold let in, can stand twice. It is asked of what stands
@@ -21,7 +21,7 @@ def check_files(findings: Findings, subject: Subject) -> None:
     delivery_id = subject.held.delivery_id
     with connect(subject.database.conninfo) as connection:
         differences = list(_find_counted_twice(connection, subject, delivery_id)) if delivery_id else []
-    findings.tell("standalone_files", differences, "no file counts twice")
+    proofs.add("standalone_files", differences, "no file counts twice")
 
 
 def _find_counted_twice(connection: Connection, subject: Subject, delivery_id: UUID) -> Iterator[str]:

@@ -12,10 +12,10 @@ from billfold.errors import ReconciliationError
 from billfold.model import Totals
 from billfold.settings import Settings
 from billfold.store.database import Database
-from billfold.store.verification.charges import Difference, HeldStatement, SaidPublication, VerifiedStatement
+from billfold.store.verification.charges import Difference, HeldStatement, RecordedPublication, VerifiedStatement
 
 
-class CheckState(StrEnum):
+class ProofState(StrEnum):
     """How a check ended; a check is skipped where what it compares with is not there, which its detail says."""
 
     TRUE = "true"
@@ -24,11 +24,11 @@ class CheckState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Proof:
     """One check and how it ended; `detail` is one line: what agrees, the first difference, or why it was skipped."""
 
     name: str
-    state: CheckState
+    state: ProofState
     detail: str
 
 
@@ -40,20 +40,20 @@ class Verdict:
     client_id: str
     export_name: str
     billing_period: str
-    checks: tuple[Check, ...]
+    proofs: tuple[Proof, ...]
 
     @property
     def is_true(self) -> bool:
         """Whether no check found a difference; skipped ones found none."""
-        return all(check.state is not CheckState.DIFFERS for check in self.checks)
+        return all(proof.state is not ProofState.DIFFERS for proof in self.proofs)
 
     @property
     def exit_error(self) -> ReconciliationError | None:
         """The differences as an error of one line, None where there are none."""
         if self.is_true:
             return None
-        first, *others = [check for check in self.checks if check.state is CheckState.DIFFERS]
-        more = f"; {', '.join(check.name for check in others)} differ too" if others else ""
+        first, *others = [proof for proof in self.proofs if proof.state is ProofState.DIFFERS]
+        more = f"; {', '.join(proof.name for proof in others)} differ too" if others else ""
         return ReconciliationError(
             f"{self.export_name} {self.billing_period} is not what it should be: {first.name}: {first.detail}{more}"
         )
@@ -63,12 +63,12 @@ class Verdict:
 class Subject:
     """One statement under verification: what the control tables say of it, and where the work is done.
 
-    `said` is the publication that stands. `folder` is the statement's own in the spool.
+    `recorded` is the current publication. `folder` is the statement's own in the spool.
     """
 
     statement: VerifiedStatement
     held: HeldStatement
-    said: SaidPublication
+    recorded: RecordedPublication
     settings: Settings
     database: Database
     folder: Path
@@ -80,39 +80,39 @@ class Subject:
 
 
 @dataclass(slots=True)
-class Findings:
+class Proofs:
     """The checks of one statement so far, in the order in which they were made."""
 
-    checks: list[Check] = field(default_factory=list)
+    made: list[Proof] = field(default_factory=list)
 
-    def tell(self, name: str, differences: Iterable[str], held: str) -> None:
+    def add(self, name: str, differences: Iterable[str], held: str) -> None:
         """`held` is what an agreement says; of several differences the first one is told, and how many follow."""
         found = list(differences)
-        state = CheckState.DIFFERS if found else CheckState.TRUE
+        state = ProofState.DIFFERS if found else ProofState.TRUE
         more = f" ({len(found) - 1} more like it)" if len(found) > 1 else ""
-        self.checks.append(Check(name=name, state=state, detail=f"{found[0]}{more}" if found else held))
+        self.made.append(Proof(name=name, state=state, detail=f"{found[0]}{more}" if found else held))
 
-    def tell_first(self, name: str, difference: Difference | None, held: str) -> None:
+    def add_first(self, name: str, difference: Difference | None, held: str) -> None:
         """As `tell`, of the only difference that was looked for."""
-        self.tell(name, [str(difference)] if difference else [], held)
+        self.add(name, [str(difference)] if difference else [], held)
 
     def skip(self, name: str, reason: str) -> None:
         """The check cannot be made, for this reason."""
-        self.checks.append(Check(name=name, state=CheckState.SKIPPED, detail=reason))
+        self.made.append(Proof(name=name, state=ProofState.SKIPPED, detail=reason))
 
 
-def compare_totals(said: Totals, found: Totals, *, place: str = "raw rows") -> Iterator[str]:
+def compare_totals(recorded: Totals, found: Totals, *, place: str = "raw rows") -> Iterator[str]:
     """The differences between what a publication says of its line items and what was found."""
-    yield from compare_number(place, "rows_after", said.row_count, found.row_count)
-    yield from compare_money(place, "gross_cost_after", said.gross, found.gross)
-    yield from compare_money(place, "net_cost_after", said.net, found.net)
-    yield from compare_money(place, "billed_cost_after", said.billed, found.billed)
+    yield from compare_number(place, "rows_after", recorded.row_count, found.row_count)
+    yield from compare_money(place, "gross_cost_after", recorded.gross, found.gross)
+    yield from compare_money(place, "net_cost_after", recorded.net, found.net)
+    yield from compare_money(place, "billed_cost_after", recorded.billed, found.billed)
 
 
-def compare_charges(said: Totals, found: Totals, *, place: str = "charges") -> Iterator[str]:
+def compare_charges(recorded: Totals, found: Totals, *, place: str = "charges") -> Iterator[str]:
     """The same of its charges."""
-    yield from compare_number(place, "charges_after", said.charge_count, found.charge_count)
-    yield from compare_money(place, "billed_cost_after", said.billed, found.billed)
+    yield from compare_number(place, "charges_after", recorded.charge_count, found.charge_count)
+    yield from compare_money(place, "billed_cost_after", recorded.billed, found.billed)
 
 
 def compare_number(place: str, column: str, expected: int, found: int) -> Iterator[str]:

@@ -19,7 +19,7 @@ from billfold.aws.layout import is_data_file
 from billfold.aws.notifications import CreatedObject, parse_notification
 from billfold.aws.other_files import kind_of_key
 from billfold.aws.queue import open_queue
-from billfold.bills.requests import ask
+from billfold.bills.requests import request
 from billfold.clients.registry import find_owner
 from billfold.errors import MessageError, SourceError, SourceUnavailableError
 from billfold.jobs.intake import mark_pending, starts_delivery
@@ -92,7 +92,7 @@ def _ask(settings: Settings, database: Database, owner: Client, created: Created
     if kind_of_key(created.key):
         log.info("object_left_out", client=owner.client_id, reason="is not a bill")
     elif starts_delivery(created.key):
-        ask(owner, created.key, asked_by=created.source, settings=settings, database=database, is_event=True)
+        request(owner, created.key, requested_by=created.source, settings=settings, database=database, is_event=True)
     elif is_data_file(created.key):
         mark_pending(owner, created, database)
 

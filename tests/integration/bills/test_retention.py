@@ -11,7 +11,7 @@ import pytest
 from billfold.bills.prune import Pruning, prune
 from billfold.bills.rollback import roll_back
 from billfold.errors import StoreError, UsageError
-from billfold.verification import CheckState, verify
+from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.integration.conftest import CopyDatabase
@@ -131,7 +131,7 @@ def forget_everything(landing: Landing) -> None:
 
 def differing(landing: Landing) -> list[str]:
     verdicts = verify(settings=landing.settings, database=landing.database, with_source=False)
-    return [check.name for verdict in verdicts for check in verdict.checks if check.state is CheckState.DIFFERS]
+    return [proof.name for verdict in verdicts for proof in verdict.proofs if proof.state is ProofState.DIFFERS]
 
 
 def test_a_bill_of_which_every_row_has_changed_is_true_when_the_rest_is_pruned(landing: Landing) -> None:

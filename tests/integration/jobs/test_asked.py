@@ -22,7 +22,7 @@ import structlog.testing
 import billfold
 from billfold.aws import LocalAws
 from billfold.bills import requests as asking
-from billfold.bills.requests import ask, ask_again, ask_for_release
+from billfold.bills.requests import request, request_again, request_release
 from billfold.clients import registry as clients
 from billfold.errors import ForbiddenError, ManifestError, SourceNotFoundError, SourceUnavailableError, UsageError
 from billfold.jobs import request_worker as worker_module
@@ -31,7 +31,7 @@ from billfold.model import TriggerSource
 from billfold.period import parse_period
 from billfold.store.database import connect
 from billfold.store.jobs import requests as asked
-from billfold.store.jobs.requests import AskedRow
+from billfold.store.jobs.requests import RequestedDelivery
 from billfold.store.jobs.slots import open_slots, take_slot, take_turn
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
@@ -76,16 +76,16 @@ def deliver(fleet: Landing, aws: LocalAws, *costs: str, export: str = "acme", re
     return path.relative_to(fleet.root).as_posix()
 
 
-def ask_for(fleet: Landing, key: str, asked_by: TriggerSource = TriggerSource.API) -> tuple[AskedRow, ...]:
-    return ask(fleet.client, key, asked_by=asked_by, settings=fleet.settings, database=fleet.database)
+def ask_for(fleet: Landing, key: str, asked_by: TriggerSource = TriggerSource.API) -> tuple[RequestedDelivery, ...]:
+    return request(fleet.client, key, requested_by=asked_by, settings=fleet.settings, database=fleet.database)
 
 
-def again(fleet: Landing, delivery_id: UUID) -> AskedRow:
-    return ask_again(delivery_id, settings=fleet.settings, database=fleet.database)
+def again(fleet: Landing, delivery_id: UUID) -> RequestedDelivery:
+    return request_again(delivery_id, settings=fleet.settings, database=fleet.database)
 
 
-def release(fleet: Landing, delivery_id: UUID, token_id: int | None = None) -> AskedRow:
-    return ask_for_release(delivery_id, token_id=token_id, settings=fleet.settings, database=fleet.database)
+def release(fleet: Landing, delivery_id: UUID, token_id: int | None = None) -> RequestedDelivery:
+    return request_release(delivery_id, token_id=token_id, settings=fleet.settings, database=fleet.database)
 
 
 def hold(fleet: Landing, aws: LocalAws) -> UUID:
@@ -166,7 +166,7 @@ def test_a_folder_asks_for_every_statement_in_it(fleet: Landing, aws: LocalAws) 
 def test_a_folder_of_too_many_deliveries_is_refused_as_a_whole(
     fleet: Landing, aws: LocalAws, faulty: FaultyAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "MAX_ASKED", 2)
+    monkeypatch.setattr(asking, "MAX_REQUESTED", 2)
     for export in ("a", "b", "c"):
         deliver(fleet, aws, "1.25", export=export)
     calls: list[Call] = []
@@ -896,10 +896,10 @@ def test_a_month_that_is_named_over_http_is_kept_until_the_file_is_in(fleet: Lan
     work_off(fleet)
     failed = fleet.value("SELECT error_code FROM billing_deliveries")
 
-    [named] = ask(
+    [named] = request(
         fleet.client,
         "exports/may.csv",
-        asked_by=TriggerSource.API,
+        requested_by=TriggerSource.API,
         settings=fleet.settings,
         database=fleet.database,
         month=parse_period("2026-05"),

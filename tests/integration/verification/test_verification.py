@@ -25,7 +25,7 @@ from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.transform.mapping import MAPPING_VERSION
 from billfold.transform.sample_bill import SampleBill, SampleFormat, write_sample_bill
-from billfold.verification import CheckState, Verdict, verify
+from billfold.verification import ProofState, Verdict, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PAYER, PLAN, described, line_item, write_bill
 
@@ -47,10 +47,10 @@ def verify_all(landing: Landing, *, with_source: bool = True) -> list[Verdict]:
 def untrue(landing: Landing, *, with_source: bool = True) -> dict[str, str]:
     """The checks that do not hold, or could not be made, with their details."""
     return {
-        check.name: check.detail
+        proof.name: proof.detail
         for verdict in verify_all(landing, with_source=with_source)
-        for check in verdict.checks
-        if check.state is not CheckState.TRUE
+        for proof in verdict.proofs
+        if proof.state is not ProofState.TRUE
     }
 
 
@@ -143,8 +143,8 @@ def test_a_restated_bill_is_true(each_database: Database, settings: Settings, tm
 
     assert verdict.is_true
     assert verdict.exit_error is None
-    assert {check.state for check in verdict.checks} == {CheckState.TRUE}
-    assert [check.name for check in verdict.checks] == [
+    assert {proof.state for proof in verdict.proofs} == {ProofState.TRUE}
+    assert [proof.name for proof in verdict.proofs] == [
         "statement",
         "raw_hashes",
         "raw_totals",
@@ -362,7 +362,7 @@ def test_withdrawn_charges_of_another_mapping_are_left_out(restated: Landing) ->
 
     [verdict] = verify_all(restated)
 
-    [told] = [check.detail for check in verdict.checks if check.name == "history_mapped"]
+    [told] = [proof.detail for proof in verdict.proofs if proof.name == "history_mapped"]
     assert verdict.is_true
     assert "but for 6 that another version of the mapping made" in told
 
@@ -436,7 +436,7 @@ def test_what_is_pruned_is_left_out(restated: Landing) -> None:
 
     assert restated.count(RAW_HISTORY) > 0
     assert verdict.is_true
-    assert {check.detail for check in verdict.checks if check.name.startswith("history_")} >= {
+    assert {proof.detail for proof in verdict.proofs if proof.name.startswith("history_")} >= {
         "3 publications, 2 of them pruned"
     }
 
@@ -809,7 +809,7 @@ def test_tampering_is_found_and_named(restated: Landing, tampering: str) -> None
 
     [verdict] = verify_all(restated, with_source=with_source)
 
-    found = {check.name: check.detail for check in verdict.checks if check.state is CheckState.DIFFERS}
+    found = {proof.name: proof.detail for proof in verdict.proofs if proof.state is ProofState.DIFFERS}
     assert set(found) == set(expected)
     assert {name: found[name] for name, part in expected.items() if part not in found[name]} == {}
     named = f"statement 1, row_hash {row_hash}, occurrence "

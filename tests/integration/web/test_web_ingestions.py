@@ -104,7 +104,7 @@ def test_an_ingestion_by_key_is_accepted_with_its_delivery(office: Office) -> No
 
 
 def test_each_failure_has_its_status(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "MAX_ASKED", 1)
+    monkeypatch.setattr(asking, "MAX_REQUESTED", 1)
     clients.set_enabled(office.registry.database, "globex", enabled=False)
     office.registry.aws.client("s3").put_object(Bucket="acme-bills", Key="exports/x-Manifest.json", Body=b"[")
     wrong: dict[str, tuple[Any, tuple[int, str]]] = {

@@ -20,15 +20,15 @@ from billfold.reports import (
     ChangeColumn,
     ChangeReport,
     ChangeRow,
+    ComparedPublication,
     CostColumn,
     Metric,
-    StandingPublication,
     StatementChange,
 )
 from billfold.reports.documents import changes_document
 
 FIRST, SECOND = (
-    StandingPublication(
+    ComparedPublication(
         publication_id=10 + number,
         number=number,
         kind="delivery",

@@ -82,7 +82,7 @@ def remap(
         period=period,
         statement_id=statement,
         force=force,
-        tell=show,
+        on_remapped=show,
     )
     if as_json:
         write_document(dump({"statements": [_remapping(each) for each in remapped]}))

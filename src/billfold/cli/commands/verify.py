@@ -62,7 +62,7 @@ def verify(
         period=period,
         statement_id=statement,
         with_source=source,
-        tell=(lambda _verdict: None) if as_json else (lambda verdict: _show(screen, verdict)),
+        on_verdict=(lambda _verdict: None) if as_json else (lambda verdict: _show(screen, verdict)),
     )
     if as_json:
         write_document(dump(verify_document(verdicts)))
@@ -85,7 +85,7 @@ def verify_document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "billing_period": verdict.billing_period,
                 "is_true": verdict.is_true,
                 "checks": [
-                    {"name": check.name, "state": check.state, "detail": check.detail} for check in verdict.checks
+                    {"name": proof.name, "state": proof.state, "detail": proof.detail} for proof in verdict.proofs
                 ],
             }
             for verdict in verdicts
@@ -98,6 +98,6 @@ def _show(screen: Screen, verdict: Verdict) -> None:
     state = "true" if verdict.is_true else "differs"
     name = f"statement {verdict.statement_id}: {verdict.client_id} {verdict.export_name} {verdict.billing_period}"
     screen.print(Text.assemble((printable(name), "bold"), " ", (state, _STYLES[state])), soft_wrap=True)
-    for check in verdict.checks:
-        line = Text.assemble("  ", (f"{check.state:8}", _STYLES[check.state]), f"{check.name:18}")
-        screen.print(line.append(printable(check.detail)), soft_wrap=True)
+    for proof in verdict.proofs:
+        line = Text.assemble("  ", (f"{proof.state:8}", _STYLES[proof.state]), f"{proof.name:18}")
+        screen.print(line.append(printable(proof.detail)), soft_wrap=True)

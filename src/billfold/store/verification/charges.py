@@ -64,7 +64,7 @@ class HeldStatement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SaidPublication:
+class RecordedPublication:
     """What a publication says it did. `is_whole`: what it added, and what stood after it, is not pruned;
     `is_remembered`: neither is what it withdrew. `restored_publication_id` is set where it is a rollback or an undo of
     one, unless that left nothing."""
@@ -185,10 +185,10 @@ class Snapshot:
             files=tuple((key, etag, rows_read) for key, etag, rows_read in files),
         )
 
-    def list_publications(self) -> list[SaidPublication]:
+    def list_publications(self) -> list[RecordedPublication]:
         """All publications of the statement, in their order."""
         return [
-            SaidPublication(
+            RecordedPublication(
                 publication_id=row[0],
                 number=row[1],
                 rows_before=row[2],

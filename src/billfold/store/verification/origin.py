@@ -8,7 +8,7 @@ from billfold.store.verification.charges import Difference, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SaidDelivery:
+class RecordedDelivery:
     """What the control tables say of the delivery that stands; its counts are 0 where there is none.
 
     `published_id` is the delivery that the last publication names, `published_counts` what that added and removed,
@@ -29,10 +29,10 @@ class SaidDelivery:
     later_id: str | None
 
 
-def read_delivery(snapshot: Snapshot) -> SaidDelivery | None:
+def read_delivery(snapshot: Snapshot) -> RecordedDelivery | None:
     """The delivery that stands, as the control tables tell it; None where nothing was published."""
     for row in snapshot.ask("read_delivery"):
-        return SaidDelivery(
+        return RecordedDelivery(
             published_id=row[0],
             is_by_delivery=row[1],
             published_counts=(row[2], row[3]),

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from billfold import reports
 from billfold.aws.keys import MAX_KEY_BYTES
-from billfold.bills.requests import ask, ask_again, ask_for_release
+from billfold.bills.requests import request, request_again, request_release
 from billfold.clients import registry as clients
 from billfold.errors import UsageError
 from billfold.model import TriggerSource
@@ -21,7 +21,7 @@ from billfold.reports import Filter
 from billfold.reports.documents import report_document
 from billfold.settings import Settings
 from billfold.store.database import Database
-from billfold.store.jobs.requests import AskedRow
+from billfold.store.jobs.requests import RequestedDelivery
 from billfold.web.access import Access, IngestAccess
 from billfold.web.api.responses import (
     FAILURES,
@@ -34,7 +34,7 @@ from billfold.web.api.responses import (
     schema_of_row,
 )
 
-_DELIVERY = schema_of_row(AskedRow)
+_DELIVERY = schema_of_row(RequestedDelivery)
 _DELIVERIES = {
     "type": "object",
     "required": ["deliveries"],
@@ -107,10 +107,10 @@ def make_router(settings: Settings, database: Database) -> APIRouter:
         """
         _refuse_unknown(settings, database, access.narrow(wanted.client))
         client = clients.resolve_client(database, settings, access.narrow(wanted.client))
-        rows = ask(
+        rows = request(
             client,
             wanted.key,
-            asked_by=TriggerSource.API,
+            requested_by=TriggerSource.API,
             settings=settings,
             database=database,
             month=parse_period(wanted.month) if wanted.month else None,
@@ -146,16 +146,16 @@ def _refuse_unknown(settings: Settings, database: Database, client_id: str | Non
         raise missing("client") from error
 
 
-def retry(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> AskedRow:
+def retry(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> RequestedDelivery:
     """Ask for a delivery again; raises HTTPException 404 for another client's, and 409 for one that cannot be tried."""
     with _of_one_delivery(database, access, delivery_id):
-        return ask_again(delivery_id, settings=settings, database=database)
+        return request_again(delivery_id, settings=settings, database=database)
 
 
-def release(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> AskedRow:
+def release(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> RequestedDelivery:
     """Release a held delivery; raises HTTPException 404 for another client's, and 409 for one that is not held."""
     with _of_one_delivery(database, access, delivery_id):
-        return ask_for_release(delivery_id, token_id=access.token_id, settings=settings, database=database)
+        return request_release(delivery_id, token_id=access.token_id, settings=settings, database=database)
 
 
 @contextmanager
@@ -169,9 +169,9 @@ def _of_one_delivery(database: Database, access: Access, delivery_id: UUID) -> I
         raise HTTPException(409, str(error)) from error
 
 
-def _accept_one(row: AskedRow) -> Response:
+def _accept_one(row: RequestedDelivery) -> Response:
     return _accept(report_document("deliveries", [row])["deliveries"][0], row)
 
 
-def _accept(document: dict[str, Any], row: AskedRow) -> Response:
+def _accept(document: dict[str, Any], row: RequestedDelivery) -> Response:
     return answer(document, status=202, headers={"Location": f"/v1/deliveries/{row.delivery_id}"})

@@ -1,19 +1,19 @@
 -- Deliveries that were asked for, and wait for the server's worker.
 
--- name: ask
+-- name: request
 -- Asking again for what waits keeps its place.
 UPDATE billing_deliveries SET
     asked_at = CASE WHEN taken_count = 0 THEN coalesce(asked_at, clock_timestamp()) ELSE clock_timestamp() END,
-    asked_by = %(asked_by)s, not_before = least(not_before, clock_timestamp())
+    asked_by = %(requested_by)s, not_before = least(not_before, clock_timestamp())
 WHERE delivery_id = %(delivery_id)s
 
--- name: ask_delivery
+-- name: request_delivery
 -- A failed one is pending again, and one that was let through; what stands otherwise, its attempt decides.
 UPDATE billing_deliveries SET state = 'pending', started_at = NULL, finished_at = NULL, error_code = NULL,
     error_message = NULL
 WHERE delivery_id = %(delivery_id)s AND (state = 'failed' OR state = 'held' AND released_at IS NOT NULL)
 
--- name: ask_runs
+-- name: request_runs
 -- Those of a held delivery are skipped, and so they stay while nobody has let it through.
 UPDATE billing_ingestion_runs SET status = 'pending', started_at = NULL, finished_at = NULL, error_code = NULL,
     error_message = NULL
@@ -21,7 +21,7 @@ WHERE (status = 'failed'
         OR status = 'skipped' AND (SELECT state FROM billing_deliveries WHERE delivery_id = %(delivery_id)s) = 'pending')
     AND ingestion_run_id IN (SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery_id)s)
 
--- name: ask_files
+-- name: request_files
 UPDATE billing_delivery_files SET outcome = 'pending'
 WHERE delivery_id = %(delivery_id)s AND (outcome = 'failed'
     OR outcome = 'skipped' AND (SELECT state FROM billing_deliveries WHERE delivery_id = %(delivery_id)s) = 'pending')
@@ -70,7 +70,7 @@ RETURNING asked_at, asked_by, taken_count
 UPDATE billing_deliveries SET not_before = clock_timestamp() + make_interval(secs => %(seconds)s)
 WHERE delivery_id = %(delivery_id)s AND asked_at = %(asked_at)s
 
--- name: settle
+-- name: end
 UPDATE billing_deliveries SET asked_at = NULL, asked_by = NULL, not_before = NULL, taken_count = 0
 WHERE delivery_id = %(delivery_id)s AND asked_at = %(asked_at)s
 RETURNING state
