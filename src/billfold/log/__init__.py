@@ -1,0 +1,21 @@
+"""The log: which events there are, and where they go. Standard error is its only output.
+
+`events.py` declares every event with its levels, fields and meaning, and `fields.py` every field: docs/log-events.md is
+made from both. `output.py` writes JSON lines for machines and colored lines for people. A module logs with
+`structlog.get_logger(__name__)` and an event of the list.
+"""
+
+from billfold.log.events import CONTEXT_FIELDS, STATE_COUNTS, Event
+from billfold.log.fields import EVERY_EVENT, FIELDS, Field
+from billfold.log.output import configure_logging, is_for_people
+
+__all__ = [
+    "CONTEXT_FIELDS",
+    "EVERY_EVENT",
+    "FIELDS",
+    "STATE_COUNTS",
+    "Event",
+    "Field",
+    "configure_logging",
+    "is_for_people",
+]
