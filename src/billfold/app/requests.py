@@ -35,7 +35,7 @@ class Requests:
         >>> billfold.requests.ingest("elsewhere/Manifest.json", client="acme")
         Traceback (most recent call last):
         ...
-        ForbiddenError: elsewhere/Manifest.json does not lie in the folder of acme
+        ForbiddenError: elsewhere/Manifest.json is outside the folder of acme
         """
         from billfold.bills.requests import request
 

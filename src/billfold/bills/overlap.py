@@ -107,7 +107,7 @@ def recount(
             findings.append(describe_not_counted(statement_id, others, found, before.candidates))
     elif is_duplicate and not others:
         counting.keep(bulk, statement_id, is_counted=True, is_duplicate=False)
-        findings.append("no other statement of the same bill makes up the costs any more: this one does")
+        findings.append("no other statement of the same bill is counted any more: this one is")
     elif others:
         findings.append(describe_not_counted(statement_id, others, found, before.candidates))
     if not counting.is_empty(bulk, statement_id):

@@ -1,4 +1,4 @@
-"""Asking for ingestions, and for releases: deliveries wait in PostgreSQL for the server's worker."""
+"""Requests for ingestions and releases: deliveries wait in PostgreSQL for the server's worker."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from billfold.store.deliveries.registration import RegisteredDelivery
 from billfold.store.jobs import requests
 from billfold.store.jobs.requests import RequestedDelivery
 
-# Whoever asks waits while manifests are read, for a tenth of a second each at times: a folder may mean so many of them.
+# The caller waits while manifests are read, up to a tenth of a second each: a folder may hold this many of them.
 MAX_REQUESTED = 100
 
 _CAN_BE_TRIED = (DeliveryState.FAILED, DeliveryState.PENDING)
 _ADVICE = {
-    DeliveryState.RUNNING: "wait for its end",
-    DeliveryState.HELD: "its release lets it through",
-    DeliveryState.ROLLED_BACK: "`billfold rollback --undo` takes the rollback back",
+    DeliveryState.RUNNING: "wait until it ends",
+    DeliveryState.HELD: "release it",
+    DeliveryState.ROLLED_BACK: "`billfold rollback --undo` brings it back",
     DeliveryState.PUBLISHED: "there is nothing to do",
-    DeliveryState.SUPERSEDED: "a newer one took its place",
+    DeliveryState.SUPERSEDED: "a newer one replaced it",
 }
-# What was found to be gone does not come back by itself.
+# A source that was missing does not come back by itself.
 _GONE = SourceNotFoundError.error_code
 
 
@@ -46,21 +46,21 @@ def request(
     is_event: bool = False,
     month: BillingPeriod | None = None,
 ) -> tuple[RequestedDelivery, ...]:
-    """Let each delivery of a key in the client's bucket wait for a worker; one that stands already need not.
+    """Queue each delivery of a key in the client's bucket for a worker, unless it is current already.
 
-    Manifests are read for that, and of files without one a few bytes: what is not a bill is left out, of an event also
-    where it is the key itself, and then nothing waits. What cannot be resolved leaves a failed run, as `ingest` does;
-    its error is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder,
-    and UsageError for a client without a bucket, and for a folder of more than MAX_REQUESTED deliveries, none of which
-    waits.
+    This reads manifests, and a few bytes of files without one: files that are not bills are left out. If an event's own
+    key is not a bill, nothing is queued. A statement that cannot be resolved leaves a failed run, as in `ingest`; its
+    error is raised if nothing else was found. Raises ForbiddenError for a key outside the client's folder, and
+    UsageError for a client without a bucket and for a folder of more than MAX_REQUESTED deliveries, of which none is
+    queued.
     """
     if client.bucket is None:
         raise UsageError(f"client {client.client_id} has no bucket")
     if not registry.owns(client, key):
-        raise ForbiddenError(f"{key} does not lie in the folder of {client.client_id}")
+        raise ForbiddenError(f"{key} is outside the folder of {client.client_id}")
     ingestion = Ingestion(
         client=client,
-        # Whoever asks waits for the answer, and can ask again.
+        # The caller waits for the answer, and can repeat the request.
         settings=settings.model_copy(update={"retry_max_attempts": 1}),
         database=database,
         trigger=requested_by,
@@ -71,7 +71,7 @@ def request(
         month=month,
     )
     found, failures = find_deliveries(ingestion, address(client.bucket, key))
-    # What has no error is in already, and its files have expired.
+    # An outcome without an error is a current delivery whose files have expired.
     kept = [outcome.delivery_id for outcome in failures if outcome.exit_error is None and outcome.delivery_id]
     if not (found or kept) and failures:
         raise next(failure.exit_error for failure in failures if failure.exit_error)
@@ -81,11 +81,10 @@ def request(
 
 
 def request_again(delivery_id: UUID, *, settings: Settings, database: Database) -> RequestedDelivery:
-    """Let a delivery that failed wait for a worker; one that waits already is tried as soon as possible.
+    """Queue a failed delivery for a worker; one that is queued already is tried as soon as possible.
 
-    Raises UsageError for a delivery for which that cannot work: it came in or was decided about, a newer one of its
-    statement is published, its source is gone, it is of another bucket than the client's is now, or of a client that is
-    disabled or removed.
+    Raises UsageError if another attempt cannot bring it in: it is published or decided about, a newer one of its
+    statement is published, its source is gone, it is not in the client's bucket, or the client is disabled or removed.
     """
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
@@ -95,12 +94,12 @@ def request_again(delivery_id: UUID, *, settings: Settings, database: Database) 
 
 
 def find_hindrance(delivery_id: UUID, *, settings: Settings, database: Database) -> str | None:
-    """Why the server cannot try a failed delivery again, or let a held one through; None where it can."""
+    """Why the server cannot retry a failed delivery or release a held one; None if it can."""
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
         try:
             if stored.state is DeliveryState.HELD:
-                _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
+                _refuse_unreadable(stored, settings, database, advice="use `billfold release`")
             else:
                 _refuse_vain(connection, stored, settings, database)
         except (UsageError, ConfigurationError) as error:
@@ -111,15 +110,15 @@ def find_hindrance(delivery_id: UUID, *, settings: Settings, database: Database)
 def request_release(
     delivery_id: UUID, *, token_id: int | None, settings: Settings, database: Database
 ) -> RequestedDelivery:
-    """Let a held delivery through, and let it wait for a worker; once it waits, asking again changes nothing.
+    """Release a held delivery and queue it for a worker; once it is queued, another request changes nothing.
 
-    Where another delivery stands at its key by then, that one comes in instead, and is judged by itself. `token_id` is
-    of whoever asks, for the log. Raises UsageError for a delivery that is not held, is of another bucket than the
-    client's is now, or is of a client that is disabled.
+    If another delivery is at its key by then, that one comes in instead, and is judged by itself. `token_id` is the
+    caller's, for the log. Raises UsageError for a delivery that is not held or not in the client's bucket, and for a
+    disabled client.
     """
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
-        _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
+        _refuse_unreadable(stored, settings, database, advice="use `billfold release`")
         with connection.transaction():
             if permit(connection, stored, token_id=token_id):
                 requests.request(connection, delivery_id, TriggerSource.API)
@@ -131,13 +130,13 @@ def request_release(
 
 
 def _refuse_vain(connection: Connection, stored: StoredDelivery, settings: Settings, database: Database) -> None:
-    """Raise UsageError where another attempt on the delivery could not bring it in."""
+    """Raise UsageError if another attempt on the delivery cannot bring it in."""
     if stored.state not in _CAN_BE_TRIED:
         raise UsageError(
             f"delivery {stored.delivery_id} is {str(stored.state).replace('_', ' ')}, not failed",
             advice=_ADVICE.get(stored.state, ""),
         )
-    _refuse_unreadable(stored, settings, database, advice="`billfold ingest` brings it in")
+    _refuse_unreadable(stored, settings, database, advice="use `billfold ingest`")
     prospect = requests.read_prospect(connection, stored.delivery_id)
     if prospect.newer_delivery_id is not None:
         raise UsageError(
@@ -147,15 +146,15 @@ def _refuse_vain(connection: Connection, stored: StoredDelivery, settings: Setti
     if prospect.error_code == _GONE:
         raise UsageError(
             f"the source of delivery {stored.delivery_id} is gone",
-            advice="once it is back, ask for an ingestion of its key, or run `billfold ingest`",
+            advice="once it is back, request an ingestion of its key, or run `billfold ingest`",
         )
 
 
 def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Database, *, advice: str) -> None:
-    """Raise UsageError where the server's worker, which acts in the client's name, would not reach the delivery."""
+    """Raise UsageError if the server's worker, which acts as the client, cannot reach the delivery."""
     if is_local(stored.bucket):
         raise UsageError(
-            f"delivery {stored.delivery_id} is of a folder, {stored.bucket}, which the server does not read",
+            f"delivery {stored.delivery_id} is in a local folder, {stored.bucket}, which the server does not read",
             advice=advice,
         )
     try:
@@ -164,7 +163,7 @@ def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Dat
         raise UsageError(error.message, advice=error.advice) from error
     if stored.bucket != client.bucket:
         raise UsageError(
-            f"delivery {stored.delivery_id} is of {stored.bucket},"
+            f"delivery {stored.delivery_id} is in {stored.bucket},"
             f" which is not the bucket of client {client.client_id}",
             advice=advice,
         )

@@ -277,7 +277,7 @@ class _Taking:
         if client.bucket is None:
             return Dead(client=client, reason=f"client {client.client_id} has no bucket", error_code="configuration")
         if not clients.owns(client, request.key):
-            return _refuse(client, client.bucket, f"{request.key} does not lie in the folder of {client.client_id}")
+            return _refuse(client, client.bucket, f"{request.key} is outside the folder of {client.client_id}")
         return self._ingest(client, client.bucket, request.key, request.source, month=request.month)
 
     def _ingest(

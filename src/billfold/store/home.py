@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from billfold.errors import BillfoldError, ConfigurationError, StoreError, StoreFullError, StoreUnavailableError
-from billfold.store.keeper import FULL_BYTES
+from billfold.store.cluster import FULL_BYTES
 
 # PostgreSQL refuses to run as root: then it runs as this user.
 SYSTEM_USER = "pgserver"

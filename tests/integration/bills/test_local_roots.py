@@ -165,7 +165,7 @@ def test_a_file_that_stands_in_two_buckets_is_refused_until_one_is_rolled_back(l
 
     assert len(doubled) == 2
     assert isinstance(refused.exit_error, UsageError)
-    assert "loose/a.csv.gz counts more than once, as statement 1 of file://" in str(refused.exit_error)
+    assert "loose/a.csv.gz is counted more than once, as statement 1 of file://" in str(refused.exit_error)
     assert accepted.rows_unchanged == 1
     assert landing.billed() == {USD: Decimal(100)}
 
@@ -175,7 +175,7 @@ def test_a_file_that_stands_under_one_folder_does_not_come_back_under_another(la
     delivery = landing.value("SELECT current_delivery_id FROM billing_statements WHERE statement_id = 2")
     roll_back(delivery, settings=landing.settings, database=landing.database)
 
-    with pytest.raises(UsageError, match=r"loose/a\.csv\.gz stands as statement 1 already"):
+    with pytest.raises(UsageError, match=r"loose/a\.csv\.gz is statement 1 already"):
         roll_back(delivery, settings=landing.settings, database=landing.database, undo=True)
 
     assert landing.billed() == {USD: Decimal(100)}

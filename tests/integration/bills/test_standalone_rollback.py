@@ -218,7 +218,7 @@ def test_a_file_does_not_come_back_beside_the_manifest_that_names_it(landing: La
     back(landing, alone)
     deliver(landing, name(landing, "a.csv.gz", revision=2))
 
-    with pytest.raises(UsageError, match=r"a\.csv\.gz belongs to acme 2026-05, whose manifest stands"):
+    with pytest.raises(UsageError, match=r"a\.csv\.gz belongs to acme 2026-05, which is ingested by its manifest"):
         back(landing, alone, undo=True)
 
     assert billed(landing) == 100

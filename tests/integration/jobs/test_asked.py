@@ -328,7 +328,7 @@ def test_a_delivery_of_another_bucket_cannot_be_tried_by_the_server(fleet: Landi
     [[delivery_id]] = fleet.query("SELECT delivery_id FROM billing_deliveries")
     fleet.execute("UPDATE billing_deliveries SET state = 'failed', error_code = 'spool_full'")
 
-    with pytest.raises(UsageError, match=r"is of a folder, .*, which the server does not read"):
+    with pytest.raises(UsageError, match=r"is in a local folder, .*, which the server does not read"):
         again(fleet, delivery_id)
     fleet.execute("UPDATE billing_deliveries SET bucket = 'another-bucket'")
     with pytest.raises(UsageError, match="is not the bucket of client acme"):
@@ -427,7 +427,7 @@ def test_a_delivery_that_is_released_twice_at_once_is_released_once(fleet: Landi
 def test_only_what_is_held_can_be_released(fleet: Landing, aws: LocalAws) -> None:
     held = hold(fleet, aws)
 
-    with pytest.raises(UsageError, match="is held, not failed: its release lets it through"):
+    with pytest.raises(UsageError, match="is held, not failed: release it"):
         again(fleet, held)
     for state in ("published", "superseded", "rolled_back"):
         fleet.execute("UPDATE billing_deliveries SET state = %s WHERE delivery_id = %s", state, held)
