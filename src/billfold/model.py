@@ -76,6 +76,44 @@ class ProbeState(StrEnum):
     SKIPPED = "skipped"
 
 
+class CheckState(StrEnum):
+    """Whether a check found anything that is worth an operator's time."""
+
+    PASSED = "passed"
+    WARNED = "warned"
+
+
+class Relation(StrEnum):
+    """How two statements of one client and month relate: only parts make up the costs side by side."""
+
+    PARTS = "parts"
+    OVERLAP = "overlap"
+    DUPLICATES = "duplicates"
+
+
+class Notify(StrEnum):
+    """Through which service of AWS we are told."""
+
+    SQS = "sqs"
+    EVENTBRIDGE = "eventbridge"
+    NONE = "none"
+
+
+class ExportTable(StrEnum):
+    """What AWS can export and Billfold reads best."""
+
+    CUR2 = "cur2"
+    FOCUS = "focus"
+
+
+class TimeGranularity(StrEnum):
+    """How long the usage of one line item is at most (AWS: TIME_GRANULARITY)."""
+
+    HOURLY = "hourly"
+    DAILY = "daily"
+    MONTHLY = "monthly"
+
+
 class ExportFormat(StrEnum):
     """The family of columns a file has, found in its content and never in its name."""
 

@@ -14,7 +14,8 @@ from functools import partial
 
 import psycopg
 
-from billfold.reports import CostColumn, KeyColumn, MapColumn, sum_costs
+from billfold.reports import sum_costs
+from billfold.selection import CostColumn, KeyColumn, MapColumn
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from tests.benchmarks.charges import fill_months, list_months

@@ -22,7 +22,7 @@ from billfold.quality import make_checks
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded
 from billfold.store.reports.spending import ChargePlace
-from billfold.web.forms.charge_place import spell_place
+from billfold.web.forms.charge_cursor import format_charge_cursor
 from tests.benchmarks.charges import fill_months, list_months, restate_months
 from tests.benchmarks.workbench import fresh_database, parse_options, time_milliseconds, work_folder
 from tests.bills.histories import fill_deliveries
@@ -94,7 +94,7 @@ def list_pages(months: list[BillingPeriod]) -> list[str]:
         f"/costs?{span}&group=tag&tag_key=team",
         f"/costs?{span}&tag=team%3Dteam+3",
         f"/costs/charges?until={months[-1]}",
-        f"/costs/charges?until={months[-1]}&after={spell_place(MIDDLE)}",
+        f"/costs/charges?until={months[-1]}&after={format_charge_cursor(MIDDLE)}",
         "/changes",
         f"/changes?statement={len(months)}&from=1&to={PUBLICATIONS}&by=account",
         f"/changes?metric=effective&page={PUBLICATIONS}",

@@ -10,8 +10,7 @@ from decimal import Decimal
 from random import Random
 
 from billfold.period import BillingPeriod, parse_period
-from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Preset, Selection
-from billfold.reports.cost_filters import format_pair
+from billfold.selection import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Preset, Selection, format_pair
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, write_bill, write_object
 from tests.bills.split_bills import CLUSTER, instance, pod, task

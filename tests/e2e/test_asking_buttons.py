@@ -91,7 +91,7 @@ def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
 
     page.wait_for_url(f"**{path}")
     expect(state(page)).to_have_text("pending")
-    expect(page.get_by_text(re.compile(r"Asked for 20\d\d-.* This page looks again by itself"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Requested 20\d\d-.* This page refreshes automatically"))).to_be_visible()
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
     visitor.shoot("delivery-asked")
     assert find_grave(page) == []
@@ -99,12 +99,12 @@ def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
     worker.start()
     # Nobody touches the page: it tells by itself what became of the attempt.
     expect(state(page)).to_have_text("failed", timeout=30_000)
-    expect(page.get_by_text("tried again once")).to_be_visible()
+    expect(page.get_by_text("1 retry")).to_be_visible()
 
     clients.change(registry.database, registry.settings, "acme", {"max_file_bytes": ""})
     page.get_by_role("button", name="Try again").click()
     expect(state(page)).to_have_text("published", timeout=30_000)
-    page.get_by_role("link", name="What it moved").click()
+    page.get_by_role("link", name="See what changed").click()
     expect(page.get_by_role("heading", name="acme 2026-05")).to_be_visible()
 
 
@@ -121,7 +121,7 @@ def test_a_mended_file_comes_in_as_another_delivery(
     expect(page.get_by_text("it was replaced at its key before it was read")).to_be_visible()
     visitor.shoot("delivery-superseded")
     assert find_grave(page) == []
-    page.get_by_role("link", name="What took its place").click()
+    page.get_by_role("link", name="Its replacement").click()
     expect(state(page)).to_have_text("published")
 
 
@@ -148,7 +148,7 @@ def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
     visitor: Visitor, worker: AskedWorker, held_path: str
 ) -> None:
     page = visitor.visit(held_path)
-    panel = page.get_by_role("region", name="It is held")
+    panel = page.get_by_role("region", name="Held")
     expect(panel).to_contain_text("It would leave 1 of 3 rows and 1.25 of 17.25 USD.")
     expect(panel).to_contain_text("acme 2026-05 then holds 1 line item of 1.25 USD")
     visitor.shoot("delivery-held")
@@ -185,7 +185,7 @@ def test_a_release_lets_nothing_through_that_took_the_place_of_what_was_held(
     worker.start()
 
     expect(state(page)).to_have_text("superseded", timeout=30_000)
-    page.get_by_role("link", name="All of this month").click()
+    page.get_by_role("link", name="All deliveries of this month").click()
     badges = page.locator("table.deliveries tbody .badge")
     expect(badges.filter(has_text="held")).to_have_count(1)
     expect(badges.filter(has_text="published")).to_have_count(1)

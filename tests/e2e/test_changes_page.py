@@ -107,7 +107,7 @@ def test_closed_months_that_moved_stand_out_and_are_looked_into(visitor: Visitor
 
     moved = page.locator("table.moves tr.stands-out")
     expect(moved).to_have_count(1)
-    expect(moved).to_contain_text("closed month moved")
+    expect(moved).to_contain_text("closed month changed")
     assert page.locator("table.moves tbody time").first.get_attribute("title")
     row_of(page, "moves", "first bill").first.get_by_role("link").click()
 
@@ -123,7 +123,7 @@ def test_two_publications_are_chosen_and_compared(visitor: Visitor) -> None:
     page.wait_for_url("**from=0**")
 
     assert visitor.query() == {"metric": ["list"], "statement": ["1"], "from": ["0"], "to": ["2"]}
-    expect(page.get_by_role("heading", name="Movers by service, EUR")).to_be_visible()
+    expect(page.get_by_role("heading", name="Changes by service, EUR")).to_be_visible()
 
 
 def test_filters_of_changes_stay_in_the_address(visitor: Visitor) -> None:

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, exp
 
 from billfold import reports
 from billfold.period import parse_period
-from billfold.reports import CostColumn, Selection
+from billfold.selection import CostColumn, Selection
 from billfold.settings import load_settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
@@ -162,7 +162,7 @@ def test_groups_lead_down_to_their_charges(visitor: Visitor) -> None:
     page = visitor.visit("/")
 
     page.get_by_role("link", name="AmazonS3").first.click()
-    page.get_by_role("link", name="Charges of 2026-05").click()
+    page.get_by_role("link", name="Charges in 2026-05").click()
 
     assert visitor.query()["service"] == ["AmazonS3"]
     expect(page.locator("tbody tr")).to_have_count(1)
@@ -182,7 +182,7 @@ def test_costs_can_be_grouped_by_a_tag(visitor: Visitor) -> None:
 
 def test_savings_are_told_of_tagged_usage_too(visitor: Visitor) -> None:
     page = visitor.visit("/costs?tag=env%3Dnothing-has-it")
-    expect(page.get_by_text("Nothing was charged for this")).to_be_visible()
+    expect(page.get_by_text("No matching charges")).to_be_visible()
 
     page = visitor.visit("/costs?tag=env%3Dweb&service=AmazonS3")
 
@@ -388,8 +388,8 @@ def test_failures_are_pages_where_a_browser_asks(visitor: Visitor) -> None:
     page = visitor.visit("/costs?since=yesterday")
     visitor.complaints.clear()
 
-    expect(page.get_by_role("heading")).to_have_text("This address asks for something that there is not")
-    expect(page.get_by_text("since is no month such as 2026-05")).to_be_visible()
+    expect(page.get_by_role("heading")).to_have_text("This request is not valid")
+    expect(page.get_by_text("since must be a month such as 2026-05")).to_be_visible()
     assert find_grave(page) == []
 
 

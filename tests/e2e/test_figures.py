@@ -97,7 +97,7 @@ def test_figures_of_all_clients_are_the_sum_of_each(visitor: Visitor, currency: 
     for name, amount in together.items():
         assert abs(sum(one[name] for one in each) - amount) <= (2 if currency == "JPY" else Decimal("0.02")), name
     if currency == "USD":
-        assert together["Same day a month before"] == 2 * 20 + 2 * 10 + 2 * (4 - 30)
+        assert together["Previous month, same day"] == 2 * 20 + 2 * 10 + 2 * (4 - 30)
 
 
 def test_the_page_says_up_to_which_days_each_client_is_charged(visitor: Visitor) -> None:

@@ -125,7 +125,7 @@ def test_filters_of_the_list_stay_in_the_address(visitor: Visitor) -> None:
     page.get_by_label("Client", exact=True).select_option("globex")
     page.wait_for_url("**client=globex**")
     assert visitor.query() == {"client": ["globex"], "state": ["held"]}
-    expect(page.get_by_text("No deliveries here")).to_be_visible()
+    expect(page.get_by_text("No matching deliveries")).to_be_visible()
     page.get_by_role("link", name="Remove the filter State held").click()
     expect(page.locator("table.deliveries tbody tr")).to_have_count(1)
 
@@ -139,7 +139,7 @@ def test_who_is_late_stands_first(visitor: Visitor) -> None:
     expect(rows.first.locator(".badge")).to_have_text("late")
     # Nobody describes the other client any more.
     expect(rows.last).to_contain_text("acme")
-    expect(rows.last.locator(".badge")).to_have_text("not expected")
+    expect(rows.last.locator(".badge")).to_have_text("no schedule")
 
 
 def test_choosing_another_client_leaves_a_single_delivery(visitor: Visitor, history: dict[str, UUID]) -> None:
@@ -167,12 +167,12 @@ def test_a_client_leads_to_what_it_deploys(visitor: Visitor) -> None:
 def test_doctor_is_sent_by_a_button_and_tells_what_it_found(visitor: Visitor) -> None:
     page = visitor.visit("/clients/globex")
 
-    page.get_by_role("button", name="Examine now").click()
+    page.get_by_role("button", name="Run doctor").click()
     page.wait_for_url("**/clients/globex/doctor")
 
     expect(page.get_by_text(re.compile(r"took [\d.]+ m?s"))).to_be_visible(timeout=60_000)
     expect(page.locator("table.probes tbody tr").first.locator(".badge")).to_have_text("failed")
-    visitor.shoot("doctor-examined")
+    visitor.shoot("doctor-results")
     assert find_grave(page) == []
 
 

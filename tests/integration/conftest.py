@@ -123,6 +123,11 @@ def each_database(request: pytest.FixtureRequest, new_database: NewDatabase) -> 
 @pytest.fixture(scope="module")
 def shared_landing(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
     """What a module lands once in, for tests that only ask it, or change a copy of its database."""
+    return make_shared_landing(new_database, tmp_path_factory)
+
+
+def make_shared_landing(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """The same for a module that lands in more than one database."""
     with pytest.MonkeyPatch.context() as variables:
         variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
         variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import structlog
 
+from billfold.app import Billfold
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
 from billfold.jobs import intake
@@ -134,7 +135,7 @@ def fail(*_: Any, **__: Any) -> Any:
 
 
 def ask_for_a_defect(registry: Registry) -> None:
-    app = create_app(registry.settings, registry.database, home_token=HOME_TOKEN)
+    app = create_app(Billfold(registry.settings, database=registry.database), home_token=HOME_TOKEN)
     app.get("/test/defect")(fail_a_request)
     with run_app(app, token=HOME_SECRET) as server:
         assert server.send("GET", "/test/defect").status == 500

@@ -15,10 +15,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
+from billfold.documents import changes_document, costs_document, dump
 from billfold.model import DeliveryState
 from billfold.period import BillingPeriod
-from billfold.reports import ChangeColumn, CostColumn, FileFormat, Filter, export_charges, list_changes, sum_costs
-from billfold.reports.documents import changes_document, costs_document, dump
+from billfold.reports import export_charges, list_changes, sum_costs
+from billfold.selection import ChangeColumn, CostColumn, FileFormat, Filter
 from billfold.store.database import Database
 from billfold.store.query import run_query
 from billfold.transform.sample_bill import SampleBill, SampleFormat, write_sample_bill

@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from billfold.app import Billfold
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web import create_app
@@ -87,7 +88,7 @@ class WebServer:
 @contextmanager
 def run_web_server(settings: Settings, database: Database) -> Iterator[WebServer]:
     """The server in a thread of its own, asked by the user who owns the home; it listens, and is gone afterwards."""
-    with run_app(create_app(settings, database, home_token=HOME_TOKEN), token=HOME_SECRET) as server:
+    with run_app(create_app(Billfold(settings, database=database), home_token=HOME_TOKEN), token=HOME_SECRET) as server:
         yield server
 
 

@@ -10,7 +10,7 @@ import pytest
 from billfold.cli.output.changes_table import show_difference
 from billfold.cli.output.grid import show_money
 from billfold.money import NEW, find_percentage, is_tiny, round_amount, show_minor_unit
-from billfold.web.pages.rendering import money, percent, quantity, signed_money
+from billfold.web.pages.formats import money, percent, quantity, signed_money
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from billfold.model import Client
@@ -155,6 +156,18 @@ class Clients:
             found = registry.renew_external_id(self._billfold.database, found.client_id)
             document = write(found, plan)
         return found, document
+
+    def onboarding_steps(self, plan: Onboarding, *, client: str | None = None, file: str) -> Sequence[str]:
+        """What to do with the template in `file`, in order: comments begin with #, everything else is a command.
+
+        >>> from billfold.clients.onboarding.template import Onboarding
+        >>> steps = billfold.clients.onboarding_steps(Onboarding(our_account_id="999988887777"), file="acme.json")
+        >>> any("--template-file acme.json" in step for step in steps)
+        True
+        """
+        from billfold.clients.onboarding import template as onboarding
+
+        return onboarding.next_steps(self.prepare_onboarding(client), plan, file)
 
     def freshness(self, client: str | None = None) -> tuple[ClientFreshness, ...]:
         """When each client's last delivery came, and which clients are late.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
     from billfold.bills.counting import Decision, Switch
-    from billfold.store.deliveries.parts import Relation
+    from billfold.model import Relation
 
 
 class Counting:
@@ -42,7 +42,7 @@ class Counting:
         >>> billfold.counting.parts(1, 2).counted
         (2,)
         """
-        from billfold.store.deliveries.parts import Relation
+        from billfold.model import Relation
 
         return self._decide(statement, other, Relation.PARTS)
 
@@ -52,7 +52,7 @@ class Counting:
         >>> billfold.counting.duplicates(1, 2).choice
         <Relation.DUPLICATES: 'duplicates'>
         """
-        from billfold.store.deliveries.parts import Relation
+        from billfold.model import Relation
 
         return self._decide(statement, other, Relation.DUPLICATES)
 

@@ -11,10 +11,12 @@ from billfold.app.wanted import Month, as_period
 
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
-    from billfold.reports import Calendar, ChangeColumn, Choices, Filter, LookInto, Metric, Move, MoveReport, Named
+    from billfold.aws.queue_levels import QueueWatch
+    from billfold.reports import Calendar, Choices, LookInto, Move, MoveReport, Named
     from billfold.reports.bill_quality import QualityReport
     from billfold.reports.instruments import Instruments
     from billfold.reports.spending import ChargePage, Question, SpendingReport
+    from billfold.selection import ChangeColumn, Filter, Metric
     from billfold.store.reports.spending import ChargePlace
 
 
@@ -24,16 +26,16 @@ class Dashboard:
     def __init__(self, billfold: Billfold) -> None:
         self._billfold = billfold
 
-    def spending(self, question: Question, *, today: date | None = None) -> SpendingReport:
-        """The page of costs: months, groups and totals.
+    def spending(self, question: Question, *, limit: int | None = None, today: date | None = None) -> SpendingReport:
+        """The page of costs: months, totals and groups, at most `limit` of each currency.
 
         >>> from billfold.reports.spending import Question
         >>> [str(month) for month in billfold.dashboard.spending(Question()).months]
         ['2026-05']
         """
-        from billfold.reports.spending import report_spending
+        from billfold.reports.spending import DEFAULT_GROUP_LIMIT, report_spending
 
-        return report_spending(self._billfold.database, question, today=today)
+        return report_spending(self._billfold.database, question, limit=limit or DEFAULT_GROUP_LIMIT, today=today)
 
     def charges(
         self, question: Question, month: Month, *, after: ChargePlace | None = None, limit: int = 50
@@ -57,7 +59,8 @@ class Dashboard:
         >>> len(billfold.dashboard.moves(Filter()))
         1
         """
-        from billfold.reports import Metric, list_moves
+        from billfold.reports import list_moves
+        from billfold.selection import Metric
 
         return list_moves(self._billfold.database, wanted, metric=metric or Metric.BILLED, offset=offset)
 
@@ -117,6 +120,17 @@ class Dashboard:
 
         return list_choices(self._billfold.database, client)
 
+    def client_ids(self) -> tuple[str, ...]:
+        """The ids of all clients that were ever ingested.
+
+        >>> billfold.dashboard.client_ids()
+        ('acme',)
+        """
+        from billfold.store.reports import reading
+
+        with reading.read(self._billfold.database) as connection:
+            return reading.list_clients(connection)
+
     def find_named(
         self, *, client: str | None = None, statement: int | None = None, delivery: UUID | None = None
     ) -> Named:
@@ -139,6 +153,30 @@ class Dashboard:
         from billfold.reports import shorten_delivery_ids
 
         return shorten_delivery_ids(self._billfold.database, delivery_ids)
+
+    def queue_watch(self) -> QueueWatch | None:
+        """What `/metrics` reads of the SQS queue; None without BILLFOLD_QUEUE_URL.
+
+        >>> billfold.dashboard.queue_watch() is None
+        True
+        """
+        settings = self._billfold.settings
+        if settings.queue_url is None:
+            return None
+        from billfold.aws.queue_levels import QueueWatch
+
+        return QueueWatch(settings.queue_url, settings)
+
+    def measure_spool(self) -> tuple[int, int]:
+        """The size of the files in the spool and the free space on its disk, in bytes.
+
+        >>> used_bytes, free_bytes = billfold.dashboard.measure_spool()
+        >>> free_bytes > 0
+        True
+        """
+        from billfold.aws.spool import measure_spool
+
+        return measure_spool(self._billfold.settings.spool)
 
     def instruments(self) -> Instruments:
         """What `/metrics` reads, again and again.

@@ -86,6 +86,17 @@ class Opened:
                 self._database = database
             return self._database
 
+    def check_ready(self) -> None:
+        """Raise StoreUnavailableError if PostgreSQL does not answer, SchemaVersionError for another version's schema.
+
+        >>> billfold.check_ready()
+        """
+        from billfold.store.database import connect
+        from billfold.store.migrate import check_schema
+
+        with connect(self.database.conninfo) as connection:
+            check_schema(connection)
+
     def _resolve(self, client: AnyClient) -> Client:
         """The client that a call acts as; raises UsageError for one that is unknown or disabled."""
         if isinstance(client, Client):

@@ -31,7 +31,7 @@ from billfold.errors import UsageError
 from billfold.model import DeliveryState, Probe, RunStatus
 
 if TYPE_CHECKING:
-    from billfold.quality.checks import CheckState
+    from billfold.model import CheckState
     from billfold.reports import (
         ChangeReport,
         CheckReport,
@@ -39,12 +39,11 @@ if TYPE_CHECKING:
         CostReport,
         DeliveryRow,
         ExportReport,
-        FileFormat,
-        Metric,
         PublicationRow,
         RunRow,
         StatementRow,
     )
+    from billfold.selection import FileFormat, Metric
     from billfold.store.query import QueryResult
     from billfold.verification import Verdict
 
@@ -80,7 +79,8 @@ class Reading(Opened):
         ...     print(*row.group, row.currency, round(row.amount, 2))
         2026-05 USD 9631.66
         """
-        from billfold.reports import Metric, sum_costs
+        from billfold.reports import sum_costs
+        from billfold.selection import Metric
 
         return sum_costs(
             self.database,
@@ -115,7 +115,8 @@ class Reading(Opened):
         >>> [change.statement_id for change in billfold.changes(by="service", month="2026-05").changes]
         [1]
         """
-        from billfold.reports import Metric, list_changes
+        from billfold.reports import list_changes
+        from billfold.selection import Metric
 
         refuse_unknown_statement(self.database, which.get("statement"))
         return list_changes(
@@ -187,7 +188,8 @@ class Reading(Opened):
         {'warned'}
         """
         from billfold import reports
-        from billfold.quality.checks import CheckState, make_checks
+        from billfold.model import CheckState
+        from billfold.quality.checks import make_checks
 
         refuse_unknown_statement(self.database, which.get("statement"))
         listed: Listed = {"limit": reports.MAX_LIMIT, **which}
@@ -253,7 +255,8 @@ class Reading(Opened):
         >>> billfold.export(folder / "may.parquet", month="2026-05").months
         ('2026-05',)
         """
-        from billfold.reports import FileFormat, export_charges
+        from billfold.reports import export_charges
+        from billfold.selection import FileFormat
 
         first, last = as_period(month), as_period(until)
         if first is None and statement is None:

@@ -19,6 +19,28 @@ class Tokens:
     def __init__(self, billfold: Billfold) -> None:
         self._billfold = billfold
 
+    @staticmethod
+    def new_secret() -> str:
+        """A random secret, such as a new token has.
+
+        >>> billfold.tokens.is_secret(billfold.tokens.new_secret())
+        True
+        """
+        from billfold.clients import tokens
+
+        return tokens.new_secret()
+
+    @staticmethod
+    def is_secret(text: str) -> bool:
+        """Whether the text has the form of a token's secret, valid or not.
+
+        >>> billfold.tokens.is_secret("bf_short")
+        False
+        """
+        from billfold.clients import tokens
+
+        return tokens.is_secret(text)
+
     def list(self) -> list[Token]:
         """All tokens that were ever made, the oldest first, revoked and expired ones too.
 

@@ -13,7 +13,7 @@ from billfold.model import Client
 from billfold.period import BillingPeriod, parse_moment, parse_period
 
 if TYPE_CHECKING:
-    from billfold.reports import ChangeColumn, CostColumn, Filter, KeyColumn, Selection
+    from billfold.selection import ChangeColumn, CostColumn, Filter, KeyColumn, Selection
     from billfold.store.database import Database
 
 # `2026-05`, or the value.
@@ -132,7 +132,7 @@ def as_texts(values: Texts | None) -> list[str]:
 
 def as_columns(by: Columns) -> list[CostColumn | KeyColumn]:
     """The columns that costs are grouped by, each once; text is as in `billfold costs --by`."""
-    from billfold.reports.cost_filters import parse_cost_columns
+    from billfold.selection import parse_cost_columns
 
     columns: list[CostColumn | KeyColumn] = []
     for column in [by] if isinstance(by, str) else by:
@@ -142,7 +142,7 @@ def as_columns(by: Columns) -> list[CostColumn | KeyColumn]:
 
 def as_change_columns(by: Texts) -> list[ChangeColumn]:
     """The columns that changes are grouped by, each once: `service,day` or several words."""
-    from billfold.reports import ChangeColumn
+    from billfold.selection import ChangeColumn
 
     names = [name.strip() for group in as_texts(by) for name in group.split(",") if name.strip()]
     unknown = [name for name in names if name not in list(ChangeColumn)]
@@ -156,8 +156,7 @@ def as_change_columns(by: Texts) -> list[ChangeColumn]:
 
 def as_selection(filters: CostFilters) -> Selection:
     """The filters as a report takes them."""
-    from billfold.reports import ChargeCategory, Selection
-    from billfold.reports.cost_filters import parse_presets
+    from billfold.selection import ChargeCategory, Selection, parse_presets
 
     unknown = set(filters) - set(CostFilters.__annotations__)
     if unknown:
@@ -194,7 +193,7 @@ def as_selection(filters: CostFilters) -> Selection:
 
 def as_filter(which: Listed | Which, **more: object) -> Filter:
     """The filter of a report."""
-    from billfold.reports import Filter
+    from billfold.selection import Filter
 
     given = {name: value for name, value in which.items() if name != "month"}
     return Filter(period=as_period(which.get("month")), **given, **more)  # type: ignore[arg-type]

@@ -14,11 +14,11 @@ import structlog
 
 from billfold.bills import overlap
 from billfold.errors import RunConflictError, UsageError
+from billfold.model import Relation
 from billfold.quality import record_checks
 from billfold.settings import Settings
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
 from billfold.store.deliveries import claims, counting, history, publications, records
-from billfold.store.deliveries.parts import Relation
 from billfold.store.verification.charges import VerifiedStatement, list_statements
 
 log = structlog.get_logger(__name__)

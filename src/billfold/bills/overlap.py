@@ -18,12 +18,12 @@ from billfold.bills.overlap_findings import (
     describe_recounted,
     describe_waiting,
 )
-from billfold.model import ExportFormat
+from billfold.model import ExportFormat, Relation
 from billfold.period import BillingPeriod
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries import counting
 from billfold.store.deliveries.counting import Candidate, Form
-from billfold.store.deliveries.parts import Evidence, Relation, judge, share_amounts, share_line_items
+from billfold.store.deliveries.parts import Evidence, judge, share_amounts, share_line_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, localcontext
 
+from billfold.model import Relation
 from billfold.store.deliveries.counting import Candidate
-from billfold.store.deliveries.parts import Evidence, Relation, Share
+from billfold.store.deliveries.parts import Evidence, Share
 
 _DIGITS = 2000
 

@@ -14,7 +14,7 @@ import typer
 from billfold import reports
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
-from billfold.reports import Point
+from billfold.selection import Point
 
 Column = TypeVar("Column", bound=StrEnum)
 

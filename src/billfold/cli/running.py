@@ -32,8 +32,8 @@ from billfold.cli.commands import verify as _verification  # noqa: F401
 from billfold.cli.commands import worker as _worker  # noqa: F401
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.output.screen import discard_output, show_error, write_document
+from billfold.documents import dump, failure_document
 from billfold.errors import BillfoldError, as_internal
-from billfold.reports.documents import dump, failure_document
 
 __all__ = ["app", "fail", "run"]
 

@@ -7,7 +7,7 @@ made from both. `output.py` writes JSON lines for machines and colored lines for
 
 from billfold.log.events import CONTEXT_FIELDS, STATE_COUNTS, Event
 from billfold.log.fields import EVERY_EVENT, FIELDS, Field
-from billfold.log.output import configure_logging, is_for_people
+from billfold.log.output import configure_logging, is_for_people, leave_to_logging
 
 __all__ = [
     "CONTEXT_FIELDS",
@@ -18,4 +18,5 @@ __all__ = [
     "Field",
     "configure_logging",
     "is_for_people",
+    "leave_to_logging",
 ]

@@ -4,7 +4,8 @@
 runs them after a publication and records the outcomes.
 """
 
-from billfold.quality.checks import CheckOutcome, CheckState, make_checks, record_checks
+from billfold.model import CheckState
+from billfold.quality.checks import CheckOutcome, make_checks, record_checks
 from billfold.quality.table import CHECKS, SEVERE_CHECKS, Check, Severity, describe_check
 
 __all__ = [

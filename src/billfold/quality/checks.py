@@ -8,23 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 
 import structlog
 
 from billfold.errors import StoreUnavailableError
+from billfold.model import CheckState
 from billfold.quality.table import CHECKS
 from billfold.store.database import Database
 from billfold.store.reports.checks import open_checked_bill
 
 log = structlog.get_logger(__name__)
-
-
-class CheckState(StrEnum):
-    """Whether a check found anything that is worth an operator's time."""
-
-    PASSED = "passed"
-    WARNED = "warned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

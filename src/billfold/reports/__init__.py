@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from billfold.reports.changes import (
-    DEFAULT_CHANGE_COLUMNS,
-    ChangeColumn,
-    ChangeReport,
-    ChangeRow,
-    ComparedPublication,
-    Point,
-    StatementChange,
-    list_changes,
-)
+from billfold.reports.changes import ChangeReport, ChangeRow, ComparedPublication, StatementChange, list_changes
 from billfold.reports.checks import CheckReport, CheckRow, list_checks
 from billfold.reports.conformance import ConformanceReport, JudgedStatement, judge_conformance
-from billfold.reports.costs import (
-    DEFAULT_COST_LIMIT,
-    NOT_ALLOCATED,
-    SPLIT_COLUMNS,
-    ChargeCategory,
-    CostColumn,
-    CostReport,
-    CostRow,
-    KeyColumn,
-    MapColumn,
-    Metric,
-    Preset,
-    Selection,
-    sum_costs,
-)
+from billfold.reports.costs import CostReport, CostRow, sum_costs
 from billfold.reports.deliveries import Calendar, CalendarDay, list_calendar
-from billfold.reports.export import ExportReport, FileFormat, export_charges
+from billfold.reports.export import ExportReport, export_charges
 from billfold.reports.freshness import (
     ClientFreshness,
     StatementFreshness,
@@ -39,11 +16,8 @@ from billfold.reports.freshness import (
 )
 from billfold.reports.identifiers import Named, find_delivery_id, find_named, shorten_delivery_ids
 from billfold.reports.lists import (
-    DEFAULT_LIMIT,
-    MAX_LIMIT,
     Choices,
     DeliveryRow,
-    Filter,
     PublicationRow,
     RunRow,
     StatementRow,
@@ -55,6 +29,25 @@ from billfold.reports.lists import (
 )
 from billfold.reports.moves import LookInto, Move, MoveReport, list_moves, report_moves
 from billfold.reports.owners import OwnerRow, UnownedRow, list_accounts_without_owner, list_owners
+from billfold.selection import (
+    DEFAULT_CHANGE_COLUMNS,
+    DEFAULT_COST_LIMIT,
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    NOT_ALLOCATED,
+    SPLIT_COLUMNS,
+    ChangeColumn,
+    ChargeCategory,
+    CostColumn,
+    FileFormat,
+    Filter,
+    KeyColumn,
+    MapColumn,
+    Metric,
+    Point,
+    Preset,
+    Selection,
+)
 
 __all__ = [
     "DEFAULT_CHANGE_COLUMNS",

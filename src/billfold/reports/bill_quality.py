@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from billfold.quality import SEVERE_CHECKS
 from billfold.reports.checks import CheckRow
-from billfold.reports.lists import Choices, Filter, read_choices
+from billfold.reports.lists import Choices, read_choices
+from billfold.selection import Filter
 from billfold.store.database import Database
 from billfold.store.reports import quality, reading
 from billfold.store.reports.quality import BillCounts, CheckSum, JudgedBill, SharedBill

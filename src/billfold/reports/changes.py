@@ -6,35 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from billfold.errors import UsageError
-from billfold.reports.costs import Metric
-from billfold.reports.lists import Filter
+from billfold.selection import DEFAULT_CHANGE_COLUMNS, ChangeColumn, Filter, Metric, Point
 from billfold.store.database import Connection, Database
 from billfold.store.reports import reading
 from billfold.store.reports.changes import ChangedCost, sum_changes
 
-# A publication's number in its statement (0 is before the first), or a moment with its offset.
-Point = int | datetime
-
 # So many statements are named where one of them must be chosen.
 _NAMED_STATEMENTS = 5
-
-
-class ChangeColumn(StrEnum):
-    """What changes can be grouped by; the category is the charge's (Usage, Purchase, Tax), not the service's."""
-
-    ACCOUNT = "account"
-    SERVICE = "service"
-    REGION = "region"
-    DAY = "day"
-    CATEGORY = "category"
-
-
-DEFAULT_CHANGE_COLUMNS = (ChangeColumn.ACCOUNT, ChangeColumn.SERVICE, ChangeColumn.DAY, ChangeColumn.CATEGORY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

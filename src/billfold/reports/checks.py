@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from billfold.reports.lists import Filter
+from billfold.selection import Filter
 from billfold.store.database import Database
 from billfold.store.reports import reading
 

@@ -7,7 +7,7 @@ from datetime import date
 
 from billfold.errors import ReconciliationError, UsageError
 from billfold.period import BillingPeriod
-from billfold.reports.lists import Filter
+from billfold.selection import Filter
 from billfold.store.database import Database
 from billfold.store.reports import reading
 from billfold.store.reports.conformance import BrokenRule, Judgement, judge_charges, judge_columns

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import MAX_PREC, Context, Decimal
-from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,17 +13,11 @@ import pyarrow.parquet as parquet
 from billfold.errors import ReconciliationError, UsageError
 from billfold.period import BillingPeriod
 from billfold.reports.whole_file import write_whole
+from billfold.selection import FileFormat
 from billfold.store.database import Database
 from billfold.store.reports.export import ChargesSnapshot, ExportedStatement, open_charges
 
 _EXACT = Context(prec=MAX_PREC)
-
-
-class FileFormat(StrEnum):
-    """What an export is written as."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,56 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from billfold.period import BillingPeriod
+from billfold.selection import Filter
 from billfold.store.database import Connection, Database
 from billfold.store.reports import reading
 
-DEFAULT_LIMIT = 50
-MAX_LIMIT = 100_000
 MAX_CHOICES = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which rows a report shows; None lets everything through.
-
-    `state` is a run's status or a delivery's state. Lists of statements, publications, changes and checks look at
-    `statement`, those of publications, deliveries and runs at `delivery` and at `after` too: the instant and the id of
-    the last row seen. Of statements `after_statement` is it: month, client, export and id of the last one.
-    `run` is for runs alone, `delivered_on` (a day in UTC) for deliveries.
-    """
-
-    client: str | None = None
-    export: str | None = None
-    period: BillingPeriod | None = None
-    statement: int | None = None
-    delivery: UUID | None = None
-    run: UUID | None = None
-    state: str | None = None
-    delivered_on: date | None = None
-    after: tuple[datetime, UUID | int] | None = None
-    after_statement: tuple[date, str, str, int] | None = None
-    limit: int = DEFAULT_LIMIT
-
-    def parameters(self) -> dict[str, Any]:
-        """The filter as the queries bind it."""
-        after_at, after_id = self.after or (None, None)
-        after_period, after_client, after_export, after_statement = self.after_statement or (None,) * 4
-        return {
-            **asdict(self),
-            "period": self.period.starts_on if self.period else None,
-            "after_at": after_at,
-            "after_id": after_id,
-            "after_period": after_period,
-            "after_client": after_client,
-            "after_export": after_export,
-            "after_statement": after_statement,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

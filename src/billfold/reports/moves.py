@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from billfold.reports.changes import ChangeColumn, StatementChange, read_changes
-from billfold.reports.costs import Metric
-from billfold.reports.lists import Choices, Filter, PublicationRow, read_choices
+from billfold.reports.changes import StatementChange, read_changes
+from billfold.reports.lists import Choices, PublicationRow, read_choices
+from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.store.database import Connection, Database
 from billfold.store.reports import reading
 

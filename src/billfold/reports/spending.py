@@ -10,8 +10,8 @@ from typing import Any
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports.costs import CostColumn, KeyColumn, Metric, Selection
 from billfold.reports.pace import DayRange, Pace, Spans, find_spans, list_compared_days, measure, range_days
+from billfold.selection import CostColumn, KeyColumn, Metric, Selection
 from billfold.store.database import Connection, Database
 from billfold.store.reports import costs, reading, spending
 

@@ -13,6 +13,7 @@ from psycopg.adapt import Loader
 from psycopg.rows import TupleRow
 from psycopg.types.string import TextLoader
 
+from billfold.documents import JsonText
 from billfold.errors import ConfigurationError, QueryError
 from billfold.sql import read_queries
 from billfold.store.database import Database, connect
@@ -22,12 +23,6 @@ _TEXT_TYPES = (
     "bytea cidr date daterange datemultirange inet int4multirange int4range int8multirange int8range interval numeric"
     " nummultirange numrange time timetz tsmultirange tsrange tstzmultirange tstzrange uuid"
 ).split()
-
-
-class JsonText(str):
-    """A value of PostgreSQL's json or jsonb in its own spelling: parsing would round its numbers."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

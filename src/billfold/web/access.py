@@ -1,4 +1,4 @@
-"""Who asks, and what they may do: every route names the access that it needs."""
+"""What the sender of a request may do: every route names the access that it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from billfold.model import Scope as Scope
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What whoever asks may do. `client_id` is the only client whose data it reaches, None reaches all of them."""
+    """What the sender of a request may do. `client_id` is the only client that it may see; None is all of them."""
 
     scopes: frozenset[Scope]
     client_id: str | None = None
@@ -24,27 +24,27 @@ class Access:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def narrow(self, client: str | None) -> str | None:
-        """The client that a report is limited to when `client` was asked for; None is all clients.
+        """The client to which a request for `client` is limited; None is all clients.
 
-        Raises ForbiddenError for a client that the token is not for.
+        Raises ForbiddenError if the token is for another client.
         """
         if self.client_id is None:
             return client
         if client not in (None, self.client_id):
-            raise ForbiddenError("the token is not for this client")
+            raise ForbiddenError("the token is for another client")
         return self.client_id
 
-    def refuse_one_client(self) -> None:
-        """Raise ForbiddenError where a token for one client asks for what is told of all of them at once."""
+    def require_all_clients(self) -> None:
+        """Raise ForbiddenError for a token of one client, where a response is about all of them."""
         if self.client_id is not None:
-            raise ForbiddenError(f"the token is for client {self.client_id} alone")
+            raise ForbiddenError(f"the token is only for client {self.client_id}")
 
 
 def _require(scope: Scope) -> Any:
     def find(request: Request) -> Access:
         access = request.state.access
         if not isinstance(access, Access):
-            raise UnauthorizedError("a token is needed")
+            raise UnauthorizedError("a token is required")
         if not access.allows(scope):
             raise ForbiddenError(f"the token lacks the scope `{scope}`")
         return access

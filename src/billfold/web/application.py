@@ -1,4 +1,4 @@
-"""The application: what a request passes, its routes, and how it fails."""
+"""The application: its routes, what every request passes before them, and how it fails."""
 
 from __future__ import annotations
 
@@ -7,68 +7,76 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from billfold import __version__
+from billfold.app import Billfold
 from billfold.errors import BillfoldError, SchemaVersionError
-from billfold.settings import Settings
-from billfold.store.database import Database, connect
-from billfold.store.migrate import check_schema
 from billfold.web import api, events, metrics, pages, sign_in
 from billfold.web.api.responses import describe_failures
-from billfold.web.forms.named import make_check
+from billfold.web.dependencies import OurBillfold
+from billfold.web.doctor_runs import DoctorRuns
+from billfold.web.error_responses import (
+    fail,
+    on_billfold_error,
+    on_http_error,
+    on_invalid_request,
+    on_unexpected_error,
+)
+from billfold.web.forms.known_ids import refuse_unknown_ids
 from billfold.web.gate import AccessFinder, Gate
 from billfold.web.guards import Guards
 from billfold.web.home_token import HomeToken
 from billfold.web.pages.failures import as_page
-from billfold.web.statuses import tell_billfold_error, tell_defect, tell_failure, tell_http_error, tell_invalid_request
 from billfold.web.throttle import Throttle
 
 
-def create_app(
-    settings: Settings, database: Database, *, home_token: HomeToken | None = None, bound_host: str | None = None
-) -> FastAPI:
-    """The routes behind guards and gate. `home_token` is for a server that no other machine reaches at `bound_host`."""
+def create_app(billfold: Billfold, *, home_token: HomeToken | None = None, bound_host: str | None = None) -> FastAPI:
+    """The routes behind guards and gate. `home_token` is for a `bound_host` that only this machine reaches."""
     app = FastAPI(title="Billfold", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
-    app.add_exception_handler(BillfoldError, as_page(tell_billfold_error))
-    app.add_exception_handler(HTTPException, as_page(tell_http_error))
-    app.add_exception_handler(RequestValidationError, as_page(tell_invalid_request))
-    finder = AccessFinder(database, home_token=home_token)
+    settings = billfold.settings
+    app.state.billfold = billfold
+    app.state.doctor_runs = DoctorRuns(billfold)
+    app.add_exception_handler(BillfoldError, as_page(on_billfold_error))
+    app.add_exception_handler(HTTPException, as_page(on_http_error))
+    app.add_exception_handler(RequestValidationError, as_page(on_invalid_request))
+    finder = AccessFinder(billfold, home_token=home_token)
     throttle = Throttle(settings.requests_per_minute)
-    # What is added last is passed first.
+    # A request passes the middleware that is added last first.
     app.add_middleware(Gate, finder=finder, throttle=throttle)
     app.add_middleware(
         Guards,
         allowed_hosts={*settings.allowed_host_names, *_names_of(bound_host)},
         max_request_bytes=settings.max_request_bytes,
-        tell_defect=as_page(tell_defect),
+        on_unexpected_error=as_page(on_unexpected_error),
     )
-    app.include_router(events.make_router(settings, database))
-    check_named = Depends(make_check(settings, database))
-    app.include_router(api.make_router(settings, database), dependencies=[check_named])
-    app.include_router(metrics.make_router(settings, database))
-    app.include_router(pages.make_router(settings, database), dependencies=[check_named])
+    app.include_router(events.router)
+    app.include_router(api.make_router(), dependencies=[Depends(refuse_unknown_ids)])
+    app.include_router(metrics.make_router(billfold))
+    app.include_router(pages.make_router(), dependencies=[Depends(refuse_unknown_ids)])
     app.include_router(sign_in.make_router(finder, throttle))
-
-    # It needs no thread: a server whose threads all wait is busy, not dead.
-    @app.get("/healthz")
-    async def check_health() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get(
+    app.get("/healthz")(check_health)
+    app.get(
         "/readyz",
         response_model=None,
-        responses=describe_failures({503: "PostgreSQL does not answer, or its schema is another version's."}),
-    )
-    def check_readiness() -> dict[str, str] | Response:
-        try:
-            with connect(database.conninfo) as connection:
-                check_schema(connection)
-        except SchemaVersionError as error:
-            # Nobody who sends requests here may take it for ready, and trying again does not mend it.
-            return tell_failure(503, error.error_code, str(error))
-        return {"status": "ok"}
-
+        responses=describe_failures({503: "PostgreSQL is not available, or its schema is of another version."}),
+    )(check_readiness)
     return app
 
 
+# A coroutine needs no thread: a server whose threads are all busy is not dead.
+async def check_health() -> dict[str, str]:
+    """Whether the process answers."""
+    return {"status": "ok"}
+
+
+def check_readiness(billfold: OurBillfold) -> dict[str, str] | Response:
+    """Whether the server can do its work: the database answers, and its schema is right."""
+    try:
+        billfold.check_ready()
+    except SchemaVersionError as error:
+        # Load balancers must treat this as not ready, although trying again does not help.
+        return fail(503, error.error_code, str(error))
+    return {"status": "ok"}
+
+
 def _names_of(bound_host: str | None) -> tuple[str, ...]:
-    """What a server is asked by that answers on this address; all addresses of the machine are no name."""
+    """The host name of a server at this address; "all addresses" is not a name."""
     return () if bound_host in (None, "0.0.0.0", "::") else (bound_host.lower(),)

@@ -1,4 +1,4 @@
-"""Where the next page of a list begins: what the list is ordered by, of the last row, as an address holds it."""
+"""Cursors: where the next page of a list begins, as text for a URL. A cursor holds the sort values of the last row."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ MAX_ID = 2**63 - 1
 
 
 def next_cursor(*place: datetime | date | UUID | Decimal | int | str) -> str:
-    """The place of the last row of a page; whoever pages takes it as it is."""
-    told = [each.isoformat() if isinstance(each, date) else str(each) for each in place]
-    return base64.urlsafe_b64encode(json.dumps(told).encode()).decode()
+    """The cursor after the last row of a page."""
+    parts = [each.isoformat() if isinstance(each, date) else str(each) for each in place]
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
 
 
 def read_cursor(
     cursor: str | None,
     *kinds: Callable[[str], Any],
     name: str = "cursor",
-    advice: str = "take `next_cursor` as it is",
+    advice: str = "use `next_cursor` of the previous page unchanged",
 ) -> tuple[Any, ...] | None:
-    """The place of the last row of the page before, each part as its kind reads it.
+    """The sort values in a cursor, each parsed by its kind; None without a cursor.
 
-    Raises UsageError, which names the parameter, for what is no cursor of such a list.
+    Raises UsageError, which names the parameter, if the cursor is not one of this list.
     """
     if cursor is None:
         return None
     try:
-        told = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return tuple(kind(part) for kind, part in zip(kinds, told, strict=True))
+        parts = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return tuple(kind(part) for kind, part in zip(kinds, parts, strict=True))
     except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise UsageError(f"{name} is none of ours", advice=advice) from error
+        raise UsageError(f"the page link is invalid or out of date: {name}", advice=advice) from error
 
 
 def read_moment(text: str) -> datetime:
-    """A part of a cursor that is an instant."""
+    """Parse a part of a cursor that is a time."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(text)
@@ -50,7 +50,7 @@ def read_moment(text: str) -> datetime:
 
 
 def read_id(text: str) -> int:
-    """A part of a cursor that is a number of PostgreSQL's."""
+    """Parse a part of a cursor that is an id."""
     number = int(text)
     if not 0 < number <= MAX_ID:
         raise ValueError(text)
@@ -58,9 +58,9 @@ def read_id(text: str) -> int:
 
 
 def read_name(part: object) -> str:
-    """A part of a cursor that is a name."""
+    """Parse a part of a cursor that is a name."""
     if not isinstance(part, str) or "\0" in part:
         raise ValueError(part)
-    # PostgreSQL holds no half of a character.
+    # PostgreSQL rejects an unpaired surrogate, and so does this.
     part.encode()
     return part

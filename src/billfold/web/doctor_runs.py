@@ -1,25 +1,25 @@
-"""Doctor's examinations of clients, as somebody asks for them: each in a thread of its own, kept until the next one.
+"""Doctor runs that people start from the dashboard: each has its own thread and is kept until the next one.
 
-Doctor asks AWS, which can take long: whoever asks is answered at once, and what was found so far can be looked at.
+Doctor calls AWS, which can take long. So the request that starts a run returns at once, and the page shows what the
+run has found so far.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
 
-from billfold.doctor import examination as doctor
+from billfold.app import Billfold
 from billfold.errors import BillfoldError
-from billfold.model import Probe
-from billfold.settings import Settings
-from billfold.store.database import Database
+from billfold.model import Probe, ProbeState
 
 LIMIT_SECONDS = 60.0
-# All of this process.
+# In this process, over all clients.
 MAX_RUNNING = 2
 
 log = structlog.get_logger(__name__)
@@ -30,12 +30,12 @@ def _utc_now() -> datetime:
 
 
 class _TimeIsUpError(Exception):
-    """The limit has passed: what comes now is not waited for."""
+    """The limit has passed: results that arrive now are dropped."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Examination:
-    """What doctor found of a client so far. `error` says why nothing more was found, where something went wrong."""
+class DoctorRun:
+    """The probes of one client so far. `error` says why the run stopped early, if it did."""
 
     client_id: str
     started_at: datetime
@@ -47,76 +47,77 @@ class Examination:
 
     @property
     def duration_seconds(self) -> float:
-        """How long it took, or has been going on."""
+        """How long the run took, or has taken so far."""
         return ((self.ended_at or _utc_now()) - self.started_at).total_seconds()
 
     @property
     def is_over_limit(self) -> bool:
-        """Whether it was broken off, or still waits for an answer of AWS's that nobody waits for any more."""
+        """Whether the run stopped at its limit, or is past it and still waits for AWS."""
         return self.is_cut_off or (self.ended_at is None and self.duration_seconds >= self.limit_seconds)
 
     @property
     def is_running(self) -> bool:
-        """Whether more may be found."""
+        """Whether the run may still find more."""
         return self.ended_at is None and not self.is_over_limit
 
+    def list_probes(self, only_client: str | None) -> list[Probe]:
+        """The probes that a token may see: one for a single client sees nothing about our machine and database."""
+        return [probe for probe in tuple(self.probes) if only_client is None or probe.client_id == only_client]
 
-class Examinations:
-    """The last examination of each client, in this process's memory."""
+    def count_probes(self, only_client: str | None) -> list[tuple[ProbeState, int]]:
+        """How many of them have each state."""
+        counts = Counter(probe.state for probe in self.list_probes(only_client))
+        return [(state, counts[state]) for state in ProbeState if counts[state]]
+
+
+class DoctorRuns:
+    """The last doctor run of each client, in the memory of this process."""
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
+        billfold: Billfold,
         *,
         limit_seconds: float = LIMIT_SECONDS,
-        examine: Callable[..., object] = doctor.examine,
+        doctor: Callable[..., object] | None = None,
     ) -> None:
-        self._examine_client = examine
-        self._settings = settings
-        self._database = database
+        self._doctor = doctor or billfold.doctor
         self._limit_seconds = limit_seconds
         self._lock = threading.Lock()
-        self._last: dict[str, Examination] = {}
+        self._last: dict[str, DoctorRun] = {}
 
-    def find(self, client_id: str) -> Examination | None:
-        """The client's last examination, or the one that is going on."""
+    def find(self, client_id: str) -> DoctorRun | None:
+        """The client's last run, which may still be running."""
         return self._last.get(client_id)
 
     def start(self, client_id: str) -> bool:
-        """Begin one, unless one of this client is going on; False where others must end first."""
+        """Start a run unless this client has one already; False while too many other runs are going on."""
         with self._lock:
             running = {name for name, each in self._last.items() if each.ended_at is None}
             if client_id in running:
                 return True
             if len(running) >= MAX_RUNNING:
                 return False
-            examination = Examination(client_id=client_id, started_at=_utc_now(), limit_seconds=self._limit_seconds)
-            self._last[client_id] = examination
-        threading.Thread(target=self._examine, args=(examination,), name=f"doctor {client_id}", daemon=True).start()
+            run = DoctorRun(client_id=client_id, started_at=_utc_now(), limit_seconds=self._limit_seconds)
+            self._last[client_id] = run
+        threading.Thread(target=self._probe, args=(run,), name=f"doctor {client_id}", daemon=True).start()
         return True
 
-    def _examine(self, examination: Examination) -> None:
+    def _probe(self, run: DoctorRun) -> None:
         def keep(probe: Probe) -> None:
-            if examination.duration_seconds >= examination.limit_seconds:
+            if run.duration_seconds >= run.limit_seconds:
                 raise _TimeIsUpError
-            examination.probes.append(probe)
+            run.probes.append(probe)
 
         try:
-            self._examine_client(
-                settings=self._settings,
-                client_id=examination.client_id,
-                tell=keep,
-                open_store=lambda _: self._database,
-            )
+            self._doctor(run.client_id, on_probe=keep)
         except _TimeIsUpError:
-            examination.is_cut_off = True
+            run.is_cut_off = True
         except BillfoldError as error:
             # Its advice may name other clients.
-            examination.error = error.message
+            run.error = error.message
         except Exception:
-            # A thread that nobody waits for would take the failure with it.
+            # Nobody joins this thread, so an exception must be caught here to be seen at all.
             log.exception("internal_error")
-            examination.error = "a defect of Billfold's: its traceback is in the log"
+            run.error = "internal error in Billfold: the log has the traceback"
         finally:
-            examination.ended_at = _utc_now()
+            run.ended_at = _utc_now()

@@ -1,7 +1,7 @@
-"""What every request passes before anybody asks who sent it, and what every answer carries.
+"""The checks that every request passes before its token is looked at, and the headers that every response carries.
 
-Host is checked against DNS rebinding, Origin against forged requests, the body against its limit. A defect further in
-ends here too: whatever happens, there is an answer in the one error shape, and one event in the log.
+The Host is checked against DNS rebinding, the Origin against forged requests, the body against its limit. Unexpected
+exceptions end here too: every request gets a response in the one error shape, and one event in the log.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from billfold.web.statuses import tell_failure, tell_http_error
+from billfold.web.error_responses import fail, on_http_error
 
-# Load balancers ask by address, and often.
+# Load balancers call these often, and by IP address.
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -29,7 +29,7 @@ _AUTHORITY = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SHOWN_CHARACTERS = 200
 _HEADERS = {
-    # Plotly sets styles inline; scripts come from files of our own alone.
+    # Plotly sets inline styles; scripts come only from our own files.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
         " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -39,7 +39,7 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # What somebody spent stays in no cache, unless a route says otherwise.
+    # No cache keeps what somebody spent, unless a route says otherwise.
     "Cache-Control": "no-store",
 }
 
@@ -55,12 +55,12 @@ class Guards:
         *,
         allowed_hosts: Collection[str],
         max_request_bytes: int,
-        tell_defect: Callable[[Request, Exception], Response],
+        on_unexpected_error: Callable[[Request, Exception], Response],
     ) -> None:
         self._app = app
         self._allowed_hosts = frozenset(allowed_hosts)
         self._max_request_bytes = max_request_bytes
-        self._tell_defect = tell_defect
+        self._on_unexpected_error = on_unexpected_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,7 +68,7 @@ class Guards:
             return
         method = scope["method"]
         if method == "HEAD":
-            # RFC 9110, 9.3.2: what GET answers, whose content the server then leaves out.
+            # RFC 9110, 9.3.2: HEAD gets the answer of GET, and the server leaves out the content.
             scope = {**scope, "method": "GET"}
         started_at = time.perf_counter()
         status: int | None = None
@@ -86,30 +86,28 @@ class Guards:
             answer = self._refuse(scope) or self._app
             await answer(scope, _limited(receive, self._max_request_bytes), send_with_headers)
         except ClientDisconnect:
-            # Who asked is gone, or was too slow: nobody waits for an answer.
+            # The client is gone or was too slow: nobody waits for a response.
             return
         except Exception as error:
             log.error("internal_error", path=scope["path"], exc_info=error)
             if status is not None:
-                # The answer has begun: only a lost connection tells that its rest is missing.
+                # The response has begun: only a lost connection shows that the rest is missing.
                 raise
-            await self._tell_defect(Request(scope), error)(scope, receive, send_with_headers)
+            await self._on_unexpected_error(Request(scope), error)(scope, receive, send_with_headers)
         finally:
-            _tell_request(scope, method, status, time.perf_counter() - started_at)
+            _log_request(scope, method, status, time.perf_counter() - started_at)
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if scope["path"] not in HEALTH_PATHS and not (len(hosts) == 1 and self._is_allowed(hosts[0])):
             log.warning("host_refused", host=", ".join(hosts)[:_SHOWN_CHARACTERS])
-            return tell_failure(
-                400, "host", "this host name is not ours: the setting BILLFOLD_ALLOWED_HOSTS names those that are"
-            )
+            return fail(400, "host", "unknown host name: add it to the setting BILLFOLD_ALLOWED_HOSTS if it is yours")
         if scope["method"] not in _SAFE_METHODS and not _is_own_origin(headers):
             log.warning("origin_refused", origin=headers.get("origin", "")[:_SHOWN_CHARACTERS])
-            return tell_failure(403, "origin", "the request comes from a page of another site")
+            return fail(403, "origin", "the request was sent by a page of another site")
         if int(headers.get("content-length") or 0) > self._max_request_bytes:
-            return tell_http_error(None, _too_large(self._max_request_bytes))
+            return on_http_error(None, _too_large(self._max_request_bytes))
         return None
 
     def _is_allowed(self, host: str) -> bool:
@@ -118,7 +116,7 @@ class Guards:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address, without a port, is this machine's own."""
+    """Whether a name or an address (without a port) is a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -128,12 +126,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_loopback_authority(host: str) -> bool:
-    """The same of a Host header, which may have a port."""
+    """The same for a Host header, which may have a port."""
     return is_loopback(_split(host)[0])
 
 
 def _split(host: str) -> tuple[str, int | None]:
-    """Name or address and port of a Host header; an empty name where it is none."""
+    """The name (or address) and port of a Host header; the name is empty if the header is not valid."""
     match = _AUTHORITY.fullmatch(host.lower())
     if match is None:
         return "", None
@@ -141,20 +139,20 @@ def _split(host: str) -> tuple[str, int | None]:
 
 
 def _is_own_origin(headers: Headers) -> bool:
-    """Whether the page that sent this, if one did, is one of ours; programs that are no browsers name none."""
+    """Whether one of our pages sent this, or no page at all: programs other than browsers name no origin."""
     origin = headers.get("origin")
     if origin is None:
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
     scheme, _, authority = origin.partition("://")
     default = _DEFAULT_PORTS.get(scheme)
     name, port = _split(authority)
-    # Who ends TLS in front of us passes the Host on, but not the scheme: the origin's says which port is left out.
+    # A proxy that ends TLS passes on the Host but not the scheme. The origin's scheme gives the default port.
     own_name, own_port = _split(headers.get("host", ""))
     return bool(default and name) and (name, port or default) == (own_name, own_port or default)
 
 
 def _limited(receive: Receive, max_bytes: int) -> Receive:
-    """The same body, whose reader fails with 413 where it is larger; a chunked one tells its size by coming."""
+    """The same body, but reading it fails with 413 beyond the limit: a chunked body does not declare its size."""
     size_bytes = 0
 
     async def receive_limited() -> Message:
@@ -169,14 +167,14 @@ def _limited(receive: Receive, max_bytes: int) -> Receive:
 
 
 def _too_large(max_bytes: int) -> HTTPException:
-    return HTTPException(413, f"a request has {max_bytes} bytes at most", headers={"Connection": "close"})
+    return HTTPException(413, f"a request has at most {max_bytes} bytes", headers={"Connection": "close"})
 
 
-def _tell_request(scope: Scope, method: str, status: int | None, seconds: float) -> None:
-    """One event for each request: its route's path, never the query, which may hold what is nobody else's business."""
+def _log_request(scope: Scope, method: str, status: int | None, seconds: float) -> None:
+    """Log one event for each request: with the path of its route, never the query, which may hold private data."""
     access: Any = scope.get("state", {}).get("access")
-    tell = log.debug if scope["path"] in HEALTH_PATHS else log.info
-    tell(
+    write = log.debug if scope["path"] in HEALTH_PATHS else log.info
+    write(
         "request",
         method=method,
         path=getattr(scope.get("route"), "path", None) or scope["path"][:_SHOWN_CHARACTERS],

@@ -1,6 +1,6 @@
-"""The home's token: what opens the server of this machine to the user who owns the home, and to nobody else.
+"""The home token: it opens the server of this machine to the user who owns the home, and to nobody else.
 
-It lies in `<home>/serve.token`, mode 0600. Scripts and Prometheus read it there; a removed or rotated one ends at once.
+It is in `<home>/serve.token`, mode 0600, where scripts and Prometheus read it. Remove the file to revoke it at once.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ from pathlib import Path
 
 import structlog
 
-from billfold.clients import tokens
+from billfold.app.tokens import Tokens
 from billfold.errors import ConfigurationError
 
 FILE_NAME = "serve.token"
 
-# A token and its line's end; more than that was not written by us.
-_MOST_BYTES = 100
+# A token and a line end; a longer file is not ours.
+_MAX_BYTES = 100
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-# File systems that know no hard links say so in one of these ways.
+# The errors of file systems without hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 log = structlog.get_logger(__name__)
 
 
 class _UnusableError(Exception):
-    """What lies there is no token that only this user knows; the text says why."""
+    """The file does not hold a token that only this user knows; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomeToken:
-    """The token of a home, read again for each request that sends one."""
+    """The token of a home; each request that sends one reads the file again."""
 
     path: Path
 
     def read(self) -> str | None:
-        """The token that is in force; None where the file is gone, or is not this user's alone."""
+        """The valid token; None if the file is gone, or if others can read it."""
         try:
             return _read(self.path)
         except (OSError, _UnusableError):
             return None
 
     def opens(self, secret: str) -> bool:
-        """Whether this is the token in force, found out in the same time whatever was sent."""
+        """Whether this is the valid token, compared in constant time."""
         known = self.read()
         return known is not None and hmac.compare_digest(known.encode(), secret.encode())
 
 
 def ensure(home: Path) -> HomeToken:
-    """The home's token, made where there is none.
+    """The home token; a new one if the home has none.
 
-    Of several servers that start at once, one makes it and the others read it. A file that others could read, or that
-    holds no whole token, is replaced. Raises ConfigurationError for one that another user owns, for what is no plain
-    file, and for a home that cannot be written.
+    If several servers start at once, one creates it and the others read it. A file that others can read, or that holds
+    no complete token, is replaced. Raises ConfigurationError if another user owns the file, if it is not a plain file,
+    or if the home cannot be written.
     """
     path = home / FILE_NAME
     try:
@@ -67,8 +67,8 @@ def ensure(home: Path) -> HomeToken:
         _ensure(path)
     except OSError as error:
         raise ConfigurationError(
-            f"{path} cannot be made or read ({error.strerror or error})",
-            advice="let the user who runs the server own BILLFOLD_HOME, or remove what lies there",
+            f"cannot create or read {path} ({error.strerror or error})",
+            advice="the user who runs the server must own BILLFOLD_HOME; remove the file if another user owns it",
         ) from error
     return HomeToken(path=path)
 
@@ -79,7 +79,7 @@ def _ensure(path: Path) -> None:
     except FileNotFoundError:
         with _written(path.parent) as written:
             _put(written, path)
-        # Another server may have been first, and what it wrote must be right as well.
+        # Another server may have been first, and its file must be valid too.
         _read_or_refuse(path)
         log.info("serve_token_made", path=str(path))
     except _UnusableError as error:
@@ -93,31 +93,31 @@ def _read_or_refuse(path: Path) -> None:
     try:
         _read(path)
     except _UnusableError as error:
-        raise ConfigurationError(f"{path} {error}", advice="remove it: the next start makes another one") from error
+        raise ConfigurationError(f"{path} {error}", advice="remove it: the next start creates a new one") from error
 
 
 def _read(path: Path) -> str:
-    """The token in the file; a link is never followed, and a pipe never waited for."""
+    """The token in the file; this never follows a link and never waits for a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise _UnusableError("is no plain file")
+            raise _UnusableError("is not a plain file")
         if status.st_uid != os.geteuid():
             raise _UnusableError(f"belongs to user {status.st_uid}")
         if status.st_mode & _OTHERS:
-            raise _UnusableError(f"could be read by others (mode {stat.S_IMODE(status.st_mode):04o})")
-        text = os.read(descriptor, _MOST_BYTES)
+            raise _UnusableError(f"can be read by others (mode {stat.S_IMODE(status.st_mode):04o})")
+        text = os.read(descriptor, _MAX_BYTES)
     finally:
         os.close(descriptor)
     secret = text.decode("ascii", errors="replace").removesuffix("\n")
-    if not tokens.is_secret(secret):
-        raise _UnusableError("holds no whole token")
+    if not Tokens.is_secret(secret):
+        raise _UnusableError("does not hold a complete token")
     return secret
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Raise ConfigurationError for what this user did not put there: it is not ours to replace."""
+    """Raise ConfigurationError for a file that this user did not create: it is not ours to replace."""
     status = path.lstat()
     if status.st_uid != os.geteuid() or not stat.S_ISREG(status.st_mode):
         _read_or_refuse(path)
@@ -125,12 +125,12 @@ def _refuse_foreign(path: Path) -> None:
 
 @contextlib.contextmanager
 def _written(folder: Path) -> Iterator[Path]:
-    """A new token in a file of its own beside its place, on the disk; gone afterwards unless it was moved."""
+    """A new token in a temporary file in the same folder, synced to disk; removed afterwards unless it was moved."""
     descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{FILE_NAME}-")
     path = Path(name)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(f"{tokens.new_secret()}\n")
+            file.write(f"{Tokens.new_secret()}\n")
             file.flush()
             os.fsync(descriptor)
         yield path

@@ -1,4 +1,4 @@
-"""The server: one process that answers HTTP until it is told to end."""
+"""The server: one process that answers HTTP until a signal ends it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ import structlog
 import uvicorn
 
 from billfold import interruption
-from billfold.clients import tokens
+from billfold.app import Billfold
 from billfold.errors import ConfigurationError
 from billfold.jobs.request_worker import AskedWorker
-from billfold.settings import Settings
-from billfold.store.database import Database
-from billfold.web import home_token as serve_token
 from billfold.web.application import create_app
 from billfold.web.connections import make_protocol
 from billfold.web.gate import TOKEN_PARAMETER
 from billfold.web.guards import is_loopback
-from billfold.web.home_token import HomeToken
+from billfold.web.home_token import HomeToken, ensure
 
 _CANCELLING_SECONDS = 1
 
@@ -32,30 +29,30 @@ log = structlog.get_logger(__name__)
 
 
 def serve(
-    settings: Settings,
-    database: Database,
+    billfold: Billfold,
     *,
     host: str,
     port: int,
     on_started: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Answer until SIGTERM or SIGINT, and ingest what is asked for.
+    """Answer requests and ingest requested deliveries until SIGTERM or SIGINT.
 
-    On this machine's own address the home's token opens the server, beside those that `billfold token add` made.
-    `on_started` gets the address that a browser opens once the server answers: the home's token is a part of it.
+    On a loopback address the home token opens the server, as do the tokens made by `billfold token add`. `on_started`
+    gets the URL to open in a browser, with the home token in it, once the server answers.
 
-    Requests and deliveries at work may end within BILLFOLD_SHUTDOWN_SECONDS; a second signal cuts that short.
-    Deliveries that do not are taken up by another server, or the next one.
+    After the signal, requests and deliveries have BILLFOLD_SHUTDOWN_SECONDS to finish; a second signal ends that at
+    once. Another server, or the next one, takes over unfinished deliveries.
 
-    Raises ConfigurationError for another address than this machine's own as long as no token was ever made, and for an
-    address that cannot be had.
+    Raises ConfigurationError for an address that other machines reach while no token was ever made, and for an address
+    that is not available.
     """
-    home_token = _find_home_token(settings, database, host)
+    settings = billfold.settings
+    home_token = _find_home_token(billfold, host)
     config = uvicorn.Config(
-        create_app(settings, database, home_token=home_token, bound_host=host),
+        create_app(billfold, home_token=home_token, bound_host=host),
         host=host,
         port=port,
-        # What uvicorn would log of each request, the JSON events tell; its own lines stay off.
+        # Our JSON events replace uvicorn's own log lines.
         log_config=None,
         access_log=False,
         server_header=False,
@@ -65,30 +62,30 @@ def serve(
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     listener = listen(host, port, config.backlog)
-    working = AskedWorker(settings=settings, database=database, concurrency=settings.serve_concurrency)
-    server = _Server(config, working, home_token, on_started)
-    # uvicorn hears of SIGINT and SIGTERM itself, as soon as it runs.
+    worker = AskedWorker(settings=settings, database=billfold.database, concurrency=settings.serve_concurrency)
+    server = _Server(config, worker, home_token, on_started)
+    # uvicorn handles SIGINT and SIGTERM itself as soon as it runs.
     interruption.let_finish(lambda number: server.handle_exit(number, None))
-    working.start()
+    worker.start()
     try:
         server.run(sockets=[listener])
     finally:
-        working.finish(settings.shutdown_seconds - server.stopping_seconds(), lambda: server.force_exit)
-        unfinished_count = working.count_working()
+        worker.finish(settings.shutdown_seconds - server.stopping_seconds(), lambda: server.force_exit)
+        unfinished_count = worker.count_working()
         if unfinished_count:
-            working.give_back()
+            worker.give_back()
         log.info("server_stopped", unfinished=unfinished_count)
         if unfinished_count or _is_held_up():
             interruption.leave_now(0)
 
 
 def listen(host: str, port: int, backlog: int) -> socket.socket:
-    """A socket that takes connections; raises ConfigurationError for an address that cannot be had."""
+    """A listening socket; raises ConfigurationError if the address is not available."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit it. asyncio sets it only where a socket names its protocol, which this one does not: the
-        # content of an answer would wait some 40 ms until its headers are acknowledged.
+        # Connections inherit this option. asyncio sets it only on sockets that name their protocol, which this one does
+        # not. Without it, the content of a response would wait about 40 ms for the acknowledgement of its headers.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((host, port))
         listener.listen(backlog)
@@ -97,7 +94,7 @@ def listen(host: str, port: int, backlog: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise ConfigurationError(
                 f"port {port} of {host} is in use by another program, perhaps another `billfold serve`",
-                advice="end that one, or choose another port with --port",
+                advice="stop that program, or choose another port with --port",
             ) from error
         raise ConfigurationError(
             f"cannot listen on {host}, port {port} ({error.strerror or error})", advice="check --host and --port"
@@ -105,57 +102,57 @@ def listen(host: str, port: int, backlog: int) -> socket.socket:
     return listener
 
 
-def _find_home_token(settings: Settings, database: Database, host: str) -> HomeToken | None:
-    """The home's token on this machine's own address; elsewhere only tokens that somebody made open the server."""
+def _find_home_token(billfold: Billfold, host: str) -> HomeToken | None:
+    """The home token on a loopback address; elsewhere, only tokens made by `billfold token add` open the server."""
     if not is_loopback(host):
-        if not tokens.was_any_made(database):
+        if not billfold.tokens.was_any_made():
             raise ConfigurationError(
-                f"{host} can be reached from elsewhere, and there is no token",
-                advice="make one (`billfold token add NAME --scope read`), or serve on 127.0.0.1",
+                f"other machines can reach {host}, and no token exists",
+                advice="add one (`billfold token add NAME --scope read`), or serve on 127.0.0.1",
             )
         return None
     try:
-        return serve_token.ensure(settings.home)
+        return ensure(billfold.settings.home)
     except ConfigurationError as error:
-        if not tokens.was_any_made(database):
+        if not billfold.tokens.was_any_made():
             raise
-        # A server whose home cannot be written still answers those who have a token.
+        # Even if its home is not writable, the server still answers requests with a token.
         log.warning("serve_token_missing", error=str(error))
         return None
 
 
 class _Server(uvicorn.Server):
-    """As uvicorn's own, but that its worker ends with it, and that any second signal means at once."""
+    """A uvicorn server that also stops its worker, and that stops at once on any second signal."""
 
     def __init__(
         self,
         config: uvicorn.Config,
-        working: AskedWorker,
+        worker: AskedWorker,
         home_token: HomeToken | None,
         on_started: Callable[[str], None],
     ) -> None:
         super().__init__(config)
-        self._working = working
+        self._worker = worker
         self._home_token = home_token
         self._on_started = on_started
         self._stopped_at: float | None = None
 
     def stopping_seconds(self) -> float:
-        """For how long it has been coming to its end."""
+        """How long it has been stopping."""
         return 0 if self._stopped_at is None else time.monotonic() - self._stopped_at
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # uvicorn would raise the signal once more when it has stopped.
+        # Without calling uvicorn's own handler, which would raise the signal again after the server has stopped.
         self.force_exit = self.should_exit
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        assert sockets, "it was started with a listener of its own"
-        # From here on it answers, and a signal ends it in order.
+        assert sockets, "serve() passes its own listener"
+        # From here on the server answers, and a signal stops it in order.
         port = sockets[0].getsockname()[1]
         token_file = None if self._home_token is None else str(self._home_token.path)
-        # The token itself is in no log: whoever may read the file has it.
+        # The log has the path of the file, never the token.
         log.info("server_started", host=self.config.host, port=port, token_file=token_file)
         self._on_started(self._address(port))
 
@@ -167,13 +164,13 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopped_at = time.monotonic()
         log.info("server_stopping", seconds=self.config.timeout_graceful_shutdown)
-        # Requests may take their time to end: nothing is taken up meanwhile.
-        self._working.stop()
+        # The worker starts nothing new while requests finish.
+        self._worker.stop()
         await super().shutdown(sockets)
 
 
 def _is_held_up() -> bool:
-    """Whether a request that was cut short still has its thread, which waits for S3: Python would wait for it too."""
+    """Whether the thread of a cancelled request still waits for S3. Python would wait for that thread at exit."""
     others = [each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon]
     deadline = time.monotonic() + _CANCELLING_SECONDS
     for thread in others:

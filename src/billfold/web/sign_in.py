@@ -1,4 +1,4 @@
-"""Signing in: a person's token becomes a cookie, which every request looks up like the token of a program."""
+"""Sign in and out: a person's token becomes a cookie, which every request checks like the token of a program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from billfold.web.gate import COOKIE, SIGN_IN_PATH, AccessFinder, address_of, keep_cookie, local_path, tell_too_often
+from billfold.web.gate import COOKIE, SIGN_IN_PATH, AccessFinder, address_of, keep_cookie, local_path, refuse_too_many
 from billfold.web.pages.rendering import render
 from billfold.web.throttle import Throttle
 
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
-    """The page with the form, what the form sends, and the way out."""
+    """The sign-in form, the route it posts to, and sign-out."""
     router = APIRouter(include_in_schema=False)
 
     @router.get(SIGN_IN_PATH)
@@ -26,7 +26,8 @@ def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
             return RedirectResponse(local_path(next), status_code=303)
         form = _show_form(request, next)
         if request.headers.get("sec-fetch-site") == "cross-site" and not here:
-            # Who follows a link on another site's page brings no cookie (SameSite=Strict); who comes from here does.
+            # A browser that follows a link from another site sends no cookie (SameSite=Strict). Loading the page
+            # again from here sends it.
             again = urlencode({"next": local_path(next), "here": "true"})
             form.headers["Refresh"] = f"0; url={SIGN_IN_PATH}?{again}"
         return form
@@ -38,8 +39,8 @@ def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
         if access is None:
             wait_seconds = throttle.count_failure(address_of(request))
             log.warning("sign_in_refused", address=address_of(request))
-            # The page says nothing of which it was: unknown, revoked or expired.
-            return tell_too_often(wait_seconds) or _show_form(
+            # The page must not say whether the token is unknown, revoked or expired.
+            return refuse_too_many(wait_seconds) or _show_form(
                 request, next, status=401, error="This token is not valid."
             )
         log.info("signed_in", token_id=access.token_id, address=address_of(request))

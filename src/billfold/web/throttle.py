@@ -1,4 +1,4 @@
-"""How often somebody may ask: a moving window for each token or address, in this process's memory."""
+"""Rate limits: a moving window for each token or address, in the memory of this process."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-# A person mistypes a few times; 256 random bits are not found by trying, but trying fills logs.
+# A person mistypes a few times. Nobody guesses 256 random bits, but attempts fill the logs.
 FAILURES_PER_MINUTE = 10
 
 
 class Throttle:
-    """Counts requests and failures; each count answers None, or in how many whole seconds there is room again."""
+    """Counts requests and failures. Each method returns None, or the whole seconds to wait before the next request."""
 
     def __init__(self, requests_per_minute: int) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -23,18 +23,18 @@ class Throttle:
         self._failures = RateLimitItemPerMinute(FAILURES_PER_MINUTE)
 
     def count_request(self, who: str) -> int | None:
-        """A request of a token or an address; without a limit there is always room."""
+        """Count a request of a token or an address; without a limit, none has to wait."""
         return None if self._requests is None else self._count(self._requests, "request", who)
 
     def count_failure(self, address: str) -> int | None:
-        """A token that is none, sent from this address: a failure, and a request of the address as well."""
+        """Count an invalid token from this address: as a failure, and as a request of the address."""
         counts = [self._count(self._failures, "failure", address), self.count_request(address)]
         if self._requests is not None:
             self._limiter.hit(self._requests, "lookup", address)
         return max((each for each in counts if each is not None), default=None)
 
     def wait_for_lookup(self, address: str) -> int | None:
-        """In how many seconds an unknown token of this address is looked up, None for now: failures fill its share."""
+        """The seconds until an unknown token from this address is looked up, None if now. Failures use up its share."""
         if self._requests is None or self._limiter.test(self._requests, "lookup", address):
             return None
         return self._seconds_until_room(self._requests, "lookup", address)
@@ -50,7 +50,7 @@ class Throttle:
 
 
 def network_of(address: str) -> str:
-    """Whom an address is counted for: an IPv6 host has a network of 2^64 addresses to itself."""
+    """The address or network that a request counts for: one IPv6 host owns a network of 2^64 addresses."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -8,13 +8,17 @@ from random import Random
 import pytest
 
 from billfold.settings import Settings
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.integration.conftest import NewDatabase
 from tests.processes.crash_worker import POINTS, Worker
 from tests.soak.trials import Trial, measure_duration, run_trial
 
-RANDOM_KILLS = 5
+# At named points the size of the bill is no matter; at random moments an ingest has to take a while.
+NAMED_ITEMS = rounds(300, in_soak=2_000)
+RANDOM_KILLS = rounds(3, in_soak=5)
+SEEDS = [1, 2][: rounds(1, in_soak=2)]
 # What the restated delivery's state is right after the death of its worker.
 STATES = {
     name: "published" if point.is_published else "running" if point.has_started else "pending"
@@ -22,9 +26,10 @@ STATES = {
 }
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("point", POINTS)
 def test_an_ingest_killed_at_a_named_point_is_finished_by_the_next(landing: Landing, point: str) -> None:
-    trial = Trial(seed=5, kills=(point,))
+    trial = Trial(seed=5, kills=(point,), item_count=NAMED_ITEMS)
 
     report = run_trial(landing, trial, duration_seconds=0)
 
@@ -33,14 +38,15 @@ def test_an_ingest_killed_at_a_named_point_is_finished_by_the_next(landing: Land
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.at_length
+@pytest.mark.parametrize("seed", SEEDS)
 def test_ingests_killed_at_random_moments_are_finished_by_the_next(
     new_database: NewDatabase, settings: Settings, tmp_path: Path, seed: int
 ) -> None:
     random = Random(seed)
     calm = Landing.make(new_database(16), settings, tmp_path / "calm")
     duration_seconds = measure_duration(calm, seed=seed, item_count=2_000)
-    # One in each fifth of the duration, and there at any moment.
+    # One in each part of the duration, and there at any moment.
     moments = [(number + random.random()) / RANDOM_KILLS for number in range(RANDOM_KILLS)]
     trials = [Trial(seed=100 * seed + number, kills=(moment,)) for number, moment in enumerate(moments)]
 

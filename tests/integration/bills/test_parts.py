@@ -17,11 +17,10 @@ from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
 from billfold.clients.registry import register, remove
 from billfold.errors import UsageError
-from billfold.model import DeliveryOutcome
-from billfold.reports import Filter
+from billfold.model import DeliveryOutcome, Relation
+from billfold.selection import Filter
 from billfold.store.database import connect
 from billfold.store.deliveries import claims, counting, records
-from billfold.store.deliveries.parts import Relation
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, LineItem, described, line_item, write_bill
 

@@ -35,14 +35,14 @@ def on_each(each_database: Database, settings: Settings, tmp_path: Path) -> Land
     return Landing.make(each_database, settings, tmp_path / "bucket")
 
 
-def test_identical_rows_are_all_charged(on_each: Landing) -> None:
-    write_bill(on_each.root, [line_item(cost="1.5")] * 3, [line_item(cost="1.5")] * 2)
+def test_identical_rows_are_all_charged(landing: Landing) -> None:
+    write_bill(landing.root, [line_item(cost="1.5")] * 3, [line_item(cost="1.5")] * 2)
 
-    outcome = on_each.ingest()
+    outcome = landing.ingest()
 
     assert (outcome.rows_read, outcome.rows_added) == (5, 5)
-    assert on_each.billed() == {USD: Decimal("7.5")}
-    assert on_each.query("SELECT occurrence FROM raw_aws_billing_rows ORDER BY 1") == [(1,), (2,), (3,), (4,), (5,)]
+    assert landing.billed() == {USD: Decimal("7.5")}
+    assert landing.query("SELECT occurrence FROM raw_aws_billing_rows ORDER BY 1") == [(1,), (2,), (3,), (4,), (5,)]
 
 
 def test_one_identical_row_less_takes_one_charge_away(landing: Landing) -> None:
@@ -210,7 +210,12 @@ CORRUPTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+# What is compared does not depend on the server's version: one kind on the other version shows that triggers do not.
+@pytest.mark.parametrize(
+    ("each_database", "name"),
+    [*((16, name) for name in CORRUPTIONS), (18, "a raw row is dropped")],
+    indirect=["each_database"],
+)
 def test_nothing_is_published_unless_rows_and_money_agree(on_each: Landing, name: str) -> None:
     table, body = CORRUPTIONS[name]
     write_bill(on_each.root, described("1"))
@@ -331,29 +336,29 @@ def test_a_bill_that_comes_back_is_current_again(landing: Landing) -> None:
     assert landing.broken_rules() == []
 
 
-def test_net_costs_that_appear_change_the_basis_of_every_charge(on_each: Landing) -> None:
+def test_net_costs_that_appear_change_the_basis_of_every_charge(landing: Landing) -> None:
     net = "line_item_net_unblended_cost"
     items = described("10", "20")
-    write_bill(on_each.root, [{**item, net: ""} for item in items])
-    on_each.ingest()
-    write_bill(on_each.root, [{**items[0], net: "9"}, {**items[1], net: ""}], revision=2)
-    to_net = on_each.ingest()
-    billed_net = on_each.billed()
-    broken_net = on_each.broken_rules()
-    write_bill(on_each.root, [{**item, net: ""} for item in items], revision=3)
+    write_bill(landing.root, [{**item, net: ""} for item in items])
+    landing.ingest()
+    write_bill(landing.root, [{**items[0], net: "9"}, {**items[1], net: ""}], revision=2)
+    to_net = landing.ingest()
+    billed_net = landing.billed()
+    broken_net = landing.broken_rules()
+    write_bill(landing.root, [{**item, net: ""} for item in items], revision=3)
 
-    to_gross = on_each.ingest()
+    to_gross = landing.ingest()
 
     assert (to_net.rows_added, to_net.rows_removed, to_net.rows_unchanged) == (1, 1, 1)
     assert (billed_net, broken_net) == ({USD: Decimal(29)}, [])
     assert to_gross.exit_error is None
-    assert on_each.billed() == {USD: Decimal(30)}
-    assert on_each.query("SELECT cost_basis FROM billing_publications ORDER BY number") == [
+    assert landing.billed() == {USD: Decimal(30)}
+    assert landing.query("SELECT cost_basis FROM billing_publications ORDER BY number") == [
         ("gross",),
         ("net",),
         ("gross",),
     ]
-    assert on_each.broken_rules() == []
+    assert landing.broken_rules() == []
 
 
 def test_discounts_count_once_when_the_basis_changes(landing: Landing) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from billfold.model import DeliveryState, RunStatus
+from billfold.model import DeliveryOutcome, DeliveryState, RunStatus
 from billfold.settings import Settings
 from tests.bills.landing import Landing
+from tests.integration.conftest import CopyDatabase, NewDatabase, make_shared_landing
 
 
 class Expected(NamedTuple):
@@ -32,11 +36,30 @@ NOVEMBER = ("legacy-cur", "cur2-csv", "cur2-parquet")
 MONEY = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ListUnitPrice", "PricingQuantity")
 
 
+class Sample(NamedTuple):
+    landing: Landing
+    outcome: DeliveryOutcome
+
+
+@pytest.fixture(scope="module")
+def sample(
+    new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory, shared_samples: Path
+) -> Callable[[str], Sample]:
+    """Lands a sample once, in a database of its own that the tests only read."""
+
+    @cache
+    def land(tree: str) -> Sample:
+        landing = make_shared_landing(new_database, tmp_path_factory)
+        return Sample(landing, landing.ingest(shared_samples / tree))
+
+    return land
+
+
 @pytest.mark.parametrize("tree", SAMPLES)
-def test_a_sample_lands_with_its_exact_totals(landing: Landing, shared_samples: Path, tree: str) -> None:
+def test_a_sample_lands_with_its_exact_totals(sample: Callable[[str], Sample], tree: str) -> None:
     expected = SAMPLES[tree]
 
-    outcome = landing.ingest(shared_samples / tree)
+    landing, outcome = sample(tree)
 
     assert outcome.exit_error is None
     assert outcome.state is DeliveryState.PUBLISHED
@@ -53,8 +76,11 @@ def test_a_sample_lands_with_its_exact_totals(landing: Landing, shared_samples: 
 
 
 @pytest.mark.parametrize("tree", SAMPLES)
-def test_a_sample_ingested_again_adds_nothing(landing: Landing, shared_samples: Path, tree: str) -> None:
-    first = landing.ingest(shared_samples / tree)
+def test_a_sample_ingested_again_adds_nothing(
+    sample: Callable[[str], Sample], copy_database: CopyDatabase, shared_samples: Path, tree: str
+) -> None:
+    original, first = sample(tree)
+    landing = replace(original, database=copy_database(original.database))
 
     again = landing.ingest(shared_samples / tree)
 
@@ -88,8 +114,8 @@ def test_three_encodings_of_one_bill_give_the_same_charges(landing: Landing, sha
     assert len(charges[0]) == 118
 
 
-def test_the_cost_of_each_chunk_of_the_legacy_report_can_be_told(landing: Landing, shared_samples: Path) -> None:
-    landing.ingest(shared_samples / "legacy-cur")
+def test_the_cost_of_each_chunk_of_the_legacy_report_can_be_told(sample: Callable[[str], Sample]) -> None:
+    landing, _ = sample("legacy-cur")
 
     costs = landing.query(
         "SELECT right(source_s3_key, 8), count(*), sum((row_data ->> 'lineItem/UnblendedCost')::numeric),"
@@ -102,8 +128,8 @@ def test_the_cost_of_each_chunk_of_the_legacy_report_can_be_told(landing: Landin
     ]
 
 
-def test_public_prices_of_november_are_kept(landing: Landing, shared_samples: Path) -> None:
-    landing.ingest(shared_samples / "cur2-csv")
+def test_public_prices_of_november_are_kept(sample: Callable[[str], Sample]) -> None:
+    landing, _ = sample("cur2-csv")
 
     public = landing.value(
         "SELECT sum((row_data ->> 'pricing_public_on_demand_cost')::numeric) FROM raw_aws_billing_rows"
@@ -125,22 +151,22 @@ def test_public_prices_of_november_are_kept(landing: Landing, shared_samples: Pa
     ],
 )
 def test_a_focus_export_keeps_its_own_amounts(
-    landing: Landing, shared_samples: Path, tree: str, column: str, total: str
+    sample: Callable[[str], Sample], tree: str, column: str, total: str
 ) -> None:
-    landing.ingest(shared_samples / tree)
+    landing, _ = sample(tree)
 
     assert landing.value(f'SELECT sum("{column}") FROM focus_cost_and_usage') == Decimal(total)
 
 
-def test_equal_rows_are_all_charged(landing: Landing, shared_samples: Path) -> None:
-    landing.ingest(shared_samples / "noid-duplicates")
+def test_equal_rows_are_all_charged(sample: Callable[[str], Sample]) -> None:
+    landing, _ = sample("noid-duplicates")
 
     assert landing.value("SELECT count(*) FROM raw_aws_billing_rows WHERE occurrence > 1") == 133
     assert landing.value("SELECT sum(billed_cost) FROM billing_usage_fact WHERE occurrence > 1") > 0
 
 
-def test_what_savings_plans_leave_over_is_one_adjustment(landing: Landing, shared_samples: Path) -> None:
-    outcome = landing.ingest(shared_samples / "noid-duplicates")
+def test_what_savings_plans_leave_over_is_one_adjustment(sample: Callable[[str], Sample]) -> None:
+    landing, outcome = sample("noid-duplicates")
 
     [adjustment] = landing.records("SELECT * FROM focus_cost_and_usage WHERE \"ChargeCategory\" = 'Adjustment'")
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from billfold import reports
 from billfold.bills.rollback import roll_back
 from billfold.model import DeliveryOutcome, DeliveryState
-from billfold.reports import Filter
+from billfold.selection import Filter
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described, write_bill, write_object
 from tests.bills.page_bills import in_month

@@ -17,6 +17,7 @@ from billfold.aws import LocalAws
 from billfold.clients import registry as clients
 from billfold.settings import load_settings
 from billfold.store.database import connect
+from tests.at_length import rounds
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
@@ -47,16 +48,11 @@ STAGES = [
     ("the commit", signal.SIGTERM, PENDING),
     ("the committed bill", signal.SIGINT, PUBLISHED),
     ("the checks", signal.SIGTERM, PUBLISHED),
-    *(
-        pytest.param(*stage, marks=pytest.mark.slow)
-        for stage in (
-            ("the registered delivery", signal.SIGINT, PENDING),
-            ("identifying", signal.SIGTERM, PENDING),
-            ("new members", signal.SIGTERM, PENDING),
-            ("landing", signal.SIGTERM, PENDING),
-            ("the end", signal.SIGHUP, PUBLISHED),
-        )
-    ),
+    ("the registered delivery", signal.SIGINT, PENDING),
+    ("identifying", signal.SIGTERM, PENDING),
+    ("new members", signal.SIGTERM, PENDING),
+    ("the end", signal.SIGHUP, PUBLISHED),
+    *[("landing", signal.SIGTERM, PENDING)][: rounds(0, in_soak=1)],
 ]
 
 
@@ -80,6 +76,7 @@ def assert_ended(ended: Ended, number: signal.Signals) -> None:
     assert not {"retrying", "delivery_failed", "internal_error", "leaked"} & set(ended.err.replace('"', " ").split())
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize(("place", "number", "left"), STAGES)
 def test_a_signal_ends_an_ingest_at_any_stage(
     landing: Landing, place: str, number: signal.Signals, left: list[tuple[str, str, str | None]]

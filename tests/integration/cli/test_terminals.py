@@ -15,7 +15,7 @@ from billfold.clients.registry import register
 from billfold.errors import UsageError
 from billfold.model import Scope
 from billfold.quality import make_checks
-from billfold.reports import Filter
+from billfold.selection import Filter
 from billfold.store.database import connect
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, line_item, write_bill

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from billfold.clients import registry as clients
-from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.export import ExportContents
 from billfold.clients.onboarding.template import Onboarding, template, trust_policy
 from billfold.errors import UsageError
-from billfold.model import Client
+from billfold.model import Client, ExportTable, TimeGranularity
 from billfold.settings import Settings
 from billfold.store.database import Database
 

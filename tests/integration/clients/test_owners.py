@@ -9,7 +9,7 @@ import pytest
 from billfold import reports
 from billfold.clients import owners
 from billfold.errors import InputError, InvalidValueError, MalformedFileError, MissingColumnError, UsageError
-from billfold.reports import CostColumn
+from billfold.selection import CostColumn
 from billfold.store.clients.owners import OwnersWritten
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, line_item, write_bill

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
 
+from billfold.app import Billfold
 from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError, StoreError, UsageError
@@ -35,7 +36,7 @@ PAGE = {"Accept": "text/html,application/xhtml+xml"}
 
 def make_app(settings: Settings, database: Database, *, home_token: HomeToken | None = None) -> FastAPI:
     """The application and a route for each scope, which tells whose data it would show."""
-    app = create_app(settings, database, home_token=home_token)
+    app = create_app(Billfold(settings, database=database), home_token=home_token)
 
     @app.get("/test/read")
     def read(access: ReadAccess, client: str | None = None, limit: int = 1) -> dict[str, str | None]:
@@ -271,13 +272,13 @@ def test_no_log_event_holds_a_token(server: WebServer) -> None:
 
 def test_another_address_is_refused_as_long_as_no_token_was_made(settings: Settings, database: Database) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1", "billfold.example"):
-        with pytest.raises(ConfigurationError, match="there is no token: make one"):
-            serve(settings, database, host=host, port=0)
+        with pytest.raises(ConfigurationError, match="no token exists: add one"):
+            serve(Billfold(settings, database=database), host=host, port=0)
 
 
 def test_every_route_but_the_named_ones_needs_a_token(settings: Settings, database: Database) -> None:
     make(database)
-    app = create_app(settings, database)
+    app = create_app(Billfold(settings, database=database))
     routes = [
         (method, re.sub(r"\{[^}]*\}", "1", route.path))
         for route in iter_route_contexts(app.routes)
@@ -342,9 +343,9 @@ def test_a_revoked_token_opens_nothing(settings: Settings, database: Database) -
         assert server.send("GET", "/test/read", headers=bearer(secret)).status == 401
 
 
-def test_a_server_that_saw_a_token_forgets_it_within_seconds(database: Database) -> None:
+def test_a_server_that_saw_a_token_forgets_it_within_seconds(settings: Settings, database: Database) -> None:
     now = 0.0
-    finder = AccessFinder(database, clock=lambda: now)
+    finder = AccessFinder(Billfold(settings, database=database), clock=lambda: now)
     secret = make(database)
     asked = HTTPConnection(
         {"type": "http", "headers": [(b"host", b"localhost:8080"), (b"authorization", f"Bearer {secret}".encode())]}

@@ -24,10 +24,10 @@ import yaml
 
 from billfold.aws import LocalAws
 from billfold.aws.notifications import parse_notification
-from billfold.clients.onboarding.events import Destination, Notify
-from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.events import Destination
+from billfold.clients.onboarding.export import ExportContents
 from billfold.clients.onboarding.template import Onboarding, next_steps, permission_policy, template, trust_policy
-from billfold.model import Client, TriggerSource
+from billfold.model import Client, ExportTable, Notify, TimeGranularity, TriggerSource
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "cloudformation"
 OUR_TEMPLATES = sorted(FOLDER.glob("*.yaml"))

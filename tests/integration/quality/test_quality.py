@@ -11,11 +11,12 @@ from structlog.testing import capture_logs
 
 from billfold import reports
 from billfold.bills.rollback import roll_back
+from billfold.documents import format_money
 from billfold.model import DeliveryState
 from billfold.period import parse_period
 from billfold.quality import CHECKS, make_checks, record_checks
-from billfold.reports import CheckRow, Filter
-from billfold.reports.documents import spell_money
+from billfold.reports import CheckRow
+from billfold.selection import Filter
 from billfold.store.database import Database, connect
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
 from tests.bills.landing import Landing
@@ -69,7 +70,7 @@ def checks_of(landing: Landing, *, every: bool = False, **wanted: Any) -> dict[s
 
 
 def spelled(row: CheckRow) -> tuple[str, int, Mapping[str, str]]:
-    return row.state, row.row_count, {currency: spell_money(cost) for currency, cost in row.cost.items()}
+    return row.state, row.row_count, {currency: format_money(cost) for currency, cost in row.cost.items()}
 
 
 def test_a_bill_without_fault_passes_every_check_but_that_of_tags(landing: Landing) -> None:

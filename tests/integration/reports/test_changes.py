@@ -20,10 +20,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from billfold import reports
 from billfold.bills.rollback import roll_back
+from billfold.documents import changes_document, report_document
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import ChangeColumn, ChangeReport, ChangeRow, Filter, Metric, StatementChange
-from billfold.reports.documents import changes_document, report_document
+from billfold.reports import ChangeReport, ChangeRow, StatementChange
+from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.settings import load_settings
 from billfold.store.database import READER_ROLE, Database, connect
 from tests.bills.landing import Landing

@@ -15,7 +15,7 @@ from billfold.cli.commands.checks import conformance_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.errors import UsageError
 from billfold.period import parse_period
-from billfold.reports import Filter
+from billfold.selection import Filter
 from billfold.store.database import Database, connect
 from billfold.store.reports.conformance import BrokenRule, judge_added
 from billfold.store.reports.focus_rules import Rule, charge_rules

@@ -14,7 +14,16 @@ from billfold import reports
 from billfold.bills.prune import prune
 from billfold.errors import StoreError, UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import SPLIT_COLUMNS, ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Preset, Selection
+from billfold.selection import (
+    SPLIT_COLUMNS,
+    ChargeCategory,
+    CostColumn,
+    KeyColumn,
+    MapColumn,
+    Metric,
+    Preset,
+    Selection,
+)
 from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, as_csv, line_item, write_bill, write_object

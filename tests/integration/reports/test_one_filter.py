@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 import pytest
 
 from billfold.cli import main
-from billfold.reports import Selection
 from billfold.reports.spending import Question, list_charges, report_spending
+from billfold.selection import Selection
 from tests.bills.filtered_bills import (
     CLIENTS,
     Asked,

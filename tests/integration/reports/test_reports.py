@@ -11,10 +11,11 @@ import psycopg
 import pytest
 
 from billfold import reports
+from billfold.documents import costs_document, dump, report_document
 from billfold.errors import StoreError
 from billfold.period import BillingPeriod
-from billfold.reports import CostColumn, CostRow, Filter, Metric
-from billfold.reports.documents import costs_document, dump, report_document
+from billfold.reports import CostRow
+from billfold.selection import CostColumn, Filter, Metric
 from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.reports import reading
 from tests.bills.landing import Landing

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from billfold import reports
 from billfold.cli import main
+from billfold.documents import costs_document
 from billfold.errors import UsageError
 from billfold.period import parse_period
-from billfold.reports import NOT_ALLOCATED, SPLIT_COLUMNS, CostColumn, KeyColumn, MapColumn, Metric, Selection
-from billfold.reports.documents import costs_document
 from billfold.reports.spending import Question, list_charges, report_spending
+from billfold.selection import NOT_ALLOCATED, SPLIT_COLUMNS, CostColumn, KeyColumn, MapColumn, Metric, Selection
 from billfold.settings import load_settings
 from tests.at_length import rounds
 from tests.bills.landing import Landing

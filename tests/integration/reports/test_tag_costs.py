@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 
 from billfold.bills.rollback import roll_back
-from billfold.reports import KeyColumn, MapColumn, sum_costs
+from billfold.reports import sum_costs
+from billfold.selection import KeyColumn, MapColumn
 from billfold.store.database import connect
 from billfold.store.migrate import list_migrations
 from tests.bills.landing import Landing

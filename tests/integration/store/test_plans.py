@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL
 
-from billfold.reports import CostColumn, Filter, KeyColumn, MapColumn, Selection
+from billfold.selection import CostColumn, Filter, KeyColumn, MapColumn, Selection
 from billfold.sql import read_queries
 from billfold.store.database import Database
 from billfold.store.reports import costs

@@ -11,8 +11,8 @@ import pytest
 
 from billfold.cli import main
 from billfold.errors import UsageError
-from billfold.reports import KeyColumn, MapColumn, Selection, sum_costs
-from billfold.reports.cost_filters import format_pair, parse_cost_columns, parse_pairs
+from billfold.reports import sum_costs
+from billfold.selection import KeyColumn, MapColumn, Selection, format_pair, parse_cost_columns, parse_pairs
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill
 from tests.processes.web_server import run_web_server

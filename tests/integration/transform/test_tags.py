@@ -78,30 +78,29 @@ def test_the_map_of_all_tags_becomes_tags_and_cost_categories(landing: Landing) 
     assert landing.broken_rules() == []
 
 
-@pytest.mark.parametrize(
-    ("source", "key"),
-    [
-        ("resourceTags/team", "team"),
-        ("resourceTags/user:team", "team"),
-        ("resourceTags/user_team", "team"),
-        ("resourceTags/aws:createdBy", "aws:createdBy"),
-        ("resourceTags/aws_created_by", "aws:created_by"),
-        ("resourceTags/user:aws_key", "aws_key"),
-        ("resourceTags/cost/center: north", "cost/center: north"),
-        ("resourceTags/accountTag/team", "resourceTags/accountTag/team"),
-        ("resourceTags/user:iamPrincipal/team", "resourceTags/iamPrincipal/team"),
-        ("resourceTags/resourceTags/team", "resourceTags/resourceTags/team"),
-        ("accountTag/user:team", "accountTag/user:team"),
-        ("accountTag/resourceTags/team", "accountTag/resourceTags/team"),
-        ("iamPrincipal/\u00e9\U0001f600", "iamPrincipal/\u00e9\U0001f600"),
-        ("organizationTag/team", "organizationTag/team"),
-        ("team", "team"),
-    ],
-)
-def test_a_key_of_the_map_is_read_by_its_prefix(landing: Landing, source: str, key: str) -> None:
-    bring_in(landing, line_item(tags=spell({source: "x"})))
+READ_AS = [
+    ("resourceTags/team", "team"),
+    ("resourceTags/user:team", "team"),
+    ("resourceTags/user_team", "team"),
+    ("resourceTags/aws:createdBy", "aws:createdBy"),
+    ("resourceTags/aws_created_by", "aws:created_by"),
+    ("resourceTags/user:aws_key", "aws_key"),
+    ("resourceTags/cost/center: north", "cost/center: north"),
+    ("resourceTags/accountTag/team", "resourceTags/accountTag/team"),
+    ("resourceTags/user:iamPrincipal/team", "resourceTags/iamPrincipal/team"),
+    ("resourceTags/resourceTags/team", "resourceTags/resourceTags/team"),
+    ("accountTag/user:team", "accountTag/user:team"),
+    ("accountTag/resourceTags/team", "accountTag/resourceTags/team"),
+    ("iamPrincipal/\u00e9\U0001f600", "iamPrincipal/\u00e9\U0001f600"),
+    ("organizationTag/team", "organizationTag/team"),
+    ("team", "team"),
+]
 
-    assert tags(landing) == [({key: "x"}, None)]
+
+def test_a_key_of_the_map_is_read_by_its_prefix(landing: Landing) -> None:
+    bring_in(landing, *(line_item(tags=spell({source: "x"})) for source, _ in READ_AS))
+
+    assert tags(landing) == [({key: "x"}, None) for _, key in READ_AS]
 
 
 def test_a_resource_tag_is_never_taken_for_an_account_tag_in_any_column(landing: Landing) -> None:
@@ -148,11 +147,11 @@ def test_keys_that_would_become_one_stay_as_aws_wrote_them(landing: Landing) -> 
     assert tags(landing) == [(twice, None), ({"user_env": "1", "env": "2"}, None)]
 
 
-@pytest.mark.parametrize("line_item_type", ["Credit", "Refund", "Tax", "Fee", "Usage"])
-def test_account_tags_count_for_every_kind_of_charge(landing: Landing, line_item_type: str) -> None:
-    bring_in(landing, line_item(line_item_type, tags=spell({"accountTag/team": "red"})))
+def test_account_tags_count_for_every_kind_of_charge(landing: Landing) -> None:
+    kinds = ["Credit", "Refund", "Tax", "Fee", "Usage"]
+    bring_in(landing, *(line_item(kind, tags=spell({"accountTag/team": "red"})) for kind in kinds))
 
-    assert tags(landing) == [({"accountTag/team": "red"}, None)]
+    assert tags(landing) == [({"accountTag/team": "red"}, None)] * len(kinds)
 
 
 def test_usage_with_an_account_tag_alone_is_not_untagged(landing: Landing) -> None:
@@ -192,11 +191,12 @@ def test_a_parquet_map_gives_what_the_csv_gives(landing: Landing) -> None:
     assert tags(landing)[0][0]["empty"] == ""
 
 
-@pytest.mark.parametrize("broken", ["[1]", "no json", '{"a": ', '"text"', '{"a":1,"a":2}'])
-def test_a_map_that_is_not_one_refuses_nothing_and_loses_nothing(landing: Landing, broken: str) -> None:
-    bring_in(landing, line_item(tags=broken), line_item(tags=broken, resource_tags=spell({"user_a": "b"})))
+def test_a_map_that_is_not_one_refuses_nothing_and_loses_nothing(landing: Landing) -> None:
+    broken = ["[1]", "no json", '{"a": ', '"text"', '{"a":1,"a":2}']
+    older = [line_item(tags=text, resource_tags=spell({"user_a": "b"})) for text in broken]
+    bring_in(landing, *(line_item(tags=text) for text in broken), *older)
 
-    assert tags(landing) == [(broken, None), ({"a": "b"}, None)]
+    assert tags(landing) == [*((text, None) for text in broken), *[({"a": "b"}, None)] * len(broken)]
 
 
 # Keys as AWS's snake case leaves them: only these come out of the older columns as they were.

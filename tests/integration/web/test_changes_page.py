@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from billfold import reports
+from billfold.documents import format_money
 from billfold.period import parse_period
-from billfold.reports import ChangeColumn, Filter, Metric
-from billfold.reports.documents import spell_money
+from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.page_bills import MARKUP, land_bills
@@ -55,7 +55,7 @@ def test_movers_are_those_of_the_report_to_the_last_digit(shown: Shown, metric: 
         shown.landing.database, Filter(statement=shown.may), start=1, end=2, columns=[column], metric=metric
     ).changes
     assert [(row[column], row["currency"], row["old"], row["new"], row["difference"]) for row in rows] == [
-        (*row.group, row.currency, *map(spell_money, (row.old, row.new, row.difference))) for row in change.groups
+        (*row.group, row.currency, *map(format_money, (row.old, row.new, row.difference))) for row in change.groups
     ]
     assert {(row["client"], row["month"], row["from"], row["to"]) for row in rows} <= {("acme", "2026-05", "1", "2")}
     assert rows or metric not in ("billed", "effective")
@@ -64,30 +64,30 @@ def test_movers_are_those_of_the_report_to_the_last_digit(shown: Shown, metric: 
 def test_without_a_choice_it_is_the_newest_publication_that_moved(pages: Pages) -> None:
     chosen = pages.show("/changes")
 
-    assert "acme · acme 2026-05 closed month moved" in chosen
+    assert "acme · acme 2026-05 closed month changed" in chosen
     assert "Before 105.00 USD publication 1" in chosen
     assert "After 220.25 USD publication 2" in chosen
-    assert "Moved +115.25 USD" in chosen
+    assert "Change +115.25 USD" in chosen
     assert "EUR Before" not in chosen
-    assert chosen.count("Movers by service, USD") == 1
+    assert chosen.count("Changes by service, USD") == 1
 
 
 def test_what_came_what_went_and_what_changed_adds_up(shown: Shown) -> None:
     page = shown.pages.show(f"/changes?statement={shown.may}")
 
-    assert "New +100.25 USD 1 of these groups" in page
-    assert "Gone \N{MINUS SIGN}40.00 USD 1 of these groups" in page
-    assert "Changed +55.00 USD 11 of these groups" in page
+    assert "New +100.25 USD 1 group" in page
+    assert "Gone \N{MINUS SIGN}40.00 USD 1 group" in page
+    assert "Changed +55.00 USD 11 groups" in page
 
 
 def test_the_first_publication_of_a_bill_is_no_move(shown: Shown) -> None:
     theirs = shown.pages.show("/changes?client=globex")
     first = shown.pages.show(f"/changes?statement={shown.may}&to=1")
 
-    assert "None of these moved a bill" in theirs
+    assert "No restatements yet" in theirs
     assert "theirs 2026-04" in theirs
     assert "first bill" in theirs
-    assert "closed month moved" not in theirs
+    assert "closed month changed" not in theirs
     assert "First publication: nothing to compare with" in first
 
 
@@ -95,7 +95,7 @@ def test_any_two_publications_can_be_compared(shown: Shown) -> None:
     same = shown.pages.show(f"/changes?statement={shown.may}&from=2&to=2")
     all_of_it = shown.pages.show(f"/changes?statement={shown.may}&from=0&to=2")
 
-    assert "Nothing moved" in same
+    assert "No changes" in same
     assert "Before 0.00 USD" in all_of_it
     assert "After 220.25 USD" in all_of_it
     assert "After 5.50 EUR" in all_of_it
@@ -117,8 +117,8 @@ def test_the_list_is_filtered_by_what_the_address_says(pages: Pages) -> None:
     ]
     assert [row["closed_month_moved"] for row in by_month] == ["yes", "yes", "no", "no"]
     assert effective[1]["effective_difference"] == "115.250000000000000001"
-    assert "No publications here" in pages.show("/changes?period=2020-01")
-    assert "No publications here" in pages.show("/changes?page=9")
+    assert "No matching publications" in pages.show("/changes?period=2020-01")
+    assert "No matching publications" in pages.show("/changes?page=9")
 
 
 def test_movers_lead_to_their_costs(shown: Shown) -> None:
@@ -140,7 +140,7 @@ def test_a_token_of_one_client_sees_its_own_changes_alone(shown: Shown) -> None:
     assert "theirs 2026-04" in own
     assert "acme" not in own
     missing = shown.pages.show(f"/changes?statement={shown.may}", token, status=404)
-    assert f"there is no statement {shown.may}" in missing
+    assert f"statement {shown.may} not found" in missing
     assert "acme" not in missing
     assert "acme" not in shown.pages.show(f"/changes?statement={shown.may}&from=1&to=2", token, status=404)
     shown.pages.show("/changes?client=acme", token, status=403)
@@ -150,17 +150,17 @@ def test_a_token_of_one_client_sees_its_own_changes_alone(shown: Shown) -> None:
 @pytest.mark.parametrize(
     ("query", "complaint"),
     [
-        ("metric=gross", "metric is none of billed, effective, list, contracted"),
-        ("by=colour", "by is none of service, account, region, category, day"),
-        ("period=may", "period is no month such as 2026-05"),
-        ("statement=one", "statement is no whole number"),
-        ("statement=0", "statement is no whole number"),
-        (f"statement={'9' * 5000}", "statement is no whole number"),
-        ("from=1", "from and to are publications of one statement"),
-        ("statement=1&to=0", "to is no whole number"),
+        ("metric=gross", "metric must be one of billed, effective, list, contracted"),
+        ("by=colour", "by must be one of service, account, region, category, day"),
+        ("period=may", "period must be a month such as 2026-05"),
+        ("statement=one", "statement must be a whole number"),
+        ("statement=0", "statement must be a whole number"),
+        (f"statement={'9' * 5000}", "statement must be a whole number"),
+        ("from=1", "from and to need a statement"),
+        ("statement=1&to=0", "to must be a whole number"),
         ("statement=1&from=2&to=1", "is after"),
-        ("export=%00", "export is no text"),
-        ("page=0", "page is no whole number"),
+        ("export=%00", "export must be text"),
+        ("page=0", "page must be a whole number"),
     ],
 )
 def test_what_cannot_be_shown_is_told_on_a_page(pages: Pages, query: str, complaint: str) -> None:

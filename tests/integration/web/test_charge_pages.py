@@ -1,4 +1,4 @@
-"""The charges behind a sum, page by page: each is shown once, the dearest first, whatever many cost the same."""
+"""The charges behind a sum, page by page: each is shown once, largest first, even if many cost the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
 from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.store.reports.spending import ChargePlace
-from billfold.web.forms.charge_place import read_place, spell_place
+from billfold.web.forms.charge_cursor import format_charge_cursor, read_charge_cursor
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill
 
@@ -40,7 +40,7 @@ def test_pages_show_every_charge_once(landing: Landing, limit: int) -> None:
         pages.append([(row.amount, row.description) for row in page.rows])
         if page.last is None:
             break
-        after = read_place(spell_place(page.last))
+        after = read_charge_cursor(format_charge_cursor(page.last))
 
     shown = [row for page in pages for row in page]
     assert [amount for amount, _ in shown] == sorted(map(Decimal, COSTS), reverse=True)
@@ -103,8 +103,8 @@ def test_savings_of_more_digits_than_pythons_own_are_not_rounded(landing: Landin
 
 
 def test_a_place_is_read_as_it_was_spelled() -> None:
-    assert read_place(spell_place(PLACE)) == PLACE
-    assert read_place("") is None
+    assert read_charge_cursor(format_charge_cursor(PLACE)) == PLACE
+    assert read_charge_cursor("") is None
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,11 @@ def test_a_place_is_read_as_it_was_spelled() -> None:
     ],
 )
 def test_what_is_no_place_is_refused(told: object) -> None:
-    with pytest.raises(UsageError, match="after is none of ours"):
-        read_place(base64.urlsafe_b64encode(json.dumps(told).encode()).decode())
+    with pytest.raises(UsageError, match="the page link is invalid or out of date"):
+        read_charge_cursor(base64.urlsafe_b64encode(json.dumps(told).encode()).decode())
 
 
 @pytest.mark.parametrize("text", ["x", "====", "\u00e9", "AAAA"])
 def test_what_is_no_spelling_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="after is none of ours"):
-        read_place(text)
+    with pytest.raises(UsageError, match="the page link is invalid or out of date"):
+        read_charge_cursor(text)

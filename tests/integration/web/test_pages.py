@@ -65,7 +65,7 @@ def test_a_client_that_there_is_not_is_told_in_the_same_words(server: WebServer,
 
     page = answer.body.decode()
     assert answer.status == 404
-    assert "<h1>There is nothing here</h1>\n  <p>there is no client nobody</p>" in page
+    assert "<h1>Page not found</h1>\n  <p>client nobody not found</p>" in page
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -73,4 +73,4 @@ def test_what_can_be_no_client_is_told_in_the_same_words(server: WebServer, path
     answer = get(server, f"{path}?client=%00")
 
     assert answer.status == 400
-    assert "client is no text of at most 300 characters" in answer.body.decode()
+    assert "client must be text of at most 300 characters" in answer.body.decode()

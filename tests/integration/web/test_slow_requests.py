@@ -10,6 +10,7 @@ import pytest
 import structlog
 from fastapi import Response
 
+from billfold.app import Billfold
 from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.web import create_app
@@ -21,7 +22,10 @@ ANSWER = 40_000_000
 
 @pytest.fixture
 def server(settings: Settings, database: Database) -> Iterator[WebServer]:
-    app = create_app(settings.model_copy(update={"events_secret": "0123456789abcdef"}), database, home_token=HOME_TOKEN)
+    app = create_app(
+        Billfold(settings.model_copy(update={"events_secret": "0123456789abcdef"}), database=database),
+        home_token=HOME_TOKEN,
+    )
     with run_app(app, token=HOME_SECRET, request_seconds=SECONDS) as server:
         yield server
 
@@ -123,7 +127,7 @@ def test_whole_requests_in_small_parts_are_answered(server: WebServer) -> None:
 
 
 def test_an_answer_that_nobody_reads_is_cut(settings: Settings, database: Database) -> None:
-    app = create_app(settings, database, home_token=HOME_TOKEN)
+    app = create_app(Billfold(settings, database=database), home_token=HOME_TOKEN)
     app.get("/test/large")(lambda: Response(b"x" * ANSWER))
 
     with structlog.testing.capture_logs() as events, run_app(app, request_seconds=SECONDS) as server:

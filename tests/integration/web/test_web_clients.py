@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from billfold.app import Billfold
 from billfold.clients import registry as clients
 from billfold.clients import tokens
-from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.export import ExportContents
 from billfold.clients.onboarding.template import Onboarding, iam_documents, template
 from billfold.errors import UsageError
-from billfold.model import Client, Probe, ProbeState, Scope
-from billfold.web.doctor_runs import Examinations
+from billfold.model import Client, ExportTable, Probe, ProbeState, Scope, TimeGranularity
+from billfold.web.doctor_runs import DoctorRuns
 from tests.bills.landing import Landing
 from tests.processes.web_server import Answer, WebServer, run_web_server
 from tests.registry import OUR_ACCOUNT, Registry
@@ -53,7 +54,7 @@ def make_token(registry: Registry, *scopes: Scope, client: str | None = None) ->
     return tokens.make(registry.database, "somebody", scopes=scopes, client_id=client).secret
 
 
-def finish_examinations() -> None:
+def finish_doctor_runs() -> None:
     for thread in threading.enumerate():
         if thread.name.startswith("doctor "):
             thread.join(timeout=60)
@@ -90,10 +91,10 @@ def test_a_client_shows_its_statements_and_what_comes_next(registry: Registry, s
 
     after = get(server, "/clients/acme")
 
-    assert steps(before) == ["to do", "not known", "to do", "done"]
+    assert steps(before) == ["to do", "unknown", "to do", "done"]
     assert "billfold backfill --client acme" in before
     assert "No statements yet" in before
-    assert steps(after) == ["done", "not known", "done", "done"]
+    assert steps(after) == ["done", "unknown", "done", "done"]
     assert "8.25 <span" in after
     assert "/deliveries?client=acme&amp;export=acme&amp;period=2026-05#list" in after
 
@@ -175,7 +176,7 @@ def test_only_who_may_see_secrets_is_given_what_holds_them(registry: Registry, s
     page = get(server, "/clients/acme/onboarding", token)
 
     assert "template.json" not in page
-    assert "a token with the scope admin downloads it here" in page
+    assert "with a token that has the scope admin" in page
     for name in ("template.json", "iam.json"):
         answer = send(server, f"/clients/acme/onboarding/{name}", token)
         assert (answer.status, b"ExternalId" in answer.body) == (403, False)
@@ -186,14 +187,14 @@ def test_only_who_may_see_secrets_is_given_what_holds_them(registry: Registry, s
     [
         ("notify=sqs&arn=nothing", "is no destination of sqs"),
         ("notify=eventbridge&arn=arn:aws:events:us-east-1:111111111111:event-bus/theirs", "not to ours"),
-        ("notify=pigeon", "no such way of telling us"),
-        ("export=everything", "no such export"),
+        ("notify=pigeon", "notify or export has an unknown value"),
+        ("export=everything", "notify or export has an unknown value"),
         ("tags=no", "no export is made"),
         ("export=cur2&tags=perhaps", "each content is empty or"),
         ("export=cur2&time_granularity=yearly", "hourly, daily or monthly"),
     ],
 )
-def test_what_cannot_be_prepared_is_told_on_the_page(server: WebServer, query: str, told: str) -> None:
+def test_an_invalid_option_is_explained_on_the_page(server: WebServer, query: str, told: str) -> None:
     assert told in get(server, f"/clients/acme/onboarding?{query}")
 
 
@@ -208,10 +209,10 @@ def test_doctor_is_asked_by_a_form_and_its_findings_are_shown(
     registry: Registry, server: WebServer, acme: Client
 ) -> None:
     registry.deliver(acme, "1", "2")
-    assert "Not examined yet" in get(server, "/clients/acme/doctor")
+    assert "Doctor has not run yet" in get(server, "/clients/acme/doctor")
 
     asked = send(server, "/clients/acme/doctor", method="POST")
-    finish_examinations()
+    finish_doctor_runs()
 
     assert (asked.status, asked.headers["Location"]) == (303, "/clients/acme/doctor")
     answer = send(server, "/clients/acme/doctor")
@@ -223,7 +224,7 @@ def test_doctor_is_asked_by_a_form_and_its_findings_are_shown(
     assert page.index(">failed<") < page.index(">ok<")
     assert acme.external_id
     assert acme.external_id not in page
-    assert "What was found" in get(server, "/clients/acme")
+    assert "See the results" in get(server, "/clients/acme")
 
 
 def test_who_only_reads_does_not_send_doctor(registry: Registry, server: WebServer) -> None:
@@ -239,7 +240,7 @@ def test_a_token_of_one_client_learns_nothing_of_our_machine(registry: Registry,
     token = make_token(registry, Scope.READ, Scope.INGEST, client="globex")
 
     send(server, "/clients/globex/doctor", token, method="POST")
-    finish_examinations()
+    finish_doctor_runs()
 
     page = get(server, "/clients/globex/doctor", token)
     assert ">role</th>" in page
@@ -252,7 +253,7 @@ def test_a_token_of_a_client_that_is_not_registered_hears_of_no_other(registry: 
     token = make_token(registry, Scope.ADMIN, client="left-over")
 
     send(server, "/clients/left-over/doctor", token, method="POST")
-    finish_examinations()
+    finish_doctor_runs()
 
     told = [send(server, f"/clients/left-over{path}", token) for path in ("/doctor", "/onboarding")]
     refused = send(server, "/clients/left-over/onboarding/template.json", token)
@@ -264,49 +265,49 @@ def test_a_token_of_a_client_that_is_not_registered_hears_of_no_other(registry: 
 
 
 class Patient:
-    """An examination that goes on until the test lets it end."""
+    """A doctor run that goes on until the test lets it end."""
 
     def __init__(self) -> None:
         self.told = threading.Event()
         self.may_go_on = threading.Event()
         self.error: Exception | None = None
 
-    def examine(self, *, tell: Any, **_: Any) -> None:
-        tell(Probe(name="first", state=ProbeState.OK, found="is there"))
+    def doctor(self, _client_id: str, *, on_probe: Any) -> None:
+        on_probe(Probe(name="first", state=ProbeState.OK, found="is there"))
         self.told.set()
         assert self.may_go_on.wait(timeout=60)
         if self.error:
             raise self.error
-        tell(Probe(name="second", state=ProbeState.OK, found="came too late"))
+        on_probe(Probe(name="second", state=ProbeState.OK, found="came too late"))
 
 
-def test_an_examination_ends_at_its_limit_and_keeps_what_was_found(registry: Registry) -> None:
+def test_a_doctor_run_ends_at_its_limit_and_keeps_its_probes(registry: Registry) -> None:
     patient = Patient()
-    examinations = Examinations(registry.settings, registry.database, limit_seconds=0.2, examine=patient.examine)
+    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), limit_seconds=0.2, doctor=patient.doctor)
 
-    examinations.start("acme")
+    runs.start("acme")
     assert patient.told.wait(timeout=60)
-    found = examinations.find("acme")
+    found = runs.find("acme")
     assert found
     began = found.started_at
     while not found.is_over_limit:
         patient.told.wait(timeout=0.01)
     is_waited_for = found.is_running
     patient.may_go_on.set()
-    finish_examinations()
+    finish_doctor_runs()
 
     assert not is_waited_for
     assert [probe.name for probe in found.probes] == ["first"]
     assert (found.is_cut_off, found.started_at) == (True, began)
 
 
-def test_a_page_looks_again_while_doctor_is_at_work(
+def test_the_page_refreshes_while_doctor_is_running(
     registry: Registry, acme: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient = Patient()
     monkeypatch.setattr(
-        "billfold.web.pages.Examinations",
-        lambda settings, database: Examinations(settings, database, examine=patient.examine),
+        "billfold.web.application.DoctorRuns",
+        lambda billfold: DoctorRuns(billfold, doctor=patient.doctor),
     )
 
     with run_web_server(registry.settings, registry.database) as server:
@@ -314,42 +315,42 @@ def test_a_page_looks_again_while_doctor_is_at_work(
         assert patient.told.wait(timeout=60)
         answer = send(server, "/clients/acme/doctor")
         patient.may_go_on.set()
-        finish_examinations()
+        finish_doctor_runs()
         ended = send(server, "/clients/acme/doctor")
 
     assert (answer.headers["Refresh"], ended.headers["Refresh"]) == ("2", None)
-    assert b"of 60 s at most" in answer.body
+    assert b"of at most 60 s" in answer.body
     assert b"is there" in answer.body
 
 
-def test_a_few_examinations_go_on_at_a_time_and_one_of_each_client(registry: Registry) -> None:
+def test_a_few_runs_go_on_at_a_time_and_one_of_each_client(registry: Registry) -> None:
     patient = Patient()
-    examinations = Examinations(registry.settings, registry.database, examine=patient.examine)
+    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), doctor=patient.doctor)
 
-    begun = [examinations.start(name) for name in ("acme", "globex", "initech", "acme")]
+    begun = [runs.start(name) for name in ("acme", "globex", "initech", "acme")]
     patient.may_go_on.set()
-    finish_examinations()
+    finish_doctor_runs()
 
     assert begun == [True, True, False, True]
-    assert examinations.find("initech") is None
-    assert examinations.start("initech")
-    finish_examinations()
+    assert runs.find("initech") is None
+    assert runs.start("initech")
+    finish_doctor_runs()
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
-    [(UsageError("there is no client"), "there is no client"), (RuntimeError("x"), "a defect of Billfold's")],
+    [(UsageError("there is no client"), "there is no client"), (RuntimeError("x"), "internal error in Billfold")],
 )
-def test_an_examination_that_fails_says_so(registry: Registry, error: Exception, told: str) -> None:
+def test_a_doctor_run_that_fails_says_so(registry: Registry, error: Exception, told: str) -> None:
     patient = Patient()
     patient.error = error
     patient.may_go_on.set()
-    examinations = Examinations(registry.settings, registry.database, examine=patient.examine)
+    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), doctor=patient.doctor)
 
-    examinations.start("acme")
-    finish_examinations()
+    runs.start("acme")
+    finish_doctor_runs()
 
-    found = examinations.find("acme")
+    found = runs.find("acme")
     assert found
     assert told in str(found.error)
     assert found.ended_at

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
 
+from billfold.app import Billfold
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError
 from billfold.model import Scope
@@ -35,7 +36,7 @@ class Wanted(BaseModel):
 
 
 def make_app(settings: Settings, database: Database, *, bound_host: str = "127.0.0.1") -> FastAPI:
-    app = create_app(settings, database, home_token=HOME_TOKEN, bound_host=bound_host)
+    app = create_app(Billfold(settings, database=database), home_token=HOME_TOKEN, bound_host=bound_host)
 
     @app.get("/test/item/{item}")
     def read(_access: ReadAccess, item: str, limit: int = 1) -> dict[str, str]:
@@ -293,7 +294,7 @@ def test_no_answer_waits_for_its_headers_to_be_acknowledged(
         sockets[0].close()
 
     monkeypatch.setattr(uvicorn.Server, "run", accept)
-    serve(settings.model_copy(update={"serve_concurrency": 0}), database, host="127.0.0.1", port=0)
+    serve(Billfold(settings.model_copy(update={"serve_concurrency": 0}), database=database), host="127.0.0.1", port=0)
 
     assert options == [1]
 
@@ -313,7 +314,7 @@ def test_a_body_that_is_no_document_is_told_so(server: WebServer) -> None:
         for body, headers in ((b"{key", JSON), (b"[]", JSON), (b"key=a", FORM))
     ]
 
-    assert messages == ["body: is no JSON", "body: is no JSON object", "body: is no JSON object"]
+    assert messages == ["body: is not JSON", "body: is not a JSON object", "body: is not a JSON object"]
 
 
 def test_a_defect_is_told_without_what_it_is_about(server: WebServer) -> None:

@@ -16,6 +16,7 @@ import structlog.testing
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
+from billfold.app import Billfold
 from billfold.bills import requests as asking
 from billfold.clients import registry as clients
 from billfold.clients import tokens
@@ -229,7 +230,7 @@ def test_a_held_deliverys_page_says_what_its_release_does_before_it_is_asked_for
     assert all("It would leave 1 of 3 rows." in page for page in pages.values())
     assert f"billfold release {delivery_id}" in pages[Scope.READ]
     said, _, _ = pages[Scope.INGEST].partition(form)
-    assert "A release publishes it all the same: acme 2026-05 then holds 1 line item of " in said
+    assert "To publish it anyway, release it: acme 2026-05 then has 1 line item of " in said
     assert f"<code>billfold rollback {delivery_id}</code> brings back what stands now." in said
 
 
@@ -326,7 +327,7 @@ def test_without_a_queue_an_events_delivery_waits_for_the_server(eventful: Offic
 @pytest.mark.at_length
 def test_the_openapi_document_is_true_of_what_asks(office: Office) -> None:
     office.send("/v1/ingestions", {"client": "acme", "key": MANIFEST})
-    app = create_app(office.registry.settings, office.registry.database)
+    app = create_app(Billfold(office.registry.settings, database=office.registry.database))
     schema = schemathesis.openapi.from_dict(app.openapi())
     schema.config.base_url = f"http://127.0.0.1:{office.server.port}"
     wanted = schema.include(path_regex="/(ingestions|retry|release)$", method="POST").as_strategy()

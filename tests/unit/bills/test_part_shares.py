@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billfold.store.deliveries.parts import Common, Measure, Relation, judge
+from billfold.model import Relation
+from billfold.store.deliveries.parts import Common, Measure, judge
 
 AMOUNTS = st.integers(min_value=0, max_value=10**12)
 

@@ -15,17 +15,10 @@ from rich.console import Console
 from billfold.cli.options import parse_columns, parse_moment, parse_point
 from billfold.cli.output.changes_table import show_changes, show_difference
 from billfold.cli.output.grid import show_moment
+from billfold.documents import changes_document
 from billfold.errors import UsageError
-from billfold.reports import (
-    ChangeColumn,
-    ChangeReport,
-    ChangeRow,
-    ComparedPublication,
-    CostColumn,
-    Metric,
-    StatementChange,
-)
-from billfold.reports.documents import changes_document
+from billfold.reports import ChangeReport, ChangeRow, ComparedPublication, StatementChange
+from billfold.selection import ChangeColumn, CostColumn, Metric
 
 FIRST, SECOND = (
     ComparedPublication(

@@ -11,10 +11,20 @@ from rich.console import Console
 
 from billfold.cli.output.costs_table import show_costs
 from billfold.cli.output.csv_output import refuse_both, write_csv
+from billfold.documents import costs_document
 from billfold.errors import UsageError
-from billfold.reports import CostColumn, CostReport, CostRow, KeyColumn, MapColumn, Metric, Preset
-from billfold.reports.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts
-from billfold.reports.documents import costs_document
+from billfold.reports import CostReport, CostRow
+from billfold.selection import (
+    CostColumn,
+    KeyColumn,
+    MapColumn,
+    Metric,
+    Preset,
+    parse_cost_columns,
+    parse_pairs,
+    parse_presets,
+    parse_texts,
+)
 
 TEAM = KeyColumn(column=MapColumn.TAG, key="Team")
 

@@ -9,7 +9,7 @@ import pytest
 
 from billfold.cli.output.grid import show_money
 from billfold.cli.output.screen import printable
-from billfold.reports.documents import dump_row, failure_document, spell_money
+from billfold.documents import dump_row, failure_document, format_money
 from billfold.store.query import JsonText
 
 
@@ -26,7 +26,7 @@ from billfold.store.query import JsonText
     ],
 )
 def test_money_is_exact_and_plain(amount: str, text: str) -> None:
-    assert spell_money(Decimal(amount)) == text
+    assert format_money(Decimal(amount)) == text
 
 
 @pytest.mark.parametrize(

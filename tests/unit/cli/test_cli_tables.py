@@ -31,18 +31,15 @@ from billfold.jobs.dead_letters import DeadLetter
 from billfold.model import Client, DeliveryOutcome, DeliveryState
 from billfold.period import BillingPeriod
 from billfold.reports import (
-    ChangeColumn,
     ChangeReport,
     ChangeRow,
     CheckReport,
     CheckRow,
     ComparedPublication,
-    CostColumn,
     CostReport,
     CostRow,
     DeliveryRow,
     JudgedStatement,
-    Metric,
     OwnerRow,
     PublicationRow,
     RunRow,
@@ -50,6 +47,7 @@ from billfold.reports import (
     StatementRow,
     UnownedRow,
 )
+from billfold.selection import ChangeColumn, CostColumn, Metric
 from billfold.store.clients.tokens import Token
 from billfold.store.deliveries.history import Forgettable, Forgotten
 from billfold.store.reports.conformance import BrokenRule, Judgement

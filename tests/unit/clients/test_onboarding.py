@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from billfold.clients.onboarding.events import Destination, Notify
-from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.events import Destination
+from billfold.clients.onboarding.export import ExportContents
 from billfold.clients.onboarding.template import (
     Onboarding,
     iam_documents,
@@ -22,7 +22,7 @@ from billfold.clients.onboarding.template import (
     trust_policy,
 )
 from billfold.errors import BillfoldError, ConfigurationError, UsageError
-from billfold.model import Client
+from billfold.model import Client, ExportTable, Notify, TimeGranularity
 
 OURS = "999988887777"
 THEIRS = "111122223333"

@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 import structlog
 
-from billfold.web.pages.rendering import _environment, duration, money, size, words
+from billfold.web.pages.formats import duration, money, size, words
+from billfold.web.pages.rendering import _environment
 
 DASH = "\N{EN DASH}"
 

@@ -126,7 +126,7 @@ def test_a_link_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
 def test_a_home_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(ConfigurationError, match="cannot be made or read") as caught:
+    with pytest.raises(ConfigurationError, match="cannot create or read") as caught:
         ensure(tmp_path / "file" / "home")
 
     assert len(str(caught.value).splitlines()) == 1

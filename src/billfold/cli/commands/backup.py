@@ -12,7 +12,7 @@ from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, printable, write_document
-from billfold.reports.documents import dump
+from billfold.documents import dump
 from billfold.store import backup as copies
 
 _NEXT = "Before anything else runs on it: billfold doctor, then billfold verify --no-source"

@@ -17,10 +17,12 @@ from billfold.cli.output.checks_table import show_checks
 from billfold.cli.output.columns import name_column, number_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_amounts
 from billfold.cli.output.screen import Screen, printable, show_error, write_document
+from billfold.documents import dump, format_money, report_document
 from billfold.errors import UsageError
-from billfold.quality import CheckState, make_checks
-from billfold.reports import ConformanceReport, Filter, JudgedStatement
-from billfold.reports.documents import dump, report_document, spell_money
+from billfold.model import CheckState
+from billfold.quality import make_checks
+from billfold.reports import ConformanceReport, JudgedStatement
+from billfold.selection import Filter
 from billfold.store.database import Database
 from billfold.store.reports.conformance import BrokenRule
 
@@ -148,7 +150,7 @@ def _broken(broken: BrokenRule) -> dict[str, Any]:
 
 
 def _spell(amounts: Any) -> dict[str, str]:
-    return {currency: spell_money(amount) for currency, amount in sorted(amounts.items())}
+    return {currency: format_money(amount) for currency, amount in sorted(amounts.items())}
 
 
 def _show_conformance(screen: Screen, report: ConformanceReport) -> None:

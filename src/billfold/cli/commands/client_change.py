@@ -19,7 +19,7 @@ from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
-from billfold.reports.documents import describe_client, dump
+from billfold.documents import describe_client, dump
 
 
 @client_app.command(

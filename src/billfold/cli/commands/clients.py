@@ -28,9 +28,9 @@ from billfold.cli.output.columns import name_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
+from billfold.documents import client_document, describe_client, dump
 from billfold.model import Client
 from billfold.reports import ClientFreshness
-from billfold.reports.documents import client_document, describe_client, dump
 
 client_app = typer.Typer(
     rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True

@@ -15,10 +15,17 @@ from billfold.cli.options import Csv, Json, OneClient, OneExport, parse_moment, 
 from billfold.cli.output.costs_table import show_costs, tell_truncation
 from billfold.cli.output.csv_output import refuse_both, write_csv
 from billfold.cli.output.screen import Screen, write_document
+from billfold.documents import costs_document, dump, shortest
 from billfold.period import BillingPeriod
-from billfold.reports import ChargeCategory, Metric, Selection
-from billfold.reports.cost_filters import parse_cost_columns, parse_pairs, parse_presets, parse_texts
-from billfold.reports.documents import costs_document, dump, shortest
+from billfold.selection import (
+    ChargeCategory,
+    Metric,
+    Selection,
+    parse_cost_columns,
+    parse_pairs,
+    parse_presets,
+    parse_texts,
+)
 from billfold.spreadsheet import Cell
 
 

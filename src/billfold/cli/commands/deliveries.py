@@ -14,9 +14,9 @@ from billfold.cli.output import delivery_reports
 from billfold.cli.output.screen import Screen, fetch_bar, show_error, write_document
 from billfold.cli.output.tables import show_left_out, show_outcomes
 from billfold.clients import registry as clients
+from billfold.documents import dump, ingest_document
 from billfold.model import DeliveryOutcome
 from billfold.period import BillingPeriod
-from billfold.reports.documents import dump, ingest_document
 
 # On a terminal these commands tell their deliveries themselves, as a table and as lines.
 TOLD_BY_COMMANDS = (

@@ -15,8 +15,8 @@ from billfold.cli.options import Json
 from billfold.cli.output.columns import id_column, name_column, text_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.output.screen import Screen, printable, write_document
+from billfold.documents import dump
 from billfold.errors import UsageError
-from billfold.reports.documents import dump
 from billfold.settings import require
 
 if TYPE_CHECKING:

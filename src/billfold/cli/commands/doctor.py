@@ -13,8 +13,8 @@ from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, printable, write_document
+from billfold.documents import dump
 from billfold.model import Probe, ProbeState
-from billfold.reports.documents import dump
 
 _STYLES = {
     ProbeState.OK: "green",

@@ -14,11 +14,10 @@ from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json, OneClient, OneStatement, parse_month
 from billfold.cli.output.grid import show_amounts
 from billfold.cli.output.screen import Screen, printable, write_document
+from billfold.documents import dump, format_money
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import FileFormat
-from billfold.reports.cost_filters import parse_texts
-from billfold.reports.documents import dump, spell_money
+from billfold.selection import FileFormat, parse_texts
 
 _STANDARD_OUTPUT = "-"
 
@@ -94,7 +93,7 @@ def export(
             "months": report.months,
             "statements": report.statement_ids,
             "charges": report.charge_count,
-            "billed_cost": {currency: spell_money(amount) for currency, amount in report.billed_cost.items()},
+            "billed_cost": {currency: format_money(amount) for currency, amount in report.billed_cost.items()},
         }
         write_document(dump(document))
     elif not to_screen:

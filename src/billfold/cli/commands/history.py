@@ -13,9 +13,9 @@ from billfold.cli.options import Json, Limit, OneClient, OneExport, OnePeriod, O
 from billfold.cli.output import tables
 from billfold.cli.output.changes_table import show_changes
 from billfold.cli.output.screen import Screen, write_document
+from billfold.documents import changes_document, dump, report_document
 from billfold.errors import UsageError
-from billfold.reports import ChangeColumn, Filter, Metric
-from billfold.reports.documents import changes_document, dump, report_document
+from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.store.database import Database
 
 

@@ -20,10 +20,10 @@ from billfold.cli.output.checks_table import show_warned
 from billfold.cli.output.costs_table import show_costs
 from billfold.cli.output.screen import Screen, discard_output, fetch_bar, show_error, write_document
 from billfold.clients import registry as clients
+from billfold.documents import dump, dump_row, ingest_document, report_document
 from billfold.model import DeliveryState, LeftOutFile, RunStatus, TriggerSource
 from billfold.period import BillingPeriod
-from billfold.reports import Filter
-from billfold.reports.documents import dump, dump_row, ingest_document, report_document
+from billfold.selection import Filter
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import migrate_database
 from billfold.store.query import QueryResult, run_query

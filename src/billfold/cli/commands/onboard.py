@@ -14,9 +14,10 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
-from billfold.clients.onboarding.events import Destination, Notify
-from billfold.clients.onboarding.export import ExportContents, ExportTable, TimeGranularity
+from billfold.clients.onboarding.events import Destination
+from billfold.clients.onboarding.export import ExportContents
 from billfold.errors import ConfigurationError, UsageError
+from billfold.model import ExportTable, Notify, TimeGranularity
 from billfold.settings import Settings
 
 # How the template is called in the advice where it went to standard output.

@@ -19,10 +19,10 @@ from billfold.cli.output.csv_output import refuse_both, write_csv
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant, show_money
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import owners
+from billfold.documents import dump, report_document, shortest
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError
 from billfold.reports import OwnerRow, UnownedRow
-from billfold.reports.cost_filters import parse_texts
-from billfold.reports.documents import dump, report_document, shortest
+from billfold.selection import parse_texts
 from billfold.store.clients.owners import OwnersWritten
 
 # More than a hundred times the accounts of the largest organisations.

@@ -16,9 +16,9 @@ from billfold.cli.options import Json
 from billfold.cli.output.columns import name_column, number_column, text_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.output.screen import Screen, printable, show_error, write_document
+from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.reports import ClientFreshness
-from billfold.reports.documents import dump
 
 if TYPE_CHECKING:
     from billfold.jobs.schedule import Visit

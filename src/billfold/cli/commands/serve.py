@@ -38,9 +38,10 @@ def serve(
     settings = start()
     database = open_store(settings)
     # FastAPI takes a moment to load: only this command needs it.
+    from billfold.app import Billfold
     from billfold.web import serve as answer
 
-    answer(settings, database, host=host, port=port, on_started=_show_address)
+    answer(Billfold(settings, database=database), host=host, port=port, on_started=_show_address)
     return ExitCode.SUCCESS
 
 

@@ -10,8 +10,8 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod, OneStatement
 from billfold.cli.output.screen import Screen, write_document
-from billfold.reports.documents import dump, spell_money
-from billfold.store.deliveries.parts import Relation
+from billfold.documents import dump, format_money
+from billfold.model import Relation
 
 TOLD_BY_STATEMENT_COMMANDS = ("statement_remapped", "statement_switched", "statements_paired")
 
@@ -205,7 +205,7 @@ def _remapping(remapping: Any) -> dict[str, Any]:
         "mapping_version": remapping.mapping_version,
         "charges_before": remapping.charges_before,
         "charges": remapping.charges,
-        "billed_cost": {currency: spell_money(cost) for currency, cost in remapping.billed_cost.items()},
+        "billed_cost": {currency: format_money(cost) for currency, cost in remapping.billed_cost.items()},
         "findings": list(remapping.findings),
         "duration_seconds": round(remapping.duration_seconds, 3),
     }

@@ -15,8 +15,8 @@ from billfold.cli.output.columns import name_column, number_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import tokens
+from billfold.documents import dump
 from billfold.model import Scope
-from billfold.reports.documents import dump
 from billfold.store.clients.tokens import Token
 
 token_app = typer.Typer(

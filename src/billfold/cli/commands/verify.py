@@ -12,7 +12,7 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import exit_code
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod
 from billfold.cli.output.screen import Screen, printable, show_error, write_document
-from billfold.reports.documents import dump
+from billfold.documents import dump
 
 if TYPE_CHECKING:
     from billfold.verification import Verdict

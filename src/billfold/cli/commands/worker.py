@@ -12,8 +12,8 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, write_document
+from billfold.documents import dump
 from billfold.errors import UsageError
-from billfold.reports.documents import dump
 from billfold.settings import EndpointUrl, Settings, require
 
 # Each delivery needs its own share of memory: see "Disk and memory" in docs/deploying.md.

@@ -13,7 +13,8 @@ from billfold.cli.output.grid import add_row, make_table, print_table, show_amou
 from billfold.cli.output.screen import Screen, printable
 from billfold.errors import StoreUnavailableError
 from billfold.model import DeliveryOutcome
-from billfold.reports import CheckReport, Filter
+from billfold.reports import CheckReport
+from billfold.selection import Filter
 from billfold.store.database import Database
 
 # So many statements without checks are named.

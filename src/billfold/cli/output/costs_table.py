@@ -9,7 +9,8 @@ from rich.console import Console
 
 from billfold.cli.output.columns import Column, group_column, name_column, number_column
 from billfold.cli.output.grid import add_row, add_total, make_table, print_table, show_money
-from billfold.reports import CostColumn, CostReport, CostRow, KeyColumn
+from billfold.reports import CostReport, CostRow
+from billfold.selection import CostColumn, KeyColumn
 
 # More months than this do not stand side by side.
 _MAX_MONTH_COLUMNS = 6

@@ -13,8 +13,8 @@ from billfold.cli.output.columns import name_column, number_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_rounded
 from billfold.cli.output.screen import printable
 from billfold.cli.output.tables import show_outcomes
+from billfold.documents import format_money, ingest_document
 from billfold.model import PublicationKind
-from billfold.reports.documents import ingest_document, spell_money
 
 if TYPE_CHECKING:
     # These modules load DuckDB and boto3: only commands that ingest pay for that.
@@ -136,4 +136,4 @@ def show_pruning(console: Console, pruning: Pruning) -> None:
 
 
 def _spell(amounts: Mapping[str, Decimal]) -> dict[str, str]:
-    return {currency: spell_money(amount) for currency, amount in sorted(amounts.items())}
+    return {currency: format_money(amount) for currency, amount in sorted(amounts.items())}

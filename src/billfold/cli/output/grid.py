@@ -15,9 +15,9 @@ from rich.text import Text
 from billfold.cli.output.columns import Column, Kind
 from billfold.cli.output.layout import NO_VALUE, Row, Table, print_fitting, print_plain
 from billfold.cli.output.screen import printable
+from billfold.documents import format_money
 from billfold.identifiers import shorten
 from billfold.money import round_amount, round_to
-from billfold.reports.documents import spell_money
 
 # AWS writes ten decimals. Computed amounts have up to 18, and sums of foreign files even more.
 _MAX_DECIMALS = 10
@@ -100,7 +100,7 @@ def show_amounts(amounts: Mapping[str, Decimal | str]) -> str:
 
 def _spell_amount(amount: Decimal | str) -> str:
     rounded = round_to(Decimal(amount), _MAX_DECIMALS)
-    return spell_money(amount) if rounded == Decimal(amount) else f"~{spell_money(rounded)}"
+    return format_money(amount) if rounded == Decimal(amount) else f"~{format_money(rounded)}"
 
 
 def show_rounded(amounts: Mapping[str, str]) -> str:

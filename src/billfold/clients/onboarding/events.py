@@ -5,22 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 from urllib.parse import quote_plus
 
 from billfold.errors import UsageError
-from billfold.model import Client
+from billfold.model import Client, Notify
 
 _MAX_RULE_NAME = 64
-
-
-class Notify(StrEnum):
-    """Through which service of AWS we are told."""
-
-    SQS = "sqs"
-    EVENTBRIDGE = "eventbridge"
-    NONE = "none"
 
 
 # What may be told, and how an ARN of it is refused. S3 sends to no FIFO queue.

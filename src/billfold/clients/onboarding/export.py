@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from typing import Any
 
 from billfold.errors import UsageError
-from billfold.model import Client
+from billfold.model import Client, ExportTable, TimeGranularity
 
 # AWS makes Data Exports in this region alone, and a template's bucket stands where the template is deployed.
 EXPORT_REGION = "us-east-1"
 # Both write deliveries, as AWS's own policy for such buckets says (AWS: "Setting up an Amazon S3 bucket for data
 # exports"); the second is the older name, under which an export is checked when it is made.
 _WRITERS = ("bcm-data-exports.amazonaws.com", "billingreports.amazonaws.com")
-
-
-class ExportTable(StrEnum):
-    """What AWS can export and Billfold reads best."""
-
-    CUR2 = "cur2"
-    FOCUS = "focus"
-
-
-class TimeGranularity(StrEnum):
-    """How long the usage of one line item is at most (AWS: TIME_GRANULARITY)."""
-
-    HOURLY = "hourly"
-    DAILY = "daily"
-    MONTHLY = "monthly"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from billfold.aws.session_policy import spell_literally
 from billfold.clients.onboarding import events as bucket_events
 from billfold.clients.onboarding import export as data_export
 from billfold.clients.onboarding import trail as access_trail
-from billfold.clients.onboarding.events import Destination, Notify
-from billfold.clients.onboarding.export import EVERYTHING, ExportContents, ExportTable
+from billfold.clients.onboarding.events import Destination
+from billfold.clients.onboarding.export import EVERYTHING, ExportContents
 from billfold.errors import ConfigurationError, UsageError
-from billfold.model import Client
+from billfold.model import Client, ExportTable, Notify
 from billfold.settings import has_template_syntax
 
 _POLICY_VERSION = "2012-10-17"

@@ -10,12 +10,12 @@ from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
 
-from billfold.model import ExportFormat
+from billfold.model import ExportFormat, Relation
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries.partitions import partitions
-from billfold.store.deliveries.parts import Common, Evidence, Relation
+from billfold.store.deliveries.parts import Common, Evidence
 
 # From so many charges on, equal sums by day say that two statements hold the same bill.
 MANY_CHARGES = 10_000

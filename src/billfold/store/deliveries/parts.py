@@ -8,6 +8,8 @@ from decimal import Decimal, localcontext
 from enum import StrEnum
 from fractions import Fraction
 
+from billfold.model import Relation
+
 # Below this share of the smaller of two statements, they are parts of one bill.
 PARTS_BELOW = Fraction(5, 100)
 # Above this share of the larger one, they are duplicates.
@@ -15,14 +17,6 @@ DUPLICATES_ABOVE = Fraction(95, 100)
 
 # More digits than any sum of bills has: no difference is rounded.
 _DIGITS = 2000
-
-
-class Relation(StrEnum):
-    """How two statements of one client and month relate: only parts make up the costs side by side."""
-
-    PARTS = "parts"
-    OVERLAP = "overlap"
-    DUPLICATES = "duplicates"
 
 
 class Measure(StrEnum):

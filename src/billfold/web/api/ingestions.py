@@ -1,4 +1,4 @@
-"""The routes that ask for work: an ingestion by key, another attempt at what failed, the release of what is held."""
+"""The routes that request work: ingest a key, retry a failed delivery, release a held one."""
 
 from __future__ import annotations
 
@@ -10,29 +10,24 @@ from uuid import UUID
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from billfold import reports
-from billfold.aws.keys import MAX_KEY_BYTES
-from billfold.bills.requests import request, request_again, request_release
-from billfold.clients import registry as clients
+from billfold.app import Billfold
+from billfold.app.values import MAX_KEY_BYTES, RequestedDelivery
+from billfold.documents import report_document
 from billfold.errors import UsageError
-from billfold.model import TriggerSource
-from billfold.period import parse_period
-from billfold.reports import Filter
-from billfold.reports.documents import report_document
-from billfold.settings import Settings
-from billfold.store.database import Database
-from billfold.store.jobs.requests import RequestedDelivery
 from billfold.web.access import Access, IngestAccess
+from billfold.web.api.parameters import TEXT_PATTERN
 from billfold.web.api.responses import (
     FAILURES,
     PREFIX,
-    TEXT_PATTERN,
     answer,
     describe_failures,
     describe_success,
-    missing,
+    not_found,
     schema_of_row,
 )
+from billfold.web.dependencies import OurBillfold
+
+router = APIRouter(prefix=PREFIX, tags=["deliveries"])
 
 _DELIVERY = schema_of_row(RequestedDelivery)
 _DELIVERIES = {
@@ -40,129 +35,116 @@ _DELIVERIES = {
     "required": ["deliveries"],
     "properties": {"deliveries": {"type": "array", "minItems": 1, "items": _DELIVERY}},
 }
-_WAITING = "It waits for a worker: `Location` is where it can be seen."
-_OF_ASKING: dict[int | str, dict[str, Any]] = {
-    200: describe_success("All of it stands already: nothing was asked for.", _DELIVERIES),
+_WAITING = "The delivery waits for a worker: `Location` shows its state."
+_INGESTION_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: describe_success("All of it is ingested already: nothing was requested.", _DELIVERIES),
     202: describe_success(_WAITING, _DELIVERIES),
     **describe_failures(
         {
             **FAILURES,
-            400: "The client is disabled or has no bucket, the folder holds too much to ask for at once, or"
+            400: "The client is disabled or has no bucket, the folder holds more than one request may ask for, or"
             " the Host is not allowed.",
-            403: "The token is not for this client or lacks the scope, or the key is not in the client's folder.",
-            404: "There is no such client, or no bill stands at the key.",
+            403: "The token is for another client or lacks the scope, or the key is outside the client's folder.",
+            404: "The client does not exist, or there is no bill at the key.",
             413: "The manifest is too large.",
-            422: "The body cannot be what it has to be, or the manifest cannot be read.",
-            502: "The bucket refuses us.",
-            503: "PostgreSQL or S3 does not answer, or the delivery is being written: try again.",
+            422: "The body is not valid, or the manifest cannot be read.",
+            502: "AWS denies access to the bucket.",
+            503: "PostgreSQL or S3 is not available, or AWS is still writing the delivery: try again.",
         }
     ),
 }
-_OF_RETRYING: dict[int | str, dict[str, Any]] = {
+_RETRY_RESPONSES: dict[int | str, dict[str, Any]] = {
     202: describe_success(_WAITING, _DELIVERY),
-    **describe_failures({**FAILURES, 409: "It did not fail, or cannot be read any more."}),
+    **describe_failures({**FAILURES, 409: "The delivery did not fail, or its files can no longer be read."}),
 }
-_OF_RELEASING: dict[int | str, dict[str, Any]] = {
+_RELEASE_RESPONSES: dict[int | str, dict[str, Any]] = {
     202: describe_success(_WAITING, _DELIVERY),
-    **describe_failures({**FAILURES, 409: "It is not held, or cannot be read any more."}),
+    **describe_failures({**FAILURES, 409: "The delivery is not held, or its files can no longer be read."}),
 }
 
 
 def _check_key(key: str) -> str:
     if len(key.encode()) > MAX_KEY_BYTES:
-        raise ValueError(f"a key of S3 has {MAX_KEY_BYTES} bytes at most")
+        raise ValueError(f"an S3 key has at most {MAX_KEY_BYTES} bytes")
     return key
 
 
-class Wanted(BaseModel):
-    """A manifest, a data file or a folder of the client's bucket."""
+class IngestionRequest(BaseModel):
+    """A manifest, a data file or a folder in the client's bucket."""
 
     model_config = ConfigDict(extra="forbid")
 
     client: Annotated[
         str | None,
-        Field(max_length=1_000, pattern=TEXT_PATTERN, description="The token's client, or else BILLFOLD_CLIENT."),
+        Field(max_length=1_000, pattern=TEXT_PATTERN, description="Default: the token's client or BILLFOLD_CLIENT."),
     ] = None
     month: Annotated[
         str | None,
         Field(
             pattern=r"^\d{4}-(0[1-9]|1[0-2])$",
-            description="YYYY-MM: the billing period of one file that names none itself.",
+            description="The billing period (YYYY-MM) of a single file that does not name one itself.",
         ),
     ] = None
     key: Annotated[str, Field(min_length=1, max_length=MAX_KEY_BYTES, pattern=TEXT_PATTERN), AfterValidator(_check_key)]
 
 
-def make_router(settings: Settings, database: Database) -> APIRouter:
-    """The routes; what they are asked for is done by a worker, never in the request."""
-    router = APIRouter(prefix=PREFIX, tags=["deliveries"])
+@router.post("/ingestions", status_code=202, responses=_INGESTION_RESPONSES)
+def request_ingestion(billfold: OurBillfold, access: IngestAccess, wanted: IngestionRequest) -> Response:
+    """Ingest a key of the client's bucket in the background.
 
-    @router.post("/ingestions", status_code=202, responses=_OF_ASKING)
-    def ask_for_key(access: IngestAccess, wanted: Wanted) -> Response:
-        """Ingest what a key of the client's bucket means, in the background.
-
-        Its manifest is read at once, and tells the deliveries; a folder means a hundred of them at most. Asking again
-        for one that waits for its turn changes nothing; one that failed, and waits for its next attempt, is tried at
-        once.
-        """
-        _refuse_unknown(settings, database, access.narrow(wanted.client))
-        client = clients.resolve_client(database, settings, access.narrow(wanted.client))
-        rows = request(
-            client,
-            wanted.key,
-            requested_by=TriggerSource.API,
-            settings=settings,
-            database=database,
-            month=parse_period(wanted.month) if wanted.month else None,
-        )
-        document = report_document("deliveries", rows)
-        waiting = [row for row in rows if row.asked_at]
-        return _accept(document, waiting[0]) if waiting else answer(document)
-
-    @router.post("/deliveries/{delivery_id}/retry", status_code=202, responses=_OF_RETRYING)
-    def retry_delivery(access: IngestAccess, delivery_id: UUID) -> Response:
-        """Try a delivery that failed once more, in the background."""
-        return _accept_one(retry(settings, database, access, delivery_id))
-
-    @router.post("/deliveries/{delivery_id}/release", status_code=202, responses=_OF_RELEASING)
-    def release_delivery(access: IngestAccess, delivery_id: UUID) -> Response:
-        """Let a held delivery through: it is ingested in the background, although it leaves little of the bill.
-
-        Where another delivery stands at its key by then, that one comes in instead, and is judged by itself. Asking
-        again while it waits for its turn changes nothing.
-        """
-        return _accept_one(release(settings, database, access, delivery_id))
-
-    return router
+    The request reads the manifest to find the deliveries; a folder may hold up to 100. A second request for a delivery
+    that waits for its turn changes nothing; a delivery that failed and waits for its next attempt is tried at once.
+    """
+    _refuse_unknown_client(billfold, access.narrow(wanted.client))
+    rows = billfold.requests.ingest(wanted.key, client=access.narrow(wanted.client), month=wanted.month)
+    document = report_document("deliveries", rows)
+    waiting = [row for row in rows if row.asked_at]
+    return _accept(document, waiting[0]) if waiting else answer(document)
 
 
-def _refuse_unknown(settings: Settings, database: Database, client_id: str | None) -> None:
-    """Raise HTTPException 404 for a client that is neither registered nor ever had a bill."""
-    if client_id in (None, settings.client):
+@router.post("/deliveries/{delivery_id}/retry", status_code=202, responses=_RETRY_RESPONSES)
+def retry_delivery(billfold: OurBillfold, access: IngestAccess, delivery_id: UUID) -> Response:
+    """Retry a failed delivery in the background."""
+    return _accept_one(retry(billfold, access, delivery_id))
+
+
+@router.post("/deliveries/{delivery_id}/release", status_code=202, responses=_RELEASE_RESPONSES)
+def release_delivery(billfold: OurBillfold, access: IngestAccess, delivery_id: UUID) -> Response:
+    """Release a held delivery: it is published in the background, although it would remove most of the bill.
+
+    If its key holds a newer delivery by then, that one is ingested instead, and may be held itself. A second request
+    while it waits for its turn changes nothing.
+    """
+    return _accept_one(release(billfold, access, delivery_id))
+
+
+def retry(billfold: Billfold, access: Access, delivery_id: UUID) -> RequestedDelivery:
+    """Request another attempt; raises HTTPException 404 for a delivery of another client, 409 for one not to retry."""
+    with _one_delivery(billfold, access, delivery_id):
+        return billfold.requests.retry(delivery_id)
+
+
+def release(billfold: Billfold, access: Access, delivery_id: UUID) -> RequestedDelivery:
+    """Release a held delivery; raises HTTPException 404 for one of another client, 409 for one that is not held."""
+    with _one_delivery(billfold, access, delivery_id):
+        return billfold.requests.release(delivery_id, token_id=access.token_id)
+
+
+def _refuse_unknown_client(billfold: Billfold, client_id: str | None) -> None:
+    """Raise HTTPException 404 for a client that is neither registered nor has any bill."""
+    if client_id in (None, billfold.settings.client):
         return
     try:
-        clients.find_known(database, client_id)
+        billfold.clients.find(client_id)
     except UsageError as error:
-        raise missing("client") from error
-
-
-def retry(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> RequestedDelivery:
-    """Ask for a delivery again; raises HTTPException 404 for another client's, and 409 for one that cannot be tried."""
-    with _of_one_delivery(database, access, delivery_id):
-        return request_again(delivery_id, settings=settings, database=database)
-
-
-def release(settings: Settings, database: Database, access: Access, delivery_id: UUID) -> RequestedDelivery:
-    """Release a held delivery; raises HTTPException 404 for another client's, and 409 for one that is not held."""
-    with _of_one_delivery(database, access, delivery_id):
-        return request_release(delivery_id, token_id=access.token_id, settings=settings, database=database)
+        raise not_found("client") from error
 
 
 @contextmanager
-def _of_one_delivery(database: Database, access: Access, delivery_id: UUID) -> Iterator[None]:
-    """What is asked for of a delivery that may be seen; a state in which it cannot be done is a conflict."""
-    if not reports.list_deliveries(database, Filter(client=access.client_id, delivery=delivery_id)):
-        raise missing("delivery")
+def _one_delivery(billfold: Billfold, access: Access, delivery_id: UUID) -> Iterator[None]:
+    """A request about a delivery that the token may see; a state that does not allow it is a conflict."""
+    if not billfold.deliveries(client=access.client_id, delivery=delivery_id):
+        raise not_found("delivery")
     try:
         yield
     except UsageError as error:

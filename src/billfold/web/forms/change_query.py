@@ -1,20 +1,24 @@
-"""The query of an address about changes, such as `?period=2026-05&by=account&statement=3&from=2&to=5`."""
+"""The query of the changes page, such as `?period=2026-05&by=account&statement=3&from=2&to=5`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Query
 
+from billfold.app.values import LookInto
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import ChangeColumn, Filter, LookInto, Metric, Move
+from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.web.forms.fields import choose, read_month, read_number, read_text
+
+if TYPE_CHECKING:
+    from billfold.reports import Move
 
 MAX_PAGE = 2_000
 
-# How movers are grouped on the page, one column at a time.
+# The page groups changes by one of these columns.
 GROUPS = (
     ChangeColumn.SERVICE,
     ChangeColumn.ACCOUNT,
@@ -26,9 +30,9 @@ GROUPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeQuery:
-    """An address's query: which publications are listed, and which statement is looked into from where to where.
+    """Which publications to list, and which statement to compare between two of them.
 
-    Without `statement` the page chooses; without `start` it is the publication before `end`, without `end` the last.
+    Without `statement` the page chooses. `start` is by default the publication before `end`, and `end` is the last.
     """
 
     client: str | None
@@ -42,27 +46,27 @@ class ChangeQuery:
     page: int
 
     def listed(self, client: str | None, *, limit: int) -> Filter:
-        """Which publications are listed, within what whoever asks may see."""
+        """The publications to list, within what the token may see."""
         return Filter(client=client, export=self.export, period=self.period, limit=limit)
 
     @property
     def look_into(self) -> LookInto | None:
-        """What is looked into, None where the page chooses."""
+        """The comparison; None if the page chooses."""
         return LookInto(statement=self.statement, start=self.start, end=self.end) if self.statement else None
 
     def looking_into(self, chosen: LookInto | None) -> ChangeQuery:
-        """The query that looks into that, and stays on its page of the list."""
+        """This query with that comparison, on the same page of the list."""
         if chosen is None:
             return self
         return replace(self, statement=chosen.statement, start=chosen.start, end=chosen.end)
 
     def step(self, move: Move) -> dict[str, Any]:
-        """The parameters that look into what a publication moved."""
+        """The parameters that show what a publication changed."""
         chosen = LookInto(statement=move.statement_id, start=move.number - 1, end=move.number)
         return self.looking_into(chosen).parameters()
 
     def parameters(self) -> dict[str, Any]:
-        """The query anew: what stands at its default is left out."""
+        """The query as parameters, without the defaults."""
         return {
             "client": self.client,
             "export": self.export,
@@ -87,7 +91,7 @@ def read_change_query(
     end: Annotated[str, Query(alias="to")] = "",
     page: str = "",
 ) -> ChangeQuery:
-    """The query of an address. Raises UsageError for what is none: each message names the field."""
+    """Read the query. Raises UsageError for an invalid value; the message names its field."""
     query = ChangeQuery(
         client=read_text("client", client),
         export=read_text("export", export),
@@ -95,10 +99,10 @@ def read_change_query(
         metric=Metric(choose("metric", metric or Metric.BILLED, tuple(Metric))),
         by=ChangeColumn(choose("by", by or GROUPS[0], GROUPS)),
         statement=read_number("statement", statement),
-        start=read_number("from", start, least=0),
+        start=read_number("from", start, min_value=0),
         end=read_number("to", end),
-        page=read_number("page", page, most=MAX_PAGE) or 1,
+        page=read_number("page", page, max_value=MAX_PAGE) or 1,
     )
     if query.statement is None and (query.start is not None or query.end is not None):
-        raise UsageError("from and to are publications of one statement: statement=3 names it")
+        raise UsageError("from and to need a statement, such as statement=3")
     return query

@@ -1,4 +1,4 @@
-"""The query of an address about costs, such as `?group=service&metric=billed&since=2026-04&service=AmazonEC2`."""
+"""The query of the costs page, such as `?group=service&metric=billed&since=2026-04&service=AmazonEC2`."""
 
 from __future__ import annotations
 
@@ -6,30 +6,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Depends, Query
 
+from billfold.app.values import Question, choose_metric
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports import ChargeCategory, CostColumn, KeyColumn, MapColumn, Metric, Preset, Selection
-from billfold.reports.cost_filters import format_pair, parse_pairs
-from billfold.reports.costs import NOT_ALLOCATED, choose_metric
-from billfold.reports.spending import Question
+from billfold.selection import (
+    NOT_ALLOCATED,
+    ChargeCategory,
+    CostColumn,
+    KeyColumn,
+    MapColumn,
+    Metric,
+    Preset,
+    Selection,
+    format_pair,
+    parse_pairs,
+)
 from billfold.web.forms.fields import choose, read_month, read_text, read_texts, read_values
 
-# In an address '' would be lost: forms leave empty fields in.
+# An empty value in a URL means no filter, because forms send empty fields.
 NONE = "(none)"
 MAX_VALUES = 50
 
-# What groups are called in addresses; the order is that of drilling down, which ends before the callers.
+# The names of groups in URLs, in the order of drilling down, which ends at categories.
 GROUPS = (
     *("service", "account", "region", "category", "owner"),
     *("iam-principal", "user-identifier", "tag", "cost-category"),
 )
 _DRILLED = GROUPS[:4]
-# What only costs with workloads in place of their parents are grouped by; drilling down ends at pods.
+# Groups only of costs that are split by workload; drilling down ends at pods.
 SPLIT_GROUPS = ("cluster", "namespace", "workload", "pod", "parent")
 _DRILLED_SPLIT = SPLIT_GROUPS[:4]
-# Groups of one key at a time, which `tag_key` names.
+# Groups by one key, which `tag_key` names.
 KEY_GROUPS = tuple(str(column) for column in MapColumn)
 
 _Texts = Annotated[list[str], Query(default_factory=list, max_length=MAX_VALUES)]
@@ -37,7 +46,7 @@ _Texts = Annotated[list[str], Query(default_factory=list, max_length=MAX_VALUES)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostQuery:
-    """An address's query as it was written; `values` holds the values that each field is filtered by."""
+    """Which costs to show; `values` holds the values of each filter."""
 
     client: str | None
     group: str
@@ -49,8 +58,8 @@ class CostQuery:
     values: Mapping[str, tuple[str, ...]]
 
     def question(self, client: str | None) -> Question:
-        """What is asked for, within what whoever asks may see."""
-        values = {name: [_unspell(value) for value in found] for name, found in self.values.items()}
+        """The question to the report, within what the token may see."""
+        values = {name: [_decode(value) for value in found] for name, found in self.values.items()}
         return Question(
             group=self.column,
             metric=self.metric,
@@ -80,18 +89,18 @@ class CostQuery:
 
     @property
     def column(self) -> CostColumn | KeyColumn:
-        """What the costs are grouped by."""
+        """The column that groups the costs."""
         if self.is_by_key:
             return KeyColumn(column=MapColumn(self.group), key=self.tag_key)
         return CostColumn(self.group)
 
     @property
     def is_by_key(self) -> bool:
-        """Whether the group is the values of `tag_key`."""
+        """Whether the groups are the values of `tag_key`."""
         return self.group in KEY_GROUPS
 
     def parameters(self) -> dict[str, Any]:
-        """The query anew: what stands at its default is left out."""
+        """The query as parameters, without the defaults."""
         return {
             "client": self.client,
             "group": None if self.group == GROUPS[0] else self.group,
@@ -104,7 +113,7 @@ class CostQuery:
         }
 
     def drill(self, name: str) -> dict[str, Any]:
-        """The query that looks into one group: filtered by it, and grouped by what is not filtered by yet."""
+        """The query for one group: filtered by it, and grouped by the next column without a filter."""
         value = format_pair(self.tag_key, name) if self.is_by_key else name or NONE
         values = {**self.values, self.group.replace("-", "_"): (value,)}
         order = (*(_DRILLED_SPLIT if self._splits_further(name) else ()), *_DRILLED)
@@ -112,15 +121,15 @@ class CostQuery:
         tag_key = self.tag_key if following in KEY_GROUPS else ""
         return replace(self, values=values, group=following, tag_key=tag_key).parameters()
 
-    def look_at_parent(self, resource_id: str) -> dict[str, Any]:
-        """The query for what runs on an instance in the month."""
+    def show_workloads(self, resource_id: str) -> dict[str, Any]:
+        """The query for the workloads on an instance in this month."""
         values = {**dict.fromkeys(self.values, ()), "parent": (resource_id,)}
         return replace(
             self, values=values, group="workload", tag_key="", metric=Metric.EFFECTIVE, is_split=True, since=self.until
         ).parameters()
 
     def with_split(self, is_split: bool) -> dict[str, Any]:
-        """The query with or without workloads in place of their parents: of effective cost, so that totals compare."""
+        """The query with or without the split by workload; of effective cost, so that both have the same total."""
         if is_split:
             return replace(self, is_split=True, metric=Metric.EFFECTIVE).parameters()
         values = {name: () if name in SPLIT_GROUPS else found for name, found in self.values.items()}
@@ -128,22 +137,22 @@ class CostQuery:
         return replace(self, values=values, group=group, metric=Metric.EFFECTIVE, is_split=False).parameters()
 
     def with_metric(self, metric: Metric) -> dict[str, Any]:
-        """The query of another cost; costs other than the effective one are not split."""
+        """The query for another metric; only effective cost can be split."""
         if self.is_split and metric is not Metric.EFFECTIVE:
             return {**self.with_split(False), "metric": None if metric is Metric.BILLED else metric}
         return replace(self, metric=metric).parameters()
 
     def _splits_further(self, name: str) -> bool:
-        """Whether a group may hold workloads: what is not split has none, what is not allocated belongs to none."""
+        """Whether a group can hold workloads: costs that are not split or not allocated have none."""
         return self.is_split and not (self.group in SPLIT_GROUPS and name in ("", NOT_ALLOCATED))
 
     def without(self, field: str, value: str) -> dict[str, Any]:
-        """The query with one filter less."""
+        """The query without one of its filters."""
         kept = tuple(each for each in self.values[field] if each != value)
         return replace(self, values={**self.values, field: kept}).parameters()
 
 
-def read_cost_query(
+def read_filters(
     service: _Texts,
     account: _Texts,
     owner: _Texts,
@@ -160,15 +169,8 @@ def read_cost_query(
     pod: _Texts,
     without: _Texts,
     export: _Texts,
-    split: str = "",
-    client: str = "",
-    group: str = GROUPS[0],
-    tag_key: str = "",
-    metric: str = "",
-    since: str = "",
-    until: str = "",
-) -> CostQuery:
-    """The query of an address. Raises UsageError for what is none: each message names the field."""
+) -> dict[str, tuple[str, ...]]:
+    """The values of each filter, in the order of the page. Raises UsageError; the message names the field."""
     texts = {
         "export": export,
         "service": service,
@@ -193,13 +195,29 @@ def read_cost_query(
     for value in values["without"]:
         choose("without", value, tuple(Preset))
     if len(values["export"]) > 1:
-        raise UsageError("export is one name: an address holds it once")
+        raise UsageError("export can be given only once")
     for name in ("tag", "cost_category"):
         parse_pairs(name, values[name])
+    return values
+
+
+def read_cost_query(
+    values: Annotated[dict[str, tuple[str, ...]], Depends(read_filters)],
+    split: str = "",
+    client: str = "",
+    group: str = GROUPS[0],
+    tag_key: str = "",
+    metric: str = "",
+    since: str = "",
+    until: str = "",
+) -> CostQuery:
+    """Read the query. Raises UsageError for an invalid value; the message names its field."""
     group = choose("group", group or GROUPS[0], (*GROUPS, *SPLIT_GROUPS))
     [tag_key] = read_texts("tag_key", [tag_key]) or ("",)
     if group in KEY_GROUPS and not tag_key:
-        raise UsageError(f"costs by {group.replace('-', ' ')} need a key: tag_key", advice="write it beside `Group by`")
+        raise UsageError(
+            f"costs by {group.replace('-', ' ')} need a key", advice="enter the key next to `Group by`, or set tag_key"
+        )
     is_split = (
         choose("split", split or "false", ("true", "false")) == "true"
         or group in SPLIT_GROUPS
@@ -218,5 +236,5 @@ def read_cost_query(
     )
 
 
-def _unspell(value: str) -> str:
+def _decode(value: str) -> str:
     return "" if value == NONE else value

@@ -1,4 +1,4 @@
-"""The fields of an address's query: forms send them empty, hands write them wrong; each complaint names its field."""
+"""The fields of a query: forms send them empty, and people mistype them; each error names its field."""
 
 from __future__ import annotations
 
@@ -8,55 +8,56 @@ from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
 
 MAX_TEXT_LENGTH = 300
-# As the API takes them: an ARN of IAM is longer than what people write.
+# As in the API: an IAM ARN is longer than what people type.
 MAX_VALUE_LENGTH = 1_000
-# PostgreSQL's integer, which is what ids and numbers are.
+# PostgreSQL's integer, the type of ids and numbers.
 MAX_NUMBER = 2**31 - 1
 
 
 def read_texts(name: str, values: Iterable[str]) -> tuple[str, ...]:
-    """The texts without blanks around them, each once and none empty."""
+    """The distinct texts, without blanks around them and without empty ones."""
     values = tuple(values)
     if any(len(value) > MAX_TEXT_LENGTH or "\0" in value for value in values):
-        raise UsageError(f"{name} is no text of at most {MAX_TEXT_LENGTH} characters")
+        raise UsageError(f"{name} must be text of at most {MAX_TEXT_LENGTH} characters")
     return tuple(dict.fromkeys(value.strip() for value in values if value.strip()))
 
 
 def read_values(name: str, values: Iterable[str]) -> tuple[str, ...]:
-    """The texts as they are, blanks around them too, each once and none empty: values of a bill may begin with one."""
+    """The distinct texts unchanged, without empty ones: a value in a bill may begin with a blank."""
     values = tuple(values)
     if any(len(value) > MAX_VALUE_LENGTH or "\0" in value for value in values):
-        raise UsageError(f"{name} is no text of at most {MAX_VALUE_LENGTH} characters")
+        raise UsageError(f"{name} must be text of at most {MAX_VALUE_LENGTH} characters")
     return tuple(dict.fromkeys(value for value in values if value.strip()))
 
 
 def read_text(name: str, value: str) -> str | None:
-    """The text, None where nothing was asked for."""
+    """The text, None if the field is empty."""
     return next(iter(read_texts(name, [value])), None)
 
 
 def choose(name: str, value: str, known: tuple[str, ...]) -> str:
-    """The value, which must be a known one."""
+    """The value, if it is a known one."""
     if value not in known:
-        raise UsageError(f"{name} is none of {', '.join(known)}")
+        raise UsageError(f"{name} must be one of {', '.join(known)}")
     return value
 
 
 def read_month(name: str, value: str) -> BillingPeriod | None:
-    """The month, None where none was asked for."""
+    """The month, None if the field is empty."""
     if not value:
         return None
     month = parse_period(value)
     if month is None:
-        raise UsageError(f"{name} is no month such as 2026-05")
+        raise UsageError(f"{name} must be a month such as 2026-05")
     return month
 
 
-def read_number(name: str, value: str, *, least: int = 1, most: int = MAX_NUMBER) -> int | None:
-    """The whole number, None where none was asked for."""
+def read_number(name: str, value: str, *, min_value: int = 1, max_value: int = MAX_NUMBER) -> int | None:
+    """The whole number, None if the field is empty."""
     if not value:
         return None
-    # More digits than that are out of range, and slow to read.
-    if not (value.isascii() and value.isdigit() and len(value) <= len(str(most)) and least <= int(value) <= most):
-        raise UsageError(f"{name} is no whole number from {least} to {most}")
+    # A longer number is out of range, and slow to parse.
+    is_number = value.isascii() and value.isdigit() and len(value) <= len(str(max_value))
+    if not (is_number and min_value <= int(value) <= max_value):
+        raise UsageError(f"{name} must be a whole number from {min_value} to {max_value}")
     return int(value)

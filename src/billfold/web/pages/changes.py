@@ -1,21 +1,23 @@
-"""The page of changes: the latest publications, and what one statement's bill moved from one of them to another."""
+"""The page of changes: the latest publications, and what changed between two of one statement."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from billfold.reports import ChangeReport, Filter, Move, StatementChange, list_changes, list_moves, report_moves
-from billfold.reports.documents import shortest
+from billfold.documents import shortest
 from billfold.spreadsheet import Cell
-from billfold.store.database import Database
 from billfold.web.access import ReadAccess
+from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.change_query import GROUPS, ChangeQuery, read_change_query
+from billfold.web.pages.csv_download import send_csv
 from billfold.web.pages.rendering import frame, render
-from billfold.web.pages.tables import send_csv
 from billfold.web.pages.waterfall import MAX_MOVERS, list_movements
+
+if TYPE_CHECKING:
+    from billfold.reports import ChangeReport, Move, StatementChange
 
 PAGE_SIZE = 15
 MAX_CSV_PUBLICATIONS = 200
@@ -23,55 +25,54 @@ MAX_CSV_PUBLICATIONS = 200
 ChangeQueryOf = Annotated[ChangeQuery, Depends(read_change_query)]
 
 
-def make_router(database: Database) -> APIRouter:
-    """`/changes` shows publications and what moved between two of them, `/changes.csv` the one or the other."""
-    router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
-    @router.get("/changes")
-    def show_changes(request: Request, access: ReadAccess, query: ChangeQueryOf) -> Response:
-        surround = frame(database, access, tab="changes", client=query.client)
-        report = report_moves(
-            database,
-            query.listed(surround.client, limit=PAGE_SIZE),
-            query.look_into,
-            column=query.by,
+
+@router.get("/changes")
+def show_changes(request: Request, billfold: OurBillfold, access: ReadAccess, query: ChangeQueryOf) -> Response:
+    """The latest publications, and what changed between two of them."""
+    surround = frame(billfold, access, tab="changes", client=query.client)
+    report = billfold.dashboard.moves_in_detail(
+        query.listed(surround.client, limit=PAGE_SIZE),
+        query.look_into,
+        column=query.by,
+        metric=query.metric,
+        limit=MAX_MOVERS,
+        offset=(query.page - 1) * PAGE_SIZE,
+    )
+    # Links name the comparison even if the page chose it.
+    compared = query.looking_into(report.looked_into)
+    context: dict[str, Any] = {
+        "query": query,
+        "compared": compared,
+        "report": report,
+        "groups": GROUPS,
+        "movements": list_movements(report, compared),
+        "page_size": PAGE_SIZE,
+    }
+    return render(request, "changes.html", frame=surround, **context)
+
+
+@router.get("/changes.csv")
+def send_changes(billfold: OurBillfold, access: ReadAccess, query: ChangeQueryOf) -> Response:
+    """The groups that changed as CSV, or the publications if the query names no statement."""
+    client = access.narrow(query.client)
+    if chosen := query.look_into:
+        report = billfold.changes(
+            [query.by],
+            client=client,
+            statement=chosen.statement,
+            start=chosen.start,
+            end=chosen.end,
             metric=query.metric,
             limit=MAX_MOVERS,
-            offset=(query.page - 1) * PAGE_SIZE,
         )
-        # Links to what is looked into name it, also where nobody chose it.
-        asked = query.looking_into(report.looked_into)
-        context: dict[str, Any] = {
-            "query": query,
-            "asked": asked,
-            "report": report,
-            "groups": GROUPS,
-            "movements": list_movements(report, asked),
-            "page_size": PAGE_SIZE,
-        }
-        return render(request, "changes.html", frame=surround, **context)
-
-    @router.get("/changes.csv")
-    def send_changes(access: ReadAccess, query: ChangeQueryOf) -> Response:
-        client = access.narrow(query.client)
-        if chosen := query.look_into:
-            report = list_changes(
-                database,
-                Filter(client=client, statement=chosen.statement),
-                start=chosen.start,
-                end=chosen.end,
-                columns=[query.by],
-                metric=query.metric,
-                limit=MAX_MOVERS,
-            )
-            header = ["statement", "client", "export", "month", "from", "to", query.by]
-            return send_csv(_name_file(query), [*header, "currency", "old", "new", "difference"], _list_movers(report))
-        moves = list_moves(database, query.listed(client, limit=MAX_CSV_PUBLICATIONS), metric=query.metric)
-        header = ["published_at", "statement", "client", "export", "month", "publication", "kind", "closed_month_moved"]
-        amounts = ["currency", "billed_before", f"{query.metric}_difference", "billed_after"]
-        return send_csv("publications.csv", [*header, *amounts], _list_publications(moves))
-
-    return router
+        header = ["statement", "client", "export", "month", "from", "to", query.by]
+        return send_csv(_name_file(query), [*header, "currency", "old", "new", "difference"], _list_movers(report))
+    moves = billfold.dashboard.moves(query.listed(client, limit=MAX_CSV_PUBLICATIONS), metric=query.metric)
+    header = ["published_at", "statement", "client", "export", "month", "publication", "kind", "closed_month_moved"]
+    amounts = ["currency", "billed_before", f"{query.metric}_difference", "billed_after"]
+    return send_csv("publications.csv", [*header, *amounts], _list_publications(moves))
 
 
 def _name_file(query: ChangeQuery) -> str:
@@ -81,12 +82,12 @@ def _name_file(query: ChangeQuery) -> str:
 
 def _list_movers(report: ChangeReport) -> Iterator[list[Cell]]:
     for change in report.changes:
-        place = _spell_place(change)
+        place = _list_ids(change)
         for row in change.groups:
             yield [*place, *row.group, row.currency, *map(shortest, (row.old, row.new, row.difference))]
 
 
-def _spell_place(change: StatementChange) -> list[str]:
+def _list_ids(change: StatementChange) -> list[str]:
     ends = (change.earlier.number if change.earlier else 0, change.later.number)
     return [
         str(change.statement_id),
@@ -98,7 +99,7 @@ def _spell_place(change: StatementChange) -> list[str]:
 
 
 def _list_publications(moves: tuple[Move, ...]) -> Iterator[list[Cell]]:
-    """One line for each publication and currency that it held or moved."""
+    """One line for each publication and each currency in it."""
     for move in moves:
         place = [
             move.published_at.isoformat(),
@@ -110,10 +111,10 @@ def _list_publications(moves: tuple[Move, ...]) -> Iterator[list[Cell]]:
             move.kind,
             "yes" if move.closed_month_moved else "no",
         ]
-        held = (move.billed_cost_before, move.difference, move.billed_cost_after)
-        for currency in sorted({*held[0], *held[1], *held[2]}) or [""]:
-            yield [*place, currency, *(_spell_optional(amounts, currency) for amounts in held)]
+        amounts = (move.billed_cost_before, move.difference, move.billed_cost_after)
+        for currency in sorted({*amounts[0], *amounts[1], *amounts[2]}) or [""]:
+            yield [*place, currency, *(_format_optional(each, currency) for each in amounts)]
 
 
-def _spell_optional(amounts: Mapping[str, str], currency: str) -> Cell:
+def _format_optional(amounts: Mapping[str, str], currency: str) -> Cell:
     return shortest(amounts[currency]) if currency in amounts else ""

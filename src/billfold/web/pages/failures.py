@@ -1,4 +1,4 @@
-"""Failures as pages, for whoever reads them in a browser."""
+"""Failures as pages, for people with a browser."""
 
 from __future__ import annotations
 
@@ -11,31 +11,35 @@ from fastapi.responses import JSONResponse
 from billfold.web.pages.rendering import render
 
 _TITLES = {
-    400: "This address asks for something that there is not",
+    400: "This request is not valid",
     401: "Sign in first",
-    403: "Not with this token",
-    404: "There is nothing here",
-    422: "This address asks for something that there is not",
-    500: "A defect of Billfold's",
-    503: "The database does not answer",
+    403: "This token does not allow that",
+    404: "Page not found",
+    422: "This request is not valid",
+    500: "Internal error",
+    503: "Try again in a moment",
 }
 
-Tell = Callable[[Request, Exception], JSONResponse]
+ErrorHandler = Callable[[Request, Exception], JSONResponse]
 
 
-def as_page(tell: Tell) -> Callable[[Request, Exception], Response]:
-    """The handler of a failure that answers browsers with a page, and everything else as `tell` does."""
+def as_page(handler: ErrorHandler) -> Callable[[Request, Exception], Response]:
+    """A handler that shows browsers a page, and answers everything else as `handler` does."""
 
     def handle(request: Request, error: Exception) -> Response:
-        told = tell(request, error)
+        failure = handler(request, error)
         if not _wants_page(request):
-            return told
-        message = json.loads(bytes(told.body))["error"]["message"]
-        title = _TITLES.get(told.status_code, "That did not work")
+            return failure
+        status = failure.status_code
         return render(
-            request, "failure.html", frame=None, status=told.status_code, code=told.status_code, title=title,
-            message=message,
-        )  # fmt: skip
+            request,
+            "failure.html",
+            frame=None,
+            status=status,
+            code=status,
+            title=_TITLES.get(status, "That did not work"),
+            message=json.loads(bytes(failure.body))["error"]["message"],
+        )
 
     return handle
 

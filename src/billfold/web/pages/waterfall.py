@@ -1,19 +1,22 @@
-"""A statement's movement as it is drawn: from the old total by the largest movers and all others to the new one."""
+"""The waterfall chart of changes: from the old total, through the largest changes and all others, to the new total."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from billfold.money import axis_place, round_amount, show_minor_unit
-from billfold.reports import ChangeColumn, ChangeRow, Metric, MoveReport, StatementChange
+from billfold.selection import ChangeColumn, Metric
 from billfold.web.forms.change_query import ChangeQuery
 from billfold.web.forms.cost_query import NONE
 from billfold.web.pages.rendering import attempt, link
 
-# All movers of a comparison up to this are read: of these come the sums by kind and the CSV.
+if TYPE_CHECKING:
+    from billfold.reports import ChangeRow, MoveReport, StatementChange
+
+# A comparison reads at most this many groups, for the sums by kind and for the CSV.
 MAX_MOVERS = 10_000
 SHOWN_MOVERS = 100
 DRAWN_MOVERS = 8
@@ -21,7 +24,7 @@ DRAWN_MOVERS = 8
 _LABEL_LENGTH = 22
 _BAR_HEIGHT = 34
 _FRAME_HEIGHT = 130
-# What the costs page is filtered by; days are no filter of it.
+# The filters of the costs page; it cannot filter by day.
 _FILTERS = {
     ChangeColumn.SERVICE: "service",
     ChangeColumn.ACCOUNT: "account",
@@ -32,7 +35,7 @@ _FILTERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mover:
-    """A group that differs; `costs` is the address of its costs as they stand, None where it makes up none."""
+    """A group that changed; `costs` is the URL of its current costs, None if they are not counted."""
 
     name: str
     old: Decimal
@@ -42,7 +45,7 @@ class Mover:
 
     @property
     def kind(self) -> str:
-        """Whether it came, went, or only changed."""
+        """Whether the group is new, gone or changed."""
         if not self.old:
             return "added"
         return "changed" if self.new else "removed"
@@ -50,10 +53,10 @@ class Mover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Movement:
-    """What moved in one currency. `left_out` movers are smaller than those that are shown, and add up to `smaller`.
+    """The changes in one currency. `left_out` smaller groups are not shown; their sum is `smaller`.
 
-    `sums` are by kind: what came, what went, and what changed. `chart` is None where no chart has room for the amounts.
-    `is_cut`: its axis does not begin at 0.
+    `sums` are by kind: new, gone and changed. `chart` is None if it cannot be drawn. `is_cut`: its axis does not start
+    at 0.
     """
 
     currency: str
@@ -68,10 +71,10 @@ class Movement:
 
 
 def list_movements(report: MoveReport, query: ChangeQuery) -> tuple[Movement, ...]:
-    """The movement in each currency in which something differs."""
+    """The changes in each currency that has any."""
     if report.change is None:
         return ()
-    # Where even more differ than are read, nobody knows of what kind the rest is.
+    # If more groups changed than were read, the kinds of the rest are unknown.
     is_complete = report.group_count == len(report.change.groups)
     return tuple(
         _describe(total, rows, report.change, query, is_complete=is_complete)
@@ -123,7 +126,7 @@ def _link_costs(name: str, change: StatementChange, query: ChangeQuery) -> str |
     month = {"client": change.client_id, "since": change.billing_period, "until": change.billing_period}
     metric = None if query.metric is Metric.BILLED else query.metric
     chosen = {_FILTERS[query.by]: name or NONE} if query.by in _FILTERS else {}
-    # Grouped by what it is filtered by already it would be one row.
+    # Grouping by the filtered column would give one row.
     group = "account" if query.by is ChangeColumn.SERVICE else None
     return link("/costs", month, metric=metric, group=group, **chosen)
 
@@ -131,11 +134,11 @@ def _link_costs(name: str, change: StatementChange, query: ChangeQuery) -> str |
 def _draw(
     total: ChangeRow, movers: list[Mover], change: StatementChange, *, has_others: bool
 ) -> tuple[dict[str, Any], bool]:
-    """The bars from top to bottom, as Plotly reads them, and whether its axis is cut."""
+    """The bars from top to bottom for Plotly, and whether the axis is cut."""
     bars = [(mover.name or NONE, mover.difference, mover.costs) for mover in movers]
     if has_others:
         bars.append(("all others", total.difference - sum((bar[1] for bar in bars), Decimal(0)), None))
-    before = f"publication {change.earlier.number}" if change.earlier else "nothing"
+    before = f"publication {change.earlier.number}" if change.earlier else "no bill"
     bars = [(before, total.old, None), *bars, (f"publication {change.later.number}", total.new, None)]
     names, amounts, addresses = zip(*bars, strict=True)
     span, is_cut = _choose_range(list(accumulate(amounts[:-1])))
@@ -162,7 +165,7 @@ def _draw(
             "range": [axis_place(end) for end in span],
             "nticks": 3,
         },
-        # Places instead of names: two long names may begin alike.
+        # Positions instead of names: two shortened names may be equal.
         "yaxis": {
             "tickvals": places,
             "ticktext": [_shorten(name) for name in names],
@@ -175,9 +178,9 @@ def _draw(
 
 
 def _choose_range(levels: list[Decimal]) -> tuple[tuple[Decimal, Decimal], bool]:
-    """What the axis spans: small moves of a large total are seen only where it does not begin at 0.
+    """The range of the axis, and whether it starts away from 0, so that small changes of a large total are visible.
 
-    At its ends is room for the amounts, which stand beside their bars.
+    Both ends have room for the amounts beside the bars.
     """
     low, high = min(levels), max(levels)
     moved = high - low
@@ -189,7 +192,7 @@ def _choose_range(levels: list[Decimal]) -> tuple[tuple[Decimal, Decimal], bool]
 
 
 def _shorten(name: str) -> str:
-    """Its beginning and its end: many names begin alike."""
+    """The beginning and the end of a long name: many names begin alike."""
     half = _LABEL_LENGTH // 2
     return (
         name if len(name) <= _LABEL_LENGTH else f"{name[:half].rstrip()}\N{HORIZONTAL ELLIPSIS}{name[-half:].lstrip()}"
@@ -197,7 +200,7 @@ def _shorten(name: str) -> str:
 
 
 def _label(amount: Decimal, currency: str, *, signed: bool) -> str:
-    """What stands beside a bar: an amount that would run out of the chart is shown by its first digits."""
+    """The text beside a bar; an amount that is too long is shortened to its first digits."""
     text = _show(amount, currency, signed=signed)
     if len(text) <= _LABEL_LENGTH:
         return text
@@ -205,7 +208,7 @@ def _label(amount: Decimal, currency: str, *, signed: bool) -> str:
 
 
 def _show(amount: Decimal, currency: str, *, signed: bool = False) -> str:
-    """With its currency's decimals; what rounds to zero is told from nothing. The CSV has the exact amount."""
+    """An amount with the decimals of its currency; one that rounds to zero shows as less than the smallest unit."""
     rounded = round_amount(amount, currency)
     text = f"{abs(rounded):,f}" if rounded or not amount else f"<{show_minor_unit(currency)}"
     sign = "\N{MINUS SIGN}" if amount < 0 else "+" if signed and amount > 0 else ""

@@ -3,37 +3,37 @@
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
-  // A colour stands for both themes in the stylesheet: which one it is, only an element that has it can tell.
+  // The stylesheet defines a colour for both themes; only an element with the colour resolves it.
   const probe = document.body.appendChild(document.createElement("span"));
   probe.hidden = true;
   const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
 
-  // Theme: the system's until somebody chooses.
+  // Theme: the system's, until the reader chooses one.
   for (const button of document.querySelectorAll("[data-theme-toggle]")) {
     button.addEventListener("click", () => {
       root.dataset.theme = isDark() ? "light" : "dark";
-      try { localStorage.setItem("billfold-theme", root.dataset.theme); } catch { /* Then it lasts for this page. */ }
+      try { localStorage.setItem("billfold-theme", root.dataset.theme); } catch { /* Then the choice lasts for this page. */ }
       drawAll();
     });
   }
   dark.addEventListener("change", () => drawAll());
 
-  // Times: UTC is on the page, the reader's own is on hover.
+  // Times: the page shows UTC, hover shows the reader's own time zone.
   const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
   for (const time of document.querySelectorAll("time[datetime]")) {
     const moment = new Date(time.dateTime);
     if (!Number.isNaN(moment.getTime())) time.title = local.format(moment);
   }
 
-  // Forms that need no button; empty fields stay out of the address.
+  // Empty fields stay out of the URL.
   for (const form of document.querySelectorAll("form[method=get]")) {
     form.addEventListener("submit", () => {
       for (const field of form.elements) if (field.name && field.value === "") field.disabled = true;
-      // Going back shows the form as it was: its fields must be usable then.
+      // Going back shows the form as it was: its fields must be enabled then.
       setTimeout(() => { for (const field of form.elements) field.disabled = false; }, 0);
     });
     if ("submitOnChange" in form.dataset) {
-      // Each arrow key changes a closed select: who chooses by keyboard says when it is the right one.
+      // Each arrow key changes a closed select, so keyboard users submit with the button.
       let isKeyboard = false;
       form.addEventListener("keydown", (event) => { isKeyboard = event.key !== "Tab"; });
       form.addEventListener("pointerdown", () => { isKeyboard = false; });
@@ -47,21 +47,21 @@
     form.addEventListener("submit", (event) => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
   }
 
-  // What a day of the calendar is called for those who hear it, the others read on hover.
+  // Hover shows what screen readers say for a day of the calendar.
   for (const day of document.querySelectorAll("a.day")) day.title = day.getAttribute("aria-label");
 
-  // Tables whose newest column is their last begin there, where they are wider than the screen.
+  // A calendar wider than the screen starts at its newest day, which is the last column.
   for (const table of document.querySelectorAll("table.calendar")) table.parentElement.scrollLeft = table.offsetWidth;
 
   // Charts.
   const colours = () => Array.from({ length: 10 }, (_, place) => colour(`--series-${place}`));
 
-  // Width of a legend's entry, and height of its rows, in pixels.
+  // Width of a legend entry and height of a legend row, in pixels.
   const ENTRY = 285;
   const ROW = 20;
-  // A narrower waterfall has no room beside its bars: the amounts are in the table, and on a touch.
+  // A narrower waterfall has no room for amounts beside its bars: the table and a tap show them.
   const ROOM_FOR_AMOUNTS = 480;
-  // Width of a chart on paper: A4 and Letter have room for it.
+  // Width of a chart on paper; it fits A4 and Letter.
   const PAPER = 660;
 
   function themed(chart, height, width) {
@@ -70,7 +70,7 @@
     const axis = {
       gridcolor: colour("--line"), zerolinecolor: colour("--line-strong"), linecolor: colour("--line"),
       tickfont: { color: colour("--ink-soft") }, automargin: true,
-      // A thousand million is B to those who read bills, not G.
+      // In bills a thousand million is B, not G.
       exponentformat: "B", separatethousands: true,
     };
     const layout = chart.layout || {};
@@ -110,7 +110,7 @@
       area.querySelector(".state")?.remove();
       figure.dataset.width = width;
       const layout = themed(chart, Number(figure.dataset.height), width);
-      // A finger that scrolls the page must not zoom a chart.
+      // Scrolling the page with a finger must not zoom a chart.
       if (still) layout.dragmode = false;
       await Plotly.react(area, traces(chart, width), layout, config);
       if (!area.dataset.bound) {
@@ -123,7 +123,7 @@
       }
       figure.dataset.drawn = "yes";
     } catch (error) {
-      area.textContent = "The chart could not be drawn; the numbers are in the table.";
+      area.textContent = "This chart cannot be drawn; the table has the numbers.";
       area.classList.add("state", "error");
       throw error;
     }
@@ -139,7 +139,7 @@
   let isPrinting = false;
   let chosenTheme;
 
-  // Where the window became wider or narrower, the legend has other rows: Plotly itself would keep to the old height.
+  // Another width gives the legend more or fewer rows; Plotly alone would keep the old height.
   const resized = new ResizeObserver((entries) => {
     for (const { target } of entries) {
       const figure = target.parentElement;

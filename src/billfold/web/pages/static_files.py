@@ -1,4 +1,4 @@
-"""The files that pages load: each stands at an address that changes with its content, so that it is kept for good."""
+"""The files that pages load: each URL changes with the content of its file, so browsers can cache it for good."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MEDIA_TYPES = {
     "svg": "image/svg+xml",
 }
 _FOREVER = "public, max-age=31536000, immutable"
-# Small enough is sent as it is.
+# Smaller files are sent uncompressed.
 _GZIP_ABOVE_BYTES = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticFile:
-    """A file as it is served; `packed` is its gzip form, None where that is not worth it."""
+    """A file to serve; `packed` is its gzip form, None if the file is too small for that."""
 
     name: str
     media_type: str
@@ -32,33 +32,31 @@ class StaticFile:
     etag: str
 
 
-def make_router() -> APIRouter:
-    """The route `/static/NAME`; names that no page asks for answer 404."""
-    router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
-    @router.get("/static/{name}")
-    def send_file(name: str, request: Request) -> Response:
-        file = _files().get(name)
-        if file is None:
-            raise HTTPException(404)
-        headers = {"ETag": file.etag, "Cache-Control": _FOREVER, "Vary": "Accept-Encoding"}
-        if request.headers.get("if-none-match") == file.etag:
-            return Response(status_code=304, headers=headers)
-        if file.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
-            return Response(file.packed, media_type=file.media_type, headers={**headers, "Content-Encoding": "gzip"})
-        return Response(file.content, media_type=file.media_type, headers=headers)
 
-    return router
+@router.get("/static/{name}")
+def send_file(name: str, request: Request) -> Response:
+    """A file by its name with a hash; any other name is 404."""
+    file = _files().get(name)
+    if file is None:
+        raise HTTPException(404)
+    headers = {"ETag": file.etag, "Cache-Control": _FOREVER, "Vary": "Accept-Encoding"}
+    if request.headers.get("if-none-match") == file.etag:
+        return Response(status_code=304, headers=headers)
+    if file.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(file.packed, media_type=file.media_type, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(file.content, media_type=file.media_type, headers=headers)
 
 
 def static_url(name: str) -> str:
-    """The address of a file by its plain name, such as `billfold.css` or `plotly.min.js`."""
+    """The URL of a file by its plain name, such as `billfold.css` or `plotly.min.js`."""
     return f"/static/{_addresses()[name]}"
 
 
 @cache
 def _addresses() -> dict[str, str]:
-    """The names under which files are served, by their plain names."""
+    """The served names of files, by their plain names."""
     served = {name: _mark(name, content) for name, content in _own_files().items()}
     return {**served, "plotly.min.js": f"plotly-{metadata.version('plotly')}.min.js"}
 

@@ -1,4 +1,4 @@
-"""Tables as CSV: exact amounts, one line for each row, sent as they are written."""
+"""Tables as CSV with exact amounts, sent while they are written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from billfold.spreadsheet import Cell, write_header, write_row
 
 
 def send_csv(name: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Response:
-    """The table as a file of this name; texts of it are neutral for spreadsheets."""
+    """The table as a file of this name; no text in it can run as a formula in a spreadsheet."""
     return StreamingResponse(
         _write(header, rows),
         media_type="text/csv; charset=utf-8",

@@ -7,36 +7,42 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from billfold.errors import BillfoldError
-from billfold.model import Client, DeliveryOutcome
-from billfold.reports import (
-    ChangeReport,
-    ChangeRow,
-    CheckRow,
-    ClientFreshness,
-    ComparedPublication,
-    CostReport,
-    CostRow,
-    DeliveryRow,
-    OwnerRow,
-    PublicationRow,
-    RunRow,
-    StatementChange,
-    StatementFreshness,
-    StatementRow,
-    UnownedRow,
-)
-from billfold.store.jobs.requests import RequestedDelivery
-from billfold.store.query import JsonText
+if TYPE_CHECKING:
+    from billfold.errors import BillfoldError
+    from billfold.model import Client, DeliveryOutcome
+    from billfold.reports import (
+        ChangeReport,
+        ChangeRow,
+        CheckRow,
+        ClientFreshness,
+        ComparedPublication,
+        CostReport,
+        CostRow,
+        DeliveryRow,
+        OwnerRow,
+        PublicationRow,
+        RunRow,
+        StatementChange,
+        StatementFreshness,
+        StatementRow,
+        UnownedRow,
+    )
+    from billfold.store.jobs.requests import RequestedDelivery
 
 # Fields that hold amounts by currency.
 _MONEY = ("source_cost", "billed_cost", "billed_cost_before", "billed_cost_after", "cost")
 
 
-def spell_money(amount: Decimal | str) -> str:
+class JsonText(str):
+    """A value of PostgreSQL's json or jsonb as it writes it: parsing would round its numbers."""
+
+    __slots__ = ()
+
+
+def format_money(amount: Decimal | str) -> str:
     """An exact amount in plain notation, without zeros that say nothing: 1E+2 is 100, -0.00 is 0."""
     text = format(Decimal(amount), "f")
     if "." in text:
@@ -46,7 +52,7 @@ def spell_money(amount: Decimal | str) -> str:
 
 def shortest(amount: Decimal | str) -> Decimal:
     """The same amount without zeros that say nothing, as a figure of a CSV."""
-    return Decimal(spell_money(amount))
+    return Decimal(format_money(amount))
 
 
 def ingest_document(outcomes: Sequence[DeliveryOutcome]) -> dict[str, Any]:
@@ -87,7 +93,8 @@ def costs_document(report: CostReport) -> dict[str, Any]:
     """Costs by the columns asked for, and the totals by month and currency."""
 
     def spell(row: CostRow, columns: Iterable[str]) -> dict[str, str]:
-        return {**dict(zip(columns, row.group, strict=True)), "currency": row.currency, "cost": spell_money(row.amount)}
+        group = dict(zip(columns, row.group, strict=True))
+        return {**group, "currency": row.currency, "cost": format_money(row.amount)}
 
     return {
         "metric": report.metric,
@@ -201,9 +208,9 @@ def _standing(publication: ComparedPublication | None) -> dict[str, Any] | None:
 def _change_row(row: ChangeRow) -> dict[str, str]:
     return {
         "currency": row.currency,
-        "old": spell_money(row.old),
-        "new": spell_money(row.new),
-        "difference": spell_money(row.difference),
+        "old": format_money(row.old),
+        "new": format_money(row.new),
+        "difference": format_money(row.difference),
     }
 
 
@@ -213,14 +220,14 @@ def _error(error: BillfoldError) -> dict[str, str]:
 
 def _spell_field(name: str, value: Any) -> Any:
     if isinstance(value, Decimal):
-        return spell_money(value)
+        return format_money(value)
     if name in _MONEY:
         return _spell_amounts(value)
     return round(value, 3) if name == "duration_seconds" and value is not None else value
 
 
 def _spell_amounts(amounts: Mapping[str, Decimal | str]) -> dict[str, str]:
-    return {currency: spell_money(amount) for currency, amount in sorted(amounts.items())}
+    return {currency: format_money(amount) for currency, amount in sorted(amounts.items())}
 
 
 def _spell_value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The query of an address about a list, such as `?client=acme&period=2026-05&state=failed`."""
+"""The query of the deliveries page, such as `?client=acme&period=2026-05&state=failed`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from uuid import UUID
 from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.period import BillingPeriod
-from billfold.reports import Filter
-from billfold.web.api.responses import Cursor
+from billfold.web.api.parameters import Cursor
 from billfold.web.cursors import read_cursor, read_moment
 from billfold.web.forms.fields import choose, read_month, read_text
 
-# The years that bills can be of; the calendar reckons a few weeks beyond.
+# The years that bills can have; the calendar shows a few weeks more.
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListQuery:
-    """An address's query as it was written. `day` is of the list, `until` is the last day of the calendar (UTC)."""
+class DeliveryQuery:
+    """Which deliveries to list. `day` filters the list, `until` is the last day of the calendar (UTC)."""
 
     client: str | None
     export: str | None
@@ -31,20 +30,14 @@ class ListQuery:
     until: date
     cursor: str | None
 
-    def filter(self, client: str | None, limit: int) -> Filter:
-        """What is asked for, within what whoever asks may see."""
-        return Filter(
-            client=client,
-            export=self.export,
-            period=self.period,
-            state=self.state,
-            delivered_on=self.day,
-            after=read_cursor(self.cursor, read_moment, UUID),
-            limit=limit,
-        )
+    @property
+    def after(self) -> tuple[datetime, UUID] | None:
+        """Where the list begins; raises UsageError for an invalid cursor."""
+        place = read_cursor(self.cursor, read_moment, UUID)
+        return None if place is None else (place[0], place[1])
 
     def parameters(self) -> dict[str, Any]:
-        """The query anew, from the list's first page on: what stands at its default is left out."""
+        """The query as parameters, without the defaults, for the first page of the list."""
         return {
             "client": self.client,
             "export": self.export,
@@ -55,7 +48,7 @@ class ListQuery:
         }
 
 
-def read_list_query(
+def read_delivery_query(
     client: str = "",
     export: str = "",
     period: str = "",
@@ -63,9 +56,9 @@ def read_list_query(
     day: str = "",
     until: str = "",
     cursor: Cursor = None,
-) -> ListQuery:
-    """The query of an address. Raises UsageError for what is none: each message names the field."""
-    return ListQuery(
+) -> DeliveryQuery:
+    """Read the query. Raises UsageError for an invalid value; the message names its field."""
+    return DeliveryQuery(
         client=read_text("client", client),
         export=read_text("export", export),
         period=read_month("period", period),
@@ -84,7 +77,7 @@ def _read_day(name: str, text: str) -> date | None:
     except ValueError:
         day = date.min
     if not _FIRST_DAY <= day <= _LAST_DAY:
-        raise UsageError(f"{name} is no day such as 2026-05-31")
+        raise UsageError(f"{name} must be a day such as 2026-05-31")
     return day
 
 

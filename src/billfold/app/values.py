@@ -1,0 +1,53 @@
+"""The values that `Billfold` takes and returns, for callers that need their classes at run time.
+
+The server makes its schemas from the rows and its forms fill the others. Importing this module loads every driver, so
+the command line does not.
+"""
+
+from billfold.aws.keys import MAX_KEY_BYTES
+from billfold.clients.onboarding.events import Destination
+from billfold.clients.onboarding.export import ExportContents
+from billfold.clients.onboarding.template import Onboarding
+from billfold.quality import CHECKS, Severity, describe_check
+from billfold.reports import (
+    CheckRow,
+    ClientFreshness,
+    DeliveryRow,
+    LookInto,
+    OwnerRow,
+    PublicationRow,
+    RunRow,
+    StatementFreshness,
+    StatementRow,
+    UnownedRow,
+)
+from billfold.reports.bill_quality import BillState
+from billfold.reports.costs import choose_metric
+from billfold.reports.spending import Question
+from billfold.store.jobs.requests import RequestedDelivery
+from billfold.store.reports.spending import ChargePlace
+
+__all__ = [
+    "CHECKS",
+    "MAX_KEY_BYTES",
+    "BillState",
+    "ChargePlace",
+    "CheckRow",
+    "ClientFreshness",
+    "DeliveryRow",
+    "Destination",
+    "ExportContents",
+    "LookInto",
+    "Onboarding",
+    "OwnerRow",
+    "PublicationRow",
+    "Question",
+    "RequestedDelivery",
+    "RunRow",
+    "Severity",
+    "StatementFreshness",
+    "StatementRow",
+    "UnownedRow",
+    "choose_metric",
+    "describe_check",
+]
