@@ -1,4 +1,4 @@
-"""What was published before: history against the publications, restatements and daily costs against the charges."""
+"""Past publications: history against the publications, restatements and daily costs against the charges."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from billfold.verification.verdict import Proofs, compare_charges, compare_money
 
 
 def prove_history(proofs: Proofs, history: History, publications: Sequence[RecordedPublication]) -> None:
-    """Each publication did what it says, by the marks of rows and charges, unless they are pruned."""
+    """Each publication did what it says, according to the marks of rows and charges that are not pruned."""
     moved = history.count_moved_rows()
     pruned = sum(not publication.is_remembered for publication in publications)
-    told = f"{len(publications)} publications" + (f", {pruned} of them pruned" if pruned else "")
-    proofs.add("publications", [*_compare_steps(publications), *_compare_restored(publications)], told)
-    proofs.add("history_rows", _compare_moved(publications, moved), told)
-    proofs.add("history_costs", _compare_costs(publications, history.sum_rows_as_of()), told)
-    proofs.add("history_charges", _compare_stood(publications, history.sum_charges_as_of()), told)
+    summary = f"{len(publications)} publications" + (f", {pruned} of them pruned" if pruned else "")
+    proofs.add("publications", [*_compare_steps(publications), *_compare_restored(publications)], summary)
+    proofs.add("history_rows", _compare_moved(publications, moved), summary)
+    proofs.add("history_costs", _compare_costs(publications, history.sum_rows_as_of()), summary)
+    proofs.add("history_charges", _compare_totals_then(publications, history.sum_charges_as_of()), summary)
     proofs.add_first("history_order", history.find_out_of_order(), "versions follow each other")
 
 
 def _compare_steps(publications: Sequence[RecordedPublication]) -> Iterator[str]:
-    """Each publication starts from what the one before left and comes after it, so that any moment has one bill."""
+    """Each publication starts from the totals of the one before and is later, so that every moment has one bill."""
     for earlier, publication in zip((None, *publications), publications, strict=False):
         place = f"publication {publication.number}"
         before = earlier.after if earlier else Totals()
@@ -43,7 +43,7 @@ def _compare_steps(publications: Sequence[RecordedPublication]) -> Iterator[str]
 
 
 def _compare_restored(publications: Sequence[RecordedPublication]) -> Iterator[str]:
-    """A rollback and an undo leave exactly what stood after the publication that they bring back, pruned or not."""
+    """A rollback and an undo leave exactly the totals of the publication that they restore, pruned or not."""
     known = {publication.publication_id: publication for publication in publications}
     for publication in publications:
         if publication.kind in (PublicationKind.ROLLBACK, PublicationKind.UNDO):
@@ -63,30 +63,30 @@ def _compare_moved(publications: Sequence[RecordedPublication], moved: Mapping[i
         if publication.is_remembered:
             yield from compare_number(place, "removed_by", publication.rows_removed, removed)
     for publication_id in sorted(set(moved) - {publication.publication_id for publication in publications}):
-        yield f"rows are marked by publication_id {publication_id}, which is none of the statement's"
+        yield f"rows are marked by publication_id {publication_id}, which is not one of the statement's"
 
 
-def _compare_costs(publications: Sequence[RecordedPublication], stood: Mapping[int, Totals]) -> Iterator[str]:
+def _compare_costs(publications: Sequence[RecordedPublication], then: Mapping[int, Totals]) -> Iterator[str]:
     for publication in publications:
         if publication.is_whole:
-            found = stood.get(publication.publication_id, Totals())
+            found = then.get(publication.publication_id, Totals())
             place = f"rows as of publication {publication.number}"
             yield from compare_money(place, "gross_cost_after", publication.after.gross, found.gross)
             yield from compare_money(place, "net_cost_after", publication.after.net, found.net)
 
 
-def _compare_stood(publications: Sequence[RecordedPublication], stood: Mapping[int, Totals]) -> Iterator[str]:
+def _compare_totals_then(publications: Sequence[RecordedPublication], then: Mapping[int, Totals]) -> Iterator[str]:
     for publication in publications:
         if publication.is_whole:
-            found = stood.get(publication.publication_id, Totals())
+            found = then.get(publication.publication_id, Totals())
             place = f"charges as of publication {publication.number}"
             yield from compare_charges(publication.after, found, place=place)
-    for publication_id in sorted(set(stood) - {publication.publication_id for publication in publications}):
-        yield f"charges are marked by publication_id {publication_id}, which is none of the statement's"
+    for publication_id in sorted(set(then) - {publication.publication_id for publication in publications}):
+        yield f"charges are marked by publication_id {publication_id}, which is not one of the statement's"
 
 
 def prove_days(proofs: Proofs, snapshot: Snapshot, publications: Sequence[RecordedPublication]) -> None:
-    """Daily costs are the charges' sums; each restatement is what its publication moved, unless that is pruned."""
+    """Daily costs are the sums of charges; each restatement is what its publication moved, unless that is pruned."""
     proofs.add_first("daily_costs", snapshot.find_day_difference(), "daily costs are the charges' sums")
     forgotten = [
         publication.publication_id

@@ -1,4 +1,4 @@
-"""What is landed: raw rows by their own hashes and totals, charges by the raw rows that they come of."""
+"""Current rows: raw rows match their hashes and totals, charges match the raw rows that they come from."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from billfold.transform import Bill, open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
 from billfold.verification.split import prove_split_mapping, skip_split_mapping
-from billfold.verification.verdict import Proofs, Subject, compare_charges, compare_totals, spell_totals
+from billfold.verification.verdict import Proofs, Subject, compare_charges, compare_totals, format_totals
 
 
 def prove_landed(proofs: Proofs, snapshot: Snapshot, subject: Subject) -> None:
-    """Raw rows by their own hashes and totals, charges by the raw rows."""
+    """Raw rows match their hashes and totals, charges match the raw rows."""
     held, recorded, settings = subject.held, subject.recorded, subject.settings
     is_mapped_today = held.mapping_version in (None, MAPPING_VERSION)
     folder = subject.folder / "landed"
@@ -60,7 +60,7 @@ def prove_landed(proofs: Proofs, snapshot: Snapshot, subject: Subject) -> None:
             proofs.add("charges_mapped", [difference], "")
         else:
             _prove_mapping(proofs, snapshot, subject, bill, ledger)
-    # The source files need the room next.
+    # The source files need the space next.
     shutil.rmtree(folder)
 
 
@@ -72,11 +72,11 @@ def _prove_hashes(proofs: Proofs, snapshot: Snapshot, bill: Bill, recorded: Reco
         difference = Difference(
             row=snapshot.name_row(row_hash, occurrence), column=column, expected=expected, found=value
         )
-    proofs.add_first("raw_hashes", difference, f"{recorded.after.row_count} rows are what they are named by")
+    proofs.add_first("raw_hashes", difference, f"{recorded.after.row_count} rows match their hashes")
 
 
 def _prove_raw_totals(proofs: Proofs, ledger: Ledger, recorded: RecordedPublication, *, is_mapped_today: bool) -> None:
-    # What counts as billed is the mapping's decision: another version may say otherwise.
+    # The mapping decides what is billed: another version may decide otherwise.
     billed = ledger.totals.billed if is_mapped_today else recorded.after.billed
     found = Totals(
         row_count=ledger.totals.row_count,
@@ -85,28 +85,28 @@ def _prove_raw_totals(proofs: Proofs, ledger: Ledger, recorded: RecordedPublicat
         net=ledger.totals.net,
         billed=billed,
     )
-    proofs.add("raw_totals", compare_totals(recorded.after, found), spell_totals(recorded.after))
+    proofs.add("raw_totals", compare_totals(recorded.after, found), format_totals(recorded.after))
 
 
 def _prove_charges(proofs: Proofs, snapshot: Snapshot, recorded: RecordedPublication) -> None:
     charged = snapshot.sum_charges()
     proofs.add("charge_totals", compare_charges(recorded.after, charged), f"{charged.charge_count} charges")
     proofs.add_first("charge_rows", snapshot.find_charge_without_row(), "every charge has its raw row")
-    proofs.add_first("dimension_keys", snapshot.find_unknown_key(), "every key is a member's")
+    proofs.add_first("dimension_keys", snapshot.find_unknown_key(), "every key has its dimension member")
 
 
 def _prove_mapping(proofs: Proofs, snapshot: Snapshot, subject: Subject, bill: Bill, ledger: Ledger) -> None:
-    """The charges made anew of the landed rows, and their members, are those that are held."""
+    """The charges recomputed from the raw rows, and their members, equal the stored ones."""
     bill.add_residuals(ledger.residuals, period=subject.statement.billing_period)
     snapshot.expect_no_charges()
     differences = compute_charges(snapshot, subject, bill)
-    proofs.add("dimension_members", differences, "every member is what its charges say")
+    proofs.add("dimension_members", differences, "every member has the values of its charges")
     proofs.add_first("charges_mapped", snapshot.find_charge_difference(), "mapping the raw rows gives the charges")
     prove_split_mapping(proofs, SplitCosts(snapshot), subject, bill)
 
 
 def compute_charges(snapshot: Snapshot, subject: Subject, bill: Bill) -> list[str]:
-    """Have the bill's charges computed beside those that are held; returns which of their members are not there."""
+    """Compute the bill's charges beside the stored ones; returns the members that are missing or differ."""
     statement = subject.statement
     differences = []
     for dimension in DIMENSIONS:
@@ -126,7 +126,7 @@ def compute_charges(snapshot: Snapshot, subject: Subject, bill: Bill) -> list[st
 
 
 def _spool(rows: pa.RecordBatchReader, path: Path) -> None:
-    """Keep a stream on disk: the session that it comes from ends before the one that reads it begins."""
+    """Keep a stream on disk: its session ends before that of its reader begins."""
     with path.open("wb") as file, pa.ipc.new_stream(file, rows.schema) as stream:
         for batch in rows:
             stream.write_batch(batch)

@@ -1,4 +1,4 @@
-"""Where the bill comes from: the delivery that stands and what was counted of it, and the sources of the raw rows."""
+"""Origin: the current delivery with its counts, and the source files of the raw rows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from billfold.verification.verdict import Proofs, Subject, compare_number
 
 
 def prove_origin(proofs: Proofs, snapshot: Snapshot, subject: Subject) -> None:
-    """The delivery that stands is the last publication's, or a redelivery of it; raw rows are of files of theirs."""
+    """The current delivery is the last publication's or a redelivery of it, and raw rows are of its files."""
     recorded = read_delivery(snapshot)
     delivery_id = str(subject.held.delivery_id) if subject.held.delivery_id else None
-    told = f"delivery {delivery_id} stands" if delivery_id else "no delivery stands"
-    proofs.add("delivery", _compare_delivery(recorded, delivery_id, subject) if recorded else (), told)
+    summary = f"delivery {delivery_id} is current" if delivery_id else "no delivery is current"
+    proofs.add("delivery", _compare_delivery(recorded, delivery_id, subject) if recorded else (), summary)
     proofs.add_first("raw_sources", find_foreign_source(snapshot), "every raw row is of a file of its delivery")
 
 
@@ -25,7 +25,7 @@ def _compare_delivery(recorded: RecordedDelivery, delivery_id: str | None, subje
             f"billing_statements: column current_delivery_id: expected {wanted or 'nothing'},"
             f" found {delivery_id or 'nothing'}"
         )
-        # The counts of any other delivery are its own.
+        # The counts of any other delivery are not comparable.
         return
     if delivery_id is None:
         return
@@ -35,7 +35,7 @@ def _compare_delivery(recorded: RecordedDelivery, delivery_id: str | None, subje
         place, "rows_unchanged", recorded.rows_read - recorded.rows_added, recorded.rows_unchanged
     )
     counts = (recorded.rows_added, recorded.rows_removed)
-    # A redelivery brings nothing, nor does a delivery that has come back to take the place of one.
+    # A redelivery adds no rows, nor does an older delivery that is delivered again.
     if recorded.is_by_delivery and recorded.is_of_publication and counts != (0, 0):
         yield from compare_number(place, "rows_added", recorded.published_counts[0], recorded.rows_added)
         yield from compare_number(place, "rows_removed", recorded.published_counts[1], recorded.rows_removed)

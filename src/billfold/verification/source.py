@@ -1,4 +1,4 @@
-"""Where it came from: the current delivery's files, fetched again, against the raw rows."""
+"""Source: the current delivery's files, fetched again, against the raw rows."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from billfold.store.verification.charges import HeldStatement, VerifiedStatement
 from billfold.transform import open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
-from billfold.verification.verdict import Proofs, Subject, compare_number, compare_totals, spell_totals
+from billfold.verification.verdict import Proofs, Subject, compare_number, compare_totals, format_totals
 
 
 def prove_source(proofs: Proofs, subject: Subject) -> None:
     """The current delivery's files, fetched again, hold exactly the current raw rows and money."""
     statement, held, recorded, settings = subject.statement, subject.held, subject.recorded, subject.settings
     if held.delivery_id is None:
-        proofs.skip("source_rows", "no delivery stands")
+        proofs.skip("source_rows", "no delivery is current")
         return
     if held.hash_version != HASH_VERSION or not subject.pairs.exists():
-        proofs.skip("source_rows", "the raw rows' identity is not known")
+        proofs.skip("source_rows", "the raw rows' identity is unknown")
         return
     is_default = held.client.client_id == settings.client and not held.client.is_registered
     client = settings.default_client() if is_default else held.client
@@ -38,7 +38,7 @@ def prove_source(proofs: Proofs, subject: Subject) -> None:
         delivery = _pin(bucket, statement, held)
         spooled = fetch_delivery(bucket, delivery, folder, settings, SilentProgress())
     except SourceError as error:
-        proofs.skip("source_rows", f"cannot be read any more: {error}")
+        proofs.skip("source_rows", f"can no longer be read: {error}")
         return
     with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
         try:
@@ -57,7 +57,7 @@ def prove_source(proofs: Proofs, subject: Subject) -> None:
             side = "raw row" if file_number is not None else "row in the files"
             of_file = f" of {delivery.files[file_number].key}" if file_number is not None else ""
             differences.append(
-                f"{place}{of_file}: there is no such {side}"
+                f"{place}{of_file}: no such {side}"
                 f" ({comparison.rows_added} only in the files, {comparison.rows_removed} only landed)"
             )
         for number, (key, _, rows_read) in enumerate(held.files):
@@ -75,11 +75,11 @@ def prove_source(proofs: Proofs, subject: Subject) -> None:
             net=source.net,
             billed=source.billed if is_mapped_today else recorded.after.billed,
         )
-        proofs.add("source_totals", compare_totals(recorded.after, found_totals), spell_totals(recorded.after))
+        proofs.add("source_totals", compare_totals(recorded.after, found_totals), format_totals(recorded.after))
 
 
 def _pin(bucket: Bucket, statement: VerifiedStatement, held: HeldStatement) -> Delivery:
-    """The current delivery's files as they stand in the bucket; raises SourceError where one is another version."""
+    """The current delivery's files as they are in the bucket; raises SourceError if one is another version."""
     files: list[SourceObject] = []
     for key, etag, _ in held.files:
         current = bucket.head(key)

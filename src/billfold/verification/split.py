@@ -1,4 +1,4 @@
-"""Split cost allocation: it adds up to zero after every publication, and comes of raw rows and charges."""
+"""Split cost allocation: it sums to zero after every publication, and comes from raw rows and charges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from billfold.verification.verdict import Proofs, Subject
 
 
 def prove_split_totals(proofs: Proofs, split: SplitCosts) -> None:
-    """What stands adds up to zero for each parent, and comes of charges and raw rows."""
+    """Current rows sum to zero for each parent, and come from charges and raw rows."""
     if not split.are_there():
         proofs.add("split_totals", (), "no split cost allocation")
         return
@@ -20,7 +20,7 @@ def prove_split_totals(proofs: Proofs, split: SplitCosts) -> None:
 
 
 def prove_split_mapping(proofs: Proofs, split: SplitCosts, subject: Subject, bill: Bill) -> None:
-    """Mapping the landed rows again, whose charges are proved, gives the split costs that are held."""
+    """Mapping the raw rows again, whose charges are proved, gives the stored split costs."""
     if not bill.has_workloads() and not split.are_there():
         proofs.add("split_mapped", (), "no split cost allocation")
         return
@@ -30,7 +30,7 @@ def prove_split_mapping(proofs: Proofs, split: SplitCosts, subject: Subject, bil
 
 
 def skip_split_mapping(proofs: Proofs, split: SplitCosts, reason: str) -> None:
-    """The raw rows cannot be mapped again for this reason; without split costs that makes no difference."""
+    """Skip the proof because the raw rows cannot be mapped again; without split costs nothing is skipped."""
     if split.are_there():
         proofs.skip("split_mapped", reason)
     else:
@@ -38,7 +38,7 @@ def skip_split_mapping(proofs: Proofs, split: SplitCosts, reason: str) -> None:
 
 
 def prove_split_history(proofs: Proofs, split: SplitCosts, publications: Sequence[RecordedPublication]) -> None:
-    """Every publication that is remembered left zero for each parent; versions of a row follow each other."""
+    """Every publication that is not pruned left zero for each parent; versions of a row follow each other."""
     if not split.are_there():
         proofs.add("split_history", (), "no split cost allocation")
         return
@@ -49,11 +49,11 @@ def prove_split_history(proofs: Proofs, split: SplitCosts, publications: Sequenc
         or split.find_out_of_order()
         or split.find_without_version()
     )
-    proofs.add_first("split_history", found, "split costs added up to zero after each publication")
+    proofs.add_first("split_history", found, "split costs sum to zero after each publication")
 
 
 def compute_split(split: SplitCosts, subject: Subject, bill: Bill, *, with_parents: bool) -> None:
-    """Have the bill's split costs computed beside those that are held; its members are known already."""
+    """Compute the bill's split costs beside the stored ones; its members are known already."""
     split.compute(
         bill.read_workloads(
             statement_id=subject.statement.statement_id,

@@ -1,4 +1,4 @@
-"""One statement after the other: all of its checks, in one snapshot of the database."""
+"""One statement after the other: all of its proofs, in one snapshot of the database."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def verify(
     with_source: bool = True,
     on_verdict: Callable[[Verdict], None] = lambda _verdict: None,
 ) -> list[Verdict]:
-    """Proof the statements that these filters let through, the oldest month first; `tell` hears each as it is done.
+    """Prove the statements that match these filters, the oldest month first; `on_verdict` is called after each.
 
-    Raises UsageError where there is no statement of `statement_id`, and StoreError.
+    Raises UsageError if there is no statement of `statement_id`, and StoreError.
     """
     statements = list_statements(database, client=client, export=export, period=period, statement_id=statement_id)
     verdicts = []
@@ -76,7 +76,7 @@ def _prove(
                 folder=folder,
             )
             if not snapshot.has_partitions():
-                proofs.add("raw_totals", compare_totals(subject.recorded.after, Totals()), "nothing was ever landed")
+                proofs.add("raw_totals", compare_totals(subject.recorded.after, Totals()), "nothing was ever published")
                 return tuple(proofs.made)
             prove_landed(proofs, snapshot, subject)
             prove_origin(proofs, snapshot, subject)
@@ -91,14 +91,14 @@ def _prove(
         if with_source:
             prove_source(proofs, subject)
         else:
-            proofs.skip("source_rows", "not asked for")
+            proofs.skip("source_rows", "not requested")
     return tuple(proofs.made)
 
 
 def _find_current(
     proofs: Proofs, held: HeldStatement, publications: Sequence[RecordedPublication]
 ) -> RecordedPublication:
-    """The publication that stands, which must be the last one; an empty one where nothing was published."""
+    """The current publication, which must be the last one; an empty one if nothing was published."""
     last = publications[-1] if publications else None
     differences = []
     if (last.publication_id if last else None) != held.publication_id:
@@ -110,7 +110,7 @@ def _find_current(
         differences.append(
             f"billing_statements: column row_count: expected {last.after.row_count}, found {held.row_count}"
         )
-    proofs.add("statement", differences, f"publication {last.number} stands" if last else "nothing is published")
+    proofs.add("statement", differences, f"publication {last.number} is current" if last else "nothing is published")
     return last or _NOTHING_PUBLISHED
 
 

@@ -1,4 +1,4 @@
-"""What a verification finds: checks, their states, and how two totals are compared."""
+"""Verdicts: the proofs of a statement, their states, and how two totals are compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from billfold.store.verification.charges import Difference, HeldStatement, Recor
 
 
 class ProofState(StrEnum):
-    """How a check ended; a check is skipped where what it compares with is not there, which its detail says."""
+    """How a proof ended; it is skipped if what it compares with is missing, which its detail says."""
 
     TRUE = "true"
     DIFFERS = "differs"
@@ -25,7 +25,7 @@ class ProofState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """One check and how it ended; `detail` is one line: what agrees, the first difference, or why it was skipped."""
+    """One proof and how it ended; `detail` is one line: what agrees, the first difference, or why it was skipped."""
 
     name: str
     state: ProofState
@@ -34,7 +34,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """All checks of one statement."""
+    """All proofs of one statement."""
 
     statement_id: int
     client_id: str
@@ -44,12 +44,12 @@ class Verdict:
 
     @property
     def is_true(self) -> bool:
-        """Whether no check found a difference; skipped ones found none."""
+        """Whether no proof found a difference; skipped ones found none."""
         return all(proof.state is not ProofState.DIFFERS for proof in self.proofs)
 
     @property
     def exit_error(self) -> ReconciliationError | None:
-        """The differences as an error of one line, None where there are none."""
+        """The differences as an error of one line, None if there are none."""
         if self.is_true:
             return None
         first, *others = [proof for proof in self.proofs if proof.state is ProofState.DIFFERS]
@@ -81,28 +81,28 @@ class Subject:
 
 @dataclass(slots=True)
 class Proofs:
-    """The checks of one statement so far, in the order in which they were made."""
+    """The proofs of one statement so far, in the order in which they were made."""
 
     made: list[Proof] = field(default_factory=list)
 
     def add(self, name: str, differences: Iterable[str], held: str) -> None:
-        """`held` is what an agreement says; of several differences the first one is told, and how many follow."""
+        """Add a proof. `held` describes agreement; of several differences the first is shown, and how many follow."""
         found = list(differences)
         state = ProofState.DIFFERS if found else ProofState.TRUE
         more = f" ({len(found) - 1} more like it)" if len(found) > 1 else ""
         self.made.append(Proof(name=name, state=state, detail=f"{found[0]}{more}" if found else held))
 
     def add_first(self, name: str, difference: Difference | None, held: str) -> None:
-        """As `tell`, of the only difference that was looked for."""
+        """As `add`, with the first difference that was found, if any."""
         self.add(name, [str(difference)] if difference else [], held)
 
     def skip(self, name: str, reason: str) -> None:
-        """The check cannot be made, for this reason."""
+        """Add a proof that cannot be made, for this reason."""
         self.made.append(Proof(name=name, state=ProofState.SKIPPED, detail=reason))
 
 
 def compare_totals(recorded: Totals, found: Totals, *, place: str = "raw rows") -> Iterator[str]:
-    """The differences between what a publication says of its line items and what was found."""
+    """The differences between the totals of a publication and those found in its line items."""
     yield from compare_number(place, "rows_after", recorded.row_count, found.row_count)
     yield from compare_money(place, "gross_cost_after", recorded.gross, found.gross)
     yield from compare_money(place, "net_cost_after", recorded.net, found.net)
@@ -110,7 +110,7 @@ def compare_totals(recorded: Totals, found: Totals, *, place: str = "raw rows") 
 
 
 def compare_charges(recorded: Totals, found: Totals, *, place: str = "charges") -> Iterator[str]:
-    """The same of its charges."""
+    """The same for its charges."""
     yield from compare_number(place, "charges_after", recorded.charge_count, found.charge_count)
     yield from compare_money(place, "billed_cost_after", recorded.billed, found.billed)
 
@@ -131,7 +131,7 @@ def compare_money(
             yield f"{place}: column {column}: expected {wanted:f} {currency}, found {actual:f} {currency}"
 
 
-def spell_totals(totals: Totals) -> str:
+def format_totals(totals: Totals) -> str:
     """Rows and gross cost, for people."""
     costs = ", ".join(f"{cost:f} {currency}" for currency, cost in sorted(totals.gross.items()))
     return f"{totals.row_count} rows" + (f", {costs}" if costs else "")

@@ -1,4 +1,4 @@
-"""What was withdrawn: raw rows by their own hashes, charges by the raw rows that they came of."""
+"""Withdrawn rows: raw rows match their hashes, charges match the raw rows that they came from."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from billfold.verification.verdict import Proofs, Subject
 
 
 def prove_withdrawn(proofs: Proofs, snapshot: Snapshot, history: History, subject: Subject) -> None:
-    """Withdrawn rows are what they are named by, withdrawn charges what mapping these rows gives.
+    """Withdrawn raw rows match their hashes, and mapping them gives the withdrawn charges.
 
-    What was pruned is not there, and needs nothing that is not: a row goes no sooner than its charges.
+    Pruning never removes a raw row before its charges, so pruned history leaves nothing that cannot be proved.
     """
     proofs.add_first(
         "history_versions", history.find_charge_without_version(), "every withdrawn charge had its raw row"
     )
     if not history.has_withdrawn():
         for name in ("history_hashes", "history_mapped"):
-            proofs.add(name, (), "nothing withdrawn is remembered")
+            proofs.add(name, (), "no withdrawn rows are kept")
         return
     settings, folder = subject.settings, subject.folder / "withdrawn"
     folder.mkdir()
@@ -40,7 +40,7 @@ def prove_withdrawn(proofs: Proofs, snapshot: Snapshot, history: History, subjec
             return
         _prove_hashes(proofs, history, bill, family_count)
         _prove_mapping(proofs, snapshot, history, subject, bill, family_count)
-    # The source files need the room next.
+    # The source files need the space next.
     shutil.rmtree(folder)
 
 
@@ -56,13 +56,13 @@ def _prove_hashes(proofs: Proofs, history: History, bill: Bill, family_count: in
             row_hash, _, column, expected, value = found
             name = history.name_row(row_hash)
             differences.append(str(Difference(row=name, column=column, expected=expected, found=value)))
-    proofs.add("history_hashes", differences, "withdrawn rows are what they are named by")
+    proofs.add("history_hashes", differences, "withdrawn rows match their hashes")
 
 
 def _prove_mapping(
     proofs: Proofs, snapshot: Snapshot, history: History, subject: Subject, bill: Bill, family_count: int
 ) -> None:
-    """The withdrawn charges that today's mapping made, on each cost basis that there was."""
+    """The withdrawn charges that the current mapping made, on each of their cost bases."""
     differences = []
     split = SplitCosts(snapshot)
     for basis in history.list_bases(mapping_version=MAPPING_VERSION):
@@ -87,5 +87,5 @@ def _prove_mapping(
         "history_mapped",
         differences,
         "mapping the withdrawn rows gives their charges"
-        + (f", but for {left_out} that another version of the mapping made" if left_out else ""),
+        + (f", except {left_out} that another version of the mapping made" if left_out else ""),
     )

@@ -191,7 +191,7 @@ def test_what_was_rolled_back_and_brought_back_is_true(restated: Landing) -> Non
     after_rollback = untrue(restated, with_source=False)
     roll_back(current, settings=restated.settings, database=restated.database, undo=True)
 
-    assert after_rollback == {"source_rows": "not asked for"}
+    assert after_rollback == {"source_rows": "not requested"}
     assert untrue(restated) == {}
 
 
@@ -201,7 +201,7 @@ def test_a_statement_whose_only_delivery_was_rolled_back_is_true(landing: Landin
     [[current]] = landing.query("SELECT current_delivery_id FROM billing_statements")
     roll_back(current, settings=landing.settings, database=landing.database)
 
-    assert untrue(landing) == {"source_rows": "no delivery stands"}
+    assert untrue(landing) == {"source_rows": "no delivery is current"}
 
 
 def test_a_delivery_without_rows_is_true(landing: Landing) -> None:
@@ -395,7 +395,7 @@ def test_a_redelivery_that_took_the_place_of_another_is_true(landing: Landing) -
 
     assert landing.count("billing_publications") == 4
     assert after_redeliveries == after_undo == {}
-    assert after_rollback == {"source_rows": "not asked for"}
+    assert after_rollback == {"source_rows": "not requested"}
     assert f"column current_delivery_id: expected {current[0]}, found " in untrue(landing)["delivery"]
 
 
@@ -579,7 +579,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
         {
             "history_rows": "rows of publication 1: column added_by: expected 9, found 8",
             "history_costs": "column gross_cost_after: expected ",
-            "history_versions": "expected a raw row that stood as long, found nothing",
+            "history_versions": "expected a raw row that was current as long, found nothing",
             "history_mapped": "column part: expected no charge, found a charge",
         },
     ),
@@ -589,7 +589,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
             "history_rows": "rows of publication 1: column removed_by: expected 0, found 1",
             "history_order": "column removed_by: expected more than ",
             "history_costs": "column gross_cost_after: expected ",
-            "history_versions": "expected a raw row that stood as long",
+            "history_versions": "expected a raw row that was current as long",
         },
     ),
     "two versions of one row at a time": (
@@ -634,7 +634,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
         f"UPDATE {RAW_HISTORY} SET row_hash = gen_random_uuid() WHERE row_data::text LIKE '%item 4%'",
         {
             "history_hashes": "column row_hash: expected ",
-            "history_versions": "column row_hash: expected a raw row that stood as long, found nothing",
+            "history_versions": "column row_hash: expected a raw row that was current as long, found nothing",
             "history_mapped": "column part: expected no charge, found a charge",
         },
     ),
@@ -665,7 +665,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
     "the hashes of withdrawn charges": (
         f"UPDATE {FACT_HISTORY} SET row_hash = gen_random_uuid()",
         {
-            "history_versions": "column row_hash: expected a raw row that stood as long, found nothing",
+            "history_versions": "column row_hash: expected a raw row that was current as long, found nothing",
             "history_mapped": "column part: expected no charge, found a charge",
         },
     ),
@@ -868,7 +868,7 @@ def test_a_file_that_is_gone_is_no_difference(restated: Landing) -> None:
     [verdict] = verify_all(restated)
 
     assert verdict.is_true
-    assert "cannot be read any more" in untrue(restated)["source_rows"]
+    assert "can no longer be read" in untrue(restated)["source_rows"]
 
 
 def test_another_version_of_a_file_is_no_difference(restated: Landing) -> None:
