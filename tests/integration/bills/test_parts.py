@@ -221,7 +221,7 @@ def test_a_bill_that_was_restated_between_two_exports_is_counted_once(landing: L
     assert "parts" not in outcome.findings[-1]
 
 
-def test_the_rollup_tells_duplicates_of_many_charges(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rollup_finds_duplicates_of_many_charges(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "MANY_CHARGES", 3)
     bill = described("10", "11", "12")
     deliver(landing, "one", bill)
