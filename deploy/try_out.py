@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from billfold import clients
 from billfold.aws import LocalAws
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.errors import BillfoldError, UsageError
 from billfold.log import configure_logging

@@ -1,12 +1,15 @@
-"""Write docs/settings.md and docs/commands.md from the code: `python docs/generate.py`.
+"""Write what the documents take from the code: `python docs/generate.py`.
 
-Both are made of the settings' fields and the commands' parameters, not of printed help, so that a terminal's width
-changes nothing. `tests/unit/test_docs.py` fails while the files are behind the code.
+docs/settings.md and docs/commands.md are made as a whole, from the settings' fields and the commands' parameters, not
+from printed help: a terminal's width changes nothing. Other pages have tables between the lines
+`<!-- NAME: written by docs/generate.py -->` and `<!-- end of NAME -->`, with text of people around them.
+`tests/unit/deploy/test_docs.py` fails while a page is behind the code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,17 @@ import typer
 from pydantic.fields import FieldInfo
 
 from billfold.cli import app
-from billfold.settings import setting_fields
+from billfold.errors import ExitCode, list_errors
+from billfold.log import EVERY_EVENT, FIELDS, Event, Field
+from billfold.quality import CHECKS
+from billfold.settings import CLIENT_FIELDS, default_of, setting_fields
 
 DOCS = Path(__file__).resolve().parent
 _NOTE = "<!-- Written by docs/generate.py: change the code, then run `python docs/generate.py`. -->"
+_TABLE = re.compile(
+    r"(?P<begin><!-- (?P<name>[a-z ]+): written by docs/generate.py -->)\n.*?(?P<end><!-- end of (?P=name) -->)",
+    re.DOTALL,
+)
 
 _SETTINGS_INTRODUCTION = """\
 Settings come from the environment and from a file `.env` in the working directory. The environment wins. An empty
@@ -58,10 +68,128 @@ def commands() -> Iterator[tuple[str, Any]]:
             yield name, command
 
 
+def page_with_tables(text: str) -> str:
+    """The text of a page, its tables written again; raises KeyError for a table that nobody makes."""
+
+    def fill(found: re.Match[str]) -> str:
+        table = TABLES[found["name"]]()
+        return f"{found['begin']}\n\n{table}\n\n{found['end']}"
+
+    return _TABLE.sub(fill, text)
+
+
+def exit_codes_table() -> str:
+    """Every exit code of a command."""
+    rows = [(code.value, code.name.lower(), f"{code.meaning}. {code.more}".rstrip(". ") + ".") for code in ExitCode]
+    return _table(("code", "name", "meaning"), rows)
+
+
+def error_codes_table() -> str:
+    """Every class of the tree of errors."""
+    rows = [
+        (
+            f"`{kind.error_code}`",
+            "yes" if kind.retryable else "no",
+            kind.exit_code.value,
+            kind.http_status,
+            " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
+            kind.general_advice,
+        )
+        for kind in list_errors()
+    ]
+    return _table(("code", "retryable", "exit code", "HTTP status", "what it means", "what to do"), rows)
+
+
+def checks_table() -> str:
+    """Every data-quality check."""
+    rows = [
+        (
+            f"`{name}`<br>{check.title}",
+            check.severity,
+            f"{check.meaning} {check.more}".rstrip(),
+            f"{check.rows}, {check.money}",
+            check.advice,
+        )
+        for name, check in CHECKS.items()
+    ]
+    return _table(("check", "severity", "when it warns", "rows and money", "what to do"), rows)
+
+
+def event_fields_table() -> str:
+    """The fields that every log event has."""
+    return _fields_table(EVERY_EVENT)
+
+
+def log_fields_table() -> str:
+    """The fields that some log events have."""
+    return _fields_table(FIELDS)
+
+
+def log_events_table() -> str:
+    """Every log event."""
+    rows = [
+        (
+            f"`{event}`",
+            ", ".join(sorted(event.levels)),
+            event.meaning,
+            ", ".join(f"`{name}`" for name in event.declared_fields),
+            ", ".join(f"`{name}`" for name in sorted(event.metrics)),
+        )
+        for event in Event
+    ]
+    return _table(("event", "level", "when", "further fields", "read by"), rows)
+
+
+def client_fields_table() -> str:
+    """What is configured of a client."""
+    rows = [
+        (
+            f"`{name}`",
+            f"[`{field.setting}`](settings.md#{field.setting.lower()})",
+            f"`--{name.replace('_', '-')}`" if name != "client_id" else "`ID`",
+            field.expected.replace("<", "\\<"),
+            "" if default_of(name) in (None, "") else f"`{default_of(name)}`",
+            "yes" if field.is_changeable else "no",
+        )
+        for name, field in CLIENT_FIELDS.items()
+    ]
+    return _table(("field", "setting", "option", "expected", "default", "can change"), rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "client fields": client_fields_table,
+    "exit codes": exit_codes_table,
+    "error codes": error_codes_table,
+    "checks": checks_table,
+    "fields of every event": event_fields_table,
+    "log events": log_events_table,
+    "log fields": log_fields_table,
+}
+
+
 def main() -> None:
-    """Write both files."""
+    """Write all of it."""
     (DOCS / "settings.md").write_text(settings_document(), encoding="utf-8")
     (DOCS / "commands.md").write_text(commands_document(), encoding="utf-8")
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if (filled := page_with_tables(text)) != text:
+            page.write_text(filled, encoding="utf-8")
+
+
+def _fields_table(fields: Mapping[str, Field]) -> str:
+    return _table(
+        ("field", "type", "what it is"), [(f"`{name}`", each.type, each.meaning) for name, each in fields.items()]
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [" | ".join(map(_cell, row)) for row in (head, *rows)]
+    return "\n".join(f"| {line} |" for line in (lines[0], " | ".join("---" for _ in head), *lines[1:]))
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|")
 
 
 def _setting_section(name: str, field: FieldInfo) -> str:

@@ -9,12 +9,17 @@ import pytest
 import structlog
 
 from billfold.settings import Settings, load_settings
+from tests.declared_events import assert_declared
 
 
 @pytest.fixture(autouse=True)
 def _plain_logging() -> None:
-    """Logging as nobody has configured it: a command that ran in this process before has left its level behind."""
+    """Logging as nobody has configured it, but an event that is not declared fails the test.
+
+    A command that ran in this process before has left its level behind.
+    """
     structlog.reset_defaults()
+    structlog.get_config()["processors"].insert(0, assert_declared)
 
 
 @pytest.fixture(scope="session")

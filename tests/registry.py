@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from billfold import clients
 from billfold.aws import LocalAws
-from billfold.clients import registry as clients
 from billfold.model import Client
 from billfold.settings import Settings
 from billfold.store.database import Database

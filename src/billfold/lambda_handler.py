@@ -22,7 +22,7 @@ from billfold.jobs.attempts import end_all, find_suspects, forget
 from billfold.jobs.dead_letters import bury
 from billfold.jobs.intake import take_in
 from billfold.jobs.results import Cause, Dead, Done, Later
-from billfold.log import configure_logging
+from billfold.log import Event, configure_logging
 from billfold.settings import Settings, load_settings, require
 from billfold.store.database import Database, open_database
 from billfold.store.migrate import prepare
@@ -77,7 +77,7 @@ def _choose(container: _Container, batch: Sequence[_Received]) -> Sequence[_Rece
     suspects = find_suspects([each.message for each in batch], container.database)
     for each in batch:
         if each.message.message_id in suspects:
-            log.warning("message_alone", message_id=each.message.message_id)
+            log.warning(Event.MESSAGE_ALONE, message_id=each.message.message_id)
             return [each]
     return batch
 
@@ -109,20 +109,20 @@ def _is_buried(container: _Container, received: _Received, fate: Dead) -> bool:
             return False
         bury(target, received.message, fate)
     except BillfoldError as error:
-        log.warning("queue_failed", action="send", error_code=error.error_code, error=str(error))
+        log.warning(Event.QUEUE_FAILED, action="send", error_code=error.error_code, error=str(error))
         return False
     try:
         # Lambda would do it after the call: what may still come again must not start anew.
         _source_queue(received.queue_arn, container.settings).delete(received.message)
     except BillfoldError as error:
-        log.warning("queue_failed", action="delete", error_code=error.error_code, error=str(error))
+        log.warning(Event.QUEUE_FAILED, action="delete", error_code=error.error_code, error=str(error))
     else:
         forget(received.message, container.database)
     return True
 
 
 def _give_back(container: _Container, received: _Received, reason: str) -> None:
-    log.warning("message_given_back", message_id=received.message.message_id, reason=reason)
+    log.warning(Event.MESSAGE_GIVEN_BACK, message_id=received.message.message_id, reason=reason)
     _hide(container, received, 0)
 
 
@@ -131,7 +131,7 @@ def _hide(container: _Container, received: _Received, seconds: int) -> None:
     try:
         _source_queue(received.queue_arn, container.settings).hide(received.message, seconds)
     except BillfoldError as error:
-        log.warning("queue_failed", action="hide", error_code=error.error_code, error=str(error))
+        log.warning(Event.QUEUE_FAILED, action="hide", error_code=error.error_code, error=str(error))
 
 
 def _read(record: Mapping[str, Any]) -> _Received:

@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from billfold.errors import ConfigurationError, SpoolFullError
+from billfold.log import Event
 from billfold.settings import Settings
 
 # The disk is full, or the user's quota is; or a file would be larger than the process may write.
@@ -102,7 +103,7 @@ def _clear(spool: Path) -> None:
             try:
                 with _opened(folder) as descriptor:
                     if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                        log.info("spool_cleared", folder=folder.name)
+                        log.info(Event.SPOOL_CLEARED, folder=folder.name)
                         shutil.rmtree(folder, ignore_errors=True)
             except FileNotFoundError:
                 # Its owner has just finished and removed it.

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from billfold import clients
 from billfold.aws import LocalAws
-from billfold.clients import registry as clients
 from billfold.log import configure_logging
 from billfold.settings import load_settings
 from billfold.store.database import Database

@@ -1,4 +1,4 @@
-"""The pages of changes and of checks in a real browser: what stands out, where it leads, and who can read it."""
+"""The pages of changes and of checks in a real browser: what is highlighted, where it leads, and who can read it."""
 
 from __future__ import annotations
 
@@ -102,10 +102,10 @@ def test_a_bar_leads_to_the_costs_behind_it(visitor: Visitor) -> None:
     }
 
 
-def test_closed_months_that_moved_stand_out_and_are_looked_into(visitor: Visitor) -> None:
+def test_changed_closed_months_are_highlighted_and_open_on_a_click(visitor: Visitor) -> None:
     page = visitor.visit("/changes?by=account")
 
-    moved = page.locator("table.moves tr.stands-out")
+    moved = page.locator("table.moves tr.highlighted")
     expect(moved).to_have_count(1)
     expect(moved).to_contain_text("closed month changed")
     assert page.locator("table.moves tbody time").first.get_attribute("title")
@@ -147,7 +147,7 @@ def test_names_of_movers_are_text(visitor: Visitor) -> None:
     expect(page.locator("table.movers b")).to_have_count(0)
 
 
-def test_bills_in_doubt_come_first_and_stand_open(visitor: Visitor) -> None:
+def test_doubtful_bills_come_first_and_are_open(visitor: Visitor) -> None:
     page = visitor.visit("/checks")
 
     bills = page.locator("details.bill")

@@ -180,7 +180,7 @@ def test_costs_can_be_grouped_by_a_tag(visitor: Visitor) -> None:
     expect(page.locator("table.costs tbody th").first).to_have_text("web")
 
 
-def test_savings_are_told_of_tagged_usage_too(visitor: Visitor) -> None:
+def test_savings_include_tagged_usage(visitor: Visitor) -> None:
     page = visitor.visit("/costs?tag=env%3Dnothing-has-it")
     expect(page.get_by_text("No matching charges")).to_be_visible()
 
@@ -384,7 +384,7 @@ def test_without_scripts_the_numbers_are_there_and_nothing_waits_for_ever(reader
     expect(reader.locator("[data-total=EUR]")).to_be_visible()
 
 
-def test_failures_are_pages_where_a_browser_asks(visitor: Visitor) -> None:
+def test_a_browser_sees_failures_as_pages(visitor: Visitor) -> None:
     page = visitor.visit("/costs?since=yesterday")
     visitor.complaints.clear()
 

@@ -1,4 +1,4 @@
-"""The views Deliveries and Clients in a real browser: what is wrong stands out, and everything leads somewhere."""
+"""The pages of deliveries and clients in a real browser: problems are highlighted, and every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_filters_of_the_list_stay_in_the_address(visitor: Visitor) -> None:
     expect(page.locator("table.deliveries tbody tr")).to_have_count(1)
 
 
-def test_who_is_late_stands_first(visitor: Visitor) -> None:
+def test_late_clients_come_first(visitor: Visitor) -> None:
     page = visitor.visit("/deliveries")
 
     rows = page.locator("table.freshness tbody tr")
@@ -164,7 +164,7 @@ def test_a_client_leads_to_what_it_deploys(visitor: Visitor) -> None:
     assert "between-us" not in page.content()
 
 
-def test_doctor_is_sent_by_a_button_and_tells_what_it_found(visitor: Visitor) -> None:
+def test_a_button_runs_doctor_and_the_page_shows_its_results(visitor: Visitor) -> None:
     page = visitor.visit("/clients/globex")
 
     page.get_by_role("button", name="Run doctor").click()

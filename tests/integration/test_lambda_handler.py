@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from billfold import lambda_handler
+from billfold import clients, lambda_handler
 from billfold.aws import LocalAws
 from billfold.aws.queue import Attribute, open_queue
-from billfold.clients import registry as clients
 from billfold.errors import ConfigurationError
 from billfold.lambda_handler import handler
 from billfold.settings import load_settings

@@ -1,4 +1,4 @@
-"""The application on a free port of this machine, asked over HTTP."""
+"""The application on a free port of this machine, for requests over HTTP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOME_SECRET = HOME_TOKEN.path.read_text().strip()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the server sent back; a header is found whatever its case is, None where there is none."""
+    """A response; a header is found in any case, and is None if it is missing."""
 
     status: int
     headers: Message
@@ -54,7 +54,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebServer:
-    """What a test asks; answers are (status, document). `token` is sent where a request brings none of its own."""
+    """A running server; `ask` returns (status, document). It sends `token` if a request has none of its own."""
 
     port: int
     token: str | None = None
@@ -87,14 +87,14 @@ class WebServer:
 
 @contextmanager
 def run_web_server(settings: Settings, database: Database) -> Iterator[WebServer]:
-    """The server in a thread of its own, asked by the user who owns the home; it listens, and is gone afterwards."""
+    """Run the server in a thread, for requests of the user who owns the home; it stops afterwards."""
     with run_app(create_app(Billfold(settings, database=database), home_token=HOME_TOKEN), token=HOME_SECRET) as server:
         yield server
 
 
 @contextmanager
 def run_app(app: FastAPI, *, token: str | None = None, request_seconds: float = 30) -> Iterator[WebServer]:
-    """The same of an application that the test made, asked with `token` where a request brings none."""
+    """The same for an application of the test; requests without a token send `token`."""
     listener = socket.create_server(("127.0.0.1", 0))
     # As `billfold serve` does.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

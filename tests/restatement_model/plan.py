@@ -31,7 +31,7 @@ class Plan:
 
 
 # Beside the one example that goes through everything.
-SUITE = Plan(examples=4, steps=10, seed=1)
+SUITE = Plan(examples=2, steps=8, seed=1)
 
 _KEY = pytest.StashKey[Plan]()
 

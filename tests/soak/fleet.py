@@ -13,8 +13,8 @@ from pathlib import Path
 from random import Random
 
 import billfold
+from billfold import clients
 from billfold.aws import LocalAws
-from billfold.clients import registry as clients
 from tests.bills.landing import Landing
 from tests.bills.line_items import LineItem, line_item, write_bill
 from tests.messages import ACCOUNT, Mailbox, eventbridge_event, s3_event, wrapped_by_sns

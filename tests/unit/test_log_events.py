@@ -1,37 +1,46 @@
-"""docs/log-events.md is what the source logs and what the templates read, both ways."""
+"""The declared log events are what the source logs and what the templates read, both ways."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import chain
 
 import pytest
 
+from billfold.log import CONTEXT_FIELDS, FIELDS, STATE_COUNTS, Event
 from tests.filter_patterns import parse_filter, read_metric_filters, read_resources
-from tests.log_calls import ANY_FIELD, SOURCE, find_bound_fields, find_log_calls
-from tests.log_document import names_in, read_context, read_events, read_field_types, read_rows
+from tests.log_calls import SOURCE, find_log_calls
+from tests.unit.deploy.test_docs import section, table_rows, text_of
 
-EVENTS = {event.name: event for event in read_events()}
-
-
-def test_every_event_stands_once_and_in_order() -> None:
-    names = [event.name for event in read_events()]
-
-    assert names == sorted(set(names))
+CALLS = list(find_log_calls())
 
 
-def test_what_is_logged_is_documented_and_nothing_else() -> None:
-    levels, fields = defaultdict(set), defaultdict(set)
-    for call in find_log_calls():
-        for event in call.events:
-            levels[event] |= call.levels
-            fields[event] |= call.fields
+def test_events_are_declared_once_and_in_order() -> None:
+    names = [event.value.replace("_", " ") for event in Event]
 
-    assert set(levels) == set(EVENTS)
-    for name, event in EVENTS.items():
-        assert event.levels == levels[name], name
-        assert event.fields == fields[name], name
-        assert event.when, name
+    assert names == sorted(names)
+    assert all(event.value == event.name.lower() for event in Event)
+    assert all(event.meaning.endswith(".") and event.levels for event in Event)
+
+
+def test_every_call_logs_a_declared_event_with_fields_and_level_of_its_own() -> None:
+    assert len(CALLS) > 100
+    for call in CALLS:
+        for name in call.events:
+            assert call.level in Event[name].levels, call
+            assert call.fields <= Event[name].fields | CONTEXT_FIELDS, call
+
+
+def test_every_declared_event_is_used_and_its_fields_and_levels_are() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    for event in Event:
+        calls = [call for call in CALLS if event.name in call.events]
+        assert re.search(rf"\bEvent\.{event.name}\b", source), event
+        # What is spread or chosen at run time is compared with the lines that real runs write.
+        if calls and not any(call.is_open for call in calls):
+            assert event.levels == {call.level for call in calls}, event
+            assert event.fields == set(chain.from_iterable(call.fields for call in calls)), event
 
 
 def test_every_logger_is_one_that_is_looked_at() -> None:
@@ -39,33 +48,29 @@ def test_every_logger_is_one_that_is_looked_at() -> None:
         line.strip()
         for path in SOURCE.rglob("*.py")
         for line in path.read_text(encoding="utf-8").splitlines()
-        if "get_logger(" in line
+        if "get_logger(" in line and "`" not in line
     }
 
     assert made == {
         "log = structlog.get_logger(__name__)",
         "_log = structlog.get_logger(__name__)",
-        'structlog.get_logger(__name__).exception("internal_error")',
+        "structlog.get_logger(__name__).exception(Event.INTERNAL_ERROR)",
     }
 
 
-def test_every_field_has_its_type() -> None:
-    used = {name for event in EVENTS.values() for name in event.fields} | find_bound_fields()
+def test_every_field_is_explained_and_used() -> None:
+    used = {name for event in Event for name in event.fields} | CONTEXT_FIELDS
 
-    assert set(read_field_types()) == (used | {"timestamp", "level", "event"}) - {ANY_FIELD}
-
-
-def test_what_is_bound_to_a_piece_of_work_is_told() -> None:
-    assert read_context() == find_bound_fields()
+    assert set(FIELDS) == used - {STATE_COUNTS}
 
 
-def test_which_metrics_read_an_event_is_told() -> None:
+def test_which_metrics_read_an_event_is_declared() -> None:
     readers = defaultdict(set)
     for each in read_metric_filters():
         for event in re.findall(r'\$\.event = "(\w+)"', each.pattern):
             readers[event].add(each.metric)
 
-    assert {name: event.metrics for name, event in EVENTS.items() if event.metrics} == readers
+    assert {event.value: event.metrics for event in Event if event.metrics} == readers
 
 
 def test_every_metric_and_its_alarm_are_told() -> None:
@@ -75,20 +80,17 @@ def test_every_metric_and_its_alarm_are_told() -> None:
         if made["Namespace"] == "Billfold"
     }
 
-    told = {row[0].strip("`"): names_in(row[2]) for row in read_rows("Metrics of CloudWatch")}
+    _, *rows = table_rows(section(text_of("log-events.md"), "## Metrics of CloudWatch"))
+    told = {metric.strip("`"): alarm.strip("`") for metric, _, alarm in rows}
 
-    assert told == {
-        each.metric: {alarms[each.metric]} - {None} if each.metric in alarms else set()
-        for each in read_metric_filters()
-    }
+    assert told == {each.metric: alarms.get(each.metric, "") for each in read_metric_filters()}
 
 
 def test_every_field_that_a_filter_reads_is_one_of_its_events() -> None:
     for each in read_metric_filters():
         events = re.findall(r'\$\.event = "(\w+)"', each.pattern)
         read = set(re.findall(r"\$\.(\w+)", f"{each.pattern} {each.value} {' '.join(each.dimensions.values())}"))
-        told = {name for event in events for name in EVENTS[event].fields}
-        assert read <= told | {"event", "level"}, each.name
+        assert read <= {name for event in events for name in Event(event).fields} | {"event", "level"}, each.name
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from billfold.model import Client
 
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
-    from billfold.clients.onboarding.template import Onboarding
+    from billfold.clients.onboarding import Onboarding
     from billfold.reports import ClientFreshness, StatementFreshness
     from billfold.store.clients.registry import Holdings
 
@@ -140,15 +140,14 @@ class Clients:
         With `iam_only` it is the role's two IAM policies. `new_external_id` first gives the client another external
         id: its role refuses Billfold until this template is deployed. Raises UsageError for what AWS would refuse.
 
-        >>> from billfold.clients.onboarding.template import Onboarding
+        >>> from billfold.clients.onboarding import Onboarding
         >>> client, template = billfold.clients.onboard(Onboarding(our_account_id="999988887777"), client="acme")
         >>> sorted(template["Resources"])
         ['BillfoldRole']
         """
-        from billfold.clients import registry
-        from billfold.clients.onboarding import template as onboarding
+        from billfold.clients import onboarding, registry
 
-        write = onboarding.iam_documents if iam_only else onboarding.template
+        write = onboarding.iam_documents if iam_only else onboarding.make_template
         found = self.prepare_onboarding(client)
         document = write(found, plan)
         if new_external_id:

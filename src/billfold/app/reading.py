@@ -305,14 +305,14 @@ class Reading(Opened):
         >>> [probe.state for probe in billfold.doctor("acme") if probe.name == "postgresql"]
         [<ProbeState.OK: 'ok'>]
         """
-        from billfold.doctor.examination import examine
+        from billfold.doctor import run_doctor
         from billfold.store.database import open_database
 
         given = None if self._is_own else self.database
-        return examine(
+        return run_doctor(
             settings=self.settings,
             client_id=client,
-            tell=on_probe,
+            on_probe=on_probe,
             open_store=(lambda _settings: given) if given else open_database,
         )
 

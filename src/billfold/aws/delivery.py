@@ -16,6 +16,7 @@ from billfold.aws.local_bucket import LocalBucket
 from billfold.aws.local_copy import as_path, find_local_files, list_missing
 from billfold.aws.manifest import Manifest, parse_manifest
 from billfold.errors import ManifestError, SourceLimitError, SourceNotFoundError, TornDeliveryError
+from billfold.log import Event
 from billfold.model import Delivery, SourceObject
 
 Listing = Mapping[str, SourceObject]
@@ -106,7 +107,7 @@ def _find_files(bucket: Bucket, manifest: Manifest, listed: Listing) -> tuple[So
     if manifest.bucket not in (None, bucket.name):
         # A bill that was replicated into a central bucket. Its files are looked for here alone: whatever a manifest
         # names, a client's bill is read from the client's bucket.
-        _log.info("manifest_of_another_bucket", key=manifest.key, names=manifest.bucket, bucket=bucket.name)
+        _log.info(Event.MANIFEST_OF_ANOTHER_BUCKET, key=manifest.key, names=manifest.bucket, bucket=bucket.name)
     keys = manifest.file_keys
     found = _find_all(bucket, keys, listed)
     _refuse_missing(bucket, manifest, [key for key in keys if key not in found])

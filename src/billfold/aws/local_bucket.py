@@ -17,6 +17,7 @@ from billfold.aws.bucket import LOCAL_SCHEME, address
 from billfold.aws.file_times import modified_at
 from billfold.aws.spool import CHUNK_BYTES, OnBytes, spool
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError, TornDeliveryError
+from billfold.log import Event
 from billfold.model import SourceObject, SpooledFile
 from billfold.settings import Settings
 
@@ -115,7 +116,7 @@ class LocalBucket:
             yield self.head(key)
         except SourceNotFoundError:
             # A copy into the folder writes under a temporary name, which is gone a moment later.
-            _log.debug("file_vanished", key=key)
+            _log.debug(Event.FILE_VANISHED, key=key)
 
     def _chunks(self, source: SourceObject) -> Iterator[bytes]:
         """The content in chunks; raises TornDeliveryError at its end unless it was the version asked for."""
@@ -146,7 +147,7 @@ class LocalBucket:
     def _is_link(self, parent: str, name: str) -> bool:
         path = Path(parent, name)
         if path.is_symlink():
-            _log.warning("folder_left_out", path=str(path), reason="it is a symbolic link")
+            _log.warning(Event.FOLDER_LEFT_OUT, path=str(path), reason="it is a symbolic link")
             return True
         return False
 
@@ -155,7 +156,9 @@ class LocalBucket:
         inside = Path(os.path.realpath(path)).is_relative_to(self._root)
         text = not any("\ud800" <= letter <= "\udfff" for letter in path.name)
         if not (inside and text):
-            _log.warning("file_left_out", path=ascii(str(path)), reason="its link or name leads outside or is no text")
+            _log.warning(
+                Event.FILE_LEFT_OUT, path=ascii(str(path)), reason="its link or name leads outside or is no text"
+            )
         return inside and text and path.is_file()
 
     def _path(self, key: str) -> Path:

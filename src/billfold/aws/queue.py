@@ -16,6 +16,7 @@ import structlog
 from billfold.aws.aws_errors import translated
 from billfold.aws.credentials import aws_client, open_own_session
 from billfold.errors import BillfoldError
+from billfold.log import Event
 from billfold.settings import Settings
 
 # AWS: a receive returns ten messages at most, waits 20 seconds at most, and hides what it returns for 12 hours at most.
@@ -134,7 +135,7 @@ class Queue:
         for failed in answer.get("Failed", ()):
             message, _ = hidden[int(failed["Id"])]
             log.warning(
-                "queue_failed",
+                Event.QUEUE_FAILED,
                 action="hide",
                 message_id=message.message_id,
                 error_code=failed.get("Code"),

@@ -16,6 +16,7 @@ from billfold.aws.aws_errors import translated
 from billfold.aws.credentials import aws_client
 from billfold.aws.queue import Queue, open_queue, open_session_of
 from billfold.errors import BillfoldError
+from billfold.log import Event
 from billfold.settings import Settings
 
 KEPT_SECONDS = 15
@@ -78,10 +79,10 @@ class QueueWatch:
             except BillfoldError as error:
                 # Where AWS does not answer, each further question would take its time as well.
                 is_answering = not error.retryable
-                log.warning("queue_failed", action=f"measure {part}", error_code=error.error_code, error=str(error))
+                log.warning(Event.QUEUE_FAILED, action=f"measure {part}", error_code=error.error_code, error=str(error))
             except Exception:
                 # Whatever is wrong here must not hide all else that a scrape tells.
-                log.exception("internal_error")
+                log.exception(Event.INTERNAL_ERROR)
         return levels
 
     def _ask_queue(self, levels: QueueLevels) -> None:

@@ -24,6 +24,7 @@ from billfold.aws.local_bucket import LocalBucket
 from billfold.aws.local_copy import MANIFESTS_OF_EXPORT
 from billfold.aws.manifest import Manifest, is_foreign, parse_manifest
 from billfold.errors import AccessDeniedError, BillfoldError, SourceNotFoundError, UsageError, as_internal
+from billfold.log import Event
 from billfold.model import Delivery, SourceObject
 from billfold.period import BillingPeriod
 
@@ -155,7 +156,7 @@ def _by_manifests(
                 # It does not stand in for a current one that lacks files.
                 find_delivery(bucket, current, manifest, {}, tolerate_newer_files=True)
                 return _by_manifest(bucket, other, tolerate_newer_files=tolerate_newer_files)
-        _log.info("file_not_in_manifest", key=source.key, manifest=current.key)
+        _log.info(Event.FILE_NOT_IN_MANIFEST, key=source.key, manifest=current.key)
     return find_delivery(bucket, current, manifest, {}, tolerate_newer_files=tolerate_newer_files)
 
 
@@ -336,7 +337,7 @@ def _refusing(key: str, on_refused: OnRefused | None) -> Iterator[None]:
     except Exception as error:
         if on_refused is None:
             raise
-        _log.exception("internal_error", key=key)
+        _log.exception(Event.INTERNAL_ERROR, key=key)
         on_refused(key, as_internal(error))
 
 
@@ -379,7 +380,7 @@ def _read_stray(bucket: Bucket, source: SourceObject) -> Manifest | None:
     """The manifest outside of every layout; None for another program's."""
     content = read_content(bucket, source)
     if is_foreign(content):
-        _log.warning("manifest_left_out", key=source.key, reason="it lists no files of a bill")
+        _log.warning(Event.MANIFEST_LEFT_OUT, key=source.key, reason="it lists no files of a bill")
         return None
     return parse_manifest(content, source.key)
 

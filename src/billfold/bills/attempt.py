@@ -17,6 +17,7 @@ from billfold.bills.ingestion import Ingestion, retrying
 from billfold.bills.local_roots import locate_delivery
 from billfold.bills.sources import name_month, refuse
 from billfold.errors import BillfoldError, InterruptionError, RunConflictError, as_internal
+from billfold.log import Event
 from billfold.model import Delivery, DeliveryOutcome, DeliveryState, RunStatus
 from billfold.store.database import connect, connect_at_last
 from billfold.store.deliveries import attempts, claims, registration, runs
@@ -54,7 +55,7 @@ def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) ->
         return failed[-1] if failed else refuse(ingestion, bucket.name, key, error)
     except Exception as error:
         # The other deliveries go on.
-        log.exception("internal_error", bucket=bucket.name, key=key)
+        log.exception(Event.INTERNAL_ERROR, bucket=bucket.name, key=key)
         known = as_internal(error)
         return replace(failed[-1], exit_error=known) if failed else refuse(ingestion, bucket.name, key, known)
 
@@ -99,7 +100,7 @@ def _record_interruption(ingestion: Ingestion, delivery: Delivery) -> str:
     statement = describe(delivery)
     with connect_at_last(ingestion.database.conninfo) as connection:
         state = attempts.interrupt(connection, ingestion.client, delivery, INTERRUPTION)
-    log.warning("delivery_interrupted", client=ingestion.client.client_id, statement=statement, state=state)
+    log.warning(Event.DELIVERY_INTERRUPTED, client=ingestion.client.client_id, statement=statement, state=state)
     if state is DeliveryState.PENDING:
         return f"{statement} is left pending, and the next ingest takes it up"
     return f"{statement} is {state}" if state else f"{statement} was not started"
@@ -116,9 +117,9 @@ def _record_failure(
     known = _translate(error)
     if isinstance(known, RunConflictError):
         # Two workers that want the same are no failure: the other one does it.
-        log.warning("delivery_busy", error=str(known))
+        log.warning(Event.DELIVERY_BUSY, error=str(known))
     else:
-        log.error("delivery_failed", error_code=known.error_code, error=str(known), retryable=known.retryable)
+        log.error(Event.DELIVERY_FAILED, error_code=known.error_code, error=str(known), retryable=known.retryable)
     # Without the claim another worker holds the statement, perhaps with these very runs: only that worker ends them.
     if is_claimed or not isinstance(known, RunConflictError):
         try:
@@ -126,7 +127,7 @@ def _record_failure(
                 attempts.end(connection, registered, DeliveryState.FAILED, RunStatus.FAILED, known)
         except BillfoldError as second:
             # A database that is gone must not hide the first error.
-            log.error("failure_not_recorded", error=str(second))
+            log.error(Event.FAILURE_NOT_RECORDED, error=str(second))
     return outcomes.unpublished(ingestion.client, delivery, registered, DeliveryState.FAILED, RunStatus.FAILED, known)
 
 
@@ -147,12 +148,12 @@ def _skip_unnamed(ingestion: Ingestion, delivery: Delivery, outcome: DeliveryOut
             if unnamed:
                 runs.skip_waiting(connection, unnamed)
     except BillfoldError as error:
-        log.warning("unnamed_not_skipped", error_code=error.error_code, error=str(error))
+        log.warning(Event.UNNAMED_NOT_SKIPPED, error_code=error.error_code, error=str(error))
 
 
 def _log_finished(outcome: DeliveryOutcome) -> None:
     log.info(
-        "delivery_finished",
+        Event.DELIVERY_FINISHED,
         state=outcome.state,
         rows_read=outcome.rows_read,
         rows_added=outcome.rows_added,

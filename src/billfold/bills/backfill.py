@@ -14,6 +14,7 @@ from billfold.bills.admission import is_current
 from billfold.bills.attempt import ingest_delivery
 from billfold.bills.ingestion import Ingestion, keep_client, retrying
 from billfold.bills.sources import resolve_all
+from billfold.log import Event
 from billfold.model import Client, Delivery, DeliveryOutcome, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.settings import Settings, require
@@ -85,7 +86,7 @@ def backfill(
     deliveries, refused = resolve_all(ingestion, bucket, client.prefix, since=since)
     deliveries = retrying(settings)(_in_order, database, client, deliveries, since)
     waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
-    log.info("backfill_started", statements=len(deliveries) + len(refused), waiting=len(waiting))
+    log.info(Event.BACKFILL_STARTED, statements=len(deliveries) + len(refused), waiting=len(waiting))
     # An outcome without an error is a current delivery whose files have expired.
     outcomes = [outcome for outcome in refused if outcome.exit_error]
     for number, delivery in enumerate(waiting, start=1):
@@ -100,7 +101,7 @@ def backfill(
         is_complete=all(outcome.export_name != client.prefix for outcome in refused),
         left_out=tuple(left_out),
     )
-    log.info("backfill_finished", statements=report.statement_count, **report.counts)
+    log.info(Event.BACKFILL_FINISHED, statements=report.statement_count, **report.counts)
     return report
 
 

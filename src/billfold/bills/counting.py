@@ -14,6 +14,7 @@ import structlog
 
 from billfold.bills import overlap
 from billfold.errors import RunConflictError, UsageError
+from billfold.log import Event
 from billfold.model import Relation
 from billfold.quality import record_checks
 from billfold.settings import Settings
@@ -123,7 +124,10 @@ def _decide(
     is_counted = {each: counting.read(bulk, each)[0] for each in recount.switched}
     bulk.commit()
     log.info(
-        "statements_paired", client=chosen.client_id, statements=[one, other], choice=str(choice) if choice else None
+        Event.STATEMENTS_PAIRED,
+        client=chosen.client_id,
+        statements=[one, other],
+        choice=str(choice) if choice else None,
     )
     return Decision(
         statement_ids=(one, other),
@@ -198,7 +202,9 @@ def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Collection[in
         for each in sorted(changed):
             counting.record_switch(bulk, each, moment=moment)
     bulk.commit()
-    log.info("statement_switched", client=chosen.client_id, statement=f"{chosen.export_name} {chosen.billing_period}")
+    log.info(
+        Event.STATEMENT_SWITCHED, client=chosen.client_id, statement=f"{chosen.export_name} {chosen.billing_period}"
+    )
     return Switch(
         statement_id=own,
         client_id=chosen.client_id,

@@ -25,6 +25,7 @@ from billfold.bills.plan import PublicationPlan, Timings
 from billfold.bills.publication import HeldBill, PublishedBill, UnchangedBill, publish_bill
 from billfold.bills.standalone import confirm, find_standalone
 from billfold.errors import DeliveryHeldError, UsageError
+from billfold.log import Event
 from billfold.model import Client, Delivery, DeliveryOutcome, DeliveryState, RunStatus, SpooledFile, UnpackedFile
 from billfold.period import BillingPeriod
 from billfold.quality import record_checks
@@ -132,7 +133,7 @@ def _publish(
     plan = _plan(claimed, bill, period, remarks, timings)
     published = publish_bill(plan, ingestion.database)
     for finding in published.findings:
-        log.warning("finding", text=finding)
+        log.warning(Event.FINDING, text=finding)
     statement = plan.prior.statement
     match published:
         case PublishedBill():

@@ -9,6 +9,7 @@ import structlog
 
 from billfold.aws import Bucket, find_places, parse_manifest
 from billfold.errors import BillfoldError, ManifestError, SourceNotFoundError
+from billfold.log import Event
 from billfold.model import Client
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import statements
@@ -56,7 +57,7 @@ def find_expired(database: Database, client: Client, bucket: Bucket, error: Bill
     if not gone:
         return None
     reason = f"stays as it is: {gone} of {len(files)} data files {'is' if gone == 1 else 'are'} no longer in the bucket"
-    log.info("delivery_expired", client=client.client_id, delivery_id=str(statement.delivery_id), reason=reason)
+    log.info(Event.DELIVERY_EXPIRED, client=client.client_id, delivery_id=str(statement.delivery_id), reason=reason)
     return Expired(
         statement=statement,
         delivery_id=statement.delivery_id,

@@ -11,6 +11,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from billfold import interruption
 from billfold.aws import Progress
 from billfold.errors import BillfoldError
+from billfold.log import Event
 from billfold.model import Client, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.settings import Settings
@@ -75,7 +76,7 @@ def retrying(settings: Settings) -> Retrying:
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     log.warning(
-        "retrying",
+        Event.RETRYING,
         attempt=state.attempt_number,
         delay_seconds=round(state.next_action.sleep, 3) if state.next_action else 0,
         error=str(error),

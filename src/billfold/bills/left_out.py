@@ -13,6 +13,7 @@ import structlog
 from billfold.aws import Bucket
 from billfold.aws.layout import folder_of, is_manifest
 from billfold.aws.other_files import find_kind, kind_of_key
+from billfold.log import Event
 from billfold.model import Client, LeftOutFile, SourceObject
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import left_out
@@ -64,7 +65,7 @@ class OtherFiles:
         if self._found:
             counts = Counter(each.kind for each in self._found.values())
             keys = [each.key for each in self.found[:_SHOWN_KEYS]]
-            _log.info("files_left_out", bucket=bucket, files=len(self._found), kinds=dict(counts), keys=keys)
+            _log.info(Event.FILES_LEFT_OUT, bucket=bucket, files=len(self._found), kinds=dict(counts), keys=keys)
 
 
 def _find_copies(sources: Sequence[SourceObject], bills: Container[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from billfold.bills.attempt import ingest_delivery
 from billfold.bills.ingestion import Ingestion, retrying
 from billfold.bills.sources import resolve_all
 from billfold.errors import UsageError
+from billfold.log import Event
 from billfold.model import Client, DeliveryOutcome, DeliveryState, TriggerSource
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
@@ -76,7 +77,7 @@ def permit(connection: Connection, stored: StoredDelivery, *, token_id: int | No
     is_released = records.release(connection, stored.delivery_id)
     if is_released:
         log.warning(
-            "delivery_released",
+            Event.DELIVERY_RELEASED,
             client=stored.client_id,
             delivery_id=str(stored.delivery_id),
             reason=stored.reason,

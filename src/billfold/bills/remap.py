@@ -21,6 +21,7 @@ from billfold.bills.findings import find_remarkable
 from billfold.bills.mapping import map_bill
 from billfold.bills.plan import PriorState, Timings
 from billfold.bills.reconcile import reconcile
+from billfold.log import Event
 from billfold.model import PublicationKind, Totals
 from billfold.period import BillingPeriod
 from billfold.quality import record_checks
@@ -137,7 +138,7 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
         duration_seconds=time.monotonic() - started,
     )
     log.info(
-        "statement_remapped",
+        Event.STATEMENT_REMAPPED,
         client=chosen.client_id,
         statement=name,
         mapping_version=MAPPING_VERSION,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from billfold import clients
 from billfold.aws import SilentProgress, address, is_local
 from billfold.bills.admission import is_current
 from billfold.bills.ingestion import Ingestion
 from billfold.bills.release import not_held, permit
 from billfold.bills.sources import find_deliveries
-from billfold.clients import registry
 from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.period import BillingPeriod
@@ -56,7 +56,7 @@ def request(
     """
     if client.bucket is None:
         raise UsageError(f"client {client.client_id} has no bucket")
-    if not registry.owns(client, key):
+    if not clients.owns(client, key):
         raise ForbiddenError(f"{key} is outside the folder of {client.client_id}")
     ingestion = Ingestion(
         client=client,
@@ -158,7 +158,7 @@ def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Dat
             advice=advice,
         )
     try:
-        client = registry.resolve_client(database, settings, stored.client_id)
+        client = clients.resolve_client(database, settings, stored.client_id)
     except ConfigurationError as error:
         raise UsageError(error.message, advice=error.advice) from error
     if stored.bucket != client.bucket:

@@ -28,6 +28,7 @@ from billfold.bills.rollback_plan import (
 )
 from billfold.bills.standalone import find_owning_statement, find_standalone, find_twin
 from billfold.errors import ReconciliationError, UsageError
+from billfold.log import Event
 from billfold.model import Client, CostBasis, PublicationKind, Totals
 from billfold.quality import record_checks
 from billfold.settings import Settings
@@ -297,7 +298,7 @@ def _find_standalone(
 def _log_done(restoration: Restoration) -> None:
     current = restoration.current_delivery_id
     log.info(
-        "delivery_rolled_back" if restoration.kind is PublicationKind.ROLLBACK else "rollback_undone",
+        Event.DELIVERY_ROLLED_BACK if restoration.kind is PublicationKind.ROLLBACK else Event.ROLLBACK_UNDONE,
         client=restoration.client_id,
         delivery_id=str(restoration.delivery_id),
         current_delivery_id=str(current) if current else None,

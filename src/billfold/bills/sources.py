@@ -15,6 +15,7 @@ from billfold.bills.left_out import OtherFiles
 from billfold.bills.local_roots import locate_source
 from billfold.bills.typed_sources import leaves_nothing, refuse_other_file
 from billfold.errors import BillfoldError, InputError, SourceError, UsageError, as_internal
+from billfold.log import Event
 from billfold.model import Client, Delivery, DeliveryOutcome
 from billfold.period import BillingPeriod
 from billfold.store.database import Database, connect
@@ -74,7 +75,7 @@ def resolve_all(
     except BillfoldError as error:
         return [], [_keep_or_refuse(ingestion, bucket, key, error)]
     except Exception as error:
-        log.exception("internal_error", bucket=bucket.name, key=key)
+        log.exception(Event.INTERNAL_ERROR, bucket=bucket.name, key=key)
         return [], [refuse(ingestion, bucket.name, key, as_internal(error))]
     finally:
         other_files.log(bucket.name)
@@ -110,7 +111,7 @@ def refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) ->
     A source that somebody typed leaves a run only if it is a known client's: see `typed_sources`.
     """
     log.error(
-        "source_refused",
+        Event.SOURCE_REFUSED,
         bucket=bucket,
         key=key,
         error_code=error.error_code,

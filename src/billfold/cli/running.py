@@ -34,6 +34,7 @@ from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.output.screen import discard_output, show_error, write_document
 from billfold.documents import dump, failure_document
 from billfold.errors import BillfoldError, as_internal
+from billfold.log import Event
 
 __all__ = ["app", "fail", "run"]
 
@@ -74,7 +75,7 @@ def _run(words: Sequence[str]) -> ExitCode:
     except Exception as error:
         interruption.check()
         if structlog.is_configured():
-            structlog.get_logger(__name__).exception("internal_error")
+            structlog.get_logger(__name__).exception(Event.INTERNAL_ERROR)
         else:
             traceback.print_exc()
         return _fail(words, ExitCode.INTERNAL, "internal", str(as_internal(error)))

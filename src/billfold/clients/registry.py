@@ -5,28 +5,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import structlog
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from billfold.aws.keys import is_trick
 from billfold.errors import ConfigurationError, UsageError
+from billfold.log import Event
 from billfold.model import Client
-from billfold.settings import (
-    PREFIX_EXPECTED,
-    AccountId,
-    BucketName,
-    ClientId,
-    Currency,
-    KmsKeyArn,
-    Prefix,
-    Region,
-    RoleArn,
-    SessionName,
-    Settings,
-)
+from billfold.settings import CLIENT_FIELDS, Settings
 from billfold.store.clients import registry as store
 from billfold.store.clients.registry import Holdings
 from billfold.store.database import Connection, Database, connect
@@ -35,32 +24,6 @@ from billfold.store.deliveries import records
 # 192 bits: nobody guesses it (AWS: "How to use an external ID").
 _EXTERNAL_ID_BYTES = 24
 
-# What each field of a client may hold, and the words with which another value is refused.
-_FIELDS: Mapping[str, tuple[TypeAdapter[Any], str]] = {
-    "client_id": (TypeAdapter(ClientId), "up to 64 letters, digits, dots, hyphens or underscores"),
-    "bucket": (TypeAdapter(BucketName), "a bucket's name without s3://"),
-    "prefix": (TypeAdapter(Prefix), PREFIX_EXPECTED),
-    "account_id": (TypeAdapter(AccountId), "12 digits"),
-    "role_arn": (TypeAdapter(RoleArn), "arn:aws:iam::<12 digits>:role/<name>"),
-    "region": (TypeAdapter(Region), "a region such as eu-central-1"),
-    "currency": (TypeAdapter(Currency), "a currency code of three capital letters"),
-    "source_identity": (TypeAdapter(SessionName), "2 to 64 letters, digits or _+=,.@-"),
-    "kms_key_arn": (TypeAdapter(KmsKeyArn), "arn:aws:kms:<region>:<12 digits>:key/<id>"),
-    "max_deliveries": (TypeAdapter(Annotated[int, Field(ge=1, le=1000)]), "a whole number from 1 to 1000"),
-    "max_file_bytes": (TypeAdapter(Annotated[int, Field(ge=1)]), "a number of bytes, 1 or more"),
-    "refresh_hours": (TypeAdapter(Annotated[int, Field(ge=1, le=8760)]), "a whole number of hours from 1 to 8760"),
-}
-# The fields that may change of a client, and whether each can be taken away.
-CHANGEABLE: Mapping[str, bool] = {
-    "role_arn": True,
-    "region": True,
-    "kms_key_arn": True,
-    "source_identity": True,
-    "currency": False,
-    "max_deliveries": False,
-    "max_file_bytes": True,
-    "refresh_hours": False,
-}
 # Parts of a folder's name that other programs take for another folder; AWS writes none.
 _FORBIDDEN_PARTS = ("", ".", "..")
 
@@ -105,7 +68,7 @@ def register(database: Database, settings: Settings, values: Mapping[str, Any]) 
             )
         _refuse_overlap(connection, settings, client)
         store.insert_client(connection, client)
-    log.info("client_registered", client=client_id, bucket=client.bucket, prefix=client.prefix)
+    log.info(Event.CLIENT_REGISTERED, client=client_id, bucket=client.bucket, prefix=client.prefix)
     return client
 
 
@@ -124,7 +87,7 @@ def change(database: Database, settings: Settings, client_id: str, values: Mappi
         client = _find_registered(connection, client_id)
         fields: dict[str, Any] = {}
         for name, value in wanted.items():
-            is_cleared = value == "" and CHANGEABLE[name]
+            is_cleared = value == "" and CLIENT_FIELDS[name].is_clearable
             fields[name] = None if is_cleared else _check(name, value)
         changed = replace(client, **fields)
         if changed.role_arn is None and changed.account_id:
@@ -132,7 +95,7 @@ def change(database: Database, settings: Settings, client_id: str, values: Mappi
         if changed.region is None:
             changed = replace(changed, region=settings.region)
         store.update_client(connection, changed)
-    log.info("client_changed", client=client_id, fields=sorted(wanted))
+    log.info(Event.CLIENT_CHANGED, client=client_id, fields=sorted(wanted))
     return changed
 
 
@@ -195,7 +158,7 @@ def set_enabled(database: Database, client_id: str, *, enabled: bool) -> None:
     with connect(database.conninfo) as connection:
         _find_registered(connection, client_id)
         store.set_enabled(connection, client_id, enabled=enabled)
-    log.info("client_enabled" if enabled else "client_disabled", client=client_id)
+    log.info(Event.CLIENT_ENABLED if enabled else Event.CLIENT_DISABLED, client=client_id)
 
 
 def find_for_onboarding(database: Database, settings: Settings, client_id: str | None) -> Client:
@@ -222,7 +185,7 @@ def renew_external_id(database: Database, client_id: str) -> Client:
         renewed = replace(client, external_id=secrets.token_urlsafe(_EXTERNAL_ID_BYTES))
         assert renewed.external_id is not None
         store.set_external_id(connection, client_id, renewed.external_id)
-    log.warning("external_id_renewed", client=client_id)
+    log.warning(Event.EXTERNAL_ID_RENEWED, client=client_id)
     return renewed
 
 
@@ -242,7 +205,7 @@ def remove(database: Database, client_id: str, *, purge: bool) -> Holdings:
                 advice="--purge deletes all of it for ever; `billfold client disable` keeps it and takes no more in",
             )
         store.delete_client(connection, client_id)
-    log.warning("client_removed", client=client_id, statements=holdings.statement_count, rows=holdings.row_count)
+    log.warning(Event.CLIENT_REMOVED, client=client_id, statements=holdings.statement_count, rows=holdings.row_count)
     return holdings
 
 
@@ -275,16 +238,16 @@ def partition_of(region: str | None) -> str:
 
 
 def _is_left_out(name: str, value: Any) -> bool:
-    return value is None or (value == "" and CHANGEABLE.get(name, False))
+    return value is None or (value == "" and CLIENT_FIELDS[name].is_clearable)
 
 
 def _check(name: str, value: Any) -> Any:
-    kind, expected = _FIELDS[name]
+    field = CLIENT_FIELDS[name]
     option = f"--{name.replace('_', '-')}"
     try:
-        checked = kind.validate_python(value)
+        checked = field.check(value)
     except ValidationError:
-        raise UsageError(f"{option} is {str(value)[:200]!r}: expected {expected}") from None
+        raise UsageError(f"{option} is {str(value)[:200]!r}: expected {field.expected}") from None
     # A key may begin with a slash: reports without a prefix have been seen to.
     if name == "prefix" and checked and any(part in _FORBIDDEN_PARTS for part in _parts_of_prefix(checked)):
         raise UsageError(f"{option} is {value!r}: expected a folder without empty parts, `.` or `..`")

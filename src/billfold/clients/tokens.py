@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from billfold.clients import registry as clients
+from billfold import clients
 from billfold.errors import UsageError
+from billfold.log import Event
 from billfold.model import Scope
 from billfold.store.clients import tokens as store
 from billfold.store.clients.registry import lock_clients
@@ -76,7 +77,7 @@ def make(
         raise UsageError(
             f"there is a token {name} already", advice=f"`billfold token revoke {name}` ends it, or choose another name"
         )
-    log.info("token_made", token_id=token.token_id, name=name, scopes=list(token.scopes), client=client_id)
+    log.info(Event.TOKEN_MADE, token_id=token.token_id, name=name, scopes=list(token.scopes), client=client_id)
     return MadeToken(token=token, secret=secret)
 
 
@@ -105,7 +106,7 @@ def revoke(database: Database, token: str) -> Token:
         )
     if revoked is None:
         raise UsageError(f"there is no token {token[:80]} in force", advice="`billfold token list` lists them")
-    log.info("token_revoked", token_id=revoked.token_id, name=revoked.name, client=revoked.client_id)
+    log.info(Event.TOKEN_REVOKED, token_id=revoked.token_id, name=revoked.name, client=revoked.client_id)
     return revoked
 
 

@@ -69,9 +69,9 @@ class MissingColumnError(InputError):
 
 
 class MalformedFileError(InputError):
-    """The file is truncated, ragged or not text: or empty, encrypted, with the character NUL, a line of more than
-    2 MB, a header of more than 1 MB or more than 5,000 columns, or two readers disagree on its rows or, in Parquet, its
-    values.
+    """The file is truncated, ragged or not text. Or it is empty or encrypted, or contains the character NUL, a line
+    of more than 2 MB, a header of more than 1 MB or more than 5,000 columns. Or two readers disagree on its rows or, in
+    Parquet, on its values.
     """
 
     error_code = "malformed_file"

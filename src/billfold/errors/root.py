@@ -11,7 +11,7 @@ _MAX_TEXT_CHARACTERS = 2_000
 
 
 class BillfoldError(Exception):
-    """The root of the tree: no run has this code.
+    """The root of the tree. No run has this code.
 
     Each class states what is the same for all its errors: `error_code` (in the database, in logs and in JSON),
     `retryable` (the same attempt can succeed later), `exit_code` of a command, `http_status` of an answer, and
@@ -33,7 +33,7 @@ class BillfoldError(Exception):
 
 
 class ConfigurationError(BillfoldError):
-    """A setting is wrong or missing: AWS credentials and the region included."""
+    """A setting is wrong or missing. AWS credentials and the region count as settings."""
 
     error_code = "configuration"
     exit_code = ExitCode.USAGE
@@ -43,7 +43,7 @@ class ConfigurationError(BillfoldError):
 
 
 class UsageError(BillfoldError):
-    """The command names something that does not exist: or a file that belongs to another client."""
+    """The command names something that does not exist. Or it names a file that belongs to another client."""
 
     error_code = "usage"
     exit_code = ExitCode.USAGE
@@ -82,8 +82,8 @@ class MessageError(BillfoldError):
 
 
 class RunConflictError(BillfoldError):
-    """Another worker holds the statement: or it published the statement meanwhile, or locks its partitions; also a
-    deadlock, or a conflict between transactions.
+    """Another worker holds the statement. Or it published the statement meanwhile, or locks its partitions, or
+    PostgreSQL reports a deadlock or a conflict between transactions.
     """
 
     error_code = "run_conflict"
@@ -94,7 +94,7 @@ class RunConflictError(BillfoldError):
 
 
 class ReconciliationError(BillfoldError):
-    """Rows or money do not agree with the source: or a rollback would not restore the earlier bill."""
+    """Rows or money do not agree with the source. Or a rollback would not restore the earlier bill."""
 
     error_code = "reconciliation"
     exit_code = ExitCode.RECONCILIATION
@@ -102,7 +102,7 @@ class ReconciliationError(BillfoldError):
 
 
 class DeliveryHeldError(BillfoldError):
-    """A delivery would leave too little of its statement's bill: no run has this code."""
+    """A delivery would leave too little of its statement's bill. No run has this code."""
 
     error_code = "held"
     exit_code = ExitCode.HELD
@@ -114,7 +114,7 @@ class DeliveryHeldError(BillfoldError):
 
 
 class InterruptionError(BillfoldError):
-    """A signal ended the command: or its worker died while the delivery was `running`."""
+    """A signal ended the command. Or its worker died while the delivery was `running`."""
 
     # This is how the attempt is recorded. `interruption.Interruption` unwinds it, and its command ends with the
     # signal's own exit code.
@@ -126,7 +126,7 @@ class InterruptionError(BillfoldError):
 
 
 class InternalError(BillfoldError):
-    """A defect in Billfold: the log has its traceback, and the other deliveries continue."""
+    """A defect in Billfold. The log has its traceback, and the other deliveries continue."""
 
     error_code = "internal"
     general_advice = "Report it with the traceback from the log and the delivery's id."

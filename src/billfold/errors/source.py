@@ -7,7 +7,7 @@ from billfold.errors.root import BillfoldError
 
 
 class SourceError(BillfoldError):
-    """AWS or the file system does not return the object: for a reason that no other code names."""
+    """AWS or the file system does not return the object. No other code names the reason."""
 
     error_code = "source"
     exit_code = ExitCode.SOURCE
@@ -54,7 +54,7 @@ class TornDeliveryError(SourceError):
 
 
 class SourceLimitError(SourceError):
-    """An object exceeds a limit: so does the text of its rows, or a bill needs more memory than
+    """An object exceeds a limit. Or the text of its rows does, or a bill needs more memory than
     `BILLFOLD_MEMORY_LIMIT_MB` allows.
     """
 
@@ -64,7 +64,7 @@ class SourceLimitError(SourceError):
 
 
 class SpoolFullError(SourceError):
-    """The spool's disk is full: or the user's quota is, while files are fetched, unpacked or processed."""
+    """The spool's disk is full. Or the user's quota is, while files are fetched, unpacked or processed."""
 
     error_code = "spool_full"
     retryable = True

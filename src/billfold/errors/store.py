@@ -29,7 +29,7 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreFullError(StoreError):
-    """PostgreSQL's disk or its quota is full: a worker waits, as for a database that does not answer."""
+    """PostgreSQL's disk or its quota is full. A worker waits, as for a database that does not answer."""
 
     error_code = "store_full"
     general_advice = "Free or add space on PostgreSQL's disk, then ingest again."
@@ -52,7 +52,7 @@ class SchemaVersionError(StoreError):
 
 
 class QueryError(StoreError):
-    """The query of `billfold sql` is wrong: or too slow, or returns too many rows."""
+    """The query of `billfold sql` is wrong. Or it is too slow, or returns too many rows."""
 
     error_code = "query"
     http_status = 400

@@ -11,6 +11,7 @@ import structlog
 
 from billfold.aws.queue import Message
 from billfold.errors import BillfoldError
+from billfold.log import Event
 from billfold.model import Client
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs import failures
@@ -41,7 +42,7 @@ def _end_attempt(message: Message, database: Database, worker_id: UUID) -> None:
             failures.end_attempt(connection, message.message_id, worker_id=worker_id)
     except BillfoldError as error:
         # The worker does it when the database is back.
-        log.warning("attempt_not_ended", error_code=error.error_code, error=str(error))
+        log.warning(Event.ATTEMPT_NOT_ENDED, error_code=error.error_code, error=str(error))
 
 
 def end_all(database: Database, worker_id: UUID) -> bool:
@@ -50,7 +51,7 @@ def end_all(database: Database, worker_id: UUID) -> bool:
         with connect(database.conninfo) as connection:
             failures.end_attempts(connection, worker_id)
     except BillfoldError as error:
-        log.warning("attempt_not_ended", error_code=error.error_code, error=str(error))
+        log.warning(Event.ATTEMPT_NOT_ENDED, error_code=error.error_code, error=str(error))
         return False
     return True
 
@@ -86,4 +87,4 @@ def forget(message: Message, database: Database) -> None:
         with connect(database.conninfo) as connection:
             failures.forget_failures(connection, message.message_id)
     except BillfoldError as error:
-        log.warning("failures_not_forgotten", message_id=message.message_id, error_code=error.error_code)
+        log.warning(Event.FAILURES_NOT_FORGOTTEN, message_id=message.message_id, error_code=error.error_code)

@@ -19,6 +19,7 @@ from billfold.aws.queue import MAX_MESSAGES, Attribute, Message, Queue, open_que
 from billfold.errors import BillfoldError, MessageError, UsageError
 from billfold.identifiers import MIN_CHARACTERS, refuse_ambiguous
 from billfold.jobs.results import Dead
+from billfold.log import Event
 from billfold.settings import Settings
 
 # What the worker writes onto a message that it gives up.
@@ -114,7 +115,7 @@ def bury(dead_letters: Queue, message: Message, dead: Dead) -> None:
             attributes[name] = attribute
             size_bytes = grown_bytes
     if left_out:
-        log.warning("attributes_left_out", message_id=message.message_id, names=left_out)
+        log.warning(Event.ATTRIBUTES_LEFT_OUT, message_id=message.message_id, names=left_out)
     dead_letters.send(message.body, attributes)
 
 
@@ -176,7 +177,7 @@ def redrive(
             kept = {name: value for name, value in message.attributes.items() if name not in OUR_ATTRIBUTES}
             resent.add(queues.source.send(message.body, kept))
             walk.delete(message)
-            log.info("message_redriven", message_id=message.message_id, reason=letter.reason)
+            log.info(Event.MESSAGE_REDRIVEN, message_id=message.message_id, reason=letter.reason)
             count += 1
             on_sent(letter)
             if wanted is not None:
@@ -269,7 +270,7 @@ class _Walk:
                 self._queue.hide(message, 0)
             except BillfoldError as refusal:
                 log.warning(
-                    "message_not_given_back",
+                    Event.MESSAGE_NOT_GIVEN_BACK,
                     message_id=message.message_id,
                     error=str(refusal),
                     visible_again_in_seconds=_HIDE_SECONDS,

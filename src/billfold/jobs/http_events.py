@@ -17,6 +17,7 @@ from billfold.aws.other_files import kind_of_key
 from billfold.aws.queue import open_queue
 from billfold.errors import MessageError, SourceError, SourceUnavailableError
 from billfold.jobs.intake import mark_pending, starts_delivery
+from billfold.log import Event
 from billfold.model import Client
 from billfold.settings import Settings
 
@@ -61,7 +62,7 @@ def _queue(settings: Settings, url: str, text: str) -> None:
 def _request(billfold: Billfold, owner: Client, created: CreatedObject) -> None:
     """Do what the queue's worker does with such an event, but leave the delivery to the server's worker."""
     if kind_of_key(created.key):
-        log.info("object_left_out", client=owner.client_id, reason="is not a bill")
+        log.info(Event.OBJECT_LEFT_OUT, client=owner.client_id, reason="is not a bill")
     elif starts_delivery(created.key):
         billfold.requests.ingest(created.key, client=owner, trigger=created.source, is_event=True)
     elif is_data_file(created.key):
@@ -82,5 +83,5 @@ def _find_owner(billfold: Billfold, created: CreatedObject) -> Client | None:
     )
     if reason is None:
         return owner
-    log.warning("event_refused", reason=reason, bucket=created.bucket, key=created.key, account=created.account_id)
+    log.warning(Event.EVENT_REFUSED, reason=reason, bucket=created.bucket, key=created.key, account=created.account_id)
     return None

@@ -17,13 +17,13 @@ from uuid import UUID
 
 import structlog
 
+from billfold import clients
 from billfold.aws.keys import is_trick
 from billfold.aws.layout import Place, is_data_file, is_manifest, place_of
 from billfold.aws.notifications import CreatedObject, Request, parse_notification
 from billfold.aws.other_files import kind_of_key
 from billfold.aws.queue import Message
 from billfold.bills.ingest import ingest
-from billfold.clients import registry as clients
 from billfold.errors import (
     AccessDeniedError,
     BillfoldError,
@@ -39,6 +39,7 @@ from billfold.errors import (
 )
 from billfold.jobs.attempts import attempt, is_left_behind
 from billfold.jobs.results import Cause, Dead, Done, Fate, Later, choose, retry_seconds, wait_seconds
+from billfold.log import Event
 from billfold.model import Client, DeliveryOutcome, DeliveryState, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.settings import Settings
@@ -76,12 +77,12 @@ def take_in(
             tell(fate)
             return fate
         except Exception as error:
-            log.exception("message_failed")
+            log.exception(Event.MESSAGE_FAILED)
             fate = taking.count(taking.fail(as_internal(error), None, is_tried=True))
             tell(fate)
             return fate
         for name in notification.ignored:
-            log.info("event_ignored", reason=name)
+            log.info(Event.EVENT_IGNORED, reason=name)
         told: tuple[CreatedObject | Request, ...] = (*notification.created, *notification.requests)
         with structlog.contextvars.bound_contextvars(**({"key": told[0].key} if len(told) == 1 else {})):
             fate = taking.count(choose([taking.take(what) for what in told]))
@@ -160,15 +161,15 @@ def tell(fate: Fate) -> None:
     }
     match fate:
         case Done():
-            log.info("message_done", **({"state": fate.state} if fate.state else {}), **facts)
+            log.info(Event.MESSAGE_DONE, **({"state": fate.state} if fate.state else {}), **facts)
         case Later(cause=Cause.SLOT | Cause.BUSY):
             # A flood of one client's events tells this thousands of times.
-            log.debug("message_later", cause=fate.cause, delay_seconds=fate.delay_seconds, **facts)
+            log.debug(Event.MESSAGE_LATER, cause=fate.cause, delay_seconds=fate.delay_seconds, **facts)
         case Later():
             code = {"error_code": fate.error_code} if fate.error_code else {}
-            log.warning("message_later", cause=fate.cause, delay_seconds=fate.delay_seconds, **code, **facts)
+            log.warning(Event.MESSAGE_LATER, cause=fate.cause, delay_seconds=fate.delay_seconds, **code, **facts)
         case Dead():
-            log.error("message_dead", error_code=fate.error_code, **facts)
+            log.error(Event.MESSAGE_DEAD, error_code=fate.error_code, **facts)
         case _:
             assert_never(fate)
 
@@ -216,7 +217,7 @@ class _Taking:
             except BillfoldError as error:
                 return self.fail(error, None)
             except Exception as error:
-                log.exception("message_failed")
+                log.exception(Event.MESSAGE_FAILED)
                 return self.fail(as_internal(error), None)
 
     def count(self, fate: Fate) -> Fate:
@@ -235,7 +236,7 @@ class _Taking:
                 failures.forget_failures(connection, self._message.message_id)
         except BillfoldError as error:
             # It is settled all the same: what cannot be counted now is at the next failure.
-            log.warning("failures_not_counted", error_code=error.error_code, error=str(error))
+            log.warning(Event.FAILURES_NOT_COUNTED, error_code=error.error_code, error=str(error))
         return fate
 
     def _count_failure(self, connection: Connection, fate: Later) -> Later | Dead:
@@ -254,22 +255,22 @@ class _Taking:
             return _refuse(None, created.bucket, f"{place} has parts such as `..`, which AWS never writes")
         client = clients.find_owner(self._database, self._settings, created.bucket, created.key)
         if client is None:
-            log.warning("event_foreign", bucket=created.bucket, reason="belongs to no client")
+            log.warning(Event.EVENT_FOREIGN, bucket=created.bucket, reason="belongs to no client")
             return Done(reason="belongs to no client")
         if created.account_id and client.account_id and created.account_id != client.account_id:
             # The registry's account is never told to whoever sent the event.
             return _refuse(client, created.bucket, f"{place} is told by account {created.account_id}, not its owner's")
         if not client.enabled:
-            log.warning("event_refused", client=client.client_id, bucket=created.bucket, reason="is disabled")
+            log.warning(Event.EVENT_REFUSED, client=client.client_id, bucket=created.bucket, reason="is disabled")
             return Done(client=client, reason="the client is disabled")
         if kind := kind_of_key(created.key):
-            log.info("object_left_out", client=client.client_id, reason=f"is not a bill: {kind}")
+            log.info(Event.OBJECT_LEFT_OUT, client=client.client_id, reason=f"is not a bill: {kind}")
             return Done(client=client, reason=f"is not a bill: {kind}")
         if starts_delivery(created.key):
             return self._ingest(client, created.bucket, created.key, created.source, is_event=True)
         if is_data_file(created.key):
             return mark_pending(client, created, self._database)
-        log.info("object_left_out", client=client.client_id, reason="is not a bill")
+        log.info(Event.OBJECT_LEFT_OUT, client=client.client_id, reason="is not a bill")
         return Done(client=client, reason="is not a bill")
 
     def _take_request(self, request: Request) -> Fate:
@@ -334,7 +335,7 @@ class _Taking:
             except BillfoldError as error:
                 return self.fail(error, client)
             except Exception as error:
-                log.exception("message_failed")
+                log.exception(Event.MESSAGE_FAILED)
                 self._keep_defect(source, error, trigger)
                 return self.fail(as_internal(error), client, is_tried=True)
         if is_event and others and not outcomes:
@@ -386,7 +387,7 @@ class _Taking:
                     trigger=trigger,
                 )
         except BillfoldError as second:
-            log.error("failure_not_recorded", error=str(second))
+            log.error(Event.FAILURE_NOT_RECORDED, error=str(second))
 
     def _judge(self, client: Client, outcome: DeliveryOutcome) -> Fate:
         error = outcome.exit_error
@@ -425,5 +426,5 @@ class _Taking:
 def _refuse(client: Client | None, bucket: str, reason: str) -> Dead:
     """Nothing is read for an event that somebody made up; it is kept as evidence."""
     whose = {"client": client.client_id} if client else {}
-    log.error("event_refused", bucket=bucket, reason=reason, **whose)
+    log.error(Event.EVENT_REFUSED, bucket=bucket, reason=reason, **whose)
     return Dead(client=client, reason=reason, error_code=AccessDeniedError.error_code)

@@ -23,6 +23,7 @@ from billfold.aws.queue import Message
 from billfold.errors import BillfoldError, StoreError
 from billfold.jobs.intake import take_request
 from billfold.jobs.results import Cause, Dead, Done, Fate, Later, wait_seconds
+from billfold.log import Event
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs import failures, requests
@@ -88,7 +89,7 @@ class AskedWorker:
                     if thread.is_alive():
                         failures.end_attempts(connection, worker_id)
         except StoreError as error:
-            log.warning("attempt_not_ended", error_code=error.error_code, error=str(error))
+            log.warning(Event.ATTEMPT_NOT_ENDED, error_code=error.error_code, error=str(error))
 
     def _run(self, worker_id: UUID) -> None:
         failure_count = 0
@@ -96,7 +97,7 @@ class AskedWorker:
             try:
                 with connect(self._database.conninfo) as connection:
                     if failure_count:
-                        log.info("database_found")
+                        log.info(Event.DATABASE_FOUND)
                         failures.end_attempts(connection, worker_id)
                     failure_count = 0
                     while not self._stopping.is_set():
@@ -105,11 +106,13 @@ class AskedWorker:
             except BillfoldError as error:
                 failure_count += 1
                 delay_seconds = wait_seconds(failure_count, _random)
-                log.warning("database_away", delay_seconds=delay_seconds, error_code=error.error_code, error=str(error))
+                log.warning(
+                    Event.DATABASE_AWAY, delay_seconds=delay_seconds, error_code=error.error_code, error=str(error)
+                )
                 self._stopping.wait(delay_seconds)
             except Exception:
                 # Without its thread nothing more would be taken up.
-                log.exception("internal_error")
+                log.exception(Event.INTERNAL_ERROR)
                 failure_count += 1
                 self._stopping.wait(wait_seconds(failure_count, _random))
 
@@ -129,7 +132,7 @@ class AskedWorker:
     def _work(self, connection: Connection, worker_id: UUID, taken: TakenDelivery) -> None:
         # One that waits for others is taken up again and again.
         tell = log.info if taken.taken_count == 1 else log.debug
-        tell("asked_started", asked_by=taken.requested_by, taken_count=taken.taken_count)
+        tell(Event.ASKED_STARTED, asked_by=taken.requested_by, taken_count=taken.taken_count)
         message = _as_message(taken)
         is_suspect = taken.taken_count > 1 and bool(failures.list_suspects(connection, [message.message_id]))
         fate = take_request(
@@ -178,7 +181,7 @@ class AskedWorker:
                 self._changed.wait(_TICK_SECONDS)
         if self._stopping.is_set():
             return False
-        log.warning("asked_alone")
+        log.warning(Event.ASKED_ALONE)
         return True
 
 
@@ -195,7 +198,10 @@ def _settle(connection: Connection, taken: TakenDelivery, fate: Fate) -> None:
             is_another = fate.delivery_id not in (None, taken.delivery.delivery_id)
             requests.finish(connection, taken, "was replaced at its key before it was read")
             log.info(
-                "asked_done", state=fate.state, **({"instead": str(fate.delivery_id)} if is_another else {}), **facts
+                Event.ASKED_DONE,
+                state=fate.state,
+                **({"instead": str(fate.delivery_id)} if is_another else {}),
+                **facts,
             )
         case Later():
             is_wait = fate.cause in (Cause.SLOT, Cause.BUSY)
@@ -203,10 +209,10 @@ def _settle(connection: Connection, taken: TakenDelivery, fate: Fate) -> None:
             requests.postpone(connection, taken, delay_seconds)
             tell = log.debug if is_wait else log.warning
             code = {"error_code": fate.error_code} if fate.error_code else {}
-            tell("asked_later", cause=fate.cause, delay_seconds=delay_seconds, **code, **facts)
+            tell(Event.ASKED_LATER, cause=fate.cause, delay_seconds=delay_seconds, **code, **facts)
         case Dead():
             requests.give_up(connection, taken, error_code=fate.error_code, message=fate.reason)
             failures.forget_failures(connection, str(taken.delivery.delivery_id))
-            log.error("asked_dead", error_code=fate.error_code, **facts)
+            log.error(Event.ASKED_DEAD, error_code=fate.error_code, **facts)
         case _:
             assert_never(fate)

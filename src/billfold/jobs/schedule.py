@@ -14,12 +14,12 @@ from enum import StrEnum
 
 import structlog
 
-from billfold import interruption, reports
+from billfold import clients, interruption, reports
 from billfold.bills.backfill import BackfillReport, backfill
 from billfold.bills.ingestion import keep_client
-from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
 from billfold.jobs.client_pool import Visits
+from billfold.log import Event
 from billfold.model import Client, TriggerSource
 from billfold.reports import ClientFreshness
 from billfold.settings import Settings
@@ -99,7 +99,7 @@ def keep_schedule(
         except BillfoldError as error:
             if not error.retryable:
                 raise
-            log.error("schedule_interrupted", error_code=error.error_code, error=str(error))
+            log.error(Event.SCHEDULE_INTERRUPTED, error_code=error.error_code, error=str(error))
         while time.monotonic() < next_at and not is_stopped():
             time.sleep(_TICK_SECONDS)
     return len(_end_visits(visits, settings, count_stops))
@@ -131,7 +131,7 @@ def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshnes
     late = _find_late(reports.list_client_freshness(database, settings.described_client_id))
     for row in late:
         log.warning(
-            "client_late",
+            Event.CLIENT_LATE,
             client=row.client_id,
             last_delivered_at=row.last_delivered_at.isoformat() if row.last_delivered_at else None,
             late_since=row.late_since.isoformat() if row.late_since else None,
@@ -148,7 +148,7 @@ def finish_pass(
     A schedule that does not run cannot say who is late: the absence of this line is what an alarm can see.
     """
     known = reports.list_client_freshness(database, settings.described_client_id)
-    log.info("schedule_finished", clients=len(known), visited=visited, visiting=visiting)
+    log.info(Event.SCHEDULE_FINISHED, clients=len(known), visited=visited, visiting=visiting)
     return _find_late(known)
 
 
@@ -183,7 +183,7 @@ def _end_visits(visits: Visits[Visit], settings: Settings, count_stops: Callable
     visits.forget_waiting()
     unfinished = visits.wait_for_end(settings.shutdown_seconds, lambda: count_stops() > 1)
     if unfinished:
-        log.warning("schedule_unfinished", clients=list(unfinished))
+        log.warning(Event.SCHEDULE_UNFINISHED, clients=list(unfinished))
     return unfinished
 
 
@@ -203,15 +203,15 @@ def _visit(client_id: str, settings: Settings, database: Database, should_stop: 
                 return Visit(client_id=client_id, state=VisitState.BUSY)
             return _look_through(client, settings, database, connection, should_stop)
     except _Stopping:
-        log.info("schedule_client_stopped")
+        log.info(Event.SCHEDULE_CLIENT_STOPPED)
         return Visit(client_id=client_id, state=VisitState.STOPPED)
     except BillfoldError as error:
         interruption.check()
-        log.error("schedule_client_failed", error_code=error.error_code, error=str(error))
+        log.error(Event.SCHEDULE_CLIENT_FAILED, error_code=error.error_code, error=str(error))
         return Visit(client_id=client_id, state=VisitState.FAILED, failures=(error,))
     except Exception as error:
         interruption.check()
-        log.exception("internal_error")
+        log.exception(Event.INTERNAL_ERROR)
         return Visit(client_id=client_id, state=VisitState.FAILED, failures=(as_internal(error),))
 
 
@@ -232,7 +232,7 @@ def _look_through(
         with connect(database.conninfo) as again:
             freshness.mark_backfilled(again, client.client_id, began_at)
     state = VisitState.FAILED if failures else VisitState.DONE
-    log.info("schedule_client_finished", state=state, statements=report.statement_count, **report.counts)
+    log.info(Event.SCHEDULE_CLIENT_FINISHED, state=state, statements=report.statement_count, **report.counts)
     return Visit(
         client_id=client.client_id,
         state=state,

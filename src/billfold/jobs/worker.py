@@ -21,14 +21,15 @@ from uuid import uuid4
 
 import structlog
 
+from billfold import clients
 from billfold.aws.queue import MAX_MESSAGES, Message, Queue
-from billfold.clients import registry as clients
 from billfold.errors import BillfoldError, StoreError
 from billfold.jobs.attempts import end_all, find_suspects, forget
 from billfold.jobs.dead_letters import bury
 from billfold.jobs.in_flight import Report, Workload
 from billfold.jobs.intake import find_full, take_in, tell
 from billfold.jobs.results import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
+from billfold.log import Event
 from billfold.model import Client
 from billfold.settings import Settings
 from billfold.store.database import Database, connect
@@ -86,8 +87,8 @@ class Worker:
         started = time.monotonic()
         self._dead_letters = self._queue.open_dead_letters()
         if self._dead_letters is None:
-            log.warning("no_dead_letter_queue", queue=self._queue.url)
-        log.info("worker_started", queue=self._queue.url, concurrency=self._concurrency, drain=self._drain)
+            log.warning(Event.NO_DEAD_LETTER_QUEUE, queue=self._queue.url)
+        log.info(Event.WORKER_STARTED, queue=self._queue.url, concurrency=self._concurrency, drain=self._drain)
         self._warn_of_crowds()
         receiver = threading.Thread(target=self._receive_all, name="receiver", daemon=True)
         receiver.start()
@@ -95,10 +96,10 @@ class Worker:
         while receiver.is_alive() and not self._stops:
             receiver.join(_TICK_SECONDS)
         if self._stops:
-            log.info("worker_stopping", seconds=self._settings.shutdown_seconds)
+            log.info(Event.WORKER_STOPPING, seconds=self._settings.shutdown_seconds)
         self._finish(receiver)
         report = self._load.report(time.monotonic() - started)
-        log.info("worker_finished", received=report.received_count, done=report.done_count, dead=report.dead_count)
+        log.info(Event.WORKER_FINISHED, received=report.received_count, done=report.done_count, dead=report.dead_count)
         if self._failure is not None:
             raise self._failure
         return report
@@ -115,7 +116,7 @@ class Worker:
         crowds = sorted(each.client_id for each in known if each.max_deliveries >= self._concurrency)
         if crowds and len(known) > 1:
             log.warning(
-                "worker_crowded",
+                Event.WORKER_CROWDED,
                 concurrency=self._concurrency,
                 clients=crowds[:_NAMED_CLIENTS],
                 client_count=len(crowds),
@@ -160,7 +161,7 @@ class Worker:
                     # A wrong URL is told at once.
                     if refusals >= (MAX_REFUSALS if has_received else 1):
                         raise
-                    self._back_off("receive_failed", self._wait_after(failures, refusals), error)
+                    self._back_off(Event.RECEIVE_FAILED, self._wait_after(failures, refusals), error)
                     continue
                 failures, refusals, has_received = 0, 0, True
                 needing = self._distribute(messages, free)
@@ -248,7 +249,7 @@ class Worker:
             pass
         if self._stops:
             return False
-        log.warning("message_alone", message_id=message.message_id)
+        log.warning(Event.MESSAGE_ALONE, message_id=message.message_id)
         return True
 
     def _is_drained(self, empty_in_a_row: int) -> bool:
@@ -259,7 +260,7 @@ class Worker:
             state = self._queue.describe()
         except BillfoldError as error:
             # The next empty poll tells it as well.
-            log.warning("queue_failed", action="describe", error_code=error.error_code, error=str(error))
+            log.warning(Event.QUEUE_FAILED, action="describe", error_code=error.error_code, error=str(error))
             return False
         return state.waiting_count == 0 and state.hidden_count == 0
 
@@ -271,12 +272,12 @@ class Worker:
                 end_attempts(connection, self._worker_id, except_ids=kept)
                 self._is_database_away = False
         except StoreError as error:
-            self._back_off("database_away", wait_seconds(2, self._random), error)
+            self._back_off(Event.DATABASE_AWAY, wait_seconds(2, self._random), error)
             return False
-        log.info("database_found")
+        log.info(Event.DATABASE_FOUND)
         return True
 
-    def _back_off(self, event: str, delay_seconds: int, error: BillfoldError) -> None:
+    def _back_off(self, event: Event, delay_seconds: int, error: BillfoldError) -> None:
         log.warning(event, delay_seconds=delay_seconds, error_code=error.error_code, error=str(error))
         until = time.monotonic() + delay_seconds
         while time.monotonic() < until and not self._stops:
@@ -299,7 +300,7 @@ class Worker:
                 self._settle(message, fate)
             except Exception:
                 # The message comes again when its time is over.
-                log.exception("internal_error")
+                log.exception(Event.INTERNAL_ERROR)
                 self._load.wait_for(message, self._settings.visibility_seconds)
             finally:
                 self._load.end(message)
@@ -333,7 +334,7 @@ class Worker:
             self._load.count("dead")
             return
         delay_seconds = message.limit_hiding(STUCK_SECONDS)
-        log.error("message_stuck", reason=fate.reason, error_code=fate.error_code, delay_seconds=delay_seconds)
+        log.error(Event.MESSAGE_STUCK, reason=fate.reason, error_code=fate.error_code, delay_seconds=delay_seconds)
         self._load.count("stuck")
         self._try("hide", lambda: self._queue.hide(message, delay_seconds))
 
@@ -363,13 +364,13 @@ class Worker:
                     self._try("hide", partial(self._queue.hide_all, hidden))
             except Exception:
                 # Without its beats a worker would lose what it works on to others.
-                log.exception("internal_error")
+                log.exception(Event.INTERNAL_ERROR)
 
     def _give_back(self, messages: Sequence[Message]) -> None:
         """Others may have them at once."""
         self._load.count("given_back", len(messages))
         for message in messages:
-            log.debug("message_given_back", message_id=message.message_id)
+            log.debug(Event.MESSAGE_GIVEN_BACK, message_id=message.message_id)
         self._postpone([(message, 0) for message in messages])
 
     def _try(self, action: str, call: Callable[[], object]) -> bool:
@@ -377,6 +378,6 @@ class Worker:
         try:
             call()
         except BillfoldError as error:
-            log.warning("queue_failed", action=action, error_code=error.error_code, error=str(error))
+            log.warning(Event.QUEUE_FAILED, action=action, error_code=error.error_code, error=str(error))
             return False
         return True

@@ -1,8 +1,8 @@
 """The log: which events there are, and where they go. Standard error is its only output.
 
 `events.py` declares every event with its levels, fields and meaning, and `fields.py` every field: docs/log-events.md is
-made from both. `output.py` writes JSON lines for machines and colored lines for people. A module logs with
-`structlog.get_logger(__name__)` and an event of the list.
+made from both. `output.py` writes JSON lines for machines and colored lines for people, or leaves the events to the
+`logging` of a program that uses Billfold. A module logs with `structlog.get_logger(__name__)` and an event of the list.
 """
 
 from billfold.log.events import CONTEXT_FIELDS, STATE_COUNTS, Event

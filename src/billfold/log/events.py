@@ -38,7 +38,7 @@ class Event(StrEnum):
     """The name of an event, as the first argument of a logger: `log.info(Event.CLIENT_ENABLED, client="acme")`."""
 
     levels: frozenset[str]
-    fields: frozenset[str]
+    declared_fields: tuple[str, ...]
     metrics: frozenset[str]
     meaning: str
 
@@ -47,10 +47,15 @@ class Event(StrEnum):
         member = str.__new__(cls, name)
         member._value_ = name
         member.levels = frozenset(levels.split())
-        member.fields = frozenset(fields.split())
+        member.declared_fields = tuple(fields.split())
         member.metrics = frozenset(metrics.split())
         member.meaning = meaning
         return member
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of its fields."""
+        return frozenset(self.declared_fields)
 
     ANSWER_NOT_READ = _warning(
         "answer_not_read", "waiting_bytes seconds", "A caller does not read its answer; it is disconnected."

@@ -55,9 +55,7 @@ FIELDS: Mapping[str, Field] = {
     "drain": Field(_FLAG, "whether a worker ends when the queue is empty"),
     "duration_seconds": Field(_SECONDS, "duration of the attempt or the request"),
     "error": Field(_TEXT, "what went wrong, in one line with its advice"),
-    "error_code": Field(
-        _TEXT, "one of the [error codes](errors.md#error-codes), or AWS's code for one of many messages"
-    ),
+    "error_code": Field(_TEXT, "an [error code](errors.md#error-codes), or AWS's code for one of several messages"),
     "exception": Field(_OBJECTS, "the traceback"),
     "fields": Field(_TEXTS, "names of a client's fields that changed"),
     "figure": Field(_TEXT, "the kind of figure: `money`, `percent`, a chart"),

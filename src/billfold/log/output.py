@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from billfold.log.events import Event
 from billfold.settings import Settings, find_unknown_variables
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ def configure_logging(settings: Settings, *, shown_elsewhere: Collection[str] = 
     )
     _route_libraries(common, endings)
     for name, meant in find_unknown_variables().items():
-        _log.warning("setting_unknown", name=name, meant=meant)
+        _log.warning(Event.SETTING_UNKNOWN, name=name, meant=meant)
 
 
 def leave_to_logging() -> None:

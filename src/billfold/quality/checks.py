@@ -12,6 +12,7 @@ from decimal import Decimal
 import structlog
 
 from billfold.errors import StoreUnavailableError
+from billfold.log import Event
 from billfold.model import CheckState
 from billfold.quality.table import CHECKS
 from billfold.store.database import Database
@@ -40,15 +41,15 @@ def record_checks(database: Database, *, statement_id: int) -> tuple[CheckOutcom
         outcomes = make_checks(database, statement_id=statement_id)
     except StoreUnavailableError as error:
         # Only a defect needs its traceback, not a server that does not answer.
-        log.error("checks_failed", statement_id=statement_id, error=str(error))
+        log.error(Event.CHECKS_FAILED, statement_id=statement_id, error=str(error))
         return ()
     except Exception as error:
-        log.exception("checks_failed", statement_id=statement_id, error=str(error))
+        log.exception(Event.CHECKS_FAILED, statement_id=statement_id, error=str(error))
         return ()
     for outcome in outcomes:
         if outcome.state is CheckState.WARNED:
             log.warning(
-                "check_warned",
+                Event.CHECK_WARNED,
                 statement_id=statement_id,
                 name=outcome.name,
                 rows=outcome.row_count,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from billfold.model import Client
+from billfold.settings.client_fields import client_setting
 from billfold.settings.fields import (
     DATABASE_EXPECTED,
-    PREFIX_EXPECTED,
     AccountId,
     BucketName,
     ClientId,
@@ -51,46 +51,20 @@ class Settings(BaseSettings):
         case_sensitive=True,
         extra="ignore",
         frozen=True,
-        # In Python a setting is given by its attribute's name: `Settings(home=…)`.
-        populate_by_name=True,
         str_strip_whitespace=True,
         validate_default=True,
     )
 
-    region: Region | None = setting(
-        "AWS_REGION",
-        "The region of the billing bucket and of STS. Without it boto3's own configuration decides.",
-        expected="a region such as eu-central-1",
-        default=None,
-        examples=["ap-south-1"],
-    )
-    role_arn: RoleArn | None = setting(
-        "AWS_ASSUME_ROLE_ARN",
-        "The read-only role to assume in the client's account. Without it the ambient credentials read the bucket.",
-        expected="arn:aws:iam::<12 digits>:role/<name>",
-        default=None,
-        examples=["arn:aws:iam::111122223333:role/billfold-read"],
-    )
+    region: Region | None = client_setting("region")
+    role_arn: RoleArn | None = client_setting("role_arn")
     role_session_name: SessionName = setting(
         "AWS_ASSUME_ROLE_SESSION_NAME",
         "The session's name, as the client's CloudTrail shows it.",
         expected="2 to 64 letters, digits or _+=,.@-",
         default="billfold",
     )
-    bucket: BucketName | None = setting(
-        "AWS_BILLING_BUCKET",
-        "The bucket that AWS writes the billing export to.",
-        expected="a bucket's name without s3://, 3 to 63 lower-case letters, digits, dots or hyphens",
-        default=None,
-        examples=["acme-billing-exports"],
-    )
-    prefix: Prefix = setting(
-        "AWS_BILLING_PREFIX",
-        "The folder of the exports; `backfill` reads every statement in it. A slash at its beginning belongs to it.",
-        expected=PREFIX_EXPECTED,
-        default="",
-        examples=["exports/"],
-    )
+    bucket: BucketName | None = client_setting("bucket")
+    prefix: Prefix = client_setting("prefix")
     endpoint_url: EndpointUrl | None = setting(
         "AWS_ENDPOINT_URL",
         "Another address for all AWS services, such as a local AWS; buckets are then addressed by path.",
@@ -153,13 +127,7 @@ class Settings(BaseSettings):
         expected="a folder",
         default_factory=lambda: _default_home(),
     )
-    client: ClientId = setting(
-        "BILLFOLD_CLIENT",
-        "The client that these settings describe.",
-        expected="up to 64 letters, digits, dots, hyphens or underscores",
-        default="default",
-        examples=["acme"],
-    )
+    client: ClientId = client_setting("client_id")
     external_id: ExternalId | None = setting(
         "BILLFOLD_EXTERNAL_ID",
         "The external id that the role's trust policy asks for.",
@@ -167,13 +135,7 @@ class Settings(BaseSettings):
         secret=True,
         default=None,
     )
-    account_id: AccountId | None = setting(
-        "BILLFOLD_ACCOUNT_ID",
-        "The client's account: a bucket that another account owns is refused (ExpectedBucketOwner).",
-        expected="12 digits",
-        default=None,
-        examples=["111122223333"],
-    )
+    account_id: AccountId | None = client_setting("account_id")
     our_account_id: AccountId | None = setting(
         "BILLFOLD_OUR_ACCOUNT_ID",
         "The account that Billfold runs in: the one that a client's role trusts, as `billfold onboard` writes it.",
@@ -181,43 +143,12 @@ class Settings(BaseSettings):
         default=None,
         examples=["999988887777"],
     )
-    source_identity: SessionName | None = setting(
-        "BILLFOLD_SOURCE_IDENTITY",
-        "The source identity of the role's sessions, where its trust policy asks for one.",
-        expected="2 to 64 letters, digits or _+=,.@-",
-        default=None,
-        examples=["billfold-finops"],
-    )
-    kms_key_arn: KmsKeyArn | None = setting(
-        "BILLFOLD_KMS_KEY_ARN",
-        "The key of the bucket, where it has one of its own: sessions may then decrypt with that key alone.",
-        expected="arn:aws:kms:<region>:<12 digits>:key/<id>",
-        default=None,
-        examples=["arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"],
-    )
-    max_deliveries: int = whole(
-        "BILLFOLD_MAX_DELIVERIES",
-        "How many deliveries of this client all workers together ingest at a time.",
-        default=2,
-        least=1,
-        most=1000,
-    )
-    refresh_hours: int = whole(
-        "BILLFOLD_REFRESH_HOURS",
-        "How often AWS is expected to deliver; `schedule` looks through the prefix as often.",
-        default=24,
-        least=1,
-        most=8760,
-    )
-    currency: Currency = setting(
-        "BILLFOLD_CURRENCY",
-        "The currency of bills that have no currency column.",
-        expected="a currency code of three capital letters",
-        default="USD",
-    )
-    max_file_bytes: int = size(
-        "BILLFOLD_MAX_FILE_BYTES", "The largest object that is fetched, as delivered.", default=20 * _GIBIBYTE
-    )
+    source_identity: SessionName | None = client_setting("source_identity")
+    kms_key_arn: KmsKeyArn | None = client_setting("kms_key_arn")
+    max_deliveries: int = client_setting("max_deliveries")
+    refresh_hours: int = client_setting("refresh_hours")
+    currency: Currency = client_setting("currency")
+    max_file_bytes: int = client_setting("max_file_bytes")
     max_unpacked_bytes: int = size(
         "BILLFOLD_MAX_UNPACKED_BYTES",
         "The largest file after unpacking, and the most text that the rows of a Parquet file may hold.",
@@ -386,6 +317,11 @@ class Settings(BaseSettings):
         least=1,
         most=100_000_000,
     )
+
+    def __init__(self, **values: Any) -> None:
+        """In Python a setting is given by its attribute's name: `Settings(home=…)`. No variable has such a name."""
+        aliases = {name: field.validation_alias for name, field in type(self).model_fields.items()}
+        super().__init__(**{str(aliases.get(name, name)): value for name, value in values.items()})
 
     @property
     def described_client_id(self) -> str | None:

@@ -11,6 +11,8 @@ import h11
 import structlog
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from billfold.log import Event
+
 # A client that reads more slowly than this counts as not reading.
 _MIN_BYTES_PER_SECOND = 1024
 _TIMEOUT_RESPONSE = (
@@ -93,7 +95,7 @@ class _TimedProtocol(H11Protocol):
             # The delay is ours: we have paused reading.
             self._watch_arrival()
             return
-        log.warning("request_too_slow", seconds=self.request_seconds)
+        log.warning(Event.REQUEST_TOO_SLOW, seconds=self.request_seconds)
         cycle = self._cycle_or_none()
         has_begun = bool(self.conn.trailing_data[0]) or self.conn.their_state is h11.SEND_BODY
         is_answered = cycle is not None and self.conn.their_state is h11.SEND_BODY and cycle.response_started
@@ -110,7 +112,7 @@ class _TimedProtocol(H11Protocol):
         self._reading_timer = None
         waiting_bytes = self.transport.get_write_buffer_size()
         if self._unread_bytes - waiting_bytes < _MIN_BYTES_PER_SECOND * self.request_seconds:
-            log.warning("answer_not_read", waiting_bytes=waiting_bytes, seconds=self.request_seconds)
+            log.warning(Event.ANSWER_NOT_READ, waiting_bytes=waiting_bytes, seconds=self.request_seconds)
             self.transport.abort()
         else:
             self._watch_reading()

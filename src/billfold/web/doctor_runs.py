@@ -16,6 +16,7 @@ import structlog
 
 from billfold.app import Billfold
 from billfold.errors import BillfoldError
+from billfold.log import Event
 from billfold.model import Probe, ProbeState
 
 LIMIT_SECONDS = 60.0
@@ -117,7 +118,7 @@ class DoctorRuns:
             run.error = error.message
         except Exception:
             # Nobody joins this thread, so an exception must be caught here to be seen at all.
-            log.exception("internal_error")
+            log.exception(Event.INTERNAL_ERROR)
             run.error = "internal error in Billfold: the log has the traceback"
         finally:
             run.ended_at = _utc_now()

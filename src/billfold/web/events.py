@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from billfold.jobs.http_events import ReceivedEvent
 from billfold.jobs.http_events import receive_event as pass_on
+from billfold.log import Event
 from billfold.web.api.responses import describe_failures
 from billfold.web.dependencies import OurBillfold
 from billfold.web.error_responses import fail
@@ -44,7 +45,7 @@ async def receive_event(
     if secret is None:
         return fail(404, "http", "Not Found")
     if not secrets.compare_digest(x_billfold_secret.encode(), secret.encode()):
-        log.warning("event_refused", reason="wrong secret")
+        log.warning(Event.EVENT_REFUSED, reason="wrong secret")
         return fail(401, "unauthorized", "the header X-Billfold-Secret is missing or wrong")
     body = await _read(request)
     if body is None:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from billfold.app import Billfold
 from billfold.errors import BillfoldError
+from billfold.log import Event
 from billfold.model import Scope as TokenScope
 from billfold.web.access import Access
 from billfold.web.error_responses import fail, on_billfold_error
@@ -141,7 +142,7 @@ class Gate:
         if access is not None:
             request.state.access = access
             return refuse_too_many(self._throttle.count_request(f"token {access.token_id or 'of the home'}"))
-        log.warning("token_refused", address=address, method=request.scope["method"], path=path[:200])
+        log.warning(Event.TOKEN_REFUSED, address=address, method=request.scope["method"], path=path[:200])
         return refuse_too_many(self._throttle.count_failure(address)) or _require_token(request)
 
     async def _exchange(self, request: HTTPConnection, secret: str, address: str) -> Response:
@@ -157,9 +158,9 @@ class Gate:
             response: Response = refusal or RedirectResponse(target, status_code=303)
             if refusal is None:
                 keep_cookie(response, request, secret)
-                log.info("signed_in", token_id=None, address=address)
+                log.info(Event.SIGNED_IN, token_id=None, address=address)
         else:
-            log.warning("sign_in_refused", address=address)
+            log.warning(Event.SIGN_IN_REFUSED, address=address)
             response = refuse_too_many(self._throttle.count_failure(address)) or RedirectResponse(
                 f"{SIGN_IN_PATH}?{urlencode({'next': target})}", status_code=303
             )

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from billfold.log import Event
 from billfold.web.error_responses import fail, on_http_error
 
 # Load balancers call these often, and by IP address.
@@ -89,7 +90,7 @@ class Guards:
             # The client is gone or was too slow: nobody waits for a response.
             return
         except Exception as error:
-            log.error("internal_error", path=scope["path"], exc_info=error)
+            log.error(Event.INTERNAL_ERROR, path=scope["path"], exc_info=error)
             if status is not None:
                 # The response has begun: only a lost connection shows that the rest is missing.
                 raise
@@ -101,10 +102,10 @@ class Guards:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if scope["path"] not in HEALTH_PATHS and not (len(hosts) == 1 and self._is_allowed(hosts[0])):
-            log.warning("host_refused", host=", ".join(hosts)[:_SHOWN_CHARACTERS])
+            log.warning(Event.HOST_REFUSED, host=", ".join(hosts)[:_SHOWN_CHARACTERS])
             return fail(400, "host", "unknown host name: add it to the setting BILLFOLD_ALLOWED_HOSTS if it is yours")
         if scope["method"] not in _SAFE_METHODS and not _is_own_origin(headers):
-            log.warning("origin_refused", origin=headers.get("origin", "")[:_SHOWN_CHARACTERS])
+            log.warning(Event.ORIGIN_REFUSED, origin=headers.get("origin", "")[:_SHOWN_CHARACTERS])
             return fail(403, "origin", "the request was sent by a page of another site")
         if int(headers.get("content-length") or 0) > self._max_request_bytes:
             return on_http_error(None, _too_large(self._max_request_bytes))
@@ -175,7 +176,7 @@ def _log_request(scope: Scope, method: str, status: int | None, seconds: float) 
     access: Any = scope.get("state", {}).get("access")
     write = log.debug if scope["path"] in HEALTH_PATHS else log.info
     write(
-        "request",
+        Event.REQUEST,
         method=method,
         path=getattr(scope.get("route"), "path", None) or scope["path"][:_SHOWN_CHARACTERS],
         status=status,

@@ -19,6 +19,7 @@ import structlog
 
 from billfold.app.tokens import Tokens
 from billfold.errors import ConfigurationError
+from billfold.log import Event
 
 FILE_NAME = "serve.token"
 
@@ -81,12 +82,12 @@ def _ensure(path: Path) -> None:
             _put(written, path)
         # Another server may have been first, and its file must be valid too.
         _read_or_refuse(path)
-        log.info("serve_token_made", path=str(path))
+        log.info(Event.SERVE_TOKEN_MADE, path=str(path))
     except _UnusableError as error:
         _refuse_foreign(path)
         with _written(path.parent) as written:
             written.replace(path)
-        log.warning("serve_token_replaced", path=str(path), reason=str(error))
+        log.warning(Event.SERVE_TOKEN_REPLACED, path=str(path), reason=str(error))
 
 
 def _read_or_refuse(path: Path) -> None:

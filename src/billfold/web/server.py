@@ -17,6 +17,7 @@ from billfold import interruption
 from billfold.app import Billfold
 from billfold.errors import ConfigurationError
 from billfold.jobs.request_worker import AskedWorker
+from billfold.log import Event
 from billfold.web.application import create_app
 from billfold.web.connections import make_protocol
 from billfold.web.gate import TOKEN_PARAMETER
@@ -74,7 +75,7 @@ def serve(
         unfinished_count = worker.count_working()
         if unfinished_count:
             worker.give_back()
-        log.info("server_stopped", unfinished=unfinished_count)
+        log.info(Event.SERVER_STOPPED, unfinished=unfinished_count)
         if unfinished_count or _is_held_up():
             interruption.leave_now(0)
 
@@ -117,7 +118,7 @@ def _find_home_token(billfold: Billfold, host: str) -> HomeToken | None:
         if not billfold.tokens.was_any_made():
             raise
         # Even if its home is not writable, the server still answers requests with a token.
-        log.warning("serve_token_missing", error=str(error))
+        log.warning(Event.SERVE_TOKEN_MISSING, error=str(error))
         return None
 
 
@@ -153,7 +154,7 @@ class _Server(uvicorn.Server):
         port = sockets[0].getsockname()[1]
         token_file = None if self._home_token is None else str(self._home_token.path)
         # The log has the path of the file, never the token.
-        log.info("server_started", host=self.config.host, port=port, token_file=token_file)
+        log.info(Event.SERVER_STARTED, host=self.config.host, port=port, token_file=token_file)
         self._on_started(self._address(port))
 
     def _address(self, port: int) -> str:
@@ -163,7 +164,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopped_at = time.monotonic()
-        log.info("server_stopping", seconds=self.config.timeout_graceful_shutdown)
+        log.info(Event.SERVER_STOPPING, seconds=self.config.timeout_graceful_shutdown)
         # The worker starts nothing new while requests finish.
         self._worker.stop()
         await super().shutdown(sockets)

@@ -9,6 +9,7 @@ import structlog
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
+from billfold.log import Event
 from billfold.web.gate import COOKIE, SIGN_IN_PATH, AccessFinder, address_of, keep_cookie, local_path, refuse_too_many
 from billfold.web.pages.rendering import render
 from billfold.web.throttle import Throttle
@@ -38,12 +39,12 @@ def make_router(finder: AccessFinder, throttle: Throttle) -> APIRouter:
         access = finder.find_by_secret(request, secret)
         if access is None:
             wait_seconds = throttle.count_failure(address_of(request))
-            log.warning("sign_in_refused", address=address_of(request))
+            log.warning(Event.SIGN_IN_REFUSED, address=address_of(request))
             # The page must not say whether the token is unknown, revoked or expired.
             return refuse_too_many(wait_seconds) or _show_form(
                 request, next, status=401, error="This token is not valid."
             )
-        log.info("signed_in", token_id=access.token_id, address=address_of(request))
+        log.info(Event.SIGNED_IN, token_id=access.token_id, address=address_of(request))
         response = RedirectResponse(local_path(next), status_code=303)
         keep_cookie(response, request, secret)
         return response

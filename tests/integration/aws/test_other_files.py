@@ -17,13 +17,13 @@ import pyarrow.parquet as parquet
 import pytest
 from structlog.testing import capture_logs
 
+from billfold import clients
 from billfold.aws import LocalAws, LocalBucket
 from billfold.aws.other_files import find_kind
 from billfold.aws.queue import Message
 from billfold.bills.backfill import backfill
 from billfold.bills.ingest import ingest
 from billfold.bills.requests import request
-from billfold.clients import registry as clients
 from billfold.errors import SourceNotFoundError
 from billfold.jobs.intake import take_in
 from billfold.jobs.results import Done

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pytest
 
+from billfold import clients
 from billfold.aws import is_data_file, locate, open_bucket, resolve
 from billfold.aws.queue import Message
 from billfold.aws.session_policy import session_policy
 from billfold.bills.backfill import backfill
-from billfold.clients import registry as clients
 from billfold.errors import ManifestError, UsageError
 from billfold.jobs.intake import take_in
 from billfold.jobs.results import Dead, Done, Fate

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from billfold import clients
 from billfold.bills.prune import prune
 from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
-from billfold.clients import registry as clients
 from billfold.errors import SchemaVersionError, StoreError
 from billfold.model import DeliveryState
 from billfold.store.database import Database, connect

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
+from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
-from billfold.clients import registry as clients
 from billfold.jobs.in_flight import Report
 from billfold.jobs.worker import Worker
 from billfold.settings import Settings, load_settings

@@ -15,8 +15,8 @@ from tests.integration.conftest import NewDatabase
 from tests.processes.crash_worker import POINTS, Worker
 from tests.soak.trials import Trial, measure_duration, run_trial
 
-# At named points the size of the bill is no matter; at random moments an ingest has to take a while.
-NAMED_ITEMS = rounds(300, in_soak=2_000)
+# At named points a bill need only bring new members; at random moments an ingest has to take a while.
+NAMED_ITEMS = rounds(500, in_soak=2_000)
 RANDOM_KILLS = rounds(3, in_soak=5)
 SEEDS = [1, 2][: rounds(1, in_soak=2)]
 # What the restated delivery's state is right after the death of its worker.

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import billfold
+from billfold import clients
 from billfold.aws import LocalAws
-from billfold.clients import registry as clients
 from billfold.settings import load_settings
 from billfold.store.database import connect
 from tests.at_length import rounds

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from billfold import clients
 from billfold.aws import LocalAws, locate, open_bucket
 from billfold.bills.backfill import backfill
 from billfold.bills.ingest import ingest
 from billfold.bills.rollback import roll_back
-from billfold.clients import registry as clients
 from billfold.errors import AccessDeniedError, BillfoldError, ConfigurationError, UsageError
 from billfold.model import Client, DeliveryState
 from billfold.settings import load_settings

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from billfold.clients import registry as clients
-from billfold.clients.onboarding.export import ExportContents
-from billfold.clients.onboarding.template import Onboarding, template, trust_policy
+from billfold import clients
+from billfold.clients.onboarding import ExportContents, Onboarding, make_template, trust_policy
 from billfold.errors import UsageError
 from billfold.model import Client, ExportTable, TimeGranularity
 from billfold.settings import Settings
@@ -74,7 +73,7 @@ def test_standard_output_is_the_template_and_nothing_else(operator: Operator, ac
     ended = operator.run("--client", "acme")
 
     assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout) == template(acme, Onboarding(our_account_id=OURS))
+    assert json.loads(ended.stdout) == make_template(acme, Onboarding(our_account_id=OURS))
     assert "aws cloudformation deploy --region eu-central-1 --stack-name billfold-acme" in ended.stderr
     assert str(acme.external_id) in ended.stdout
     assert str(acme.external_id) not in ended.stderr
@@ -96,7 +95,7 @@ def test_a_file_is_for_its_owners_eyes_only(operator: Operator, acme: Client) ->
 def test_a_trail_of_who_reads_is_added_where_asked_for(operator: Operator, acme: Client) -> None:
     ended = operator.run("--client", "acme", "--trail")
 
-    assert json.loads(ended.stdout) == template(acme, Onboarding(our_account_id=OURS, is_recorded=True))
+    assert json.loads(ended.stdout) == make_template(acme, Onboarding(our_account_id=OURS, is_recorded=True))
     assert "AccessTrail" in ended.stdout
 
 
@@ -131,8 +130,8 @@ def test_each_switch_leaves_its_content_out_of_the_export(
 
     plan = Onboarding(our_account_id=OURS, export=ExportTable.CUR2)
     assert len(contents.left_out) == 5
-    assert json.loads(ended.stdout) == template(client, replace(plan, contents=contents))
-    assert json.loads(whole.stdout) == template(client, plan)
+    assert json.loads(ended.stdout) == make_template(client, replace(plan, contents=contents))
+    assert json.loads(whole.stdout) == make_template(client, plan)
     assert "opt in to split cost allocation data" in whole.stderr
     assert "opt in to split cost allocation data" not in ended.stderr
 

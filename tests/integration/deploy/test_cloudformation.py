@@ -24,9 +24,15 @@ import yaml
 
 from billfold.aws import LocalAws
 from billfold.aws.notifications import parse_notification
-from billfold.clients.onboarding.events import Destination
-from billfold.clients.onboarding.export import ExportContents
-from billfold.clients.onboarding.template import Onboarding, next_steps, permission_policy, template, trust_policy
+from billfold.clients.onboarding import (
+    Destination,
+    ExportContents,
+    Onboarding,
+    make_template,
+    next_steps,
+    permission_policy,
+    trust_policy,
+)
 from billfold.model import Client, ExportTable, Notify, TimeGranularity, TriggerSource
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "cloudformation"
@@ -243,13 +249,13 @@ def test_cfn_lint_accepts_what_a_client_deploys(name: str) -> None:
 
     import cfnlint.api
 
-    problems = cfnlint.api.lint(json.dumps(template(client, plan)), regions=[str(client.region)])
+    problems = cfnlint.api.lint(json.dumps(make_template(client, plan)), regions=[str(client.region)])
 
     assert not [str(problem) for problem in problems]
 
 
 def test_what_moto_lacks_is_listed_and_nothing_more() -> None:
-    made = [read(path.stem) for path in OUR_TEMPLATES] + [template(*each) for each in CLIENTS_TEMPLATES.values()]
+    made = [read(path.stem) for path in OUR_TEMPLATES] + [make_template(*each) for each in CLIENTS_TEMPLATES.values()]
 
     types = {resource["Type"] for body in made for resource in body["Resources"].values()}
 
@@ -314,7 +320,7 @@ def test_a_new_object_is_told_from_the_clients_account_and_region_through_both_r
     plan = replace(PLAN, destination=replace(BUS, arn=ours["EventBusArn"]))
     account = Account(aws, THEIRS)
     account.create_bucket(ACME)
-    deploy(account.client("cloudformation", "eu-central-1"), "billfold-acme", template(ACME, plan))
+    deploy(account.client("cloudformation", "eu-central-1"), "billfold-acme", make_template(ACME, plan))
     s3 = account.client("s3", "eu-central-1")
     s3.put_object(Bucket=ACME.bucket, Key=KEY, Body=b"before the bucket tells EventBridge")
     run_notification_command(s3, ACME, plan)
@@ -360,7 +366,7 @@ def test_s3_tells_our_queue_by_itself(aws: LocalAws) -> None:
     client = replace(IN_US, account_id=OURS, role_arn=f"arn:aws:iam::{OURS}:role/billfold-acme")
     plan = replace(PLAN, destination=replace(QUEUE, arn=ours["QueueArn"]))
     aws.create_bucket(str(client.bucket))
-    deploy(aws.client("cloudformation"), "billfold-acme", template(client, plan))
+    deploy(aws.client("cloudformation"), "billfold-acme", make_template(client, plan))
     run_notification_command(aws.client("s3"), client, plan)
 
     aws.put(str(client.bucket), KEY, b"a bill")
@@ -375,7 +381,7 @@ def test_a_bucket_that_the_template_makes_tells_of_the_first_delivery(aws: Local
     ours = deploy_messaging(aws, OURS)
     client = replace(IN_US, account_id=OURS, role_arn=f"arn:aws:iam::{OURS}:role/billfold-acme")
     plan = replace(PLAN, destination=replace(QUEUE, arn=ours["QueueArn"]), export=ExportTable.CUR2)
-    made = template(client, plan)
+    made = make_template(client, plan)
     deploy(aws.client("cloudformation"), "billfold-acme", made)
     [wanted] = made["Resources"]["ExportBucket"]["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
     queue = {
@@ -395,7 +401,7 @@ def test_a_bucket_that_the_template_makes_tells_of_the_first_delivery(aws: Local
 def test_the_clients_role_is_there_as_it_was_written(aws: LocalAws) -> None:
     account = Account(aws, THEIRS)
 
-    made = deploy(account.client("cloudformation", "eu-central-1"), "billfold-acme", template(ACME, PLAN))
+    made = deploy(account.client("cloudformation", "eu-central-1"), "billfold-acme", make_template(ACME, PLAN))
 
     iam = account.client("iam", "eu-central-1")
     role = iam.get_role(RoleName="billfold-acme")["Role"]

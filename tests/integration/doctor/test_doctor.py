@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.bucket_probes import MAX_LISTED_OBJECTS
 from billfold.aws.credentials import Clock, utc_now
-from billfold.clients import registry as clients
-from billfold.doctor import examination as doctor
+from billfold.doctor import run_doctor
 from billfold.errors import UsageError
 from billfold.model import Client, Probe
 from billfold.settings import Settings
@@ -65,11 +65,11 @@ def client(registry: Registry, gate: RefusingAws) -> Client:
     return client
 
 
-def examine(
+def diagnose(
     registry: Registry, *, database: Database | None = None, clock: Clock = utc_now, **changes: object
 ) -> dict[str, Probe]:
     """What was found of all and of acme, by its name; `changes` are of the settings."""
-    probes = doctor.examine(
+    probes = run_doctor(
         settings=registry.settings.model_copy(update=changes),
         client_id="acme",
         open_store=lambda _: database or registry.database,
@@ -88,13 +88,13 @@ def states(probes: dict[str, Probe]) -> dict[str, str]:
 
 
 def test_of_a_client_that_is_well_everything_is_ok(registry: Registry, client: Client) -> None:
-    probes = examine(registry)
+    probes = diagnose(registry)
 
     assert states(probes) == {}
     assert probes["wrong external id"].found == "is refused"
     assert probes["absent external id"].found == "is refused"
     assert probes["other folders"].found == "are refused"
-    assert "the 4 needed ones among them" in probes["columns"].found
+    assert "including the 4 required ones" in probes["columns"].found
 
 
 def test_nothing_that_doctor_says_or_asks_names_the_external_id(
@@ -103,7 +103,7 @@ def test_nothing_that_doctor_says_or_asks_names_the_external_id(
     gate.refusals.clear()
     gate.refuse(lambda request: request.action == "AssumeRole")
 
-    probes = examine(registry)
+    probes = diagnose(registry)
 
     assert client.external_id
     assert client.external_id not in repr(probes)
@@ -112,7 +112,7 @@ def test_nothing_that_doctor_says_or_asks_names_the_external_id(
 def test_a_role_that_anybody_can_use_us_for_is_a_finding(registry: Registry, client: Client, gate: RefusingAws) -> None:
     gate.refusals.clear()
 
-    probes = examine(registry)
+    probes = diagnose(registry)
 
     assert states(probes) == {
         "wrong external id": "failed",
@@ -124,7 +124,7 @@ def test_a_role_that_anybody_can_use_us_for_is_a_finding(registry: Registry, cli
 
 
 def test_a_session_that_should_be_refused_may_do_nothing(registry: Registry, client: Client, gate: RefusingAws) -> None:
-    examine(registry)
+    diagnose(registry)
 
     asked = [request.form for request in gate.requests if request.action == "AssumeRole"]
     wrong = [form for form in asked if form.get("ExternalId") != client.external_id]
@@ -138,7 +138,7 @@ def test_a_role_that_refuses_us_is_told_with_its_trust_policy_and_nothing_else_i
 ) -> None:
     gate.refuse(lambda request: request.action == "AssumeRole")
 
-    probes = examine(registry)
+    probes = diagnose(registry)
 
     assert states(probes) == {"role": "failed"}
     assert "trust policy" in probes["role"].fix
@@ -152,7 +152,7 @@ def test_the_settings_client_without_an_external_id_is_warned(registry: Registry
     role_arn = aws.create_role("own", "999988887777")
     own = {"client": "acme", "bucket": "own-bills", "role_arn": role_arn}
 
-    probes = examine(registry, **own)
+    probes = diagnose(registry, **own)
 
     assert probes["absent external id"].state == "warning"
     assert probes["bucket owner"].state == "warning"
@@ -166,7 +166,7 @@ def test_a_role_that_allows_more_than_the_folder_is_told_though_our_session_is_n
     gate.refusals.pop()
     gate.close_all_but("exports/", to_wide_sessions=False)
 
-    probes = examine(registry)
+    probes = diagnose(registry)
 
     assert states(probes) == {"other folders": "warning"}
     assert "the role itself" in probes["other folders"].found
@@ -190,7 +190,7 @@ def test_a_right_that_the_role_lacks_is_named(
         )
     )
 
-    probe = examine(registry)[name]
+    probe = diagnose(registry)[name]
 
     assert probe.state == ("warning" if operation == "location" else "failed")
     assert right in probe.fix
@@ -200,7 +200,7 @@ def test_a_right_that_the_role_lacks_is_named(
 def test_a_bucket_of_another_account_is_told_as_such(registry: Registry, client: Client, gate: RefusingAws) -> None:
     gate.refuse(lambda request: "x-amz-expected-bucket-owner" in request.headers)
 
-    probe = examine(registry)["bucket owner"]
+    probe = diagnose(registry)["bucket owner"]
 
     assert probe.state == "failed"
     assert f"does not belong to account {ACCOUNT}" in probe.found
@@ -212,7 +212,7 @@ def test_a_busy_s3_does_not_tell_of_another_owner(registry: Registry, client: Cl
         "SlowDown",
     )
 
-    probe = examine(registry)["bucket owner"]
+    probe = diagnose(registry)["bucket owner"]
 
     assert probe.state == "unknown"
     assert "does not answer now" in probe.found
@@ -231,7 +231,7 @@ def test_a_folder_that_was_not_listed_to_its_end_tells_nothing_of_manifests(
         f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode(),
     )
 
-    probes = examine(registry)
+    probes = diagnose(registry)
 
     assert states(probes) == {"manifest": "unknown", "freshness": "unknown"}
     assert "more than 10,000" in probes["listing"].found
@@ -243,10 +243,10 @@ def test_a_fault_with_one_client_does_not_hide_the_others(
     registry.deliver(registry.add("globex"), "1")
     gate.answer(lambda request: request.method == "HEAD" and request.path.startswith("/acme-bills/"), b"")
 
-    probes = doctor.examine(settings=registry.settings, open_store=lambda _: registry.database)
+    probes = run_doctor(settings=registry.settings, open_store=lambda _: registry.database)
 
     assert [probe.found for probe in probes if (probe.client_id, probe.name) == ("acme", "client")] == [
-        "the examination broke off: KeyError"
+        "the probes of this client stopped: KeyError"
     ]
     assert [str(probe.state) for probe in probes if (probe.client_id, probe.name) == ("globex", "columns")] == ["ok"]
 
@@ -254,7 +254,7 @@ def test_a_fault_with_one_client_does_not_hide_the_others(
 def test_a_bucket_that_does_not_exist_is_told_once_with_its_name(registry: Registry, client: Client) -> None:
     change_client(registry, "bucket = 'not-there'")
 
-    probes = examine(registry)
+    probes = diagnose(registry)
 
     assert probes["listing"].state == "failed"
     assert "not-there" in probes["listing"].found
@@ -262,11 +262,11 @@ def test_a_bucket_that_does_not_exist_is_told_once_with_its_name(registry: Regis
 
 
 def test_a_bucket_in_another_region_is_told(registry: Registry, client: Client) -> None:
-    probe = examine(registry, region="eu-central-1")["bucket region"]
+    probe = diagnose(registry, region="eu-central-1")["bucket region"]
 
     assert probe.state == "ok"
     change_client(registry, "region = 'eu-central-1'")
-    moved = examine(registry)["bucket region"]
+    moved = diagnose(registry)["bucket region"]
     assert moved.state == "warning"
     assert "--region us-east-1" in moved.fix
 
@@ -289,7 +289,7 @@ def test_the_key_that_encrypts_is_compared_with_the_one_that_is_configured(
         s3.put_object(Bucket="acme-bills", Key=key, Body=content, ServerSideEncryption="aws:kms", SSEKMSKeyId=used)
     change_client(registry, "kms_key_arn = %s", configured)
 
-    probe = examine(registry)["decryption"]
+    probe = diagnose(registry)["decryption"]
 
     assert probe.state == state
     assert used is None or state == "ok" or used in probe.fix
@@ -302,7 +302,7 @@ def test_columns_that_the_mapping_needs_are_missed(registry: Registry, client: C
     key = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
     registry.aws.put("acme-bills", key, gzip.compress(as_csv(items)))
 
-    probe = examine(registry)["columns"]
+    probe = diagnose(registry)["columns"]
 
     assert probe.state == "failed"
     assert "line_item_usage_account_id" in probe.found
@@ -310,7 +310,7 @@ def test_columns_that_the_mapping_needs_are_missed(registry: Registry, client: C
 
 
 def test_an_old_manifest_is_told_with_its_age(registry: Registry, client: Client) -> None:
-    probe = examine(registry, clock=lambda: utc_now() + timedelta(hours=40))["freshness"]
+    probe = diagnose(registry, clock=lambda: utc_now() + timedelta(hours=40))["freshness"]
 
     assert probe.state == "warning"
     assert "40 hours ago; one is expected every 24 hours" in probe.found
@@ -322,7 +322,7 @@ def test_a_clock_that_is_off_is_told(
 ) -> None:
     gate.clock_offset = timedelta(seconds=-seconds)
 
-    probe = examine(registry)["clock"]
+    probe = diagnose(registry)["clock"]
 
     assert probe.state == state
     assert ("ahead of" if seconds > 0 else "behind") in probe.found or not seconds
@@ -333,7 +333,7 @@ def test_credentials_that_nobody_knows_are_told_with_the_clock(registry: Registr
     gate.clock_offset = timedelta(hours=1)
     gate.refuse(lambda request: request.action == "GetCallerIdentity", "SignatureDoesNotMatch")
 
-    probes = examine(registry)
+    probes = diagnose(registry)
 
     assert probes["credentials"].state == "failed"
     assert probes["clock"].state == "failed"
@@ -360,7 +360,7 @@ def test_a_notification_is_of_the_clients_folder(
         Bucket="acme-bills", NotificationConfiguration={"QueueConfigurations": [entry]} if configuration else {}
     )
 
-    assert examine(registry)["notification"].state == state
+    assert diagnose(registry)["notification"].state == state
 
 
 def test_where_the_bucket_may_not_be_asked_the_events_that_came_tell(
@@ -369,18 +369,18 @@ def test_where_the_bucket_may_not_be_asked_the_events_that_came_tell(
     gate.refuse(lambda request: "notification" in request.form)
     tables = Landing.make(registry.database, registry.settings, registry.folder / "unused")
 
-    before = examine(registry)["notification"]
+    before = diagnose(registry)["notification"]
     tables.execute(
         "INSERT INTO billing_ingestion_runs (client_id, source_bucket, source_s3_key, source_etag, trigger_source)"
         " VALUES ('acme', 'acme-bills', 'exports/a', 'e', 'sqs')"
     )
-    after = examine(registry)["notification"]
+    after = diagnose(registry)["notification"]
 
     assert before.state == "unknown"
     assert "get-bucket-notification-configuration --bucket acme-bills" in before.fix
     assert "no event of this client" in before.found
     assert after.state == "ok"
-    assert "the last event was taken in at" in after.found
+    assert "the last event was received at" in after.found
 
 
 @pytest.mark.parametrize(("receives", "state"), [(None, "failed"), (5, "failed"), (100, "ok")])
@@ -393,21 +393,21 @@ def test_a_queue_needs_a_dead_letter_queue_that_leaves_time_to_wait(
     attributes = {"RedrivePolicy": json.dumps(policy)} if receives else {}
     url = sqs.create_queue(QueueName="work", Attributes=attributes)["QueueUrl"]
 
-    probe = examine(registry, queue_url=url)["queue"]
+    probe = diagnose(registry, queue_url=url)["queue"]
 
     assert probe.state == state
     assert state == "ok" or "maxReceiveCount" in probe.fix
 
 
 def test_a_queue_that_is_not_there_is_told(registry: Registry, client: Client, gate: RefusingAws) -> None:
-    probe = examine(registry, queue_url=f"{gate.endpoint_url}/{ACCOUNT}/nowhere")["queue"]
+    probe = diagnose(registry, queue_url=f"{gate.endpoint_url}/{ACCOUNT}/nowhere")["queue"]
 
     assert probe.state == "failed"
     assert "nowhere" in probe.found
 
 
 def test_a_full_disk_and_too_much_memory_are_told(registry: Registry, client: Client) -> None:
-    probes = examine(registry, min_free_bytes=10**18, memory_limit_mb=1_000_000)
+    probes = diagnose(registry, min_free_bytes=10**18, memory_limit_mb=1_000_000)
 
     assert probes["spool"].state == "failed"
     assert "BILLFOLD_SPOOL" in probes["spool"].fix
@@ -420,18 +420,18 @@ def test_a_database_that_does_not_answer_leaves_the_client_of_the_settings(regis
     aws.create_bucket("own-bills")
     aws.put("own-bills", "exports/a.csv", b"a\n1\n")
 
-    probes = examine(registry, database=gone, client="acme", bucket="own-bills")
+    probes = diagnose(registry, database=gone, client="acme", bucket="own-bills")
 
     assert probes["database"].state == "failed"
     assert probes["listing"].state == "ok"
 
 
 def test_a_schema_that_is_behind_and_a_reader_that_may_write_are_told(registry: Registry, client: Client) -> None:
-    writing = examine(registry, database=replace(registry.database, reader_conninfo=registry.database.conninfo))
+    writing = diagnose(registry, database=replace(registry.database, reader_conninfo=registry.database.conninfo))
     Landing.make(registry.database, registry.settings, registry.folder / "unused").execute(
         "DELETE FROM billfold_migrations WHERE number = 10"
     )
-    behind = examine(registry, database=replace(registry.database, is_embedded=False))
+    behind = diagnose(registry, database=replace(registry.database, is_embedded=False))
 
     assert writing["reader"].state == "failed"
     assert "superuser" in writing["reader"].found
@@ -439,7 +439,7 @@ def test_a_schema_that_is_behind_and_a_reader_that_may_write_are_told(registry: 
     assert behind["schema"].fix == "run: billfold migrate"
 
 
-def test_all_clients_are_examined_but_disabled_ones_and_an_unknown_one_is_refused(
+def test_all_clients_are_probed_but_disabled_ones_and_an_unknown_one_is_refused(
     registry: Registry, client: Client
 ) -> None:
     registry.add("globex")
@@ -447,7 +447,7 @@ def test_all_clients_are_examined_but_disabled_ones_and_an_unknown_one_is_refuse
     clients.set_enabled(registry.database, "off", enabled=False)
 
     def find(client_id: str | None) -> tuple[Probe, ...]:
-        return doctor.examine(settings=registry.settings, client_id=client_id, open_store=lambda _: registry.database)
+        return run_doctor(settings=registry.settings, client_id=client_id, open_store=lambda _: registry.database)
 
     named = {probe.client_id for probe in find(None)}
     [off] = [probe for probe in find("off") if probe.name == "client"]

@@ -20,10 +20,10 @@ import pytest
 import structlog.testing
 
 import billfold
+from billfold import clients
 from billfold.aws import LocalAws
 from billfold.bills import requests as asking
 from billfold.bills.requests import request, request_again, request_release
-from billfold.clients import registry as clients
 from billfold.errors import ForbiddenError, ManifestError, SourceNotFoundError, SourceUnavailableError, UsageError
 from billfold.jobs import request_worker as worker_module
 from billfold.jobs.request_worker import AskedWorker

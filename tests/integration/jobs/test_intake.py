@@ -14,10 +14,10 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import Message
 from billfold.bills import ingest
-from billfold.clients import registry as clients
 from billfold.jobs import attempts
 from billfold.jobs.attempts import find_suspects, forget
 from billfold.jobs.intake import find_full, take_in

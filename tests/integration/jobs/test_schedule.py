@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from billfold import reports
-from billfold.clients import registry as clients
+from billfold import clients, reports
 from billfold.jobs.schedule import Visit, VisitState, finish_pass, keep_schedule, tell_late, visit_due
 from billfold.model import Client
 from billfold.store.database import connect

@@ -14,9 +14,9 @@ import botocore.handlers
 import pytest
 from structlog.testing import capture_logs
 
+from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
-from billfold.clients import registry as clients
 from billfold.errors import AccessDeniedError, SourceNotFoundError
 from billfold.jobs.in_flight import Report
 from billfold.jobs.worker import MAX_REFUSALS, STUCK_SECONDS, Worker

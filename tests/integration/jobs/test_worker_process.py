@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import billfold
+from billfold import clients
 from billfold.aws import LocalAws
-from billfold.clients import registry as clients
 from billfold.settings import load_settings
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from billfold import clients
 from billfold.bills.prune import prune
 from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
-from billfold.clients import registry as clients
 from billfold.errors import StoreError
 from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.quality import make_checks

@@ -163,7 +163,7 @@ def test_a_token_of_one_client_sees_its_own_changes_alone(shown: Shown) -> None:
         ("page=0", "page must be a whole number"),
     ],
 )
-def test_what_cannot_be_shown_is_told_on_a_page(pages: Pages, query: str, complaint: str) -> None:
+def test_an_invalid_query_is_explained_on_a_page(pages: Pages, query: str, complaint: str) -> None:
     assert complaint in pages.show(f"/changes?{query}", status=400)
 
 

@@ -76,7 +76,7 @@ def test_sums_of_more_digits_than_pythons_own_are_not_rounded(landing: Landing) 
     assert {series.name for series in spending.series} == set(costs)
 
 
-def test_a_great_credit_is_drawn_beside_the_dearest(landing: Landing) -> None:
+def test_a_large_credit_is_drawn_beside_the_largest_cost(landing: Landing) -> None:
     items = [line_item(cost=str(cost), line_item_product_code=f"Service{cost}") for cost in range(1, 12)]
     write_bill(landing.root, [*items, line_item("Refund", cost="-5", line_item_product_code="Refunds")])
     landing.ingest()
@@ -102,7 +102,7 @@ def test_savings_of_more_digits_than_pythons_own_are_not_rounded(landing: Landin
     assert spending.savings.negotiated == Decimal("123456789012.34567890123456789011")
 
 
-def test_a_place_is_read_as_it_was_spelled() -> None:
+def test_a_cursor_is_read_as_it_was_written() -> None:
     assert read_charge_cursor(format_charge_cursor(PLACE)) == PLACE
     assert read_charge_cursor("") is None
 
@@ -128,6 +128,6 @@ def test_what_is_no_place_is_refused(told: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "====", "\u00e9", "AAAA"])
-def test_what_is_no_spelling_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="the page link is invalid or out of date"):
         read_charge_cursor(text)

@@ -15,11 +15,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
 from billfold.aws.queue_levels import KEPT_SECONDS, QueueWatch
 from billfold.bills.prune import prune
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.model import Scope
 from billfold.reports import instruments
@@ -93,7 +93,7 @@ def without_clock(readings: Readings) -> Any:
     return {name: found for name, found in readings.samples.items() if name not in moving}, readings.distributions
 
 
-def test_what_is_in_the_tables_is_told(landed: Landing, server: WebServer) -> None:
+def test_metrics_show_what_is_in_the_tables(landed: Landing, server: WebServer) -> None:
     found = scrape(server)
 
     assert {status: of(found, "runs", client="acme", status=status) for status in ("success", "failed", "pending")} == {
@@ -122,7 +122,7 @@ def test_what_is_in_the_tables_is_told(landed: Landing, server: WebServer) -> No
     assert (of(found, "asked_deliveries"), of(found, "asked_oldest_age_seconds")) == (0, 0)
 
 
-def test_what_was_asked_for_is_told_as_long_as_it_waits(landed: Landing, server: WebServer) -> None:
+def test_metrics_show_a_request_as_long_as_it_waits(landed: Landing, server: WebServer) -> None:
     landed.execute(
         "UPDATE billing_deliveries SET asked_by = 'api', not_before = now(),"
         " asked_at = now() - CASE WHEN client_id = 'acme' THEN interval '1 hour' ELSE interval '1 minute' END"
@@ -191,7 +191,7 @@ def test_no_counter_falls_when_history_is_pruned(landed: Landing, server: WebSer
     assert {key: after[key] for key in counters} == {key: before[key] for key in counters}
 
 
-def test_a_client_that_is_purged_is_told_no_more_and_no_other_series_falls(landed: Landing) -> None:
+def test_a_purged_client_leaves_the_metrics_and_no_other_series_falls(landed: Landing) -> None:
     watching = Instruments(landed.database, None)
     before = watching.read()
     landed.execute("UPDATE billing_clients SET is_registered = false")
@@ -204,7 +204,7 @@ def test_a_client_that_is_purged_is_told_no_more_and_no_other_series_falls(lande
     assert after.samples["clients"] == {(): 1}
 
 
-def test_a_client_that_comes_anew_after_its_purge_is_told_from_its_beginning(landed: Landing) -> None:
+def test_a_client_added_again_after_its_purge_starts_from_zero(landed: Landing) -> None:
     landed.execute("UPDATE billing_ingestion_runs SET finished_at = now() - interval '1 hour' WHERE status = 'success'")
     watching = Instruments(landed.database, None)
     assert watching.read().samples["runs"]["globex", "success"] == 1
@@ -217,7 +217,7 @@ def test_a_client_that_comes_anew_after_its_purge_is_told_from_its_beginning(lan
     assert watching.read().samples["runs"]["globex", "success"] == 0
 
 
-def test_scrapes_that_wait_for_another_one_keep_nobody_else_waiting(
+def test_scrapes_that_wait_for_another_one_delay_no_other_request(
     landed: Landing, server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(instruments, "TIMEOUT_SECONDS", 1)
@@ -249,7 +249,7 @@ def test_a_duration_that_equals_a_bound_is_within_it(landed: Landing) -> None:
     )
 
 
-def test_clients_beyond_the_limit_are_told_as_one(landed: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_beyond_the_limit_are_one_series(landed: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instruments, "MAX_CLIENTS", 1)
     for number in range(2):
         landed.execute("INSERT INTO billing_clients (client_id) VALUES (%s)", f"aaa{number}")
@@ -262,7 +262,7 @@ def test_clients_beyond_the_limit_are_told_as_one(landed: Landing, monkeypatch: 
     assert samples["clients"] == {(): 4}
 
 
-def test_a_bill_that_is_off_its_source_is_told(landed: Landing) -> None:
+def test_metrics_show_a_bill_that_differs_from_its_source(landed: Landing) -> None:
     landed.execute(
         """UPDATE billing_deliveries SET source_cost = '{"USD": "9.70", "EUR": "1"}' WHERE client_id = 'acme'"""
     )
@@ -273,7 +273,7 @@ def test_a_bill_that_is_off_its_source_is_told(landed: Landing) -> None:
     assert samples["reconciliation_difference"]["acme", "EUR"] == 1
 
 
-def test_retries_and_lateness_are_told(landed: Landing) -> None:
+def test_metrics_show_retries_and_late_clients(landed: Landing) -> None:
     landed.execute("UPDATE billing_deliveries SET attempts = 3 WHERE client_id = 'acme' AND state = 'failed'")
     landed.execute("UPDATE billing_clients SET bucket = 'b' WHERE client_id = 'globex'")
 
@@ -358,7 +358,7 @@ def test_the_spool_is_measured_as_it_is(landed: Landing, server: WebServer) -> N
     assert of(scrape(server), "spool_used_bytes") == 1234
 
 
-def test_the_queue_is_asked_for_its_depth_its_age_and_its_dead_letters(aws: LocalAws, landing: Landing) -> None:
+def test_metrics_show_depth_age_and_dead_letters_of_the_queue(aws: LocalAws, landing: Landing) -> None:
     mailbox = Mailbox(aws)
     mailbox.send("one", "two", "three")
     settings = landing.settings.model_copy(update={"endpoint_url": aws.endpoint_url, "queue_url": mailbox.url})
@@ -391,7 +391,7 @@ def test_the_queue_is_asked_for_its_depth_its_age_and_its_dead_letters(aws: Loca
     assert {of(found, "queue_up", part=part) for part in ("messages", "dead_letters", "oldest_message")} == {1}
 
 
-def test_a_queue_that_fails_is_told_and_breaks_nothing(aws: LocalAws, landing: Landing) -> None:
+def test_a_failing_queue_shows_in_the_metrics_and_breaks_nothing(aws: LocalAws, landing: Landing) -> None:
     urls = {"gone": Mailbox(aws).url + "-gone", "unreachable": "http://127.0.0.1:9/123456789012/queue"}
 
     for name, url in urls.items():
@@ -404,7 +404,7 @@ def test_a_queue_that_fails_is_told_and_breaks_nothing(aws: LocalAws, landing: L
         assert not [key for key in found if key[0] in ("billfold_queue_messages", "billfold_dead_letters")]
 
 
-def test_the_queue_is_not_asked_again_for_a_moment(aws: LocalAws, landing: Landing) -> None:
+def test_the_queue_is_not_read_again_for_a_moment(aws: LocalAws, landing: Landing) -> None:
     mailbox = Mailbox(aws)
     settings = landing.settings.model_copy(update={"endpoint_url": aws.endpoint_url})
     now = [0.0]

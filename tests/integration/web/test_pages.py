@@ -49,7 +49,7 @@ def test_an_empty_database_says_how_to_begin(server: WebServer, path: str, title
 
 
 @pytest.mark.parametrize("path", ["/", "/changes", "/checks"])
-def test_a_client_without_a_bill_is_told_how_its_first_one_comes_in(landing: Landing, path: str) -> None:
+def test_a_client_without_a_bill_sees_how_to_ingest_its_first(landing: Landing, path: str) -> None:
     landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
 
     with run_web_server(landing.settings, landing.database) as server:
@@ -60,7 +60,7 @@ def test_a_client_without_a_bill_is_told_how_its_first_one_comes_in(landing: Lan
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/costs/charges?until=2026-05", "/clients/nobody", "/clients/nobody/doctor"])
-def test_a_client_that_there_is_not_is_told_in_the_same_words(server: WebServer, path: str) -> None:
+def test_an_unknown_client_gets_the_same_words_on_every_page(server: WebServer, path: str) -> None:
     answer = get(server, f"{path}{'&' if '?' in path else '?'}client=nobody")
 
     page = answer.body.decode()
@@ -69,7 +69,7 @@ def test_a_client_that_there_is_not_is_told_in_the_same_words(server: WebServer,
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_what_can_be_no_client_is_told_in_the_same_words(server: WebServer, path: str) -> None:
+def test_an_invalid_client_gets_the_same_words_on_every_page(server: WebServer, path: str) -> None:
     answer = get(server, f"{path}?client=%00")
 
     assert answer.status == 400

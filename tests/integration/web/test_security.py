@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from billfold import clients
 from billfold.aws import LocalAws, decode_event_key, locate, open_bucket
 from billfold.aws.session_policy import session_policy
 from billfold.bills.backfill import backfill
 from billfold.bills.ingest import ingest
-from billfold.clients import registry as clients
 from billfold.errors import AccessDeniedError, ManifestError, QueryError, UsageError
 from billfold.model import Client, DeliveryState
 from billfold.settings import Settings

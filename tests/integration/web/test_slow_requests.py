@@ -93,7 +93,7 @@ def test_bytes_that_trickle_in_prolong_nothing(server: WebServer, parts: list[by
     assert seconds < 5
 
 
-def test_a_body_that_nobody_wanted_holds_no_connection(server: WebServer) -> None:
+def test_an_unwanted_body_holds_no_connection(server: WebServer) -> None:
     received, seconds = send(
         server,
         b"POST /v1/ingestions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
@@ -126,7 +126,7 @@ def test_whole_requests_in_small_parts_are_answered(server: WebServer) -> None:
     assert b'{"status":"ok"}' in received
 
 
-def test_an_answer_that_nobody_reads_is_cut(settings: Settings, database: Database) -> None:
+def test_a_response_that_is_not_read_is_cut(settings: Settings, database: Database) -> None:
     app = create_app(Billfold(settings, database=database), home_token=HOME_TOKEN)
     app.get("/test/large")(lambda: Response(b"x" * ANSWER))
 

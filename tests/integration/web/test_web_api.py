@@ -167,7 +167,7 @@ def test_a_token_of_one_client_sees_no_other(landed: Landing, server: WebServer)
     assert (status, document["error"]["code"]) == (403, "forbidden")
 
 
-def test_what_cannot_be_answered_is_told_in_one_shape(landing: Landing) -> None:
+def test_every_error_has_the_same_shape(landing: Landing) -> None:
     cases = {
         f"/v1/deliveries/{uuid4()}": (404, "http"),
         "/v1/deliveries/none": (422, "invalid_request"),
@@ -199,7 +199,7 @@ def test_what_cannot_be_answered_is_told_in_one_shape(landing: Landing) -> None:
     assert {path: (answer.status, answer.error_code) for path, answer in answers.items()} == cases
 
 
-def test_a_parameter_that_nobody_reads_is_refused(landed: Landing, server: WebServer) -> None:
+def test_an_unknown_parameter_is_refused(landed: Landing, server: WebServer) -> None:
     token = tokens.make(landed.database, "worker", scopes=[Scope.ADMIN]).secret
     cases = {
         # Each of these is a filter of another route: passed over, it would give the sums of everything.
@@ -222,7 +222,7 @@ def test_a_parameter_that_nobody_reads_is_refused(landed: Landing, server: WebSe
     assert get(server, "/v1/costs?service=a&service=b&by=service,month", token)["costs"] == []
 
 
-def test_pages_refuse_what_no_address_can_ask_for(landing: Landing) -> None:
+def test_pages_refuse_invalid_parameters(landing: Landing) -> None:
     parameters = {
         "/costs": "client service account region category tag tag_key group metric since until",
         "/costs.csv": "client service metric since",

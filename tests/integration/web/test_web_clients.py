@@ -1,4 +1,4 @@
-"""The pages of clients: how each stands, what it is given to deploy, and what doctor finds when it is asked."""
+"""The pages of clients: the state of each, what it deploys, and what doctor finds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 from billfold.app import Billfold
 from billfold.clients import registry as clients
 from billfold.clients import tokens
-from billfold.clients.onboarding.export import ExportContents
-from billfold.clients.onboarding.template import Onboarding, iam_documents, template
+from billfold.clients.onboarding import ExportContents, Onboarding, iam_documents, make_template
 from billfold.errors import UsageError
 from billfold.model import Client, ExportTable, Probe, ProbeState, Scope, TimeGranularity
 from billfold.web.doctor_runs import DoctorRuns
@@ -137,7 +136,7 @@ def test_what_the_client_deploys_is_what_onboard_writes(registry: Registry, serv
     }
 
     plan = Onboarding(our_account_id=OUR_ACCOUNT)
-    assert files["template.json"].document == template(acme, plan)
+    assert files["template.json"].document == make_template(acme, plan)
     assert files["iam.json"].document == iam_documents(acme, plan)
     assert files["template.json"].headers["Content-Disposition"] == 'attachment; filename="acme.json"'
     assert {answer.headers["Cache-Control"] for answer in files.values()} == {"no-store"}
@@ -161,7 +160,7 @@ def test_the_page_leaves_out_of_an_export_what_its_address_says(registry: Regist
         export=ExportTable.CUR2,
         contents=ExportContents(time_granularity=TimeGranularity.DAILY, split_cost_allocation_data=False),
     )
-    assert send(server, linked[1].replace("&amp;", "&")).document == template(client, plan)
+    assert send(server, linked[1].replace("&amp;", "&")).document == make_template(client, plan)
     assert (
         '<option value="no" selected>'
         in page.partition('name="split_cost_allocation_data"')[2].partition("</select>")[0]
@@ -205,9 +204,7 @@ def test_without_our_own_account_nothing_is_prepared(registry: Registry, acme: C
     assert "BILLFOLD_OUR_ACCOUNT_ID is not set" in page
 
 
-def test_doctor_is_asked_by_a_form_and_its_findings_are_shown(
-    registry: Registry, server: WebServer, acme: Client
-) -> None:
+def test_a_form_runs_doctor_and_the_page_shows_its_results(registry: Registry, server: WebServer, acme: Client) -> None:
     registry.deliver(acme, "1", "2")
     assert "Doctor has not run yet" in get(server, "/clients/acme/doctor")
 

@@ -82,7 +82,7 @@ def test_list_shows_what_the_filters_of_its_address_let_through(server: WebServe
         "cursor=x",
     ],
 )
-def test_an_address_that_asks_for_nothing_there_is_is_told_so(server: WebServer, query: str) -> None:
+def test_an_invalid_query_of_the_list_is_an_error(server: WebServer, query: str) -> None:
     page = get(server, f"/deliveries?{query}", status=400)
 
     assert query.partition("=")[0] in page or "month" in page
@@ -104,7 +104,7 @@ def test_pages_of_the_list_hold_every_delivery_once(
     assert 'rel="prev">Newest' in page
 
 
-def test_calendar_shows_the_gravest_state_of_each_day(
+def test_the_calendar_shows_the_most_severe_state_of_each_day(
     copy: Landing, server: WebServer, history: dict[str, UUID]
 ) -> None:
     for name, day in (("first", "2026-05-01"), ("restated", "2026-05-02"), ("failed", "2026-05-02")):
@@ -125,7 +125,9 @@ def test_calendar_shows_the_gravest_state_of_each_day(
     assert "No deliveries in these days" in get(server, "/deliveries?until=2026-04-30")
 
 
-def test_who_is_late_stands_first_and_stands_out(copy: Landing, server: WebServer, history: dict[str, UUID]) -> None:
+def test_late_clients_come_first_and_are_highlighted(
+    copy: Landing, server: WebServer, history: dict[str, UUID]
+) -> None:
     copy.execute(
         "UPDATE billing_clients SET is_registered = true, bucket = 'b', account_id = '111122223333',"
         " role_arn = 'arn:aws:iam::111122223333:role/r', external_id = 'between us' WHERE client_id = 'globex'"
@@ -187,7 +189,9 @@ def test_a_delivery_shows_its_runs_stages_and_latency(
     assert "4 added, 0 removed, 0 unchanged" in page
 
 
-def test_attempts_and_earlier_failures_are_told(copy: Landing, server: WebServer, history: dict[str, UUID]) -> None:
+def test_the_page_shows_attempts_and_earlier_failures(
+    copy: Landing, server: WebServer, history: dict[str, UUID]
+) -> None:
     copy.execute(
         "UPDATE billing_deliveries SET attempts = 3, last_error_code = 'source_unavailable',"
         " last_error_message = 'S3 is slow' WHERE delivery_id = %s",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import Queue, open_queue
-from billfold.clients import registry as clients
 from billfold.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.web.events import MAX_EVENT_BYTES

@@ -104,7 +104,7 @@ def test_only_our_own_names_are_answered(server: WebServer) -> None:
         assert (answer.status, answer.error_code) == (400, "host"), asked
 
 
-def test_a_load_balancer_may_ask_for_health_by_any_name(server: WebServer) -> None:
+def test_a_load_balancer_may_check_health_by_any_name(server: WebServer) -> None:
     for path in ("/healthz", "/readyz"):
         assert server.ask("GET", path, headers={"Host": "10.1.2.3:8080"}) == (200, {"status": "ok"})
 
@@ -150,7 +150,7 @@ def test_a_form_of_another_site_is_refused(server: WebServer) -> None:
             assert (answer.status, answer.error_code) == (403, "origin"), headers
 
 
-def test_another_sites_page_is_refused_whatever_token_it_has(server: WebServer, database: Database) -> None:
+def test_a_page_of_another_site_is_refused_with_any_token(server: WebServer, database: Database) -> None:
     secret = tokens.make(database, "mine", (Scope.ADMIN,)).secret
     headers = {"Authorization": f"Bearer {secret}"}
 
@@ -219,7 +219,7 @@ def test_a_route_may_say_that_its_answer_can_be_kept(server: WebServer) -> None:
     assert answer.headers.get_all("Cache-Control") == ["public, max-age=31536000, immutable"]
 
 
-def test_who_asks_too_often_is_told_when_to_come_back(limited: Settings, database: Database) -> None:
+def test_too_many_requests_are_answered_with_the_time_to_wait(limited: Settings, database: Database) -> None:
     secrets = [tokens.make(database, name, (Scope.READ,)).secret for name in ("one", "two")]
     asked = [{"Authorization": f"Bearer {secret}"} for secret in secrets]
 
@@ -239,7 +239,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(limited: Settings, databas
     assert strangers == [200, 200, 200, 429]
 
 
-def test_without_a_limit_one_may_ask_as_often_as_one_likes() -> None:
+def test_without_a_limit_requests_are_unlimited() -> None:
     throttle = Throttle(0)
 
     assert {throttle.count_request("127.0.0.1") for _ in range(2000)} == {None}
@@ -274,7 +274,7 @@ def test_what_no_route_takes_fails_in_the_same_shape(server: WebServer) -> None:
     assert (wrong.status, wrong.error_code, wrong.headers["Allow"]) == (405, "http", "GET")
 
 
-def test_who_asks_for_the_head_gets_what_get_answers_without_its_content(server: WebServer) -> None:
+def test_head_gets_the_headers_of_get_without_content(server: WebServer) -> None:
     """Monitors and load balancers ask for health in this way, `curl -I` for anything."""
     for path in ("/healthz", "/test/item/1", "/sign-in", "/nothing", "/test/kept"):
         whole, head = (server.send(method, path) for method in ("GET", "HEAD"))
@@ -299,7 +299,7 @@ def test_no_answer_waits_for_its_headers_to_be_acknowledged(
     assert options == [1]
 
 
-def test_who_asks_for_the_head_is_told_so_in_the_log(limited: Settings, database: Database) -> None:
+def test_the_log_shows_head_as_head(limited: Settings, database: Database) -> None:
     with structlog.testing.capture_logs() as events, run_app(make_app(limited, database), token=HOME_SECRET) as server:
         server.send("HEAD", "/test/item/2")
 
@@ -308,7 +308,7 @@ def test_who_asks_for_the_head_is_told_so_in_the_log(limited: Settings, database
     ]
 
 
-def test_a_body_that_is_no_document_is_told_so(server: WebServer) -> None:
+def test_a_body_that_is_not_a_document_is_an_error(server: WebServer) -> None:
     messages = [
         server.send("POST", "/test/body", body, headers).document["error"]["message"]
         for body, headers in ((b"{key", JSON), (b"[]", JSON), (b"key=a", FORM))
@@ -317,7 +317,7 @@ def test_a_body_that_is_no_document_is_told_so(server: WebServer) -> None:
     assert messages == ["body: is not JSON", "body: is not a JSON object", "body: is not a JSON object"]
 
 
-def test_a_defect_is_told_without_what_it_is_about(server: WebServer) -> None:
+def test_an_unexpected_error_is_reported_without_its_details(server: WebServer) -> None:
     answer = server.send("GET", "/test/defect")
 
     assert (answer.status, answer.error_code) == (500, "internal")

@@ -16,9 +16,9 @@ import structlog.testing
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
+from billfold import clients
 from billfold.app import Billfold
 from billfold.bills import requests as asking
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.model import Client, Scope
 from billfold.store.database import connect
@@ -135,7 +135,7 @@ def test_each_failure_has_its_status(office: Office, monkeypatch: pytest.MonkeyP
     assert office.query("SELECT count(*) FROM billing_deliveries") == [(0,)]
 
 
-def test_a_token_asks_within_its_scope_and_client(office: Office) -> None:
+def test_a_token_requests_within_its_scope_and_client(office: Office) -> None:
     reader = office.token(Scope.READ)
     theirs = office.token(Scope.INGEST, client="globex")
     anybodys = office.token(Scope.INGEST)
@@ -211,7 +211,7 @@ def test_a_held_delivery_is_released_and_no_other(office: Office) -> None:
     assert [(event["delivery_id"], event["token_id"]) for event in told] == [(delivery_id, token_id)]
 
 
-def test_a_held_deliverys_page_says_what_its_release_does_before_it_is_asked_for(office: Office) -> None:
+def test_the_page_of_a_held_delivery_says_what_a_release_does(office: Office) -> None:
     delivery_id = office.hold()
     path = f"/deliveries/{delivery_id}"
     cookies = {
@@ -325,7 +325,7 @@ def test_without_a_queue_an_events_delivery_waits_for_the_server(eventful: Offic
 
 
 @pytest.mark.at_length
-def test_the_openapi_document_is_true_of_what_asks(office: Office) -> None:
+def test_the_openapi_document_is_true_of_requests(office: Office) -> None:
     office.send("/v1/ingestions", {"client": "acme", "key": MANIFEST})
     app = create_app(Billfold(office.registry.settings, database=office.registry.database))
     schema = schemathesis.openapi.from_dict(app.openapi())

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from billfold.clients.onboarding.events import Destination
-from billfold.clients.onboarding.export import ExportContents
-from billfold.clients.onboarding.template import (
+from billfold.clients.onboarding import (
+    Destination,
+    ExportContents,
     Onboarding,
     iam_documents,
+    make_template,
     next_steps,
     permission_policy,
-    template,
     trust_policy,
 )
 from billfold.errors import BillfoldError, ConfigurationError, UsageError
@@ -68,7 +68,7 @@ def text_of(document: Any) -> str:
 
 
 def test_the_role_is_the_one_that_we_assume_and_its_sessions_last_an_hour() -> None:
-    made = template(ACME, PLAN)
+    made = make_template(ACME, PLAN)
 
     role = made["Resources"]["BillfoldRole"]["Properties"]
     assert list(made["Resources"]) == ["BillfoldRole"]
@@ -79,7 +79,7 @@ def test_the_role_is_the_one_that_we_assume_and_its_sessions_last_an_hour() -> N
 
 
 def test_a_role_of_another_name_is_made_under_that_name() -> None:
-    made = template(replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/team/finance/read-bills"), PLAN)
+    made = make_template(replace(ACME, role_arn=f"arn:aws:iam::{THEIRS}:role/team/finance/read-bills"), PLAN)
 
     role = made["Resources"]["BillfoldRole"]["Properties"]
     assert (role["Path"], role["RoleName"]) == ("/team/finance/", "read-bills")
@@ -193,7 +193,7 @@ def test_every_arn_is_of_the_clients_partition(region: str, partition: str) -> N
     bus = Destination(notify=Notify.EVENTBRIDGE, arn=f"arn:{partition}:events:{region}:{OURS}:event-bus/billfold")
     client = replace(ACME, region=region, role_arn=f"arn:{partition}:iam::{THEIRS}:role/billfold-acme")
 
-    made = text_of(template(client, replace(PLAN, destination=bus, is_recorded=True)))
+    made = text_of(make_template(client, replace(PLAN, destination=bus, is_recorded=True)))
 
     assert set(re.findall(r"arn:([a-z-]+):", made)) == {partition}
 
@@ -210,7 +210,7 @@ PLANS = [
 
 @pytest.mark.parametrize(("client", "plan"), PLANS)
 def test_nothing_is_allowed_by_a_wildcard_that_could_be_named(client: Client, plan: Onboarding) -> None:
-    for policy in policies(template(client, plan)):
+    for policy in policies(make_template(client, plan)):
         for statement in policy["Statement"]:
             if statement["Effect"] == "Deny":
                 continue
@@ -223,7 +223,7 @@ def test_nothing_is_allowed_by_a_wildcard_that_could_be_named(client: Client, pl
 
 @pytest.mark.parametrize(("client", "plan"), PLANS)
 def test_the_external_id_stands_in_the_roles_trust_alone(client: Client, plan: Onboarding) -> None:
-    made = template(client, plan)
+    made = make_template(client, plan)
 
     assert text_of(made).count("between-acme-and-us") == 1
     assert "between-acme-and-us" not in "\n".join(next_steps(client, plan, "acme.json"))
@@ -237,7 +237,7 @@ def test_plain_iam_is_the_same_two_policies() -> None:
 
 
 def test_a_rule_passes_on_what_is_made_in_the_folder_and_may_do_nothing_else() -> None:
-    made = template(ACME, replace(PLAN, destination=BUS))["Resources"]
+    made = make_template(ACME, replace(PLAN, destination=BUS))["Resources"]
 
     rule, role = made["EventsRule"]["Properties"], made["EventsRole"]["Properties"]
     assert rule["EventPattern"] == {
@@ -267,7 +267,7 @@ def test_what_a_template_cannot_do_with_a_bucket_is_told_as_a_command() -> None:
 
     steps = list(next_steps(ACME, plan, "acme.json"))
 
-    assert list(template(ACME, plan)["Resources"]) == ["BillfoldRole"]
+    assert list(make_template(ACME, plan)["Resources"]) == ["BillfoldRole"]
     [queue] = put_notification(steps)["QueueConfigurations"]
     assert (queue["QueueArn"], queue["Events"]) == (QUEUE.arn, ["s3:ObjectCreated:*"])
     assert queue["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "exports/data/"}]
@@ -324,8 +324,8 @@ def test_a_folder_with_odd_letters_is_spelled_as_s3s_filters_want_it() -> None:
 def test_a_bucket_that_is_made_has_its_notification_at_once() -> None:
     queue = replace(QUEUE, arn=f"arn:aws:sqs:us-east-1:{OURS}:billfold")
 
-    by_sqs = template(IN_US, replace(PLAN, destination=queue, export=ExportTable.CUR2))["Resources"]
-    by_bus = template(IN_US, replace(PLAN, destination=BUS, export=ExportTable.CUR2))["Resources"]
+    by_sqs = make_template(IN_US, replace(PLAN, destination=queue, export=ExportTable.CUR2))["Resources"]
+    by_bus = make_template(IN_US, replace(PLAN, destination=BUS, export=ExportTable.CUR2))["Resources"]
 
     assert by_sqs["ExportBucket"]["Properties"]["NotificationConfiguration"] == {
         "QueueConfigurations": [
@@ -349,7 +349,7 @@ def test_a_bucket_that_is_made_has_its_notification_at_once() -> None:
 def test_an_export_names_all_columns_of_its_table_and_delivers_below_the_folder(
     kind: ExportTable, table: str, columns: int
 ) -> None:
-    made = template(IN_US, replace(PLAN, export=kind))["Resources"]
+    made = make_template(IN_US, replace(PLAN, export=kind))["Resources"]
 
     export = made["BillingExport"]["Properties"]["Export"]
     query = export["DataQuery"]["QueryStatement"]
@@ -362,7 +362,7 @@ def test_an_export_names_all_columns_of_its_table_and_delivers_below_the_folder(
 
 def data_query(contents: ExportContents, table: ExportTable = ExportTable.CUR2) -> tuple[dict[str, str], set[str]]:
     """The table configuration and the columns that an export with these contents asks for."""
-    made = template(IN_US, replace(PLAN, export=table, contents=contents))["Resources"]
+    made = make_template(IN_US, replace(PLAN, export=table, contents=contents))["Resources"]
     query = made["BillingExport"]["Properties"]["Export"]["DataQuery"]
     [configuration] = query["TableConfigurations"].values()
     columns = query["QueryStatement"].removeprefix("SELECT ").partition(" FROM ")[0].split(", ")
@@ -485,7 +485,7 @@ def test_what_only_the_console_can_switch_on_is_said_before_the_template_is_depl
 
 
 def test_only_exports_of_the_clients_account_may_write_to_the_bucket() -> None:
-    made = template(IN_US, replace(PLAN, export=ExportTable.FOCUS))["Resources"]
+    made = make_template(IN_US, replace(PLAN, export=ExportTable.FOCUS))["Resources"]
 
     allowed = statements(made["ExportBucketPolicy"]["Properties"]["PolicyDocument"])
     writing = allowed["EnableAWSDataExportsToWriteToS3AndCheckPolicy"]
@@ -504,9 +504,9 @@ def test_only_exports_of_the_clients_account_may_write_to_the_bucket() -> None:
 
 
 def test_a_trail_is_made_where_asked_for_and_sees_the_folder_alone() -> None:
-    assert "AccessTrail" not in template(ACME, PLAN)["Resources"]
+    assert "AccessTrail" not in make_template(ACME, PLAN)["Resources"]
 
-    made = template(replace(ACME, client_id="acme.-_eu"), replace(PLAN, is_recorded=True))["Resources"]
+    made = make_template(replace(ACME, client_id="acme.-_eu"), replace(PLAN, is_recorded=True))["Resources"]
 
     trail = made["AccessTrail"]["Properties"]
     [selector] = trail["AdvancedEventSelectors"]
@@ -520,7 +520,7 @@ def test_a_trail_is_made_where_asked_for_and_sees_the_folder_alone() -> None:
 
 
 def test_only_the_clients_trail_may_write_to_its_bucket_and_the_records_outlive_it() -> None:
-    made = template(ACME, replace(PLAN, is_recorded=True))["Resources"]
+    made = make_template(ACME, replace(PLAN, is_recorded=True))["Resources"]
 
     bucket = made["AccessLogBucket"]
     allowed = statements(made["AccessLogBucketPolicy"]["Properties"]["PolicyDocument"])
@@ -534,7 +534,7 @@ def test_only_the_clients_trail_may_write_to_its_bucket_and_the_records_outlive_
 
 
 def test_the_bucket_outlives_the_stack() -> None:
-    bucket = template(IN_US, replace(PLAN, export=ExportTable.FOCUS))["Resources"]["ExportBucket"]
+    bucket = make_template(IN_US, replace(PLAN, export=ExportTable.FOCUS))["Resources"]["ExportBucket"]
 
     assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
     assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
@@ -580,7 +580,7 @@ def test_what_aws_would_refuse_or_a_stranger_would_hear_is_refused(
     client: Client, plan: Onboarding, kind: type[BillfoldError], words: str
 ) -> None:
     with pytest.raises(kind, match=re.escape(words)):
-        template(client, plan)
+        make_template(client, plan)
 
 
 @pytest.mark.parametrize(
@@ -598,12 +598,12 @@ def test_no_template_holds_what_cloudformation_would_replace(prefix: str) -> Non
     """The registry of an earlier version may hold such a folder."""
     client = replace(ACME, prefix=prefix)
 
-    for write in (template, iam_documents):
+    for write in (make_template, iam_documents):
         with pytest.raises(UsageError, match="CloudFormation would replace"):
             write(client, PLAN)
 
 
 def test_a_literal_folder_with_single_braces_and_dollars_is_fine() -> None:
-    document = template(replace(ACME, prefix="{a}/$b/"), PLAN)
+    document = make_template(replace(ACME, prefix="{a}/$b/"), PLAN)
 
     assert "{{" not in text_of(document)

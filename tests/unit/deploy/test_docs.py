@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from billfold import errors
-from billfold.cli.exits import ExitCode
 from billfold.settings import setting_fields
 from billfold.store.migrate import list_migrations
 from billfold.web.metrics import FAMILIES
@@ -52,12 +49,6 @@ def section(text: str, heading: str) -> str:
 def table_rows(text: str) -> list[list[str]]:
     lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|---")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-
-
-def error_tree(root: type[errors.BillfoldError] = errors.BillfoldError) -> Iterator[type[errors.BillfoldError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from error_tree(child)
 
 
 def created_tables() -> dict[str, list[str]]:
@@ -119,18 +110,20 @@ def test_a_terminals_width_changes_no_document(columns: str, monkeypatch: pytest
     assert text == text_of("commands.md")
 
 
-def test_every_error_code_is_documented_with_its_retrying() -> None:
-    documented = {row[0].strip("`"): row[1] for row in table_rows(section(text_of("errors.md"), "## Error codes"))}
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_tables_of_pages_are_those_of_the_code(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
 
-    tree = {kind.error_code: "yes" if kind.retryable else "no" for kind in error_tree()}
+    assert GENERATOR.page_with_tables(text) == text, GENERATED_ADVICE
+    # A line that begins a table and has a typing error in it would leave the table behind the code.
+    assert len(re.findall("written by docs/generate.py", text)) == len(re.findall("<!-- end of ", text))
 
-    assert {code: retryable for code, retryable in documented.items() if code != "code"} == tree
 
+def test_every_table_has_its_place_in_a_page() -> None:
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
 
-def test_every_exit_code_is_documented() -> None:
-    rows = table_rows(section(text_of("errors.md"), "## Exit codes"))[1:]
-
-    assert {(int(row[0]), row[1]) for row in rows} == {(code.value, code.name.lower()) for code in ExitCode}
+    for name in GENERATOR.TABLES:
+        assert pages.count(f"<!-- {name}: written by docs/generate.py -->") == 1, name
 
 
 def test_every_metric_is_documented_as_it_is_told() -> None:

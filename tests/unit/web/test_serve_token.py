@@ -123,7 +123,7 @@ def test_a_link_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
         assert serve_token.HomeToken(path=home / FILE_NAME).read() is None
 
 
-def test_a_home_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_created_is_one_line_of_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(ConfigurationError, match="cannot create or read") as caught:

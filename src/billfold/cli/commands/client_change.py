@@ -20,6 +20,7 @@ from billfold.cli.options import Json
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
 from billfold.documents import describe_client, dump
+from billfold.log import Event
 
 
 @client_app.command(
@@ -47,7 +48,7 @@ def change_client(
     Another role or key may need a new onboarding template.
     """
     fields = pick_fields(locals())
-    settings = start(("client_changed",))
+    settings = start((Event.CLIENT_CHANGED,))
     changed = clients.change(open_store(settings), settings, client, fields)
     if as_json:
         write_document(dump({"clients": [describe_client(changed)]}))

@@ -1,6 +1,6 @@
-"""What is told of a client by the options of `billfold client add` and `billfold client change`.
+"""The options of `billfold client add` and `billfold client change`, made from the table of a client's fields.
 
-An option that is not given leaves a field to its default, or as it is; '' takes an optional one away.
+An option that is not given leaves a field at its default, or as it is; '' clears an optional one.
 """
 
 from __future__ import annotations
@@ -10,62 +10,29 @@ from typing import Annotated, Any
 
 import typer
 
-from billfold.clients import registry as clients
+from billfold.settings import CLIENT_FIELDS
 
-RoleArn = Annotated[
-    str | None,
-    typer.Option(
-        "--role-arn", metavar="ARN", help="The read-only role; by default, and with '', the one of `billfold onboard`."
-    ),
-]
-Region = Annotated[
-    str | None,
-    typer.Option("--region", metavar="REGION", help="The bucket's region; by default, and with '', AWS_REGION."),
-]
-KmsKeyArn = Annotated[
-    str | None,
-    typer.Option(
-        "--kms-key-arn", metavar="ARN", help="The bucket's own key, no other is used; '' where it has none any more."
-    ),
-]
-SourceIdentity = Annotated[
-    str | None,
-    typer.Option(
-        "--source-identity", metavar="NAME", help="What sessions call themselves in CloudTrail; '' for no name."
-    ),
-]
-Currency = Annotated[
-    str | None,
-    typer.Option(
-        "--currency",
-        metavar="CODE",
-        help="Of bills without a currency, from the next one on; a new client has BILLFOLD_CURRENCY by default.",
-    ),
-]
-MaxDeliveries = Annotated[
-    int | None,
-    typer.Option(
-        "--max-deliveries",
-        metavar="N",
-        help="Ingested at a time by all workers together; a new client has 2 by default.",
-    ),
-]
-MaxFileBytes = Annotated[
-    str | None,
-    typer.Option(
-        "--max-file-bytes",
-        metavar="N",
-        help="The largest object fetched; by default, and with '', BILLFOLD_MAX_FILE_BYTES.",
-    ),
-]
-RefreshHours = Annotated[
-    int | None,
-    typer.Option(
-        "--refresh-hours", metavar="N", help="How often AWS is expected to deliver; a new client has 24 by default."
-    ),
-]
+
+def client_option(name: str) -> Any:
+    """The option that sets this field of a client."""
+    field = CLIENT_FIELDS[name]
+    return typer.Option(f"--{name.replace('_', '-')}", metavar=field.metavar, help=field.option)
+
+
+Bucket = Annotated[str, client_option("bucket")]
+AccountId = Annotated[str, client_option("account_id")]
+Prefix = Annotated[str, client_option("prefix")]
+RoleArn = Annotated[str | None, client_option("role_arn")]
+Region = Annotated[str | None, client_option("region")]
+KmsKeyArn = Annotated[str | None, client_option("kms_key_arn")]
+SourceIdentity = Annotated[str | None, client_option("source_identity")]
+Currency = Annotated[str | None, client_option("currency")]
+MaxDeliveries = Annotated[int | None, client_option("max_deliveries")]
+# '' clears it: it is not only a number.
+MaxFileBytes = Annotated[str | None, client_option("max_file_bytes")]
+RefreshHours = Annotated[int | None, client_option("refresh_hours")]
 
 
 def pick_fields(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a command's arguments, its `locals()`, those of the options above: the fields that may change of a client."""
-    return {name: arguments[name] for name in clients.CHANGEABLE}
+    """Of a command's arguments, its `locals()`, the fields that are changeable."""
+    return {name: arguments[name] for name, field in CLIENT_FIELDS.items() if field.is_changeable}

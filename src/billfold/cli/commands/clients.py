@@ -12,10 +12,13 @@ from rich.console import Console
 from billfold import reports
 from billfold.cli.application import app, open_store, start
 from billfold.cli.commands.client_options import (
+    AccountId,
+    Bucket,
     Currency,
     KmsKeyArn,
     MaxDeliveries,
     MaxFileBytes,
+    Prefix,
     RefreshHours,
     Region,
     RoleArn,
@@ -29,6 +32,7 @@ from billfold.cli.output.grid import add_row, make_table, print_table, show_inst
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
 from billfold.documents import client_document, describe_client, dump
+from billfold.log import Event
 from billfold.model import Client
 from billfold.reports import ClientFreshness
 
@@ -51,14 +55,9 @@ ClientId = Annotated[str, typer.Argument(metavar="ID", help="The client's id, as
 )
 def add_client(
     client: ClientId,
-    bucket: Annotated[str, typer.Option("--bucket", metavar="NAME", help="The bucket of the billing exports.")],
-    account_id: Annotated[
-        str,
-        typer.Option("--account-id", metavar="ID", help="The account of bucket and role: 12 digits."),
-    ],
-    prefix: Annotated[
-        str, typer.Option("--prefix", metavar="FOLDER", help="The folder of the exports; the whole bucket by default.")
-    ] = "",
+    bucket: Bucket,
+    account_id: AccountId,
+    prefix: Prefix = "",
     role_arn: RoleArn = None,
     region: Region = None,
     kms_key_arn: KmsKeyArn = None,
@@ -80,7 +79,7 @@ def add_client(
         "prefix": prefix,
         **pick_fields(locals()),
     }
-    settings = start(("client_registered",))
+    settings = start((Event.CLIENT_REGISTERED,))
     registered = clients.register(open_store(settings), settings, fields)
     if as_json:
         write_document(dump({"clients": [describe_client(registered)]}))
@@ -143,7 +142,7 @@ def remove_client(
     ] = False,
 ) -> int:
     """Remove a client. As long as anything is kept of it, that is refused, unless `--purge` deletes it all."""
-    holdings = clients.remove(open_store(start(("client_removed",))), client, purge=purge)
+    holdings = clients.remove(open_store(start((Event.CLIENT_REMOVED,))), client, purge=purge)
     Screen().print(
         printable(
             f"{client}: removed, with {holdings.statement_count:,} statements of {holdings.row_count:,} line items"
@@ -153,7 +152,7 @@ def remove_client(
 
 
 def _switch(client: str, *, enabled: bool) -> int:
-    clients.set_enabled(open_store(start(("client_enabled", "client_disabled"))), client, enabled=enabled)
+    clients.set_enabled(open_store(start((Event.CLIENT_ENABLED, Event.CLIENT_DISABLED))), client, enabled=enabled)
     Screen().print(printable(f"{client}: {'enabled' if enabled else 'disabled'}"))
     return ExitCode.SUCCESS
 

@@ -15,21 +15,22 @@ from billfold.cli.output.screen import Screen, fetch_bar, show_error, write_docu
 from billfold.cli.output.tables import show_left_out, show_outcomes
 from billfold.clients import registry as clients
 from billfold.documents import dump, ingest_document
+from billfold.log import Event
 from billfold.model import DeliveryOutcome
 from billfold.period import BillingPeriod
 
 # On a terminal these commands tell their deliveries themselves, as a table and as lines.
 TOLD_BY_COMMANDS = (
-    "delivery_finished",
-    "delivery_failed",
-    "source_refused",
-    "finding",
-    "files_left_out",
-    "backfill_started",
-    "backfill_finished",
-    "delivery_released",
-    "delivery_rolled_back",
-    "rollback_undone",
+    Event.DELIVERY_FINISHED,
+    Event.DELIVERY_FAILED,
+    Event.SOURCE_REFUSED,
+    Event.FINDING,
+    Event.FILES_LEFT_OUT,
+    Event.BACKFILL_STARTED,
+    Event.BACKFILL_FINISHED,
+    Event.DELIVERY_RELEASED,
+    Event.DELIVERY_ROLLED_BACK,
+    Event.ROLLBACK_UNDONE,
 )
 
 DeliveryId = Annotated[

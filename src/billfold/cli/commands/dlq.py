@@ -17,6 +17,7 @@ from billfold.cli.output.grid import add_row, make_table, print_table, show_inst
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.documents import dump
 from billfold.errors import UsageError
+from billfold.log import Event
 from billfold.settings import require
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def redrive_letters(
 
 
 def _open(queue_url: str | None) -> Queues:
-    settings = start(("message_redriven",))
+    settings = start((Event.MESSAGE_REDRIVEN,))
     if queue_url is None:
         require(settings, "BILLFOLD_QUEUE_URL", purpose="dlq")
     url = queue_url or settings.queue_url

@@ -49,7 +49,7 @@ def doctor(
     needed; that S3 tells of new objects. Nothing is ingested or changed.
     """
     settings = start()
-    from billfold.doctor.examination import examine
+    from billfold.doctor import run_doctor
 
     screen = Screen()
     told: list[str | None] = []
@@ -60,7 +60,7 @@ def doctor(
             told.append(probe.client_id)
         _show(screen, probe)
 
-    probes = examine(settings=settings, client_id=client, tell=(lambda _: None) if as_json else tell)
+    probes = run_doctor(settings=settings, client_id=client, on_probe=(lambda _: None) if as_json else tell)
     counts = Counter(probe.state for probe in probes)
     if as_json:
         write_document(dump(_document(probes)))

@@ -21,6 +21,7 @@ from billfold.cli.output.costs_table import show_costs
 from billfold.cli.output.screen import Screen, discard_output, fetch_bar, show_error, write_document
 from billfold.clients import registry as clients
 from billfold.documents import dump, dump_row, ingest_document, report_document
+from billfold.log import Event
 from billfold.model import DeliveryState, LeftOutFile, RunStatus, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.selection import Filter
@@ -30,13 +31,13 @@ from billfold.store.query import QueryResult, run_query
 
 # On a terminal `ingest` tells these events itself, as a table and as lines.
 _TOLD_BY_INGEST = (
-    "delivery_finished",
-    "delivery_failed",
-    "delivery_interrupted",
-    "source_refused",
-    "finding",
-    "check_warned",
-    "files_left_out",
+    Event.DELIVERY_FINISHED,
+    Event.DELIVERY_FAILED,
+    Event.DELIVERY_INTERRUPTED,
+    Event.SOURCE_REFUSED,
+    Event.FINDING,
+    Event.CHECK_WARNED,
+    Event.FILES_LEFT_OUT,
 )
 # A JSON result up to this size waits for its end in memory, a larger one on disk.
 _SPOOL_BYTES = 16 * 2**20

@@ -14,9 +14,9 @@ from billfold.cli.application import app, open_store, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import registry as clients
-from billfold.clients.onboarding.events import Destination
-from billfold.clients.onboarding.export import ExportContents
+from billfold.clients.onboarding import Destination, ExportContents
 from billfold.errors import ConfigurationError, UsageError
+from billfold.log import Event
 from billfold.model import ExportTable, Notify, TimeGranularity
 from billfold.settings import Settings
 
@@ -133,9 +133,9 @@ def onboard(
     client's external id; where asked for, also the way in which we are told of new objects, and the export itself.
     """
     # boto3 takes a second to load: only this command needs what is beside it.
-    from billfold.clients.onboarding import template as onboarding
+    from billfold.clients import onboarding
 
-    settings = start(("external_id_renewed",))
+    settings = start((Event.EXTERNAL_ID_RENEWED,))
     account_id = _our_account(settings, our_account)
     destination = _destination(notify, queue_arn, event_bus_arn)
     contents = ExportContents(
@@ -151,7 +151,7 @@ def onboard(
     )
     database = open_store(settings)
     found = clients.find_for_onboarding(database, settings, client)
-    write = onboarding.iam_documents if iam_json else onboarding.template
+    write = onboarding.iam_documents if iam_json else onboarding.make_template
     document = write(found, plan)
     if new_external_id:
         # Only now that a template can be made: a mistaken option must not lock us out.

@@ -18,6 +18,7 @@ from billfold.cli.output.grid import add_row, make_table, print_table, show_inst
 from billfold.cli.output.screen import Screen, printable, show_error, write_document
 from billfold.documents import dump
 from billfold.errors import UsageError
+from billfold.log import Event
 from billfold.reports import ClientFreshness
 
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ _DEFAULT_CONCURRENCY = 2
 _MAX_CONCURRENCY = 64
 # On a terminal `--once` tells these itself, as a table.
 _TOLD_BY_ONCE = (
-    "backfill_started",
-    "backfill_finished",
-    "client_late",
-    "delivery_failed",
-    "delivery_interrupted",
-    "delivery_finished",
-    "schedule_client_failed",
-    "schedule_client_finished",
-    "schedule_finished",
-    "source_refused",
+    Event.BACKFILL_STARTED,
+    Event.BACKFILL_FINISHED,
+    Event.CLIENT_LATE,
+    Event.DELIVERY_FAILED,
+    Event.DELIVERY_INTERRUPTED,
+    Event.DELIVERY_FINISHED,
+    Event.SCHEDULE_CLIENT_FAILED,
+    Event.SCHEDULE_CLIENT_FINISHED,
+    Event.SCHEDULE_FINISHED,
+    Event.SOURCE_REFUSED,
 )
 
 

@@ -11,9 +11,10 @@ from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod, OneStatement
 from billfold.cli.output.screen import Screen, write_document
 from billfold.documents import dump, format_money
+from billfold.log import Event
 from billfold.model import Relation
 
-TOLD_BY_STATEMENT_COMMANDS = ("statement_remapped", "statement_switched", "statements_paired")
+TOLD_BY_STATEMENT_COMMANDS = (Event.STATEMENT_REMAPPED, Event.STATEMENT_SWITCHED, Event.STATEMENTS_PAIRED)
 
 StatementId = Annotated[
     int, typer.Argument(metavar="STATEMENT", help="A statement's id, as `billfold statements` shows it.")

@@ -16,6 +16,7 @@ from billfold.cli.output.grid import add_row, make_table, print_table, show_inst
 from billfold.cli.output.screen import Screen, printable, write_document
 from billfold.clients import tokens
 from billfold.documents import dump
+from billfold.log import Event
 from billfold.model import Scope
 from billfold.store.clients.tokens import Token
 
@@ -61,7 +62,9 @@ def add_token(
     Programs send it as `Authorization: Bearer …`, people sign in to the dashboard with it. `billfold serve` answers
     nobody without a token; the user who owns BILLFOLD_HOME has one there, for this machine alone.
     """
-    made = tokens.make(open_store(start(("token_made",))), name, scopes, client_id=client, expires_days=expires_days)
+    made = tokens.make(
+        open_store(start((Event.TOKEN_MADE,))), name, scopes, client_id=client, expires_days=expires_days
+    )
     if as_json:
         write_document(dump({"tokens": [_document(made.token) | {"token": made.secret}]}))
     else:
@@ -90,7 +93,7 @@ def revoke_token(
     as_json: Json = False,
 ) -> int:
     """End a token: within two seconds no server takes it any more. There is no way back."""
-    revoked = tokens.revoke(open_store(start(("token_revoked",))), token)
+    revoked = tokens.revoke(open_store(start((Event.TOKEN_REVOKED,))), token)
     if as_json:
         write_document(dump({"tokens": [_document(revoked)]}))
     else:

@@ -48,7 +48,7 @@ class _Role:
     name: str
 
 
-def template(client: Client, plan: Onboarding) -> dict[str, Any]:
+def make_template(client: Client, plan: Onboarding) -> dict[str, Any]:
     """The client's CloudFormation template, external id included. It has no parameters: what is read is what is made.
 
     It is deployed in the bucket's account and region. Raises ConfigurationError for a client that is not described in
@@ -85,7 +85,7 @@ def template(client: Client, plan: Onboarding) -> dict[str, Any]:
 
 
 def iam_documents(client: Client, plan: Onboarding) -> dict[str, Any]:
-    """The role's two policies, for a client that makes its roles in another way; raises as `template` does."""
+    """The role's two policies, for a client that makes its roles in another way; raises as `make_template` does."""
     _check(client, plan)
     return {
         "trust_policy": trust_policy(client, plan.our_account_id),

@@ -1,7 +1,7 @@
 """A CloudTrail trail of who read a client's bills, as resources of a CloudFormation template.
 
-CloudTrail tells of an object to the reader's account and to the bucket owner's alone. Billfold reads in the client's
-own role, so both are the client's: only a trail there can tell.
+CloudTrail reports the read of an object only to the accounts of the reader and of the bucket's owner. Billfold reads
+with the client's own role, so both are the client's account: only a trail there can record it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,32 @@ from billfold.model import Client
 
 _KEEP_DAYS = 400
 
+# The bucket that the trail writes to; each of its objects expires.
+_BUCKET = {
+    "Type": "AWS::S3::Bucket",
+    "DeletionPolicy": "Retain",
+    "UpdateReplacePolicy": "Retain",
+    "Properties": {
+        "BucketEncryption": {
+            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        "PublicAccessBlockConfiguration": {
+            "BlockPublicAcls": True,
+            "BlockPublicPolicy": True,
+            "IgnorePublicAcls": True,
+            "RestrictPublicBuckets": True,
+        },
+        "LifecycleConfiguration": {"Rules": [{"Id": "forget", "Status": "Enabled", "ExpirationInDays": _KEEP_DAYS}]},
+    },
+}
+
 
 def resources(client: Client) -> dict[str, Any]:
     """The trail, the bucket that it writes to and that bucket's policy, by their logical names.
 
     The trail records reads and writes of the folder's objects, in the bucket's region. Deleting the stack leaves the
-    bucket and its records; each is forgotten after 400 days.
+    bucket and its records; each record expires after 400 days.
     """
     assert client.role_arn is not None
     partition = client.role_arn.split(":")[1]
@@ -26,26 +46,7 @@ def resources(client: Client) -> dict[str, Any]:
     trail_arn = f"arn:{partition}:cloudtrail:{client.region}:{client.account_id}:trail/{name}"
     folder_arn = f"arn:{partition}:s3:::{client.bucket}/{client.prefix}"
     return {
-        "AccessLogBucket": {
-            "Type": "AWS::S3::Bucket",
-            "DeletionPolicy": "Retain",
-            "UpdateReplacePolicy": "Retain",
-            "Properties": {
-                "BucketEncryption": {
-                    "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
-                },
-                "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
-                "PublicAccessBlockConfiguration": {
-                    "BlockPublicAcls": True,
-                    "BlockPublicPolicy": True,
-                    "IgnorePublicAcls": True,
-                    "RestrictPublicBuckets": True,
-                },
-                "LifecycleConfiguration": {
-                    "Rules": [{"Id": "forget", "Status": "Enabled", "ExpirationInDays": _KEEP_DAYS}]
-                },
-            },
-        },
+        "AccessLogBucket": _BUCKET,
         "AccessLogBucketPolicy": {
             "Type": "AWS::S3::BucketPolicy",
             "Properties": {
@@ -55,7 +56,7 @@ def resources(client: Client) -> dict[str, Any]:
         },
         "AccessTrail": {
             "Type": "AWS::CloudTrail::Trail",
-            # CloudTrail tries the bucket when the trail is made.
+            # CloudTrail tests the bucket when the trail is created.
             "DependsOn": "AccessLogBucketPolicy",
             "Properties": {
                 "TrailName": name,

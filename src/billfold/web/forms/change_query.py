@@ -50,11 +50,11 @@ class ChangeQuery:
         return Filter(client=client, export=self.export, period=self.period, limit=limit)
 
     @property
-    def look_into(self) -> LookInto | None:
+    def comparison(self) -> LookInto | None:
         """The comparison; None if the page chooses."""
         return LookInto(statement=self.statement, start=self.start, end=self.end) if self.statement else None
 
-    def looking_into(self, chosen: LookInto | None) -> ChangeQuery:
+    def with_comparison(self, chosen: LookInto | None) -> ChangeQuery:
         """This query with that comparison, on the same page of the list."""
         if chosen is None:
             return self
@@ -63,7 +63,7 @@ class ChangeQuery:
     def step(self, move: Move) -> dict[str, Any]:
         """The parameters that show what a publication changed."""
         chosen = LookInto(statement=move.statement_id, start=move.number - 1, end=move.number)
-        return self.looking_into(chosen).parameters()
+        return self.with_comparison(chosen).parameters()
 
     def parameters(self) -> dict[str, Any]:
         """The query as parameters, without the defaults."""

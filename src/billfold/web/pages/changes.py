@@ -34,14 +34,14 @@ def show_changes(request: Request, billfold: OurBillfold, access: ReadAccess, qu
     surround = frame(billfold, access, tab="changes", client=query.client)
     report = billfold.dashboard.moves_in_detail(
         query.listed(surround.client, limit=PAGE_SIZE),
-        query.look_into,
+        query.comparison,
         column=query.by,
         metric=query.metric,
         limit=MAX_MOVERS,
         offset=(query.page - 1) * PAGE_SIZE,
     )
     # Links name the comparison even if the page chose it.
-    compared = query.looking_into(report.looked_into)
+    compared = query.with_comparison(report.looked_into)
     context: dict[str, Any] = {
         "query": query,
         "compared": compared,
@@ -57,7 +57,7 @@ def show_changes(request: Request, billfold: OurBillfold, access: ReadAccess, qu
 def send_changes(billfold: OurBillfold, access: ReadAccess, query: ChangeQueryOf) -> Response:
     """The groups that changed as CSV, or the publications if the query names no statement."""
     client = access.narrow(query.client)
-    if chosen := query.look_into:
+    if chosen := query.comparison:
         report = billfold.changes(
             [query.by],
             client=client,

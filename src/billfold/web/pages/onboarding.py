@@ -19,7 +19,7 @@ from billfold.web.pages.clients import ClientId, find_client
 from billfold.web.pages.rendering import render
 
 _NOTIFY_CHOICES = [
-    ("", "No notification: we check on a schedule"),
+    ("", "None: on a schedule only"),
     (Notify.EVENTBRIDGE, "EventBridge, to our event bus"),
     (Notify.SQS, "S3, to our queue"),
 ]

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from billfold import __version__
 from billfold.app import Billfold
+from billfold.log import Event
 from billfold.web.access import Access
 from billfold.web.api.responses import not_found
 from billfold.web.pages import formats
@@ -82,7 +83,7 @@ def attempt(figure: str, make: Callable[[], T]) -> T | None:
     try:
         return make()
     except (ArithmeticError, ValueError) as error:
-        log.error("figure_failed", figure=figure, exc_info=error)
+        log.error(Event.FIGURE_FAILED, figure=figure, exc_info=error)
         return None
 
 

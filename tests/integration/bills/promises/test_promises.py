@@ -1,38 +1,22 @@
-"""The promises: complete, atomic, cheap, reconciled, durable, remembered, closed."""
+"""The promises of a bill: complete, cheap, remembered, closed."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import threading
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import botocore.handlers
-import psycopg
 import pytest
 
-import billfold
-from billfold.aws import LocalAws, locate, resolve
-from billfold.errors import ReconciliationError, RunConflictError, SpoolFullError, UsageError
+from billfold.aws import LocalAws
+from billfold.errors import UsageError
 from billfold.model import DeliveryState, RunStatus
 from billfold.settings import Settings
-from billfold.store.database import Database, connect
-from billfold.store.deliveries import claims
+from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, as_csv, described, line_item, write_bill, write_delivery
-
-USD = "USD"
-FACT = "billing_usage_fact_2026_05"
-RAW = "raw_aws_billing_rows_2026_05"
-
-
-@pytest.fixture
-def on_each(each_database: Database, settings: Settings, tmp_path: Path) -> Landing:
-    """As `landing`, on every supported version of PostgreSQL."""
-    return Landing.make(each_database, settings, tmp_path / "bucket")
+from tests.integration.bills.promises.conftest import FACT, RAW, USD
 
 
 def test_identical_rows_are_all_charged(landing: Landing) -> None:
@@ -141,161 +125,6 @@ def test_the_current_delivery_again_downloads_nothing(
     assert [run.status for run in again.runs] == [RunStatus.SKIPPED]
     assert [key for key in read if "Manifest" not in key] == []
     assert read != []
-
-
-def test_a_reader_sees_the_old_bill_or_the_new_one_and_nothing_between(on_each: Landing) -> None:
-    write_bill(on_each.root, described(*["1"] * 300))
-    on_each.ingest()
-    write_bill(on_each.root, described(*["2"] * 300), revision=2)
-    # The restatement waits inside its transaction, with all its rows written, until the reader has looked.
-    looked = threading.Event()
-    seen: set[tuple[Any, ...]] = set()
-
-    def poll() -> None:
-        with connect(on_each.database.conninfo) as connection, connect(on_each.database.conninfo) as gate:
-            gate.execute("SELECT pg_advisory_lock(7)")
-            waiting = 0
-            while waiting < 3 and not stop.is_set():
-                seen.add(_look(connection))
-                waiting += bool(
-                    connection.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone()
-                )
-            looked.set()
-            gate.execute("SELECT pg_advisory_unlock(7)")
-            while not stop.is_set():
-                seen.add(_look(connection))
-
-    on_each.execute(
-        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS"
-        " 'BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END'"
-    )
-    on_each.execute("CREATE TRIGGER hold AFTER UPDATE ON billing_statements FOR EACH STATEMENT EXECUTE FUNCTION hold()")
-    stop = threading.Event()
-    reader = threading.Thread(target=poll)
-    reader.start()
-
-    outcome = on_each.ingest()
-    stop.set()
-    reader.join()
-
-    assert outcome.exit_error is None
-    assert looked.is_set()
-    assert _look_once(on_each) == (300, Decimal(600), Decimal(600), 300)
-    assert seen <= {(300, Decimal(300), Decimal(300), 300), (300, Decimal(600), Decimal(600), 300)}
-    assert (300, Decimal(300), Decimal(300), 300) in seen
-
-
-def _look(connection: Any) -> tuple[Any, ...]:
-    """Rows and money in every table, as one statement sees them."""
-    row: tuple[Any, ...] = connection.execute(
-        "SELECT (SELECT count(*) FROM raw_aws_billing_rows), (SELECT sum(billed_cost) FROM billing_usage_fact),"
-        " (SELECT sum(billed_cost) FROM billing_daily_cost), (SELECT sum(row_count)::int FROM billing_statements)"
-    ).fetchone()
-    return row
-
-
-def _look_once(landing: Landing) -> tuple[Any, ...]:
-    with connect(landing.database.conninfo) as connection:
-        return _look(connection)
-
-
-CORRUPTIONS = {
-    "a charge costs more": (FACT, "NEW.billed_cost := NEW.billed_cost + 0.0000000001; RETURN NEW;"),
-    "a charge is dropped": (FACT, "IF NEW.billed_cost = 2 THEN RETURN NULL; END IF; RETURN NEW;"),
-    "a raw row is dropped": (RAW, "IF NEW.row_data::text LIKE '%item 2%' THEN RETURN NULL; END IF; RETURN NEW;"),
-    "a raw row says another cost": (
-        RAW,
-        """NEW.row_data := replace(NEW.row_data::text, '"2"', '"2.1"')::json; RETURN NEW;""",
-    ),
-}
-
-
-# What is compared does not depend on the server's version: one kind on the other version shows that triggers do not.
-@pytest.mark.parametrize(
-    ("each_database", "name"),
-    [*((16, name) for name in CORRUPTIONS), (18, "a raw row is dropped")],
-    indirect=["each_database"],
-)
-def test_nothing_is_published_unless_rows_and_money_agree(on_each: Landing, name: str) -> None:
-    table, body = CORRUPTIONS[name]
-    write_bill(on_each.root, described("1"))
-    on_each.ingest()
-    on_each.execute(f"CREATE FUNCTION corrupt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$")
-    on_each.execute(f"CREATE TRIGGER corrupt BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION corrupt()")
-    write_bill(on_each.root, described("1", "2"), revision=2)
-
-    refused = on_each.ingest()
-    status = on_each.query("SELECT status, error_code FROM billing_ingestion_runs ORDER BY created_at")
-    billed_then = on_each.billed()
-    on_each.execute(f"DROP TRIGGER corrupt ON {table}")
-    good = on_each.ingest()
-
-    assert isinstance(refused.exit_error, ReconciliationError)
-    assert "\n" not in str(refused.exit_error)
-    assert refused.state is DeliveryState.FAILED
-    assert status == [("success", None), ("failed", "reconciliation")]
-    assert billed_then == {USD: Decimal(1)}
-    assert good.state is DeliveryState.PUBLISHED
-    assert on_each.billed() == {USD: Decimal(3)}
-    assert on_each.broken_rules() == []
-
-
-INGEST_IN_ANOTHER_PROCESS = """
-import sys
-from billfold.settings import load_settings
-from billfold.bills.ingest import ingest
-from billfold.store.database import Database
-settings = load_settings()
-database = Database(conninfo=sys.argv[2], reader_conninfo=None, is_embedded=True)
-ingest(sys.argv[1], client=settings.default_client(), settings=settings, database=database)
-"""
-
-
-def test_a_killed_worker_leaves_nothing_half_written_and_the_next_finishes_its_work(
-    on_each: Landing, environment: pytest.MonkeyPatch
-) -> None:
-    environment.setenv("BILLFOLD_CLIENT", "acme")
-    write_bill(on_each.root, described("1"))
-    on_each.ingest()
-    write_bill(on_each.root, described("1.5", "2"), revision=2)
-    on_each.execute(
-        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS"
-        " 'BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END'"
-    )
-    on_each.execute("CREATE TRIGGER hold AFTER UPDATE ON billing_statements FOR EACH STATEMENT EXECUTE FUNCTION hold()")
-
-    with connect(on_each.database.conninfo) as gate:
-        gate.execute("SELECT pg_advisory_lock(7)")
-        command = [sys.executable, "-c", INGEST_IN_ANOTHER_PROCESS, str(on_each.root), on_each.database.conninfo]
-        # The working directory is the test's own: a relative entry of PYTHONPATH would not be found there.
-        paths = os.pathsep.join(str(Path(billfold.__file__).parents[1]) if path == "src" else path for path in sys.path)
-        worker = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths}
-        )
-        _await(gate, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-        worker.kill()
-        worker.wait()
-        # Its sessions notice within a second (client_connection_check_interval), though they wait for a lock.
-        _await(gate, "SELECT WHERE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
-        after_the_kill = _look(gate)
-        state_then = gate.execute("SELECT state FROM billing_deliveries ORDER BY created_at DESC LIMIT 1").fetchone()
-    outcome = on_each.ingest()
-
-    assert after_the_kill == (1, Decimal(1), Decimal(1), 1)
-    assert state_then == ("running",)
-    assert outcome.exit_error is None
-    assert on_each.billed() == {USD: Decimal("3.5")}
-    assert on_each.value("SELECT max(attempts) FROM billing_ingestion_runs") == 2
-    assert on_each.broken_rules() == []
-
-
-def _await(connection: psycopg.Connection[Any], query: str, seconds: int = 30) -> None:
-    """Ask until the query has a row; PostgreSQL itself waits between two questions."""
-    for _ in range(seconds * 20):
-        if connection.execute(query.encode()).fetchone() is not None:
-            return
-        connection.execute("SELECT pg_sleep(0.05)")
-    raise AssertionError(f"nothing after {seconds} seconds: {query}")
 
 
 def test_withdrawn_rows_and_charges_are_remembered(landing: Landing) -> None:
@@ -509,54 +338,3 @@ def test_currencies_are_never_summed_together(landing: Landing) -> None:
 
     assert outcome.billed_cost == landing.billed() == {"EUR": Decimal(2), USD: Decimal(1)}
     assert landing.value("SELECT billed_cost_after FROM billing_publications") == {"EUR": "2", USD: "1"}
-
-
-def test_one_statement_has_one_worker(landing: Landing) -> None:
-    write_bill(landing.root, described("1"))
-    impatient = landing.with_settings(claim_wait_seconds=1, retry_max_attempts=2)
-    bucket, key = locate(str(landing.root), landing.client, landing.settings)
-    [delivery] = resolve(bucket, key)
-
-    with connect(landing.database.conninfo) as other:
-        claims.claim(other, landing.client, delivery, wait_seconds=1)
-        outcome = impatient.ingest()
-    after = landing.ingest()
-
-    assert isinstance(outcome.exit_error, RunConflictError)
-    assert outcome.state is DeliveryState.FAILED
-    assert after.state is DeliveryState.PUBLISHED
-    assert landing.billed() == {USD: Decimal(1)}
-
-
-def test_two_workers_on_one_delivery_publish_it_once(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2"))
-    outcomes: list[Any] = []
-    workers = [threading.Thread(target=lambda: outcomes.append(landing.ingest())) for _ in range(2)]
-
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-
-    assert [outcome.exit_error for outcome in outcomes] == [None, None]
-    assert sorted(outcome.rows_added for outcome in outcomes) == [0, 2]
-    assert landing.count("billing_publications") == 1
-    assert landing.broken_rules() == []
-
-
-def test_what_can_succeed_later_is_tried_up_to_the_limit_and_its_attempts_are_kept(landing: Landing) -> None:
-    write_bill(landing.root, described("1"))
-    landing.ingest()
-    write_bill(landing.root, described("2"), revision=2)
-
-    refused = landing.with_settings(retry_max_attempts=4, min_free_bytes=2**62).ingest()
-    attempts = landing.query("SELECT status, attempts, error_code FROM billing_ingestion_runs ORDER BY created_at")
-    billed_then = landing.billed()
-    cured = landing.ingest()
-
-    assert isinstance(refused.exit_error, SpoolFullError)
-    assert attempts == [("success", 1, None), ("failed", 4, "spool_full")]
-    assert billed_then == {USD: Decimal(1)}
-    assert cured.state is DeliveryState.PUBLISHED
-    assert landing.value("SELECT max(attempts) FROM billing_ingestion_runs") == 5
-    assert landing.billed() == {USD: Decimal(2)}

@@ -1,4 +1,4 @@
-"""The buttons `Try again` and `Release` of a delivery in a real browser: what they say, and what becomes of it."""
+"""The buttons `Try again` and `Release` of a delivery in a real browser: what they say and what they do."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from billfold import clients
 from billfold.bills.ingest import ingest
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.jobs.request_worker import AskedWorker
 from billfold.model import Client, DeliveryState, Scope
@@ -34,7 +34,7 @@ def client(registry: Registry) -> Client:
 
 
 def bring_in(registry: Registry, client: Client, state: DeliveryState) -> str:
-    """Ingest what stands in the client's bucket; the page of its delivery, which ends in this state."""
+    """Ingest what is in the client's bucket; the page of its delivery, which ends in this state."""
     [outcome] = ingest(
         f"s3://{client.bucket}/exports/", client=client, settings=registry.settings, database=registry.database
     )

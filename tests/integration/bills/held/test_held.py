@@ -1,0 +1,291 @@
+"""No blank month by accident: what would leave too little of a bill is held, and by what it is judged."""
+
+from __future__ import annotations
+
+import shutil
+from decimal import Decimal
+from pathlib import Path
+from uuid import uuid4
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+
+from billfold.bills.rollback import roll_back
+from billfold.errors import DeliveryHeldError
+from billfold.model import DeliveryState, RunStatus
+from tests.at_length import rounds
+from tests.bills.landing import Landing
+from tests.bills.line_items import PLAN, described, line_item, write_bill
+from tests.integration.bills.held.held_helpers import USD
+
+
+def test_a_delivery_that_leaves_less_than_half_of_the_rows_is_held(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "1", "1", "1", "100"))
+    landing.ingest()
+    before = landing.snapshot()
+    write_bill(landing.root, described("1", "100"), revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.state is DeliveryState.HELD
+    assert outcome.reason == "would leave 2 of 5 rows"
+    assert isinstance(outcome.exit_error, DeliveryHeldError)
+    assert f"billfold release {outcome.delivery_id}" in str(outcome.exit_error)
+    assert [run.status for run in outcome.runs] == [RunStatus.SKIPPED]
+    assert landing.query("SELECT state, reason, error_code FROM billing_deliveries ORDER BY created_at")[1] == (
+        "held",
+        "would leave 2 of 5 rows",
+        None,
+    )
+    assert landing.snapshot() == before
+    assert landing.count("billing_publications") == 1
+
+
+def test_a_delivery_that_leaves_less_than_half_of_the_cost_is_held(landing: Landing) -> None:
+    write_bill(landing.root, described("10", "20.5"))
+    landing.ingest()
+    write_bill(landing.root, described("10", "5.2"), revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.state is DeliveryState.HELD
+    assert outcome.reason == "would leave 15.2 of 30.5 USD"
+    assert landing.billed() == {USD: Decimal("30.5")}
+
+
+def test_half_of_the_rows_and_of_the_cost_is_enough(landing: Landing) -> None:
+    write_bill(landing.root, described("10", "10"))
+    landing.ingest()
+    write_bill(landing.root, described("10"), revision=2)
+
+    assert landing.ingest().state is DeliveryState.PUBLISHED
+
+
+def test_each_currency_is_judged_by_itself(landing: Landing) -> None:
+    euros = line_item(cost="4", line_item_currency_code="EUR")
+    write_bill(landing.root, [*described("10"), euros])
+    landing.ingest()
+    write_bill(landing.root, [*described("10"), {**euros, "line_item_currency_code": "USD"}], revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.reason == "would leave 0 of 4 EUR"
+
+
+def test_a_bill_of_credits_is_not_judged_by_its_cost(landing: Landing) -> None:
+    write_bill(landing.root, described("-10", "1"))
+    landing.ingest()
+    write_bill(landing.root, described("-100", "1"), revision=2)
+
+    assert landing.ingest().state is DeliveryState.PUBLISHED
+
+
+def reduction(line_item_type: str, cost: str, **columns: str) -> dict[str, str]:
+    return line_item(line_item_type, cost, line_item_line_item_description=f"{line_item_type} of {cost}", **columns)
+
+
+def test_what_lowers_a_bill_and_is_added_holds_nothing(landing: Landing) -> None:
+    kinds = ["Credit", "Refund", "EdpDiscount", "BundledDiscount", "PrivateRateDiscount"]
+    write_bill(landing.root, described("100", "101"))
+    landing.ingest()
+    # A row of usage is restated too, so that the whole bill is judged. Each reduction alone would leave too little.
+    write_bill(landing.root, [*described("100", "99"), *(reduction(kind, "-190") for kind in kinds)], revision=2)
+
+    outcome = landing.ingest()
+
+    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(199 - 5 * 190)})
+
+
+def test_a_bill_whose_credits_vanish_is_not_held(landing: Landing) -> None:
+    write_bill(landing.root, [*described("100", "101"), reduction("Credit", "-200")])
+    landing.ingest()
+    write_bill(landing.root, described("100", "100"), revision=2)
+
+    assert landing.ingest().state is DeliveryState.PUBLISHED
+
+
+def test_usage_that_shrinks_under_a_credit_is_held(landing: Landing) -> None:
+    write_bill(landing.root, [*described("100", "100", "1"), reduction("Credit", "-200")])
+    landing.ingest()
+    write_bill(landing.root, [*described("10", "0", "1"), reduction("Credit", "-1")], revision=2)
+
+    outcome = landing.ingest()
+
+    assert outcome.state is DeliveryState.HELD
+    assert outcome.reason == "would leave 11 of 201 USD before credits, refunds and discounts"
+
+
+def test_usage_that_a_savings_plan_covers_from_now_on_is_not_lost(landing: Landing) -> None:
+    write_bill(landing.root, described("100", "1"))
+    landing.ingest()
+    covered = [
+        line_item("SavingsPlanCoveredUsage", "100", savings_plan_savings_plan_a_r_n=PLAN),
+        line_item("SavingsPlanNegation", "-100", savings_plan_savings_plan_a_r_n=PLAN),
+    ]
+    write_bill(landing.root, [*covered, *described("1")], revision=2)
+
+    outcome = landing.ingest()
+
+    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(1)})
+
+
+def test_a_bill_whose_amounts_became_nothing_is_held(landing: Landing) -> None:
+    write_bill(landing.root, described("100", "101"))
+    landing.ingest()
+    write_bill(landing.root, described("0", "0"), revision=2)
+
+    assert landing.ingest().reason == "would leave 0 of 201 USD"
+
+
+def test_net_columns_that_appear_hold_nothing_by_their_discounts(landing: Landing) -> None:
+    write_bill(landing.root, described("100", "101"))
+    landing.ingest()
+    write_bill(landing.root, described("100", "101", line_item_net_unblended_cost="15"), revision=2)
+    with_net = landing.ingest()
+    write_bill(landing.root, described("100", "101"), revision=3)
+    without_net = landing.ingest()
+    write_bill(landing.root, described("40", "30", line_item_net_unblended_cost="30"), revision=4)
+
+    lost = landing.ingest()
+
+    assert (with_net.state, with_net.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(30)})
+    assert without_net.state is DeliveryState.PUBLISHED
+    assert lost.reason == "would leave 70 of 201 USD before credits, refunds and discounts"
+
+
+@pytest.mark.parametrize(("discount", "state"), [("-85", DeliveryState.PUBLISHED), ("-100", DeliveryState.HELD)])
+def test_discount_columns_that_appear_hold_a_bill_only_where_nothing_is_left(
+    landing: Landing, discount: str, state: DeliveryState
+) -> None:
+    write_bill(landing.root, described("100", "100"))
+    landing.ingest()
+    write_bill(landing.root, described("100", "100", discount_total_discount=discount), revision=2)
+
+    assert landing.ingest().state is state
+
+
+def test_net_costs_that_all_are_nothing_are_held(landing: Landing) -> None:
+    write_bill(landing.root, described("100", "101"))
+    landing.ingest()
+    write_bill(landing.root, described("100", "101", line_item_net_unblended_cost="0"), revision=2)
+
+    assert landing.ingest().state is DeliveryState.HELD
+
+
+def test_focus_is_judged_without_credits_and_corrections(landing: Landing) -> None:
+    def charge(category: str, cost: str, charge_class: str = "") -> dict[str, str]:
+        return {
+            "BilledCost": cost,
+            "EffectiveCost": cost,
+            "BillingCurrency": "USD",
+            "ChargeCategory": category,
+            "ChargeClass": charge_class,
+            "ChargeDescription": f"{category} of {cost}",
+            "ChargePeriodStart": "2026-05-03T00:00:00Z",
+            "ChargePeriodEnd": "2026-05-04T00:00:00Z",
+            "BillingPeriodStart": "2026-05-01T00:00:00Z",
+            "BillingPeriodEnd": "2026-06-01T00:00:00Z",
+            "BillingAccountId": "111122223333",
+        }
+
+    write_bill(landing.root, [charge("Usage", "100"), charge("Usage", "101")])
+    landing.ingest()
+    lowered = [
+        charge("Usage", "100"),
+        charge("Usage", "99"),
+        charge("Credit", "-100"),
+        charge("Usage", "-90", "Correction"),
+    ]
+    write_bill(landing.root, lowered, revision=2)
+    published = landing.ingest()
+    write_bill(landing.root, [charge("Usage", "10"), charge("Usage", "9"), *lowered[2:]], revision=3)
+
+    held = landing.ingest()
+
+    assert (published.state, published.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(9)})
+    assert held.reason == "would leave 19 of 199 USD before credits, refunds and discounts"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_stands_is_judged_alike_after_a_rollback_and_by_its_charges_alone(
+    landing: Landing, is_known: bool
+) -> None:
+    write_bill(landing.root, [*described("100", "101"), reduction("Credit", "-190")])
+    landing.ingest()
+    write_bill(landing.root, [*described("300", "301"), reduction("Credit", "-190")], revision=2)
+    taken_back = landing.ingest()
+    assert taken_back.delivery_id is not None
+    roll_back(taken_back.delivery_id, settings=landing.settings, database=landing.database)
+    kept = landing.query("SELECT undiscounted_cost_after FROM billing_publications ORDER BY publication_id")
+    if not is_known:
+        landing.execute("UPDATE billing_publications SET undiscounted_cost_after = NULL")
+    write_bill(landing.root, described("50", "49", "1"), revision=3)
+
+    outcome = landing.ingest()
+
+    assert kept == [({USD: "201"},), ({USD: "601"},), ({USD: "201"},)]
+    assert outcome.reason == "would leave 100 of 201 USD before credits, refunds and discounts"
+
+
+def test_the_credit_at_the_month_s_end_is_published(landing: Landing, shared_samples: Path) -> None:
+    for number in (1, 2):
+        shutil.copytree(shared_samples / f"field/credit-at-month-end-{number}", landing.root, dirs_exist_ok=True)
+        outcome = landing.ingest()
+
+    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal("104.5")})
+
+
+_KINDS = ["Usage", "Tax", "Fee", "Credit", "Refund", "EdpDiscount", "SavingsPlanCoveredUsage", "SavingsPlanNegation"]
+_COSTS = st.decimals(-1000, 1000, places=6, allow_nan=False)
+_ITEMS = st.builds(
+    lambda kind, cost, net, currency: line_item(
+        kind, format(cost, "f"), line_item_net_unblended_cost=net, line_item_currency_code=currency
+    ),
+    st.sampled_from(_KINDS),
+    _COSTS,
+    st.sampled_from(["", "0", "1.5", "-2"]),
+    st.sampled_from(["USD", "EUR"]),
+)
+
+
+def slow_undiscounted(items: list[dict[str, str]]) -> dict[str, Decimal]:
+    """What a loss is judged by, slowly and obviously."""
+    has_net = any(item["line_item_net_unblended_cost"] for item in items)
+    judged = [
+        item
+        for item in items
+        if item["line_item_line_item_type"] not in ("Credit", "Refund", "EdpDiscount")
+        and Decimal(item["line_item_unblended_cost"]) > 0
+    ]
+    total: dict[str, Decimal] = {}
+    for currency in {item["line_item_currency_code"] for item in items}:
+        of_currency = [item for item in judged if item["line_item_currency_code"] == currency]
+        gross = sum((Decimal(item["line_item_unblended_cost"]) for item in of_currency), Decimal(0))
+        net = sum(
+            (Decimal(item["line_item_net_unblended_cost"] or item["line_item_unblended_cost"]) for item in of_currency),
+            Decimal(0),
+        )
+        total[currency] = gross if (net if has_net else gross) > 0 else Decimal(0)
+    return total
+
+
+@pytest.mark.at_length
+@hypothesis_settings(
+    max_examples=rounds(2, in_soak=8),
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(items=st.lists(_ITEMS, min_size=1, max_size=12))
+def test_the_judged_cost_is_that_of_its_slow_twin(landing: Landing, items: list[dict[str, str]]) -> None:
+    outcome = landing.ingest(write_bill(landing.root, items, export_path=f"exports/{uuid4().hex}"))
+
+    [[kept]] = landing.query(
+        "SELECT undiscounted_cost_after FROM billing_publications JOIN billing_deliveries USING (publication_id)"
+        " WHERE billing_deliveries.delivery_id = %s",
+        outcome.delivery_id,
+    )
+
+    assert {currency: Decimal(cost) for currency, cost in kept.items()} == slow_undiscounted(items)

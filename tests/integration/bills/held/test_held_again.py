@@ -1,0 +1,192 @@
+"""A held delivery stays held until something changes: another limit, bill, version or manifest."""
+
+from __future__ import annotations
+
+import gzip
+from decimal import Decimal
+
+import pytest
+
+from billfold.bills.rollback import roll_back
+from billfold.errors import UsageError
+from billfold.model import DeliveryState
+from tests.bills.landing import Landing
+from tests.bills.line_items import as_csv, described, write_bill, write_delivery, write_object
+from tests.integration.bills.held.held_helpers import USD, let_through, states
+
+
+def test_an_emptied_export_is_held_and_can_be_let_through(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2"))
+    landing.ingest()
+    write_delivery(landing.root, revision=2)
+    held = landing.ingest()
+
+    released = let_through(landing, held.delivery_id)
+
+    assert held.reason == "would leave 0 of 2 rows and 0 of 3 USD"
+    assert released.state is DeliveryState.PUBLISHED
+    assert released.delivery_id == held.delivery_id
+    assert "published by release, although it would leave 0 of 2 rows and 0 of 3 USD" in released.findings
+    assert landing.count("billing_usage_fact") == 0
+    assert landing.query("SELECT state, reason FROM billing_deliveries ORDER BY created_at")[1] == ("published", None)
+    assert landing.broken_rules() == []
+
+
+def test_a_held_delivery_is_not_read_again_until_it_is_let_through(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+    attempts = "SELECT attempts FROM billing_deliveries WHERE state = 'held'"
+    before = landing.value(attempts)
+
+    again = landing.ingest()
+
+    assert again.state is DeliveryState.HELD
+    assert again.reason == "would leave 1 of 3 rows and 1 of 6 USD"
+    assert landing.value(attempts) == before == 1
+
+
+def test_another_limit_judges_anew(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+
+    stricter = landing.with_settings(hold_below_percent=60).ingest()
+    never = landing.with_settings(hold_below_percent=0).ingest()
+
+    assert stricter.state is DeliveryState.HELD
+    assert never.state is DeliveryState.PUBLISHED
+    assert never.delivery_id == stricter.delivery_id
+    assert landing.billed() == {USD: Decimal(1)}
+
+
+def test_another_bill_judges_anew(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    first = landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    assert first.delivery_id is not None
+    roll_back(first.delivery_id, settings=landing.settings, database=landing.database)
+
+    again = landing.ingest()
+
+    assert held.state is DeliveryState.HELD
+    assert (again.state, again.delivery_id) == (DeliveryState.PUBLISHED, held.delivery_id)
+    assert landing.billed() == {USD: Decimal(1)}
+
+
+def test_another_bill_of_the_file_that_it_would_take_over_judges_anew(landing: Landing) -> None:
+    data = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+    write_object(landing.root, data, gzip.compress(as_csv(described("1", "2", "3"))))
+    alone = landing.ingest()
+    (landing.root / data).unlink()
+    write_delivery(landing.root, revision=2)
+    held = landing.ingest()
+    assert alone.delivery_id is not None
+    roll_back(alone.delivery_id, settings=landing.settings, database=landing.database)
+
+    again = landing.ingest()
+
+    assert (held.state, again.state) == (DeliveryState.HELD, DeliveryState.PUBLISHED)
+
+
+def test_what_was_found_in_a_held_delivery_is_kept(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3", "4", "5"))
+    landing.ingest()
+    cut = described("1", "2", resource_id="i-1")
+    write_bill(landing.root, cut[:1], cut[1:], revision=2)
+
+    outcome = landing.ingest()
+
+    stored = landing.records("SELECT * FROM billing_deliveries WHERE state = 'held'")[0]
+    assert outcome.state is DeliveryState.HELD
+    assert (outcome.rows_read, outcome.rows_added, outcome.rows_removed) == (2, 0, 0)
+    assert [run.rows_read for run in outcome.runs] == [1, 1]
+    assert (outcome.source_cost, outcome.billed_cost) == ({USD: Decimal(3)}, {})
+    assert outcome.findings == ("new columns: resource_id",)
+    assert (stored["rows_read"], stored["source_cost"]) == (2, {USD: "3"})
+    assert stored["findings"] == list(outcome.findings)
+    assert stored["columns"]["resource_id"] == "text"
+    assert {"fetch", "parse", "identify", "compare", "map"} <= stored["timings"].keys()
+    assert (stored["format"], str(stored["billing_period"])) == ("cur-2.0", "2026-05-01")
+    assert landing.query("SELECT sum(rows_read) FROM billing_delivery_files WHERE outcome = 'skipped'") == [(2,)]
+    assert landing.query("SELECT sum(rows_read) FROM billing_ingestion_runs WHERE status = 'skipped'") == [(2,)]
+    assert landing.broken_rules() == []
+
+
+def test_a_better_delivery_passes_the_held_one_by(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    held = landing.ingest()
+    write_bill(landing.root, described("1", "2", "4"), revision=3)
+
+    better = landing.ingest()
+
+    assert better.state is DeliveryState.PUBLISHED
+    assert landing.query("SELECT delivery_id, reason FROM billing_deliveries WHERE state = 'superseded'") == [
+        (
+            held.delivery_id,
+            "was held (would leave 1 of 3 rows and 1 of 6 USD) until the delivery of 2026-05-28 23:26:40 UTC was"
+            " published",
+        )
+    ]
+    with pytest.raises(UsageError, match=r"is superseded, not held: it was held \(would leave 1 of 3 rows"):
+        let_through(landing, held.delivery_id)
+    assert landing.billed() == {USD: Decimal(7)}
+
+
+def test_a_delivery_of_the_same_rows_passes_the_held_one_by_too(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"))
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=2)
+    landing.ingest()
+    write_bill(landing.root, described("1", "2", "3"), revision=3)
+
+    same = landing.ingest()
+
+    assert (same.state, same.rows_added) == (DeliveryState.PUBLISHED, 0)
+    assert states(landing) == ["published", "superseded", "published"]
+
+
+def test_an_older_delivery_that_is_forced_leaves_a_newer_one_held(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2", "3"), revision=2)
+    landing.ingest()
+    write_bill(landing.root, described("1"), revision=3)
+    landing.ingest()
+    write_bill(landing.root, described("1", "2"), revision=1)
+
+    forced = landing.ingest(force=True)
+
+    assert forced.state is DeliveryState.PUBLISHED
+    assert states(landing) == ["published", "held", "published"]
+
+
+def test_another_version_of_a_file_passes_the_held_one_by(landing: Landing) -> None:
+    def write_file(*costs: str) -> None:
+        write_object(landing.root, "may.csv.gz", gzip.compress(as_csv(described(*costs))))
+
+    write_file("1", "2", "3")
+    landing.ingest()
+    write_file("1")
+    landing.ingest()
+    write_file("1", "2", "4")
+
+    landing.ingest()
+
+    assert states(landing) == ["published", "superseded", "published"]
+
+
+def test_a_manifest_ends_the_hold_of_a_file_that_it_takes_over(landing: Landing) -> None:
+    data = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+    write_object(landing.root, data, gzip.compress(as_csv(described("1", "2", "3"))))
+    landing.ingest()
+    write_object(landing.root, data, gzip.compress(as_csv(described("1"))))
+    landing.ingest()
+    write_bill(landing.root, described("1", "2", "3"), revision=2)
+
+    landing.ingest()
+
+    assert states(landing) == ["published", "superseded", "published"]

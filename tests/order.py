@@ -1,0 +1,57 @@
+"""The order of tests in several processes of pytest-xdist: each begins with slow ones and ends with quick ones.
+
+With `--dist worksteal` each process first gets an equal part of the list, in its order, and later takes tests over from
+the ends of other parts. So slow modules are dealt out to the beginnings of the parts, and whatever is left at the end
+is short. A module's tests stay together: they share what it has landed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import chain, groupby
+
+import pytest
+
+# The modules, or folders of modules, whose tests take longest, the slowest first; all others follow as they come.
+SLOWEST = (
+    "tests/integration/bills/test_restatement_model",
+    "tests/integration/cli/test_hostile_settings",
+    "tests/integration/jobs/test_fleet",
+    "tests/integration/bills/test_crashes",
+    "tests/integration/bills/test_bad_days",
+    "tests/integration/jobs/test_asked",
+    "tests/integration/jobs/requests/test_request_servers",
+    "tests/integration/cli/test_interrupts",
+    "tests/integration/store/test_embedded",
+    "tests/integration/verification/",
+    "tests/integration/store/test_backup",
+    "tests/integration/bills/test_backfill",
+    "tests/e2e/",
+    "tests/integration/jobs/",
+    "tests/integration/bills/",
+    "tests/integration/transform/",
+    "tests/integration/",
+)
+
+
+def deal(names: Sequence[str], parts: int) -> list[list[int]]:
+    """The places of tests, given by their names in order, in so many parts of about equal length."""
+    modules = [list(places) for _, places in groupby(range(len(names)), lambda place: names[place].partition("::")[0])]
+    modules.sort(key=lambda places: _rank(names[places[0]]))
+    dealt: list[list[int]] = [[] for _ in range(parts)]
+    for places in modules:
+        min(dealt, key=len).extend(places)
+    return dealt
+
+
+def _rank(name: str) -> int:
+    return next((rank for rank, start in enumerate(SLOWEST) if name.startswith(start)), len(SLOWEST))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In a process of pytest-xdist, the same order as in all others; by itself a process keeps the order of files."""
+    parts = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if parts > 1:
+        items[:] = [items[place] for place in chain(*deal([item.nodeid for item in items], parts))]
