@@ -47,7 +47,7 @@ def is_whole(data: Path) -> bool:
     holds data, but not all that a server needs.
     """
     databases = [each for each in data.glob("base/*") if each.name.isdigit()]
-    # PostgreSQL numbers what others than initdb make from 16384 on.
+    # PostgreSQL numbers everything that initdb does not make from 16384 on.
     holds_data = any(
         int(file.name) >= 16384 for each in databases for file in (each, *each.iterdir()) if file.name.isdigit()
     )
@@ -69,7 +69,7 @@ def _read(path: Path) -> bytes:
 
 
 def make_cluster(data: Path, programs: str, runner: Runner, server_lock: int) -> None:
-    """Make the cluster beside its place; only when it is whole and on disk it gets its name."""
+    """Make the cluster beside its place; it gets its name once it is complete and on disk."""
     new = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=data.parent))
     try:
         give(new, runner)
@@ -84,12 +84,12 @@ def make_cluster(data: Path, programs: str, runner: Runner, server_lock: int) ->
         if made.returncode:
             text = made.stdout.decode(errors="replace")
             if shutil.disk_usage(data.parent).free < FULL_BYTES:
-                # What fails then need not say so.
+                # The failing program need not say so.
                 text += f"\n{os.strerror(errno.ENOSPC)}"
             raise ClusterError(worst_line(text))
         check_settings(new, runner)
         if data.exists() and any(data.iterdir()):
-            # A start of an older Billfold was killed here. There is no database in it; it is kept all the same.
+            # A start of an older Billfold was killed here. There is no database in it, but it is kept.
             data.rename(data.with_name(f"postgres.unfinished-{time.time_ns()}"))
         new.rename(data)
         _sync(data.parent)
@@ -99,7 +99,7 @@ def make_cluster(data: Path, programs: str, runner: Runner, server_lock: int) ->
 
 
 def _locale() -> list[str]:
-    """Sorted by code point everywhere: the order of an index then survives a move to another machine."""
+    """Sort by code point everywhere, so that the order of an index survives a move to another machine."""
     try:
         locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
     except locale.Error:
@@ -152,10 +152,10 @@ def as_runner(runner: Runner) -> dict[str, Any]:
 
 
 def worst_line(text: str) -> str:
-    """The line that says most, without time and process."""
+    """The most informative line, without time and process."""
     lines = [_LOG_PREFIX.sub("", line).strip() for line in text.splitlines() if line.strip()]
     for mark in (*_DISK_ERRORS, "PANIC:", "FATAL:", "ERROR:", "error:", "could not"):
         for line in lines:
             if mark in line:
                 return " ".join(line.split())
-    return lines[-1] if lines else "it says no reason"
+    return lines[-1] if lines else "no reason given"

@@ -57,10 +57,10 @@ _STOP_STEPS = ((signal.SIGINT, 2.5), (signal.SIGQUIT, 6.0), (signal.SIGKILL, 60.
 
 
 class Plan(NamedTuple):
-    """What a keeper is asked to do, as JSON on its command line.
+    """A keeper's task, as JSON on its command line.
 
     `runner` is the user and group that PostgreSQL runs as, None for this process's own. `adopted_pid` is that of a
-    server which runs already, and which lost its keeper; then there is no `server_lock` to pass on.
+    running server that lost its keeper; then there is no `server_lock` to pass on.
     """
 
     home: str
@@ -82,7 +82,7 @@ class Plan(NamedTuple):
 def main(plan: Plan) -> None:
     """Run or adopt the server, report once on the pipe, and return when the server has ended."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        # Not ignored but caught: what is ignored stays so in the programs started from here.
+        # Caught, not ignored: ignored signals stay ignored in the programs started from here.
         signal.signal(number, lambda *_: None)
     os.umask(0o077)
     os.chdir("/")
@@ -131,7 +131,7 @@ def _lock_soon(path: Path) -> int:
 
 
 def lock(path: Path, *, shared: bool = False, wait: bool = True) -> int:
-    """The descriptor that holds the lock until it is closed; without `wait` BlockingIOError where another holds it."""
+    """The descriptor that holds the lock until it is closed; without `wait` BlockingIOError if another holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         if os.geteuid() == 0:
@@ -146,7 +146,7 @@ def lock(path: Path, *, shared: bool = False, wait: bool = True) -> int:
 
 
 def read_postmaster(data: Path) -> tuple[int, str] | None:
-    """The process id and the state of the server, as it wrote them; None where the file is missing or torn."""
+    """The process id and the state of the server, as it wrote them; None if the file is missing or torn."""
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
         return int(lines[0]), lines[7].strip()
@@ -155,7 +155,7 @@ def read_postmaster(data: Path) -> tuple[int, str] | None:
 
 
 def _watch(wait: Any, happened: threading.Event, changed: threading.Event) -> None:
-    """Wait for a lock in a thread of its own: a lock that is waited for needs no polling."""
+    """Wait for a lock in a thread of its own, without polling."""
 
     def run() -> None:
         wait()
@@ -174,14 +174,14 @@ def _start(plan: Plan, no_users: threading.Event) -> subprocess.Popen[bytes]:
     if not is_whole(data):
         make_cluster(data, plan.programs, plan.runner, plan.server_lock)
     check_settings(data, plan.runner)
-    # The lock proves that no server runs. What an earlier one left, or a copy brought along, would stop this start.
+    # The lock proves that no server runs. Files that an earlier one or a copy left would prevent this start.
     for name in ("postmaster.pid", SOCKET_NAME, f"{SOCKET_NAME}.lock"):
         (data / name).unlink(missing_ok=True)
     if no_users.is_set():
-        raise ClusterError("nobody waits for it")
+        raise ClusterError("nothing waits for it")
     folder = str(data).replace('"', '""')
     settings = [f'unix_socket_directories="{folder}"', *_FIXED_SETTINGS]
-    # As all that root opens here: what the server's user may have linked elsewhere is not followed.
+    # Root follows no links here: the server's user may have linked the file elsewhere.
     log = os.open(data / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     try:
         if plan.runner:
@@ -227,7 +227,7 @@ def _await_end(home: Path, postmaster: subprocess.Popen[bytes] | int, no_users: 
 
 
 def _await_process(pid: int) -> None:
-    """Wait for a process that is nobody's child here."""
+    """Wait for a process that is no child of this one."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -251,7 +251,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _end_orphans(data: Path) -> None:
-    """A postmaster that was killed leaves processes which may run on for long, and no other server may start before."""
+    """End the processes that a killed postmaster left: no other server can start while they run."""
     folder = data.stat()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -288,12 +288,12 @@ def _report(plan: Plan, failure: str | None) -> None:
         os.write(plan.report, json.dumps(failure).encode())
         os.close(plan.report)
     except OSError:
-        # Nobody waits for it any more.
+        # Nothing waits for it any more.
         pass
 
 
 if __name__ == "__main__":
-    # Nobody's child: a user that lives long need not wait for its end.
+    # In a process without a parent, so that a long-lived user need not wait for its end.
     if os.fork() == 0:
         try:
             main(Plan.read(sys.argv[1]))

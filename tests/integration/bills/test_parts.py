@@ -313,7 +313,7 @@ def test_the_whole_bill_never_counts_beside_its_parts(landing: Landing, order: s
     sums = {"A": 33, "B": 1503, "C": 1536}
     outcomes = {name: deliver(landing, name, bills[name]) for name in order}
 
-    whole = "missing in the costs" not in "".join(outcomes["C"].findings)
+    whole = "missing from the costs" not in "".join(outcomes["C"].findings)
     assert counted(landing) == ({"C"} if order[0] == "C" else {"A", "B"})
     assert viewed(landing) == 1536
     assert whole == (order in ("ABC", "CAB"))
@@ -531,6 +531,6 @@ def test_what_is_missing_or_counts_twice_in_part_is_a_warning(landing: Landing) 
     )
 
     assert (checks[2]["state"], checks[2]["cost"]) == ("warned", {"USD": "20"})
-    assert "partly missing in the costs: it overlaps with statement 1 (one)" in checks[2]["detail"]
+    assert "partly missing from the costs: it overlaps with statement 1 (one)" in checks[2]["detail"]
     assert "overlap, decided by content, 50.00 % of the smaller and 50.00 % of the larger one" in checks[2]["detail"]
     assert checks[1]["state"] == "passed"

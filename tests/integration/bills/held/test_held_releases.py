@@ -69,7 +69,7 @@ def test_a_release_that_is_overtaken_while_it_is_read_lets_nothing_through(
 
     monkeypatch.setattr(ingest, "fetch_delivery", replace_first)
 
-    with pytest.raises(UsageError, match=r"took its place meanwhile and is published"):
+    with pytest.raises(UsageError, match=r"replaced it meanwhile and is published"):
         let_through(landing, held.delivery_id)
 
     assert permits(landing) == 0
