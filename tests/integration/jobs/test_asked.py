@@ -379,7 +379,7 @@ def test_a_released_delivery_whose_key_is_gone_fails_and_need_not_be_released_ag
     work_off(fleet)
     failed = fleet.query("SELECT state, error_code FROM billing_deliveries WHERE delivery_id = %s", held)
     aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=manifest)
-    with pytest.raises(UsageError, match=r"the source of delivery .* is gone: once it is back, ask for an ingestion"):
+    with pytest.raises(UsageError, match=r"the source of delivery .* is gone: once it is back, request an ingestion"):
         again(fleet, held)
     ask_for(fleet, key)
     work_off(fleet)

@@ -847,7 +847,7 @@ def test_rows_hashed_another_way_leave_their_checks_out(restated: Landing) -> No
 
     assert found == {
         "raw_hashes": "hashed by version 0, this is version 1",
-        "source_rows": "the raw rows' identity is not known",
+        "source_rows": "the raw rows' identity is unknown",
     }
 
 

@@ -168,7 +168,7 @@ def test_a_failed_delivery_is_tried_again_and_no_other(office: Office) -> None:
     assert answers[0].headers["Location"] == f"/v1/deliveries/{delivery_id}"
     assert answers[0].document["asked_at"] == answers[1].document["asked_at"]
     assert (running.status, running.error_code) == (409, "http")
-    assert "is running, not failed: wait for its end" in running.document["error"]["message"]
+    assert "is running, not failed: wait until it ends" in running.document["error"]["message"]
     assert office.send(f"/v1/deliveries/{uuid4()}/retry").status == 404
     assert office.send("/v1/deliveries/none/retry").status == 422
 
