@@ -9,7 +9,18 @@ import pytest
 import structlog
 
 from billfold.settings import Settings, load_settings
+from tests.bills.page_bills import page_bills as page_bills
 from tests.declared_events import assert_declared
+from tests.services import aws as aws
+from tests.services import copy_database as copy_database
+from tests.services import database as database
+from tests.services import each_database as each_database
+from tests.services import here as here
+from tests.services import landing as landing
+from tests.services import local_aws as local_aws
+from tests.services import new_database as new_database
+from tests.services import registry as registry
+from tests.services import shared_landing as shared_landing
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ import pyarrow.parquet as parquet
 
 from billfold.errors import BillfoldError
 from billfold.model import SourceObject, UnpackedFile
-from billfold.transform.parse import Shape, parse
+from billfold.transform.parse import parse
+from billfold.transform.shape import Shape
 from tests.bills.parsed import FOCUS_ROW
 
 _ROWS = 40

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from billfold.quality import make_checks
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, LineItem, described, line_item, write_bill
+from tests.services import NewDatabase, make_shared_landing
 
 MARKUP = "<b>bold</b>"
 TAGGED = {"resource_tags": '{"user_env":"web"}', "product_region_code": "eu-west-1"}
@@ -37,13 +40,15 @@ def in_month(month: str) -> dict[str, str]:
     }
 
 
-def land_bills(landing: Landing) -> None:
-    """Land two clients' bills.
+@pytest.fixture(scope="session")
+def page_bills(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """Two clients' bills, landed once for all tests of pages, which leave them as they are.
 
     acme's May was restated when it was over; its April has hours of a Savings Plan that do not cancel out; its March is
     there in two exports, of which one counts, and its February in two that both count. globex has one bill, of April,
     which was never checked.
     """
+    landing = make_shared_landing(new_database, tmp_path_factory)
     for revision, grown in enumerate((False, True), start=1):
         write_bill(landing.root, may_bill(grown=grown), revision=revision)
         landing.ingest()
@@ -71,3 +76,4 @@ def land_bills(landing: Landing) -> None:
         "DELETE FROM billing_checks USING billing_statements AS statement"
         " WHERE statement.statement_id = billing_checks.statement_id AND statement.client_id = 'globex'"
     )
+    return landing

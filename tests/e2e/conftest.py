@@ -13,8 +13,6 @@ from playwright.sync_api import Browser, BrowserContext
 from billfold.store.database import Database
 from tests.bills.line_items import described, write_bill
 from tests.browser import run_browser, sign_in
-from tests.integration.conftest import database as database
-from tests.integration.conftest import new_database as new_database
 from tests.processes.operator import Ended, Operator, new_operator
 from tests.processes.visitor import DESK, Visitor
 

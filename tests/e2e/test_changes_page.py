@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from billfold.settings import load_settings
 from tests.bills.landing import Landing
-from tests.bills.page_bills import MARKUP, land_bills
-from tests.integration.conftest import NewDatabase
+from tests.bills.page_bills import MARKUP
 from tests.processes.visitor import PHONE, Visitor, find_grave
 from tests.processes.web_server import run_web_server
 
@@ -28,14 +26,9 @@ VIEWS = {
 
 
 @pytest.fixture(scope="module")
-def address(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
-        landing = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("bucket") / "acme")
-        land_bills(landing)
-        with run_web_server(landing.settings, landing.database) as server:
-            yield f"http://127.0.0.1:{server.port}"
+def address(page_bills: Landing) -> Iterator[str]:
+    with run_web_server(page_bills.settings, page_bills.database) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 def row_of(page: Page, table: str, text: str) -> Any:

@@ -22,9 +22,9 @@ from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill
 from tests.browser import sign_in
-from tests.integration.conftest import NewDatabase
 from tests.processes.visitor import DESK, PHONE, Visitor, find_grave
 from tests.processes.web_server import HOME_SECRET, run_web_server
+from tests.services import NewDatabase
 
 MAY = parse_period("2026-05")
 # A4 with Chromium's margins, in its pixels.

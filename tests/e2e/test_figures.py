@@ -14,9 +14,9 @@ from playwright.sync_api import Page, expect
 from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill
-from tests.integration.conftest import NewDatabase
 from tests.processes.visitor import PHONE, Visitor, find_grave
 from tests.processes.web_server import run_web_server
+from tests.services import NewDatabase
 
 # A month that is never over.
 APRIL, MAY = "2099-04", "2099-05"

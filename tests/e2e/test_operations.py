@@ -15,9 +15,9 @@ from playwright.sync_api import expect
 from billfold.settings import load_settings
 from tests.bills.histories import deliver_at, land_history
 from tests.bills.landing import Landing
-from tests.integration.conftest import NewDatabase
 from tests.processes.visitor import PHONE, Visitor, find_grave
 from tests.processes.web_server import run_web_server
+from tests.services import NewDatabase
 
 OURS = "999988887777"
 BUS_ARN = f"arn:aws:events:eu-central-1:{OURS}:event-bus/billfold"

@@ -15,13 +15,9 @@ from billfold.clients import tokens
 from billfold.jobs.request_worker import AskedWorker
 from billfold.model import Client, DeliveryState, Scope
 from tests.browser import sign_in
-from tests.integration.conftest import aws, database, local_aws, registry
 from tests.processes.visitor import Visitor, find_grave
 from tests.processes.web_server import run_web_server
 from tests.registry import Registry
-
-# Fixtures of other tests, which pytest finds by their names.
-__all__ = ["aws", "database", "local_aws", "registry"]
 
 # A delivery of two line items takes a second.
 LIMIT_SECONDS = 60

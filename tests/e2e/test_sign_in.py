@@ -16,9 +16,9 @@ from billfold.model import Scope
 from billfold.settings import load_settings
 from billfold.web.gate import COOKIE
 from tests.browser import run_browser
-from tests.integration.conftest import NewDatabase
 from tests.processes.visitor import find_grave
 from tests.processes.web_server import run_web_server
+from tests.services import NewDatabase
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from playwright.sync_api import expect
 
 from tests.bills.landing import Landing
 from tests.bills.split_bills import CLUSTER, INSTANCE
-from tests.integration.conftest import NewDatabase
 from tests.integration.reports.test_split_reports import bills as bills
 from tests.processes.visitor import DESK, PHONE, Visitor, find_grave
 from tests.processes.web_server import run_web_server
+from tests.services import NewDatabase
 
 __all__ = ["NewDatabase", "bills"]
 

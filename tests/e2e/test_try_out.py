@@ -24,9 +24,9 @@ from billfold.store import rights
 from billfold.store.database import Database, connect
 from billfold.store.home import wheel_programs
 from tests.deployment import DEPLOY, read_compose, read_env_file, sh_examples
-from tests.integration.conftest import run_bare_server
 from tests.processes.web_server import run_web_server
 from tests.processes.worker_process import start_worker
+from tests.services import run_bare_server
 
 pytestmark = pytest.mark.slow
 

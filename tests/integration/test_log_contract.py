@@ -28,11 +28,11 @@ from billfold.settings import Settings, load_settings
 from billfold.web import create_app
 from tests.bills.landing import Landing
 from tests.filter_patterns import read_metric_filters
-from tests.integration.conftest import NewDatabase
 from tests.messages import Mailbox, request
 from tests.processes.faulty_aws import Call, Fault, faulty_aws
 from tests.processes.web_server import HOME_SECRET, HOME_TOKEN, run_app
 from tests.registry import Registry
+from tests.services import NewDatabase
 
 pytestmark = pytest.mark.slow
 

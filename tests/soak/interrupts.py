@@ -69,7 +69,7 @@ class _Place:
 
 def trial(seed: int, folder: Path, *, moment_count: int = MOMENTS_EACH, moments: Moments | None = None) -> list[str]:
     """One trial with a server and an AWS of its own, in `folder`; what was broken."""
-    from tests.integration.conftest import run_bare_server
+    from tests.services import run_bare_server
 
     with run_bare_server(16) as conninfo, LocalAws() as aws:
         database = Database(conninfo=conninfo, reader_conninfo=None, is_embedded=True)

@@ -1,4 +1,4 @@
-"""Where deliveries come from: a bucket in S3, or a local folder that stands for one."""
+"""Where deliveries come from: a bucket in S3, or a local folder that is treated as one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Bucket(Protocol):
     """Reads one bucket under the limits of its settings. Every version read is pinned by its ETag.
 
     All methods raise the subclasses of SourceError: AccessDeniedError, SourceNotFoundError, SourceUnavailableError,
-    SourceLimitError, and TornDeliveryError where an object is no longer the version that was asked for.
+    SourceLimitError, and TornDeliveryError if an object is no longer the requested version.
     """
 
     @property
@@ -32,7 +32,7 @@ class Bucket(Protocol):
         """Every object whose key starts with `prefix`, in the order of the keys."""
 
     def list_folder(self, folder: str) -> Iterator[SourceObject]:
-        """The objects directly in a folder, none of those in folders below it; it ends with a slash or is empty."""
+        """The objects directly in a folder, not in folders below it; `folder` ends with a slash or is empty."""
 
     def head(self, key: str) -> SourceObject:
         """The current version of one object."""
@@ -41,14 +41,14 @@ class Bucket(Protocol):
         """The whole content, at most `limit_bytes` of it."""
 
     def read_part(self, source: SourceObject, part: str) -> bytes:
-        """A part of the content, spelled as HTTP spells a range: `bytes=0-9`, or `bytes=-8` for the last eight."""
+        """A part of the content, given as an HTTP range: `bytes=0-9`, or `bytes=-8` for the last eight."""
 
     def download(self, source: SourceObject, path: Path, on_bytes: OnBytes) -> SpooledFile:
-        """Write the object to `path` in constant memory; on failure nothing stays there."""
+        """Write the object to `path` in constant memory; on failure the file is removed."""
 
 
 def is_local(name: str) -> bool:
-    """Whether this is the name of a local folder that stands for a bucket."""
+    """Whether this is the name of a local folder that is treated as a bucket."""
     return name.startswith(LOCAL_SCHEME)
 
 

@@ -1,4 +1,4 @@
-"""What belongs to a manifest: none of it is ever a bill of its own, even where the manifest is refused."""
+"""What belongs to a manifest. Such a file is never a bill of its own, even if the manifest is refused."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Statement = tuple[str, BillingPeriod]
 class Claims:
     """The keys that manifests name, the places of their statements, and folders with all below them.
 
-    Of refused manifests also what is below the folder of their export (with a slash at its end, or empty) and of their
-    month, or has the name of a file that they name: files may have been moved.
+    A refused manifest also claims what is below the folder of its export (which ends with a slash, or is empty) and
+    belongs to its month or has the name of one of its files: files may have been moved.
     """
 
     statements: set[Statement] = field(default_factory=set)
@@ -34,7 +34,7 @@ class Claims:
 
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
-        """Its files, and what is in the same folders of the period: chunks of earlier deliveries stay there."""
+        """Its files, and other files in the same period folders, where parts of earlier deliveries remain."""
         keys = {file.key for file in delivery.files}
         folders = {places[0].period_folder for key in keys if (places := find_places(key))}
         return cls(keys=keys, folders=folders)
@@ -43,7 +43,7 @@ class Claims:
         return any((self.statements, self.keys, self.folders, self.refused_months, self.refused_names))
 
     def join(self, others: Claims) -> None:
-        """Add what the others hold."""
+        """Add the claims of the others."""
         self.statements.update(others.statements)
         self.keys.update(others.keys)
         self.folders.update(others.folders)
@@ -67,9 +67,9 @@ class Claims:
         return any(place.statement in self.statements for place in find_places(key))
 
     def add_refused(self, place: Place, file_keys: Iterable[str]) -> None:
-        """Claim what may be of the refused manifest at a place; `file_keys` are those that could be read.
+        """Claim what may belong to the refused manifest at a place; `file_keys` are those that could be read.
 
-        Where only its period's folder tells where it stands, the folder above may be `metadata` under another name.
+        If only its period's folder shows where it is, the folder above may be `metadata` under another name.
         """
         folder = "" if place.export_path == ROOT else f"{place.export_path}/"
         if place.is_bare and folder:
@@ -79,7 +79,7 @@ class Claims:
 
     @contextmanager
     def unless_refused(self, stray: SourceObject) -> Iterator[None]:
-        """Claim the folder of a manifest outside of every layout where it is refused: its files can only be there."""
+        """Claim the folder of a refused manifest outside every layout: its files can only be there."""
         try:
             yield
         except Exception:
@@ -94,24 +94,24 @@ def is_bill(key: str) -> bool:
 
 
 def is_stray(key: str) -> bool:
-    """Whether the key is that of a manifest outside of every layout."""
+    """Whether the key is that of a manifest outside every layout."""
     return key.endswith("-Manifest.json") and not find_places(key)
 
 
 def find_strays_above(bucket: Bucket, key: str) -> Iterator[SourceObject]:
-    """The manifests outside of every layout in the folders above a key, the nearest first."""
+    """The manifests outside every layout in the folders above a key, the nearest first."""
     above = folder_of(key.removesuffix("/"))
     for folder in folders_above(above) if above or key else ():
         try:
             found = [source for source in bucket.list_folder(folder) if is_bill(source.key) and is_stray(source.key)]
         except AccessDeniedError:
-            # The client's folder ends here, or only reading is allowed.
+            # The client's folder ends here, or listing is not allowed.
             return
         yield from found
 
 
 def refuse_mixed(bucket: Bucket, manifests: Sequence[SourceObject]) -> None:
-    """Raise ManifestError where copies of several exports share a folder: their statement could be either's."""
+    """Raise ManifestError if copies of several exports share a folder: nothing shows which export a file belongs to."""
     if not is_local(bucket.name) or len({file_name(source.key) for source in manifests}) < 2:
         return
     names: dict[str, SourceObject] = {}
@@ -128,7 +128,7 @@ def refuse_mixed(bucket: Bucket, manifests: Sequence[SourceObject]) -> None:
 
 
 def shared_folder(manifest: SourceObject, other: SourceObject, other_name: str) -> ManifestError:
-    """The error of a manifest in the folder of another export's: the two would be one statement."""
+    """The error for a manifest in another export's folder: the two would be one statement."""
     return ManifestError(
         f"shares its folder with the manifest of another export, {other_name}: {address(other.bucket, other.key)}",
         file=manifest.key,

@@ -1,4 +1,4 @@
-"""The delivery that a manifest names: its files as they stand in the bucket, all of one refresh."""
+"""The delivery that a manifest names: its files as they are in the bucket, all from one refresh."""
 
 from __future__ import annotations
 
@@ -21,37 +21,39 @@ from billfold.model import Delivery, SourceObject
 
 Listing = Mapping[str, SourceObject]
 
-# AWS writes the manifest last, and refreshes an export hours apart. What replicates a bucket keeps no such order
-# among objects that were written together, so that minutes tell nothing.
+# AWS writes the manifest last, and refreshes of an export are hours apart. Replication does not keep the order of
+# objects that were written together, so a difference of minutes means nothing.
 NEWER_FILES_TOLERANCE = timedelta(minutes=15)
 _SHOWN_KEYS = 3
 _log = structlog.get_logger(__name__)
 
 
 def read_manifest(bucket: Bucket, source: SourceObject) -> Manifest:
-    """What the manifest says that was found a moment ago; raises TornDeliveryError where it is gone or another now."""
+    """The manifest at the key that was just found; raises TornDeliveryError if it has gone or changed since."""
     return parse_manifest(read_content(bucket, source), source.key)
 
 
 def read_content(bucket: Bucket, source: SourceObject) -> bytes:
-    """The manifest's content, and the errors of `read_manifest` but that it cannot be understood."""
+    """The manifest's content; raises the errors of `read_manifest`, except those of parsing."""
     try:
         return bucket.read_small(source, bucket.settings.max_manifest_bytes)
     except SourceNotFoundError as error:
         raise TornDeliveryError(
-            f"{address(bucket.name, source.key)} went away while it was read",
-            advice="the next attempt reads what stands there then",
+            f"{address(bucket.name, source.key)} disappeared while it was being read",
+            advice="the next attempt reads what is there then",
         ) from error
     except SourceLimitError as error:
-        raise SourceLimitError(error.message, advice="raise BILLFOLD_MAX_MANIFEST_BYTES if that is right") from error
+        raise SourceLimitError(
+            error.message, advice="raise BILLFOLD_MAX_MANIFEST_BYTES if the size is right"
+        ) from error
 
 
 def find_delivery(
     bucket: Bucket, source: SourceObject, manifest: Manifest, listed: Listing, *, tolerate_newer_files: bool
 ) -> Delivery:
-    """The manifest's delivery; what `listed` lacks of its files is looked for in the bucket.
+    """The manifest's delivery; files that `listed` lacks are looked for in the bucket.
 
-    Raises ManifestError where a file is missing and TornDeliveryError where one belongs to the next delivery.
+    Raises ManifestError if a file is missing and TornDeliveryError if one belongs to the next delivery.
     """
     places = find_places(source.key)
     export_path = places[0].export_path if places else folder_of(source.key).rstrip("/") or file_name(source.key)
@@ -87,14 +89,14 @@ def standalone(source: SourceObject) -> Delivery:
 
 
 def _name_of(source: SourceObject, export_path: str) -> str:
-    """What to call an export whose manifest does not name it: as its folder, or else as the manifest's name begins."""
+    """The name of an export whose manifest lacks one: its folder's, else the beginning of the manifest's name."""
     if export_path == ROOT:
         return file_name(source.key).removesuffix("-Manifest.json")
     return export_path.rpartition("/")[2]
 
 
 def keys_in(bucket: Bucket, manifest: Manifest) -> tuple[str, ...]:
-    """The keys that a manifest names, as this bucket spells them; where files are missing, as if it held all."""
+    """The keys that a manifest names, as this bucket spells them; files may be missing."""
     if not isinstance(bucket, LocalBucket):
         return manifest.file_keys
     found = find_local_files(manifest.key, manifest.file_keys, bucket.holds)
@@ -105,8 +107,8 @@ def _find_files(bucket: Bucket, manifest: Manifest, listed: Listing) -> tuple[So
     if isinstance(bucket, LocalBucket):
         return _find_local_files(bucket, manifest, listed)
     if manifest.bucket not in (None, bucket.name):
-        # A bill that was replicated into a central bucket. Its files are looked for here alone: whatever a manifest
-        # names, a client's bill is read from the client's bucket.
+        # A bill that was replicated into a central bucket. Its files are only looked for here: a client's bill is
+        # always read from the client's bucket, whichever bucket a manifest names.
         _log.info(Event.MANIFEST_OF_ANOTHER_BUCKET, key=manifest.key, names=manifest.bucket, bucket=bucket.name)
     keys = manifest.file_keys
     found = _find_all(bucket, keys, listed)
@@ -121,7 +123,7 @@ def _find_local_files(bucket: LocalBucket, manifest: Manifest, listed: Listing) 
         _refuse_missing(bucket, manifest, missing or manifest.file_keys)
     assert local is not None
     found = _find_all(bucket, local.keys, listed)
-    # A listing leaves out what is hidden or leads outside.
+    # A listing leaves out hidden files and links that lead outside.
     _refuse_missing(bucket, manifest, [key for key in local.keys if key not in found])
     return tuple(found[key] for key in local.keys)
 
@@ -143,18 +145,18 @@ def _find_all(bucket: Bucket, keys: Sequence[str], listed: Listing) -> Listing:
 
 
 def _look_up(bucket: Bucket, keys: Iterable[str]) -> dict[str, SourceObject]:
-    """What the bucket has of these keys: one listing for each folder, as narrow as their names allow."""
+    """Those of these keys that the bucket holds: one listing for each folder, as narrow as their names allow."""
     folders: defaultdict[str, list[str]] = defaultdict(list)
     for key in keys:
         folders[folder_of(key)].append(key)
-    # A prefix of keys is one of characters, not of path components.
+    # A prefix of keys consists of characters, not of path components.
     prefixes = [os.path.commonprefix(together) for together in folders.values()]  # noqa: RUF071
     return {source.key: source for prefix in prefixes for source in bucket.list_objects(prefix)}
 
 
 def _refuse_newer_files(delivery: Delivery, manifest: SourceObject) -> None:
-    """In AWS's overwrite layout the files of the next delivery replace this one's while its manifest still stands."""
-    # A local copy keeps no times of AWS's.
+    """In AWS's overwrite layout, the next delivery's files replace this one's while its manifest is still there."""
+    # A local copy does not keep AWS's times.
     if is_local(delivery.bucket) or not delivery.files:
         return
     newest = max(delivery.files, key=lambda file: file.modified_at)

@@ -13,17 +13,17 @@ from billfold.settings import Settings
 
 
 class Progress(Protocol):
-    """Told how a fetch goes on, in bytes as delivered."""
+    """Receives the progress of a fetch, in bytes as delivered."""
 
     def started(self, total_bytes: int) -> None:
-        """The fetch begins and will read this much."""
+        """The fetch begins and will read this many bytes."""
 
     def advanced(self, size_bytes: int) -> None:
-        """This much more has been read."""
+        """This many more bytes have been read."""
 
 
 class SilentProgress:
-    """Nobody watches."""
+    """Shows no progress."""
 
     def started(self, total_bytes: int) -> None:
         return
@@ -37,8 +37,8 @@ def fetch_delivery(
 ) -> tuple[SpooledFile, ...]:
     """The files of the delivery in its order, spooled into `folder` under numbers: a key never becomes a path.
 
-    Before the first byte the sizes are held against the limits and the free space. Raises TornDeliveryError where a
-    file or the manifest is gone or no longer the version of the delivery; then the next attempt must resolve anew.
+    Before the first byte, the sizes are compared with the limits and the free space. Raises TornDeliveryError if a file
+    or the manifest has gone or is another version than the delivery's; the next attempt must then resolve again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_limits(delivery.files, folder, settings)
@@ -56,13 +56,13 @@ def _download(bucket: Bucket, source: SourceObject, path: Path, progress: Progre
         return bucket.download(source, path, progress.advanced)
     except SourceNotFoundError as error:
         raise TornDeliveryError(
-            f"{address(bucket.name, source.key)} went away while its delivery was read",
-            advice="the next attempt reads what stands there then",
+            f"{address(bucket.name, source.key)} disappeared while its delivery was being read",
+            advice="the next attempt reads what is there then",
         ) from error
 
 
 def _check_manifest(bucket: Bucket, delivery: Delivery) -> None:
-    """AWS may write the next delivery meanwhile: then its manifest is another version, or gone."""
+    """AWS may write the next delivery meanwhile: then the manifest has another version, or has gone."""
     if delivery.manifest is None:
         return
     try:
@@ -71,6 +71,6 @@ def _check_manifest(bucket: Bucket, delivery: Delivery) -> None:
         current = None
     if current is None or current.etag != delivery.manifest.etag:
         raise TornDeliveryError(
-            f"{address(bucket.name, delivery.manifest.key)} was replaced while its files were read",
+            f"{address(bucket.name, delivery.manifest.key)} was replaced while its files were being read",
             advice="the next attempt reads the new delivery",
         )

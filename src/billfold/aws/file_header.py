@@ -1,4 +1,4 @@
-"""The columns of a data file from a few of its bytes, and those that a manifest lists."""
+"""The columns of a data file, from a few of its bytes, and the columns that a manifest lists."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _ZIP = b"PK\x03\x04"
 _ZIP_HEADER = struct.Struct("<4s5H3L2H")
 _ZIP_ENCRYPTED = 0x1
 _PARQUET = b"PAR1"
-# At the end of a Parquet file stand its footer, the footer's length (4 bytes, little-endian) and the magic again.
+# A Parquet file ends with its footer, the footer's length (4 bytes, little-endian) and the magic again.
 _PARQUET_ENDING_BYTES = 8
 _MAX_FOOTER_BYTES = 16 * 2**20
 
 
 def read_manifest_columns(content: bytes) -> tuple[str, ...] | None:
-    """The headers that a manifest lists, as its data files spell them; None where it lists none.
+    """The headers that a manifest lists, as its data files spell them; None if it lists none.
 
     Legacy reports list a category and a name, which are `lineItem/UnblendedCost` in the file.
     """
@@ -44,20 +44,20 @@ def read_manifest_columns(content: bytes) -> tuple[str, ...] | None:
 
 
 def read_headers(beginning: bytes, size_bytes: int, read_part: Callable[[str], bytes]) -> tuple[str, ...] | None:
-    """The headers of a CSV file from its beginning, those of a Parquet file from its end; None for what tells neither.
+    """The headers of a CSV file from its beginning, of a Parquet file from its end; None if neither can be read.
 
-    `read_part` reads a range of the object as HTTP spells it (`bytes=0-9`).
+    `read_part` reads an HTTP range of the object (`bytes=0-9`).
     """
     if is_parquet(beginning):
         return read_parquet_headers(size_bytes, read_part)
     if beginning.startswith(_ZIP):
-        # Its table of contents stands at the end, and no export of Data Exports is one.
+        # Its table of contents is at the end, and Data Exports never writes one.
         return None
     text = _unpack(beginning) if beginning.startswith(_GZIP) else beginning
     try:
         # What follows the header may be cut within a character.
         decoded = codecs.getincrementaldecoder("utf-8-sig")().decode(text)
-        # Only CR and LF end a line, and neither does within quotes.
+        # Only CR and LF end a line, and not within quotes.
         lines = io.StringIO(decoded, newline="")
         header = next(csv.reader(lines, strict=True), [])
         is_whole = len(beginning) >= size_bytes or decoded[: lines.tell()].endswith(("\r", "\n"))
@@ -67,12 +67,12 @@ def read_headers(beginning: bytes, size_bytes: int, read_part: Callable[[str], b
 
 
 def is_parquet(beginning: bytes) -> bool:
-    """Whether a file that begins so is Parquet."""
+    """Whether a file that begins with these bytes is Parquet."""
     return beginning.startswith(_PARQUET)
 
 
 def unpack_beginning(beginning: bytes) -> bytes:
-    """The beginning of a file's content, of gzip and of the first file in a zip unpacked; empty where that fails."""
+    """The beginning of a file's content, unpacked if it is gzip or the first file of a zip; empty if that fails."""
     if beginning.startswith(_GZIP):
         return _unpack(beginning)
     if beginning.startswith(_ZIP):
@@ -81,7 +81,7 @@ def unpack_beginning(beginning: bytes) -> bytes:
 
 
 def _unzip(beginning: bytes) -> bytes:
-    """The first file of a zip from its own header, which stands before it."""
+    """The first file of a zip, from the header before it."""
     if len(beginning) < _ZIP_HEADER.size:
         return b""
     _, _, flags, method, *_, name_bytes, extra_bytes = _ZIP_HEADER.unpack_from(beginning)
@@ -105,7 +105,7 @@ def _inflate(packed: bytes, window_bits: int) -> bytes:
 
 
 def read_parquet_headers(size_bytes: int, read_part: Callable[[str], bytes]) -> tuple[str, ...] | None:
-    """The columns of a Parquet file from its footer; None where that cannot be read."""
+    """The columns of a Parquet file from its footer; None if it cannot be read."""
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -115,7 +115,7 @@ def read_parquet_headers(size_bytes: int, read_part: Callable[[str], bytes]) -> 
         return None
     footer = read_part(f"bytes=-{footer_bytes + _PARQUET_ENDING_BYTES}")
     try:
-        # The schema is all that is asked for: the rows before the footer are never looked at.
+        # Only the schema is needed: the rows before the footer are never read.
         return tuple(parquet.read_schema(io.BytesIO(_PARQUET + footer)).names)
     except (pyarrow.ArrowException, OSError):
         # A footer that Thrift cannot read is a plain OSError.

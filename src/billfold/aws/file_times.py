@@ -1,4 +1,4 @@
-"""When a delivery was made: S3 knows it, and of a local copy a file time says it, unless that time cannot be true."""
+"""When a delivery was made: S3 knows it; for a local copy the file time shows it, unless it is impossible."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from billfold.model import SourceObject
 
 # The clock of a file server may be a little ahead of ours.
 FUTURE_TOLERANCE = timedelta(minutes=5)
-# The first Cost and Usage Report is of December 2015. Archives and version control without times leave 1970 or 1980.
+# The first Cost and Usage Report covers December 2015. Archives and version control without times leave 1970 or 1980.
 EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def modified_at(status: os.stat_result) -> datetime:
-    """A file's time; one that no calendar has is the first or the last moment."""
+    """A file's time; a time outside the calendar becomes its first or last moment."""
     try:
         return datetime.fromtimestamp(status.st_mtime, UTC)
     except (OverflowError, ValueError, OSError):
@@ -24,14 +24,14 @@ def modified_at(status: os.stat_result) -> datetime:
 
 
 def find_time_fault(source: SourceObject) -> str | None:
-    """Why the time of a local file cannot be when AWS delivered it; None where it can, and for every object of S3.
+    """Why the time of a local file cannot be when AWS delivered it; None if it can, and for every object in S3.
 
-    S3's times are AWS's own: they keep their order however wrong our clock is.
+    S3's times are set by AWS: their order is right even if our clock is wrong.
     """
     if not is_local(source.bucket):
         return None
     if source.modified_at > datetime.now(UTC) + FUTURE_TOLERANCE:
-        return f"the file time of {source.key} lies in the future ({_show(source.modified_at)})"
+        return f"the file time of {source.key} is in the future ({_show(source.modified_at)})"
     if source.modified_at < EARLIEST:
         return f"the file time of {source.key} is before AWS wrote such exports ({_show(source.modified_at)})"
     return None

@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote: a manifest or a message, read whole or refused with one reason."""
+"""JSON from outside: a manifest or a message, read as a whole or refused with one reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_DEPTH = 64
 
 
 class UnreadableJsonError(ValueError):
-    """Why a document cannot be read, worded to follow its name; `line` is the physical line where one is known."""
+    """Why a document cannot be read, worded to follow its name; `line` is the physical line, if known."""
 
     def __init__(self, reason: str, *, line: int | None = None) -> None:
         self.reason = reason
@@ -22,10 +22,10 @@ class UnreadableJsonError(ValueError):
 
 
 def read_json(content: bytes | str) -> Any:
-    """The document that the content spells, with nothing in it that two readers could read differently.
+    """The content as a document in which nothing can be read in two ways.
 
     Raises UnreadableJsonError, and nothing else, for what is not UTF-8 or not JSON, for NaN and Infinity, for numbers
-    that are too long or beyond a double, for objects that name a member twice, and for nesting beyond MAX_DEPTH.
+    that are too long or exceed a double, for objects that name a member twice, and for nesting beyond MAX_DEPTH.
     """
     try:
         document = json.loads(
@@ -51,7 +51,7 @@ def read_json(content: bytes | str) -> Any:
 
 
 def skim_json(content: bytes) -> Any:
-    """The document, to find out whose it is; None where it is not JSON. Of numbers only that they are some is kept."""
+    """The document, to find out which program wrote it; None if it is not JSON. The values of numbers are not kept."""
     try:
         return json.loads(content.decode("utf-8-sig"), parse_int=float)
     except (ValueError, RecursionError):
@@ -90,7 +90,7 @@ def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_deeper(document: dict[str, Any] | list[Any], limit: int) -> bool:
-    """Whether anything is nested deeper; level by level, because recursion is what deep nesting would break."""
+    """Whether anything is nested deeper than this; level by level, because deep nesting would break recursion."""
     level: list[dict[str, Any] | list[Any]] = [document]
     for _ in range(limit):
         inner = (member for each in level for member in (each.values() if isinstance(each, dict) else each))

@@ -28,30 +28,30 @@ _LEGACY = re.compile(
 _ATHENA = re.compile(
     r"(?P<export>(?:.+/)?(?P<name>[^/]+))/(?P=name)/year=(?P<year>\d{4})/month=(?P<month>\d{1,2})/.*", re.DOTALL
 )
-# Copies of an export's inner folders: neither `data` nor the folder that an Athena report has between stands above.
+# Copies of an export's inner folders: without `data`, or the folder that an Athena report has in between, above them.
 _BARE_DATA_EXPORT = re.compile(
     r"(?P<export>.+)/(?P<folder>(?i:billing_period)(?:=|%3[Dd])(?P<period>\d{4}-\d{2}))/(?:(?P<execution>[^/]+)/)?.*",
     re.DOTALL,
 )
 _BARE_ATHENA = re.compile(r"(?P<above>.+)/year=(?P<year>\d{4})/month=(?P<month>\d{1,2})/.*", re.DOTALL)
 _ANY_PERIOD = re.compile(r"(?:^|/)(?i:billing_period)(?:=|%3[Dd])(?P<period>\d{4}-\d{2})(?:/|$)")
-# The time at the beginning of an execution's folder; a copy to Windows cannot keep its colons.
+# The time at the beginning of an execution's folder name; a copy on Windows cannot keep its colons.
 _EXECUTION_TIME = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d)[^\dZ]?(\d\d)[^\dZ]?(\d\d)(?:[.,](\d{1,9}))?\D")
 _DATA_SUFFIXES = (".csv", ".gz", ".zip", ".parquet")
 # AWS writes these beside the bill's own manifest, for Redshift and QuickSight.
 _FOREIGN_MANIFESTS = ("redshiftmanifest.json", "quicksightmanifest.json")
-# A one-row table by which Athena learns whether a refresh is under way.
+# A one-row table that shows Athena whether a refresh is running.
 _STATUS_FOLDER = "cost_and_usage_data_status"
-# The path of an export whose folder is the bucket's root: in a local copy the prefix and the name may be left out.
+# The path of an export whose folder is the bucket's root: a local copy may lack the prefix and the name.
 ROOT = "."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a key stands: its statement, its execution if the key tells it, and where the statement's manifests are.
+    """The place of a key: its statement, its execution if the key shows it, and where the statement's manifests are.
 
-    `manifest_folder` is spelled as the key spells its period; `manifest_root` is the least folder that holds
-    every spelling. `period_folder` is the folder of the period that the key itself stands in. All end with a slash.
+    `manifest_folder` spells the period as the key does; `manifest_root` is the deepest folder that holds every
+    spelling. `period_folder` is the period's folder that holds the key. All end with a slash.
     """
 
     export_path: str
@@ -60,12 +60,12 @@ class Place:
     manifest_folder: str
     manifest_root: str
     period_folder: str
-    # Whether its period's folder stands neither in `data` nor in `metadata`, as in a copy of the inner folders.
+    # Whether its period's folder is neither in `data` nor in `metadata`, as in a copy of the inner folders.
     is_bare: bool = False
 
     @property
     def export_name(self) -> str:
-        """What AWS calls the export, as far as the key tells."""
+        """AWS's name of the export, as far as the key shows it."""
         return self.export_path.rpartition("/")[2]
 
     @property
@@ -75,17 +75,17 @@ class Place:
 
 
 def place_of(key: str) -> Place | None:
-    """The place of a data file or manifest in one of the layouts; None for a key that stands in none of them."""
+    """The place of a data file or manifest in one of the layouts; None for a key outside all of them."""
     return _place_in_data_export(key) or _place_in_athena(key) or _place_in_legacy(key)
 
 
 def find_places(key: str) -> tuple[Place, ...]:
-    """The places that a key may have in a bucket or in a copy of any folder on the way to one export, best first.
+    """The possible places of a key in a bucket, or in a copy of any folder above an export, best first.
 
-    A copy may begin at the export's folder, whose path is then ROOT, or keep no more than the period's folder. Where
-    `place_of` knows a place, it is the first one.
+    A copy may begin at the export's folder, whose path is then ROOT, or keep only the period's folder. If `place_of`
+    knows a place, it is the first one.
     """
-    # A folder above the root stands for what was left out.
+    # An invented folder above the root replaces the folders that the copy lacks.
     rooted = f"{ROOT}/{key}"
     places = [place_of(rooted), _place_in_bare_data_export(rooted)]
     if not is_manifest(key):
@@ -97,8 +97,8 @@ def find_places(key: str) -> tuple[Place, ...]:
 
 
 def period_of(key: str) -> BillingPeriod | None:
-    """The billing period that a key tells, even where the rest of it is in no layout."""
-    # A folder of the years alone tells when something was used, which need not be a billing period.
+    """The billing period that a key shows, even if the rest of it matches no layout."""
+    # A folder for a year alone shows when something was used, which may not be a billing period.
     if place := place_of(f"{ROOT}/{key}"):
         return place.period
     match = _ANY_PERIOD.search(key)
@@ -106,7 +106,7 @@ def period_of(key: str) -> BillingPeriod | None:
 
 
 def time_of_execution(key: str) -> str | None:
-    """The time with which the folder of the key's execution begins, to be compared with others; None without one."""
+    """The time at the beginning of the execution's folder name, for comparison with others; None without one."""
     places = find_places(key)
     match = _EXECUTION_TIME.match(places[0].execution or "") if places else None
     return "".join(match.group(1, 2, 3, 4, 5, 6)) + (match[7] or "") if match else None
@@ -119,7 +119,7 @@ def is_manifest(key: str) -> bool:
 
 
 def is_data_file(key: str) -> bool:
-    """Whether the key looks like a bill's data; only the content can tell whether it is one."""
+    """Whether the key looks like a data file; only the content shows whether it is a bill."""
     name = file_name(key).lower()
     hidden = name.startswith((".", "_"))
     return name.endswith(_DATA_SUFFIXES) and not hidden and f"/{_STATUS_FOLDER}/" not in f"/{key}"
@@ -131,12 +131,12 @@ def file_name(key: str) -> str:
 
 
 def folder_of(key: str) -> str:
-    """The part of a key up to its last slash and with it; empty at the bucket's root."""
+    """The part of a key up to and including its last slash; empty at the bucket's root."""
     return key[: key.rfind("/") + 1]
 
 
 def folders_above(key: str) -> Iterator[str]:
-    """The folders that a key is in, the nearest first; the root's name is empty. A folder's own key comes first."""
+    """The folders that hold a key, the nearest first; the root's is empty. For a folder, its own key comes first."""
     folder = folder_of(key)
     while folder:
         yield folder
@@ -145,7 +145,7 @@ def folders_above(key: str) -> Iterator[str]:
 
 
 def decode_event_key(key: str) -> str:
-    """The key that an S3 event notification means: it is form-encoded once, so a literal `%3D` comes as `%253D`.
+    """The key in an S3 event notification: it is form-encoded once, so a literal `%3D` arrives as `%253D`.
 
     EventBridge's "Object Created" events carry the key as it is and must not be decoded.
     """
@@ -169,7 +169,7 @@ def _place_in_data_export(key: str) -> Place | None:
 
 
 def _metadata_beside(kind: str) -> str:
-    """The folder of the manifests beside `data`, in its case: a copy may have changed it."""
+    """The folder of the manifests beside `data`, in the same case: a copy may have changed it."""
     if kind.lower() == "metadata":
         return kind
     if kind.islower():
@@ -204,7 +204,7 @@ def _place_in_legacy(key: str) -> Place | None:
 def _place_in_bare_data_export(key: str) -> Place | None:
     match = _BARE_DATA_EXPORT.fullmatch(key)
     period = parse_period(match["period"]) if match else None
-    # What stands below `data` or `metadata` belongs to the folder above them.
+    # Everything below `data` or `metadata` belongs to the folder above them.
     if match is None or period is None or match["export"].lower().endswith(("/data", "/metadata")):
         return None
     folder = key[: match.end("folder") + 1]
@@ -220,7 +220,7 @@ def _place_in_bare_data_export(key: str) -> Place | None:
 
 
 def _places_in_bare_athena(key: str) -> Iterator[Place]:
-    """Of the export in the folder above the one that holds the years, and of one that begins at that folder itself."""
+    """The place in the export above the folder that holds the years, and in an export that begins at that folder."""
     match = _BARE_ATHENA.fullmatch(key)
     period = parse_period(f"{match['year']}-{match['month']:0>2}") if match else None
     if match is None or period is None:
@@ -244,7 +244,7 @@ def _athena_place(export_path: str, period: BillingPeriod, period_folder: str) -
 
 
 def _unrooted(place: Place) -> Place:
-    """The place without the folder that stood for what was left out above it."""
+    """The place without the invented folder above it."""
     rooted = f"{ROOT}/"
     return replace(
         place,

@@ -1,4 +1,4 @@
-"""A local folder that stands for a bucket: its paths are the keys, a hash of the content is the ETag."""
+"""A local folder that is treated as a bucket: its paths are the keys, a hash of the content is the ETag."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LocalBucket:
-    """One folder. Nothing outside of it is ever read, whatever links or `..` lead there; hidden names are left out."""
+    """One folder. Nothing outside it is ever read, even through links or `..`; hidden names are left out."""
 
     def __init__(self, root: Path, settings: Settings) -> None:
         self._root = Path(os.path.realpath(root))
@@ -70,7 +70,7 @@ class LocalBucket:
         return sorted(path.relative_to(self._root).as_posix() for path in found)
 
     def holds(self, key: str) -> bool:
-        """Whether a file stands at the key; raises AccessDeniedError for a key that leads outside."""
+        """Whether there is a file at the key; raises AccessDeniedError for a key that leads outside."""
         with self._translated(key):
             try:
                 return self._path(key).is_file()
@@ -115,15 +115,15 @@ class LocalBucket:
         try:
             yield self.head(key)
         except SourceNotFoundError:
-            # A copy into the folder writes under a temporary name, which is gone a moment later.
+            # A copy into the folder writes under a temporary name, which soon disappears.
             _log.debug(Event.FILE_VANISHED, key=key)
 
     def _chunks(self, source: SourceObject) -> Iterator[bytes]:
-        """The content in chunks; raises TornDeliveryError at its end unless it was the version asked for."""
+        """The content in chunks; raises TornDeliveryError at its end unless it was the requested version."""
         digest = hashlib.sha256()
         remaining = source.size_bytes
         with self._translated(source.key), self._path(source.key).open("rb") as file:
-            # One byte more than there was tells a file that grows without following it for ever.
+            # One byte too many shows that a file grows, without reading it for ever.
             while chunk := file.read(min(CHUNK_BYTES, remaining + 1)):
                 remaining -= len(chunk)
                 if remaining < 0:
@@ -131,7 +131,7 @@ class LocalBucket:
                 digest.update(chunk)
                 yield chunk
         if remaining != 0 or digest.hexdigest() != source.etag:
-            raise TornDeliveryError(f"{address(self.name, source.key)} changed while it was read")
+            raise TornDeliveryError(f"{address(self.name, source.key)} changed while it was being read")
 
     def _files(self, folder: Path) -> Iterator[Path]:
         """The regular files below a folder, in the order of their keys."""
@@ -152,19 +152,21 @@ class LocalBucket:
         return False
 
     def _is_readable(self, path: Path) -> bool:
-        """Whether this is a regular file inside the root with a name that is text."""
+        """Whether this is a regular file inside the root whose name is valid text."""
         inside = Path(os.path.realpath(path)).is_relative_to(self._root)
         text = not any("\ud800" <= letter <= "\udfff" for letter in path.name)
         if not (inside and text):
             _log.warning(
-                Event.FILE_LEFT_OUT, path=ascii(str(path)), reason="its link or name leads outside or is no text"
+                Event.FILE_LEFT_OUT,
+                path=ascii(str(path)),
+                reason="it leads outside the folder, or its name is not valid text",
             )
         return inside and text and path.is_file()
 
     def _path(self, key: str) -> Path:
         path = self._root / key
         if ".." in key.split("/") or not Path(os.path.realpath(path)).is_relative_to(self._root):
-            raise AccessDeniedError(f"{address(self.name, key)} leads outside of the folder {self._root}")
+            raise AccessDeniedError(f"{address(self.name, key)} leads outside the folder {self._root}")
         return path
 
     @contextmanager
@@ -175,13 +177,13 @@ class LocalBucket:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise SourceNotFoundError(f"{place} does not exist") from error
         except PermissionError as error:
-            raise AccessDeniedError(f"{place} may not be read by this user", advice="check its permissions") from error
+            raise AccessDeniedError(f"{place} cannot be read by this user", advice="check its permissions") from error
         except (OSError, ValueError) as error:
             raise SourceError(f"{place} cannot be read: {error}") from error
 
 
-# Hashing is the only way to an ETag, and a listing asks for the same files as the resolution and the fetch after it.
-# A copy may give another content the old file's size and time: only the system sets the time of the inode's change.
+# An ETag needs a hash, and a listing, the resolution and the fetch after it need the same files' ETags. A copy may give
+# new content the old file's size and time, but only the system sets the time of the inode's change.
 @lru_cache(maxsize=65_536)
 def _content_hash(path: Path, version: tuple[int, ...]) -> str:
     with path.open("rb") as file:

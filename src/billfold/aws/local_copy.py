@@ -1,8 +1,8 @@
-"""Where the files of a manifest are in a local copy of its bucket, or of a folder on the way to its export.
+"""Where the files of a manifest are in a local copy of its bucket, or of a folder above its export.
 
-A manifest names files by their full keys, and a copy of a folder, as `aws s3 sync` makes it, lacks the first parts of
-them. So one folder of the copy, the base, stands for what was left out: below it there is a tail of every key, and all
-tails lack the same number of parts. All files are found like this, or none: a file of the same name elsewhere may be of
+A manifest names files by their full keys. A copy of a folder, as `aws s3 sync` makes it, lacks the first parts of the
+keys. So one folder of the copy, the base, replaces the missing parts: it holds a tail of every key, and all tails lack
+the same number of parts. Either all files are found like this or none: a file of the same name elsewhere may belong to
 another execution.
 """
 
@@ -20,7 +20,7 @@ MANIFESTS_OF_EXPORT = tuple(
     for name in ("*-Manifest.json", "*/*-Manifest.json")
 )
 
-# Whether a file stands at a local key.
+# Whether there is a file at a local key.
 Holds = Callable[[str], bool]
 
 
@@ -28,7 +28,7 @@ Holds = Callable[[str], bool]
 class LocalFiles:
     """The local keys of a manifest's files, in its order, and how many leading parts of its keys they lack.
 
-    `base` is the folder that stands for these parts: it ends with a slash, or is empty.
+    `base` is the folder that replaces these parts: it ends with a slash, or is empty.
     """
 
     base: str
@@ -39,7 +39,7 @@ class LocalFiles:
 def find_local_files(manifest_key: str, file_keys: Sequence[str], holds: Holds) -> LocalFiles | None:
     """The files of the manifest at a local key; None unless all of them are there.
 
-    Full keys come first, then the longest tails, and of the folders above the manifest the nearest.
+    Full keys come first, then the longest tails, then the nearest of the folders above the manifest.
     """
     for candidate in _candidates(manifest_key, file_keys):
         if all(_belongs(manifest_key, full, key) and holds(key) for full, key in _pairs(file_keys, candidate)):
@@ -68,11 +68,11 @@ def _candidates(manifest_key: str, file_keys: Sequence[str]) -> Iterator[LocalFi
     in_layout = bool(find_places(manifest_key))
     for dropped in range(min(map(_most_dropped, keys), default=0) + 1):
         for base in folders_above(manifest_key):
-            # A manifest outside of every layout speaks for what is below its own folder.
+            # A manifest outside every layout covers only what is below its own folder.
             if dropped and not in_layout and base != folder_of(manifest_key):
                 continue
             found = tuple(base + "/".join(parts[dropped:]) for parts in keys)
-            # Two keys that differ in what was left out would be one file.
+            # Two keys that differ only in the missing parts would be one file.
             if len(set(found)) == len(found):
                 yield LocalFiles(base=base, dropped=dropped, keys=found)
 
@@ -92,7 +92,7 @@ def _most_dropped(parts: Sequence[str]) -> int:
 
 
 def _belongs(manifest_key: str, full_key: str, key: str) -> bool:
-    """Whether a file at a local key is in the folder of the manifest's own export, where both are in a layout.
+    """Whether a file at a local key is in the folder of the manifest's own export, if both match a layout.
 
     Another export beside it, or another copy of it, has files of the same names.
     """
@@ -101,7 +101,7 @@ def _belongs(manifest_key: str, full_key: str, key: str) -> bool:
         return True
     export, parts = _location(manifest_places[0].export_path), _parts(key)
     own = len(_parts(full_key)) - len(_location(full_places[0].export_path))
-    # A tail may begin below the export's folder; then its base is what stands for that folder.
+    # A tail may begin below the export's folder; then its base replaces that folder.
     kept = len(parts) - len(export)
     return parts[: len(export)] == export and 0 < kept <= own and parts[-kept:] == _parts(full_key)[-kept:]
 

@@ -1,4 +1,4 @@
-"""Which folder above a local path stands for a bucket: the manifests at the path decide, then what is known."""
+"""Which folder above a local path is treated as the bucket: the manifests at the path decide, then known folders."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from billfold.aws.local_copy import MANIFESTS_OF_EXPORT, find_local_files
 from billfold.aws.manifest import Manifest, parse_manifest
 from billfold.settings import Settings
 
-# Below the folder of its manifest a file is in that of its execution, or of a report's name, a year and a month.
+# Below the folder of its manifest, a file is in a folder of its execution, or of a report's name, a year and a month.
 _LEVELS_ABOVE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Home:
-    """The folder that a manifest's delivery needs as its root; `is_whole` where full keys are files below it."""
+    """The folder that a manifest's delivery needs as its root; `is_whole` if its full keys are files below it."""
 
     folder: Path
     is_whole: bool
 
 
 def root_of_folder(path: Path, settings: Settings, known: Collection[Path]) -> Path:
-    """The folder itself, or one above it: where the manifests of what it holds have their files, or a known one."""
+    """The folder itself or one above it: the root in which its manifests have their files, or a known folder."""
     homes = list(_homes_of_folder(path, settings))
     above = [home for home in homes if home.folder != path and path.is_relative_to(home.folder)]
     if above:
-        # All of them hold the path, so that the outermost holds the others too.
+        # All of them hold the path, so the outermost holds the others too.
         root = min((home.folder for home in above), key=lambda folder: len(folder.parts))
         is_whole = any(home.is_whole for home in above)
         return root if is_whole else _nearest(root, known) or root
@@ -43,11 +43,11 @@ def root_of_folder(path: Path, settings: Settings, known: Collection[Path]) -> P
 
 
 def root_of_file(path: Path, settings: Settings, known: Collection[Path]) -> Path:
-    """The folder below which its manifest, or it as a manifest, has its files; else a known one, or its own."""
+    """The folder below which its manifest (or itself, as a manifest) has its files; else a known one, or its own."""
     if is_manifest(path.name):
         manifest, places = _parse(path, settings), find_places(_as_key(path))
         if manifest and not manifest.file_keys and places:
-            # An empty delivery has no key that could tell; the folder above its export's is the least with its name.
+            # An empty delivery has no key to show it; the folder above its export's is the deepest that keeps its name.
             export = _as_path(places[0].export_path)
             return _nearest(export, known) or export.parent
         homes = [_home_of(path, settings)]
@@ -97,7 +97,7 @@ def _home_of(path: Path, settings: Settings) -> _Home:
 
 
 def _manifests_above(folder: Path, names: AbstractSet[str], settings: Settings) -> Iterator[_Home]:
-    """Of the manifests here or in a folder above, those that name a file of one of these names: it may be moved."""
+    """The manifests here or in a folder above that name a file with one of these names: it may have been moved."""
     for parent in (folder, *folder.parents)[:_LEVELS_ABOVE] if names else ():
         paths = (path for pattern in ("*-Manifest.json", *MANIFESTS_OF_EXPORT) for path in parent.glob(pattern))
         for path in _list_manifests(paths):
@@ -139,7 +139,7 @@ def _parse(path: Path, settings: Settings) -> Manifest | None:
     try:
         return parse_manifest(folder.read_small(folder.head(path.name), settings.max_manifest_bytes), str(path))
     except Exception:
-        # Whatever is wrong with it is reported where it is resolved.
+        # What is wrong with it is reported when it is resolved.
         return None
 
 
@@ -152,7 +152,7 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
-        # A name that is longer than this file system allows.
+        # The name is longer than this file system allows.
         return False
 
 

@@ -1,4 +1,4 @@
-"""From what the operator typed, or a stored name, to a bucket and a key in it."""
+"""From a typed source, or a stored name, to a bucket and a key in it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from billfold.aws.bucket import LOCAL_SCHEME, Bucket, is_local
-from billfold.aws.credentials import aws_client, open_session
 from billfold.aws.local_bucket import LocalBucket
 from billfold.aws.local_root import root_of_file, root_of_folder
-from billfold.aws.s3_bucket import S3Bucket
 from billfold.errors import SourceNotFoundError, UsageError
 from billfold.model import Client
 from billfold.settings import Settings, is_bucket_name
@@ -23,10 +21,10 @@ def locate(
 ) -> tuple[Bucket, str]:
     """The bucket and key that a SOURCE means: an S3 address, an existing local path, or a key in the client's bucket.
 
-    The bucket of a local path is the folder above it below which the full keys of its manifests are files. Where there
-    is none, a folder is a bucket's root, unless it is a part of one of the `known_buckets` or of an export; and the
-    root of a file is the nearest known folder, else that of its export, else its own. Raises SourceNotFoundError for a
-    path that does not exist and UsageError for a bare key where no bucket is configured.
+    The bucket of a local path is the folder above it in which the full keys of its manifests are files. Without such a
+    folder, a folder is itself the root, unless it is part of one of the `known_buckets` or of an export; a file's root
+    is the nearest known folder, else its export's, else its own. Raises SourceNotFoundError for a path that does not
+    exist and UsageError for a bare key if no bucket is configured.
     """
     if source.lower().startswith(_S3_SCHEME):
         name, _, key = source[len(_S3_SCHEME) :].partition("/")
@@ -43,14 +41,14 @@ def locate(
         raise SourceNotFoundError(f"{source} does not exist", advice="check the path")
     if client.bucket is None:
         raise UsageError(
-            f"no such file: {source}, and client {client.client_id} has no bucket in which it could be a key",
+            f"no such file: {source}, and client {client.client_id} has no bucket for it to be a key in",
             advice="set AWS_BILLING_BUCKET, or write s3://bucket/key",
         )
     return open_bucket(client, settings), source
 
 
 def open_bucket(client: Client, settings: Settings, name: str | None = None) -> Bucket:
-    """The named bucket, or else the client's own, opened in the client's name; `file://…` opens a local folder."""
+    """The named bucket, or else the client's own, opened as the client; `file://…` opens a local folder."""
     name = name or client.bucket
     if name is None:
         raise UsageError(f"client {client.client_id} has no bucket", advice="set AWS_BILLING_BUCKET")
@@ -58,8 +56,13 @@ def open_bucket(client: Client, settings: Settings, name: str | None = None) -> 
         return LocalBucket(Path(name.removeprefix(LOCAL_SCHEME)), settings)
     if client.is_registered and name != client.bucket:
         raise UsageError(
-            f"the bucket {name} is not that of client {client.client_id}", advice="a client reads its own bucket alone"
+            f"the bucket {name} does not belong to client {client.client_id}",
+            advice="a client can only read its own bucket",
         )
+    # They load boto3, which a local source does not need.
+    from billfold.aws.credentials import aws_client, open_session
+    from billfold.aws.s3_bucket import S3Bucket
+
     if client.max_file_bytes:
         settings = settings.model_copy(update={"max_file_bytes": client.max_file_bytes})
     s3 = aws_client(open_session(client, settings, bucket=name), "s3", settings)

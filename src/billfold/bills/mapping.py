@@ -9,7 +9,6 @@ from uuid import UUID
 
 from billfold.bills.discounts import find_unproved
 from billfold.bills.plan import PriorState, Timings
-from billfold.dimensions import DIMENSIONS
 from billfold.model import CostBasis, Ledger
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries import members
@@ -49,7 +48,7 @@ def map_bill(
         bill.prepare_mapping(basis=basis, currency=statement.currency, remap=remap)
         ledger = sum_ledger(beside, bill.read_ledger())
         _update_residuals(bill, ledger, {} if remap else prior.residuals, prior)
-        for dimension in DIMENSIONS:
+        for dimension in bill.find_dimensions():
             found = bill.read_members(dimension, client_id=client_id)
             bill.keep_keys(dimension, members.ensure_members(beside, dimension, found))
         return MappedBill(basis=basis, remap=remap, ledger=ledger)

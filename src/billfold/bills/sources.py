@@ -65,7 +65,7 @@ def resolve_all(
             key,
             on_refused=keep_refused,
             since=since,
-            most=ingestion.max_deliveries,
+            max_deliveries=ingestion.max_deliveries,
             tolerate_newer_files=ingestion.force,
             leave_out=other_files,
         )

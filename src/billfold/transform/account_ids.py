@@ -12,8 +12,8 @@ from decimal import Decimal
 import duckdb
 
 from billfold.transform.columns import ACCOUNT_ID_COLUMNS, COST_COLUMNS, CURRENCY_COLUMNS
-from billfold.transform.parse import Shape
 from billfold.transform.session import quote
+from billfold.transform.shape import Shape
 
 
 def find_odd_ids(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, currency: str) -> Iterator[str]:

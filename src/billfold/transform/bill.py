@@ -11,14 +11,18 @@ from uuid import UUID
 import duckdb
 import pyarrow as pa
 
-from billfold.dimensions import Dimension
+from billfold.dimensions import DIMENSIONS, Dimension
 from billfold.model import CostBasis, ExportFormat, MoneyColumns, Residual, UnpackedFile
 from billfold.period import BillingPeriod
 from billfold.transform import checks, column_types, compare, identify, landed, landing, line_items, mapping, members
 from billfold.transform.account_ids import find_odd_ids
 from billfold.transform.missing_costs import find_missing_costs
-from billfold.transform.parse import Shape, parse
+from billfold.transform.parse import parse
 from billfold.transform.session import open_beside, open_session
+from billfold.transform.shape import Shape
+
+# Up to here it costs less to write the classified line items than to bind their view again for each query.
+MAX_KEPT_ROWS = 10_000
 
 
 class Bill:
@@ -33,6 +37,8 @@ class Bill:
         self._mapper = mapper
         self._shapes: tuple[Shape, ...] = ()
         self._families: tuple[tuple[Shape, ...], ...] = ()
+        self._has_current_rows = True
+        self._filled: members.Filled = frozenset()
 
     @property
     def export_format(self) -> ExportFormat:
@@ -89,6 +95,7 @@ class Bill:
 
     def compare(self, current_rows: pa.RecordBatchReader | None) -> compare.Comparison:
         """Tell added, removed and unchanged line items apart."""
+        self._has_current_rows = current_rows is not None
         return compare.compare(self._session, current_rows)
 
     def find_unmatched(self) -> tuple[str, int, int | None] | None:
@@ -110,7 +117,19 @@ class Bill:
 
     def prepare_mapping(self, *, basis: CostBasis, currency: str, remap: bool) -> None:
         """Map the added line items (all of them with `remap`) to charges."""
-        mapping.prepare_mapping(self._mapper, self._shapes, basis=basis, currency=currency, remap=remap)
+        mapping.prepare_mapping(
+            self._mapper,
+            self._shapes,
+            basis=basis,
+            currency=currency,
+            all_rows=remap or not self._has_current_rows,
+            keep_classified=self._count_rows() <= MAX_KEPT_ROWS,
+        )
+
+    def _count_rows(self) -> int:
+        """The loaded rows, of all families."""
+        tables = {shape.table for shapes in (self._shapes, *self._families) for shape in shapes}
+        return sum(self._mapper.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in tables)
 
     def read_ledger(self) -> pa.RecordBatchReader:
         """The money of all line items, as text."""
@@ -149,10 +168,15 @@ class Bill:
         """Whether anything of the statement is to be withdrawn."""
         return bool(self._session.execute("SELECT count(*) FROM removed_row").fetchall()[0][0])
 
+    def find_dimensions(self) -> Sequence[Dimension]:
+        """The dimensions that the charges name a member of; call it when all charges and residuals are there."""
+        self._filled = members.find_filled(self._mapper)
+        return [dimension for dimension in DIMENSIONS if members.is_named(dimension, self._filled)]
+
     def read_members(self, dimension: Dimension, *, client_id: str) -> pa.RecordBatchReader:
         """The members of a dimension that the charges name."""
         from_cur = self.export_format is not ExportFormat.FOCUS
-        return members.read_members(self._mapper, dimension, client_id=client_id, from_cur=from_cur)
+        return members.read_members(self._mapper, dimension, self._filled, client_id=client_id, from_cur=from_cur)
 
     def keep_keys(self, dimension: Dimension, keys: pa.RecordBatchReader) -> None:
         """Take the members' keys back."""
@@ -185,7 +209,11 @@ class Bill:
     def read_charges(self, *, statement_id: int, billing_period: date, publication_id: int) -> pa.RecordBatchReader:
         """The charges with their dimension keys as rows of the staging table."""
         return landing.read_charges(
-            self._session, statement_id=statement_id, billing_period=billing_period, publication_id=publication_id
+            self._session,
+            self._filled,
+            statement_id=statement_id,
+            billing_period=billing_period,
+            publication_id=publication_id,
         )
 
     def has_workloads(self) -> bool:
@@ -195,7 +223,11 @@ class Bill:
     def read_workloads(self, *, statement_id: int, billing_period: date, publication_id: int) -> pa.RecordBatchReader:
         """The workloads with their dimension keys as rows of their staging table."""
         return landing.read_workloads(
-            self._session, statement_id=statement_id, billing_period=billing_period, publication_id=publication_id
+            self._session,
+            self._filled,
+            statement_id=statement_id,
+            billing_period=billing_period,
+            publication_id=publication_id,
         )
 
 

@@ -13,7 +13,8 @@ from billfold.model import ExportFormat
 from billfold.period import BillingPeriod
 from billfold.transform.columns import ACCOUNT_ID_COLUMNS, COST_COLUMNS, CURRENCY_COLUMNS, SourceColumn, needed_columns
 from billfold.transform.focus_origin import refuse_foreign
-from billfold.transform.parse import Shape, raise_at_first
+from billfold.transform.parse import raise_at_first
+from billfold.transform.shape import Shape
 
 _ADVICE = "the file is refused: wait for the next delivery, or ask AWS for it again"
 _ACCOUNT_ADVICE = (

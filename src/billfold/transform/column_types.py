@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import duckdb
 
 from billfold.sql import read_script
-from billfold.transform.parse import Shape
+from billfold.transform.shape import Shape
 
 # Enough to tell the types of a bill's columns, and few enough to cost nothing beside loading it.
 SAMPLE_ROWS = 50_000

@@ -30,31 +30,32 @@ def compare(session: duckdb.DuckDBPyConnection, current_rows: pa.RecordBatchRead
     `current_rows` are the statement's current pairs (row_hash uuid, occurrence int4); None where it has none.
     """
     if current_rows is None:
-        session.execute("CREATE TABLE current_row (row_hash UUID, occurrence INTEGER)")
+        session.execute("CREATE VIEW added_row AS FROM row_identity")
+        session.execute("CREATE TABLE removed_row (row_hash UUID, occurrence INTEGER)")
+        read = added = _count_by_file(session, "row_identity")
+        removed = 0
     else:
-        session.register("current_row_stream", current_rows)
-        session.execute(
-            "CREATE TABLE current_row AS SELECT row_hash::UUID AS row_hash, occurrence FROM current_row_stream"
-        )
-        session.unregister("current_row_stream")
-    session.execute(
-        "CREATE TABLE added_row AS FROM row_identity ANTI JOIN current_row USING (row_hash, occurrence)"
-        if current_rows is not None
-        else "CREATE VIEW added_row AS FROM row_identity"
-    )
-    session.execute(
-        "CREATE TABLE removed_row AS SELECT row_hash, occurrence FROM current_row"
-        " ANTI JOIN row_identity USING (row_hash, occurrence)"
-    )
-    read = _count_by_file(session, "row_identity")
-    added = _count_by_file(session, "added_row")
-    ((removed,),) = session.execute("SELECT count(*) FROM removed_row").fetchall()
+        _compare_with(session, current_rows)
+        read = _count_by_file(session, "row_identity")
+        added = _count_by_file(session, "added_row")
+        ((removed,),) = session.execute("SELECT count(*) FROM removed_row").fetchall()
     return Comparison(
         rows_added=sum(added.values()),
         rows_removed=removed,
         rows_unchanged=sum(read.values()) - sum(added.values()),
         rows_read_by_file=read,
         rows_added_by_file=added,
+    )
+
+
+def _compare_with(session: duckdb.DuckDBPyConnection, current_rows: pa.RecordBatchReader) -> None:
+    session.register("current_row_stream", current_rows)
+    session.execute("CREATE TABLE current_row AS SELECT row_hash::UUID AS row_hash, occurrence FROM current_row_stream")
+    session.unregister("current_row_stream")
+    session.execute("CREATE TABLE added_row AS FROM row_identity ANTI JOIN current_row USING (row_hash, occurrence)")
+    session.execute(
+        "CREATE TABLE removed_row AS SELECT row_hash, occurrence FROM current_row"
+        " ANTI JOIN row_identity USING (row_hash, occurrence)"
     )
 
 

@@ -14,8 +14,9 @@ from billfold.errors import UnknownFormatError
 from billfold.model import ExportFormat
 from billfold.transform.columns import SourceColumn
 from billfold.transform.focus_versions import refuse_old_version
-from billfold.transform.parse import Shape, raise_at_first
+from billfold.transform.parse import raise_at_first
 from billfold.transform.session import quote
+from billfold.transform.shape import Shape
 
 _ADVICE = "Billfold lands AWS's billing exports only: take this file out of the export's folder"
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import duckdb
 
 from billfold.transform.columns import MAP_COLUMNS, TYPED_MAP_COLUMNS, UNSTABLE_COLUMNS, SourceColumn
-from billfold.transform.parse import Shape
-from billfold.transform.session import quote
+from billfold.transform.session import create_macros, quote
+from billfold.transform.shape import Shape
 
 # Kept on the statement: a change of the encoding needs a new version and a rehash of the landed rows.
 HASH_VERSION = 1
@@ -31,16 +31,17 @@ def identify(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> Non
     )
     for shape in shapes:
         session.execute(_insert_hashes(session, shape))
-    session.execute(
+    [(repeated,)] = session.execute(
         "CREATE TEMP TABLE repeated_row AS"
         " SELECT shape, row, row_number() OVER (PARTITION BY row_hash ORDER BY file_number, shape, row) AS occurrence"
         " FROM row_identity WHERE row_hash IN (SELECT row_hash FROM row_identity GROUP BY row_hash HAVING count(*) > 1)"
-    )
-    session.execute(
-        "UPDATE row_identity SET occurrence = repeated_row.occurrence FROM repeated_row"
-        " WHERE repeated_row.shape = row_identity.shape AND repeated_row.row = row_identity.row"
-        " AND repeated_row.occurrence > 1"
-    )
+    ).fetchall()
+    if repeated:
+        session.execute(
+            "UPDATE row_identity SET occurrence = repeated_row.occurrence FROM repeated_row"
+            " WHERE repeated_row.shape = row_identity.shape AND repeated_row.row = row_identity.row"
+            " AND repeated_row.occurrence > 1"
+        )
     session.execute("DROP TABLE repeated_row")
 
 
@@ -78,7 +79,10 @@ def _spell_maps(session: duckdb.DuckDBPyConnection, shape: Shape, column: Source
     A text that is no JSON object is spelled as it stands, under the plain name; an object under the name with braces.
     """
     table = f"spelling_{shape.number}_{column.position}"
-    spelled = f"{'canonical_typed_map' if column.canonical in TYPED_MAP_COLUMNS else 'canonical_map'}(value)"
+    is_typed = column.canonical in TYPED_MAP_COLUMNS
+    if is_typed:
+        create_macros(session, "typed_maps")
+    spelled = f"{'canonical_typed_map' if is_typed else 'canonical_map'}(value)"
     session.execute(
         f"CREATE TEMP TABLE {table} AS SELECT value, CASE"
         f" WHEN {spelled} IS NOT NULL"

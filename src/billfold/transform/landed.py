@@ -15,8 +15,8 @@ from billfold.errors import MalformedFileError
 from billfold.model import ExportFormat
 from billfold.transform.columns import SourceColumn, describe_columns
 from billfold.transform.identify import identify
-from billfold.transform.parse import Shape
 from billfold.transform.session import quote
+from billfold.transform.shape import Shape
 
 # How the rows are named in errors: they stand in no file.
 LANDED_ROWS = "raw_aws_billing_rows"

@@ -11,9 +11,9 @@ import duckdb
 import pyarrow as pa
 
 from billfold.model import SourceObject
-from billfold.transform.members import join_keys
-from billfold.transform.parse import Shape
+from billfold.transform.members import Filled, join_keys
 from billfold.transform.session import json_key, quote
+from billfold.transform.shape import Shape
 
 # Rows in one Arrow batch: with 2 KB of JSON a row this keeps a batch near 20 MB.
 RAW_BATCH_ROWS = 10_000
@@ -68,10 +68,10 @@ def read_raw_rows(
 
 
 def read_charges(
-    session: duckdb.DuckDBPyConnection, *, statement_id: int, billing_period: date, publication_id: int
+    session: duckdb.DuckDBPyConnection, filled: Filled, *, statement_id: int, billing_period: date, publication_id: int
 ) -> pa.RecordBatchReader:
     """The charges with their dimension keys as rows of the staging table."""
-    key_columns, joins = join_keys()
+    key_columns, joins = join_keys(filled)
     # DuckDB's booleans are bytes in Arrow, which the loader cannot take.
     columns = ", ".join(
         f"charge.{name}::SMALLINT AS {name}" if name in ("has_unit_price", "is_return") else f"charge.{name}"
@@ -90,10 +90,10 @@ def has_workloads(session: duckdb.DuckDBPyConnection) -> bool:
 
 
 def read_workloads(
-    session: duckdb.DuckDBPyConnection, *, statement_id: int, billing_period: date, publication_id: int
+    session: duckdb.DuckDBPyConnection, filled: Filled, *, statement_id: int, billing_period: date, publication_id: int
 ) -> pa.RecordBatchReader:
     """The workloads of split cost allocation with their dimension keys as rows of their staging table."""
-    key_columns, joins = join_keys()
+    key_columns, joins = join_keys(filled)
     columns = ", ".join(f"charge.{name}" for name in _WORKLOAD_COLUMNS)
     return session.sql(
         f"SELECT {statement_id}::INTEGER AS statement_id, DATE '{billing_period}' AS billing_period,"

@@ -15,8 +15,8 @@ import duckdb
 from billfold.model import ExportFormat
 from billfold.sql import read_script
 from billfold.transform.columns import SourceColumn
-from billfold.transform.parse import Shape
-from billfold.transform.session import json_key, quote
+from billfold.transform.session import create_macros, json_key, quote
+from billfold.transform.shape import Shape
 
 # Attributes of the product that the mapping reads: canonical name, and where older and newer exports hold it.
 _PRODUCT_ATTRIBUTES = {
@@ -33,7 +33,7 @@ NO_PRICE_DETAILS = frozenset(
     " to_location_type to_region_code usagetype".split()
 )
 
-# The columns that map_cur.sql reads, beside those that are gathered from maps or many columns.
+# The columns that the scripts of map_cur read, beside those that are gathered from maps or many columns.
 _CUR_COLUMNS = """
     bill_bill_type bill_billing_period_start_date bill_invoice_id bill_invoicing_entity bill_payer_account_id
     bill_payer_account_name capacity_reservation_capacity_reservation_arn
@@ -79,12 +79,20 @@ def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
 @cache
 def _columns_without_nan() -> frozenset[str]:
     """The canonical columns of numbers and times."""
-    scripts = (read_script("billfold.transform", name) for name in ("map_cur", "map_focus"))
+    names = ("map_cur/classified", "map_cur/ledger", "map_cur/charges", "map_focus")
+    scripts = (read_script("billfold.transform", name) for name in names)
     return frozenset(name for script in scripts for name in _READ_BY_MACRO.findall(script))
+
+
+def create_discount_macros(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
+    """Create the macros that `total_discount` and `discount_parts` need where a shape has the map of discounts."""
+    if any(shape.find(_DISCOUNT_MAP) for shape in shapes):
+        create_macros(session, "discounts")
 
 
 def create_line_items(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, currency: str) -> None:
     """Create the view. `currency` stands in where the export has no currency column (its rows then are a finding)."""
+    create_discount_macros(session, shapes)
     selects = " UNION ALL BY NAME ".join(_select_shape(shape, currency=currency) for shape in shapes)
     session.execute(f"CREATE OR REPLACE TEMP VIEW line_item AS {selects}")
 

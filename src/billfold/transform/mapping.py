@@ -1,4 +1,4 @@
-"""Map: the added line items to charges, by the rules of `sql/map_cur.sql` and `sql/map_focus.sql`."""
+"""Map: the added line items to charges, by the rules of `sql/map_cur` and `sql/map_focus.sql`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pyarrow as pa
 from billfold.model import CostBasis, ExportFormat, Residual
 from billfold.period import BillingPeriod
 from billfold.sql import read_script
-from billfold.transform.line_items import create_line_items, discount_parts, total_discount
+from billfold.transform.line_items import create_discount_macros, create_line_items, discount_parts, total_discount
 from billfold.transform.lookups import create_lookups
-from billfold.transform.parse import Shape
+from billfold.transform.shape import Shape
 
 # Raised whenever a rule changes what a charge says: a delivery tells which version made its charges.
 MAPPING_VERSION = 3
@@ -38,6 +38,7 @@ def choose_cost_basis(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape
         _count(session, shape, "line_item_net_unblended_cost", "number_text(value) IS NOT NULL") for shape in shapes
     ):
         return CostBasis.NET
+    create_discount_macros(session, shapes)
     written = [_count_discounts(session, shape) for shape in shapes if shape.export_format is not ExportFormat.FOCUS]
     if not any(count for count, _, _ in written) or any(_has_discount_items(session, shape) for shape in shapes):
         return CostBasis.GROSS
@@ -92,11 +93,15 @@ def prepare_mapping(
     *,
     basis: CostBasis,
     currency: str,
-    remap: bool,
+    all_rows: bool,
+    keep_classified: bool,
 ) -> None:
     """Create the view `ledger` (all line items' money) and the table `charge` (the added ones' charges).
 
-    With `remap`, the charges of all line items are made anew: the statement's basis or the mapping has changed.
+    With `all_rows`, all line items are mapped: all are new, or the statement's basis or the mapping has changed.
+    With `keep_classified`, the classified line items are written to a table, which the queries after it are bound to in
+    no time; else they stay a view, and nothing of a large bill is written twice. It must be the same for all calls in a
+    session.
     """
     net = basis is CostBasis.NET
     session.execute(f"CREATE OR REPLACE TEMP MACRO is_net_basis() AS {str(net).lower()}")
@@ -112,14 +117,30 @@ def prepare_mapping(
     )
     session.execute(
         "CREATE OR REPLACE TEMP VIEW line_item_identity AS SELECT row_identity.*, "
-        + ("true" if remap else "added_row.row IS NOT NULL")
+        + ("true" if all_rows else "added_row.row IS NOT NULL")
         + " AS is_added FROM row_identity"
-        + ("" if remap else " LEFT JOIN added_row USING (shape, row)")
+        + ("" if all_rows else " LEFT JOIN added_row USING (shape, row)")
     )
     create_line_items(session, shapes, currency=currency)
     create_lookups(session)
-    is_focus = shapes[0].export_format is ExportFormat.FOCUS
-    session.execute(read_script("billfold.transform", "map_focus" if is_focus else "map_cur"))
+    if shapes[0].export_format is ExportFormat.FOCUS:
+        session.execute(read_script("billfold.transform", "map_focus"))
+    else:
+        _map_cur(session, keep_classified=keep_classified)
+
+
+def _map_cur(session: duckdb.DuckDBPyConnection, *, keep_classified: bool) -> None:
+    """Run the scripts of `sql/map_cur` in the order in which they need each other."""
+    kinds, classified, ledger, services, resources, charges = (
+        read_script("billfold.transform", f"map_cur/{name}")
+        for name in ("kinds", "classified", "ledger", "services", "resources", "charges")
+    )
+    session.execute(kinds)
+    session.execute(f"CREATE OR REPLACE TEMP {'TABLE' if keep_classified else 'VIEW'} classified AS {classified}")
+    session.execute(ledger)
+    session.execute(services)
+    session.execute(resources)
+    session.execute(charges)
 
 
 def read_ledger(session: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:

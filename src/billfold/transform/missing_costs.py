@@ -9,7 +9,7 @@ import duckdb
 
 from billfold.model import CostBasis
 from billfold.transform.columns import SourceColumn
-from billfold.transform.parse import Shape
+from billfold.transform.shape import Shape
 
 # What a commitment's fee says of its unused part: on other rows it is not read.
 _UNUSED_COLUMNS = frozenset(

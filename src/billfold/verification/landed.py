@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from billfold.dimensions import DIMENSIONS
 from billfold.errors import InputError
 from billfold.model import Ledger, Totals
 from billfold.store.database import connect_bulk
@@ -109,7 +108,7 @@ def compute_charges(snapshot: Snapshot, subject: Subject, bill: Bill) -> list[st
     """Compute the bill's charges beside the stored ones; returns the members that are missing or differ."""
     statement = subject.statement
     differences = []
-    for dimension in DIMENSIONS:
+    for dimension in bill.find_dimensions():
         members = bill.read_members(dimension, client_id=statement.client_id)
         keys, difference = snapshot.find_members(dimension, members)
         bill.keep_keys(dimension, keys)

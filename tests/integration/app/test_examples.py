@@ -25,7 +25,7 @@ from billfold.period import BillingPeriod
 from billfold.settings import load_settings
 from billfold.store.database import Database
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
-from tests.integration.conftest import CopyDatabase, NewDatabase
+from tests.services import CopyDatabase, NewDatabase
 
 CLASSES = (app.Billfold, Clients, Owners, Tokens, Counting, Requests, Dashboard)
 _BILL = SampleBill(

@@ -64,7 +64,7 @@ def test_a_manifest_replaced_meanwhile_tears_the_delivery(root: Path, tmp_path: 
     bucket = LocalBucket(root, settings)
     [delivery] = resolve(bucket, "")
 
-    with pytest.raises(TornDeliveryError, match="was replaced while its files were read"):
+    with pytest.raises(TornDeliveryError, match="was replaced while its files were being read"):
         fetch_delivery(bucket, delivery, tmp_path / "spool", settings, Watcher(root, MANIFEST))
 
 
@@ -87,7 +87,7 @@ def test_a_file_changed_since_it_was_resolved_tears_the_delivery(
     [delivery] = resolve(bucket, "")
     write(root, key, content)
 
-    with pytest.raises(TornDeliveryError, match="changed while it was read"):
+    with pytest.raises(TornDeliveryError, match="changed while it was being read"):
         fetch_delivery(bucket, delivery, tmp_path / "spool", settings, SilentProgress())
 
     assert list((tmp_path / "spool").iterdir()) == []
@@ -99,7 +99,7 @@ def test_a_file_gone_since_it_was_resolved_tears_the_delivery(root: Path, tmp_pa
     [delivery] = resolve(bucket, "")
     (root / key).unlink()
 
-    with pytest.raises(TornDeliveryError, match=r"acme-00001.* went away while its delivery was read"):
+    with pytest.raises(TornDeliveryError, match=r"acme-00001.* disappeared while its delivery was being read"):
         fetch_delivery(bucket, delivery, tmp_path / "spool", settings, SilentProgress())
 
 

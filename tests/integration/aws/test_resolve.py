@@ -413,28 +413,28 @@ def test_a_folder_of_too_many_deliveries_is_refused_before_their_manifests_are_r
     for name in ("a", "b", "c"):
         write(root, f"exports/{name}/metadata/BILLING_PERIOD=2023-11/{name}-Manifest.json", b"no manifest")
 
-    with pytest.raises(UsageError, match=r"exports/ holds more than can be asked for at once: 2 deliveries"):
-        resolve(bucket, "exports/", most=2)
+    with pytest.raises(UsageError, match=r"exports/ holds too much for one request: at most 2 deliveries"):
+        resolve(bucket, "exports/", max_deliveries=2)
     with pytest.raises(ManifestError):
-        resolve(bucket, "exports/", most=3)
+        resolve(bucket, "exports/", max_deliveries=3)
 
 
 def test_files_without_a_manifest_count_as_deliveries_of_a_folder(root: Path, bucket: LocalBucket) -> None:
     for name in ("a", "b"):
         write_data(root, f"{name}.csv")
 
-    assert len(resolve(bucket, "", most=2)) == 2
+    assert len(resolve(bucket, "", max_deliveries=2)) == 2
     with pytest.raises(UsageError):
-        resolve(bucket, "", most=1)
+        resolve(bucket, "", max_deliveries=1)
 
 
 def test_a_folder_of_too_many_keys_is_not_looked_through(
     root: Path, bucket: LocalBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("billfold.aws.resolve"), "KEYS_PER_DELIVERY", 3)
+    monkeypatch.setattr(import_module("billfold.aws.folder"), "KEYS_PER_DELIVERY", 3)
     write_export(root, chunks=2)
 
-    assert len(resolve(bucket, "", most=1)) == 1
+    assert len(resolve(bucket, "", max_deliveries=1)) == 1
     write(root, "exports/readme.txt", b"")
     with pytest.raises(UsageError, match="1 deliveries, among 3 keys"):
-        resolve(bucket, "", most=1)
+        resolve(bucket, "", max_deliveries=1)

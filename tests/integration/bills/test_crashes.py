@@ -11,8 +11,8 @@ from billfold.settings import Settings
 from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
-from tests.integration.conftest import NewDatabase
 from tests.processes.crash_worker import POINTS, Worker
+from tests.services import NewDatabase
 from tests.soak.trials import Trial, measure_duration, run_trial
 
 # At named points a bill need only bring new members; at random moments an ingest has to take a while.

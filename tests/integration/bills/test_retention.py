@@ -14,7 +14,7 @@ from billfold.errors import StoreError, UsageError
 from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
-from tests.integration.conftest import CopyDatabase
+from tests.services import CopyDatabase
 
 USD = "USD"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

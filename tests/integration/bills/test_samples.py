@@ -14,7 +14,7 @@ import pytest
 from billfold.model import DeliveryOutcome, DeliveryState, RunStatus
 from billfold.settings import Settings
 from tests.bills.landing import Landing
-from tests.integration.conftest import CopyDatabase, NewDatabase, make_shared_landing
+from tests.services import CopyDatabase, NewDatabase, make_shared_landing
 
 
 class Expected(NamedTuple):

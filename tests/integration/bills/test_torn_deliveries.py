@@ -212,7 +212,7 @@ def test_a_manifest_replaced_during_the_fetch_tears_it_and_the_next_attempt_gets
         put_next(aws, DATA)
         finish_next(aws, tmp_path / "tree")
 
-    with pytest.raises(TornDeliveryError, match=f"{MANIFEST} was replaced while its files were read"):
+    with pytest.raises(TornDeliveryError, match=f"{MANIFEST} was replaced while its files were being read"):
         fetch(bucket, delivery, tmp_path / "first", replace)
     [latest] = resolve(bucket, MANIFEST)
 

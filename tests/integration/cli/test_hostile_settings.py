@@ -13,8 +13,8 @@ from billfold.settings import load_settings
 from billfold.store.database import Database, connect, connect_bulk
 from billfold.store.query import run_query
 from tests.bills.landing import Landing
-from tests.integration.conftest import NewDatabase
 from tests.processes.hostile_settings import HOSTILE, HOSTILE_SINCE_17, set_for_database, work_through
+from tests.services import NewDatabase
 
 # What the administrator's settings stay in force for.
 THEIR_OWN = {

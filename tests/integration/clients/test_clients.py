@@ -261,7 +261,7 @@ def test_a_registered_client_reads_its_own_folder_alone(landing: Landing, aws: L
             bucket.head(key)
     with pytest.raises(AccessDeniedError, match="does not lie in the client's folder"):
         list(bucket.list_objects(""))
-    with pytest.raises(UsageError, match="is not that of client acme"):
+    with pytest.raises(UsageError, match="does not belong to client acme"):
         locate("s3://another-bucket/exports/", client, here.settings)
 
 

@@ -13,6 +13,7 @@ from billfold.selection import CostColumn
 from billfold.store.clients.owners import OwnersWritten
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, line_item, write_bill
+from tests.services import CopyDatabase
 
 OTHER = "777788889999"
 CLIENT = "default"
@@ -242,13 +243,20 @@ def test_a_new_owner_shows_in_the_costs_without_a_publication(office: Landing) -
     assert office.count("billing_publications") == 1
 
 
-@pytest.fixture
-def neighbours(office: Landing) -> Landing:
-    """The configured client has a bill of ACCOUNT, and globex one of OTHER."""
-    office.ingest(write_bill(office.root, [line_item(line_item_usage_account_id=ACCOUNT)]))
-    theirs = replace(office, root=office.root.parent / "theirs").with_client(client_id="globex")
+@pytest.fixture(scope="module")
+def landed_neighbours(shared_landing: Landing) -> Landing:
+    """The configured client has a bill of ACCOUNT, and globex one of OTHER. It stays so."""
+    ours = replace(shared_landing, client=shared_landing.settings.default_client())
+    ours.ingest(write_bill(ours.root, [line_item(line_item_usage_account_id=ACCOUNT)]))
+    theirs = replace(ours, root=ours.root.parent / "theirs").with_client(client_id="globex")
     theirs.ingest(write_bill(theirs.root, [line_item(line_item_usage_account_id=OTHER)], export_path="exports/theirs"))
-    return office
+    return ours
+
+
+@pytest.fixture
+def neighbours(landed_neighbours: Landing, copy_database: CopyDatabase) -> Landing:
+    """The same for a test that changes it, whose next bills lie in the same bucket."""
+    return replace(landed_neighbours, database=copy_database(landed_neighbours.database))
 
 
 def test_a_file_with_another_clients_account_is_refused_as_a_whole(neighbours: Landing) -> None:

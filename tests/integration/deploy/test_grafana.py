@@ -23,8 +23,8 @@ from billfold.store.database import Database
 from billfold.web.metrics import FAMILIES
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
-from tests.integration.conftest import CopyDatabase
 from tests.processes.web_server import run_web_server
+from tests.services import CopyDatabase
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "grafana"
 DASHBOARDS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (FOLDER / "dashboards").iterdir()}

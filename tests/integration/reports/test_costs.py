@@ -27,7 +27,7 @@ from billfold.selection import (
 from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, as_csv, line_item, write_bill, write_object
-from tests.integration.conftest import NewDatabase
+from tests.services import NewDatabase
 
 MAY, JUNE, JULY = (BillingPeriod(date(2026, month, 1)) for month in (5, 6, 7))
 S3 = {"line_item_product_code": "AmazonS3", "line_item_usage_account_id": "777788889999"}

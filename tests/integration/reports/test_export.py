@@ -24,6 +24,7 @@ from billfold.store.database import connect
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
 from tests.bills.landing import Landing
 from tests.bills.line_items import PAYER, PLAN, line_item, write_bill
+from tests.services import CopyDatabase
 
 MAY, JUNE, JULY = (BillingPeriod(date(2026, month, 1)) for month in (5, 6, 7))
 SAMPLES = {"legacy-cur": "2023-11", "focus10": "2024-09", "focus12": "2026-05"}
@@ -69,12 +70,12 @@ def in_june(cost: str) -> dict[str, str]:
     )
 
 
-@pytest.fixture
-def may(landing: Landing) -> Landing:
-    """Three charges of May: one tagged, one identical to another, one with a hostile description."""
+@pytest.fixture(scope="module")
+def landed_may(shared_landing: Landing) -> Landing:
+    """Three charges of May: one tagged, one identical to another, one with a hostile description. It stays so."""
     hostile = 'a "quoted", \\ and\r\nbroken line'
     write_bill(
-        landing.root,
+        shared_landing.root,
         [
             line_item(cost="1.50", resource_tags='{"user_env": "a\\"b"}', line_item_line_item_description="1"),
             line_item(cost="0.000000000000000000001", line_item_line_item_description="2"),
@@ -82,8 +83,14 @@ def may(landing: Landing) -> Landing:
             line_item(cost="3E+2", line_item_line_item_description=hostile),
         ],
     )
-    landing.ingest()
-    return landing
+    shared_landing.ingest()
+    return shared_landing
+
+
+@pytest.fixture
+def may(landed_may: Landing, copy_database: CopyDatabase, tmp_path: Path) -> Landing:
+    """The same for a test that changes it."""
+    return replace(landed_may, database=copy_database(landed_may.database), root=tmp_path / "bucket")
 
 
 def assert_comes_back(landing: Landing, folder: Path, period: BillingPeriod) -> None:
@@ -122,15 +129,17 @@ def test_a_bill_of_every_line_item_type_comes_back_from_its_export(landing: Land
 
 
 @pytest.mark.parametrize("file_format", FileFormat)
-def test_the_columns_are_the_views_with_added_ones_last(may: Landing, tmp_path: Path, file_format: FileFormat) -> None:
+def test_the_columns_are_the_views_with_added_ones_last(
+    landed_may: Landing, tmp_path: Path, file_format: FileFormat
+) -> None:
     file = tmp_path / f"may.{file_format}"
 
-    export(may, file, file_format)
+    export(landed_may, file, file_format)
 
     names = list(read_csv(file)[0]) if file_format is FileFormat.CSV else parquet.read_schema(file).names
     of_view = [
         name
-        for (name,) in may.query(
+        for (name,) in landed_may.query(
             "SELECT attname FROM pg_attribute WHERE attrelid = 'focus_cost_and_usage'::regclass AND attnum > 0"
             " AND NOT attisdropped ORDER BY attnum"
         )
@@ -138,8 +147,8 @@ def test_the_columns_are_the_views_with_added_ones_last(may: Landing, tmp_path: 
     assert names == sorted(of_view, key=lambda name: name.startswith("x_"))
 
 
-def test_csv_is_exact_plain_and_tells_nothing_from_empty(may: Landing, tmp_path: Path) -> None:
-    report = export(may, tmp_path / "may.csv")
+def test_csv_is_exact_plain_and_tells_nothing_from_empty(landed_may: Landing, tmp_path: Path) -> None:
+    report = export(landed_may, tmp_path / "may.csv")
 
     rows = {row["ChargeDescription"]: row for row in read_csv(tmp_path / "may.csv")}
     assert report.charge_count == 4
@@ -162,8 +171,8 @@ def test_a_fraction_of_a_second_is_kept(may: Landing, tmp_path: Path) -> None:
     assert {row["ChargePeriodEnd"] for row in read_csv(tmp_path / "may.csv")} == {"2026-05-03T04:59:59.25Z"}
 
 
-def test_parquet_has_decimals_of_the_needed_scale_and_instants_in_utc(may: Landing, tmp_path: Path) -> None:
-    export(may, tmp_path / "may.parquet", FileFormat.PARQUET)
+def test_parquet_has_decimals_of_the_needed_scale_and_instants_in_utc(landed_may: Landing, tmp_path: Path) -> None:
+    export(landed_may, tmp_path / "may.parquet", FileFormat.PARQUET)
 
     table = parquet.read_table(tmp_path / "may.parquet")
     assert table.schema.field("BilledCost").type == pa.decimal128(38, 21)
@@ -242,15 +251,15 @@ def test_an_empty_bill_is_a_header(landing: Landing, tmp_path: Path) -> None:
     assert parquet.read_table(tmp_path / "may.parquet").num_rows == 0
 
 
-def test_a_file_that_is_there_is_replaced_only_when_it_is_asked_for(may: Landing, tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_replaced_only_when_it_is_asked_for(landed_may: Landing, tmp_path: Path) -> None:
     file = tmp_path / "may.csv"
     file.write_text("mine")
 
     with pytest.raises(UsageError, match="is there already"):
-        export(may, file)
+        export(landed_may, file)
     assert file.read_text() == "mine"
 
-    export(may, file, overwrite=True)
+    export(landed_may, file, overwrite=True)
     assert len(read_csv(file)) == 4
 
 
@@ -272,13 +281,13 @@ def test_a_failure_half_way_leaves_what_stood_there_and_no_half_file(
     assert list(folder.iterdir()) == [file]
 
 
-def test_a_place_that_cannot_be_written_to_is_told_in_one_line(may: Landing, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_to_is_told_in_one_line(landed_may: Landing, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
-        export(may, tmp_path / "nowhere" / "may.csv")
+        export(landed_may, tmp_path / "nowhere" / "may.csv")
     with pytest.raises(UsageError, match="is no file"):
-        export(may, tmp_path, overwrite=True)
+        export(landed_may, tmp_path, overwrite=True)
     with pytest.raises(UsageError, match="is no file"):
-        export(may, Path("/dev/null"), overwrite=True)
+        export(landed_may, Path("/dev/null"), overwrite=True)
 
 
 class Meanwhile(io.BytesIO):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -22,13 +22,11 @@ from billfold.errors import UsageError
 from billfold.period import parse_period
 from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.selection import NOT_ALLOCATED, SPLIT_COLUMNS, CostColumn, KeyColumn, MapColumn, Metric, Selection
-from billfold.settings import load_settings
 from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, line_item, write_bill
 from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
-from tests.integration.conftest import NewDatabase
-from tests.processes.web_server import run_web_server
+from tests.processes.web_server import WebServer, run_web_server
 
 OTHER, ALONE = "i-0eeeeffff00001111", "i-0999988887777666"
 APP = KeyColumn(column=MapColumn.TAG, key="app")
@@ -68,18 +66,20 @@ START_AND_END = {"line_item_usage_start_date": "03", "line_item_usage_end_date":
 
 
 @pytest.fixture(scope="module")
-def bills(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+def bills(shared_landing: Landing) -> Landing:
     """April and May; no test changes them. May was delivered twice, the second time with another share."""
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
-        landing = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("bucket"))
-        write_bill(landing.root, list_items("2026-04", "0.5"), period="2026-04")
-        write_bill(landing.root, list_items("2026-05", "0.25"))
-        landing.ingest_all()
-        write_bill(landing.root, list_items("2026-05", "0.5"), revision=2)
-        landing.ingest_all()
-    return landing
+    write_bill(shared_landing.root, list_items("2026-04", "0.5"), period="2026-04")
+    write_bill(shared_landing.root, list_items("2026-05", "0.25"))
+    shared_landing.ingest_all()
+    write_bill(shared_landing.root, list_items("2026-05", "0.5"), revision=2)
+    shared_landing.ingest_all()
+    return shared_landing
+
+
+@pytest.fixture(scope="module")
+def server(bills: Landing) -> Iterator[WebServer]:
+    with run_web_server(bills.settings, bills.database) as server:
+        yield server
 
 
 def costs(landing: Landing, *columns: CostColumn | KeyColumn, **wanted: Any) -> dict[str, str]:
@@ -223,11 +223,10 @@ def test_the_command_shows_containers_at_eighty_columns(
     assert "split costs have no billed cost" in capsys.readouterr().err
 
 
-def test_the_api_answers_with_containers(bills: Landing) -> None:
-    with run_web_server(bills.settings, bills.database) as server:
-        status, document = server.ask("GET", "/v1/costs?split=true&by=cluster&month=2026-05&cluster=spot")
-        plain = server.ask("GET", "/v1/costs?by=month")[1]
-        refused = server.ask("GET", "/v1/costs?by=pod&metric=list")
+def test_the_api_answers_with_containers(server: WebServer) -> None:
+    status, document = server.ask("GET", "/v1/costs?split=true&by=cluster&month=2026-05&cluster=spot")
+    plain = server.ask("GET", "/v1/costs?by=month")[1]
+    refused = server.ask("GET", "/v1/costs?by=pod&metric=list")
 
     assert (status, document["metric"], document["split"]) == (200, "effective", True)
     assert document["costs"] == [{"cluster": "spot", "currency": "USD", "cost": "0.75"}]
@@ -235,17 +234,16 @@ def test_the_api_answers_with_containers(bills: Landing) -> None:
     assert refused[0] == 400
 
 
-def read(bills: Landing, *addresses: str) -> list[str]:
+def read(server: WebServer, *addresses: str) -> list[str]:
     """The pages as text, with addresses as a browser follows them."""
-    with run_web_server(bills.settings, bills.database) as server:
-        answers = [server.send("GET", address) for address in addresses]
+    answers = [server.send("GET", address) for address in addresses]
     assert {answer.status for answer in answers} == {200}
     return [html.unescape(answer.body.decode()) for answer in answers]
 
 
-def test_the_page_offers_the_split_and_its_groups(bills: Landing) -> None:
+def test_the_page_offers_the_split_and_its_groups(server: WebServer) -> None:
     plain, split, pods = read(
-        bills, "/costs?since=2026-05&until=2026-05", "/costs?split=true", "/costs.csv?group=pod&since=2026-05"
+        server, "/costs?since=2026-05&until=2026-05", "/costs?split=true", "/costs.csv?group=pod&since=2026-05"
     )
 
     assert "/costs?split=true&since=2026-05&until=2026-05" in plain
@@ -256,9 +254,9 @@ def test_the_page_offers_the_split_and_its_groups(bills: Landing) -> None:
     assert "web,USD,0.7," in pods
 
 
-def test_a_click_goes_from_clusters_to_namespaces_workloads_and_pods(bills: Landing) -> None:
+def test_a_click_goes_from_clusters_to_namespaces_workloads_and_pods(server: WebServer) -> None:
     clusters, namespaces, rest = read(
-        bills,
+        server,
         "/costs?group=cluster",
         f"/costs?group=workload&cluster={CLUSTER}&namespace={NAMESPACE}",
         "/costs?group=cluster&since=2026-05&until=2026-05",
@@ -271,18 +269,18 @@ def test_a_click_goes_from_clusters_to_namespaces_workloads_and_pods(bills: Land
     assert "/costs?split=true&since=2026-05&until=2026-05&cluster=not+allocated" in rest
 
 
-def test_the_charges_of_an_instance_lead_to_its_workloads(bills: Landing) -> None:
+def test_the_charges_of_an_instance_lead_to_its_workloads(bills: Landing, server: WebServer) -> None:
     may = parse_period("2026-05")
     assert may
     charges = list_charges(bills.database, Question(), may).rows
 
-    [page] = read(bills, "/costs/charges?until=2026-05")
+    [page] = read(server, "/costs/charges?until=2026-05")
 
     assert {row.resource for row in charges if row.is_split} == {INSTANCE, OTHER}
     address = f"/costs?group=workload&split=true&since=2026-05&until=2026-05&parent={INSTANCE}"
     assert address in page
     assert f"parent={ALONE}" not in page
-    [workloads] = read(bills, address)
+    [workloads] = read(server, address)
     assert "jobs" in workloads
     assert "api-service" not in workloads
 
@@ -310,9 +308,8 @@ def test_the_sums_of_the_page_are_those_of_the_report(bills: Landing, group: Cos
         ("/costs/charges?until=2026-05&split=true", "charges are those of instances"),
     ],
 )
-def test_an_address_that_asks_for_what_cannot_be_says_so(bills: Landing, address: str, complaint: str) -> None:
-    with run_web_server(bills.settings, bills.database) as server:
-        answer = server.send("GET", address)
+def test_an_address_that_asks_for_what_cannot_be_says_so(server: WebServer, address: str, complaint: str) -> None:
+    answer = server.send("GET", address)
 
     assert answer.status == 400
     assert complaint in answer.body.decode()
@@ -322,7 +319,8 @@ def test_a_bill_without_containers_offers_no_split(landing: Landing) -> None:
     write_bill(landing.root, [instance("1")])
     landing.ingest()
 
-    [page] = read(landing, "/costs")
+    with run_web_server(landing.settings, landing.database) as server:
+        [page] = read(server, "/costs")
 
     assert "Split by workload" not in page
     assert reports.sum_costs(landing.database, split=True).rows[0].amount == 1

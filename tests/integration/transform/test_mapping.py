@@ -363,12 +363,17 @@ def bills(draw: st.DrawFn) -> list[dict[str, str]]:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(items=bills())
-def test_charges_in_postgresql_are_those_of_the_slow_twin(landing: Landing, items: list[dict[str, str]]) -> None:
+@given(items=bills(), is_large=st.booleans())
+def test_charges_in_postgresql_are_those_of_the_slow_twin(
+    landing: Landing, items: list[dict[str, str]], is_large: bool
+) -> None:
     export_path = f"exports/{uuid4().hex}"
     manifest = write_bill(landing.root, items, export_path=export_path)
 
-    outcome = landing.ingest(manifest)
+    with pytest.MonkeyPatch.context() as patch:
+        if is_large:
+            patch.setattr("billfold.transform.bill.MAX_KEPT_ROWS", 0)
+        outcome = landing.ingest(manifest)
 
     assert outcome.exit_error is None
     assert outcome.state is DeliveryState.PUBLISHED

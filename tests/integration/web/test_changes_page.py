@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -13,11 +12,9 @@ from billfold import reports
 from billfold.documents import format_money
 from billfold.period import parse_period
 from billfold.selection import ChangeColumn, Filter, Metric
-from billfold.settings import load_settings
 from tests.bills.landing import Landing
-from tests.bills.page_bills import MARKUP, land_bills
-from tests.integration.conftest import NewDatabase
-from tests.processes.pages import Pages, run_pages
+from tests.bills.page_bills import MARKUP
+from tests.processes.pages import Pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,21 +26,10 @@ class Shown:
     may: int
 
 
-@pytest.fixture(scope="module")
-def shown(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
-        landing = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("bucket") / "acme")
-        land_bills(landing)
-        [may] = reports.list_statements(landing.database, Filter(period=parse_period("2026-05")))
-        with run_pages(landing, their_client="globex") as pages:
-            yield Shown(landing=landing, pages=pages, may=may.statement_id)
-
-
 @pytest.fixture
-def pages(shown: Shown) -> Pages:
-    return shown.pages
+def shown(page_bills: Landing, pages: Pages) -> Shown:
+    [may] = reports.list_statements(page_bills.database, Filter(period=parse_period("2026-05")))
+    return Shown(landing=page_bills, pages=pages, may=may.statement_id)
 
 
 @pytest.mark.parametrize("metric", list(Metric))

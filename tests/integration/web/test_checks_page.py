@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -15,12 +14,9 @@ from billfold.period import parse_period
 from billfold.quality import CHECKS
 from billfold.reports.bill_quality import report_quality
 from billfold.selection import Filter
-from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
-from tests.bills.page_bills import land_bills
-from tests.integration.conftest import NewDatabase
-from tests.processes.pages import Pages, run_pages
+from tests.processes.pages import Pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +32,9 @@ class Shown:
         return row.statement_id
 
 
-@pytest.fixture(scope="module")
-def shown(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
-        landing = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("bucket") / "acme")
-        land_bills(landing)
-        with run_pages(landing, their_client="globex") as pages:
-            yield Shown(landing=landing, pages=pages)
-
-
 @pytest.fixture
-def pages(shown: Shown) -> Pages:
-    return shown.pages
+def shown(page_bills: Landing, pages: Pages) -> Shown:
+    return Shown(landing=page_bills, pages=pages)
 
 
 def test_the_table_is_what_the_report_of_checks_says(shown: Shown) -> None:

@@ -30,10 +30,10 @@ from billfold.web.metrics import FAMILIES
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.control_tables import fill_control_tables
-from tests.integration.conftest import CopyDatabase
 from tests.integration.store.test_plans import scans
 from tests.messages import Mailbox
 from tests.processes.web_server import STRANGER, WebServer, run_web_server
+from tests.services import CopyDatabase
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 

@@ -26,8 +26,8 @@ from billfold.web.cursors import next_cursor
 from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, described, write_bill
-from tests.integration.conftest import CopyDatabase
 from tests.processes.web_server import HOME_SECRET, WebServer, run_web_server
+from tests.services import CopyDatabase
 
 
 @pytest.fixture(scope="module")

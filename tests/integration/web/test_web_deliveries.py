@@ -15,8 +15,8 @@ from billfold.model import Scope
 from billfold.settings import load_settings
 from tests.bills.histories import deliver_at, land_history
 from tests.bills.landing import Landing
-from tests.integration.conftest import CopyDatabase, NewDatabase
 from tests.processes.web_server import WebServer, run_web_server
+from tests.services import CopyDatabase, NewDatabase
 
 
 @pytest.fixture(scope="module")

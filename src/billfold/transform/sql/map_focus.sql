@@ -1,6 +1,6 @@
 -- The mapping of FOCUS rows, as AWS exports them (1.0 to 1.2), to charges: one row is one charge, its values as delivered.
 --
--- Reads the view `line_item` (FOCUS columns as text) and leaves the table `charge`, with the columns that map_cur.sql gives.
+-- Reads the view `line_item` (FOCUS columns as text) and leaves the table `charge`, with the columns that map_cur/charges.sql gives.
 
 CREATE OR REPLACE TEMP VIEW ledger AS
 SELECT

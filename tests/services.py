@@ -1,4 +1,7 @@
-"""Real PostgreSQL for the integration tests: one server per version and session, one cloned database per test."""
+"""Real PostgreSQL and a local AWS for tests: one server per version and session, one cloned database per test.
+
+tests/conftest.py names these fixtures, so that every test has the same servers.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,268 @@
+-- The table `charge`: what the added line items make, one rule for each column.
+
+CREATE OR REPLACE TABLE charge AS
+WITH made_row AS (
+    SELECT * EXCLUDE (makes), unnest(makes) AS made FROM classified WHERE is_added
+), charge_part AS (
+    SELECT
+        -- A workload is not a charge, but its members and keys are made in the same way.
+        made_row.* REPLACE (CASE WHEN made = 'workload' THEN 'split cost' ELSE made_row.kind END AS kind),
+        -- 0 is the charge of the row itself, 1 the unused share of its fee.
+        CASE WHEN made = 'unused share' THEN 1 ELSE 0 END::SMALLINT AS part,
+        made = 'workload' AS is_workload,
+        kind_rule.* EXCLUDE (kind)
+    FROM made_row
+    JOIN kind_rule ON kind_rule.kind = CASE made
+        WHEN 'unused share' THEN 'unused share' WHEN 'workload' THEN 'split cost' ELSE made_row.kind END
+), priced_part AS (
+    SELECT
+        *,
+        unit_name(pricing_unit) AS unit,
+        -- A product without a region of its own is in that of its availability zone.
+        coalesce(product_region_code, nullif(regexp_extract(line_item_availability_zone, '^(([a-z]+-)+[0-9]+)[a-z]$', 1), ''))
+            AS region_code,
+        -- What has no SKU is known by its product: a seller's, a support plan, a fee.
+        CASE WHEN charge_category IN ('Usage', 'Purchase') THEN line_item_product_code END AS other_sku,
+        charge_category = 'Usage' AND kind NOT IN ('spot', 'discount', 'usage refund') AS has_list_price,
+        CASE
+            WHEN kind = 'on demand' AND NOT is_net_basis() AND NOT is_zero(number_text(line_item_unblended_rate))
+                AND number_text(pricing_public_on_demand_rate) IS NOT NULL THEN number_text(line_item_unblended_rate)
+            ELSE number_text(pricing_public_on_demand_rate)
+        END AS list_price,
+        coalesce(number_text(line_item_usage_amount), '0') AS amount,
+        -- A cost without an amount is of one: some subscription charges have the amount 0 (A).
+        is_zero(amount) AND (NOT is_free
+            OR number_text(line_item_usage_amount) IS NULL AND NOT coalesce(is_zero(number_text(pricing_public_on_demand_cost)), true))
+            AS is_one,
+        -- A reservation that is applied to instances of other sizes too is counted in normalised units.
+        NOT is_zero(coalesce(
+            CASE WHEN kind = 'reserved usage' THEN number_text(line_item_normalized_usage_amount)
+                ELSE number_text(reservation_total_reserved_normalized_units) END, '0')) AS is_size_flexible
+    FROM charge_part
+)
+SELECT
+    row_hash,
+    occurrence,
+    part,
+    instant(line_item_usage_start_date) AS charge_period_start,
+    coalesce(instant(line_item_usage_end_date), instant(line_item_usage_start_date)) AS charge_period_end,
+
+    charge_category,
+    CASE
+        WHEN line_item_line_item_type IN ('Refund', 'Credit')
+            AND instant(line_item_usage_start_date) < instant(bill_billing_period_start_date) THEN 'Correction'  -- I
+    END AS charge_class,
+    charge_frequency,
+    pricing_category,
+    CASE WHEN commitment_id IS NOT NULL THEN commitment_discount_status END AS commitment_discount_status,       -- S
+    line_item_line_item_type AS line_item_type,
+
+    coalesce(bill_payer_account_id, line_item_usage_account_id) AS billing_account_id,
+    bill_payer_account_name AS billing_account_name,
+    'Payer Account' AS billing_account_type,                                                                     -- I
+    line_item_usage_account_id AS sub_account_id,
+    line_item_usage_account_name AS sub_account_name,
+    'Member Account' AS sub_account_type,                                                                        -- I
+
+    'AWS' AS provider_name,                                                                                      -- D
+    coalesce(line_item_legal_entity, 'AWS') AS publisher_name,                                                   -- C, D
+    coalesce(bill_invoicing_entity, line_item_legal_entity, 'AWS') AS invoice_issuer_name,                       -- C, I
+    coalesce(product_servicecode, line_item_product_code) AS service_code,                                       -- A
+    coalesce(product_name, product_servicecode, line_item_product_code, 'Other') AS service_name,                -- D
+    sold.service_category,                                                                               -- D, I
+    sold.service_subcategory,                                                                            -- I
+
+    region_code AS region_id,                                                                                    -- C, D, I
+    CASE WHEN region_code IS NOT NULL THEN coalesce(region_lookup.region_name, region_code) END AS region_name,
+    line_item_availability_zone AS availability_zone,
+
+    CASE
+        WHEN part = 1 OR kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront', 'returned commitment')
+            THEN commitment_id                                                                                   -- S
+        ELSE line_item_resource_id
+    END AS resource_id,
+    NULL::VARCHAR AS resource_name,                                                                              -- D
+    CASE
+        WHEN part = 1 OR kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront', 'returned commitment')
+            THEN resource_kind(commitment_id, NULL, NULL)
+        ELSE resource_kind(line_item_resource_id, line_item_product_code, product_product_family)
+    END AS resource_type,                                                                                        -- C, D, I
+
+    CASE WHEN charge_category <> 'Tax' THEN coalesce(product_sku, other_sku) END AS sku_id,                      -- S, C, D, I
+    CASE
+        WHEN charge_category IN ('Usage', 'Purchase') THEN coalesce(pricing_rate_code, pricing_rate_id, product_sku, other_sku)
+        WHEN charge_category = 'Adjustment' THEN coalesce(pricing_rate_code, pricing_rate_id)
+    END AS sku_price_id,                                                                                         -- C, S, I
+    CASE WHEN charge_category <> 'Tax' AND coalesce(product_sku, other_sku) IS NOT NULL THEN line_item_usage_type END
+        AS sku_meter,                                                                                            -- S
+    CASE
+        WHEN charge_category NOT IN ('Tax', 'Credit') AND coalesce(pricing_rate_code, pricing_rate_id) IS NOT NULL
+            THEN price_details
+    END AS sku_price_details,                                                                                    -- S
+    line_item_operation AS operation,
+    line_item_line_item_description AS charge_description,                                                       -- C
+    -- A unit stands where a quantity stands (S), in FOCUS's spelling (D); a discount or a fee without one counts in Units.
+    CASE
+        WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
+        WHEN part = 1 AND kind = 'plan fee' THEN line_item_currency_code                                         -- I
+        WHEN kind = 'discount' THEN 'Units'                                                                      -- I
+        WHEN charge_category = 'Adjustment' AND number_text(line_item_usage_amount) IS NULL THEN NULL
+        ELSE coalesce(unit, 'Units')
+    END AS pricing_unit,
+    CASE
+        WHEN charge_category = 'Usage' AND part = 0 THEN
+            CASE WHEN kind = 'discount' THEN 'Units' ELSE coalesce(unit, 'Units') END
+    END AS consumed_unit,
+
+    commitment_id AS commitment_discount_id,
+    NULL::VARCHAR AS commitment_discount_name,                                                                   -- D
+    CASE
+        WHEN commitment_id IS NULL THEN NULL
+        WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN 'Spend'
+        ELSE 'Usage'
+    END AS commitment_discount_category,
+    CASE
+        WHEN commitment_id IS NULL THEN NULL
+        WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN 'Savings Plan'                                     -- D
+        ELSE 'Reserved Instance'                                                                                 -- I
+    END AS commitment_discount_type,
+    CASE
+        WHEN commitment_id IS NULL THEN NULL
+        WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN line_item_currency_code                            -- S
+        WHEN is_size_flexible THEN 'Normalized Hours'                                                            -- I
+        ELSE 'Hours'                                                                                             -- I
+    END AS commitment_discount_unit,
+
+    -- `tags` holds what the older two columns hold, and more (A); what becomes of the three is in macros.sql.
+    resource_tags AS tags,
+    cost_category AS cost_categories,
+    tags AS tag_map,
+    line_item_iam_principal AS iam_principal,                                                                    -- A
+    line_item_user_identifier AS user_identifier,                                                                -- A
+    discounts_text(discount) AS discounts,
+
+    bill_invoice_id AS invoice_id,
+    line_item_currency_code AS billing_currency,
+    coalesce(pricing_currency, line_item_currency_code) AS pricing_currency,
+    capacity_reservation_capacity_reservation_arn AS capacity_reservation_id,
+    CASE WHEN capacity_reservation_capacity_reservation_arn IS NOT NULL THEN
+        CASE lower(capacity_reservation_capacity_reservation_status) WHEN 'used' THEN 'Used' WHEN 'unused' THEN 'Unused' END
+    END AS capacity_reservation_status,                                                                          -- A, S
+
+    -- BilledCost: the row's cost; nothing where a commitment covers it (S).
+    CASE WHEN bills THEN cost ELSE '0' END AS billed_cost,
+    CASE WHEN bills THEN cost_more END AS billed_cost_more,
+    -- EffectiveCost is (cost - less + more) * net / gross of the columns effective_…: a missing term counts nothing.
+    CASE effective
+        WHEN 'cost' THEN cost
+        WHEN 'plan share' THEN
+            on_basis(number_text(savings_plan_savings_plan_effective_cost), number_text(savings_plan_net_savings_plan_effective_cost))
+        WHEN 'reservation share' THEN
+            on_basis(number_text(reservation_effective_cost), number_text(reservation_net_effective_cost))
+        WHEN 'unused' THEN
+            CASE kind
+                WHEN 'plan fee' THEN number_text(savings_plan_total_commitment_to_date)
+                ELSE on_basis(
+                    number_text(reservation_unused_amortized_upfront_fee_for_billing_period),
+                    number_text(reservation_net_unused_amortized_upfront_fee_for_billing_period))
+            END
+    END AS effective_cost,
+    CASE WHEN effective = 'unused' AND kind = 'plan fee' THEN number_text(savings_plan_used_commitment) END AS effective_cost_less,
+    CASE WHEN effective = 'unused' AND kind = 'reservation fee' THEN
+        on_basis(number_text(reservation_unused_recurring_fee), number_text(reservation_net_unused_recurring_fee))
+        WHEN effective = 'cost' THEN cost_more
+    END AS effective_cost_more,
+    is_return,
+    -- No net total commitment exists in CUR: the unused part is reduced as the recurring or amortised part is (C).
+    -- AWS writes 0, not nothing, as the recurring part of an all-upfront plan.
+    CASE WHEN effective = 'unused' AND kind = 'plan fee' AND is_net_basis() THEN
+        CASE WHEN has_recurring THEN number_text(savings_plan_net_recurring_commitment_for_billing_period)
+            ELSE number_text(savings_plan_net_amortized_upfront_commitment_for_billing_period) END
+    END AS effective_net,
+    CASE WHEN effective = 'unused' AND kind = 'plan fee' AND is_net_basis() THEN
+        CASE WHEN has_recurring THEN number_text(savings_plan_recurring_commitment_for_billing_period)
+            ELSE number_text(savings_plan_amortized_upfront_commitment_for_billing_period) END
+    END AS effective_gross,
+
+    -- ListCost: the public price times the quantity, where there is one; else the cost before commitments (A, C, S).
+    CASE
+        WHEN part = 1 THEN '0'                                                                                   -- I
+        WHEN charge_category IN ('Tax', 'Credit') THEN cost                                                      -- S, D
+        WHEN NOT has_list_price THEN number_text(line_item_unblended_cost)
+        WHEN list_price IS NOT NULL AND NOT is_one THEN NULL
+        WHEN NOT is_zero(number_text(pricing_public_on_demand_cost)) THEN number_text(pricing_public_on_demand_cost)
+        ELSE number_text(line_item_unblended_cost)
+    END AS list_cost,
+    CASE WHEN part = 0 AND charge_category IN ('Tax', 'Credit') THEN cost_more END AS list_cost_more,
+    CASE WHEN part = 0 AND has_list_price AND NOT is_one THEN list_price END AS list_unit_price,
+    -- ContractedCost excludes commitments and includes negotiated prices; CUR does not hold it (I). Null: as ListCost.
+    CASE
+        WHEN part = 1 THEN '0'
+        WHEN kind = 'reserved usage' THEN NULL
+        ELSE cost
+    END AS contracted_cost,
+    CASE WHEN part = 0 AND kind <> 'reserved usage' THEN cost_more END AS contracted_cost_more,
+    -- The rate stands as unit price where it gives the cost exactly; else the cost is divided by the quantity (I).
+    NULL::VARCHAR AS contracted_unit_price,
+    CASE WHEN part = 0 THEN on_basis(number_text(line_item_unblended_rate), number_text(line_item_net_unblended_rate)) END
+        AS contracted_rate,
+    charge_category IN ('Usage', 'Purchase') AS has_unit_price,                                                  -- S
+    CASE
+        WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
+        WHEN charge_category = 'Credit' THEN '0'                                                                 -- D
+        WHEN part = 1 AND kind = 'reservation fee' THEN coalesce(number_text(reservation_unused_quantity), '0')
+        WHEN part = 1 THEN number_text(savings_plan_total_commitment_to_date)                                    -- I
+        -- One of what lowers the bill, so that a price above nothing gives a cost below it (S, I).
+        WHEN kind = 'discount' THEN CASE WHEN starts_with(cost, '-') THEN '-1' ELSE '1' END
+        WHEN kind IN ('usage refund', 'purchase refund', 'returned commitment') OR part = 0 AND is_returned_fee THEN
+            signed_as(cost, CASE WHEN is_zero(amount) THEN '1' ELSE amount END)
+        WHEN charge_category = 'Purchase' AND is_zero(amount) OR charge_category = 'Usage' AND is_one THEN '1'
+        WHEN charge_category = 'Adjustment' THEN number_text(line_item_usage_amount)
+        ELSE amount
+    END AS pricing_quantity,
+    CASE WHEN part = 1 AND kind = 'plan fee' THEN number_text(savings_plan_used_commitment) END AS pricing_quantity_less,
+    CASE
+        WHEN kind IN ('discount', 'usage refund') THEN '0'                                                       -- I
+        WHEN charge_category = 'Usage' AND part = 0 THEN amount
+    END AS consumed_quantity,
+    -- Of unused shares of plans it is the pricing quantity (S).
+    CASE
+        WHEN commitment_id IS NULL OR charge_category NOT IN ('Usage', 'Purchase') THEN NULL
+        WHEN part = 1 AND kind = 'plan fee' THEN NULL
+        WHEN kind IN ('plan upfront', 'plan fee') THEN cost
+        WHEN kind = 'returned commitment' THEN
+            CASE WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN cost ELSE signed_as(cost, amount) END
+        WHEN kind = 'reserved usage' THEN CASE WHEN is_size_flexible THEN number_text(line_item_normalized_usage_amount) ELSE amount END
+        WHEN kind = 'reservation fee' AND part = 1 THEN coalesce(
+            CASE WHEN is_size_flexible THEN number_text(reservation_unused_normalized_unit_quantity) END,
+            number_text(reservation_unused_quantity), '0')
+        WHEN kind IN ('reservation fee', 'reservation upfront') THEN signed_as(cost, coalesce(
+            CASE WHEN is_size_flexible THEN number_text(reservation_total_reserved_normalized_units) END,
+            number_text(reservation_total_reserved_units), amount))
+    END AS commitment_discount_quantity,
+    -- What a covered row drew from its Savings Plan: rate times amount (A).
+    CASE WHEN kind = 'plan usage' AND commitment_id IS NOT NULL THEN coalesce(number_text(savings_plan_savings_plan_rate), '0')
+    END AS commitment_discount_rate,
+    NULL::VARCHAR AS pricing_currency_effective_cost,
+    NULL::VARCHAR AS pricing_currency_list_unit_price,
+    NULL::VARCHAR AS pricing_currency_contracted_unit_price,
+
+    -- Split cost allocation: the cost is the amortised one of the instance, after discounts where they are billed (A).
+    is_workload,
+    split_line_item_parent_resource_id AS parent_resource_id,
+    after_discounts(number_text(split_line_item_split_cost), number_text(split_line_item_net_split_cost)) AS split_cost,
+    after_discounts(number_text(split_line_item_unused_cost), number_text(split_line_item_net_unused_cost)) AS unused_cost,
+    number_text(split_line_item_public_on_demand_split_cost) AS public_on_demand_split_cost,
+    number_text(split_line_item_public_on_demand_unused_cost) AS public_on_demand_unused_cost,
+    number_text(split_line_item_split_usage) AS split_usage,
+    number_text(split_line_item_actual_usage) AS actual_usage,
+    number_text(split_line_item_reserved_usage) AS reserved_usage,
+    number_text(split_line_item_split_usage_ratio) AS split_usage_ratio
+FROM priced_part
+JOIN sold
+    ON sold.service IS NOT DISTINCT FROM priced_part.product_servicecode
+    AND sold.product IS NOT DISTINCT FROM priced_part.line_item_product_code
+    AND sold.usage_type IS NOT DISTINCT FROM priced_part.line_item_usage_type
+    AND sold.family IS NOT DISTINCT FROM priced_part.product_product_family
+    AND sold.name IS NOT DISTINCT FROM priced_part.product_name
+LEFT JOIN region_lookup ON region_lookup.region_id = lower(trim(priced_part.region_code));

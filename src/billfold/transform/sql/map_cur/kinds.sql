@@ -1,0 +1,51 @@
+-- The kinds of CUR line items, and what is decided for each.
+
+-- What each kind of line item becomes. `bills`: whether BilledCost is the row's cost (else 0); `effective`: what
+-- EffectiveCost is: the cost, the covering commitment's share, or nothing (a purchase that covers later usage: S, A).
+CREATE OR REPLACE TEMP TABLE kind_rule AS
+FROM (VALUES
+    ('on demand',           'Usage',      'Usage-Based', 'Standard',  NULL,   true,  'cost'),
+    ('spot',                'Usage',      'Usage-Based', 'Dynamic',   NULL,   true,  'cost'),
+    ('plan usage',          'Usage',      'Usage-Based', 'Committed', 'Used', false, 'plan share'),
+    ('plan upfront',        'Purchase',   'One-Time',    'Standard',  NULL,   true,  'nothing'),
+    ('plan fee',            'Purchase',   'Recurring',   'Standard',  NULL,   true,  'nothing'),
+    ('reserved usage',      'Usage',      'Usage-Based', 'Committed', 'Used', true,  'reservation share'),
+    ('reservation upfront', 'Purchase',   'One-Time',    'Standard',  NULL,   true,  'nothing'),
+    ('reservation fee',     'Purchase',   'Recurring',   'Standard',  NULL,   true,  'nothing'),
+    ('one-time fee',        'Purchase',   'One-Time',    'Standard',  NULL,   true,  'cost'),
+    ('recurring fee',       'Purchase',   'Recurring',   'Standard',  NULL,   true,  'cost'),
+    ('subscription',        'Purchase',   'Recurring',   'Standard',  NULL,   true,  'cost'),
+    ('tax',                 'Tax',        'Recurring',   NULL,        NULL,   true,  'cost'),
+    ('credit',              'Credit',     'One-Time',    'Other',     NULL,   true,  'cost'),
+    ('tax refund',          'Tax',        'One-Time',    NULL,        NULL,   true,  'cost'),
+    ('returned commitment', 'Purchase',   'One-Time',    'Standard',  NULL,   true,  'nothing'),
+    ('purchase refund',     'Purchase',   'One-Time',    'Standard',  NULL,   true,  'cost'),
+    ('usage refund',        'Usage',      'One-Time',    'Standard',  NULL,   true,  'cost'),
+    ('discount',            'Usage',      'Usage-Based', 'Standard',  NULL,   true,  'cost'),
+    ('unknown',             'Adjustment', 'One-Time',    'Other',     NULL,   true,  'cost'),
+    ('split cost',          'Usage',      'Usage-Based', NULL,        NULL,   false, 'nothing'),
+    -- The unused share of a commitment's fee.
+    ('unused share',        'Usage',      'Usage-Based', 'Committed', 'Unused', false, 'unused')
+) AS rule (kind, charge_category, charge_frequency, pricing_category, commitment_discount_status, bills, effective);
+
+-- What the refund of a commitment is for, by its description: its fee (A, C: the rows have no ARN), a discount (C), or
+-- neither word. A fee is named as AWS names the fee itself; where a discount is named too, that is given back (I).
+CREATE OR REPLACE TEMP MACRO names_discount(description) AS
+    regexp_matches(description, '(?i)discount|\b(edp|ppa|spp)\b|private (rate|pricing)');
+CREATE OR REPLACE TEMP MACRO refunds_fee(description) AS coalesce(regexp_matches(description,
+    '(?i)^refund (for|of) .*\bfee for ([^ ]+ ){0,4}savings plan|sign up charge for subscription')
+    AND NOT names_discount(description), false);
+CREATE OR REPLACE TEMP MACRO refunds_discount(description) AS coalesce(names_discount(description)
+    OR regexp_matches(description, '(?i)\bcredit'), false);
+CREATE OR REPLACE TEMP MACRO refunds_purchase(description) AS coalesce(regexp_matches(description,
+    '(?i)\bfee\b|return|cancel|upfront|purchase|reserved (instance|node|capacity)'), false);
+-- A refund that has nothing but its description to say that it is of a commitment: what was paid for it, not its usage (I).
+CREATE OR REPLACE TEMP MACRO refunds_named_purchase(description) AS coalesce(
+    regexp_matches(description, '(?i)\b(savings plan|reserved ([a-z]+ )?(instance|node|capacity))')
+    AND regexp_matches(description, '(?i)\bfee\b|return|cancel|upfront|purchase')
+    AND NOT regexp_matches(description, '(?i)\busage\b|\bcover')
+    AND NOT refunds_discount(description), false);
+
+-- A quantity with the sign of the cost, so that its price is not below 0 (S, I).
+CREATE OR REPLACE TEMP MACRO signed_as(cost, quantity) AS
+    CASE WHEN starts_with(cost, '-') AND NOT is_zero(quantity) THEN '-' ELSE '' END || ltrim(quantity, '+-');

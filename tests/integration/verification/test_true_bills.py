@@ -1,0 +1,278 @@
+"""`billfold verify`: bills of every format, and with every history, are found true."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+
+from billfold.bills.prune import prune
+from billfold.bills.rollback import roll_back
+from tests.bills.landing import Landing
+from tests.bills.line_items import PAYER, described, line_item, write_bill
+from tests.bills.verified import FACT_HISTORY, NET, RAW_HISTORY, plan_rows, untrue, verify_all
+
+
+def test_a_bill_that_went_from_gross_to_net_and_back_is_true(landing: Landing) -> None:
+    gross = described("10", "20", **{NET: ""})
+    net = described("10", "20", **{NET: "8"})
+    for revision, items in enumerate([gross, net, gross], start=1):
+        write_bill(landing.root, items, revision=revision)
+        landing.ingest()
+
+    assert untrue(landing) == {}
+    assert landing.count(FACT_HISTORY) > 2
+
+
+def test_what_was_rolled_back_and_brought_back_is_true(restated: Landing) -> None:
+    [[current]] = restated.query("SELECT current_delivery_id FROM billing_statements")
+    roll_back(current, settings=restated.settings, database=restated.database)
+    after_rollback = untrue(restated, with_source=False)
+    roll_back(current, settings=restated.settings, database=restated.database, undo=True)
+
+    assert after_rollback == {"source_rows": "not requested"}
+    assert untrue(restated) == {}
+
+
+def test_a_statement_whose_only_delivery_was_rolled_back_is_true(landing: Landing) -> None:
+    write_bill(landing.root, [*described("1", "2"), *plan_rows()])
+    landing.ingest()
+    [[current]] = landing.query("SELECT current_delivery_id FROM billing_statements")
+    roll_back(current, settings=landing.settings, database=landing.database)
+
+    assert untrue(landing) == {"source_rows": "no delivery is current"}
+
+
+def test_a_delivery_without_rows_is_true(landing: Landing) -> None:
+    write_bill(landing.root, [], headers=line_item())
+    landing.ingest()
+
+    assert untrue(landing) == {}
+
+
+def test_a_statement_that_nothing_was_published_for_is_true(restated: Landing) -> None:
+    restated.execute(
+        "INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period, hash_version,"
+        " currency) SELECT client_id, bucket, 'other', 'other', '2024-02-01', hash_version, currency"
+        " FROM billing_statements"
+    )
+
+    first, second = verify_all(restated)
+
+    assert (first.export_name, first.is_true) == ("other", True)
+    assert second.is_true
+
+
+def test_two_currencies_and_odd_values_are_true(landing: Landing) -> None:
+    odd = {
+        "line_item_line_item_description": 'a "quoted" \\ text, with\nlines and é',
+        "resource_tags": '{"user_b": "1"}',
+    }
+    items = [
+        line_item(cost="1E-7", **odd),
+        line_item(cost="0.10", line_item_currency_code="EUR", resource_tags='{"b": "2", "a": "x/y~z"}'),
+        line_item(cost="-3.00", discount='{"volume": -0.25}', resource_tags="no JSON"),
+    ]
+    write_bill(landing.root, items)
+    landing.ingest()
+
+    assert untrue(landing) == {}
+
+
+def test_headers_with_one_meaning_are_read_as_they_were_landed(landing: Landing) -> None:
+    legacy = {
+        "bill/PayerAccountId": PAYER,
+        "bill/BillingPeriodStartDate": "2026-05-01T00:00:00Z",
+        "lineItem/LineItemType": "Usage",
+        "lineItem/UsageStartDate": "2026-05-03T04:00:00Z",
+        "lineItem/UsageEndDate": "2026-05-03T05:00:00Z",
+        "lineItem/UsageAccountId": PAYER,
+        "lineItem/CurrencyCode": "USD",
+    }
+    items = [
+        {**legacy, "lineItem/UnblendedCost": "1", "product/transferType": "a", "resourceTags/user:Env": "x"},
+        {**legacy, "lineItem/UnblendedCost": "2", "product/TransferType": "b", "resourceTags/user:env": "y"},
+        {**legacy, "lineItem/UnblendedCost": "3", "product/TransferType": "b", "product/transferType": "c"},
+        {**legacy, "lineItem/UnblendedCost": "4", "resourceTags/user:env": "y", "resourceTags/user:Env": "Y"},
+    ]
+    write_bill(landing.root, items)
+    landing.ingest()
+
+    assert untrue(landing) == {}
+
+
+def test_rows_of_an_older_format_may_stand_beside_newer_ones(landing: Landing) -> None:
+    plain = {
+        "bill/PayerAccountId": PAYER,
+        "bill/BillingPeriodStartDate": "2026-05-01T00:00:00Z",
+        "lineItem/LineItemType": "Usage",
+        "lineItem/UsageStartDate": "2026-05-03T04:00:00Z",
+        "lineItem/UsageEndDate": "2026-05-03T05:00:00Z",
+        "lineItem/UsageAccountId": PAYER,
+        "lineItem/CurrencyCode": "USD",
+        "lineItem/UnblendedCost": "1",
+    }
+    newer = {
+        "bill_payer_account_id": PAYER,
+        "bill_billing_period_start_date": "2026-05-01T00:00:00Z",
+        "line_item_line_item_type": "Usage",
+        "line_item_usage_start_date": "2026-05-03T04:00:00Z",
+        "line_item_usage_end_date": "2026-05-03T05:00:00Z",
+        "line_item_usage_account_id": PAYER,
+        "line_item_currency_code": "USD",
+        "line_item_unblended_cost": "1",
+    }
+    write_bill(landing.root, [plain])
+    landing.ingest()
+    write_bill(landing.root, [newer, {**newer, "line_item_unblended_cost": "2"}], revision=2)
+    outcome = landing.ingest()
+
+    assert (outcome.rows_unchanged, outcome.rows_added) == (1, 1)
+    assert untrue(landing) == {}
+
+
+def test_history_of_every_format_is_true(landing: Landing) -> None:
+    legacy = {
+        "bill/PayerAccountId": PAYER,
+        "bill/BillingPeriodStartDate": "2026-05-01T00:00:00Z",
+        "lineItem/LineItemType": "Usage",
+        "lineItem/UsageStartDate": "2026-05-03T04:00:00Z",
+        "lineItem/UsageEndDate": "2026-05-03T05:00:00Z",
+        "lineItem/UsageAccountId": PAYER,
+        "lineItem/CurrencyCode": "USD",
+        "lineItem/UnblendedCost": "1",
+        "resourceTags/user:env": "one",
+    }
+    focus = {
+        "BilledCost": "4",
+        "EffectiveCost": "4",
+        "BillingCurrency": "USD",
+        "ChargeCategory": "Usage",
+        "ChargePeriodStart": "2026-05-03T00:00:00Z",
+        "ChargePeriodEnd": "2026-05-04T00:00:00Z",
+        "BillingPeriodStart": "2026-05-01T00:00:00Z",
+        "BillingPeriodEnd": "2026-06-01T00:00:00Z",
+        "BillingAccountId": PAYER,
+        "Tags": '{"env": "four"}',
+    }
+    bills = [
+        [legacy, {**legacy, "resourceTags/user:env": ""}],
+        [line_item(cost="2", resource_tags_user_env="two", cost_category_team="a"), *plan_rows()],
+        [line_item(cost="3", resource_tags='{"user_env": "three"}', cost_category='{"team": "b"}'), *plan_rows("10.5")],
+        [focus, {**focus, "Tags": ""}],
+        [line_item(cost="5", line_item_resource_id="i-1")],
+    ]
+    for revision, items in enumerate(bills, start=1):
+        write_bill(landing.root, items, revision=revision)
+        landing.ingest()
+
+    found = untrue(landing)
+    landing.execute(f"UPDATE {FACT_HISTORY} SET tag_set_key = NULL WHERE billed_cost = 4")
+
+    assert found == {}
+    assert landing.count("billing_publications") == len(bills)
+    assert "column tag_set_key: expected " in untrue(landing)["history_mapped"]
+
+
+def test_charges_of_rows_that_stay_are_proved_too(landing: Landing) -> None:
+    write_bill(landing.root, [*described("1", "2"), *plan_rows()])
+    landing.ingest()
+    # A row more changes what Savings Plans leave over, and nothing else is withdrawn.
+    write_bill(landing.root, [*described("1", "2"), *plan_rows(), plan_rows("3")[0]], revision=2)
+    landing.ingest()
+    withdrawn_first = landing.query(f"SELECT occurrence, billed_cost::text FROM {FACT_HISTORY}")
+    # One net cost, and all charges are made anew of the rows that were there.
+    net = [*described("1", "2"), *plan_rows(), plan_rows("3")[0], line_item(cost="9", **{NET: "8"})]
+    write_bill(landing.root, net, revision=3)
+    landing.ingest()
+
+    found = untrue(landing)
+    landing.execute(f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77 WHERE billed_cost = 2")
+
+    assert withdrawn_first == [(0, "1")]
+    assert landing.count(RAW_HISTORY) == 0
+    assert found == {}
+    assert "column consumed_quantity: expected 0, found 77" in untrue(landing)["history_mapped"]
+
+
+def test_withdrawn_charges_of_another_mapping_are_left_out(restated: Landing) -> None:
+    restated.execute("UPDATE billing_publications SET mapping_version = 0 WHERE number = 1")
+    restated.execute(f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77 WHERE added_by = 1")
+
+    [verdict] = verify_all(restated)
+
+    [told] = [proof.detail for proof in verdict.proofs if proof.name == "history_mapped"]
+    assert verdict.is_true
+    assert "but for 6 that another version of the mapping made" in told
+
+
+def test_withdrawn_rows_hashed_another_way_leave_their_check_out(restated: Landing) -> None:
+    restated.execute("UPDATE billing_publications SET hash_version = 0 WHERE number = 1")
+
+    assert untrue(restated) == {"history_hashes": "hashed by version 0 too, this is version 1"}
+
+
+def test_a_redelivery_that_took_the_place_of_another_is_true(landing: Landing) -> None:
+    write_bill(landing.root, described("1", "2"))
+    landing.ingest()
+    write_bill(landing.root, described("1", "2", "3"), revision=2)
+    landing.ingest()
+    for revision in (3, 4):
+        write_bill(landing.root, list(reversed(described("1", "2", "3"))), revision=revision)
+        landing.ingest()
+    [current] = landing.query("SELECT current_delivery_id FROM billing_statements")
+    after_redeliveries = untrue(landing)
+    roll_back(current[0], settings=landing.settings, database=landing.database)
+    after_rollback = untrue(landing, with_source=False)
+    roll_back(current[0], settings=landing.settings, database=landing.database, undo=True)
+    after_undo = untrue(landing)
+    # An earlier redelivery of the same rows stood before the latest one.
+    landing.execute(
+        "UPDATE billing_statements SET current_delivery_id = (SELECT delivery_id FROM billing_publications"
+        " WHERE number = 1)"
+    )
+
+    assert landing.count("billing_publications") == 4
+    assert after_redeliveries == after_undo == {}
+    assert after_rollback == {"source_rows": "not requested"}
+    assert f"column current_delivery_id: expected {current[0]}, found " in untrue(landing)["delivery"]
+
+
+def test_the_place_of_a_redelivery_is_not_that_of_the_one_before(landing: Landing) -> None:
+    for revision in (1, 2):
+        write_bill(landing.root, described("1", "2")[::-1] if revision > 1 else described("1", "2"), revision=revision)
+        landing.ingest()
+    [[current]] = landing.query("SELECT current_delivery_id FROM billing_statements")
+    landing.execute(
+        "UPDATE billing_statements SET current_delivery_id = (SELECT delivery_id FROM billing_publications)"
+    )
+
+    found = untrue(landing, with_source=False)
+
+    assert f"column current_delivery_id: expected {current}, found " in found["delivery"]
+
+
+def test_a_rollback_that_says_another_total_is_found(restated: Landing) -> None:
+    [[current]] = restated.query("SELECT current_delivery_id FROM billing_statements")
+    roll_back(current, settings=restated.settings, database=restated.database)
+    restated.execute("UPDATE billing_publications SET net_cost_after = '{\"USD\": \"1\"}' WHERE kind = 'rollback'")
+
+    found = untrue(restated, with_source=False)
+
+    assert "publication 4: column net_cost_after: expected 0 USD, found 1 USD" in found["publications"]
+
+
+def test_what_is_pruned_is_left_out(restated: Landing) -> None:
+    [second] = restated.query("SELECT published_at FROM billing_publications WHERE number = 2")
+    prune(
+        settings=restated.settings,
+        database=restated.database,
+        keep_days=0,
+        now=second[0].astimezone(UTC) + timedelta(microseconds=1),
+    )
+
+    [verdict] = verify_all(restated)
+
+    assert restated.count(RAW_HISTORY) > 0
+    assert verdict.is_true
+    assert {proof.detail for proof in verdict.proofs if proof.name.startswith("history_")} >= {
+        "3 publications, 2 of them pruned"
+    }
