@@ -201,7 +201,7 @@ def test_withdrawn_charges_of_another_mapping_are_left_out(restated: Landing) ->
 
     [told] = [proof.detail for proof in verdict.proofs if proof.name == "history_mapped"]
     assert verdict.is_true
-    assert "but for 6 that another version of the mapping made" in told
+    assert "except 6 that another version of the mapping made" in told
 
 
 def test_withdrawn_rows_hashed_another_way_leave_their_check_out(restated: Landing) -> None:
