@@ -1,4 +1,9 @@
-"""What command line and dashboard show: lists, costs and what moved, each report as of a single moment."""
+"""Reports: the lists, costs and changes that every caller shows, each as of a single moment.
+
+`lists` and `identifiers` name deliveries, runs, statements and publications; `costs`, `spending` and `pace` sum
+spending; `changes` and `moves` compare publications; `checks`, `bill_quality` and `conformance` judge bills;
+`deliveries`, `freshness` and `instruments` watch arrivals; `owners` lists owners, `export` writes files.
+"""
 
 from __future__ import annotations
 

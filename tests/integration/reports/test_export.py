@@ -274,7 +274,7 @@ def test_a_failure_half_way_leaves_what_stood_there_and_no_half_file(
     # The publication says one charge more than the view gives.
     may.execute("UPDATE billing_publications SET charges_after = charges_after + 1")
 
-    with pytest.raises(ReconciliationError, match="gives 4 charges, the publications say 5"):
+    with pytest.raises(ReconciliationError, match="has 4 charges, the publications 5"):
         export(may, file, file_format, overwrite=True)
 
     assert file.read_text() == "mine"
