@@ -11,6 +11,7 @@ import structlog
 from billfold.settings import Settings, load_settings
 from tests.bills.page_bills import page_bills as page_bills
 from tests.declared_events import assert_declared
+from tests.order import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.services import aws as aws
 from tests.services import copy_database as copy_database
 from tests.services import database as database

@@ -21,7 +21,7 @@ SLOWEST = (
     "tests/integration/bills/test_crashes",
     "tests/integration/bills/test_bad_days",
     "tests/integration/jobs/test_asked",
-    "tests/integration/jobs/requests/test_request_servers",
+    "tests/integration/jobs/requests/",
     "tests/integration/cli/test_interrupts",
     "tests/integration/store/test_embedded",
     "tests/integration/verification/",

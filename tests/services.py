@@ -82,18 +82,23 @@ def new_database() -> Iterator[NewDatabase]:
         yield make
 
 
+def copy_of(database: Database) -> Database:
+    """A copy of a database that nobody is connected to, for whom drops it or lets the server end with it."""
+    name = f"test_{uuid4().hex}"
+    original = psycopg.conninfo.conninfo_to_dict(database.conninfo)["dbname"]
+    with connect(make_conninfo(database.conninfo, dbname="postgres")) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {original} STRATEGY file_copy".encode())
+    conninfo = make_conninfo(database.conninfo, dbname=name)
+    return replace(database, conninfo=conninfo, reader_conninfo=make_conninfo(conninfo, user=READER_ROLE))
+
+
 @pytest.fixture
 def copy_database() -> Iterator[CopyDatabase]:
     """Makes a copy of a database that nobody is connected to: what takes long to land is landed once for many tests."""
     copies: list[Database] = []
 
     def copy(database: Database) -> Database:
-        name = f"test_{uuid4().hex}"
-        original = psycopg.conninfo.conninfo_to_dict(database.conninfo)["dbname"]
-        with connect(make_conninfo(database.conninfo, dbname="postgres")) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {original} STRATEGY file_copy".encode())
-        conninfo = make_conninfo(database.conninfo, dbname=name)
-        copies.append(replace(database, conninfo=conninfo, reader_conninfo=make_conninfo(conninfo, user=READER_ROLE)))
+        copies.append(copy_of(database))
         return copies[-1]
 
     yield copy

@@ -146,7 +146,7 @@ def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
     page = visitor.visit(held_path)
     panel = page.get_by_role("region", name="Held")
     expect(panel).to_contain_text("It would leave 1 of 3 rows and 1.25 of 17.25 USD.")
-    expect(panel).to_contain_text("acme 2026-05 then holds 1 line item of 1.25 USD")
+    expect(panel).to_contain_text("acme 2026-05 then has 1 line item of 1.25 USD")
     visitor.shoot("delivery-held")
     assert find_grave(page) == []
 
@@ -157,7 +157,7 @@ def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Release").click()
 
-    assert said == ["Publish this delivery, although it would leave 1 of 3 rows and 1.25 of 17.25 USD?"]
+    assert said == ["Publish this delivery although it would leave 1 of 3 rows and 1.25 of 17.25 USD?"]
     page.wait_for_url(f"**{held_path}")
     expect(state(page)).to_have_text("pending")
     expect(page.get_by_text("Released: it would leave 1 of 3 rows")).to_be_visible()

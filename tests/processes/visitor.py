@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
@@ -42,6 +43,16 @@ class Visitor:
         """Photograph the whole page; CI keeps the pictures."""
         SCREENSHOTS.mkdir(exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+    def find_grave_in_both_themes(self, name: str) -> dict[str, list[tuple[str, str, str]]]:
+        """What axe finds in each theme, which the page takes on while it is shown; photographs both."""
+        schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+        found: dict[str, list[tuple[str, str, str]]] = {}
+        for scheme in schemes:
+            self.page.emulate_media(color_scheme=scheme)
+            self.shoot(f"{name}-{scheme}")
+            found[scheme] = find_grave(self.page)
+        return {scheme: grave for scheme, grave in found.items() if grave}
 
     def _notice(self, url: str) -> None:
         if not url.startswith((self.address, "data:")):

@@ -58,6 +58,8 @@ class WebServer:
 
     port: int
     token: str | None = None
+    # The address of this machine that requests come from.
+    source: str = "127.0.0.1"
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -73,7 +75,7 @@ class WebServer:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """The whole answer; a body in parts is sent chunked, and redirects are not followed."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=(self.source, 0))
         sent = dict(headers or {})
         if self.token and not {"authorization", "cookie"} & {name.lower() for name in sent}:
             sent["Authorization"] = f"Bearer {self.token}"
@@ -99,7 +101,11 @@ def run_app(app: FastAPI, *, token: str | None = None, request_seconds: float = 
     # As `billfold serve` does.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     protocol = make_protocol(request_seconds)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, http=protocol, ws="none"))
+    # Every address of this machine is a proxy to trust, as the first one is for uvicorn.
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, http=protocol, ws="none", forwarded_allow_ips="127.0.0.0/8"
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""The one place where an error of boto3 becomes one of ours."""
+"""Translates errors of boto3 into Billfold's."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _UNREACHABLE = (
 
 @contextmanager
 def translated(place: str, *, permission: str, account_id: str | None = None) -> Iterator[None]:
-    """Let no error of boto3 out: `place` is what was asked for, `permission` what the asking needs.
+    """Translate any error of boto3: `place` is what was requested, `permission` what the request needs.
 
     `account_id` is the account that the bucket is expected to belong to.
     """
@@ -88,11 +88,11 @@ def translated(place: str, *, permission: str, account_id: str | None = None) ->
         raise SourceUnavailableError(f"{place} does not answer: {error}") from error
     except _NO_CREDENTIALS as error:
         raise ConfigurationError(
-            f"AWS credentials for {place} are missing or cannot be read: {_line(error)}",
+            f"No AWS credentials found for {place}: {_line(error)}",
             advice="set AWS_PROFILE or AWS_ACCESS_KEY_ID, or run where AWS provides a role",
         ) from error
     except aws.BotoCoreError as error:
-        raise SourceError(f"{place} cannot be asked for: {_line(error)}") from error
+        raise SourceError(f"{place} cannot be requested: {_line(error)}") from error
 
 
 def code_of(error: aws.ClientError) -> str:
@@ -101,7 +101,7 @@ def code_of(error: aws.ClientError) -> str:
 
 
 def status_of(error: aws.ClientError) -> int:
-    """The HTTP status of the answer; 0 where there is none."""
+    """The HTTP status of the answer; 0 without one."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
@@ -109,7 +109,7 @@ def _translate(error: aws.ClientError, place: str, permission: str, account_id: 
     code, status = code_of(error), status_of(error)
     if code in ("PreconditionFailed", "412") or status == 412:
         return TornDeliveryError(
-            f"{place} changed while its delivery was read", advice="the next attempt reads the new one"
+            f"{place} changed while its delivery was being read", advice="the next attempt reads the new one"
         )
     if code == "NoSuchBucket":
         return SourceNotFoundError(f"the bucket of {place} does not exist")
@@ -120,10 +120,12 @@ def _translate(error: aws.ClientError, place: str, permission: str, account_id: 
     if code in _BUSY or status >= 500 or status == 429:
         return SourceUnavailableError(f"{place} does not answer now: {code}")
     if code in _EXPIRED:
-        # The next attempt assumes a role anew; credentials that nobody renews fail as often as it is tried.
+        # The next attempt assumes the role again; credentials that nobody renews would fail every time.
         return SourceUnavailableError(f"{place}: the AWS session has expired", advice="sign in again if it is your own")
     if code in _REFUSED_KEYS:
-        return AccessDeniedError(f"{place}: AWS does not know our credentials ({code})", advice="check the access key")
+        return AccessDeniedError(
+            f"{place}: AWS does not recognize these credentials ({code})", advice="check the access key"
+        )
     if code == "RequestTimeTooSkewed":
         return ConfigurationError(f"{place}: this machine's clock differs from AWS's", advice="set the clock")
     if code == "InvalidObjectState":
@@ -136,8 +138,8 @@ def _translate(error: aws.ClientError, place: str, permission: str, account_id: 
 def _denied(error: aws.ClientError, place: str, permission: str, account_id: str | None) -> AccessDeniedError:
     owner = f" or is not owned by account {account_id}" if account_id else ""
     needed = "kms:Decrypt on the bucket's key" if "kms:" in str(error).lower() else permission
-    remark = " (without s3:ListBucket a missing key looks like this too)" if permission.startswith("s3:") else ""
-    return AccessDeniedError(f"{place} refuses us{owner}", advice=f"the role needs {needed}{remark}")
+    remark = " (without s3:ListBucket, a missing key looks the same)" if permission.startswith("s3:") else ""
+    return AccessDeniedError(f"access to {place} is denied{owner}", advice=f"the role needs {needed}{remark}")
 
 
 def _wrong_region(error: aws.ClientError, place: str) -> ConfigurationError:

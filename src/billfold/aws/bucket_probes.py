@@ -1,4 +1,4 @@
-"""Doctor's questions to a client's bucket: may we list and read its folder, nothing else, and what stands there?"""
+"""Doctor's probes of a client's bucket: can its folder be listed and read, nothing else, and what is in it?"""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _OLDEST_REGION = "us-east-1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketFindings:
-    """What was found of a client's bucket.
+    """The findings about a client's bucket.
 
-    `headers` are the columns of its newest delivery, from its manifest or else from a data file, None where neither
-    could be read; `header_source` is the key that told them.
+    `headers` are the columns of its newest delivery, from its manifest or else from a data file, None if neither could
+    be read; `header_source` is the key that they come from.
     """
 
     probes: tuple[Probe, ...]
@@ -45,9 +45,9 @@ class BucketFindings:
 def probe_bucket(
     client: Client, settings: Settings, wide: boto3.Session | None, clock: Clock = utc_now
 ) -> BucketFindings:
-    """Ask as an ingest does, in a session narrowed to the client's folder; `wide` is one that is not, if there is any.
+    """Probe as an ingest reads, in a session limited to the client's folder; `wide`, if given, is not limited.
 
-    Raises nothing of BillfoldError's: what refuses us is a probe that failed.
+    Raises no BillfoldError: a refusal is a failed probe.
     """
     assert client.bucket
     try:
@@ -62,7 +62,9 @@ def probe_bucket(
         return BucketFindings(probes=(*probes, *skipped, asked.probe_notification()))
     where = f"s3://{client.bucket}/{client.prefix}"
     if not manifests and not is_whole:
-        found = f"no manifest is among the first {MAX_LISTED_OBJECTS:,} objects below {where}; more were not listed"
+        found = (
+            f"there is no manifest among the first {MAX_LISTED_OBJECTS:,} objects below {where}; more were not listed"
+        )
         fix = "narrow the client's prefix to the folder of its exports, or see `billfold backfill`"
         probes += [
             Probe(name=name, state=ProbeState.UNKNOWN, found=found, fix=fix) for name in ("manifest", "freshness")
@@ -70,8 +72,8 @@ def probe_bucket(
         skipped = [asked.skip(name, found) for name in ("reading", "decryption")]
         return BucketFindings(probes=(*probes, *skipped, asked.probe_notification()))
     if not manifests:
-        found = f"no manifest stands below {where}"
-        fix = "wait a day for AWS's first delivery, or correct the client's prefix; case matters"
+        found = f"there is no manifest below {where}"
+        fix = "wait a day for AWS's first delivery, or correct the client's prefix (it is case-sensitive)"
         probes.append(Probe(name="manifest", state=ProbeState.FAILED, found=found, fix=fix))
         skipped = [asked.skip(name, found) for name in ("freshness", "reading", "decryption")]
         return BucketFindings(probes=(*probes, *skipped, asked.probe_notification()))
@@ -83,7 +85,7 @@ def probe_bucket(
 
 
 class _Asked:
-    """One client's bucket under question."""
+    """One client's bucket being probed."""
 
     def __init__(self, client: Client, settings: Settings, wide: boto3.Session | None) -> None:
         assert client.bucket
@@ -106,7 +108,7 @@ class _Asked:
             with self._translated("s3:GetBucketLocation"):
                 answer = self._s3.get_bucket_location(Bucket=self._name, **self._owner)
         except BillfoldError as error:
-            probe = failed(name, error, self._mend(error, f"the role needs s3:GetBucketLocation on {self._arn}"))
+            probe = failed(name, error, self._fix(error, f"the role needs s3:GetBucketLocation on {self._arn}"))
             # Reading works without it.
             return replace(probe, state=ProbeState.WARNING) if isinstance(error, AccessDeniedError) else probe
         region = {None: _OLDEST_REGION, "": _OLDEST_REGION, "EU": "eu-west-1"}.get(
@@ -119,7 +121,7 @@ class _Asked:
                 if self._client.is_registered
                 else f"AWS_REGION={region}"
             )
-            found = f"the bucket is in {region}, {configured} is configured: each first request is redirected"
+            found = f"the bucket is in {region}, but {configured} is configured: each first request is redirected"
             return Probe(name=name, state=ProbeState.WARNING, found=found, fix=fix)
         return Probe(name=name, state=ProbeState.OK, found=f"{region}")
 
@@ -129,7 +131,7 @@ class _Asked:
             return Probe(
                 name=name,
                 state=ProbeState.WARNING,
-                found="no account is configured: a bucket of anybody's under this name would be read",
+                found="no account is configured: any owner's bucket with this name would be read",
                 fix="BILLFOLD_ACCOUNT_ID=<the 12 digits of the bucket's account>",
             )
         question = {"Bucket": self._name, "Prefix": self._client.prefix, "MaxKeys": 1}
@@ -137,25 +139,25 @@ class _Asked:
             with self._translated("s3:ListBucket"):
                 self._s3.list_objects_v2(**question, **self._owner)
         except BillfoldError as error:
-            # Only a refusal that goes away without the owner's account tells of another owner; a busy S3 does not.
+            # Only a refusal that disappears without the account id shows another owner; a busy S3 shows nothing.
             if isinstance(error, AccessDeniedError) and self._allows(self._s3, question):
                 return Probe(
                     name=name,
                     state=ProbeState.FAILED,
                     found=f"{self._name} does not belong to account {self._client.account_id}",
-                    fix="correct the bucket or the account: a bucket of this name may have been taken by somebody else",
+                    fix="correct the bucket or the account: someone else may have taken this bucket name",
                 )
             return Probe(name=name, state=ProbeState.UNKNOWN, found=error.message, fix="see the listing below")
         return Probe(name=name, state=ProbeState.OK, found=f"account {self._client.account_id}, sent with each call")
 
     def probe_listing(self) -> tuple[Probe, list[SourceObject] | None, bool]:
-        """Whether the folder can be listed, the manifests in it (None where it cannot), and whether that is all."""
+        """Whether the folder can be listed, its manifests (None if it cannot), and whether the list is complete."""
         folder = self._client.prefix
         try:
             listed = list(islice(self._bucket.list_objects(folder), MAX_LISTED_OBJECTS + 1))
         except BillfoldError as error:
             condition = f" where s3:prefix is like {folder}*" if folder else ""
-            fix = self._mend(error, f"the role needs s3:ListBucket on {self._arn}{condition}")
+            fix = self._fix(error, f"the role needs s3:ListBucket on {self._arn}{condition}")
             return failed("listing", error, fix), None, False
         is_whole = len(listed) <= MAX_LISTED_OBJECTS
         count = f"{len(listed):,}" if is_whole else f"more than {MAX_LISTED_OBJECTS:,}"
@@ -164,7 +166,7 @@ class _Asked:
         return Probe(name="listing", state=ProbeState.OK, found=found), manifests, is_whole
 
     def probe_outside(self) -> Probe:
-        """Whether what lies beside the client's folder is closed to us."""
+        """Whether the folders beside the client's are closed to this session."""
         name = "other folders"
         if not self._client.prefix:
             return self.skip(name, "the whole bucket is the client's")
@@ -175,12 +177,17 @@ class _Asked:
             return Probe(name=name, state=ProbeState.UNKNOWN, found="the bucket does not answer", fix="try again")
         if allowed:
             if self._client.role_arn is None:
-                found = "our own credentials may list the whole bucket"
-                return Probe(name=name, state=ProbeState.WARNING, found=found, fix="read it by a role, or narrow them")
-            found = "a session may list other folders than the client's, although its session policy forbids it"
+                found = "Billfold's own credentials can list the whole bucket"
+                return Probe(
+                    name=name,
+                    state=ProbeState.WARNING,
+                    found=found,
+                    fix="read it through a role, or limit these credentials",
+                )
+            found = "a session can list other folders than the client's, although its session policy forbids it"
             return Probe(name=name, state=ProbeState.FAILED, found=found, fix=f"{narrow} of {self._client.role_arn}")
         if self._wide and self._allows(self._wide, question):
-            found = "our session policy refuses them; the role itself would allow them"
+            found = "the session policy refuses them; the role itself would allow them"
             return Probe(name=name, state=ProbeState.WARNING, found=found, fix=f"{narrow} of {self._client.role_arn}")
         return Probe(name=name, state=ProbeState.OK, found="are refused")
 
@@ -190,13 +197,13 @@ class _Asked:
 
     def probe_freshness(self, newest: SourceObject, now: datetime, *, is_whole: bool) -> Probe:
         hours = (now - newest.modified_at) / timedelta(hours=1)
-        found = f"the newest manifest is of {newest.modified_at:%Y-%m-%d %H:%M} UTC, {hours:.0f} hours ago"
+        found = f"the newest manifest was written at {newest.modified_at:%Y-%m-%d %H:%M} UTC, {hours:.0f} hours ago"
         if hours > self._client.refresh_hours * 1.5 and not is_whole:
-            found += f", of the first {MAX_LISTED_OBJECTS:,} objects; a newer one may stand behind them"
+            found += f", of the first {MAX_LISTED_OBJECTS:,} objects; a newer one may follow them"
             fix = "narrow the client's prefix to the folder of its exports"
             return Probe(name="freshness", state=ProbeState.UNKNOWN, found=found, fix=fix)
         if hours > self._client.refresh_hours * 1.5:
-            fix = "look at the export in the client's Billing console; or expect it less often: --refresh-hours"
+            fix = "look at the export in the client's Billing console, or expect it less often with --refresh-hours"
             expected = f"; one is expected every {self._client.refresh_hours} hours"
             return Probe(name="freshness", state=ProbeState.WARNING, found=found + expected, fix=fix)
         return Probe(name="freshness", state=ProbeState.OK, found=found)
@@ -223,19 +230,19 @@ class _Asked:
         return BucketFindings(probes=(read, self._probe_key(key)), headers=headers, header_source=key)
 
     def probe_notification(self) -> Probe:
-        """Whether S3 tells of new objects; the roles that `onboard` writes may not ask that."""
+        """Whether S3 announces new objects; the roles that `onboard` writes cannot ask that."""
         name = "notification"
         s3 = self._wide or self._s3
         try:
             with self._translated("s3:GetBucketNotification"):
                 answer = s3.get_bucket_notification_configuration(Bucket=self._name, **self._owner)
         except BillfoldError:
-            fix = f"the client can look: aws s3api get-bucket-notification-configuration --bucket {self._name}"
-            return Probe(name=name, state=ProbeState.UNKNOWN, found="may not be asked of the bucket", fix=fix)
+            fix = f"the client can check: aws s3api get-bucket-notification-configuration --bucket {self._name}"
+            return Probe(name=name, state=ProbeState.UNKNOWN, found="cannot be asked of the bucket", fix=fix)
         return judge_notification(answer, self._client, self._settings.queue_url)
 
     def _probe_key(self, key: str) -> Probe:
-        """By which key the object is encrypted, and whether it is the one that a session may decrypt with."""
+        """The key that encrypts the object, and whether a session may decrypt with it."""
         name = "decryption"
         try:
             with self._translated("s3:GetObject", key):
@@ -245,38 +252,40 @@ class _Asked:
         used, configured = answer.get("SSEKMSKeyId"), self._client.kms_key_arn
         if used is None:
             if configured:
-                found = f"{key} is encrypted by S3's own key, not by {configured}"
-                return Probe(name=name, state=ProbeState.WARNING, found=found, fix="name no key, or encrypt the bucket")
-            return Probe(name=name, state=ProbeState.OK, found="by S3's own key: kms:Decrypt is not needed")
+                found = f"{key} is encrypted with S3's own key, not with {configured}"
+                return Probe(
+                    name=name, state=ProbeState.WARNING, found=found, fix="configure no key, or encrypt the bucket"
+                )
+            return Probe(name=name, state=ProbeState.OK, found="with S3's own key: kms:Decrypt is not needed")
         option = "--kms-key-arn" if self._client.is_registered else "BILLFOLD_KMS_KEY_ARN"
         if configured is None:
-            found = f"by {used}; a session may decrypt with any key that the role may use"
-            return Probe(name=name, state=ProbeState.WARNING, found=found, fix=f"name it: {option} {used}")
+            found = f"with {used}; a session may decrypt with any key that the role may use"
+            return Probe(name=name, state=ProbeState.WARNING, found=found, fix=f"configure it: {option} {used}")
         if not _is_same_key(used, configured):
-            found = f"{key} is encrypted by {used}, a session may decrypt with {configured} alone"
+            found = f"{key} is encrypted with {used}, but a session may only decrypt with {configured}"
             fix = (
-                f"name the bucket's key: {option} {used}, and allow kms:Decrypt on it in the role and the key's policy"
+                f"configure the bucket's key: {option} {used}; allow kms:Decrypt on it in the role and the key's policy"
             )
             return Probe(name=name, state=ProbeState.FAILED, found=found, fix=fix)
-        return Probe(name=name, state=ProbeState.OK, found=f"by {used}, which is configured")
+        return Probe(name=name, state=ProbeState.OK, found=f"with {used}, which is configured")
 
-    def _mend(self, error: BillfoldError, right: str) -> str:
-        """What mends a call that failed: a right where we are refused, else what the error itself says."""
+    def _fix(self, error: BillfoldError, right: str) -> str:
+        """How to fix a failed call: the missing permission if access is denied, else the error's own advice."""
         if isinstance(error, SourceNotFoundError):
-            return "correct the client's bucket; a bucket of this name has to be there"
+            return "correct the client's bucket; a bucket with this name must exist"
         return right if isinstance(error, AccessDeniedError) else error.advice
 
     def _unread(self, error: BillfoldError) -> Probe:
         fix = f"the role needs s3:GetObject on {self._arn}/{self._client.prefix}*"
         if isinstance(error, AccessDeniedError):
             key = self._client.kms_key_arn or "the bucket's key"
-            fix += f" and, where the bucket has a key of its own, kms:Decrypt on {key}, also by that key's policy"
+            fix += f" and, if the bucket has its own key, kms:Decrypt on {key}, also in the key's policy"
         else:
             fix = error.advice or "ask AWS for a new delivery"
         return failed("reading", error, fix)
 
     def _read_part(self, key: str, part: str) -> tuple[bytes, int]:
-        """A range of bytes and the size of the whole object; a key outside of the folder is refused like any read."""
+        """A range of bytes and the size of the whole object; a key outside the folder is refused like any read."""
         source = self._bucket.head(key)
         if not source.size_bytes:
             return b"", 0
@@ -286,7 +295,7 @@ class _Asked:
         return content, source.size_bytes
 
     def _allows(self, s3: Any, question: Mapping[str, Any]) -> bool | None:
-        """Whether a listing is allowed; None where nobody can say."""
+        """Whether a listing is allowed; None if that cannot be known."""
         try:
             with self._translated("s3:ListBucket"):
                 s3.list_objects_v2(**question)
@@ -305,5 +314,5 @@ def _name_of(manifest: Manifest, key: str) -> str:
 
 
 def _is_same_key(used: str, configured: str) -> bool:
-    """S3 tells the key's ARN, other stores its id alone."""
+    """S3 gives the key's ARN, other stores only its id."""
     return used == configured or configured.endswith(f"/{used}")

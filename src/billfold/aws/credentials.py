@@ -1,4 +1,4 @@
-"""A session in a client's name: its role where one is set, with credentials that renew themselves."""
+"""A session that acts as a client: with its role if one is set, and credentials that renew themselves."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from billfold.errors import AccessDeniedError
 from billfold.model import Client
 from billfold.settings import Settings
 
-# A role assumed by a role may not ask for more than an hour (AWS: "role chaining"), and no bill needs more at once.
+# A role assumed by a role gets an hour at most (AWS: "role chaining"), and no bill needs more at once.
 SESSION_SECONDS = 3600
-# STS has regional endpoints only; where no region is known, any of them will do.
+# STS only has regional endpoints; without a known region, any of them works.
 _DEFAULT_REGION = "us-east-1"
 _CONNECT_TIMEOUT_SECONDS = 10
 _READ_TIMEOUT_SECONDS = 60
@@ -32,17 +32,17 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The present moment, with its zone."""
+    """The current moment, in UTC."""
     return datetime.now(UTC)
 
 
 def open_session(
     client: Client, settings: Settings, clock: Clock = utc_now, *, bucket: str | None = None
 ) -> boto3.Session:
-    """A session that acts for this client and for no other, and may read `bucket` alone, the client's by default.
+    """A session that acts as this client only, and can only read `bucket`, the client's by default.
 
     With a role the first AssumeRole happens when the session makes its first AWS client, and each further one well
-    before the credentials expire (botocore: 15 minutes). Raises AccessDeniedError where the role refuses us.
+    before the credentials expire (botocore: 15 minutes). Raises AccessDeniedError if the role cannot be assumed.
     """
     with translated("the AWS configuration", permission="none"):
         ambient = open_own_session(client.region or settings.region)
@@ -55,12 +55,12 @@ def open_session(
 
 
 def open_own_session(region: str | None) -> boto3.Session:
-    """A session with our own credentials, as boto3 finds them."""
+    """A session with Billfold's own credentials, as boto3 finds them."""
     return boto3.Session(botocore_session=_new_core(), region_name=region)
 
 
 def open_given_session(credentials: Mapping[str, Any], region: str | None) -> boto3.Session:
-    """A session with the credentials that AssumeRole answered; it ends with them."""
+    """A session with the credentials that AssumeRole returned; it expires with them."""
     return boto3.Session(
         aws_access_key_id=credentials["AccessKeyId"],
         aws_secret_access_key=credentials["SecretAccessKey"],
@@ -71,15 +71,15 @@ def open_given_session(credentials: Mapping[str, Any], region: str | None) -> bo
 
 
 def aws_client(session: boto3.Session, service: Any, settings: Settings, *, timeout_seconds: int | None = None) -> Any:
-    """The session's client of one AWS service, with our timeouts, retries and endpoint.
+    """The session's client of one AWS service, with the configured timeouts, retries and endpoint.
 
-    `timeout_seconds` is for who cannot wait: each call is made once, and answered in that time or not at all.
+    With `timeout_seconds`, each call is made once and fails after that time.
     """
     config = Config(
         connect_timeout=timeout_seconds or _CONNECT_TIMEOUT_SECONDS,
         read_timeout=timeout_seconds or _READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": 1 if timeout_seconds else _RETRY_ATTEMPTS},
-        # Another endpoint is seldom a domain whose subdomains are buckets.
+        # Another endpoint rarely has buckets as subdomains.
         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
     )
     region = session.region_name or _DEFAULT_REGION
@@ -88,7 +88,7 @@ def aws_client(session: boto3.Session, service: Any, settings: Settings, *, time
 
 
 def role_request(client: Client, bucket: str | None) -> dict[str, Any]:
-    """The parameters of AssumeRole for a session in the client's name that may read `bucket` alone."""
+    """The parameters of AssumeRole for a session that acts as the client and can only read `bucket`."""
     request: dict[str, Any] = {
         "RoleArn": client.role_arn,
         "RoleSessionName": client.role_session_name,
@@ -104,17 +104,17 @@ def role_request(client: Client, bucket: str | None) -> dict[str, Any]:
 
 
 class _SharedLoader(Loader):
-    """What botocore knows of AWS's services, read once: else each session reads it anew for a quarter of a second."""
+    """botocore's description of AWS's services, read once: it takes each session a quarter of a second."""
 
     @property
     def search_paths(self) -> list[str]:
-        # Each boto3 session adds its own folder to the list, and here they are many.
+        # Each boto3 session adds its own folder to the list, and there are many sessions here.
         return list(super().search_paths)
 
 
 @cache
 def _shared_loader() -> Loader:
-    # As botocore makes its own; the sessions share nothing but what they never change.
+    # As botocore makes its own; the sessions only share what they never change.
     return _SharedLoader(extra_search_paths=[])
 
 
@@ -125,7 +125,7 @@ def _new_core() -> botocore.session.Session:
 
 
 class _RoleProvider(CredentialProvider):
-    """What boto3 asks for credentials when a client has a role."""
+    """Gives boto3 the credentials of a client's role."""
 
     METHOD = "billfold-assume-role"
 
@@ -171,10 +171,10 @@ class _RoleProvider(CredentialProvider):
 
 
 def _refused(client: Client) -> AccessDeniedError:
-    """One answer for every reason: AWS does not tell which of them it was."""
+    """One error for every reason: AWS does not say which one it was."""
     external_id = "with this external id" if client.external_id else "without an external id"
     return AccessDeniedError(
-        f"role {client.role_arn} may not be assumed by us {external_id}",
-        advice="check the role's ARN, the external id, that the role's trust policy names our account, and that our own"
-        " credentials allow sts:AssumeRole",
+        f"role {client.role_arn} cannot be assumed {external_id}",
+        advice="check the role's ARN and the external id, that the role's trust policy names this account, and that"
+        " your own credentials allow sts:AssumeRole",
     )

@@ -21,15 +21,17 @@ _DEFAULT_REGION = "us-east-1"
 
 
 class LocalAws:
-    """S3, STS and IAM as moto plays them. Roles can be assumed but restrict nothing. One at a time in a process.
+    """S3, STS and IAM as moto imitates them. Roles can be assumed but restrict nothing. One at a time in a process.
 
-    With an `endpoint_url` it is one that runs elsewhere: it is filled, and not entered as a context.
+    With an `endpoint_url` it runs elsewhere: it can be filled, but is not entered as a context.
     """
 
     def __init__(self, region: str = _DEFAULT_REGION, *, endpoint_url: str = "") -> None:
         self.region = region
         self.endpoint_url = endpoint_url
         self._server: Any = None
+        # To make a client takes boto3 longer than most calls of one take.
+        self._clients: dict[tuple[str, str], Any] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -49,19 +51,19 @@ class LocalAws:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # moto keeps what it plays in the process, not in the server.
+        # moto keeps its state in the process, not in the server.
         self.reset()
         self._server.stop()
 
     def reset(self) -> None:
-        """Forget everything that was ever made in it."""
+        """Forget everything in it."""
         connection = http.client.HTTPConnection(urlsplit(self.endpoint_url).netloc)
         connection.request("POST", "/moto-api/reset")
         connection.getresponse().read()
         connection.close()
 
     def environment(self) -> dict[str, str]:
-        """The variables with which boto3 and Billfold find this AWS and no other."""
+        """The environment variables that lead boto3 and Billfold to this AWS only."""
         return {
             "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": _ACCESS_KEY,
@@ -73,13 +75,16 @@ class LocalAws:
 
     def client(self, service: Any, region: str | None = None) -> Any:
         """A boto3 client of one service that may write to this AWS."""
-        return boto3.client(
-            service,
-            region_name=region or self.region,
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=_ACCESS_KEY,
-            aws_secret_access_key=_ACCESS_KEY,
-        )
+        key = service, region or self.region
+        if key not in self._clients:
+            self._clients[key] = boto3.client(
+                service,
+                region_name=region or self.region,
+                endpoint_url=self.endpoint_url,
+                aws_access_key_id=_ACCESS_KEY,
+                aws_secret_access_key=_ACCESS_KEY,
+            )
+        return self._clients[key]
 
     def create_bucket(self, name: str, region: str | None = None) -> None:
         """An empty bucket, in this AWS's region or another."""

@@ -23,7 +23,7 @@ _URI_SCHEMES = ("s3://", "s3a://", "arn:aws:s3:::")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a manifest says. `bucket` is the one that it names, whichever it was read from; `file_keys` are unique."""
+    """A manifest's content. `bucket` is the one it names, which may not be the one it is in; `file_keys` are unique."""
 
     key: str
     file_keys: tuple[str, ...]
@@ -34,7 +34,7 @@ class Manifest:
 
 
 def parse_manifest(content: bytes, key: str) -> Manifest:
-    """The manifest that stood at `key`; raises ManifestError where it cannot tell which files are the delivery.
+    """The manifest at `key`; raises ManifestError if it does not show which files are the delivery.
 
     An empty list of files is an empty delivery; a missing list is an error.
     """
@@ -64,7 +64,7 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
 
 
 def is_foreign(content: bytes) -> bool:
-    """Whether this is readable JSON that lists no files of a bill: another program's manifest."""
+    """Whether this is readable JSON that lists no billing files: another program's manifest."""
     document = skim_json(content)
     if document is None:
         return False
@@ -81,14 +81,14 @@ def _document(content: bytes, key: str) -> Mapping[str, object]:
     names = Counter(name.lower() for name in document)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
-        raise ManifestError("names a member twice, in other letters", file=key, value=twice[0])
+        raise ManifestError("names a member twice, in different case", file=key, value=twice[0])
     return {name.lower(): value for name, value in document.items()}
 
 
 def _files(document: Mapping[str, object], key: str) -> list[object]:
     present = [document[name] for name in _FILE_LISTS if name in document]
     if not present:
-        raise ManifestError("names no files: neither reportKeys nor dataFiles is in it", file=key)
+        raise ManifestError("names no files: it has neither reportKeys nor dataFiles", file=key)
     files = next((files for files in present if files), present[0])
     if not isinstance(files, list):
         raise ManifestError("names no files: reportKeys or dataFiles is not a list", file=key)
@@ -96,7 +96,7 @@ def _files(document: Mapping[str, object], key: str) -> list[object]:
 
 
 def _location(entry: object, key: str) -> tuple[str | None, str]:
-    """The bucket, if the entry tells it, and the key: taken literally, a `%3D` in it stays."""
+    """The bucket, if the entry names it, and the key. The key is taken literally: a `%3D` in it stays."""
     if isinstance(entry, dict):
         fields = {str(name).lower(): value for name, value in entry.items()}
         entry = next((fields[name] for name in _FILE_NAMES if fields.get(name)), None)
@@ -126,9 +126,9 @@ def _period(document: Mapping[str, object], key: str) -> BillingPeriod | None:
         return told
     period = parse_period(str(stated))
     if period is None:
-        raise ManifestError("names no billing period that we know", file=key, value=str(stated))
+        raise ManifestError("names no billing period in a known format", file=key, value=str(stated))
     if told is not None and told != period and find_places(key):
-        raise ManifestError(f"says that it is of {period}, but stands in the folder of {told}", file=key)
+        raise ManifestError(f"names the period {period}, but is in the folder of {told}", file=key)
     return period
 
 

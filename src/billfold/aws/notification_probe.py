@@ -1,4 +1,4 @@
-"""Doctor's reading of a bucket's notifications: whom it tells of new manifests in the client's folder."""
+"""Doctor's probe of a bucket's notifications: where it announces new manifests in the client's folder."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from billfold.aws.layout import is_manifest
 from billfold.model import Client, Probe, ProbeState
 
 _NAME = "notification"
-# What the name of each manifest ends with. A filter minds the case of letters.
+# The end of each manifest's name. A filter is case-sensitive.
 _MANIFEST = "Manifest.json"
 
 
 def judge_notification(answer: Mapping[str, Any], client: Client, queue_url: str | None) -> Probe:
     """What S3's answer to GetBucketNotificationConfiguration means for the client.
 
-    `queue_url` is the worker's queue, None where no worker runs here.
+    `queue_url` is the worker's queue, None if no worker runs here.
     """
     if "EventBridgeConfiguration" in answer:
-        return Probe(name=_NAME, state=ProbeState.OK, found="the bucket tells EventBridge; its rule is not seen here")
+        return Probe(
+            name=_NAME,
+            state=ProbeState.OK,
+            found="the bucket sends events to EventBridge, whose rules cannot be seen here",
+        )
     targets = [
         str(entry.get("QueueArn") or entry.get("TopicArn"))
         for kind in ("QueueConfigurations", "TopicConfigurations")
@@ -31,29 +35,29 @@ def judge_notification(answer: Mapping[str, Any], client: Client, queue_url: str
         return Probe(
             name=_NAME,
             state=ProbeState.WARNING,
-            found="the bucket tells nobody of new manifests in the folder: deliveries come in when `billfold schedule`"
-            " looks",
+            found="the bucket does not announce new manifests in the folder: deliveries come in when"
+            " `billfold schedule` looks",
             fix=f"deploy the template of `billfold onboard --client {client.client_id}`",
         )
-    found = f"new objects are told to {targets[0]}"
+    found = f"new objects are announced to {targets[0]}"
     if queue_url is None:
         return Probe(name=_NAME, state=ProbeState.OK, found=found)
     ours = [target for target in targets if _is_queue(target, queue_url)]
     if ours:
-        return Probe(name=_NAME, state=ProbeState.OK, found=f"new objects are told to {ours[0]}")
+        return Probe(name=_NAME, state=ProbeState.OK, found=f"new objects are announced to {ours[0]}")
     return Probe(
         name=_NAME,
         state=ProbeState.UNKNOWN,
         found=f"{found}, which is not the queue of BILLFOLD_QUEUE_URL",
-        fix=f"see that {targets[0]} passes events on to {queue_url}, or correct BILLFOLD_QUEUE_URL",
+        fix=f"make sure that {targets[0]} forwards events to {queue_url}, or correct BILLFOLD_QUEUE_URL",
     )
 
 
 def _tells_of(entry: Mapping[str, Any], prefix: str) -> bool:
-    """Whether a notification is of every manifest that is created below the prefix."""
+    """Whether a notification covers every manifest that is created below the prefix."""
     is_of_creation = any(event.startswith("s3:ObjectCreated:") for event in entry.get("Events", ()))
     rules = [
-        # Values stand URL-encoded (AWS: "Configuring event notifications using object key name filtering").
+        # Values are URL-encoded (AWS: "Configuring event notifications using object key name filtering").
         (str(rule.get("Name", "")).lower(), unquote_plus(str(rule.get("Value", ""))))
         for rule in entry.get("Filter", {}).get("Key", {}).get("FilterRules", ())
     ]
@@ -67,6 +71,6 @@ def _may_end_manifest(suffix: str) -> bool:
 
 
 def _is_queue(target: str, queue_url: str) -> bool:
-    """Whether an ARN names the queue of a URL: both end with its name, which a topic may share."""
+    """Whether an ARN names the queue at a URL: both end with its name, which a topic may share."""
     name = urlsplit(queue_url).path.rstrip("/").rpartition("/")[2]
     return target.split(":")[2:3] == ["sqs"] and target.rpartition(":")[2] == name

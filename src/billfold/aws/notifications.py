@@ -1,10 +1,10 @@
-"""What a message of the queue tells: which objects were created, or whose key somebody asks us to read.
+"""What a queue message says: which objects were created, or which key a user requests.
 
 Sources: "Event message structure" and "EventBridge event structure" in the guide of Amazon S3, "Parsing message
-formats" in that of Amazon SNS. Whatever else arrives is told apart, so that it can be deleted and never comes twice.
+formats" in the guide of Amazon SNS. Other messages are recognized, so that they are deleted and never come again.
 
     S3        {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {…}}]}, keys form-encoded
-    SNS       {"Type": "Notification", "Message": "<one of the others as text>"}; raw delivery sends the text alone
+    SNS       {"Type": "Notification", "Message": "<one of the others as text>"}; raw delivery sends only the text
     events    {"source": "aws.s3", "detail-type": "Object Created", "account": …, "detail": {…}}, keys as they are
     our own   {"billfold": {"client": "acme", "key": "exports/acme/…-Manifest.json"}}
 """
@@ -22,7 +22,7 @@ from billfold.errors import MessageError
 from billfold.model import TriggerSource
 from billfold.period import BillingPeriod
 
-# An event of EventBridge may come through a topic, and that topic's message through another; nobody needs more.
+# An EventBridge event may come through a topic, and that topic's message through another; more is never needed.
 _MAX_ENVELOPES = 3
 _CREATED = "ObjectCreated:"
 _CREATED_BY_EVENTBRIDGE = "Object Created"
@@ -30,10 +30,10 @@ _CREATED_BY_EVENTBRIDGE = "Object Created"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedObject:
-    """An object that came to be, as its event tells: the event may be old, repeated or made up.
+    """A created object, according to its event, which may be old, repeated or forged.
 
-    `key` is decoded. `etag`, where it is told, stands without quotes. `account_id` is that of the event: EventBridge
-    vouches for it, an event that S3 sends to a queue has none. `sequencer` orders the events of one key.
+    `key` is decoded. `etag`, if known, has no quotes. `account_id` is the event's: EventBridge guarantees it, and an
+    event that S3 sends to a queue has none. `sequencer` orders the events of one key.
     """
 
     bucket: str
@@ -48,9 +48,9 @@ class CreatedObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A message of our own: read this key in this client's name. `source` is what asked for it.
+    """Billfold's own message: read this key as this client. `source` is who requested it.
 
-    `month` is the billing period that somebody named for a file that names none.
+    `month` is the billing period that a user gave for a file that names none.
     """
 
     client_id: str
@@ -61,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """Everything that one message tells; `ignored` names what of it is nothing for us, such as `s3:TestEvent`."""
+    """The content of one message; `ignored` names the parts that Billfold does not use, such as `s3:TestEvent`."""
 
     created: tuple[CreatedObject, ...] = ()
     requests: tuple[Request, ...] = ()
@@ -69,9 +69,9 @@ class Notification:
 
 
 def parse_notification(body: str) -> Notification:
-    """What a message's body tells. JSON that is no event of S3's is ignored, with a name for the log.
+    """The content of a message's body. JSON that is not an S3 event is ignored, with a name for the log.
 
-    Raises MessageError for what is not JSON, and for an event or request that lacks what it is about.
+    Raises MessageError for a body that is not JSON, and for an event or request that lacks its subject.
     """
     return _parse(_load(body), envelopes=0)
 
@@ -140,7 +140,7 @@ def _parse_event(event: Mapping[str, Any]) -> Notification:
         etag=_etag(told.get("etag")),
         size_bytes=_size(told.get("size")),
         sequencer=_optional(told.get("sequencer")),
-        # Without an account nobody could tell whether the bucket's owner sent it.
+        # Without an account, nothing shows whether the bucket's owner sent it.
         account_id=_text(event, "account"),
         region=_optional(event.get("region")),
     )
@@ -149,7 +149,7 @@ def _parse_event(event: Mapping[str, Any]) -> Notification:
 
 def _request(told: Any) -> Request:
     if not isinstance(told, dict):
-        raise MessageError('the request is no object such as {"client": …, "key": …}')
+        raise MessageError('the request is not an object such as {"client": …, "key": …}')
     return Request(client_id=_text(told, "client"), key=_key(_text(told, "key")))
 
 
@@ -165,13 +165,13 @@ def _inside(document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value or not is_clean(value):
-        raise MessageError(f"the event's {name} is missing or no text that could be one")
+        raise MessageError(f"the event's {name} is missing or not valid text")
     return value
 
 
 def _key(key: str) -> str:
     if not is_clean(key) or len(key.encode()) > MAX_KEY_BYTES:
-        raise MessageError("the event's key is none that S3 could have")
+        raise MessageError("the event's key is not a possible S3 key")
     return key
 
 
@@ -185,12 +185,12 @@ def _optional(value: Any) -> str | None:
 
 
 def _size(value: Any) -> int | None:
-    # In JSON a size may be spelled 5.0 or true; the bucket itself tells what counts.
+    # In JSON a size may be 5.0 or true; the size in the bucket is what counts.
     return value if type(value) is int and 0 <= value < 2**63 else None
 
 
 def _name(value: Any, otherwise: str) -> str:
-    """A short name for the log, of what a stranger wrote."""
+    """A short name for the log, from outside text."""
     return "".join(_printable(str(value)))[:80] if isinstance(value, str) and value else otherwise
 
 

@@ -1,9 +1,8 @@
-"""Files that lie beside bills and are not bills: recommendations, carbon, inventories, query results, logs, old CSVs.
+"""Files beside bills that are not bills: recommendations, carbon, inventories, query results, logs, old CSVs.
 
-A file is left out only where it is known not to be a bill. What AWS names by a fixed grammar is known by its key; all
-else by a few bytes of its content. What stands in a bill's layout, and what looks at all like a bill (it has a column
-or a line item type of one), is never left out: if it is damaged, its ingestion says so. Nor is what tells nothing: an
-empty, truncated or encrypted file.
+A file is left out only if it is known not to be a bill: by its key if AWS names such files by a fixed grammar, else by
+a few bytes of its content. A file in a bill's layout, or with a column or line item type of a bill, is never left out:
+if it is damaged, its ingest says so. Nor is a file that shows nothing: an empty, truncated or encrypted one.
 
 Sources: the table dictionary and "Understanding export delivery" of AWS Data Exports, and the user guides of Compute
 Optimizer, S3 Storage Lens, S3 Inventory, Athena, and Detailed Billing Reports.
@@ -19,10 +18,10 @@ from billfold.aws.bucket import Bucket
 from billfold.aws.file_header import is_parquet, read_manifest_columns, read_parquet_headers, unpack_beginning
 from billfold.aws.foreign_json import skim_json
 from billfold.aws.layout import file_name, find_places, is_manifest, period_of
-from billfold.errors import SourceError
+from billfold.errors import SourceError, SourceUnavailableError
 from billfold.model import SourceObject
 
-# The first columns of a bill tell what it is: more is not read, of Parquet only the footer.
+# The first columns show whether a file is a bill; more is not read, and only the footer of Parquet.
 _BEGINNING_BYTES = 64 * 2**10
 # A header, a sentence or a separator line that a program has put before it, and the first rows.
 _LINES = 5
@@ -50,7 +49,7 @@ _MANIFESTS_BY_KEY = (
     (re.compile(r"(?i)/metadata/date=\d{4}-\d{2}-\d{2}/"), _RECOMMENDATIONS),
     (re.compile(r"(?i)/metadata/(?:(?:carbon_)?model_version=[^/]+/)?usage_period=[^/]+/"), _CARBON),
 )
-# Columns that only one kind of file has, without case and signs. `^` begins a name.
+# Columns that only one kind of file has, without case and punctuation. `^` begins a name.
 _KINDS_BY_COLUMNS = (
     (_RECOMMENDATIONS, ("recommendationid", "actiontype")),
     ("Compute Optimizer recommendations", ("^recommendationoptions",)),
@@ -61,7 +60,7 @@ _KINDS_BY_COLUMNS = (
 )
 _OLD_BILLING_COLUMNS = frozenset({"recordtype", "linkedaccountid"})
 
-# What no file but a bill has. Of CUR also a name without its category, as a spreadsheet or a query leaves it.
+# Columns that only a bill has, for CUR also without their category, as a spreadsheet or a query leaves them.
 _BILL_COLUMNS = frozenset(
     "unblendedcost netunblendedcost blendedcost lineitemtype identitylineitemid identitytimeinterval billbilltype"
     " billpayeraccountid billinvoiceid billbillingentity billbillingperiodstartdate billbillingperiodenddate"
@@ -72,7 +71,7 @@ _BILL_COLUMN_START = "lineitem"
 _LEGACY_COLUMN = re.compile(
     r"(?:identity|bill|lineItem|pricing|reservation|savingsPlan|resourceTags|costCategory|splitLineItem)/\S"
 )
-# A bill whose header is gone or renamed is told by its rows: what kind of line item they are, and an account.
+# A bill whose header is missing or renamed is recognized by its rows: a line item type and an account.
 _BILL_VALUES = frozenset(
     "Usage DiscountedUsage SavingsPlanCoveredUsage SavingsPlanNegation SavingsPlanRecurringFee SavingsPlanUpfrontFee"
     " RIFee Fee Tax Credit Refund EdpDiscount BundledDiscount PrivateRateDiscount Anniversary".split()
@@ -85,9 +84,9 @@ _BINARY_KINDS = ((0, b"ORC", "ORC file"), (0, b"Obj\x01", "Avro file"), (257, b"
 
 
 def find_kind(bucket: Bucket, source: SourceObject) -> str | None:
-    """What the file is if it is known not to be a bill, in the words of messages; None for what may be one.
+    """The kind of file, worded for messages, if it is known not to be a bill; None if it may be one.
 
-    Raises SourceUnavailableError where S3 is busy. What cannot be read otherwise may be a bill.
+    Raises SourceUnavailableError if S3 is busy. A file that cannot be read for another reason may be a bill.
     """
     if kind := kind_of_key(source.key):
         return kind
@@ -97,14 +96,14 @@ def find_kind(bucket: Bucket, source: SourceObject) -> str | None:
         if is_manifest(source.key):
             return _kind_of_manifest(bucket, source)
         return _kind_of_data(bucket, source)
-    except SourceError as error:
-        if error.error_code == "source_unavailable":
-            raise
+    except SourceUnavailableError:
+        raise
+    except SourceError:
         return None
 
 
 def tells_nothing(bucket: Bucket, source: SourceObject) -> bool:
-    """Whether a file outside every layout has no text in it that a bill could begin with: it is empty, or binary."""
+    """Whether a file outside every layout cannot begin a bill: it is empty, or binary."""
     if find_places(source.key) or period_of(source.key) is not None or is_manifest(source.key):
         return False
     beginning = bucket.read_part(source, f"bytes=0-{_BEGINNING_BYTES - 1}") if source.size_bytes else b""
@@ -113,7 +112,7 @@ def tells_nothing(bucket: Bucket, source: SourceObject) -> bool:
 
 
 def kind_of_key(key: str) -> str | None:
-    """What the key alone tells not to be a bill."""
+    """The kind of file, if the key alone shows that it is not a bill."""
     if find_places(key):
         return None
     kinds = (*_KINDS_BY_KEY, *_MANIFESTS_BY_KEY) if is_manifest(key) else _KINDS_BY_KEY
@@ -121,7 +120,7 @@ def kind_of_key(key: str) -> str | None:
 
 
 def _kind_of_manifest(bucket: Bucket, source: SourceObject) -> str | None:
-    """Another service's manifest, or that of a data export whose table is not a bill."""
+    """The kind of manifest, if it belongs to another service or to a data export whose table is not a bill."""
     content = bucket.read_small(source, bucket.settings.max_manifest_bytes)
     document = skim_json(content)
     if document is None:
@@ -144,7 +143,7 @@ def _kind_of_manifest(bucket: Bucket, source: SourceObject) -> str | None:
 
 
 def _kind_of_first_file(bucket: Bucket, files: Any) -> str | None:
-    """What a manifest's first data file is, if it stands at its key in this bucket."""
+    """The kind of a manifest's first data file, if it is at its key in this bucket."""
     first = files[0] if isinstance(files, list) and files else None
     if not isinstance(first, str):
         return None
@@ -172,9 +171,9 @@ def _kind_of_data(bucket: Bucket, source: SourceObject) -> str | None:
 def _has_metadata(bucket: Bucket, key: str) -> bool:
     try:
         bucket.head(f"{key}.metadata")
-    except SourceError as error:
-        if error.error_code == "source_unavailable":
-            raise
+    except SourceUnavailableError:
+        raise
+    except SourceError:
         return False
     return True
 
@@ -190,7 +189,7 @@ def _kind_of_content(content: bytes, *, is_packed: bool) -> str | None:
     if text.lstrip()[0] in "{[":
         return "JSON file"
     if is_packed and "\n" not in text:
-        # An archive that is cut off within its first line: what it was going to be, nobody can tell.
+        # The archive is cut off within its first line: nothing shows what it is.
         return None
     rows = [re.split(r'[,;\t|"]+', line) for line in re.split(r"\r?\n|\r", text)[:_LINES]]
     if any(_BILL_VALUES.intersection(row) and any(map(_ACCOUNT_ID.fullmatch, row)) for row in rows):
@@ -200,11 +199,11 @@ def _kind_of_content(content: bytes, *, is_packed: bool) -> str | None:
 
 
 def _kind_of_columns(headers: Iterable[str], other: str) -> str | None:
-    """The kind of file that has these columns, `other` where nothing names it; None where one may be a bill's."""
+    """The kind of file that has these columns, `other` if it is unknown; None if a column may be a bill's."""
     headers = list(headers)
     columns = {_plain(header) for header in headers}
     if columns >= _OLD_BILLING_COLUMNS:
-        # Its costs are called like those of CUR.
+        # Its costs have the same names as CUR's.
         return _OLD_BILLING_CSV
     if columns & _BILL_COLUMNS or any(column.startswith(_BILL_COLUMN_START) for column in columns):
         return None

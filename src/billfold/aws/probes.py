@@ -1,4 +1,4 @@
-"""Doctor's questions to STS and SQS: who are we, does the client's role let us in, and nobody else in our name?"""
+"""Doctor's probes of STS and SQS: who is Billfold, and can only Billfold assume the client's role?"""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from billfold.errors import BillfoldError
 from billfold.model import Client, Probe, ProbeState
 from billfold.settings import Settings
 
-# AWS refuses requests that are signed five minutes off (AWS: "Signature Version 4").
+# AWS refuses requests whose signature is five minutes off (AWS: "Signature Version 4").
 MAX_SKEW_SECONDS = 300
 WARN_SKEW_SECONDS = 60
-# Messages that wait for a free place are received many times before they are worked on.
+# Messages that wait for a free place are received many times before they are processed.
 MIN_RECEIVE_COUNT = 100
-# The least that STS gives: these sessions are for asking once.
+# The shortest session of STS: these sessions make one request.
 _SHORT_SESSION_SECONDS = 900
-# What a session may do that was to be refused in the first place.
+# The policy of a session that should have been refused.
 _NOTHING = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}, separators=(",", ":")
 )
@@ -42,9 +42,9 @@ _NOTHING = json.dumps(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleFindings:
-    """What was found of a client's role; `wide` is a session with all that the role itself may do, where it let us in.
+    """The findings about a client's role; `wide` is a session with all rights of the role, if it could be assumed.
 
-    `is_open` says whether the client's bucket can be asked at all.
+    `is_open` says whether the client's bucket can be probed.
     """
 
     probes: tuple[Probe, ...]
@@ -53,7 +53,7 @@ class RoleFindings:
 
 
 def probe_identity(settings: Settings, clock: Clock = utc_now) -> tuple[tuple[Probe, ...], str]:
-    """Our own credentials and this machine's clock, and the ARN that we are known by; empty where nobody knows us."""
+    """Probes of Billfold's own credentials and of this machine's clock, and Billfold's ARN; empty if AWS knows none."""
     try:
         with translated("our own credentials", permission="sts:GetCallerIdentity"):
             sts = aws_client(open_own_session(settings.region), "sts", settings)
@@ -65,15 +65,15 @@ def probe_identity(settings: Settings, clock: Clock = utc_now) -> tuple[tuple[Pr
         return (probe, _probe_clock(headers, clock)), ""
     arn = str(answer["Arn"])
     state = ProbeState.WARNING if arn.endswith(":root") else ProbeState.OK
-    fix = "use a role of its own: the root user cannot assume roles" if state is ProbeState.WARNING else ""
-    identity = Probe(name="credentials", state=state, found=f"we are {arn}", fix=fix)
+    fix = "use a role: the root user cannot assume roles" if state is ProbeState.WARNING else ""
+    identity = Probe(name="credentials", state=state, found=f"signed in as {arn}", fix=fix)
     return (identity, _probe_clock(_headers(answer), clock)), arn
 
 
 def probe_role(client: Client, settings: Settings, our_arn: str) -> RoleFindings:
-    """Whether the role lets us in with the client's external id, for an hour, and with no other external id or none."""
+    """Whether the role can be assumed for an hour, and only with the client's external id."""
     if client.role_arn is None:
-        found = "no role is set: our own credentials read the bucket"
+        found = "no role is set: Billfold's own credentials read the bucket"
         names = ("role", "session length", "wrong external id", "absent external id")
         return RoleFindings(
             probes=tuple(Probe(name=name, state=ProbeState.SKIPPED, found=found) for name in names), is_open=True
@@ -92,7 +92,7 @@ def probe_role(client: Client, settings: Settings, our_arn: str) -> RoleFindings
 
 
 def probe_queue(settings: Settings) -> Probe:
-    """Whether the worker's queue can be read, and what becomes of messages that cannot be dealt with."""
+    """Whether the worker's queue can be read, and where messages go that cannot be processed."""
     if settings.queue_url is None:
         return Probe(name="queue", state=ProbeState.SKIPPED, found="BILLFOLD_QUEUE_URL is not set: no worker runs here")
     try:
@@ -107,7 +107,7 @@ def probe_queue(settings: Settings) -> Probe:
             "allow sqs:GetQueueAttributes, sqs:GetQueueUrl, sqs:ReceiveMessage,"
             " sqs:DeleteMessage, sqs:ChangeMessageVisibility and sqs:SendMessage on it and its dead-letter queue",
         )
-    found = f"{state.arn}: {state.waiting_count} messages wait, {state.hidden_count} are worked on"
+    found = f"{state.arn}: {state.waiting_count} messages waiting, {state.hidden_count} in progress"
     if dead is None:
         return Probe(
             name="queue",
@@ -119,27 +119,27 @@ def probe_queue(settings: Settings) -> Probe:
         return Probe(
             name="queue",
             state=ProbeState.FAILED,
-            found=f"{found}; SQS takes a message for dead after {state.max_receive_count} receives",
-            fix=f"set maxReceiveCount to {MIN_RECEIVE_COUNT} or more: what waits for a free place is received often",
+            found=f"{found}; SQS treats a message as dead after {state.max_receive_count} receives",
+            fix=f"set maxReceiveCount to {MIN_RECEIVE_COUNT} or more: messages that wait are received many times",
         )
     if dead_count:
         return Probe(
             name="queue",
             state=ProbeState.WARNING,
-            found=f"{found}; {dead_count} are dead letters",
+            found=f"{found}; {dead_count} dead letters",
             fix="billfold dlq list",
         )
-    return Probe(name="queue", state=ProbeState.OK, found=f"{found}; there are no dead letters")
+    return Probe(name="queue", state=ProbeState.OK, found=f"{found}; no dead letters")
 
 
 def failed(name: str, error: BillfoldError, fix: str) -> Probe:
-    """A probe that ended with an error; one that may go away by itself leaves the answer open."""
+    """A probe that ended with an error; a temporary error leaves the result open."""
     state = ProbeState.UNKNOWN if error.retryable else ProbeState.FAILED
     return Probe(name=name, state=state, found=error.message, fix="try again" if error.retryable else fix)
 
 
 class _Role:
-    """One client's role, asked with our own credentials."""
+    """One client's role, probed with Billfold's own credentials."""
 
     def __init__(self, client: Client, settings: Settings, our_arn: str) -> None:
         self._client = client
@@ -153,40 +153,40 @@ class _Role:
         return answer
 
     def refused(self, error: BillfoldError) -> tuple[Probe, ...]:
-        """The role does not let us in: nothing can be said of what it refuses to others."""
+        """The role cannot be assumed: nothing shows what it refuses to others."""
         if "MaxSessionDuration" in str(error):
             length = failed(
                 "session length",
                 error,
                 f"aws iam update-role --role-name {self._name()} --max-session-duration {SESSION_SECONDS}",
             )
-            role = Probe(name="role", state=ProbeState.UNKNOWN, found="it refuses a session of an hour")
+            role = Probe(name="role", state=ProbeState.UNKNOWN, found="it refuses a one-hour session")
         else:
             role = failed("role", error, self._trust())
-            length = Probe(name="session length", state=ProbeState.SKIPPED, found="the role does not let us in")
+            length = Probe(name="session length", state=ProbeState.SKIPPED, found="the role cannot be assumed")
         others = (
-            Probe(name=name, state=ProbeState.SKIPPED, found="the role does not let us in with the right one either")
+            Probe(name=name, state=ProbeState.SKIPPED, found="the role cannot be assumed with the right one either")
             for name in ("wrong external id", "absent external id")
         )
         return (role, length, *others)
 
     def let_in(self, answer: Mapping[str, Any]) -> Probe:
-        return Probe(name="role", state=ProbeState.OK, found=f"lets us in as {answer['AssumedRoleUser']['Arn']}")
+        return Probe(name="role", state=ProbeState.OK, found=f"assumed as {answer['AssumedRoleUser']['Arn']}")
 
     def probe_length(self, answer: Mapping[str, Any]) -> Probe:
         seconds = (answer["Credentials"]["Expiration"] - utc_now()).total_seconds()
-        # What the clocks are off counts in.
+        # The difference of the clocks counts too.
         if seconds < SESSION_SECONDS - MAX_SKEW_SECONDS:
             return Probe(
                 name="session length",
                 state=ProbeState.WARNING,
-                found=f"a session ends after {seconds / 60:.0f} minutes, {SESSION_SECONDS // 60} were asked for",
+                found=f"a session ends after {seconds / 60:.0f} minutes; {SESSION_SECONDS // 60} were requested",
                 fix="check the clock and the role's maximum session duration",
             )
-        return Probe(name="session length", state=ProbeState.OK, found=f"{SESSION_SECONDS // 60} minutes, as asked for")
+        return Probe(name="session length", state=ProbeState.OK, found=f"{SESSION_SECONDS // 60} minutes, as requested")
 
     def probe_wrong_id(self, external_id: str | None) -> Probe:
-        """Ask as somebody would who was tricked into using our credentials; what this session could do is nothing."""
+        """Try as an attacker would who tricked Billfold into assuming the role; this session may do nothing."""
         name = "wrong external id" if external_id else "absent external id"
         request = role_request(self._client, None)
         request |= {"DurationSeconds": _SHORT_SESSION_SECONDS, "Policy": _NOTHING}
@@ -202,21 +202,21 @@ class _Role:
         return Probe(
             name=name,
             state=ProbeState.FAILED,
-            found="the role lets us in: whoever can make us use this role's ARN reads this bill (confused deputy)",
+            found="the role can be assumed: anyone who makes Billfold use its ARN can read this bill (confused deputy)",
             fix=f'add "Condition": {{"StringEquals": {{"sts:ExternalId": …}}}} to the trust policy of'
             f" {self._client.role_arn}; `billfold onboard --client {self._client.client_id}` writes it",
         )
 
     def without_external_id(self) -> list[Probe]:
-        found = "no external id is set, so the role lets us in for anybody who knows its ARN (confused deputy)"
-        fix = "agree on one: BILLFOLD_EXTERNAL_ID here, sts:ExternalId in the role's trust policy"
+        found = "no external id is set: anyone who knows the role's ARN can make Billfold assume it (confused deputy)"
+        fix = "set one: BILLFOLD_EXTERNAL_ID here, sts:ExternalId in the role's trust policy"
         return [
             Probe(name="wrong external id", state=ProbeState.SKIPPED, found="no external id is set"),
             Probe(name="absent external id", state=ProbeState.WARNING, found=found, fix=fix),
         ]
 
     def open_wide(self) -> boto3.Session | None:
-        """A short session that our own policy does not narrow: what does the role itself allow?"""
+        """A short session without Billfold's session policy, to see what the role itself allows."""
         try:
             answer = self.assume(role_request(self._client, None) | {"DurationSeconds": _SHORT_SESSION_SECONDS})
         except BillfoldError:
@@ -227,8 +227,8 @@ class _Role:
         identity = " and sts:SetSourceIdentity" if self._client.source_identity else ""
         return (
             f"the trust policy of {self._client.role_arn} must allow sts:AssumeRole{identity} to"
-            f" {self._our_arn or 'our account'} with the external id of `billfold onboard --client"
-            f" {self._client.client_id}`, and our own policy sts:AssumeRole{identity} on the role"
+            f" {self._our_arn or 'this account'} with the external id of `billfold onboard --client"
+            f" {self._client.client_id}`, and Billfold's own policy sts:AssumeRole{identity} on the role"
         )
 
     def _name(self) -> str:
@@ -244,7 +244,7 @@ def _probe_clock(headers: Mapping[str, str], clock: Clock) -> Probe:
     try:
         skew = (clock() - parsedate_to_datetime(headers["date"])).total_seconds()
     except (KeyError, ValueError, TypeError):
-        return Probe(name="clock", state=ProbeState.UNKNOWN, found="AWS did not tell the time", area="machine")
+        return Probe(name="clock", state=ProbeState.UNKNOWN, found="AWS sent no time", area="machine")
     if abs(skew) <= WARN_SKEW_SECONDS:
         return Probe(name="clock", state=ProbeState.OK, found=f"{abs(skew):.0f} s off AWS's", area="machine")
     state = ProbeState.FAILED if abs(skew) > MAX_SKEW_SECONDS else ProbeState.WARNING

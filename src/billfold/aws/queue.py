@@ -1,4 +1,4 @@
-"""A queue of SQS: messages in, and what becomes of each. It is asked with our own credentials, never a client's."""
+"""An SQS queue and its messages. It is read with Billfold's own credentials, never a client's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from billfold.settings import Settings
 MAX_MESSAGES = 10
 MAX_WAIT_SECONDS = 20
 MAX_HIDDEN_SECONDS = 43_200
-# Its receipt is a little older than we know.
+# The receipt is a little older than known here.
 _RECEIPT_SECONDS = 60
 
 
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 class Attribute:
     """What a sender attached to a message: bytes where `data_type` is Binary, else text (AWS: "message attributes").
 
-    A type may have a label of the sender's own, as in `Number.int`.
+    A type may have a label from the sender, as in `Number.int`.
     """
 
     value: str | bytes
@@ -43,7 +43,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message as one receive returned it: `receipt` is good for that receive alone, `attributes` are the sender's.
+    """A message as one receive returned it: `receipt` is valid for that receive only, `attributes` are the sender's.
 
     `received_at` is monotonic, in seconds.
     """
@@ -57,14 +57,14 @@ class Message:
     received_at: float = field(default_factory=time.monotonic, compare=False)
 
     def limit_hiding(self, seconds: int) -> int:
-        """So many seconds, or as many as are left: SQS counts the 12 hours from the receipt on, and refuses more."""
+        """These seconds, or the remaining ones: SQS counts the 12 hours from the receipt and refuses more."""
         left = MAX_HIDDEN_SECONDS - _RECEIPT_SECONDS - int(time.monotonic() - self.received_at)
         return max(min(seconds, left), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """How many messages wait and are being worked on, and where the queue sends those that were received too often."""
+    """How many messages wait and are in progress, and where the queue sends those that were received too often."""
 
     arn: str
     waiting_count: int
@@ -74,7 +74,7 @@ class QueueState:
 
 
 class Queue:
-    """One queue. Every call raises SourceError, or SourceUnavailableError where it may succeed later."""
+    """One queue. Every call raises SourceError, or SourceUnavailableError if it may succeed later."""
 
     def __init__(self, url: str, sqs: Any) -> None:
         self.url = url
@@ -83,7 +83,7 @@ class Queue:
     def receive(
         self, *, max_messages: int = MAX_MESSAGES, wait_seconds: int = MAX_WAIT_SECONDS, hide_seconds: int
     ) -> Sequence[Message]:
-        """The next messages, hidden from others for so long; none where none came in the time to wait."""
+        """The next messages, hidden from others for this time; empty if none came while waiting."""
         with self._translated("sqs:ReceiveMessage"):
             answer = self._sqs.receive_message(
                 QueueUrl=self.url,
@@ -96,25 +96,25 @@ class Queue:
         return [_message(entry) for entry in answer.get("Messages", ())]
 
     def delete(self, message: Message) -> None:
-        """The message is dealt with."""
+        """Delete the message."""
         with self._translated("sqs:DeleteMessage"):
             self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
 
     def hide(self, message: Message, seconds: int) -> None:
-        """Nobody else receives the message for so long from now on, 12 hours after its receipt at most; 0: at once."""
+        """Hide the message from now on, until 12 hours after its receipt at most; 0 shows it at once."""
         with self._translated("sqs:ChangeMessageVisibility"):
             self._sqs.change_message_visibility(
                 QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=message.limit_hiding(seconds)
             )
 
     def hide_all(self, hidden: Sequence[tuple[Message, int]]) -> None:
-        """The same for many messages, each for its seconds; one that cannot be hidden comes again earlier."""
+        """Hide many messages, each for its seconds; one that cannot be hidden comes again earlier."""
         refusal: BillfoldError | None = None
         for start in range(0, len(hidden), MAX_MESSAGES):
             try:
                 self._hide_batch(hidden[start : start + MAX_MESSAGES])
             except BillfoldError as error:
-                # The others are hidden all the same.
+                # The others are still hidden.
                 refusal = error
         if refusal is not None:
             raise refusal
@@ -153,7 +153,7 @@ class Queue:
         return str(answer["MessageId"])
 
     def describe(self) -> QueueState:
-        """What the queue says of itself; counts are approximate."""
+        """The queue's attributes; counts are approximate."""
         with self._translated("sqs:GetQueueAttributes"):
             said = self._sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["All"])["Attributes"]
         redrive = json.loads(said["RedrivePolicy"]) if said.get("RedrivePolicy") else {}
@@ -166,7 +166,7 @@ class Queue:
         )
 
     def open_dead_letters(self) -> Queue | None:
-        """The queue that this one's redrive policy names, None where it has none."""
+        """The queue that this one's redrive policy names, None without one."""
         arn = self.describe().dead_letter_arn
         if arn is None:
             return None
@@ -177,12 +177,12 @@ class Queue:
 
 
 def open_queue(url: str, settings: Settings, *, timeout_seconds: int | None = None) -> Queue:
-    """The queue at this URL; its region is the one that the URL names, else the settings'."""
+    """The queue at this URL, in the region that the URL names, else the settings'."""
     return Queue(url, aws_client(open_session_of(url, settings), "sqs", settings, timeout_seconds=timeout_seconds))
 
 
 def open_session_of(url: str, settings: Settings) -> boto3.Session:
-    """Our own session in the region of the queue at this URL."""
+    """Billfold's own session in the region of the queue at this URL."""
     with translated("the AWS configuration", permission="none"):
         return open_own_session(_region_of(url) or settings.region)
 

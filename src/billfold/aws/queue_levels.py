@@ -1,4 +1,4 @@
-"""How full the worker's queue is, for who watches it: asked briefly, kept for a moment, and never failing."""
+"""How full the worker's queue is, for monitoring: with short calls, cached briefly, and never failing."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from billfold.log import Event
 from billfold.settings import Settings
 
 KEPT_SECONDS = 15
-# Of each call; whoever scrapes waits ten seconds for everything.
+# For each call; a scrape waits ten seconds for everything.
 TIMEOUT_SECONDS = 2
-# AWS: SQS tells CloudWatch every minute, and a queue that is not used nothing at all.
+# AWS: SQS reports to CloudWatch every minute, and not at all for an unused queue.
 _LOOK_BACK = timedelta(minutes=10)
 
 log = structlog.get_logger(__name__)
@@ -30,9 +30,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class QueueLevels:
-    """Approximate counts, as SQS gives them. What could not be asked is None, and not `is_up`; `is_up` is by part.
+    """Approximate counts from SQS. A part that could not be read is None, and its `is_up` is false.
 
-    `oldest_seconds` is what CloudWatch was told last: None where it knows nothing of the last minutes.
+    `oldest_seconds` is CloudWatch's latest value, None if it has none for the last minutes.
     """
 
     waiting_count: int | None = None
@@ -43,7 +43,7 @@ class QueueLevels:
 
 
 class QueueWatch:
-    """One queue, its dead-letter queue, and what CloudWatch says of it; whoever asks again soon hears the same."""
+    """One queue, its dead-letter queue, and its CloudWatch metrics; answers are cached briefly."""
 
     def __init__(self, url: str, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
@@ -54,7 +54,7 @@ class QueueWatch:
         self._kept_until = float("-inf")
 
     def read(self) -> QueueLevels:
-        """The levels, at most 15 seconds old; a part that cannot be asked is logged as `queue_failed`."""
+        """The levels, at most 15 seconds old; a part that cannot be read is logged as `queue_failed`."""
         with self._lock:
             if self._clock() >= self._kept_until:
                 self._kept = self._ask()
@@ -77,11 +77,11 @@ class QueueWatch:
                 ask(levels)
                 levels.is_up[part] = True
             except BillfoldError as error:
-                # Where AWS does not answer, each further question would take its time as well.
+                # If AWS does not answer, each further call would take its time as well.
                 is_answering = not error.retryable
                 log.warning(Event.QUEUE_FAILED, action=f"measure {part}", error_code=error.error_code, error=str(error))
             except Exception:
-                # Whatever is wrong here must not hide all else that a scrape tells.
+                # An error here must not hide the other metrics of a scrape.
                 log.exception(Event.INTERNAL_ERROR)
         return levels
 
@@ -90,11 +90,11 @@ class QueueWatch:
         levels.waiting_count, levels.hidden_count = state.waiting_count, state.hidden_count
 
     def _ask_dead_letters(self, levels: QueueLevels) -> None:
-        """Without a dead-letter queue there are no dead letters."""
+        """The number of dead letters; 0 without a dead-letter queue."""
         levels.dead_count = self._dead_letters.describe().waiting_count if self._dead_letters else 0
 
     def _ask_cloudwatch(self, levels: QueueLevels) -> None:
-        """SQS itself does not tell how old its oldest message is."""
+        """The age of the oldest message, from CloudWatch: SQS itself does not report it."""
         now = datetime.now(UTC)
         with translated(f"CloudWatch's metrics of {self._url}", permission="cloudwatch:GetMetricStatistics"):
             points = self._cloudwatch.get_metric_statistics(

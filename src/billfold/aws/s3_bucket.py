@@ -1,4 +1,4 @@
-"""A bucket in S3, read in one client's name."""
+"""A bucket in S3, read as one client."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from billfold.settings import Settings
 
 
 class S3Bucket:
-    """One bucket, or a folder of it, through one boto3 S3 client: no key outside of the folder is asked for.
+    """One bucket, or a folder of it, through one boto3 S3 client: keys outside the folder are never requested.
 
-    `account_id`, where known, must own the bucket: else S3 refuses every call.
+    `account_id`, if known, must own the bucket: otherwise S3 refuses every call.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class S3Bucket:
     def _chunks(self, source: SourceObject) -> Iterator[bytes]:
         with self._reading(source.key):
             answer = self._s3.get_object(**self._scope, Key=source.key, IfMatch=f'"{source.etag}"')
-            # A store that ignores If-Match must not slip another version in.
+            # A store that ignores If-Match must not deliver another version.
             if answer["ETag"].strip('"') != source.etag:
-                raise TornDeliveryError(f"{address(self._name, source.key)} changed while its delivery was read")
+                raise TornDeliveryError(f"{address(self._name, source.key)} changed while its delivery was being read")
             with closing(answer["Body"]) as body:
                 yield from body.iter_chunks(CHUNK_BYTES)
 
     def _object(self, key: str, etag: str, size_bytes: int, modified_at: Any) -> SourceObject:
-        # A HEAD tells whole seconds; a listing of the same version must not tell more.
+        # A HEAD gives whole seconds; a listing of the same version must not give more.
         return SourceObject(
             bucket=self._name,
             key=key,
@@ -95,12 +95,12 @@ class S3Bucket:
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
-        """Tell an object that is gone from one that is refused.
+        """Tell a missing object from a refused one.
 
         S3 answers 403 for a missing key where s3:ListBucket is granted under a condition on s3:prefix: a HEAD or GET
         sends no prefix, so the condition never holds (AWS: "GetObject", Permissions). A listing sends one.
         """
-        # Refuses a key outside of the folder before S3 is asked anything about it.
+        # Refuses a key outside the folder before any request to S3.
         translation = self._translated(key, "s3:GetObject")
         try:
             with translation:
@@ -111,9 +111,9 @@ class S3Bucket:
             raise
 
     def _is_gone(self, key: str) -> bool:
-        """Whether S3 lets us list the key's name and has no object of it; of all names that begin so, it is the first.
+        """Whether a listing of the key is allowed and lacks it; it would be the first of all keys with this prefix.
 
-        Raises SourceUnavailableError where S3 is busy: then nobody knows, and another attempt asks again.
+        Raises SourceUnavailableError if S3 is busy: the next attempt asks again.
         """
         try:
             with self._translated(key, "s3:ListBucket"):
@@ -125,7 +125,7 @@ class S3Bucket:
     def _translated(self, key: str, permission: str) -> Any:
         if not key.startswith(self._folder) or is_trick(key):
             raise AccessDeniedError(
-                f"{address(self._name, key)} does not lie in the client's folder {self._folder or '/'}",
-                advice="a client reads its own folder alone",
+                f"{address(self._name, key)} is not in the client's folder {self._folder or '/'}",
+                advice="a client can only read its own folder",
             )
         return translated(address(self._name, key), permission=permission, account_id=self._account_id)

@@ -1,7 +1,7 @@
-"""What a session in a client's name may do: read that client's folder of its bucket, and nothing else.
+"""What a session that acts as a client may do: read that client's folder of its bucket, and nothing else.
 
-A session has the rights that both the role and the session's policy allow (AWS: "Session policies"): a role that was
-given more than it should have still reads nothing else in our hands.
+A session has the rights that both the role and the session's policy allow (AWS: "Session policies"): even a role with
+too many rights reads nothing else here.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from billfold.model import Client
 
 
 def session_policy(client: Client, bucket: str) -> str:
-    """The policy, as AssumeRole takes it, of sessions that read `bucket` in the client's name.
+    """The policy for AssumeRole, of sessions that read `bucket` as the client.
 
-    In the client's own bucket it ends at the client's folder. Where the bucket's key is not named, any key that the
-    role may use decrypts, and only what S3 asks for.
+    In the client's own bucket it covers the client's folder only. Without a configured key, it may decrypt
+    with any key that the role may use, but only through S3.
     """
     partition = (client.role_arn or "arn:aws:").split(":")[1]
     arn = f"arn:{partition}:s3:::{bucket}"
@@ -37,5 +37,5 @@ def session_policy(client: Client, bucket: str) -> str:
 
 
 def spell_literally(text: str) -> str:
-    """The text as a policy means it letter by letter (AWS: "Policy variables", special characters)."""
+    """The text, escaped so that a policy takes it literally (AWS: "Policy variables", special characters)."""
     return "".join(f"${{{letter}}}" if letter in "*?$" else letter for letter in text)

@@ -1,4 +1,4 @@
-"""Writing what comes from elsewhere to the local disk: in chunks, within limits, and whole or not at all."""
+"""Writes outside content to the local disk: in chunks, within limits, and as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from billfold.work_folder import NO_SPACE, no_space
 CHUNK_BYTES = 2**20
 # Asking for the free space is a system call; every 64 MiB is often enough for any disk.
 _SPACE_CHECK_BYTES = 64 * 2**20
-# A client that has a limit of its own is not held to the setting.
+# A client's own limit replaces the setting.
 _FILE_LIMIT = "BILLFOLD_MAX_FILE_BYTES, or the client's own `--max-file-bytes`,"
 
 OnBytes = Callable[[int], None]
@@ -25,10 +25,10 @@ OnBytes = Callable[[int], None]
 def spool(
     chunks: Iterable[bytes], source: SourceObject, path: Path, settings: Settings, on_bytes: OnBytes
 ) -> SpooledFile:
-    """Write one object as delivered, hash it on the way, and tell `on_bytes` the size of each chunk.
+    """Write one object as delivered, hash it on the way, and pass the size of each chunk to `on_bytes`.
 
-    Raises SourceLimitError where it is too large, SpoolFullError where the disk is too full, SourceUnavailableError
-    where it ended early.
+    Raises SourceLimitError if it is too large, SpoolFullError if the disk is too full, SourceUnavailableError if it
+    ended early.
     """
     check_limits([source], path.parent, settings)
     digest = hashlib.sha256()
@@ -56,7 +56,7 @@ def spool(
 def write_chunks(
     chunks: Iterable[bytes], path: Path, *, key: str, limit_bytes: int, limit_name: str, min_free_bytes: int
 ) -> int:
-    """Write the chunks to `path` and return their size in bytes; on any failure no file stays behind."""
+    """Write the chunks to `path` and return their size in bytes; on any failure the file is removed."""
     written = 0
     check_at = _SPACE_CHECK_BYTES
     try:
@@ -81,7 +81,7 @@ def write_chunks(
 
 
 def check_limits(sources: Iterable[SourceObject], folder: Path, settings: Settings) -> None:
-    """Raise SourceLimitError unless each source is within its limit, SpoolFullError unless all have room."""
+    """Raise SourceLimitError unless each source is within its limit, SpoolFullError unless there is room for all."""
     needed = 0
     for source in sources:
         needed += source.size_bytes
@@ -95,14 +95,14 @@ def check_limits(sources: Iterable[SourceObject], folder: Path, settings: Settin
 
 
 def measure_spool(folder: Path) -> tuple[int, int]:
-    """The bytes of all files in the spool of this machine, and what is free on its disk; nothing is made for it."""
+    """The bytes of all files in this machine's spool, and the free bytes of its disk; it creates nothing."""
     used = 0
     for parent, _, names in os.walk(folder):
         for name in names:
             try:
                 used += (Path(parent) / name).lstat().st_size
             except FileNotFoundError:
-                # Its delivery has just ended.
+                # The delivery that it belongs to has just ended.
                 continue
     present = next(each for each in (folder, *folder.parents) if each.is_dir())
     return used, shutil.disk_usage(present).free
@@ -110,7 +110,7 @@ def measure_spool(folder: Path) -> tuple[int, int]:
 
 def too_large(key: str, problem: str, limit_name: str) -> SourceLimitError:
     """The error for a file that is larger than the named limit."""
-    return SourceLimitError(f"{key} {problem}", advice=f"raise {limit_name} if that is right")
+    return SourceLimitError(f"{key} {problem}", advice=f"raise {limit_name} if the size is right")
 
 
 def _check_space(what: str, folder: Path, needed_bytes: int, min_free_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""From a delivered file to one that can be parsed: the content decides what it is, never the name."""
+"""Unpacks a delivered file for the parser: the content decides what it is, never the name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENCRYPTED_PARQUET = b"PARE"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SAMPLE_BYTES = 64 * 2**10
 _ENCRYPTED_FLAG = 0x1
-# What zipfile raises over headers that lie, besides its own error: wrong offsets, names that are no text, new versions.
+# What zipfile raises for wrong headers, besides its own error: bad offsets, names that are not text, new versions.
 _BROKEN_ZIP = (EOFError, NotImplementedError, ValueError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
@@ -31,8 +31,8 @@ def unpack(spooled: SpooledFile, folder: Path, settings: Settings) -> UnpackedFi
     """The content of a spooled file, unpacked into `folder` if it was packed; a plain file stays where it is.
 
     Gzip may have several members, zip exactly one file, and either may hold CSV or Parquet. Memory is constant.
-    Raises MalformedFileError for what is truncated, corrupt, empty, encrypted, nested or not text, and
-    SourceLimitError for what grows beyond BILLFOLD_MAX_UNPACKED_BYTES.
+    Raises MalformedFileError for content that is truncated, corrupt, empty, encrypted, nested or not text, and
+    SourceLimitError for content that grows beyond BILLFOLD_MAX_UNPACKED_BYTES.
     """
     key = spooled.source.key
     path = spooled.path
@@ -85,12 +85,12 @@ def _only_member(archive: zipfile.ZipFile, key: str) -> zipfile.ZipInfo:
     if members[0].flag_bits & _ENCRYPTED_FLAG:
         raise MalformedFileError("is an encrypted zip file", file=key)
     if members[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise MalformedFileError("is a zip file compressed by a method that AWS does not use", file=key)
+        raise MalformedFileError("is a zip file with a compression method that AWS does not use", file=key)
     return members[0]
 
 
 def _is_of_macos(name: str) -> bool:
-    # Zipping on a Mac adds resource forks and hidden files to what was meant.
+    # Zipping on a Mac adds resource forks and hidden files.
     return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith(".")
 
 
@@ -107,7 +107,7 @@ def _kind(path: Path, key: str) -> Literal["csv", "parquet"]:
             raise MalformedFileError("is a truncated Parquet file", file=key)
         return "parquet"
     if head.startswith(_UTF16) or b"\0" in head or not _is_utf8(head):
-        raise MalformedFileError("is not UTF-8 text, and no gzip, zip or Parquet file either", file=key)
+        raise MalformedFileError("is not UTF-8 text, gzip, zip or Parquet", file=key)
     return "csv"
 
 

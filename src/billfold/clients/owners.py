@@ -20,7 +20,7 @@ from billfold.store.reports import reading
 _ACCOUNT_ID = re.compile("[0-9]{12}")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NEEDED = ("account_id", "owner")
-# `client` is what `billfold owner list --csv` writes too: it must be the client that is imported for.
+# `billfold owner list --csv` writes `client` too: it must be the client of the import.
 _COLUMNS = (*_NEEDED, "account_name", "client")
 _CHOOSE_CLIENT = "choose its client with --client"
 _COLUMNS_ADVICE = "the first line is account_id,owner or account_id,owner,account_name"
@@ -28,7 +28,7 @@ _COLUMNS_ADVICE = "the first line is account_id,owner or account_id,owner,accoun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    """A line of the file: its physical number (the header is 1) and its values by column, blanks at the ends gone."""
+    """A line of the file: its physical number (the header is 1) and its stripped values by column."""
 
     number: int
     values: Mapping[str, str]
@@ -37,9 +37,9 @@ class _Line:
 def set_owner(
     database: Database, settings: Settings, client_id: str, account_id: str, owner: str, account_name: str | None
 ) -> OwnersWritten:
-    """Say who owns an account, whether or not it has costs yet. A name of None leaves the known one, '' takes it away.
+    """Set the owner of an account, even before it has costs. A name of None keeps the current one, '' clears it.
 
-    Raises UsageError for what is no account, no owner or no client, and for another client's account.
+    Raises UsageError for an invalid account, owner or client, and for another client's account.
     """
     _check_account(account_id)
     for what, text in (("owner", owner), ("name", account_name or "")):
@@ -59,10 +59,10 @@ def set_owner(
 def import_owners(
     database: Database, settings: Settings, client_id: str, content: bytes, *, file: str, is_whole: bool
 ) -> OwnersWritten:
-    """Set the owners that a CSV file lists, all of them or none; `is_whole`: accounts that it leaves out lose theirs.
+    """Set the owners in a CSV file, all or none; with `is_whole` accounts that it leaves out lose their owners.
 
-    Without a column account_name known names stay. Raises InputError with the line, the column and the value of what
-    is wrong, another client's account too.
+    Without a column account_name the current names stay. Raises InputError with the line, the column and the value that
+    is wrong, including another client's account.
     """
     lines = {line.values["account_id"]: line for line in _check_lines(_read_lines(content, file), file, client_id)}
     owners = [
@@ -88,7 +88,7 @@ def import_owners(
 
 
 def remove_owner(database: Database, client_id: str, account_id: str) -> str:
-    """Take an account's owner away; gives who it was. Raises UsageError where nobody owns it."""
+    """Remove an account's owner and return it. Raises UsageError if the account has none."""
     _check_account(account_id)
     with connect(database.conninfo) as connection:
         owner = store.remove_owner(connection, client_id, account_id)
@@ -106,7 +106,7 @@ def _write(
     is_whole: bool,
     refuse: Callable[[str, str], BillfoldError],
 ) -> OwnersWritten:
-    """Write them all or none; raises what `refuse` makes of the first account that is another client's."""
+    """Write all or none; raises what `refuse` returns for the first account of another client."""
     with connect(database.conninfo) as connection, connection.transaction():
         _ensure_client(connection, settings, client_id)
         foreign = store.list_foreign_accounts(connection, client_id, [owner.account_id for owner in owners])
@@ -117,7 +117,7 @@ def _write(
 
 
 def _ensure_client(connection: Connection, settings: Settings, client_id: str) -> None:
-    """A client that is configured may have owners before its first bill comes in."""
+    """A client of the settings can have owners before its first bill."""
     known = reading.list_clients(connection)
     if client_id in known:
         return
@@ -127,7 +127,7 @@ def _ensure_client(connection: Connection, settings: Settings, client_id: str) -
 
 
 def _read_lines(content: bytes, file: str) -> Iterator[_Line]:
-    """The lines below the header, blank ones left out. Raises InputError for what is no such table."""
+    """The lines below the header, without blank ones. Raises InputError for a file that is not such a table."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -138,20 +138,20 @@ def _read_lines(content: bytes, file: str) -> Iterator[_Line]:
     last_line = 0
     try:
         for row in rows:
-            # A quoted value may hold line ends: the record begins after the one before.
+            # A quoted value may contain line ends: a record begins after the previous one.
             line, last_line = last_line + 1, rows.line_num
-            # `billfold owner list --csv` marks texts that a spreadsheet would run.
+            # `billfold owner list --csv` marks texts that a spreadsheet would execute.
             cells = [original(cell.strip()) for cell in row]
             if not any(cells):
                 continue
             if not columns:
                 columns = _check_header([cell.lower() for cell in cells], file, line)
             elif len(cells) != len(columns):
-                raise MalformedFileError(f"{len(columns)} columns, but {len(cells)} in this line", file=file, line=line)
+                raise MalformedFileError(f"expected {len(columns)} columns, found {len(cells)}", file=file, line=line)
             else:
                 yield _Line(number=line, values=dict(zip(columns, cells, strict=True)))
     except csv.Error as error:
-        raise MalformedFileError(f"is no CSV: {error}", file=file, line=rows.line_num) from error
+        raise MalformedFileError(f"is not CSV: {error}", file=file, line=rows.line_num) from error
     if not columns:
         raise MissingColumnError("is empty", file=file, advice=_COLUMNS_ADVICE)
 
@@ -160,21 +160,23 @@ def _check_header(columns: list[str], file: str, line: int) -> list[str]:
     missing = [column for column in _NEEDED if column not in columns]
     if missing:
         raise MissingColumnError(
-            f"needed column{'s' if len(missing) > 1 else ''} missing: {', '.join(missing)}",
+            f"required column{'s' if len(missing) > 1 else ''} missing: {', '.join(missing)}",
             file=file,
             line=line,
-            advice=f"{_COLUMNS_ADVICE}, parted by commas",
+            advice=f"{_COLUMNS_ADVICE}, separated by commas",
         )
     for place, column in enumerate(columns):
         if column not in _COLUMNS:
-            raise MalformedFileError("is no known column", file=file, line=line, column=column, advice=_COLUMNS_ADVICE)
+            raise MalformedFileError(
+                "is not a known column", file=file, line=line, column=column, advice=_COLUMNS_ADVICE
+            )
         if column in columns[:place]:
-            raise MalformedFileError("stands twice in the header", file=file, line=line, column=column)
+            raise MalformedFileError("appears twice in the header", file=file, line=line, column=column)
     return columns
 
 
 def _check_lines(lines: Iterator[_Line], file: str, client_id: str) -> Iterator[_Line]:
-    """The same lines; raises InvalidValueError at the first that cannot be meant."""
+    """The same lines; raises InvalidValueError at the first invalid one."""
     seen: dict[str, int] = {}
     for line in lines:
         for column, value in line.values.items():
@@ -183,7 +185,7 @@ def _check_lines(lines: Iterator[_Line], file: str, client_id: str) -> Iterator[
         account_id, owner = line.values["account_id"], line.values["owner"]
         if not _ACCOUNT_ID.fullmatch(account_id):
             raise InvalidValueError(
-                "is no account of 12 digits",
+                "is not an account of 12 digits",
                 file=file,
                 line=line.number,
                 column="account_id",
@@ -192,7 +194,7 @@ def _check_lines(lines: Iterator[_Line], file: str, client_id: str) -> Iterator[
             )
         if account_id in seen:
             raise InvalidValueError(
-                f"stands in line {seen[account_id]} too",
+                f"is also in line {seen[account_id]}",
                 file=file,
                 line=line.number,
                 column="account_id",
@@ -205,7 +207,7 @@ def _check_lines(lines: Iterator[_Line], file: str, client_id: str) -> Iterator[
                 line=line.number,
                 column="owner",
                 value=owner,
-                advice="leave out the line of an account that has none",
+                advice="leave out the line of an account without an owner",
             )
         if line.values.get("client") not in (None, "", client_id):
             raise InvalidValueError(
@@ -222,13 +224,13 @@ def _check_lines(lines: Iterator[_Line], file: str, client_id: str) -> Iterator[
 
 def _check_account(account_id: str) -> None:
     if not _ACCOUNT_ID.fullmatch(account_id):
-        raise UsageError(f"{account_id!r} is no account of 12 digits")
+        raise UsageError(f"{account_id!r} is not an account of 12 digits")
 
 
 def _complain(text: str) -> str:
-    """What is wrong with a text that stands in tables, '' where nothing is."""
+    """What is wrong with a text for the tables; '' if nothing is."""
     if _CONTROL_CHARACTER.search(text):
-        return "holds a control character"
+        return "contains a control character"
     try:
         text.encode()
     except UnicodeEncodeError:

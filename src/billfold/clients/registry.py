@@ -1,4 +1,4 @@
-"""The registry of clients: who they are, what of S3 is theirs, and in whose name a command acts."""
+"""The registry of clients: who they are, which folder of which bucket is theirs, and which one a command acts as."""
 
 from __future__ import annotations
 
@@ -21,29 +21,28 @@ from billfold.store.clients.registry import Holdings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import records
 
-# 192 bits: nobody guesses it (AWS: "How to use an external ID").
+# 192 random bits cannot be guessed (AWS: "How to use an external ID").
 _EXTERNAL_ID_BYTES = 24
 
-# Parts of a folder's name that other programs take for another folder; AWS writes none.
+# Parts of a folder's name that other programs read as another folder; AWS writes none.
 _FORBIDDEN_PARTS = ("", ".", "..")
 
 log = structlog.get_logger(__name__)
 
 
 def register(database: Database, settings: Settings, values: Mapping[str, Any]) -> Client:
-    """Keep a new client, with an external id that nobody can guess, and return it.
+    """Register a new client, with a random external id, and return it.
 
-    One that so far only settings described, and do not any more, is taken into the registry with all that came in.
+    A client that earlier settings described, but no longer do, moves into the registry with all of its bills.
 
-    `values` are fields of Client by name; those that are None or missing, and empty ones of those that `change` can
-    take away, get their defaults: the role that `billfold onboard` creates, the region and currency of the settings.
-    Raises UsageError for a value that cannot be, an id that is taken, and a folder that belongs, wholly or in part, to
-    another client.
+    `values` are fields of Client by name. Those that are None or missing, and empty ones that can be cleared, get their
+    defaults: the role that `billfold onboard` creates, the region and currency of the settings. Raises UsageError for
+    an invalid value, an id that is in use, and a folder that overlaps with another client's.
     """
     fields = {name: _check(name, value) for name, value in values.items() if not _is_left_out(name, value)}
     for name in ("client_id", "bucket", "account_id"):
         if name not in fields:
-            raise UsageError(f"a client needs its {name}")
+            raise UsageError(f"a client needs a value for {name}")
     client_id = fields["client_id"]
     client = Client(
         **{
@@ -64,7 +63,7 @@ def register(database: Database, settings: Settings, values: Mapping[str, Any]) 
         if known is not None and known.is_registered:
             raise UsageError(
                 f"there is a client {client_id} already",
-                advice="`billfold client show` tells it, `billfold client change` changes it",
+                advice="see `billfold client show` and `billfold client change`",
             )
         _refuse_overlap(connection, settings, client)
         store.insert_client(connection, client)
@@ -73,15 +72,15 @@ def register(database: Database, settings: Settings, values: Mapping[str, Any]) 
 
 
 def change(database: Database, settings: Settings, client_id: str, values: Mapping[str, Any]) -> Client:
-    """Change what may change of a registered client, and return it; bucket, folder and account stay what they are.
+    """Change a registered client, and return it; bucket, folder and account cannot change.
 
-    `values` are fields of CHANGEABLE by name. None leaves a field alone, an empty text takes an optional one away: the
-    role is then the one that `billfold onboard` creates. Raises UsageError for a client that is not registered, a value
-    that cannot be, and where nothing is to be changed.
+    `values` are changeable fields by name. None keeps a field, an empty text clears an optional one: the role is then
+    the one that `billfold onboard` creates. Raises UsageError for a client that is not registered, for an invalid
+    value, and if there is nothing to change.
     """
     wanted = {name: value for name, value in values.items() if value is not None}
     if not wanted:
-        raise UsageError(f"nothing is to be changed of client {client_id}", advice="billfold client change --help")
+        raise UsageError(f"nothing to change for client {client_id}", advice="see billfold client change --help")
     with connect(database.conninfo) as connection, connection.transaction():
         store.lock_clients(connection)
         client = _find_registered(connection, client_id)
@@ -100,10 +99,10 @@ def change(database: Database, settings: Settings, client_id: str, values: Mappi
 
 
 def resolve_client(database: Database, settings: Settings, client_id: str | None) -> Client:
-    """The client of this id, or the default one: of the registry, or as the settings describe it.
+    """The client of this id, or the default one, from the registry or from the settings.
 
-    Raises UsageError for a client that is neither, or is disabled, and ConfigurationError where registry and settings
-    both describe it.
+    Raises UsageError for an unknown or disabled client, and ConfigurationError if registry and settings both describe
+    it.
     """
     wanted = client_id or settings.client
     with connect(database.conninfo) as connection:
@@ -127,16 +126,16 @@ def resolve_client(database: Database, settings: Settings, client_id: str | None
 
 
 def resolve_client_of_delivery(database: Database, settings: Settings, delivery_id: UUID) -> Client:
-    """The client that a delivery came in for, as `resolve_client` tells it; UsageError where there is none."""
+    """The client of a delivery, as `resolve_client` finds it; raises UsageError if there is none."""
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
     return resolve_client(database, settings, stored.client_id)
 
 
 def find_owner(database: Database, settings: Settings, bucket: str, key: str) -> Client | None:
-    """The client that a key of a bucket belongs to, disabled ones too; None where it is nobody's.
+    """The client that a key of a bucket belongs to, even a disabled one; None if it belongs to no client.
 
-    The registry is asked first, then the settings. A key with a part `..` or `.` is nobody's.
+    The registry comes first, then the settings. A key with a part `..` or `.` belongs to no client.
     """
     if is_trick(key):
         return None
@@ -149,12 +148,12 @@ def find_owner(database: Database, settings: Settings, bucket: str, key: str) ->
 
 
 def owns(client: Client, key: str) -> bool:
-    """Whether a key of the client's bucket lies in its folder; one with a part `..` or `.` lies in nobody's."""
+    """Whether a key of the client's bucket is in its folder; a key with a part `..` or `.` is in no folder."""
     return key.startswith(client.prefix) and not is_trick(key)
 
 
 def set_enabled(database: Database, client_id: str, *, enabled: bool) -> None:
-    """Let the client's bills come in, or stop them; what stands stays. Raises UsageError for an unknown client."""
+    """Start or stop the client's ingests; its bills stay. Raises UsageError for an unknown client."""
     with connect(database.conninfo) as connection:
         _find_registered(connection, client_id)
         store.set_enabled(connection, client_id, enabled=enabled)
@@ -162,9 +161,9 @@ def set_enabled(database: Database, client_id: str, *, enabled: bool) -> None:
 
 
 def find_for_onboarding(database: Database, settings: Settings, client_id: str | None) -> Client:
-    """As `resolve_client`, and disabled ones too: their accounts can be prepared before their bills come in.
+    """As `resolve_client`, but also disabled clients: their accounts can be prepared before their first bill.
 
-    The role of a client that names none is the one that its template creates.
+    A client without a role gets the one that its template creates.
     """
     wanted = client_id or settings.client
     registered = [each for each in list_clients(database) if each.client_id == wanted and each.is_registered]
@@ -175,9 +174,9 @@ def find_for_onboarding(database: Database, settings: Settings, client_id: str |
 
 
 def renew_external_id(database: Database, client_id: str) -> Client:
-    """Give a registered client another external id, at random, and return it.
+    """Give a registered client a new random external id, and return it.
 
-    Its role refuses us until the client has deployed the new template. Raises UsageError for a client that is not
+    Its role denies access until the client has deployed the new template. Raises UsageError for a client that is not
     registered.
     """
     with connect(database.conninfo) as connection, connection.transaction():
@@ -190,9 +189,9 @@ def renew_external_id(database: Database, client_id: str) -> Client:
 
 
 def remove(database: Database, client_id: str, *, purge: bool) -> Holdings:
-    """Delete the client and, where `purge`, everything that came in for it; say what that was.
+    """Delete the client and, with `purge`, all of its data; returns how much that was.
 
-    Raises UsageError for an unknown client, and for one of which anything is kept unless `purge`.
+    Raises UsageError for an unknown client and, without `purge`, for a client with data.
     """
     with connect(database.conninfo) as connection, connection.transaction():
         store.lock_clients(connection)
@@ -202,7 +201,7 @@ def remove(database: Database, client_id: str, *, purge: bool) -> Holdings:
             raise UsageError(
                 f"client {client_id} has {holdings.statement_count:,} statements of {holdings.row_count:,} line items"
                 f", {holdings.trace_count:,} deliveries and runs and {holdings.owner_count:,} owners of accounts",
-                advice="--purge deletes all of it for ever; `billfold client disable` keeps it and takes no more in",
+                advice="--purge deletes it permanently; `billfold client disable` keeps it and stops its ingests",
             )
         store.delete_client(connection, client_id)
     log.warning(Event.CLIENT_REMOVED, client=client_id, statements=holdings.statement_count, rows=holdings.row_count)
@@ -210,13 +209,13 @@ def remove(database: Database, client_id: str, *, purge: bool) -> Holdings:
 
 
 def list_clients(database: Database) -> list[Client]:
-    """All clients, also those that the settings described when they were last used."""
+    """All clients, including those that the settings described when they were last used."""
     with connect(database.conninfo) as connection:
         return store.list_clients(connection)
 
 
 def find_known(database: Database, client_id: str) -> Client:
-    """The client of this id, of the registry or not; raises UsageError where there is none."""
+    """The client of this id, registered or not; raises UsageError if there is none."""
     with connect(database.conninfo) as connection:
         return _find_known(connection, client_id)
 
@@ -227,7 +226,7 @@ def role_arn(account_id: str, client_id: str, region: str | None = None) -> str:
 
 
 def role_name(client_id: str) -> str:
-    """What the client's role, and each session of it in its CloudTrail, is called: 64 characters at most."""
+    """The name of the client's role, and of its sessions in CloudTrail: at most 64 characters."""
     return f"billfold-{client_id}"[:64]
 
 
@@ -248,7 +247,7 @@ def _check(name: str, value: Any) -> Any:
         checked = field.check(value)
     except ValidationError:
         raise UsageError(f"{option} is {str(value)[:200]!r}: expected {field.expected}") from None
-    # A key may begin with a slash: reports without a prefix have been seen to.
+    # A key may begin with a slash: reports without a prefix do.
     if name == "prefix" and checked and any(part in _FORBIDDEN_PARTS for part in _parts_of_prefix(checked)):
         raise UsageError(f"{option} is {value!r}: expected a folder without empty parts, `.` or `..`")
     return checked
@@ -259,14 +258,14 @@ def _parts_of_prefix(prefix: str) -> list[str]:
 
 
 def _describes_client(settings: Settings) -> bool:
-    """Whether the settings say where a client's bill is; a name alone chooses one of the registry."""
+    """Whether the settings say where a client's bill is; a name alone selects one from the registry."""
     return bool(settings.bucket or settings.role_arn)
 
 
 def _refuse_overlap(connection: Connection, settings: Settings, client: Client) -> None:
     found = store.find_overlapping(connection, client)
     default = settings.default_client()
-    # The settings' own client has a row only once something came in for it.
+    # The client of the settings has a row only after its first delivery.
     if found is None and default.client_id != client.client_id and _overlaps(default, client):
         found = default.client_id, default.prefix
     if found:
@@ -279,7 +278,7 @@ def _refuse_overlap(connection: Connection, settings: Settings, client: Client) 
 
 
 def _overlaps(one: Client, other: Client) -> bool:
-    """Whether the folder of one is the other's, lies in it or holds it."""
+    """Whether the folder of one is the other's, is in it or contains it."""
     is_nested = one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix)
     return one.bucket is not None and one.bucket == other.bucket and is_nested
 

@@ -1,4 +1,4 @@
-"""Tokens: made at random, shown once, kept as hashes, and ended by revoking them."""
+"""Tokens: created at random, shown once, stored as hashes, and ended by revoking them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from billfold.store.database import Database, connect
 
 MAX_EXPIRES_DAYS = 3650
 
-# Programs that look for leaked secrets know a token by its beginning.
+# Scanners for leaked secrets recognize a token by its prefix.
 _BEGINNING = "bf_"
 _RANDOM_BYTES = 32
 # A name begins with a letter, so that it is never taken for an id.
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeToken:
-    """A new token and its secret: `bf_` and 256 random bits in URL-safe Base64, known to nobody but its bearer."""
+    """A new token and its secret: `bf_` and 256 random bits in URL-safe Base64, which only its bearer knows."""
 
     token: Token
     secret: str = field(repr=False)
@@ -48,9 +48,9 @@ def make(
     client_id: str | None = None,
     expires_days: int | None = None,
 ) -> MadeToken:
-    """Make a token for one client or for all of them; without `expires_days` it is in force until it is revoked.
+    """Create a token for one client or for all of them; without `expires_days` it is valid until it is revoked.
 
-    Raises UsageError for a name that cannot be or that a token in force has, for no scope, and for an unknown client.
+    Raises UsageError for an invalid name or that of a valid token, for no scope, and for an unknown client.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
@@ -63,7 +63,7 @@ def make(
         clients.find_known(database, client_id)
     secret = new_secret()
     with connect(database.conninfo) as connection, connection.transaction():
-        # A client that is purged meanwhile would leave the new token in force.
+        # Without the lock a client that is purged meanwhile would leave the new token valid.
         lock_clients(connection)
         token = store.insert_token(
             connection,
@@ -87,31 +87,31 @@ def new_secret() -> str:
 
 
 def is_secret(text: str) -> bool:
-    """Whether the text could be a token's secret; in force or not."""
+    """Whether the text has the form of a token's secret."""
     return _TOKEN.fullmatch(text) is not None
 
 
 def list_all(database: Database) -> list[Token]:
-    """All tokens that were ever made, revoked and expired ones too, the oldest first."""
+    """All tokens, including revoked and expired ones, the oldest first."""
     with connect(database.conninfo) as connection:
         return store.list_tokens(connection)
 
 
 def revoke(database: Database, token: str) -> Token:
-    """End the token in force of this id or name; raises UsageError where there is none."""
+    """End the valid token of this id or name; raises UsageError if there is none."""
     is_id = token.isascii() and token.isdecimal() and len(token) <= _ID_DIGITS
     with connect(database.conninfo) as connection:
         revoked = store.revoke_token(
             connection, token_id=int(token) if is_id else None, name=None if is_id else token.replace("\0", "")
         )
     if revoked is None:
-        raise UsageError(f"there is no token {token[:80]} in force", advice="`billfold token list` lists them")
+        raise UsageError(f"there is no token {token[:80]} to revoke", advice="`billfold token list` lists them")
     log.info(Event.TOKEN_REVOKED, token_id=revoked.token_id, name=revoked.name, client=revoked.client_id)
     return revoked
 
 
 def find(database: Database, secret: str) -> Token | None:
-    """The token in force whose secret this is, noting that it is used; None where there is none."""
+    """The valid token with this secret, recording its use; None if there is none."""
     if not is_secret(secret):
         return None
     with connect(database.conninfo) as connection:
@@ -122,7 +122,7 @@ def find(database: Database, secret: str) -> Token | None:
 
 
 def was_any_made(database: Database) -> bool:
-    """Whether there ever was a token, in force or not: without one only this machine may be served."""
+    """Whether a token was ever created: without one the server answers this machine only."""
     with connect(database.conninfo) as connection:
         return store.was_any_made(connection)
 

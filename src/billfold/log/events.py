@@ -203,7 +203,7 @@ class Event(StrEnum):
     MANIFEST_LEFT_OUT = _warning(
         "manifest_left_out",
         "key reason",
-        "A file with the name of a manifest belongs to another program: it lists no files of a bill.",
+        "A file with the name of a manifest belongs to another program: it lists no billing files.",
     )
     MANIFEST_OF_ANOTHER_BUCKET = _info(
         "manifest_of_another_bucket", "key names bucket", "A manifest names another bucket than its own."

@@ -1,4 +1,4 @@
-"""Where log events go: JSON lines for machines, colours for people, always to standard error."""
+"""Where log events go: JSON lines for machines, colored lines for people, always to standard error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from billfold.settings import Settings, find_unknown_variables
 
 _log = structlog.get_logger(__name__)
 
-# Libraries that tell of every request; what matters of theirs reaches us as an exception.
+# Libraries that log every request. What matters of theirs reaches Billfold as an exception.
 _QUIET_LIBRARIES = {
     "boto3": logging.ERROR,
     "botocore": logging.ERROR,
@@ -29,8 +29,8 @@ _QUIET_LIBRARIES = {
 def configure_logging(settings: Settings, *, shown_elsewhere: Collection[str] = ()) -> None:
     """Send the events of structlog and of `logging` to standard error, from the configured level on.
 
-    On a terminal the events named in `shown_elsewhere` are left out: the door prints them in its own words there. The
-    first events are warnings of variables that are not settings.
+    On a terminal the events named in `shown_elsewhere` are left out, because the command prints them in its own words.
+    The first events are warnings of variables that are not settings.
     """
     for_people = is_for_people(settings)
     level = getattr(logging, settings.log_level.upper())
@@ -43,7 +43,7 @@ def configure_logging(settings: Settings, *, shown_elsewhere: Collection[str] = 
     structlog.configure(
         processors=[*common, *endings],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # A progress bar replaces sys.stderr while it is shown: whoever writes asks for it each time.
+        # A progress bar replaces sys.stderr while it is shown: each write looks it up again.
         logger_factory=lambda *_: _StandardErrorLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )

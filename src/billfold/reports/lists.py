@@ -51,7 +51,9 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """A delivery. `is_standing`: it is its statement's current one; `is_current`: it is also counted. Money is exact text by currency.
+    """A delivery. `is_standing`: it is its statement's current one; `is_current`: it is also counted.
+
+    Money is exact text by currency.
 
     `publication_id` is the publication by which it last became current, `reason` says why it is not, `columns` are
     the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds. `timings` are

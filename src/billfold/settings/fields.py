@@ -1,4 +1,4 @@
-"""What a single setting may hold, and the words with which a wrong one is refused."""
+"""The kinds of values that settings accept, and how a field of the settings is declared."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def is_bucket_name(text: str) -> bool:
 def setting(name: str, description: str, *, expected: str, secret: bool = False, **more: Any) -> Any:
     """A field read from the variable `name`; `expected` completes "AWS_REGION is 'x': expected …".
 
-    The value of a secret one is never shown, neither in an error nor in the settings' representation.
+    The value of a secret is never shown, neither in an error nor in the representation of the settings.
     """
     extra: dict[str, Any] = {"expected": expected, "secret": secret}
     return Field(validation_alias=name, description=description, repr=not secret, json_schema_extra=extra, **more)
 
 
-def whole(name: str, description: str, *, default: int, least: int, most: int) -> Any:
+def whole(name: str, description: str, *, default: int, min: int, max: int) -> Any:
     """A whole number between two limits, both included."""
-    expected = f"a whole number from {least} to {most}"
-    return setting(name, description, expected=expected, default=default, ge=least, le=most)
+    expected = f"a whole number from {min} to {max}"
+    return setting(name, description, expected=expected, default=default, ge=min, le=max)
 
 
-def size(name: str, description: str, *, default: int, least: int = 1) -> Any:
+def size(name: str, description: str, *, default: int, min: int = 1) -> Any:
     """A number of bytes."""
-    return setting(name, description, expected=f"a number of bytes, {least} or more", default=default, ge=least)
+    return setting(name, description, expected=f"a number of bytes, {min} or more", default=default, ge=min)
 
 
 def accepted_by(accepts: Callable[[str], bool]) -> AfterValidator:
-    """A validator that refuses the texts for which `accepts` is false or raises ValueError."""
+    """A validator that rejects the texts for which `accepts` is false or raises ValueError."""
 
     def validate(text: str) -> str:
         if not accepts(text):
@@ -53,15 +53,15 @@ def accepted_by(accepts: Callable[[str], bool]) -> AfterValidator:
 
 
 def matching(pattern: str) -> AfterValidator:
-    """A validator that wants the whole text to match, with ASCII letters and digits only."""
+    """A validator that requires the whole text to match, with ASCII letters and digits only."""
     expression = re.compile(pattern, re.ASCII)
     return accepted_by(lambda text: expression.fullmatch(text) is not None)
 
 
 def as_folder(prefix: str) -> str:
-    """The folder of a bucket that a prefix means: empty for all of it, else with one slash at its end.
+    """The folder of a bucket that a prefix means: empty for the whole bucket, else with one slash at its end.
 
-    A slash at its beginning belongs to it: S3 takes keys letter by letter.
+    A slash at its start is part of it: S3 compares keys letter by letter.
     """
     folder = prefix.rstrip("/")
     return f"{folder}/" if folder else ""
@@ -71,8 +71,8 @@ def has_template_syntax(text: str) -> bool:
     """Whether CloudFormation would read the text as more than its letters.
 
     `{{resolve:…}}` is replaced by a secret or a parameter of the account that deploys the template, and `${…}` by what
-    Fn::Sub finds (AWS: "Get values stored in other services using dynamic references", "Fn::Sub"). Either is refused
-    from its two first letters on: CloudFormation has added services and functions before (I).
+    Fn::Sub finds (AWS: "Get values stored in other services using dynamic references", "Fn::Sub"). The first two
+    characters of either are enough to reject it: CloudFormation has added services and functions before (I).
     """
     return "{{" in text or "${" in text
 
@@ -84,12 +84,12 @@ def _as_prefix(text: str) -> str:
 
 
 def lowered(value: object) -> object:
-    """The same text in lower case; what is no text stays as it is."""
+    """The same text in lower case; other values stay as they are."""
     return value.lower() if isinstance(value, str) else value
 
 
 def as_number(value: object) -> object:
-    """The number that a text of digits spells, for fields that choose among numbers."""
+    """The number that a text of digits means, for fields that choose among numbers."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
@@ -104,7 +104,7 @@ def _is_database_url(text: str) -> bool:
     if "://" not in text:
         return re.fullmatch(_CONNINFO, text) is not None
     parts = urlsplit(text)
-    # Reading the port raises ValueError where it is not a number, which is a refusal too.
+    # Reading a port that is not a number raises ValueError, which rejects the value too.
     return parts.scheme in ("postgres", "postgresql") and (parts.port is None or parts.port > 0)
 
 
@@ -122,7 +122,7 @@ def _is_host(text: str) -> bool:
 
 
 def _is_network(text: str) -> bool:
-    # What is neither an address nor a network raises ValueError, which is a refusal.
+    # A text that is neither an address nor a network raises ValueError, which rejects it.
     return ipaddress.ip_network(text).num_addresses > 0
 
 

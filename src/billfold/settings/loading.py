@@ -1,4 +1,4 @@
-"""Read the settings, and refuse wrong ones: one line for each, which says what is expected instead."""
+"""Read the settings, and reject wrong ones: one line for each, which says what is expected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SERVICE_VARIABLE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(T
 def load_settings() -> Settings:
     """The settings as they are now; raises ConfigurationError with one line for each that is wrong.
 
-    An unknown name is wrong in `.env` alone: see `find_unknown_variables`.
+    An unknown name is an error only in `.env`: see `find_unknown_variables`.
     """
     try:
         complaints = list(_unknown_names())
@@ -51,41 +51,41 @@ def require(settings: Settings, *names: str, purpose: str) -> None:
 
 
 def setting_fields() -> dict[str, tuple[str, FieldInfo]]:
-    """For each variable the attribute of Settings that holds it and its description: what the documents list."""
+    """For each variable its attribute of Settings and its field, as the documents list them."""
     return {str(field.validation_alias): (attribute, field) for attribute, field in Settings.model_fields.items()}
 
 
 def find_unknown_variables() -> dict[str, str]:
-    """Variables of the environment that look like settings and are not, each with the setting that may be meant.
+    """Variables of the environment that look like settings but are not, each with the most similar setting.
 
-    They stop nothing: another version may know them. Kubernetes makes some for each of its services.
+    They are only a warning: another version may know them. Variables that Kubernetes sets for a service are left out.
     """
     return {name: meant for name, meant in _unknown(os.environ) if not _SERVICE_VARIABLE.search(name)}
 
 
 def _unknown_names() -> Iterator[str]:
-    """A complaint for each name in `.env`, which is written for this installation alone."""
+    """A complaint for each unknown name in `.env`, which is written for this installation only."""
     for name, meant in _unknown(DotEnvSettingsSource(Settings).env_vars):
         yield f"{name} in {ENV_FILE} is not a setting of Billfold: did you mean {meant}?"
 
 
 def _unknown(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names that begin as ours do, in any case, and are not among them; each with the most similar one."""
+    """Names that begin like settings, in any case, but are not; each with the most similar setting."""
     known = setting_fields()
     for name in sorted(names):
-        typed = name.upper()
-        if typed.startswith(_OWN_PREFIX) and name not in known:
-            yield name, max(known, key=lambda other: _likeness(typed, other))
+        upper = name.upper()
+        if upper.startswith(_OWN_PREFIX) and name not in known:
+            yield name, max(known, key=lambda other: _similarity(upper, other))
 
 
-def _likeness(one: str, other: str) -> float:
+def _similarity(one: str, other: str) -> float:
     one, other = one.removeprefix(_OWN_PREFIX), other.removeprefix(_OWN_PREFIX)
     return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def _complaints(error: ValidationError) -> Iterator[str]:
     fields = setting_fields()
-    # A default that builds on a refused setting fails too; the operator has only the first one to correct.
+    # A default that depends on a rejected setting fails too; the operator has only the first one to correct.
     for problem in error.errors():
         name = str(problem["loc"][0])
         if problem["type"] == "default_factory_not_called":

@@ -67,40 +67,40 @@ class Settings(BaseSettings):
     prefix: Prefix = client_setting("prefix")
     endpoint_url: EndpointUrl | None = setting(
         "AWS_ENDPOINT_URL",
-        "Another address for all AWS services, such as a local AWS; buckets are then addressed by path.",
+        "Another address for all AWS services, such as a local AWS. Buckets are then addressed by path.",
         expected="http://host:port or https://host",
         default=None,
         examples=["http://127.0.0.1:5000"],
     )
     retry_max_attempts: int = whole(
         "INGEST_RETRY_MAX_ATTEMPTS",
-        "How often a delivery is tried before its run fails.",
+        "The number of attempts at a delivery before its run fails.",
         default=3,
-        least=1,
-        most=20,
+        min=1,
+        max=20,
     )
     retry_base_delay_ms: int = whole(
         "INGEST_RETRY_BASE_DELAY_MS",
-        "The first wait between two attempts, in milliseconds; each further one is longer.",
+        "The wait before the second attempt, in milliseconds. Each further wait is longer.",
         default=500,
-        least=0,
-        most=60_000,
+        min=0,
+        max=60_000,
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lowered)] = setting(
         "LOG_LEVEL",
-        "The least important event that is logged.",
+        "The lowest level of events that are logged.",
         expected="debug, info, warning or error",
         default="info",
     )
     log_format: Annotated[Literal["auto", "json", "human"], BeforeValidator(lowered)] = setting(
         "BILLFOLD_LOG_FORMAT",
-        "How events are written to standard error; auto is human on a terminal and JSON elsewhere.",
+        "The format of events on standard error; auto is human on a terminal and JSON elsewhere.",
         expected="auto, json or human",
         default="auto",
     )
     database_url: DatabaseUrl | None = setting(
         "DATABASE_URL",
-        "The PostgreSQL (16 or later) to land in. Without it Billfold runs its own under BILLFOLD_HOME.",
+        "The PostgreSQL database (16 or later). Without it Billfold runs its own under BILLFOLD_HOME.",
         expected=DATABASE_EXPECTED,
         secret=True,
         default=None,
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     )
     reader_database_url: DatabaseUrl | None = setting(
         "BILLFOLD_READER_DATABASE_URL",
-        "The same database by a role that may only read: for the dashboard, the API and `billfold sql`.",
+        "The same database with a role that can only read: for the dashboard, the API and `billfold sql`.",
         expected=DATABASE_EXPECTED,
         secret=True,
         default=None,
@@ -122,15 +122,15 @@ class Settings(BaseSettings):
     )
     home: Folder = setting(
         "BILLFOLD_HOME",
-        "The folder of everything that Billfold keeps on this machine: by default `~/.billfold`, for root"
-        " `/var/lib/billfold` unless its `~/.billfold` holds a database already.",
+        "The folder of everything that Billfold stores on this machine: by default `~/.billfold`, for root"
+        " `/var/lib/billfold` unless its `~/.billfold` already contains a database.",
         expected="a folder",
         default_factory=lambda: _default_home(),
     )
     client: ClientId = client_setting("client_id")
     external_id: ExternalId | None = setting(
         "BILLFOLD_EXTERNAL_ID",
-        "The external id that the role's trust policy asks for.",
+        "The external id that the role's trust policy requires.",
         expected="2 to 1224 letters, digits or _+=,.@:/-",
         secret=True,
         default=None,
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     account_id: AccountId | None = client_setting("account_id")
     our_account_id: AccountId | None = setting(
         "BILLFOLD_OUR_ACCOUNT_ID",
-        "The account that Billfold runs in: the one that a client's role trusts, as `billfold onboard` writes it.",
+        "The account that Billfold runs in. `billfold onboard` writes it into the role's trust policy.",
         expected="12 digits",
         default=None,
         examples=["999988887777"],
@@ -151,27 +151,27 @@ class Settings(BaseSettings):
     max_file_bytes: int = client_setting("max_file_bytes")
     max_unpacked_bytes: int = size(
         "BILLFOLD_MAX_UNPACKED_BYTES",
-        "The largest file after unpacking, and the most text that the rows of a Parquet file may hold.",
+        "The largest file after unpacking, and the largest text of the rows of a Parquet file.",
         default=200 * _GIBIBYTE,
     )
     min_free_bytes: int = size(
-        "BILLFOLD_MIN_FREE_BYTES", "What is kept free on the spool's disk.", default=_GIBIBYTE, least=0
+        "BILLFOLD_MIN_FREE_BYTES", "Space that is kept free on the spool's disk.", default=_GIBIBYTE, min=0
     )
     max_manifest_bytes: int = size(
         "BILLFOLD_MAX_MANIFEST_BYTES", "The largest manifest that is read.", default=16 * _MEBIBYTE
     )
     spool: Folder = setting(
         "BILLFOLD_SPOOL",
-        "The folder that fetched files pass through; BILLFOLD_HOME/spool by default.",
+        "The folder for fetched files while they are processed; BILLFOLD_HOME/spool by default.",
         expected="a folder",
         default_factory=lambda data: data["home"] / "spool",
     )
     memory_limit_mb: int = whole(
         "BILLFOLD_MEMORY_LIMIT_MB",
-        "DuckDB's memory, in megabytes; what needs more spills to the spool's disk.",
+        "DuckDB's memory, in megabytes. Larger work spills to the spool's disk.",
         default=700,
-        least=256,
-        most=1_000_000,
+        min=256,
+        max=1_000_000,
     )
     threads: int = setting(
         "BILLFOLD_THREADS",
@@ -185,118 +185,118 @@ class Settings(BaseSettings):
         "BILLFOLD_CLAIM_WAIT_SECONDS",
         "How long to wait for a statement that another worker holds.",
         default=30,
-        least=0,
-        most=3600,
+        min=0,
+        max=3600,
     )
     lock_timeout_seconds: int = whole(
         "BILLFOLD_LOCK_TIMEOUT_SECONDS",
-        "How long one SQL statement waits for a lock.",
+        "How long an SQL statement waits for a lock.",
         default=10,
-        least=1,
-        most=3600,
+        min=1,
+        max=3600,
     )
     hold_below_percent: int = whole(
         "BILLFOLD_HOLD_BELOW_PERCENT",
         "A delivery that leaves less than this percentage of a statement's rows, or of its cost without credits,"
         " refunds and discounts, is held until `billfold release`; 0 holds none.",
         default=50,
-        least=0,
-        most=100,
+        min=0,
+        max=100,
     )
     events_secret: EventsSecret | None = setting(
         "BILLFOLD_EVENTS_SECRET",
-        "What an API destination of EventBridge sends in the header X-Billfold-Secret to `billfold serve`.",
-        expected="16 to 512 letters, digits or other visible characters of ASCII",
+        "The secret that an API destination of EventBridge sends to `billfold serve` in the header X-Billfold-Secret.",
+        expected="16 to 512 letters, digits or other visible ASCII characters",
         secret=True,
         default=None,
     )
     allowed_hosts: HostNames = setting(
         "BILLFOLD_ALLOWED_HOSTS",
-        "The names by which `billfold serve` is asked besides localhost and its own address, separated by commas.",
+        "The host names of `billfold serve` besides localhost and its own address, separated by commas.",
         expected="host names or addresses without ports, separated by commas",
         default="",
         examples=["billfold.internal,billing.acme.example"],
     )
     trusted_proxies: Networks = setting(
         "BILLFOLD_TRUSTED_PROXIES",
-        "The addresses of the proxies whose X-Forwarded-For and X-Forwarded-Proto `billfold serve` believes.",
+        "The addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto `billfold serve` trusts.",
         expected="addresses or networks such as 10.0.0.0/8, separated by commas",
         default="127.0.0.1,::1",
         examples=["10.0.0.0/24"],
     )
     max_request_bytes: int = size(
-        "BILLFOLD_MAX_REQUEST_BYTES", "The largest request that `billfold serve` takes.", default=_MEBIBYTE
+        "BILLFOLD_MAX_REQUEST_BYTES", "The largest request that `billfold serve` accepts.", default=_MEBIBYTE
     )
     request_seconds: int = whole(
         "BILLFOLD_REQUEST_SECONDS",
-        "Within how many seconds a request has to be there as a whole, and an answer to be read on, before `billfold"
-        " serve` ends the connection.",
+        "The time for a whole request to arrive, and for a caller to keep reading an answer, before `billfold serve`"
+        " closes the connection.",
         default=30,
-        least=1,
-        most=3600,
+        min=1,
+        max=3600,
     )
     requests_per_minute: int = whole(
         "BILLFOLD_REQUESTS_PER_MINUTE",
-        "How often a token, or without one an address, may ask `billfold serve` in a minute; 0 sets no limit.",
+        "The maximum number of requests to `billfold serve` in a minute, per token, or per address without one; 0 sets"
+        " no limit.",
         default=600,
-        least=0,
-        most=1_000_000,
+        min=0,
+        max=1_000_000,
     )
     serve_concurrency: int = whole(
         "BILLFOLD_SERVE_CONCURRENCY",
-        "How many deliveries that were asked for over HTTP `billfold serve` ingests at a time; 0 leaves them to other"
-        " servers.",
+        "The maximum number of deliveries requested over HTTP that `billfold serve` ingests at a time; 0 leaves them to"
+        " other servers.",
         default=1,
-        least=0,
-        most=64,
+        min=0,
+        max=64,
     )
     queue_url: EndpointUrl | None = setting(
         "BILLFOLD_QUEUE_URL",
-        "The queue of SQS from which `billfold worker` takes its messages.",
+        "The SQS queue that `billfold worker` receives its messages from.",
         expected="https://sqs.<region>.amazonaws.com/<account>/<name>",
         default=None,
         examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-events"],
     )
     dead_letter_queue_url: EndpointUrl | None = setting(
         "BILLFOLD_DEAD_LETTER_QUEUE_URL",
-        "Where the Lambda handler sends what can never succeed; a worker asks its queue's redrive policy.",
+        "Where the Lambda handler sends messages that can never succeed. A worker reads its queue's redrive policy.",
         expected="https://sqs.<region>.amazonaws.com/<account>/<name>",
         default=None,
         examples=["https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-dead-letters"],
     )
     message_attempts: int = whole(
         "BILLFOLD_MESSAGE_ATTEMPTS",
-        "How often a message is tried before it goes to the dead-letter queue, and a delivery that was asked for over"
-        " HTTP before it has failed for good; waits for others do not count.",
+        "The number of attempts at a message before it moves to the dead-letter queue, and at a delivery requested over"
+        " HTTP before it fails for good. Waiting for others does not count.",
         default=10,
-        least=1,
-        most=1000,
+        min=1,
+        max=1000,
     )
     message_retry_seconds: int = whole(
         "BILLFOLD_MESSAGE_RETRY_SECONDS",
-        "How long a message waits after its first failure; each further wait is twice as long, up to 15 minutes.",
+        "How long a message waits after its first failure. Each further wait is twice as long, up to 15 minutes.",
         default=10,
-        least=0,
-        most=900,
+        min=0,
+        max=900,
     )
     visibility_seconds: int = whole(
         "BILLFOLD_VISIBILITY_SECONDS",
-        "How long a killed worker keeps a message from the others. While one works, it extends this in time.",
+        "How long a message of a killed worker stays hidden from others. A running worker extends this in time.",
         default=60,
-        least=3,
-        most=43_200,
+        min=3,
+        max=43_200,
     )
     shutdown_seconds: int = whole(
         "BILLFOLD_SHUTDOWN_SECONDS",
-        "How long a worker, a schedule or a server that is told to end lets its deliveries run before it gives them"
-        " back.",
+        "How long a worker, a schedule or a server lets running deliveries continue after a signal to end.",
         default=25,
-        least=0,
-        most=3600,
+        min=0,
+        max=3600,
     )
     keep_history_days: int | None = setting(
         "BILLFOLD_KEEP_HISTORY_DAYS",
-        "How long `billfold prune` keeps withdrawn rows and charges. Without it everything is kept.",
+        "How long `billfold prune` keeps withdrawn rows and charges. Without it they are kept for ever.",
         expected="a whole number of days, 1 or more",
         default=None,
         ge=1,
@@ -307,15 +307,15 @@ class Settings(BaseSettings):
         "BILLFOLD_SQL_TIMEOUT_SECONDS",
         "How long a query of `billfold sql` may run.",
         default=60,
-        least=1,
-        most=86_400,
+        min=1,
+        max=86_400,
     )
     sql_max_rows: int = whole(
         "BILLFOLD_SQL_MAX_ROWS",
-        "How many rows `billfold sql` prints before it refuses more.",
+        "The maximum number of rows that `billfold sql` prints.",
         default=100_000,
-        least=1,
-        most=100_000_000,
+        min=1,
+        max=100_000_000,
     )
 
     def __init__(self, **values: Any) -> None:
@@ -325,7 +325,7 @@ class Settings(BaseSettings):
 
     @property
     def described_client_id(self) -> str | None:
-        """The client whose bucket the settings tell; None where they tell none, whatever rows earlier ones left."""
+        """The client whose bucket the settings name; None if they name none, even if earlier settings left rows."""
         return self.client if self.bucket else None
 
     @property
@@ -334,7 +334,7 @@ class Settings(BaseSettings):
         return frozenset(name for each in self.allowed_hosts.split(",") if (name := each.strip().lower()))
 
     def default_client(self) -> Client:
-        """The plan's single client, as these settings describe it."""
+        """The single client that these settings describe."""
         return Client(
             client_id=self.client,
             role_arn=self.role_arn,
@@ -353,7 +353,7 @@ class Settings(BaseSettings):
 
 
 def _default_home() -> Path:
-    """Root's PostgreSQL runs as another user, for whom root's own folder is closed as a rule."""
+    """For root PostgreSQL runs as another user, who usually cannot enter root's own folder."""
     home = Path("~/.billfold")
     if os.geteuid() == 0:
         try:

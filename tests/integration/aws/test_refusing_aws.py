@@ -103,5 +103,5 @@ def test_missing_credentials_are_told_as_such(here: Settings, environment: pytes
     environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
     bucket = open_bucket(Client(client_id="acme", bucket="acme-bills"), here)
 
-    with pytest.raises(ConfigurationError, match="credentials for s3://acme-bills/ are missing"):
+    with pytest.raises(ConfigurationError, match="No AWS credentials found for s3://acme-bills/"):
         resolve(bucket, "")

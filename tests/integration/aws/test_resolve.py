@@ -436,5 +436,5 @@ def test_a_folder_of_too_many_keys_is_not_looked_through(
 
     assert len(resolve(bucket, "", max_deliveries=1)) == 1
     write(root, "exports/readme.txt", b"")
-    with pytest.raises(UsageError, match="1 deliveries, among 3 keys"):
+    with pytest.raises(UsageError, match="1 deliveries and 3 keys"):
         resolve(bucket, "", max_deliveries=1)

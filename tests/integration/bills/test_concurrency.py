@@ -17,22 +17,26 @@ import pytest
 
 from billfold.model import DeliveryState
 from billfold.store.database import connect
+from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import LineItem
 from tests.processes.crash_worker import Worker
 from tests.soak.bills import HeldBill, deliver, expect, random_bill, read_bill, restate, total
 
-WORKERS = 8
-RESTATEMENTS = 20
-MIN_POLLS = 300
+WORKERS = rounds(4, in_soak=8)
+STATEMENTS = rounds(8, in_soak=20)
+REVISED_STATEMENTS = rounds(2, in_soak=4)
+RESTATEMENTS = rounds(6, in_soak=20)
+MIN_POLLS = 15 * RESTATEMENTS
 # A reader sees a published state within a few milliseconds; one that waits longer waits for a reader that died.
 LIMIT_SECONDS = 120
 
 
 @pytest.mark.slow
-def test_eight_workers_publish_twenty_statements_once_each(landing: Landing) -> None:
+@pytest.mark.at_length
+def test_workers_publish_every_statement_once(landing: Landing) -> None:
     random = Random(3)
-    bills = {f"exports/acme-{number:02d}": random_bill(random, 40) for number in range(20)}
+    bills = {f"exports/acme-{number:02d}": random_bill(random, 40) for number in range(STATEMENTS)}
     manifests = [
         deliver(random, landing.root, items, revision=1, export_path=export_path)
         for export_path, items in bills.items()
@@ -42,18 +46,19 @@ def test_eight_workers_publish_twenty_statements_once_each(landing: Landing) -> 
 
     assert [outcome for outcome in outcomes if outcome["state"] != DeliveryState.PUBLISHED or outcome["error"]] == []
     assert len(outcomes) == WORKERS * len(manifests)
-    assert _states(landing) == {("published", 1): 20}
+    assert _states(landing) == {("published", 1): STATEMENTS}
     assert _run_states(landing) == ["success"]
     assert {path: _held(landing, path) for path in bills} == {path: expect(items) for path, items in bills.items()}
     assert landing.broken_rules() == []
 
 
 @pytest.mark.slow
-def test_eight_workers_bring_four_statements_through_five_revisions_in_order(landing: Landing) -> None:
+@pytest.mark.at_length
+def test_workers_bring_statements_through_five_revisions_in_order(landing: Landing) -> None:
     random = Random(4)
     bills: dict[str, list[LineItem]] = {}
     manifests = []
-    for number in range(4):
+    for number in range(REVISED_STATEMENTS):
         export_path = f"exports/acme-{number:02d}"
         bills[export_path] = random_bill(random, 40)
         for revision in range(1, 6):
@@ -188,7 +193,8 @@ class Reader:
 
 
 @pytest.mark.slow
-def test_readers_see_the_published_bills_only_and_in_order_during_twenty_restatements(landing: Landing) -> None:
+@pytest.mark.at_length
+def test_readers_see_the_published_bills_only_and_in_order_during_many_restatements(landing: Landing) -> None:
     random = Random(8)
     bills = [random_bill(random, 200)]
     for _ in range(RESTATEMENTS):

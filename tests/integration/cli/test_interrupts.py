@@ -26,7 +26,7 @@ from tests.processes.faulty_aws import Call, Fault, faulty_aws
 from tests.processes.gateway import gateway
 from tests.processes.held_command import IMPORTS, NOWHERE, Ended, held_command
 from tests.processes.worker_process import LIMIT_SECONDS
-from tests.soak.interrupts import PROMISED_SECONDS, SLACK_SECONDS, run
+from tests.soak.interrupts import MOMENTS_EACH, PROMISED_SECONDS, SLACK_SECONDS, run
 
 STATES = (
     "SELECT delivery.state, run.status, run.error_code FROM billing_deliveries AS delivery"
@@ -288,6 +288,7 @@ def test_a_second_signal_ends_a_service_that_lets_its_work_finish(
 
 
 @pytest.mark.slow
+@pytest.mark.at_length
 @pytest.mark.parametrize("seed", [1])
 def test_commands_interrupted_at_random_moments_lose_nothing(landing: Landing, aws: LocalAws, seed: int) -> None:
-    assert run(seed, landing, aws) == []
+    assert run(seed, landing, aws, moment_count=rounds(3, in_soak=MOMENTS_EACH)) == []

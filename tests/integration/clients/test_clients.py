@@ -136,11 +136,11 @@ def test_of_two_that_register_one_folder_together_one_gets_it(landing: Landing) 
         ("refresh_hours", 0, "hours"),
     ],
 )
-def test_what_no_client_can_have_is_refused(landing: Landing, field: str, value: object, expected: str) -> None:
+def test_what_no_client_can_have_is_refused(shared_landing: Landing, field: str, value: object, expected: str) -> None:
     with pytest.raises(UsageError, match=expected):
-        add(landing, **{"client_id": "acme", field: value})
+        add(shared_landing, **{"client_id": "acme", field: value})
 
-    assert clients.list_clients(landing.database) == []
+    assert clients.list_clients(shared_landing.database) == []
 
 
 def test_an_id_is_given_once(landing: Landing) -> None:
@@ -188,7 +188,7 @@ def test_what_may_change_of_a_client_changes_and_the_rest_stays(landing: Landing
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, "nothing is to be changed"),
+        ({}, "nothing to change"),
         ({"currency": ""}, "--currency is ''"),
         ({"refresh_hours": 0}, "1 to 8760"),
         ({"region": "x y"}, "such as eu-central-1"),
@@ -257,9 +257,9 @@ def test_a_registered_client_reads_its_own_folder_alone(landing: Landing, aws: L
 
     assert bucket.head("exports/a.csv").size_bytes == 4
     for key in ("exports-evil/a.csv", "a.csv", "exports/../exports-evil/a.csv"):
-        with pytest.raises(AccessDeniedError, match="does not lie in the client's folder"):
+        with pytest.raises(AccessDeniedError, match="is not in the client's folder"):
             bucket.head(key)
-    with pytest.raises(AccessDeniedError, match="does not lie in the client's folder"):
+    with pytest.raises(AccessDeniedError, match="is not in the client's folder"):
         list(bucket.list_objects(""))
     with pytest.raises(UsageError, match="does not belong to client acme"):
         locate("s3://another-bucket/exports/", client, here.settings)

@@ -127,7 +127,7 @@ def test_plain_iam_is_printed_for_who_makes_roles_otherwise(operator: Operator, 
         (("--client", "acme", "--notify", "none", "--event-bus-arn", BUS_ARN), {}, "--notify none needs no"),
         (("--client", "acme", "--queue-arn", "q", "--event-bus-arn", BUS_ARN), {}, "are both given"),
         (("--client", "acme", "--create-export", "focus"), {}, "us-east-1"),
-        (("--client", "acme", "--no-tags"), {}, "no export is made"),
+        (("--client", "acme", "--no-tags"), {}, "no export is created"),
         (("--client", "acme", "--output", "no/such/folder.json"), {}, "cannot be written"),
     ],
 )

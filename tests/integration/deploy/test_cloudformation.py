@@ -15,6 +15,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +121,6 @@ CLIENTS_TEMPLATES = {
 }
 
 
-@pytest.fixture
-def aws(environment: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        yield aws
-
-
 class Account:
     """An account other than ours, in which AWS is called by somebody who is at home there."""
 
@@ -150,8 +145,9 @@ class Account:
         self.client("s3", str(client.region)).create_bucket(Bucket=client.bucket, **located)
 
 
+@cache
 def read(name: str) -> dict[str, Any]:
-    """One of our templates, with each short function in its long form."""
+    """One of our templates, with each short function in its long form; nobody changes it."""
     import cfnlint.decode  # Imported here: it takes a second that the collection of all tests need not wait for.
 
     read, problems = cfnlint.decode.decode(str(FOLDER / f"{name}.yaml"))

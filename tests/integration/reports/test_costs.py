@@ -24,10 +24,9 @@ from billfold.selection import (
     Preset,
     Selection,
 )
-from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, as_csv, line_item, write_bill, write_object
-from tests.services import NewDatabase
+from tests.services import NewDatabase, make_shared_landing
 
 MAY, JUNE, JULY = (BillingPeriod(date(2026, month, 1)) for month in (5, 6, 7))
 S3 = {"line_item_product_code": "AmazonS3", "line_item_usage_account_id": "777788889999"}
@@ -65,11 +64,8 @@ def bills(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -
 
     All tests of this module ask it; none changes it.
     """
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
-        landing = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("bucket"))
-        bring_in_both(landing)
+    landing = make_shared_landing(new_database, tmp_path_factory)
+    bring_in_both(landing)
     return landing
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +21,7 @@ from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.reports import reading
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill, write_object
+from tests.services import CopyDatabase
 
 MAY, JUNE = BillingPeriod(date(2026, 5, 1)), BillingPeriod(date(2026, 6, 1))
 
@@ -33,21 +35,27 @@ def in_june(**columns: str) -> dict[str, str]:
     )
 
 
-@pytest.fixture
-def two_months(landing: Landing) -> Landing:
-    """May: 1.10 USD of EC2, 2.000000000000000001 USD of S3, 5 EUR of EC2; June: 0.5 USD of EC2."""
+@pytest.fixture(scope="module")
+def two_months(shared_landing: Landing) -> Landing:
+    """May: 1.10 USD of EC2, 2.000000000000000001 USD of S3, 5 EUR of EC2; June: 0.5 USD of EC2. It stays so."""
     s3 = {"line_item_product_code": "AmazonS3", "line_item_usage_account_id": "777788889999"}
     write_bill(
-        landing.root,
+        shared_landing.root,
         [
             line_item(cost="1.10"),
             line_item(cost="2.000000000000000001", **s3),
             line_item(cost="5", line_item_currency_code="EUR"),
         ],
     )
-    write_bill(landing.root, [in_june(cost="0.5")], period="2026-06", revision=2)
-    landing.ingest_all()
-    return landing
+    write_bill(shared_landing.root, [in_june(cost="0.5")], period="2026-06", revision=2)
+    shared_landing.ingest_all()
+    return shared_landing
+
+
+@pytest.fixture
+def own_months(two_months: Landing, copy_database: CopyDatabase) -> Landing:
+    """The same for a test that changes it; its next bills are in the same bucket."""
+    return replace(two_months, database=copy_database(two_months.database))
 
 
 def test_costs_are_by_service_and_month_and_currency(two_months: Landing) -> None:
@@ -110,19 +118,19 @@ def test_costs_of_another_client_are_none(two_months: Landing) -> None:
     assert (report.rows, report.totals) == ((), ())
 
 
-def test_what_is_not_counted_costs_nothing(two_months: Landing) -> None:
-    two_months.execute("UPDATE billing_statements SET counted = false WHERE billing_period = '2026-05-01'")
+def test_what_is_not_counted_costs_nothing(own_months: Landing) -> None:
+    own_months.execute("UPDATE billing_statements SET counted = false WHERE billing_period = '2026-05-01'")
 
-    report = reports.sum_costs(two_months.database)
+    report = reports.sum_costs(own_months.database)
 
     assert [total.group for total in report.totals] == [("2026-06",)]
 
 
-def test_deliveries_show_which_one_is_current(two_months: Landing) -> None:
-    write_bill(two_months.root, [in_june(cost="0.75")], period="2026-06", revision=3)
-    two_months.ingest_all()
+def test_deliveries_show_which_one_is_current(own_months: Landing) -> None:
+    write_bill(own_months.root, [in_june(cost="0.75")], period="2026-06", revision=3)
+    own_months.ingest_all()
 
-    rows = reports.list_deliveries(two_months.database, Filter(period=JUNE))
+    rows = reports.list_deliveries(own_months.database, Filter(period=JUNE))
 
     assert [(row.is_current, row.billed_cost, row.rows_added, row.rows_removed) for row in rows] == [
         (True, {"USD": "0.75"}, 1, 1),
@@ -130,10 +138,10 @@ def test_deliveries_show_which_one_is_current(two_months: Landing) -> None:
     ]
 
 
-def test_lists_are_filtered_and_limited(two_months: Landing, tmp_path: Path) -> None:
+def test_lists_are_filtered_and_limited(own_months: Landing, tmp_path: Path) -> None:
     write_object(tmp_path, "bad.csv", b"line_item_unblended_cost\n1,2\n")
-    two_months.ingest(tmp_path / "bad.csv")
-    database = two_months.database
+    own_months.ingest(tmp_path / "bad.csv")
+    database = own_months.database
 
     assert len(reports.list_runs(database, Filter())) == 3
     assert [run.error_code for run in reports.list_runs(database, Filter(state="failed"))] == ["malformed_file"]
@@ -154,14 +162,14 @@ def set_times(landing: Landing, *times: datetime) -> None:
         )
 
 
-def test_costs_as_of_a_moment_are_those_that_stood_then(two_months: Landing) -> None:
-    write_bill(two_months.root, [in_june(cost="0.75"), in_june(cost="0.20")], period="2026-06", revision=3)
-    two_months.ingest_all()
+def test_costs_as_of_a_moment_are_those_that_stood_then(own_months: Landing) -> None:
+    write_bill(own_months.root, [in_june(cost="0.75"), in_june(cost="0.20")], period="2026-06", revision=3)
+    own_months.ingest_all()
     times = [datetime(2026, 7, day, 9, tzinfo=UTC) for day in (1, 2, 3)]
-    set_times(two_months, *times)
+    set_times(own_months, *times)
 
     def june_total(moment: datetime | None) -> list[Decimal]:
-        report = reports.sum_costs(two_months.database, month=JUNE, as_of=moment)
+        report = reports.sum_costs(own_months.database, month=JUNE, as_of=moment)
         assert report.as_of == moment
         assert sum(row.amount for row in report.rows) == sum(total.amount for total in report.totals)
         return [total.amount for total in report.totals]
@@ -171,13 +179,13 @@ def test_costs_as_of_a_moment_are_those_that_stood_then(two_months: Landing) -> 
     assert june_total(times[2]) == june_total(None) == [Decimal("0.95")]
 
 
-def test_costs_as_of_a_moment_are_of_what_counted_then(two_months: Landing) -> None:
+def test_costs_as_of_a_moment_are_of_what_counted_then(own_months: Landing) -> None:
     moment = datetime(2026, 7, 1, tzinfo=UTC)
-    set_times(two_months, moment, moment + timedelta(hours=1))
-    two_months.execute("UPDATE billing_statements SET counted = false WHERE billing_period = '2026-05-01'")
+    set_times(own_months, moment, moment + timedelta(hours=1))
+    own_months.execute("UPDATE billing_statements SET counted = false WHERE billing_period = '2026-05-01'")
 
-    then = reports.sum_costs(two_months.database, as_of=moment + timedelta(hours=2))
-    now = reports.sum_costs(two_months.database)
+    then = reports.sum_costs(own_months.database, as_of=moment + timedelta(hours=2))
+    now = reports.sum_costs(own_months.database)
 
     assert [total.group[0] for total in then.totals] == ["2026-05", "2026-05", "2026-06"]
     assert [total.group[0] for total in now.totals] == ["2026-06"]
@@ -193,16 +201,16 @@ def test_costs_as_of_a_moment_say_so_in_the_document(two_months: Landing) -> Non
     assert then == now
 
 
-def test_lists_tell_the_last_error_and_why_a_delivery_does_not_stand(two_months: Landing) -> None:
-    two_months.execute("UPDATE billing_ingestion_runs SET last_error_code = 'torn', last_failed_at = '2026-07-01Z'")
-    two_months.execute(
+def test_lists_tell_the_last_error_and_why_a_delivery_does_not_stand(own_months: Landing) -> None:
+    own_months.execute("UPDATE billing_ingestion_runs SET last_error_code = 'torn', last_failed_at = '2026-07-01Z'")
+    own_months.execute(
         """UPDATE billing_deliveries SET state = 'held', reason = 'too few rows', last_error_code = 'torn',
         last_error_message = 'it tore', columns = '{"a": "text"}', released_at = '2026-07-02Z'
         WHERE billing_period = '2026-05-01'"""
     )
 
-    runs = report_document("runs", reports.list_runs(two_months.database, Filter()))["runs"]
-    [held] = report_document("deliveries", reports.list_deliveries(two_months.database, Filter(period=MAY)))[
+    runs = report_document("runs", reports.list_runs(own_months.database, Filter()))["runs"]
+    [held] = report_document("deliveries", reports.list_deliveries(own_months.database, Filter(period=MAY)))[
         "deliveries"
     ]
 
@@ -212,14 +220,14 @@ def test_lists_tell_the_last_error_and_why_a_delivery_does_not_stand(two_months:
     assert (held["columns"], held["released_at"]) == ({"a": "text"}, datetime(2026, 7, 2, tzinfo=UTC))
 
 
-def test_deliveries_and_statements_name_their_publication(two_months: Landing) -> None:
-    two_months.execute(
+def test_deliveries_and_statements_name_their_publication(own_months: Landing) -> None:
+    own_months.execute(
         "UPDATE billing_statements SET remembered_since = '2026-07-01Z' WHERE billing_period = '2026-05-01'"
     )
-    published = {row[0] for row in two_months.query("SELECT publication_id FROM billing_publications")}
+    published = {row[0] for row in own_months.query("SELECT publication_id FROM billing_publications")}
 
-    deliveries = reports.list_deliveries(two_months.database, Filter())
-    june, may = reports.list_statements(two_months.database, Filter())
+    deliveries = reports.list_deliveries(own_months.database, Filter())
+    june, may = reports.list_statements(own_months.database, Filter())
 
     assert {row.publication_id for row in deliveries} == published
     assert (may.publication_kind, may.remembered_since) == ("delivery", datetime(2026, 7, 1, tzinfo=UTC))

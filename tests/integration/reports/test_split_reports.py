@@ -303,9 +303,9 @@ def test_the_sums_of_the_page_are_those_of_the_report(bills: Landing, group: Cos
 @pytest.mark.parametrize(
     ("address", "complaint"),
     [
-        ("/costs?split=yes", "split is none of true, false"),
+        ("/costs?split=yes", "split must be one of true, false"),
         ("/costs?group=pod&metric=list", "split costs have no list cost"),
-        ("/costs/charges?until=2026-05&split=true", "charges are those of instances"),
+        ("/costs/charges?until=2026-05&split=true", "charges cannot be split by workload"),
     ],
 )
 def test_an_address_that_asks_for_what_cannot_be_says_so(server: WebServer, address: str, complaint: str) -> None:

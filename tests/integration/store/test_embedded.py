@@ -22,6 +22,7 @@ from billfold.store import cluster, embedded, keeper
 from billfold.store.database import connect, connect_bulk
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.home import claim_home, explain, runner_of, wheel_programs
+from tests.at_length import rounds
 from tests.processes.homes import (
     UNSHARE,
     count_starts,
@@ -476,7 +477,8 @@ def test_what_the_disk_refuses_is_one_line_that_names_it(
         raise error
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.at_length
+@pytest.mark.parametrize("seed", [3, 4][: rounds(1, in_soak=2)])
 def test_a_random_trial_of_starts_breaks_no_promise(root: Path, seed: int) -> None:
     folder = root / f"t{seed}"
     folder.mkdir()

@@ -103,13 +103,10 @@ def test_a_folder_without_a_bill_leaves_a_failed_run(landing: Landing) -> None:
     assert_next_good_delivery_works(landing)
 
 
-def test_a_wrong_bucket_leaves_a_failed_run(landing: Landing, environment: pytest.MonkeyPatch) -> None:
-    with LocalAws() as aws:
-        for name, value in aws.environment().items():
-            environment.setenv(name, value)
+def test_a_wrong_bucket_leaves_a_failed_run(landing: Landing, aws: LocalAws) -> None:
+    there = landing.with_settings(endpoint_url=aws.endpoint_url, region="us-east-1")
 
-        there = landing.with_settings(endpoint_url=aws.endpoint_url, region="us-east-1")
-        outcome = there.ingest("s3://no-such-bucket/exports/acme/")
+    outcome = there.ingest("s3://no-such-bucket/exports/acme/")
 
     assert outcome.exit_error is not None
     assert outcome.exit_error.error_code == "source_not_found"

@@ -50,7 +50,7 @@ def test_movers_are_those_of_the_report_to_the_last_digit(shown: Shown, metric: 
 def test_without_a_choice_it_is_the_newest_publication_that_moved(pages: Pages) -> None:
     chosen = pages.show("/changes")
 
-    assert "acme · acme 2026-05 closed month changed" in chosen
+    assert "acme · acme 2026-05 past month changed" in chosen
     assert "Before 105.00 USD publication 1" in chosen
     assert "After 220.25 USD publication 2" in chosen
     assert "Change +115.25 USD" in chosen
@@ -73,7 +73,7 @@ def test_the_first_publication_of_a_bill_is_no_move(shown: Shown) -> None:
     assert "No restatements yet" in theirs
     assert "theirs 2026-04" in theirs
     assert "first bill" in theirs
-    assert "closed month changed" not in theirs
+    assert "past month changed" not in theirs
     assert "First publication: nothing to compare with" in first
 
 

@@ -139,7 +139,7 @@ def test_source_charges_and_daily_costs_agree_to_the_last_digit(pages: Pages) ->
     may = next(row for row in rows if row["month"] == "2026-05" and row["currency"] == "USD")
     exact = "220.250000000000000001"
     assert may["detail"] == f"source {exact}, charges {exact}, daily costs {exact}"
-    assert "Excluded: 0.90 USD (1 line item, negation" in pages.show("/checks?period=2026-04&client=acme")
+    assert "Excluded: \N{MINUS SIGN}0.90 USD (1 line item, negation" in pages.show("/checks?period=2026-04&client=acme")
 
 
 def test_what_does_not_agree_any_more_is_failed_and_comes_first(landing: Landing) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from billfold.store.database import READER_ROLE, Database
 from billfold.store.query import run_query
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
+from tests.processes.operator import Ended, Operator
 from tests.processes.refusing_aws import RefusingAws
 from tests.registry import ACCOUNT, Registry
 from tests.sent import Sent
@@ -139,7 +137,7 @@ def test_a_key_beside_the_clients_folder_is_asked_of_nobody(registry: Registry, 
     sent.calls.clear()
 
     for key in OUTSIDE + TRICKS:
-        with pytest.raises(AccessDeniedError, match="does not lie in the client's folder data/"):
+        with pytest.raises(AccessDeniedError, match="is not in the client's folder data/"):
             bucket.head(key)
         with pytest.raises(AccessDeniedError):
             list(bucket.list_objects(key))
@@ -261,48 +259,48 @@ def gate(aws: LocalAws) -> Iterator[RefusingAws]:
         yield gate
 
 
-class Operator:
-    """Runs the command as an operator does and keeps all that it said."""
+class Listener:
+    """Has an operator's commands run, and keeps all that they said."""
 
-    def __init__(self, database: Database, aws: LocalAws, gate: RefusingAws, folder: Path) -> None:
+    def __init__(self, operator: Operator) -> None:
         self.said = ""
-        self._folder = folder
-        url = make_conninfo(database.conninfo, password=PASSWORD)
-        self._environment = {
-            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
-            **aws.environment(),
-            "AWS_ENDPOINT_URL": gate.endpoint_url,
-            "AWS_SECRET_ACCESS_KEY": AMBIENT_SECRET,
-            "DATABASE_URL": url,
-            "BILLFOLD_READER_DATABASE_URL": make_conninfo(url, user=READER_ROLE),
-            "BILLFOLD_HOME": str(folder / "home"),
-            "BILLFOLD_MIN_FREE_BYTES": "0",
-            "BILLFOLD_LOG_FORMAT": "json",
-            "INGEST_RETRY_BASE_DELAY_MS": "0",
-            "LOG_LEVEL": "debug",
-        }
+        self._operator = operator
 
-    def run(self, *words: str, **variables: str) -> int:
-        ended = subprocess.run(
-            [sys.executable, "-m", "billfold", *words],
-            capture_output=True,
-            text=True,
-            cwd=self._folder,
-            env={**self._environment, **variables},
-            timeout=120,
-        )
-        self.said += ended.stdout + ended.stderr
-        return ended.returncode
+    def run(self, *words: str) -> int:
+        """The command as a process."""
+        return self._hear(self._operator.run(*words))
+
+    def call(self, *words: str, **variables: str) -> int:
+        """The command within this process."""
+        return self._hear(self._operator.call(*words, **variables))
+
+    def _hear(self, ended: Ended) -> int:
+        self.said += ended.out + ended.err
+        return ended.code
+
+
+@pytest.fixture
+def listener(database: Database, aws: LocalAws, gate: RefusingAws, tmp_path: Path) -> Listener:
+    url = make_conninfo(database.conninfo, password=PASSWORD)
+    variables = {
+        **aws.environment(),
+        "AWS_ENDPOINT_URL": gate.endpoint_url,
+        "AWS_SECRET_ACCESS_KEY": AMBIENT_SECRET,
+        "DATABASE_URL": url,
+        "BILLFOLD_READER_DATABASE_URL": make_conninfo(url, user=READER_ROLE),
+        "BILLFOLD_LOG_FORMAT": "json",
+        "LOG_LEVEL": "debug",
+    }
+    return Listener(Operator(home=tmp_path / "operator", folder=tmp_path, variables=variables))
 
 
 @pytest.mark.slow
 def test_no_secret_leaves_by_output_logs_or_tables(
-    database: Database, settings: Settings, aws: LocalAws, gate: RefusingAws, tmp_path: Path
+    database: Database, settings: Settings, aws: LocalAws, gate: RefusingAws, listener: Listener, tmp_path: Path
 ) -> None:
     tables = Landing.make(database, settings, tmp_path / "unused")
-    operator = Operator(database, aws, gate, tmp_path)
     add = ("--bucket", "acme-bills", "--prefix", "exports", "--account-id", ACCOUNT)
-    assert operator.run("client", "add", "acme", *add, "--json") == 0
+    assert listener.call("client", "add", "acme", *add, "--json") == 0
     external_id = tables.value("SELECT external_id FROM billing_clients")
     aws.create_bucket("acme-bills")
     write_bill(tmp_path / "bucket", described("1", "2"), bucket="acme-bills")
@@ -310,26 +308,26 @@ def test_no_secret_leaves_by_output_logs_or_tables(
     aws.put("acme-bills", "exports/b/metadata/BILLING_PERIOD=2026-04/b-Manifest.json", b"no manifest")
     gate.trust(f"arn:aws:iam::{ACCOUNT}:role/billfold-acme", external_id)
 
-    assert operator.run("schedule", "--once", "--json") == 4
-    assert operator.run("ingest", "--client", "acme", "exports/acme/", "--json") == 0
-    assert operator.run("doctor", "--client", "acme", "--json") == 3
-    assert operator.run("client", "show", "acme") == 0
-    assert operator.run("client", "list", "--json") == 0
-    assert operator.run("sql", "SELECT external_id FROM billing_clients", "--json") == 5
+    assert listener.run("schedule", "--once", "--json") == 4
+    assert listener.call("ingest", "--client", "acme", "exports/acme/", "--json") == 0
+    assert listener.run("doctor", "--client", "acme", "--json") == 3
+    assert listener.call("client", "show", "acme") == 0
+    assert listener.call("client", "list", "--json") == 0
+    assert listener.call("sql", "SELECT external_id FROM billing_clients", "--json") == 5
     gate.refuse(lambda request: request.action == "AssumeRole")
-    assert operator.run("ingest", "--client", "acme", "exports/", "--json") == 3
-    assert operator.run("doctor", "--client", "acme", "--json") == 3
+    assert listener.run("ingest", "--client", "acme", "exports/", "--json") == 3
+    assert listener.call("doctor", "--client", "acme", "--json") == 3
     wrong = {"BILLFOLD_EXTERNAL_ID": f"{external_id} with blanks", "DATABASE_URL": f"no address {PASSWORD}"}
-    assert operator.run("deliveries", "--json", **wrong) == 2
+    assert listener.call("deliveries", "--json", **wrong) == 2
     gone = {"DATABASE_URL": f"postgresql://nobody:{PASSWORD}@127.0.0.1:1/gone"}
-    assert operator.run("deliveries", "--json", **gone) == 6
+    assert listener.call("deliveries", "--json", **gone) == 6
 
     assert len(gate.secrets) >= 4
-    assert "delivery_finished" in operator.said
-    assert "source_refused" in operator.said
+    assert "delivery_finished" in listener.said
+    assert "source_refused" in listener.said
     assert tables.count("billing_usage_fact") == 2
     for secret in (external_id, AMBIENT_SECRET, PASSWORD, *gate.secrets):
-        assert secret not in operator.said
+        assert secret not in listener.said
         assert places_of(tables, secret) == []
     assert [table for table, _ in tables_and_columns(tables)]
 

@@ -184,11 +184,11 @@ def test_only_who_may_see_secrets_is_given_what_holds_them(registry: Registry, s
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ("notify=sqs&arn=nothing", "is no destination of sqs"),
-        ("notify=eventbridge&arn=arn:aws:events:us-east-1:111111111111:event-bus/theirs", "not to ours"),
+        ("notify=sqs&arn=nothing", "is not a destination of sqs"),
+        ("notify=eventbridge&arn=arn:aws:events:us-east-1:111111111111:event-bus/theirs", "not in ours"),
         ("notify=pigeon", "notify or export has an unknown value"),
         ("export=everything", "notify or export has an unknown value"),
-        ("tags=no", "no export is made"),
+        ("tags=no", "no export is created"),
         ("export=cur2&tags=perhaps", "each content is empty or"),
         ("export=cur2&time_granularity=yearly", "hourly, daily or monthly"),
     ],

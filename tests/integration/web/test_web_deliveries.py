@@ -12,21 +12,17 @@ import pytest
 
 from billfold.clients import tokens
 from billfold.model import Scope
-from billfold.settings import load_settings
 from tests.bills.histories import deliver_at, land_history
 from tests.bills.landing import Landing
 from tests.processes.web_server import WebServer, run_web_server
-from tests.services import CopyDatabase, NewDatabase
+from tests.services import CopyDatabase, NewDatabase, copy_of, make_shared_landing
 
 
 @pytest.fixture(scope="module")
 def landed(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> tuple[Landing, dict[str, UUID]]:
-    """What is landed once for all tests; each works on a copy of it."""
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
-        landing = Landing.make(new_database(16), load_settings(), tmp_path_factory.mktemp("history") / "bucket")
-        return landing, land_history(landing)
+    """What is landed once for all tests; those that change it work on a copy."""
+    landing = make_shared_landing(new_database, tmp_path_factory)
+    return landing, land_history(landing)
 
 
 @pytest.fixture
@@ -45,6 +41,13 @@ def server(copy: Landing) -> Iterator[WebServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def reading(landed: tuple[Landing, dict[str, UUID]]) -> Iterator[WebServer]:
+    """A server for all tests that only look."""
+    with run_web_server(landed[0].settings, copy_of(landed[0].database)) as server:
+        yield server
+
+
 def get(server: WebServer, path: str, token: str | None = None, *, status: int = 200) -> str:
     """A page as a browser asks for it."""
     headers = {"Accept": "text/html", **({"Authorization": f"Bearer {token}"} if token else {})}
@@ -59,15 +62,15 @@ def shown(page: str) -> list[str]:
     return re.findall(r'href="/deliveries/([0-9a-f-]{36})"', listed)
 
 
-def test_list_shows_what_the_filters_of_its_address_let_through(server: WebServer, history: dict[str, UUID]) -> None:
+def test_list_shows_what_the_filters_of_its_address_let_through(reading: WebServer, history: dict[str, UUID]) -> None:
     everything = [str(history[name]) for name in ("held", "failed", "restated", "first", "globex")]
 
-    assert shown(get(server, "/deliveries")) == everything
-    assert shown(get(server, "/deliveries?client=acme")) == everything[:4]
-    assert shown(get(server, "/deliveries?client=&export=&period=&state=failed&day=")) == [str(history["failed"])]
-    assert shown(get(server, "/deliveries?period=2026-05&export=acme&day=2026-05-28")) == everything[1:]
-    assert shown(get(server, "/deliveries?day=2026-05-29")) == everything[:1]
-    assert shown(get(server, "/deliveries?period=2026-04")) == []
+    assert shown(get(reading, "/deliveries")) == everything
+    assert shown(get(reading, "/deliveries?client=acme")) == everything[:4]
+    assert shown(get(reading, "/deliveries?client=&export=&period=&state=failed&day=")) == [str(history["failed"])]
+    assert shown(get(reading, "/deliveries?period=2026-05&export=acme&day=2026-05-28")) == everything[1:]
+    assert shown(get(reading, "/deliveries?day=2026-05-29")) == everything[:1]
+    assert shown(get(reading, "/deliveries?period=2026-04")) == []
 
 
 @pytest.mark.parametrize(
@@ -82,20 +85,20 @@ def test_list_shows_what_the_filters_of_its_address_let_through(server: WebServe
         "cursor=x",
     ],
 )
-def test_an_invalid_query_of_the_list_is_an_error(server: WebServer, query: str) -> None:
-    page = get(server, f"/deliveries?{query}", status=400)
+def test_an_invalid_query_of_the_list_is_an_error(reading: WebServer, query: str) -> None:
+    page = get(reading, f"/deliveries?{query}", status=400)
 
     assert query.partition("=")[0] in page or "month" in page
 
 
 def test_pages_of_the_list_hold_every_delivery_once(
-    server: WebServer, history: dict[str, UUID], monkeypatch: pytest.MonkeyPatch
+    reading: WebServer, history: dict[str, UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("billfold.web.pages.deliveries.PAGE_SIZE", 2)
 
     found, path = [], "/deliveries?state="
     while path:
-        page = get(server, path)
+        page = get(reading, path)
         found += shown(page)
         older = re.search(r'href="([^"#]+)#list" rel="next"', page)
         path = older[1].replace("&amp;", "&") if older else ""
@@ -153,13 +156,13 @@ def test_late_clients_come_first_and_are_highlighted(
     assert "between us" not in page
 
 
-def test_a_failed_delivery_says_why_and_what_to_do(server: WebServer, history: dict[str, UUID]) -> None:
-    page = get(server, f"/deliveries/{history['failed']}")
+def test_a_failed_delivery_says_why_and_what_to_do(reading: WebServer, history: dict[str, UUID]) -> None:
+    page = get(reading, f"/deliveries/{history['failed']}")
 
     assert "<code>unknown_format</code>" in page
-    assert "is no AWS billing export" in page
+    assert "is not an AWS billing export" in page
     assert "Check which export writes to this folder." in page
-    assert "never published" in page
+    assert "not published" in page
 
 
 def test_a_held_delivery_says_to_who_may_only_read_how_it_is_let_through(

@@ -23,6 +23,7 @@ from billfold.web import create_app
 from billfold.web.access import ReadAccess
 from billfold.web.server import serve
 from billfold.web.throttle import Throttle, network_of
+from tests.bills.landing import Landing
 from tests.processes.web_server import HOME_SECRET, HOME_TOKEN, STRANGER, WebServer, run_app
 
 LIMIT = 1000
@@ -69,14 +70,20 @@ def make_app(settings: Settings, database: Database, *, bound_host: str = "127.0
     return app
 
 
-@pytest.fixture
-def limited(settings: Settings) -> Settings:
+def limit(settings: Settings) -> Settings:
     return settings.model_copy(update={"max_request_bytes": LIMIT, "allowed_hosts": "billfold.example, Other.example"})
 
 
 @pytest.fixture
-def server(limited: Settings, database: Database) -> Iterator[WebServer]:
-    with run_app(make_app(limited, database, bound_host="192.0.2.7"), token=HOME_SECRET) as server:
+def limited(settings: Settings) -> Settings:
+    return limit(settings)
+
+
+@pytest.fixture(scope="module")
+def server(shared_landing: Landing) -> Iterator[WebServer]:
+    """One server for all tests that only ask: making one takes longer than most of them."""
+    app = make_app(limit(shared_landing.settings), shared_landing.database, bound_host="192.0.2.7")
+    with run_app(app, token=HOME_SECRET) as server:
         yield server
 
 
@@ -150,8 +157,8 @@ def test_a_form_of_another_site_is_refused(server: WebServer) -> None:
             assert (answer.status, answer.error_code) == (403, "origin"), headers
 
 
-def test_a_page_of_another_site_is_refused_with_any_token(server: WebServer, database: Database) -> None:
-    secret = tokens.make(database, "mine", (Scope.ADMIN,)).secret
+def test_a_page_of_another_site_is_refused_with_any_token(server: WebServer, shared_landing: Landing) -> None:
+    secret = tokens.make(shared_landing.database, "mine", (Scope.ADMIN,)).secret
     headers = {"Authorization": f"Bearer {secret}"}
 
     refused = server.send("POST", "/test/raw", b"", {**headers, "Origin": "https://evil.example"})

@@ -231,7 +231,7 @@ def test_the_page_of_a_held_delivery_says_what_a_release_does(office: Office) ->
     assert f"billfold release {delivery_id}" in pages[Scope.READ]
     said, _, _ = pages[Scope.INGEST].partition(form)
     assert "To publish it anyway, release it: acme 2026-05 then has 1 line item of " in said
-    assert f"<code>billfold rollback {delivery_id}</code> brings back what stands now." in said
+    assert f"To undo the release, run <code>billfold rollback {delivery_id}</code>." in said
 
 
 def test_the_release_button_leads_back_to_the_delivery(office: Office) -> None:
@@ -282,7 +282,7 @@ def test_the_button_is_for_who_may_and_for_what_failed() -> None:
         request = SimpleNamespace(state=SimpleNamespace(access=Access(scopes=frozenset(scopes))))
         return (
             _environment()
-            .get_template("asking.html")
+            .get_template("retry.html")
             .render(delivery=delivery, request=request, is_moving=False, hindrance=hindrance)
             .strip()
         )

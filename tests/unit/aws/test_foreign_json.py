@@ -65,13 +65,13 @@ def test_another_programs_document_is_skimmed_whatever_its_numbers() -> None:
 @pytest.mark.parametrize(
     ("members", "problem"),
     [
-        ('"dataFiles": ["a.csv"], "DATAFILES": ["b.csv"]', "names a member twice, in other letters"),
+        ('"dataFiles": ["a.csv"], "DATAFILES": ["b.csv"]', "names a member twice, in different case"),
         ('"dataFiles": [["a.csv"]]', "holds an entry that names no file"),
         ('"dataFiles": {"a": 1}', "is not a list"),
         ('"dataFiles": ["a\\ud800.csv"]', "holds characters that cannot be stored"),
         ('"dataFiles": ["a\\u0000.csv"]', "holds characters that cannot be stored"),
-        ('"dataFiles": [], "billingPeriod": {"start": [2026, 5]}', "names no billing period that we know"),
-        ('"dataFiles": [], "billingPeriod": ' + "9" * 400, "names no billing period that we know"),
+        ('"dataFiles": [], "billingPeriod": {"start": [2026, 5]}', "names no billing period in a known format"),
+        ('"dataFiles": [], "billingPeriod": ' + "9" * 400, "names no billing period in a known format"),
     ],
 )
 def test_a_manifest_of_wrong_types_is_refused_in_one_line(members: str, problem: str) -> None:

@@ -96,7 +96,7 @@ def test_a_byte_order_mark_is_no_obstacle() -> None:
         (b'{"dataFiles": ["a.csv", "b.csv", "a.csv"]}', "names a file twice"),
         (b'{"dataFiles": ["s3://one/a.csv", "s3://two/b.csv"]}', "several buckets"),
         (b'{"dataFiles": [], "billingPeriod": {"start": "soon"}}', "no billing period"),
-        (b'{"dataFiles": [], "billingPeriod": {"start": "2023-12-01T00:00:00.000Z"}}', "says that it is of 2023-12"),
+        (b'{"dataFiles": [], "billingPeriod": {"start": "2023-12-01T00:00:00.000Z"}}', "names the period 2023-12"),
     ],
 )
 def test_a_manifest_that_cannot_tell_its_files_is_refused_in_one_line(content: bytes, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""How a client's bucket tells us of a new object: its own notification to our queue, or a rule to our event bus."""
+"""How a client's bucket reports new objects: a notification to our queue, or a rule for our event bus."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from billfold.model import Client, Notify
 _MAX_RULE_NAME = 64
 
 
-# What may be told, and how an ARN of it is refused. S3 sends to no FIFO queue.
+# The accepted ARNs, and how another is rejected. S3 does not send to FIFO queues.
 _ARNS = {
     Notify.SQS: (
         re.compile(r"arn:(aws[a-z-]*):sqs:([a-z0-9-]+):(\d{12}):[\w-]{1,80}", re.ASCII),
-        "arn:aws:sqs:<region>:<12 digits>:<name> of a queue that is no FIFO queue",
+        "arn:aws:sqs:<region>:<12 digits>:<name> of a standard queue, not a FIFO queue",
     ),
     Notify.EVENTBRIDGE: (
         re.compile(r"arn:(aws[a-z-]*):events:([a-z0-9-]+):(\d{12}):event-bus/[\w./-]{1,256}", re.ASCII),
@@ -36,28 +36,28 @@ class Destination:
 
 
 def check(client: Client, destination: Destination, our_account_id: str) -> None:
-    """Raise UsageError for a destination that is not ours, or that the client's bucket cannot reach."""
+    """Raise UsageError for a destination of another account, or one that the client's bucket cannot reach."""
     pattern, expected = _ARNS[destination.notify]
     found = pattern.fullmatch(destination.arn)
     if found is None:
-        raise UsageError(f"{destination.arn!r} is no destination of {destination.notify}: expected {expected}")
+        raise UsageError(f"{destination.arn!r} is not a destination of {destination.notify}: expected {expected}")
     partition, region, account = found.groups()
     if account != our_account_id:
         raise UsageError(
-            f"{destination.arn} belongs to account {account}, not to ours, {our_account_id}",
-            advice="nobody else may be told of the client's objects",
+            f"{destination.arn} is in account {account}, not in ours, {our_account_id}",
+            advice="no other account may learn of the client's objects",
         )
     if partition != _partition(client):
         raise UsageError(f"{destination.arn} is in partition {partition}, the client in {_partition(client)}")
     if destination.notify is Notify.SQS and region != client.region:
         raise UsageError(
-            f"the bucket is in {client.region} and the queue in {region}: S3 notifies queues of its own region alone",
+            f"the bucket is in {client.region} and the queue in {region}: S3 notifies only queues of its own region",
             advice="use --notify eventbridge, which crosses regions",
         )
 
 
 def of_new_bucket(client: Client, destination: Destination | None) -> Mapping[str, Any]:
-    """What a template gives a bucket that it makes, in CloudFormation's words."""
+    """The notification of a bucket that the template creates, in CloudFormation's words."""
     if destination is None:
         return {}
     if destination.notify is Notify.EVENTBRIDGE:
@@ -74,7 +74,7 @@ def of_new_bucket(client: Client, destination: Destination | None) -> Mapping[st
 
 
 def of_existing_bucket(client: Client, destination: Destination) -> Mapping[str, Any]:
-    """The same in the words of S3's API: CloudFormation changes no bucket that it has not made."""
+    """The same in the words of S3's API: CloudFormation changes only buckets that it created."""
     if destination.notify is Notify.EVENTBRIDGE:
         return {"EventBridgeConfiguration": {}}
     rules = [{"Name": "prefix", "Value": _filter_value(client)}]
@@ -91,7 +91,7 @@ def of_existing_bucket(client: Client, destination: Destination) -> Mapping[str,
 
 
 def rule(client: Client, event_bus_arn: str) -> dict[str, Any]:
-    """Resources of a template: the rule that passes the folder's events on to us, and the role with which it may.
+    """Resources of a template: the rule that forwards the folder's events to us, and the role that allows it.
 
     EventBridge sees a bucket's objects once the bucket sends it its events (`of_new_bucket`, `of_existing_bucket`).
     """
@@ -104,7 +104,7 @@ def rule(client: Client, event_bus_arn: str) -> dict[str, Any]:
         "EventsRole": {
             "Type": "AWS::IAM::Role",
             "Properties": {
-                "Description": "Lets EventBridge tell Billfold of new billing exports",
+                "Description": "Lets EventBridge report new billing exports to Billfold",
                 "AssumeRolePolicyDocument": _allow(
                     Principal={"Service": "events.amazonaws.com"},
                     Action="sts:AssumeRole",
@@ -125,7 +125,7 @@ def rule(client: Client, event_bus_arn: str) -> dict[str, Any]:
             "Type": "AWS::Events::Rule",
             "Properties": {
                 "Name": name,
-                "Description": "Tells Billfold of new billing exports",
+                "Description": "Reports new billing exports to Billfold",
                 "EventPattern": {"source": ["aws.s3"], "detail-type": ["Object Created"], "detail": detail},
                 "State": "ENABLED",
                 "Targets": [{"Id": "billfold", "Arn": event_bus_arn, "RoleArn": {"Fn::GetAtt": ["EventsRole", "Arn"]}}],

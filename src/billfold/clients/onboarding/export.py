@@ -1,4 +1,4 @@
-"""An AWS Data Export and the bucket that it is delivered to, as resources of a CloudFormation template."""
+"""An AWS Data Export and its bucket, as resources of a CloudFormation template."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from billfold.errors import UsageError
 from billfold.model import Client, ExportTable, TimeGranularity
 
-# AWS makes Data Exports in this region alone, and a template's bucket stands where the template is deployed.
+# AWS creates Data Exports only in this region, and a template's bucket is in the region of its deployment.
 EXPORT_REGION = "us-east-1"
 # Both write deliveries, as AWS's own policy for such buckets says (AWS: "Setting up an Amazon S3 bucket for data
-# exports"); the second is the older name, under which an export is checked when it is made.
+# exports"); the second is the older name, which checks an export when it is created.
 _WRITERS = ("bcm-data-exports.amazonaws.com", "billingreports.amazonaws.com")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportContents:
-    """What an export holds, named after AWS's table configurations of CUR 2.0; FOCUS has the time granularity alone.
+    """The contents of an export, named after AWS's table configurations of CUR 2.0; of FOCUS only the time granularity.
 
     AWS: "Table configurations can't be changed after an export is created", so everything is on by default.
     """
@@ -43,7 +43,7 @@ EVERYTHING = ExportContents()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Query:
-    """A table of Data Exports by AWS's name, how it is filled, and the columns to ask for: AWS refuses `SELECT *`."""
+    """A table of Data Exports by AWS's name, its configuration and its columns: AWS rejects `SELECT *`."""
 
     table: str
     configuration: Mapping[str, str]
@@ -55,8 +55,8 @@ def resources(
 ) -> dict[str, Any]:
     """The bucket, its policy and the export by their logical names; `notification` is the bucket's configuration.
 
-    CSV keeps every amount as AWS wrote it, and overwriting keeps one copy of each month. Deleting the stack leaves the
-    bucket and its bills. Raises UsageError for what AWS would not deliver.
+    CSV keeps every amount as AWS wrote it, and overwriting keeps one copy of each month. If the stack is deleted, the
+    bucket and its bills stay. Raises UsageError for an export that AWS would not deliver.
     """
     _check(client)
     assert client.bucket is not None
@@ -89,7 +89,7 @@ def resources(
         },
         "BillingExport": {
             "Type": "AWS::BCMDataExports::Export",
-            # AWS writes a first object when the export is made, and needs the policy for it.
+            # AWS writes a first object when the export is created, and needs the policy for it.
             "DependsOn": "ExportBucketPolicy",
             "Properties": {"Export": _export(client, query)},
         },
@@ -97,39 +97,39 @@ def resources(
 
 
 def check_contents(table: ExportTable | None, contents: ExportContents) -> None:
-    """Raise UsageError for contents that this table, or an export that is not made, cannot have."""
+    """Raise UsageError for contents that this table, or a template without an export, cannot have."""
     if contents == EVERYTHING:
         return
     if table is None:
         raise UsageError(
-            "the contents of an export are chosen, and no export is made", advice="add --create-export cur2 or focus"
+            "contents of an export were given, but no export is created", advice="add --create-export cur2 or focus"
         )
     if table is ExportTable.FOCUS and contents.left_out:
         raise UsageError(
-            f"--no-{contents.left_out[0]} is for CUR 2.0: AWS's FOCUS table has one setting, the time granularity",
+            f"--no-{contents.left_out[0]} is for CUR 2.0: AWS's FOCUS table has only one setting, the time granularity",
             advice=f"leave --no-{contents.left_out[0]} out, or use --create-export cur2",
         )
     if table is ExportTable.CUR2 and contents.split_cost_allocation_data and not contents.resources:
         raise UsageError(
-            "split cost allocation data needs resources: its rows name the instance that they share by its resource id",
+            "split cost allocation data needs resources: its rows name their instance by its resource id",
             advice="add --no-split-cost-allocation-data, or leave --no-resources out",
         )
 
 
 def preparations(table: ExportTable, contents: ExportContents) -> Sequence[str]:
-    """The steps in AWS's console that no template can take, as comments."""
+    """The steps in AWS's console that a template cannot do, as comments."""
     if table is not ExportTable.CUR2:
         return []
     steps = []
     if contents.split_cost_allocation_data:
         steps.append(
             "# In the payer's account, in the Billing and Cost Management console, Cost Management preferences: opt in"
-            " to split cost allocation data for Amazon ECS, Amazon EKS or both. AWS fills it in from the current month"
+            " to split cost allocation data for Amazon ECS, Amazon EKS or both. AWS provides it from the current month"
             " on, not for earlier months."
         )
     if contents.tags:
         steps.append(
-            "# In the same console, Cost allocation tags: activate each tag to be exported. AWS leaves the others out."
+            "# In the same console, Cost allocation tags: activate each tag to export. AWS leaves the others out."
         )
     return steps
 
@@ -137,24 +137,24 @@ def preparations(table: ExportTable, contents: ExportContents) -> Sequence[str]:
 def _check(client: Client) -> None:
     if client.region != EXPORT_REGION:
         raise UsageError(
-            f"the bucket of client {client.client_id} is in {client.region or 'no known region'}, and AWS makes exports"
-            f" in {EXPORT_REGION}, where the template would make the bucket too",
-            advice="let the client make the export itself, or register it with --region us-east-1",
+            f"the bucket of client {client.client_id} is in {client.region or 'no known region'}, but AWS creates"
+            f" exports in {EXPORT_REGION}, where the template would create the bucket too",
+            advice="let the client create the export itself, or register it with --region us-east-1",
         )
     if not client.prefix:
         raise UsageError(
-            f"client {client.client_id} has the whole bucket, and an export needs a folder",
+            f"client {client.client_id} has the whole bucket, but an export needs a folder",
             advice="register it with a folder: --prefix exports/",
         )
     if client.kms_key_arn:
         raise UsageError(
-            f"client {client.client_id} has a key of its own, and the bucket of the template is encrypted with S3's",
-            advice="register it without --kms-key-arn, or let the client make bucket and export itself",
+            f"client {client.client_id} has its own key, but the template's bucket is encrypted with S3's",
+            advice="register it without --kms-key-arn, or let the client create bucket and export itself",
         )
 
 
 def _bucket_policy(client: Client) -> dict[str, Any]:
-    """What AWS asks for, for exports of this account alone, and nobody may come without TLS."""
+    """What AWS requires, for exports of this account only; access without TLS is denied."""
     arn = f"arn:aws:s3:::{client.bucket}"
     return {
         "Version": "2012-10-17",
@@ -188,7 +188,7 @@ def _bucket_policy(client: Client) -> dict[str, Any]:
 
 
 def _query(table: ExportTable, contents: ExportContents) -> _Query:
-    """What to ask the table for: AWS refuses a column that its configuration does not add."""
+    """The query of the table: AWS rejects a column that its configuration does not add."""
     granularity = {"TIME_GRANULARITY": contents.time_granularity.upper()}
     if table is ExportTable.FOCUS:
         return _Query(table="FOCUS_1_2_AWS", configuration=granularity, columns=_FOCUS_COLUMNS)

@@ -1,4 +1,4 @@
-"""What a client deploys in its own account: a role that reads its bills, and how we come to know of new ones."""
+"""What a client deploys in its own account: a role that reads its bills, and how new bills are reported."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from billfold.settings import has_template_syntax
 
 _POLICY_VERSION = "2012-10-17"
 _ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role(/(?:.*/)?)([^/]+)", re.ASCII)
-# A role that is assumed by a role has sessions of an hour at most, whatever it allows (AWS: "role chaining").
+# A role that is assumed by a role has sessions of at most an hour, whatever it allows (AWS: "role chaining").
 _SESSION_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarding:
-    """What the client is asked for: trust in our account, events for `destination`, and an export where it has none.
+    """What the template contains: trust in our account, events for `destination`, and a new export if wanted.
 
-    `contents` is what that export holds. With `is_recorded` the client also gets a trail of its own, which shows it
-    every object that was read.
+    `contents` are those of the export. With `is_recorded` the client also gets a trail, which records every object that
+    is read.
     """
 
     our_account_id: str
@@ -49,10 +49,10 @@ class _Role:
 
 
 def make_template(client: Client, plan: Onboarding) -> dict[str, Any]:
-    """The client's CloudFormation template, external id included. It has no parameters: what is read is what is made.
+    """The client's CloudFormation template, with its external id. It has no parameters.
 
-    It is deployed in the bucket's account and region. Raises ConfigurationError for a client that is not described in
-    full, and UsageError for what AWS would refuse or what would tell a stranger of the client's objects.
+    It is deployed in the bucket's account and region. Raises ConfigurationError for an incomplete client, and
+    UsageError for what AWS would reject or what would reveal the client's objects to another account.
     """
     _check(client, plan)
     role = _role_of(client)
@@ -85,7 +85,7 @@ def make_template(client: Client, plan: Onboarding) -> dict[str, Any]:
 
 
 def iam_documents(client: Client, plan: Onboarding) -> dict[str, Any]:
-    """The role's two policies, for a client that makes its roles in another way; raises as `make_template` does."""
+    """The role's two policies, for a client that creates its roles in another way; raises as `make_template` does."""
     _check(client, plan)
     return {
         "trust_policy": trust_policy(client, plan.our_account_id),
@@ -94,7 +94,7 @@ def iam_documents(client: Client, plan: Onboarding) -> dict[str, Any]:
 
 
 def trust_policy(client: Client, our_account_id: str) -> dict[str, Any]:
-    """Who may assume the role: our account, with the external id and, where one is set, the source identity."""
+    """Who may assume the role: our account, with the external id and, if one is set, the source identity."""
     principal = {"AWS": f"arn:{_role_of(client).partition}:iam::{our_account_id}:root"}
     identity = {"sts:SourceIdentity": client.source_identity} if client.source_identity else {}
     assume = {
@@ -106,7 +106,7 @@ def trust_policy(client: Client, our_account_id: str) -> dict[str, Any]:
     }
     if not identity:
         return {"Version": _POLICY_VERSION, "Statement": [assume]}
-    # A statement of its own: setting the identity is judged apart, and no external id is known there.
+    # A separate statement: AWS evaluates setting the identity separately, without an external id.
     name = {
         "Sid": "BillfoldNamesItself",
         "Effect": "Allow",
@@ -142,7 +142,7 @@ def permission_policy(client: Client) -> dict[str, Any]:
 
 
 def next_steps(client: Client, plan: Onboarding, file: str) -> Sequence[str]:
-    """What is done with the template in `file`, and by whom: comments and commands, in order."""
+    """The steps to deploy the template in `file`, and who takes them: comments and commands, in order."""
     stack = re.sub(r"[^A-Za-z0-9-]", "-", f"billfold-{client.client_id}")
     steps: list[str] = []
     if plan.destination:
@@ -154,7 +154,7 @@ def next_steps(client: Client, plan: Onboarding, file: str) -> Sequence[str]:
     if not f"{role.path}{role.name}".startswith("/billfold-"):
         steps.append(
             f"# First, by us: add {client.role_arn} to ActForClients, twice, in deploy/cloudformation/worker.yaml: our"
-            " own roles may assume role/billfold-… alone, without a path."
+            " own roles may assume only role/billfold-…, without a path."
         )
     steps += [
         *(data_export.preparations(plan.export, plan.contents) if plan.export else ()),
@@ -163,12 +163,12 @@ def next_steps(client: Client, plan: Onboarding, file: str) -> Sequence[str]:
         f" --template-file {shlex.quote(file)} --capabilities CAPABILITY_NAMED_IAM",
     ]
     if client.kms_key_arn:
-        steps.append(f"# The policy of {client.kms_key_arn} has to let the role decrypt, or leave it to IAM.")
+        steps.append(f"# The policy of {client.kms_key_arn} must let the role decrypt, or leave it to IAM.")
     if plan.destination and not plan.export:
         bucket = f"--bucket {client.bucket} --expected-bucket-owner {client.account_id} --region {client.region}"
         notification = json.dumps(bucket_events.of_existing_bucket(client, plan.destination))
         steps += [
-            "# CloudFormation changes no bucket that it has not made. The second command replaces everything that the"
+            "# CloudFormation changes only buckets that it created. The second command replaces everything that the"
             " first one prints: add that to it.",
             f"aws s3api get-bucket-notification-configuration {bucket}",
             f"aws s3api put-bucket-notification-configuration {bucket}"
@@ -179,7 +179,7 @@ def next_steps(client: Client, plan: Onboarding, file: str) -> Sequence[str]:
 
 def _role_of(client: Client) -> _Role:
     found = _ROLE_ARN.fullmatch(client.role_arn or "")
-    assert found, "settings and registry hold ARNs of roles only"
+    assert found, "settings and registry accept only ARNs of roles"
     return _Role(partition=found[1], account_id=found[2], path=found[3], name=found[4])
 
 
@@ -193,7 +193,7 @@ def _check(client: Client, plan: Onboarding) -> None:
     missing = [f"client {client.client_id} has no {name}: set {v}" for name, (value, v) in needed.items() if not value]
     if missing:
         raise ConfigurationError("\n".join(missing))
-    # Settings and registry refuse such texts; a client that was registered by an earlier version may still have one.
+    # Settings and registry reject such texts; a client that an earlier version registered may still have one.
     for field in fields(client):
         value = getattr(client, field.name)
         if isinstance(value, str) and has_template_syntax(value):

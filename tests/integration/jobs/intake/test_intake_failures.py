@@ -1,4 +1,4 @@
-"""One message and its fate: whose object it tells of, what comes of it, and when it comes again."""
+"""Messages that fail, wait or kill their worker: counted, suspected, and dead at last."""
 
 from __future__ import annotations
 
@@ -8,250 +8,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
 
-from billfold import clients
 from billfold.aws import LocalAws
-from billfold.aws.queue import Message
 from billfold.bills import ingest
 from billfold.jobs import attempts
 from billfold.jobs.attempts import find_suspects, forget
-from billfold.jobs.intake import find_full, take_in
-from billfold.jobs.results import Cause, Dead, Done, Fate, Later
+from billfold.jobs.intake import find_full
+from billfold.jobs.results import Cause, Dead, Done, Later
 from billfold.model import Client
-from billfold.settings import load_settings
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import claims, records
 from billfold.store.jobs.slots import open_slots, take_slot, take_turn
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.bills.line_items import as_csv, described, write_bill
-from tests.messages import ACCOUNT, S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record
+from tests.bills.line_items import described, write_bill
+from tests.integration.jobs.intake.conftest import DATA, MANIFEST, WORKER, deliver, events, message, take
+from tests.messages import S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record
 from tests.processes.faulty_aws import Call, Fault, faulty_aws
 
-MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
-DATA = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
-WORKER = uuid4()
 NOWHERE = "host=127.0.0.1 port=1 dbname=nowhere user=nobody"
-
-
-@pytest.fixture
-def aws(aws: LocalAws) -> LocalAws:
-    aws.create_bucket(BUCKET)
-    return aws
-
-
-@pytest.fixture
-def fleet(aws: LocalAws, landing: Landing) -> Landing:
-    """A landing whose bucket stands in the local AWS, and whose client `acme` is registered with one slot."""
-    landing = landing.with_settings(endpoint_url=load_settings().endpoint_url, message_retry_seconds=0)
-    values = {"client_id": "acme", "bucket": BUCKET, "account_id": ACCOUNT, "prefix": "exports/", "max_deliveries": 1}
-    return replace(landing, client=clients.register(landing.database, landing.settings, values))
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a worker that is only said to have died."""
-    monkeypatch.setattr(attempts, "_MARK_WAIT_SECONDS", 0)
-
-
-def message(body: str, *, receive_count: int = 1, message_id: str = "m-1") -> Message:
-    return Message(message_id=message_id, receipt="r-1", body=body, receive_count=receive_count)
-
-
-def take(fleet: Landing, body: str, *, database: Database | None = None, worker_id: UUID = WORKER, **told: Any) -> Fate:
-    return take_in(
-        message(body, **told), settings=fleet.settings, database=database or fleet.database, worker_id=worker_id
-    )
-
-
-def deliver(fleet: Landing, aws: LocalAws, *costs: str, revision: int = 1) -> None:
-    write_bill(fleet.root, described(*costs), revision=revision, bucket=BUCKET)
-    aws.upload_folder(BUCKET, fleet.root)
-
-
-def events(logged: list[Any]) -> list[str]:
-    return [event["event"] for event in logged]
-
-
-def test_the_event_of_a_manifest_brings_the_delivery_in(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25", "2.50")
-
-    with capture_logs() as logged:
-        fate = take(fleet, s3_event(BUCKET, MANIFEST))
-
-    assert isinstance(fate, Done)
-    assert (fate.state, fate.delivery_id) == (
-        "published",
-        fleet.value("SELECT current_delivery_id FROM billing_statements"),
-    )
-    assert fleet.billed() == {"USD": Decimal("3.75")}
-    assert fleet.query("SELECT DISTINCT trigger_source FROM billing_ingestion_runs") == [("sqs",)]
-    [done] = [event for event in logged if event["event"] == "message_done"]
-    assert (done["client"], done["delivery_id"], done["state"]) == ("acme", str(fate.delivery_id), "published")
-
-
-def test_an_event_of_eventbridge_is_told_by_its_trigger(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25")
-
-    fate = take(fleet, eventbridge_event(BUCKET, MANIFEST))
-
-    assert isinstance(fate, Done)
-    assert fleet.query("SELECT DISTINCT trigger_source FROM billing_deliveries") == [("eventbridge",)]
-
-
-def test_the_event_of_a_data_file_marks_its_run_pending_until_the_manifest_comes(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25")
-    etag = aws.client("s3").head_object(Bucket=BUCKET, Key=DATA)["ETag"].strip('"')
-    told = s3_event(BUCKET, DATA, etag=etag, size=77)
-
-    first, again = take(fleet, told), take(fleet, told)
-    pending = fleet.query("SELECT source_s3_key, source_etag, status, size_bytes FROM billing_ingestion_runs")
-    take(fleet, s3_event(BUCKET, MANIFEST))
-    late = take(fleet, told)
-
-    assert [isinstance(fate, Done) for fate in (first, again, late)] == [True] * 3
-    assert pending == [(DATA, etag, "pending", 77)]
-    assert fleet.query("SELECT status, rows_read FROM billing_ingestion_runs") == [("success", 1)]
-
-
-def test_a_data_file_outside_any_export_is_ingested_by_itself(fleet: Landing, aws: LocalAws) -> None:
-    key = "exports/by-hand/may 2026.csv"
-    aws.put(BUCKET, key, as_csv(described("4")))
-
-    fate = take(fleet, s3_event(BUCKET, key))
-
-    assert isinstance(fate, Done)
-    assert fleet.query("SELECT export_path FROM billing_statements") == [(key,)]
-
-
-def test_a_request_of_our_own_is_done_in_the_clients_name(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25")
-
-    fate = take(fleet, request("acme", MANIFEST))
-
-    assert isinstance(fate, Done)
-    assert fate.state == "published"
-
-
-@pytest.mark.parametrize(
-    ("client_id", "key", "error_code"),
-    [
-        ("nobody", MANIFEST, "usage"),
-        ("acme", "other/acme-Manifest.json", "access_denied"),
-        ("acme", "exports-evil/acme-Manifest.json", "access_denied"),
-        ("acme", "exports/../secret/acme-Manifest.json", "access_denied"),
-        ("default", MANIFEST, "configuration"),
-    ],
-)
-def test_a_request_for_what_is_not_the_clients_is_dead(
-    fleet: Landing, client_id: str, key: str, error_code: str
-) -> None:
-    fate = take(fleet, request(client_id, key))
-
-    assert isinstance(fate, Dead)
-    assert fate.error_code == error_code
-    assert fleet.count("billing_ingestion_runs") == 0
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        s3_event("someone-elses-bucket", MANIFEST),
-        s3_event(BUCKET, "exports-evil/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"),
-        s3_event(BUCKET, MANIFEST.upper()),
-        eventbridge_event(BUCKET, "exports%2Facme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"),
-    ],
-)
-def test_an_event_of_nobodys_folder_is_logged_and_forgotten(fleet: Landing, body: str) -> None:
-    with capture_logs() as logged:
-        fate = take(fleet, body)
-
-    assert isinstance(fate, Done)
-    assert events(logged) == ["event_foreign", "message_done"]
-    assert fleet.count("billing_ingestion_runs") == 0
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        eventbridge_event(BUCKET, MANIFEST, account="999999999999"),
-        eventbridge_event(BUCKET, DATA, account="999999999999"),
-        s3_event(BUCKET, "exports/../exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"),
-        s3_event(BUCKET, "exports/./acme-Manifest.json"),
-    ],
-)
-def test_an_event_that_somebody_made_up_is_kept_as_evidence_and_nothing_is_read(fleet: Landing, body: str) -> None:
-    with capture_logs() as logged:
-        fate = take(fleet, body)
-
-    assert isinstance(fate, Dead)
-    assert fate.error_code == "access_denied"
-    assert ACCOUNT not in fate.reason
-    assert events(logged) == ["event_refused", "message_dead"]
-    assert fleet.count("billing_ingestion_runs") == 0
-
-
-def test_an_event_of_a_disabled_client_is_refused(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25")
-    clients.set_enabled(fleet.database, "acme", enabled=False)
-
-    with capture_logs() as logged:
-        fate = take(fleet, s3_event(BUCKET, MANIFEST))
-
-    assert isinstance(fate, Done)
-    assert events(logged) == ["event_refused", "message_done"]
-    assert fleet.count("billing_deliveries") == 0
-
-
-@pytest.mark.parametrize(
-    "body", [S3_TEST_EVENT, "{}", s3_event(BUCKET, MANIFEST, name="ObjectRemoved:Delete"), '{"Type": "Notification"}']
-)
-def test_what_is_nothing_for_us_is_done_with_one_line(fleet: Landing, body: str) -> None:
-    with capture_logs() as logged:
-        fate = take(fleet, body)
-
-    assert fate == Done()
-    assert events(logged) == ["event_ignored", "message_done"]
-
-
-@pytest.mark.parametrize("key", ["exports/", "exports/acme/index.html", "exports/acme/acme-RedshiftManifest.json"])
-def test_an_object_that_is_no_bill_is_left_out(fleet: Landing, key: str) -> None:
-    assert isinstance(take(fleet, s3_event(BUCKET, key)), Done)
-    assert fleet.count("billing_ingestion_runs") == 0
-
-
-def test_a_message_that_is_no_json_is_dead_with_its_reason(fleet: Landing) -> None:
-    fate = take(fleet, "garbage")
-
-    assert isinstance(fate, Dead)
-    assert (fate.error_code, "is not JSON" in fate.reason) == ("message", True)
-
-
-def test_a_bill_that_cannot_be_one_is_dead_and_its_run_keeps_the_reason(fleet: Landing, aws: LocalAws) -> None:
-    aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
-
-    fate = take(fleet, s3_event(BUCKET, "exports/bad.csv"))
-
-    assert isinstance(fate, Dead)
-    assert fleet.query("SELECT error_code, error_message FROM billing_ingestion_runs") == [
-        (fate.error_code, fate.reason)
-    ]
-
-
-def test_one_bad_object_of_a_message_does_not_keep_the_others_out(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25")
-    aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
-    records = [s3_record(BUCKET, "exports/bad.csv"), s3_record(BUCKET, MANIFEST), s3_record("elsewhere", MANIFEST)]
-
-    fate = take(fleet, json.dumps({"Records": records}))
-
-    assert isinstance(fate, Dead)
-    assert fleet.billed() == {"USD": Decimal("1.25")}
 
 
 def test_without_a_free_slot_a_message_waits_and_nothing_is_counted(fleet: Landing, aws: LocalAws) -> None:
