@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from billfold.bills.requests import ask_again, find_hindrance
+from billfold.bills.requests import find_hindrance, request_again
 from billfold.cli.output.tables import show_deliveries, show_publications
 from billfold.clients import tokens
 from billfold.errors import UsageError
@@ -234,7 +234,7 @@ def test_another_attempt_is_refused_where_it_cannot_work(landing: Landing) -> No
 
     def refusal(delivery_id: UUID) -> str:
         with pytest.raises(UsageError) as refused:
-            ask_again(delivery_id, settings=landing.settings, database=landing.database)
+            request_again(delivery_id, settings=landing.settings, database=landing.database)
         return str(refused.value)
 
     assert "is published, not failed" in refusal(published)
@@ -244,4 +244,4 @@ def test_another_attempt_is_refused_where_it_cannot_work(landing: Landing) -> No
         assert complaint in str(find_hindrance(failed, settings=landing.settings, database=landing.database))
         landing.execute(undo)
     assert find_hindrance(failed, settings=landing.settings, database=landing.database) is None
-    assert ask_again(failed, settings=landing.settings, database=landing.database).state == "pending"
+    assert request_again(failed, settings=landing.settings, database=landing.database).state == "pending"
