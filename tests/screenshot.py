@@ -34,8 +34,8 @@ def main() -> None:
         settings = load_settings().model_copy(update={"home": home, "log_level": "error"})
         configure_logging(settings)
         with (
-            open_demo(settings, line_items=given.line_items, tell=print) as demo,
-            run_web_server(demo.settings, demo.database) as server,
+            open_demo(settings, line_items=given.line_items, on_step=print) as demo,
+            run_web_server(demo.billfold.settings, demo.billfold.database) as server,
             run_browser() as browser,
         ):
             given.output.parent.mkdir(parents=True, exist_ok=True)

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from billfold.app import Billfold
 from billfold.aws import LocalAws
-from billfold.bills.ingest import ingest
 from billfold.model import Client, DeliveryOutcome
 from billfold.period import BillingPeriod, parse_period
 from billfold.settings import Settings
-from billfold.store.database import Database, open_database
 from billfold.store.home import claim_home
-from billfold.store.migrate import prepare
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
 
 REGION = "us-east-1"
@@ -23,7 +21,7 @@ OUR_ACCOUNT_ID = "999988887777"
 PERIODS = ("2026-04", "2026-05")
 EXPORT_NAME = "cost-and-usage"
 
-Tell = Callable[[str], None]
+OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +37,18 @@ class DemoClient:
     def bucket(self) -> str:
         return f"{self.client_id}-billing-exports"
 
+    def with_role(self, role_arn: str) -> Client:
+        """The client as an ingest takes it."""
+        return Client(
+            client_id=self.client_id,
+            role_arn=role_arn,
+            external_id=self.external_id,
+            region=REGION,
+            bucket=self.bucket,
+            prefix="exports/",
+            account_id=self.account_id,
+        )
+
 
 CLIENTS = (
     DemoClient(client_id="acme", account_id="111122223333", external_id="acme-4d7c1f", seed=1),
@@ -48,56 +58,49 @@ CLIENTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What the demo ingested, how long that took, and where it stands while the demo is open."""
+    """What the demo ingested, how long that took, and what to query while the demo is open."""
 
     outcomes: tuple[DeliveryOutcome, ...]
     ingest_seconds: float
-    database: Database
-    settings: Settings
+    billfold: Billfold
 
 
 @contextmanager
-def open_demo(settings: Settings, *, line_items: int, tell: Tell) -> Iterator[DemoResult]:
+def open_demo(settings: Settings, *, line_items: int, on_step: OnStep) -> Iterator[DemoResult]:
     """Run the demo; its AWS and its PostgreSQL live as long as the context.
 
-    The demo has a home of its own below BILLFOLD_HOME and never touches DATABASE_URL. `line_items` is the size of each
-    of the four bills; `tell` hears each step.
+    The demo has a home of its own below BILLFOLD_HOME and never uses DATABASE_URL. `line_items` is the size of each of
+    the four bills; `on_step` is called with the name of each step.
     """
     home = settings.home / "demo"
-    tell("starting the embedded PostgreSQL")
     claim_home(settings.home)
-    own = settings.model_copy(update={"home": home, "spool": home / "spool", "database_url": None, "region": REGION})
-    database = open_database(own)
-    prepare(database)
-    tell("starting a local AWS (S3 and STS)")
+    on_step("starting a local AWS (S3 and STS)")
     with LocalAws(REGION) as aws, _environment(aws.environment()):
-        own = own.model_copy(update={"endpoint_url": aws.endpoint_url})
-        outcomes: list[DeliveryOutcome] = []
-        seconds = 0.0
-        for client in CLIENTS:
-            _deliver(aws, own, client, line_items=line_items, tell=tell)
-            role_arn = aws.create_role(f"billfold-{client.client_id}", OUR_ACCOUNT_ID, client.external_id)
-            tell(f"ingesting {client.client_id} as {role_arn}")
-            started = time.monotonic()
-            outcomes += ingest(
-                f"s3://{client.bucket}/exports/",
-                client=Client(
-                    client_id=client.client_id,
-                    role_arn=role_arn,
-                    external_id=client.external_id,
-                    region=REGION,
-                    bucket=client.bucket,
-                    prefix="exports/",
-                    account_id=client.account_id,
-                ),
-                settings=own,
-                database=database,
-            )
-            seconds += time.monotonic() - started
-        yield DemoResult(outcomes=tuple(outcomes), ingest_seconds=seconds, database=database, settings=own)
+        own = settings.model_copy(
+            update={
+                "home": home,
+                "spool": home / "spool",
+                "database_url": None,
+                "region": REGION,
+                "endpoint_url": aws.endpoint_url,
+            }
+        )
+        with Billfold(own) as billfold:
+            on_step("starting the embedded PostgreSQL")
+            assert billfold.database.is_embedded
+            outcomes: list[DeliveryOutcome] = []
+            seconds = 0.0
+            for client in CLIENTS:
+                _deliver(aws, own, client, line_items=line_items, on_step=on_step)
+                role_arn = aws.create_role(f"billfold-{client.client_id}", OUR_ACCOUNT_ID, client.external_id)
+                on_step(f"ingesting {client.client_id} as {role_arn}")
+                started = time.monotonic()
+                outcomes += billfold.ingest(f"s3://{client.bucket}/exports/", client=client.with_role(role_arn))
+                seconds += time.monotonic() - started
+            yield DemoResult(outcomes=tuple(outcomes), ingest_seconds=seconds, billfold=billfold)
 
 
-def _deliver(aws: LocalAws, settings: Settings, client: DemoClient, *, line_items: int, tell: Tell) -> None:
+def _deliver(aws: LocalAws, settings: Settings, client: DemoClient, *, line_items: int, on_step: OnStep) -> None:
     """Write the client's bills into its bucket, data files before manifests, as AWS does.
 
     Generated files are kept in the demo's home, so that a second run delivers the same ones.
@@ -113,7 +116,7 @@ def _deliver(aws: LocalAws, settings: Settings, client: DemoClient, *, line_item
             seed=client.seed * 1000 + period.starts_on.month,
         )
         if not bill.manifest_path(root).exists():
-            tell(f"generating {line_items:,} line items of {client.client_id} for {period}")
+            on_step(f"generating {line_items:,} line items of {client.client_id} for {period}")
             write_sample_bill(bill, root)
     aws.create_bucket(client.bucket)
     aws.upload_folder(client.bucket, root)

@@ -1,4 +1,4 @@
-"""The values that travel between the folders: what a delivery is, which files it has, how it ended."""
+"""The values that all folders share: clients, deliveries and their files, outcomes, and states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from billfold.period import BillingPeriod
 
 
 class RunStatus(StrEnum):
-    """The life of a run: pending -> running -> success | failed; skipped when its delivery was already in."""
+    """The life of a run: pending -> running -> success | failed; skipped if its delivery was already ingested."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -26,7 +26,7 @@ class RunStatus(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """The life of a delivery; `published` is never taken back, the statement says which one is current."""
+    """The life of a delivery; `published` is final, and the statement says which delivery is current."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -38,7 +38,7 @@ class DeliveryState(StrEnum):
 
 
 class PublicationKind(StrEnum):
-    """What changed a statement's current bill; an adoption empties the statement of a file that a manifest names."""
+    """What changed a statement's current bill. An adoption empties the statement of a file that a manifest names."""
 
     DELIVERY = "delivery"
     ROLLBACK = "rollback"
@@ -49,7 +49,7 @@ class PublicationKind(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a token allows. Each is granted by itself; `admin` holds the two others."""
+    """What a token allows. Each scope is granted separately; `admin` includes the two others."""
 
     READ = "read"
     INGEST = "ingest"
@@ -57,7 +57,7 @@ class Scope(StrEnum):
 
 
 class TriggerSource(StrEnum):
-    """What asked for an ingestion."""
+    """What requested an ingestion."""
 
     CLI = "cli"
     API = "api"
@@ -67,7 +67,7 @@ class TriggerSource(StrEnum):
 
 
 class ProbeState(StrEnum):
-    """What doctor found: unknown is what it may not see, skipped what does not apply or has nothing to go by."""
+    """The result of a probe: unknown if doctor has no right to see, skipped if it does not apply."""
 
     OK = "ok"
     WARNING = "warning"
@@ -77,14 +77,14 @@ class ProbeState(StrEnum):
 
 
 class CheckState(StrEnum):
-    """Whether a check found anything that is worth an operator's time."""
+    """Whether a check found anything that an operator should look at."""
 
     PASSED = "passed"
     WARNED = "warned"
 
 
 class Relation(StrEnum):
-    """How two statements of one client and month relate: only parts make up the costs side by side."""
+    """How two statements of one client and month relate: only parts are both counted."""
 
     PARTS = "parts"
     OVERLAP = "overlap"
@@ -92,7 +92,7 @@ class Relation(StrEnum):
 
 
 class Notify(StrEnum):
-    """Through which service of AWS we are told."""
+    """The AWS service that reports new objects."""
 
     SQS = "sqs"
     EVENTBRIDGE = "eventbridge"
@@ -100,14 +100,14 @@ class Notify(StrEnum):
 
 
 class ExportTable(StrEnum):
-    """What AWS can export and Billfold reads best."""
+    """The tables of AWS Data Exports that `billfold onboard` can create."""
 
     CUR2 = "cur2"
     FOCUS = "focus"
 
 
 class TimeGranularity(StrEnum):
-    """How long the usage of one line item is at most (AWS: TIME_GRANULARITY)."""
+    """The longest period of one line item (AWS: TIME_GRANULARITY)."""
 
     HOURLY = "hourly"
     DAILY = "daily"
@@ -115,7 +115,7 @@ class TimeGranularity(StrEnum):
 
 
 class ExportFormat(StrEnum):
-    """The family of columns a file has, found in its content and never in its name."""
+    """The family of columns of a file, detected in its content, never in its name."""
 
     LEGACY_CUR = "legacy-cur"
     CUR2 = "cur-2.0"
@@ -124,11 +124,11 @@ class ExportFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A tenant whose bill we ingest: the one that the settings describe, or one of the registry.
+    """A tenant whose bills are ingested: the one that the settings describe, or one of the registry.
 
-    `account_id` (12 digits), where known, is sent as ExpectedBucketOwner. `prefix` is empty or ends with a slash: what
-    stands outside of it, in the client's bucket, is not the client's. `max_deliveries` are ingested at a time by all
-    workers together; `max_file_bytes` is None where the settings decide.
+    `account_id` (12 digits), if known, is sent as ExpectedBucketOwner. `prefix` is empty or ends with a slash: objects
+    outside of it are not the client's, even in its bucket. All workers together ingest at most `max_deliveries` at a
+    time; `max_file_bytes` is None if the settings decide.
     """
 
     client_id: str
@@ -151,9 +151,9 @@ class Client:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One thing that doctor looked at: what it found and, if that is not well, the exact fix.
+    """One probe of doctor: what it found and, if something is wrong, the exact fix.
 
-    `area` is machine, database or aws; `client_id` is None for what all clients share.
+    `area` is machine, database or aws; `client_id` is None for probes that concern all clients.
     """
 
     name: str
@@ -166,7 +166,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceObject:
-    """One version of one object: what a listing or a HEAD says of it. `etag` is opaque and stands without quotes."""
+    """One version of one object, as a listing or a HEAD describes it. `etag` is opaque and has no quotes."""
 
     bucket: str
     key: str
@@ -177,7 +177,7 @@ class SourceObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOutFile:
-    """A file beside bills that is not a bill, and what it is, in the words of messages."""
+    """A file beside bills that is not a bill, and what it is, as messages call it."""
 
     key: str
     kind: str
@@ -189,8 +189,8 @@ class Delivery:
 
     `export_path` identifies the export inside its bucket (`exports/acme-cur2`), `export_name` is what AWS calls it.
     A standalone file is its own delivery: no manifest, its key as export path and name.
-    `period` is None where only the content can tell it; somebody may have named it then (`is_month_named`).
-    `time_fault` says why the file time of a local one cannot be true: `delivered_at` is then when it was found.
+    `period` is None if only the content has it, unless a caller named it (`is_month_named`).
+    `time_fault` says why a local file's time cannot be true: `delivered_at` is then the time when it was found.
     """
 
     bucket: str
@@ -207,7 +207,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpooledFile:
-    """A source object on the local disk, byte for byte, with the SHA-256 of what was read."""
+    """A source object on the local disk, byte for byte, with the SHA-256 of its bytes."""
 
     source: SourceObject
     path: Path
@@ -216,7 +216,7 @@ class SpooledFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnpackedFile:
-    """A spooled file as it can be parsed: its content decided the kind, and `path` is the spooled one if it was plain.
+    """A spooled file, ready to parse: its content decides the kind; `path` is the spooled file if that is not packed.
 
     `packed_sha256` is of the bytes as delivered, `size_bytes` of the file at `path`.
     """
@@ -230,7 +230,7 @@ class UnpackedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """What became of one file in one delivery: a row of `billing_delivery_files` beside its run."""
+    """The outcome of one file in one delivery: a row of `billing_delivery_files` and its run."""
 
     ingestion_run_id: UUID
     source_s3_key: str
@@ -245,8 +245,8 @@ class RunOutcome:
 class DeliveryOutcome:
     """How the ingestion of one delivery ended. Money is exact, by currency; rows are line items.
 
-    `delivery_id` is None where the source resolved to no delivery. `reason` says why one is superseded, held, rolled
-    back or left pending. A failure, and a delivery that waits for its release, keeps its error in `exit_error`.
+    `delivery_id` is None if the source has no delivery. `reason` says why a delivery is superseded, held, rolled
+    back or left pending. `exit_error` is the error of a failed delivery, and of a held one.
     """
 
     delivery_id: UUID | None
@@ -268,10 +268,10 @@ class DeliveryOutcome:
 
 
 class CostBasis(StrEnum):
-    """Which of AWS's cost columns a statement is billed by: chosen once per export and period.
+    """The cost columns of AWS that a statement is billed by, chosen once per export and period.
 
     Without net costs, discounts that only the rows' discount columns name are added to the gross costs, as AWS writes
-    them below 0, or subtracted where an export writes them above 0.
+    them below 0, or subtracted if an export writes them above 0.
     """
 
     GROSS = "gross"
@@ -282,7 +282,7 @@ class CostBasis(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Residual:
-    """What the covered usage and the negations of Savings Plans leave over when summed, per payer and currency."""
+    """The sum of covered usage and negations of Savings Plans that does not cancel out, per payer and currency."""
 
     billing_account_id: str
     billing_currency: str
@@ -290,7 +290,7 @@ class Residual:
 
     @property
     def row_hash(self) -> UUID:
-        """The canonical hash of a line item that has a payer and a currency only."""
+        """The canonical hash of a line item that has only a payer and a currency."""
         parts = (
             ("bill_payer_account_id", self.billing_account_id),
             ("line_item_currency_code", self.billing_currency),
@@ -301,7 +301,7 @@ class Residual:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """Line items of a statement that became no charge: why, how many, and their cost on the statement's basis."""
+    """Line items of a statement without a charge: the reason, their number, and their cost on the statement's basis."""
 
     reason: str
     currency: str
@@ -326,11 +326,11 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discounts:
-    """What a bill says of its discounts in one currency, in money.
+    """The discounts of a bill in one currency, in money.
 
     `named` is in the rows' discount columns, as the export writes it, `line_items` in line items of their own. Of the
     discounts that are billed, `raising` raise a cost, and `on_commitments` are on rows whose EffectiveCost is not their
-    cost. `off_parts` is how far the total discounts are from the sums of their parts, where rows name both.
+    cost. `off_parts` is the difference between total discounts and the sums of their parts, in rows that have both.
     """
 
     named: Decimal
@@ -342,11 +342,11 @@ class Discounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The money of a delivery's line items, summed by PostgreSQL from their texts, and what is worth telling.
+    """The money of a delivery's line items, summed by PostgreSQL from their texts, and counts for its findings.
 
-    `unproved` is by currency what the costs on net basis are off the gross costs less the discounts that the export
-    names; `discounts` are by currency, where there are any; `undiscounted` is what the bill costs without credits,
-    refunds and discounts.
+    `unproved` is, by currency, the difference between net costs and gross costs less the discounts that the export
+    names; `discounts` are by currency, if there are any; `undiscounted` is the cost without credits, refunds and
+    discounts.
     """
 
     totals: Totals
@@ -365,7 +365,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneyColumns:
-    """The source headers that hold cost, net cost and currency; several where a bill's files differ."""
+    """The source headers of cost, net cost and currency; several if a bill's files differ."""
 
     gross: tuple[str, ...]
     net: tuple[str, ...]

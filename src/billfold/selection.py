@@ -266,7 +266,7 @@ def parse_pairs(option: str, words: Sequence[str]) -> dict[str, list[str]]:
     An equals sign inside of a key is written `\\=`; values need no such care.
     """
     values: dict[str, list[str]] = {}
-    for word in parse_texts(option, words):
+    for word in check_texts(option, words):
         pair = _PAIR.fullmatch(word)
         if pair is None:
             raise UsageError(f"{option} {word!r} is no KEY=VALUE", advice="KEY= asks for what has no value")
@@ -279,7 +279,7 @@ def format_pair(key: str, value: str) -> str:
     return f"{key.replace('=', _ESCAPED_EQUALS)}={value}"
 
 
-def parse_texts(option: str, words: Sequence[str]) -> list[str]:
+def check_texts(option: str, words: Sequence[str]) -> list[str]:
     """The words as they are; raises UsageError for bytes that are no text, which PostgreSQL could not compare."""
     for word in words:
         try:
@@ -301,6 +301,6 @@ def _parse_column(name: str) -> CostColumn | KeyColumn:
 
 
 def _words(groups: Sequence[str]) -> list[str]:
-    parse_texts("the command line", groups)
+    check_texts("the command line", groups)
     words = (name.strip() for group in groups for name in _COMMA.split(group))
     return [word.replace("\\,", ",") for word in words if word]

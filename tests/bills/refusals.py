@@ -100,7 +100,7 @@ REFUSALS = {
         (lines("", good_line(line_item_unblended_cost="x")),), "invalid_value", (f"{FILE}, line 4,",)
     ),
     "line ends of different kinds": Refusal(
-        (as_csv(GOOD, line_end="\r\n") + as_csv(GOOD),), "malformed_file", (FILE, "line ends are of different kinds")
+        (as_csv(GOOD, line_end="\r\n") + as_csv(GOOD),), "malformed_file", (FILE, "it mixes kinds of line ends")
     ),
     "a text behind a quotation": Refusal(
         (lines(good_line(line_item_line_item_description="#").replace("#", '"a"b')),),
@@ -135,7 +135,7 @@ REFUSALS = {
     "a header that stands twice": Refusal(
         (as_csv(GOOD).replace(b"line_item_product_code", b"line_item_currency_code", 1),),
         "malformed_file",
-        (f"{FILE}, line 1, column line_item_currency_code:", "stands twice"),
+        (f"{FILE}, line 1, column line_item_currency_code:", "is twice in the header"),
     ),
     "an empty header": Refusal(
         (as_csv(GOOD).replace(b"line_item_product_code", b"", 1),),

@@ -244,11 +244,11 @@ def test_another_database_is_not_migrated_unasked_and_not_queried_without_a_read
 def run_with_fault(operator: Operator, fault: str) -> Ended:
     """`billfold runs --json` of a Billfold in which opening the database does something else."""
     script = (
-        "import sys, billfold.cli.application as app\n"
+        "import sys, billfold.store.database as store\n"
         "def fault(settings):\n"
         "    password = 'secret' + '-word'\n"
         f"    {fault}\n"
-        "app.open_database = fault\n"
+        "store.open_database = fault\n"
         "from billfold.cli import main\n"
         "sys.exit(main(['runs', '--json']))\n"
     )

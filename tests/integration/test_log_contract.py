@@ -20,7 +20,7 @@ from billfold.app import Billfold
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
 from billfold.jobs import intake
-from billfold.jobs.schedule import finish_pass, tell_late, visit_due
+from billfold.jobs.schedule import finish_pass, report_late, visit_due
 from billfold.jobs.worker import Worker
 from billfold.log import CONTEXT_FIELDS, EVERY_EVENT, FIELDS, STATE_COUNTS, Event, Field, configure_logging
 from billfold.model import Client
@@ -92,13 +92,13 @@ def live_through_the_day(registry: Registry, monkeypatch: pytest.MonkeyPatch) ->
     registry.aws.client("s3").delete_bucket(Bucket=globex.bucket)
     registry.deliver(initech, "1")
     here = registry.settings.model_copy(update={"client": "initech", "bucket": initech.bucket})
-    visit_due(settings=here, database=registry.database)
+    visit_due(Billfold(here, database=registry.database))
     with faulty_aws(registry.aws.endpoint_url, throttle_once()) as faulty:
         throttled = registry.settings.model_copy(update={"endpoint_url": faulty.endpoint_url})
-        visit_due(settings=throttled, database=registry.database)
+        visit_due(Billfold(throttled, database=registry.database))
     make_late(tables, initech)
-    tell_late(settings=registry.settings, database=registry.database)
-    finish_pass(settings=registry.settings, database=registry.database, visited=3)
+    report_late(Billfold(registry.settings, database=registry.database))
+    finish_pass(Billfold(registry.settings, database=registry.database), visited=3)
     # A defect, a delivery that would leave too little, and checks that cannot be made.
     registry.deliver(acme, "1.25", revision=2)
     mailbox.send(request("acme", manifests[0]))

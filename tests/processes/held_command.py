@@ -45,7 +45,7 @@ PLACES = {
     ),
     "the claim": Place(module="billfold.store.deliveries.claims", function="claim", inside="postgres"),
     "fetching": Place(module="billfold.bills.delivery", function="fetch_delivery"),
-    "parsing": Place(module="billfold.transform.checks", function="check_values", inside="duckdb"),
+    "parsing": Place(module="billfold.transform.refusals", function="refuse_bad_values", inside="duckdb"),
     "identifying": Place(module="billfold.transform.identify", function="identify", inside="duckdb"),
     # In a second thread, to which no signal comes.
     "mapping": Place(module="billfold.transform.mapping", function="prepare_mapping", inside="duckdb"),

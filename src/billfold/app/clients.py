@@ -52,6 +52,18 @@ class Clients:
 
         return registry.resolve_client(self._billfold.database, self._billfold.settings, client)
 
+    def keep(self, client: str | None = None) -> Client:
+        """The same, and make sure that it has its row, which settings alone do not make.
+
+        >>> billfold.clients.keep("acme").client_id
+        'acme'
+        """
+        from billfold.bills.ingestion import keep_client
+
+        found = self.resolve(client)
+        keep_client(self._billfold.database, found)
+        return found
+
     def find_owner(self, bucket: str, key: str) -> Client | None:
         """The client that an object belongs to, also a disabled one; None if it belongs to nobody.
 
@@ -132,6 +144,27 @@ class Clients:
 
         return registry.find_for_onboarding(self._billfold.database, self._billfold.settings, client)
 
+    def plan_onboarding(self, **options: Any) -> Onboarding:
+        """What a template asks for; the options of `billfold onboard` by name.
+
+        >>> billfold.clients.plan_onboarding(our_account="999988887777", create_export="cur2").export
+        <ExportTable.CUR2: 'cur2'>
+        """
+        from billfold.app.onboarding import make_plan
+
+        return make_plan(self._billfold.settings, **options)
+
+    def list_onboarding_steps(self, client: Client, plan: Onboarding, file: str) -> Sequence[str]:
+        """What is to be done with the template in `file`, one line each.
+
+        >>> plan = billfold.clients.plan_onboarding(our_account="999988887777")
+        >>> bool(billfold.clients.list_onboarding_steps(billfold.clients.find("acme"), plan, "acme.json"))
+        True
+        """
+        from billfold.clients.onboarding import next_steps
+
+        return next_steps(client, plan, file)
+
     def onboard(
         self, plan: Onboarding, *, client: str | None = None, iam_only: bool = False, new_external_id: bool = False
     ) -> tuple[Client, dict[str, Any]]:
@@ -140,8 +173,8 @@ class Clients:
         With `iam_only` it is the role's two IAM policies. `new_external_id` first gives the client another external
         id: its role refuses Billfold until this template is deployed. Raises UsageError for what AWS would refuse.
 
-        >>> from billfold.clients.onboarding import Onboarding
-        >>> client, template = billfold.clients.onboard(Onboarding(our_account_id="999988887777"), client="acme")
+        >>> plan = billfold.clients.plan_onboarding(our_account="999988887777")
+        >>> client, template = billfold.clients.onboard(plan, client="acme")
         >>> sorted(template["Resources"])
         ['BillfoldRole']
         """

@@ -18,7 +18,7 @@ from billfold.aws.bucket import Bucket
 from billfold.aws.file_header import is_parquet, read_manifest_columns, read_parquet_headers, unpack_beginning
 from billfold.aws.foreign_json import skim_json
 from billfold.aws.layout import file_name, find_places, is_manifest, period_of
-from billfold.errors import SourceError
+from billfold.errors import SourceError, SourceUnavailableError
 from billfold.model import SourceObject
 
 # The first columns show whether a file is a bill; more is not read, and only the footer of Parquet.
@@ -96,9 +96,9 @@ def find_kind(bucket: Bucket, source: SourceObject) -> str | None:
         if is_manifest(source.key):
             return _kind_of_manifest(bucket, source)
         return _kind_of_data(bucket, source)
-    except SourceError as error:
-        if error.error_code == "source_unavailable":
-            raise
+    except SourceUnavailableError:
+        raise
+    except SourceError:
         return None
 
 
@@ -171,9 +171,9 @@ def _kind_of_data(bucket: Bucket, source: SourceObject) -> str | None:
 def _has_metadata(bucket: Bucket, key: str) -> bool:
     try:
         bucket.head(f"{key}.metadata")
-    except SourceError as error:
-        if error.error_code == "source_unavailable":
-            raise
+    except SourceUnavailableError:
+        raise
+    except SourceError:
         return False
     return True
 

@@ -44,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        from billfold.cli.running import app
+        from billfold.cli.application import app, load_commands
 
+        load_commands()
         return app
     raise AttributeError(name)
 

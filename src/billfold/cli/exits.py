@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from billfold.errors import PRECEDENCE, BillfoldError, ExitCode
 
-__all__ = ["EXIT_CODES_HELP", "ExitCode", "exit_code"]
+__all__ = ["EXIT_CODES_HELP", "ExitCode", "end_with", "exit_code"]
 
 EXIT_CODES_HELP = (
     f"**Exit codes**: {'; '.join(f'{code.value} {code.meaning}' for code in ExitCode)}. A signal ends a command"
@@ -18,3 +18,13 @@ def exit_code(failures: Iterable[BillfoldError]) -> ExitCode:
     """The exit code of a command that met these failures."""
     codes = {failure.exit_code for failure in failures}
     return next((code for code in PRECEDENCE if code in codes), ExitCode.SUCCESS)
+
+
+def end_with(failures: Iterable[BillfoldError | None]) -> ExitCode:
+    """Print a line for each failure, and return the exit code of them all."""
+    from billfold.cli.output.screen import show_error
+
+    met = [failure for failure in failures if failure]
+    for failure in met:
+        show_error(str(failure))
+    return exit_code(met)

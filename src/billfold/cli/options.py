@@ -2,59 +2,47 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Annotated, TypeVar
+from datetime import datetime
+from typing import Annotated
 
 import typer
 
-from billfold import reports
 from billfold.errors import UsageError
-from billfold.period import BillingPeriod, parse_period
-from billfold.selection import Point
+from billfold.period import BillingPeriod, parse_moment, parse_period
+from billfold.selection import MAX_LIMIT, Point
 
-Column = TypeVar("Column", bound=StrEnum)
-
-# Python alone would read 20260503110 as a time too.
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$", re.ASCII)
 # What PostgreSQL's bigint holds whatever the digits are.
 _NUMBER_DIGITS = 18
 
 
-def parse_month(text: str) -> BillingPeriod:
+def read_month(text: str) -> BillingPeriod:
     """The billing period that `2026-05` names."""
     period = parse_period(text)
     if period is None:
-        raise typer.BadParameter(f"{text!r} is no month such as 2026-05")
+        raise typer.BadParameter(f"{text!r} is not a month such as 2026-05")
     return period
 
 
-def parse_moment(text: str) -> datetime:
+def read_moment(text: str) -> datetime:
     """The instant that an ISO 8601 date (its beginning) or time names, in UTC unless it has an offset of its own."""
-    spelled = text.strip().upper()
-    try:
-        if not _MOMENT.match(spelled):
-            raise ValueError(spelled)
-        moment = datetime.fromisoformat(spelled)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+    moment = parse_moment(text)
+    if moment is None:
         raise typer.BadParameter(
-            f"{text!r} is no moment such as 2026-05-03, 2026-05-03T10:00Z or 2026-05-03T10:00:00+02:00"
-        ) from error
+            f"{text!r} is not a moment such as 2026-05-03, 2026-05-03T10:00Z or 2026-05-03T10:00:00+02:00"
+        )
+    return moment
 
 
-def parse_point(text: str) -> Point:
-    """The publication that a number names, or the moment that `parse_moment` reads."""
+def read_point(text: str) -> Point:
+    """The publication that a number names, or the moment that `read_moment` reads."""
     number = text.strip()
     if number.isascii() and number.isdecimal() and len(number) <= _NUMBER_DIGITS:
         return int(number)
     try:
-        return parse_moment(text)
+        return read_moment(text)
     except typer.BadParameter as error:
-        raise typer.BadParameter(f"{error.message}, and no publication's number") from error
+        raise typer.BadParameter(f"{error.message}, nor a publication's number") from error
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
@@ -67,31 +55,33 @@ Csv = Annotated[
     ),
 ]
 OneClient = Annotated[str | None, typer.Option("--client", metavar="ID", help="Only this client.")]
+ActAs = Annotated[
+    str | None,
+    typer.Option("--client", metavar="ID", help="Act as this client; BILLFOLD_CLIENT by default."),
+]
+Since = Annotated[
+    BillingPeriod | None,
+    typer.Option("--since", parser=read_month, metavar="YYYY-MM", help="From this billing period on."),
+]
+DeliveryId = Annotated[
+    str,
+    typer.Argument(
+        metavar="DELIVERY",
+        help="A delivery's id from `billfold deliveries`: all of it, or its first 8 or more characters.",
+    ),
+]
 OneExport = Annotated[
-    str | None, typer.Option("--export", metavar="NAME", help="Only this export, by AWS's name of it.")
+    str | None, typer.Option("--export", metavar="NAME", help="Only this export, by its name in AWS.")
 ]
 OnePeriod = Annotated[
     BillingPeriod | None,
-    typer.Option("--period", parser=parse_month, metavar="YYYY-MM", help="Only this billing period."),
+    typer.Option("--period", parser=read_month, metavar="YYYY-MM", help="Only this billing period."),
 ]
 OneStatement = Annotated[
     int | None,
-    typer.Option("--statement", metavar="ID", help="Only this statement: `billfold statements` shows its id."),
+    typer.Option("--statement", metavar="ID", help="Only this statement, by its id in `billfold statements`."),
 ]
-Limit = Annotated[
-    int, typer.Option("--limit", min=1, max=reports.MAX_LIMIT, help="At most this many rows, the newest first.")
-]
-
-
-def parse_columns(by: Sequence[str], columns: type[Column], what: str) -> list[Column]:
-    """The columns of `--by account,day --by month`, each once; `what` is grouped by them."""
-    names = [name.strip() for group in by for name in group.split(",") if name.strip()]
-    unknown = [name for name in names if name not in list(columns)]
-    if unknown or not names:
-        raise UsageError(
-            f"{what} cannot be grouped by {unknown[0] if unknown else 'nothing'}", advice=f"use {', '.join(columns)}"
-        )
-    return list(dict.fromkeys(map(columns, names)))
+Limit = Annotated[int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="At most this many rows, the newest first.")]
 
 
 def read_query(text: str) -> str:

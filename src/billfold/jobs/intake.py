@@ -276,7 +276,11 @@ class _Taking:
     def _take_request(self, request: Request) -> Fate:
         client = clients.resolve_client(self._database, self._settings, request.client_id)
         if client.bucket is None:
-            return Dead(client=client, reason=f"client {client.client_id} has no bucket", error_code="configuration")
+            return Dead(
+                client=client,
+                reason=f"client {client.client_id} has no bucket",
+                error_code=ConfigurationError.error_code,
+            )
         if not clients.owns(client, request.key):
             return _refuse(client, client.bucket, f"{request.key} does not lie in the folder of {client.client_id}")
         return self._ingest(client, client.bucket, request.key, request.source, month=request.month)

@@ -11,21 +11,24 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import structlog
 
-from billfold import clients, interruption, reports
-from billfold.bills.backfill import BackfillReport, backfill
-from billfold.bills.ingestion import keep_client
+from billfold import interruption
+from billfold.app import Billfold
 from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
 from billfold.jobs.client_pool import Visits
 from billfold.log import Event
 from billfold.model import Client, TriggerSource
-from billfold.reports import ClientFreshness
 from billfold.settings import Settings
-from billfold.store.database import Connection, Database, connect
+from billfold.store.database import Connection, connect
 from billfold.store.jobs.slots import open_slots, take_slot
 from billfold.store.reports import freshness
+
+if TYPE_CHECKING:
+    from billfold.bills.backfill import BackfillReport
+    from billfold.reports import ClientFreshness
 
 DEFAULT_CONCURRENCY = 2
 # However often a client failed, it is tried again after this time.
@@ -64,9 +67,8 @@ class _Stopping(Exception):  # noqa: N818, no error: between two deliveries the 
 
 
 def keep_schedule(
+    billfold: Billfold,
     *,
-    settings: Settings,
-    database: Database,
     interval_seconds: int,
     concurrency: int = DEFAULT_CONCURRENCY,
     count_stops: Callable[[], int],
@@ -83,17 +85,17 @@ def keep_schedule(
     def is_stopped() -> bool:
         return count_stops() > 0
 
-    visits = _make_visits(settings, database, concurrency, is_stopped)
+    visits = _make_visits(billfold, concurrency, is_stopped)
     while not is_stopped():
         next_at = time.monotonic() + interval_seconds
         try:
-            tell_late(settings=settings, database=database)
+            report_late(billfold)
             waiting = patience.list_waiting()
-            visits.add(each for each in _list_due(settings, database) if each not in waiting)
+            visits.add(each for each in _list_due(billfold) if each not in waiting)
             under_way = visits.wait_for_end(interval_seconds, is_stopped)
             ended = visits.take_results()
             patience.learn(ended)
-            finish_pass(settings=settings, database=database, visited=len(ended), visiting=len(under_way))
+            finish_pass(billfold, visited=len(ended), visiting=len(under_way))
             # What ended early leaves the whole interval until the next pass.
             next_at = next_at if under_way else time.monotonic() + interval_seconds
         except BillfoldError as error:
@@ -102,13 +104,12 @@ def keep_schedule(
             log.error(Event.SCHEDULE_INTERRUPTED, error_code=error.error_code, error=str(error))
         while time.monotonic() < next_at and not is_stopped():
             time.sleep(_TICK_SECONDS)
-    return len(_end_visits(visits, settings, count_stops))
+    return len(_end_visits(visits, billfold.settings, count_stops))
 
 
 def visit_due(
+    billfold: Billfold,
     *,
-    settings: Settings,
-    database: Database,
     concurrency: int = DEFAULT_CONCURRENCY,
     count_stops: Callable[[], int] = lambda: 0,
 ) -> tuple[Visit, ...]:
@@ -117,18 +118,18 @@ def visit_due(
     Two schedules at once share the clients between them. What may succeed later leaves the client due. It can be told
     to stop as `keep_schedule` can. Raises what keeps any client from being visited: the database.
     """
-    due = _list_due(settings, database)
-    visits = _make_visits(settings, database, concurrency, lambda: count_stops() > 0)
+    due = _list_due(billfold)
+    visits = _make_visits(billfold, concurrency, lambda: count_stops() > 0)
     visits.add(due)
     visits.wait_for_end(math.inf, lambda: count_stops() > 0)
-    unfinished = _end_visits(visits, settings, count_stops) if count_stops() else ()
+    unfinished = _end_visits(visits, billfold.settings, count_stops) if count_stops() else ()
     ended = visits.take_results() + [Visit(client_id=each, state=VisitState.UNFINISHED) for each in unfinished]
     return tuple(sorted(ended, key=lambda visit: due.index(visit.client_id)))
 
 
-def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshness, ...]:
+def report_late(billfold: Billfold) -> tuple[ClientFreshness, ...]:
     """The clients of which no delivery came for one and a half of their intervals, each with a log line."""
-    late = _find_late(reports.list_client_freshness(database, settings.described_client_id))
+    late = _find_late(billfold.clients.freshness())
     for row in late:
         log.warning(
             Event.CLIENT_LATE,
@@ -140,14 +141,12 @@ def tell_late(*, settings: Settings, database: Database) -> tuple[ClientFreshnes
     return late
 
 
-def finish_pass(
-    *, settings: Settings, database: Database, visited: int, visiting: int = 0
-) -> tuple[ClientFreshness, ...]:
+def finish_pass(billfold: Billfold, *, visited: int, visiting: int = 0) -> tuple[ClientFreshness, ...]:
     """Log that the pass is over, whether or not anybody was due, and return who is late now.
 
     A schedule that does not run cannot say who is late: the absence of this line is what an alarm can see.
     """
-    known = reports.list_client_freshness(database, settings.described_client_id)
+    known = billfold.clients.freshness()
     log.info(Event.SCHEDULE_FINISHED, clients=len(known), visited=visited, visiting=visiting)
     return _find_late(known)
 
@@ -156,24 +155,22 @@ def _find_late(known: Collection[ClientFreshness]) -> tuple[ClientFreshness, ...
     return tuple(row for row in known if row.late_since)
 
 
-def _list_due(settings: Settings, database: Database) -> list[str]:
+def _list_due(billfold: Billfold) -> list[str]:
     """The clients whose interval has gone by, and the one that the settings describe, due or not."""
-    with connect(database.conninfo) as connection:
+    with connect(billfold.database.conninfo) as connection:
         due = freshness.list_due(connection)
-    default = settings.default_client()
+    default = billfold.settings.default_client()
     if default.bucket and default.client_id not in due:
         due.append(default.client_id)
     return due
 
 
-def _make_visits(
-    settings: Settings, database: Database, concurrency: int, should_stop: Callable[[], bool]
-) -> Visits[Visit]:
+def _make_visits(billfold: Billfold, concurrency: int, should_stop: Callable[[], bool]) -> Visits[Visit]:
     def visit(client_id: str) -> Visit | None:
         if should_stop():
             return None
         with structlog.contextvars.bound_contextvars(client=client_id):
-            return _visit(client_id, settings, database, should_stop)
+            return _visit(client_id, billfold, should_stop)
 
     return Visits(concurrency, visit)
 
@@ -187,12 +184,11 @@ def _end_visits(visits: Visits[Visit], settings: Settings, count_stops: Callable
     return unfinished
 
 
-def _visit(client_id: str, settings: Settings, database: Database, should_stop: Callable[[], bool]) -> Visit | None:
+def _visit(client_id: str, billfold: Billfold, should_stop: Callable[[], bool]) -> Visit | None:
     """One client's turn; None where it is not due after all."""
     try:
-        client = clients.resolve_client(database, settings, client_id)
-        keep_client(database, client)
-        with open_slots(database) as connection:
+        client = billfold.clients.keep(client_id)
+        with open_slots(billfold.database) as connection:
             if not freshness.try_lock_client(connection, client_id):
                 return Visit(client_id=client_id, state=VisitState.BUSY)
             # Another schedule may have finished with it since it was found to be due.
@@ -201,7 +197,7 @@ def _visit(client_id: str, settings: Settings, database: Database, should_stop: 
             # A backfill ingests one delivery at a time: it counts as one among those of the workers.
             if take_slot(connection, client) is None:
                 return Visit(client_id=client_id, state=VisitState.BUSY)
-            return _look_through(client, settings, database, connection, should_stop)
+            return _look_through(client, billfold, connection, should_stop)
     except _Stopping:
         log.info(Event.SCHEDULE_CLIENT_STOPPED)
         return Visit(client_id=client_id, state=VisitState.STOPPED)
@@ -215,21 +211,17 @@ def _visit(client_id: str, settings: Settings, database: Database, should_stop: 
         return Visit(client_id=client_id, state=VisitState.FAILED, failures=(as_internal(error),))
 
 
-def _look_through(
-    client: Client, settings: Settings, database: Database, connection: Connection, should_stop: Callable[[], bool]
-) -> Visit:
+def _look_through(client: Client, billfold: Billfold, connection: Connection, should_stop: Callable[[], bool]) -> Visit:
     def go_on(*_: object) -> None:
         if should_stop():
             raise _Stopping
 
     began_at = freshness.read_clock(connection)
-    report = backfill(
-        client=client, settings=settings, database=database, trigger=TriggerSource.SCHEDULE, on_delivery=go_on
-    )
+    report = billfold.backfill(client=client, trigger=TriggerSource.SCHEDULE, on_delivery=go_on)
     failures = tuple(outcome.exit_error for outcome in report.outcomes if outcome.exit_error)
     if is_finished(report, failures):
         # The connection of the lock may have been lost in the hours that a first backfill takes.
-        with connect(database.conninfo) as again:
+        with connect(billfold.database.conninfo) as again:
             freshness.mark_backfilled(again, client.client_id, began_at)
     state = VisitState.FAILED if failures else VisitState.DONE
     log.info(Event.SCHEDULE_CLIENT_FINISHED, state=state, statements=report.statement_count, **report.counts)

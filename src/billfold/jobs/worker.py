@@ -22,12 +22,14 @@ from uuid import uuid4
 import structlog
 
 from billfold import clients
-from billfold.aws.queue import MAX_MESSAGES, Message, Queue
+from billfold.app import Billfold
+from billfold.aws.queue import MAX_MESSAGES, Message, Queue, open_queue
 from billfold.errors import BillfoldError, StoreError
 from billfold.jobs.attempts import end_all, find_suspects, forget
 from billfold.jobs.dead_letters import bury
 from billfold.jobs.in_flight import Report, Workload
 from billfold.jobs.intake import find_full, take_in, tell
+from billfold.jobs.queue_url import choose_queue_url
 from billfold.jobs.results import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
 from billfold.log import Event
 from billfold.model import Client
@@ -48,6 +50,14 @@ _NAMED_CLIENTS = 10
 _TICK_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
+
+
+def make_worker(billfold: Billfold, queue_url: str | None = None, *, concurrency: int, drain: bool = False) -> Worker:
+    """A worker of this queue, or of BILLFOLD_QUEUE_URL; raises UsageError for a URL that is none."""
+    url = choose_queue_url(billfold.settings, queue_url, purpose="the worker")
+    database = billfold.database
+    queue = open_queue(url, billfold.settings)
+    return Worker(queue, settings=billfold.settings, database=database, concurrency=concurrency, drain=drain)
 
 
 class Worker:

@@ -1,13 +1,19 @@
 """The log: which events there are, and where they go. Standard error is its only output.
 
 `events.py` declares every event with its levels, fields and meaning, and `fields.py` every field: docs/log-events.md is
-made from both. `output.py` writes JSON lines for machines and colored lines for people, or leaves the events to the
-`logging` of a program that uses Billfold. A module logs with `structlog.get_logger(__name__)` and an event of the list.
+made from both. `output.py` writes JSON lines for machines and colored lines for people. A module logs with
+`structlog.get_logger(__name__)` and an event of the list.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from billfold.log.events import CONTEXT_FIELDS, STATE_COUNTS, Event
 from billfold.log.fields import EVERY_EVENT, FIELDS, Field
-from billfold.log.output import configure_logging, is_for_people, leave_to_logging
+
+if TYPE_CHECKING:
+    from billfold.log.output import configure_logging, is_for_people, leave_to_logging
 
 __all__ = [
     "CONTEXT_FIELDS",
@@ -20,3 +26,12 @@ __all__ = [
     "is_for_people",
     "leave_to_logging",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What writes needs structlog and the settings: a command that only names an event waits for neither."""
+    if name in __all__:
+        from billfold.log import output
+
+        return getattr(output, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,6 +24,7 @@ _EXACT = Context(prec=MAX_PREC)
 class ExportReport:
     """What was written: charges of these statements and months, and their exact billed cost by currency."""
 
+    file_format: FileFormat
     statement_ids: tuple[int, ...]
     months: tuple[str, ...]
     charge_count: int
@@ -56,6 +57,7 @@ def export_charges(
         else:
             _write_through(snapshot, statements, target, file_format)
     return ExportReport(
+        file_format=file_format,
         statement_ids=tuple(chosen.statement_id for chosen in statements),
         months=tuple(dict.fromkeys(chosen.billing_period for chosen in statements)),
         charge_count=_count(statements),

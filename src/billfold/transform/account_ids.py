@@ -1,7 +1,7 @@
-"""Account ids: 12 digits in AWS's bills; what spreadsheets and numeric columns make of them.
+"""Account ids: 12 digits in AWS's bills, but spreadsheets and numeric columns change them.
 
-A spreadsheet shows 444455556666 as 4.44456E+11, and so do other accounts: two become one. A column of floating-point
-numbers gives 444455556666.0. Both are refused. Other ids are kept as they are, because anonymised bills have them.
+A spreadsheet shows 444455556666 and other accounts as 4.44456E+11: two accounts become one. A floating-point column
+gives 444455556666.0. Both are refused. Other ids are kept as they are, because anonymised bills have them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from billfold.transform.shape import Shape
 def find_odd_ids(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, currency: str) -> Iterator[str]:
     """One sentence for each column with ids that are not 12 digits: how many line items, their cost, an example.
 
-    `currency` is that of line items without one. Costs are for the reader, to 12 decimals; nothing is computed with
+    `currency` applies to line items without one. Costs have 12 decimals and are only shown; nothing is computed with
     them.
     """
     selects = [select for shape in shapes for select in _select_odd(shape, currency)]

@@ -1,4 +1,4 @@
-"""One delivery's bill in DuckDB: the steps from files to landable streams, in the order in which they are called."""
+"""One delivery's bill in DuckDB: the steps from files to streams for PostgreSQL, in the order of their calls."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import pyarrow as pa
 from billfold.dimensions import DIMENSIONS, Dimension
 from billfold.model import CostBasis, ExportFormat, MoneyColumns, Residual, UnpackedFile
 from billfold.period import BillingPeriod
-from billfold.transform import checks, column_types, compare, identify, landed, landing, line_items, mapping, members
+from billfold.transform import column_types, compare, identify, landed, landing, line_items, mapping, members, refusals
 from billfold.transform.account_ids import find_odd_ids
 from billfold.transform.missing_costs import find_missing_costs
 from billfold.transform.parse import parse
 from billfold.transform.session import open_beside, open_session
 from billfold.transform.shape import Shape
 
-# Up to here it costs less to write the classified line items than to bind their view again for each query.
+# Up to this size, writing the classified line items costs less than binding their view again for each query.
 MAX_KEPT_ROWS = 10_000
 
 
 class Bill:
-    """A session and the shapes of its source rows. Steps raise InputError for what no complete bill can hold.
+    """A session and the shapes of its source rows. Steps raise InputError for values that no complete bill can have.
 
-    After `compare`, mapping (from `choose_cost_basis` to `keep_keys`) and reading the raw rows may go on in two
-    threads: each has a connection of its own.
+    After `compare`, mapping (from `choose_cost_basis` to `keep_keys`) and reading the raw rows may run in two
+    threads: each has its own connection.
     """
 
     def __init__(self, session: duckdb.DuckDBPyConnection, mapper: duckdb.DuckDBPyConnection) -> None:
@@ -45,36 +45,36 @@ class Bill:
         return self._shapes[0].export_format
 
     def parse(self, files: Sequence[UnpackedFile], *, max_unpacked_bytes: int | None = None) -> None:
-        """Load the files, none of more text than `max_unpacked_bytes`, and check the values that count."""
+        """Load the files and refuse bad values; no file may hold more text than `max_unpacked_bytes`."""
         self._shapes = parse(self._session, files, max_unpacked_bytes=max_unpacked_bytes)
-        checks.check_values(self._session, self._shapes)
+        refusals.refuse_bad_values(self._session, self._shapes)
 
     def load_landed(self, rows: pa.RecordBatchReader) -> None:
-        """Load landed rows (row_hash, occurrence, row_data as text) in place of files."""
+        """Load landed rows (row_hash, occurrence, row_data as text) instead of files."""
         self._shapes = landed.load_landed(self._session, rows)
 
     def load_withdrawn(self, rows: pa.RecordBatchReader) -> int:
-        """Load withdrawn rows, each with a number in place of its occurrence; returns how many families they are of.
+        """Load withdrawn rows, each with a number instead of its occurrence; returns the number of their families.
 
-        `take_family` chooses the one that the next steps work on.
+        `take_family` chooses the family for the next steps.
         """
         self._families = landed.load_families(self._session, rows, of_many=True)
         return len(self._families)
 
     def take_family(self, number: int) -> None:
-        """Go on with this family of the withdrawn rows, counted from 0."""
+        """Continue with this family of the withdrawn rows, counted from 0."""
         self._shapes = self._families[number]
 
     def find_changed(self) -> tuple[str, int, str, str, str] | None:
-        """The first loaded row whose content has another hash than its own, as `find_misidentified` tells it."""
+        """The first loaded row whose content has another hash than its own, in the form of `find_misidentified`."""
         return landed.find_changed(self._session, self._shapes)
 
     def identify_once(self) -> None:
-        """Give one row of each landed hash its row_hash and the occurrence 1; the others of it are left out."""
+        """Give one row of each landed hash its row_hash and the occurrence 1, and leave out the others."""
         landed.identify_once(self._session, self._shapes)
 
     def identify_as_landed(self) -> None:
-        """Give every landed row the row_hash and occurrence that it stands under."""
+        """Give every landed row its row_hash and occurrence in PostgreSQL."""
         landed.identify_as_landed(self._session, self._shapes)
 
     def find_misidentified(self) -> tuple[str, int, str, str, str] | None:
@@ -87,19 +87,19 @@ class Bill:
 
     def find_period(self, *, expected: BillingPeriod | None, fallback: date) -> BillingPeriod:
         """The billing period of all rows."""
-        return checks.find_period(self._session, self._shapes, expected=expected, fallback=fallback)
+        return refusals.find_period(self._session, self._shapes, expected=expected, fallback=fallback)
 
     def identify(self) -> None:
         """Give every line item its row_hash and occurrence."""
         identify.identify(self._session, self._shapes)
 
     def compare(self, current_rows: pa.RecordBatchReader | None) -> compare.Comparison:
-        """Tell added, removed and unchanged line items apart."""
+        """Find the added, removed and unchanged line items."""
         self._has_current_rows = current_rows is not None
         return compare.compare(self._session, current_rows)
 
     def find_unmatched(self) -> tuple[str, int, int | None] | None:
-        """After `compare`, the first line item that one side lacks: its pair, and its file's number if it has one."""
+        """After `compare`, the first line item that one side lacks: its pair, and its file's number, if any."""
         found = self._session.execute(
             "SELECT row_hash::VARCHAR, occurrence, file_number FROM ("
             " SELECT row_hash, occurrence, file_number FROM added_row"
@@ -112,7 +112,7 @@ class Bill:
         return self._session.sql("SELECT row_hash, occurrence FROM row_identity").to_arrow_reader(100_000)
 
     def choose_cost_basis(self) -> CostBasis:
-        """Net or gross, once for the whole bill."""
+        """Choose net or gross costs, once for the whole bill."""
         return mapping.choose_cost_basis(self._mapper, self._shapes)
 
     def prepare_mapping(self, *, basis: CostBasis, currency: str, remap: bool) -> None:
@@ -152,24 +152,24 @@ class Bill:
         return line_items.lacks_currency(self._shapes)
 
     def find_odd_values(self, *, basis: CostBasis, currency: str) -> Iterator[str]:
-        """One sentence for each kind of value that is published and that an operator should look at."""
+        """One sentence for each kind of value that is published but unusual."""
         yield from find_odd_ids(self._session, self._shapes, currency=currency)
         yield from find_missing_costs(self._session, self._shapes, basis=basis)
 
     def add_residuals(self, residuals: Sequence[Residual], *, period: BillingPeriod) -> None:
-        """Charge what Savings Plan usage and negations leave over."""
+        """Charge the difference between covered Savings Plan usage and its negations."""
         mapping.add_residuals(self._mapper, residuals, period=period)
 
     def withdraw_residuals(self, row_hashes: Sequence[UUID]) -> None:
-        """Withdraw Adjustment charges whose amount is another now."""
+        """Withdraw Adjustment charges whose amount has changed."""
         mapping.withdraw_residuals(self._mapper, row_hashes)
 
     def has_withdrawals(self) -> bool:
-        """Whether anything of the statement is to be withdrawn."""
+        """Whether the statement loses any rows."""
         return bool(self._session.execute("SELECT count(*) FROM removed_row").fetchall()[0][0])
 
     def find_dimensions(self) -> Sequence[Dimension]:
-        """The dimensions that the charges name a member of; call it when all charges and residuals are there."""
+        """The dimensions of which the charges name members; call it after `add_residuals`."""
         self._filled = members.find_filled(self._mapper)
         return [dimension for dimension in DIMENSIONS if members.is_named(dimension, self._filled)]
 
@@ -179,7 +179,7 @@ class Bill:
         return members.read_members(self._mapper, dimension, self._filled, client_id=client_id, from_cur=from_cur)
 
     def keep_keys(self, dimension: Dimension, keys: pa.RecordBatchReader) -> None:
-        """Take the members' keys back."""
+        """Keep the keys that PostgreSQL gave the members."""
         members.keep_keys(self._mapper, dimension, keys)
 
     def read_removed_rows(self) -> pa.RecordBatchReader:
@@ -233,7 +233,7 @@ class Bill:
 
 @contextmanager
 def open_bill(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterator[Bill]:
-    """A bill whose tables live in `folder` while it is worked on."""
+    """A bill whose tables are in `folder` until the context ends."""
     with (
         open_session(folder, memory_limit_mb=memory_limit_mb, threads=threads) as session,
         open_beside(session) as mapper,

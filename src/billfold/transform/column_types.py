@@ -1,4 +1,4 @@
-"""The types of a delivery's columns: as Parquet declares them, or judged from the first values of a CSV."""
+"""The types of a delivery's columns: as Parquet declares them, or inferred from the first values of a CSV."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import duckdb
 from billfold.sql import read_script
 from billfold.transform.shape import Shape
 
-# Enough to tell the types of a bill's columns, and few enough to cost nothing beside loading it.
+# Enough to find the types of a bill's columns, and few enough to cost nothing compared with loading it.
 SAMPLE_ROWS = 50_000
 _EMPTY = "empty"
-# By the bits of `kind_of`; several bits together are text.
+# By the bits of `kind_of`; several bits mean text.
 _KINDS = {None: _EMPTY, 1: "number", 2: "time", 4: "map"}
 
 
 def describe_types(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> dict[str, str]:
-    """Every header of the files with its type: `decimal(18,9)` as Parquet declares it in DuckDB's words, in lower case.
+    """Every header of the files with its type: for Parquet DuckDB's name in lower case, such as `decimal(18,9)`.
 
-    A CSV's column is a `number`, a `time` or a `map` where all values of the sample are, `text` where they are not,
-    and `empty` without any. Where files differ, the types are joined: `double | varchar`.
+    A CSV's column is a `number`, a `time` or a `map` if all values of the sample are, else `text`, or `empty` without
+    values. If files differ, the types are joined: `double | varchar`.
     """
     found: defaultdict[str, set[str]] = defaultdict(set)
     for shape in shapes:
         for column, name in zip(shape.columns, _types(session, shape), strict=True):
             found[column.header].add(name)
-    # A file without a value says nothing against another one that has some.
+    # A file without values does not contradict another one that has some.
     return {header: " | ".join(sorted(names - {_EMPTY})) or _EMPTY for header, names in found.items()}
 
 

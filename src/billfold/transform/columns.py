@@ -1,7 +1,7 @@
 """Source headers and their canonical names: one vocabulary for legacy CUR, CUR 2.0 and FOCUS.
 
 The canonical names are those of CUR 2.0 (FOCUS keeps its own). Legacy headers follow the rule that AWS applies for
-Athena: an underscore before each capital letter, everything in lower case, other signs become underscores.
+Athena: an underscore before each capital letter, everything in lower case, other characters become underscores.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _LEGACY_COST_CATEGORIES = "costCategory/"
 _ATHENA_TAGS = "resource_tags_"
 _ATHENA_COST_CATEGORIES = "cost_category_"
 
-# Headers that AWS spells in two ways for one column (the user guide prints both cases of the Savings Plan ARN).
+# Headers that AWS spells in two ways (the user guide has both spellings of the Savings Plan ARN).
 _ALIASES = {
     "savings_plan_savings_plan_arn": "savings_plan_savings_plan_a_r_n",
     "line_item_i_a_m_principal": "line_item_iam_principal",
 }
 
-# Left out of the identity of a line item: AWS gives it anew in each delivery and repeats it inside one.
+# Not part of a line item's identity: AWS assigns it again in each delivery and repeats it within one.
 UNSTABLE_COLUMNS = frozenset({"identity_line_item_id"})
 
 # Columns whose values are JSON objects (MAP columns in Parquet): their keys have no order.
@@ -37,10 +37,10 @@ MAP_COLUMNS = frozenset(
     "resource_tags product cost_category discount tags Tags SkuPriceDetails x_Discounts x_CostCategories".split()
 )
 
-# Those of them whose values keep their types (FOCUS's Key-Value Format): a number, true, false or null is not a string.
+# Those whose values keep their types (FOCUS's Key-Value Format): a number, true, false or null is not a string.
 TYPED_MAP_COLUMNS = frozenset({"Tags", "x_CostCategories"})
 
-# Without one of these the money or the identity of a row is unknown; a null in one refuses the file.
+# Without one of these, the money or the identity of a row is unknown; a missing value refuses the file.
 NEEDED_CUR_COLUMNS = (
     "line_item_line_item_type",
     "line_item_unblended_cost",
@@ -89,9 +89,9 @@ def snake_case(name: str) -> str:
 
 
 def detect_format(headers: Sequence[str], *, file: str) -> ExportFormat:
-    """Which family of billing export these headers are.
+    """Which format of billing export these headers belong to.
 
-    Raises UnknownFormatError where they are none: the error names the first headers.
+    Raises UnknownFormatError if they belong to none; the error names the first headers.
     """
     if sum(header.partition("/")[0] in _LEGACY_CATEGORIES and "/" in header for header in headers) >= 2:
         return ExportFormat.LEGACY_CUR
@@ -101,7 +101,7 @@ def detect_format(headers: Sequence[str], *, file: str) -> ExportFormat:
         return ExportFormat.FOCUS
     shown = ", ".join(header[:40] for header in headers[:4])
     raise UnknownFormatError(
-        f"is no AWS billing export: its columns are {shown}{', …' if len(headers) > 4 else ''}",
+        f"is not an AWS billing export: its columns are {shown}{', …' if len(headers) > 4 else ''}",
         file=file,
         advice="expected the columns of legacy CUR (lineItem/UnblendedCost), CUR 2.0 (line_item_unblended_cost) "
         "or FOCUS (BilledCost)",
@@ -120,7 +120,7 @@ def describe_columns(headers: Sequence[str], export_format: ExportFormat, *, fil
                 f"header cell {position + 1} is empty", file=file, line=1, advice="ask AWS for a new delivery"
             )
         if header in seen:
-            raise MalformedFileError("stands twice in the header", file=file, line=1, column=header)
+            raise MalformedFileError("is twice in the header", file=file, line=1, column=header)
         seen[header] = position
     columns = [_describe(position, header, export_format) for position, header in enumerate(headers)]
     _refuse_missing(columns, export_format, file=file)
@@ -157,7 +157,7 @@ def _refuse_missing(columns: Sequence[SourceColumn], export_format: ExportFormat
     missing = [name for name in needed_columns(export_format) if name not in present]
     if missing:
         if export_format is ExportFormat.FOCUS:
-            # What is missing may have another name in a version that is not supported.
+            # The missing columns may have other names in a version that is not supported.
             refuse_old_version(sorted(present), file=file)
         raise MissingColumnError(
             f"needed column{'s' if len(missing) > 1 else ''} missing: {', '.join(missing)}",
@@ -168,7 +168,7 @@ def _refuse_missing(columns: Sequence[SourceColumn], export_format: ExportFormat
 
 
 def _tell_apart(columns: Sequence[SourceColumn]) -> list[SourceColumn]:
-    """Give the second of two headers with one canonical name a name of its own, so that neither is lost."""
+    """Give the second of two headers with one canonical name its own name, so that neither is lost."""
     taken: set[str] = set()
     distinct = []
     for column in columns:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How many line items of a delivery are new, gone and unchanged, and how many of each file are new."""
+    """How many line items of a delivery are new, removed and unchanged, and how many of each file are new."""
 
     rows_added: int
     rows_removed: int
@@ -27,7 +27,7 @@ class Comparison:
 def compare(session: duckdb.DuckDBPyConnection, current_rows: pa.RecordBatchReader | None) -> Comparison:
     """Fill `added_row` (the rows of row_identity to land) and `removed_row` (row_hash, occurrence to withdraw).
 
-    `current_rows` are the statement's current pairs (row_hash uuid, occurrence int4); None where it has none.
+    `current_rows` are the statement's current pairs (row_hash uuid, occurrence int4); None if it has none.
     """
     if current_rows is None:
         session.execute("CREATE VIEW added_row AS FROM row_identity")

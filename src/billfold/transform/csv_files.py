@@ -1,4 +1,4 @@
-"""CSV files: their headers, what no bill can hold, the row count of a second reader, and the line of a bad row."""
+"""CSV files: their headers, a second reader's row count, and what is wrong in which line."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from billfold.transform.shape import Shape, SourceFile
 MAX_HEADER_BYTES = 1 << 20
 # DuckDB refuses lines longer than 2 MB; a block must hold the longest.
 _BLOCK_BYTES = 8 << 20
-REFUSED_ADVICE = "its money cannot be known, so the file is refused: wait for the next delivery or ask AWS for it again"
+REFUSED_ADVICE = "its money is uncertain, so the file is refused: wait for the next delivery or ask AWS for it again"
 _CSV_ERROR = re.compile("CSV Error|CSV Parser")
 _ERROR_LINE = re.compile(r"CSV Error on Line: (\d+)")
 _ERROR_COLUMNS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 _ERROR_FILE = re.compile(r"file = (.+)")
-# No field of a line that DuckDB accepts is longer; Python's own limit of 128 KiB is for all of its csv readers.
+# DuckDB accepts no line with a longer field; Python's own limit of 128 KiB applies to all of its csv readers.
 _MAX_LINE_CHARACTERS = 4 << 20
 csv.field_size_limit(_MAX_LINE_CHARACTERS)
 
 
 def refuse_nul(file: SourceFile) -> None:
-    """PostgreSQL cannot hold the character NUL, and AWS never writes it."""
+    """Refuse the character NUL, which PostgreSQL cannot hold and AWS never writes."""
     line_ends = 0
     with file.unpacked.path.open("rb") as stream:
         while chunk := stream.read(_BLOCK_BYTES):
@@ -52,7 +52,7 @@ def read_csv_header(file: SourceFile) -> list[str]:
     try:
         text = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # The limit may cut a character in two; anything else is no UTF-8.
+        # The limit may cut a character in two; anything else is not UTF-8.
         if error.start < len(head) - 4:
             line = head[: error.start].count(b"\n") + 1
             raise MalformedFileError(
@@ -63,7 +63,7 @@ def read_csv_header(file: SourceFile) -> list[str]:
             ) from error
         text = head[: error.start].decode("utf-8-sig")
     try:
-        # Only CR and LF end a line: a tag's key may hold any other character that Python takes for the end of one.
+        # Only CR and LF end a line: a tag's key may hold other characters that Python treats as line ends.
         lines = io.StringIO(text, newline="")
         header = next(csv.reader(lines, strict=True), [])
     except csv.Error as error:
@@ -74,7 +74,7 @@ def read_csv_header(file: SourceFile) -> list[str]:
         raise _long_header(file)
     if len(header) < 2:
         raise MalformedFileError(
-            f"the header has {len(header)} column{'s' if len(header) != 1 else ''}, no comma-separated billing export",
+            f"the header has {len(header)} column{'s' if len(header) != 1 else ''}: this is not a CSV billing export",
             file=file.key,
             line=1,
             advice="expected the CSV or Parquet that AWS delivers",
@@ -92,10 +92,10 @@ def _long_header(file: SourceFile) -> MalformedFileError:
 
 
 def count_rows(file: SourceFile, column_count: int) -> int:
-    """The rows of a file, its header not counted, none with cells beyond the header's.
+    """The number of rows, without the header; refuses rows with more cells than the header.
 
-    DuckDB drops such cells at a line's end silently when they are empty; a cell inserted before them has shifted the
-    money then.
+    DuckDB silently drops such cells at a line's end if they are empty, but a cell that was inserted before them has
+    shifted the money.
     """
     row_count = 0
     surplus: list[tuple[int, int]] = []
@@ -111,7 +111,7 @@ def count_rows(file: SourceFile, column_count: int) -> int:
                 use_threads=False, block_size=_BLOCK_BYTES, column_names=[f"c{n}" for n in range(column_count)]
             ),
             parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
-            # Splitting the lines is all that is wanted: one column must be read, none is looked at.
+            # Only the split into lines is needed: one column must be read, but is not used.
             convert_options=arrow_csv.ConvertOptions(
                 include_columns=["c0"], column_types={"c0": pa.binary()}, check_utf8=False
             ),
@@ -137,7 +137,7 @@ def count_rows(file: SourceFile, column_count: int) -> int:
 def physical_line(path: Path, row_number: int, *, count_blank: bool = False) -> int:
     """The line on which the given row (from 1, the header not counted) starts; rows may hold line breaks.
 
-    It ends at a line or field that is too long to be read, which is where a refused file is wrong.
+    It stops at a line or field that is too long to read, because that is what is wrong with the file.
     """
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         reader = csv.reader(_short_lines(stream))
@@ -150,7 +150,7 @@ def physical_line(path: Path, row_number: int, *, count_blank: bool = False) -> 
                     row_number -= 1
                 starts_at = reader.line_num + 1
         except csv.Error:
-            # A field beyond the limit, as after a quote that never ends.
+            # A field exceeds the limit, as after a quote that never ends.
             return starts_at
         return starts_at
 
@@ -164,7 +164,7 @@ def _short_lines(stream: TextIO) -> Iterator[str]:
 
 
 def explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | None:
-    """What is wrong with the file; None where the memory or the disk does not suffice."""
+    """What is wrong with the file; None if memory or disk ran out."""
     text = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
         return None
@@ -183,10 +183,10 @@ def explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | None:
     elif "line size" in text.lower():
         reason = "the line is longer than 2 MB"
     elif "Parallel CSV Reader" in text:
-        # What it says of a line that is longer than several of its buffers.
+        # DuckDB's error for a line that is longer than several of its buffers.
         reason = "a line is longer than 2 MB"
     elif "invalid state" in text:
-        reason = "its line ends are of different kinds, or a value is not quoted as CSV wants it"
+        reason = "it mixes kinds of line ends, or a value is not quoted as CSV requires"
     else:
         reason = f"cannot be read ({first_line(error)})"
     return MalformedFileError(

@@ -1,6 +1,6 @@
-"""Whose FOCUS file it is: all providers write FOCUS, and Billfold maps what AWS exports.
+"""Which provider wrote a FOCUS file: all providers write FOCUS, but Billfold only maps AWS's exports.
 
-The letters say how sure a rule is: S the FOCUS specification, A AWS documentation, I our inference.
+Letters show the source of a rule: S the FOCUS specification, A AWS documentation, I our inference.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from billfold.transform.parse import raise_at_first
 from billfold.transform.session import quote
 from billfold.transform.shape import Shape
 
-_ADVICE = "Billfold lands AWS's billing exports only: take this file out of the export's folder"
+_ADVICE = "Billfold only reads AWS's billing exports: remove this file from the export's folder"
 
-# Who offers what was bought. It decides alone: in AWS's exports it is AWS for sellers in AWS Marketplace too (S). The
-# second name is how Oracle writes it.
+# Who offers the product. It decides alone: in AWS's exports it is AWS also for sellers in AWS Marketplace (S). The
+# second name is Oracle's.
 _PROVIDER_COLUMNS = ("ProviderName", "Provider")
-# Who writes the invoice: AWS's exports leave it empty for some charges (A). It decides where no provider is named.
+# Who writes the invoice; AWS's exports leave it empty for some charges (A). It decides if no provider is named.
 _ISSUER_COLUMNS = ("InvoiceIssuerName", "InvoiceIssuer")
-# Who made, offers or hosts it: for AWS Marketplace the seller (S), so one AWS name among them is enough.
+# Who made, offers or hosts the product: in AWS Marketplace the seller (S), so one AWS name among them is enough.
 _SELLER_COLUMNS = ("PublisherName", "Publisher", "ServiceProviderName", "HostProviderName")
 
-# AWS's companies: its own names, and the partners that sell AWS in India and China under theirs.
+# AWS's companies, and the partners that sell AWS in India and China under their own names.
 _AWS_NAMES = r"(?i)^\W*(aws\b|amazon|aispl\b|(beijing )?sinnet|nwcd\b|ningxia western cloud)|光环新网|西云数据"
 
-# Columns that other providers add (x_ and oci_ in their documents). They count only where nobody is named.
+# Columns that other providers add (x_ and oci_ in their documents). They count only if no provider is named.
 _FOREIGN_COLUMN = re.compile(
     r"oci_.*"
     r"|x_(azure|gcp|google|oci|oracle|alibaba|aliyun|tencent|huawei|ibm|databricks|snowflake)[A-Z_].*"
@@ -45,7 +45,7 @@ _FOREIGN_COLUMN = re.compile(
 )
 
 # How other providers write the ids of accounts: paths of Azure and Google Cloud, Oracle's OCIDs, Google's billing
-# accounts (I, after their documents). They count only where nobody is named, too.
+# accounts (I, after their documents). They, too, count only if no provider is named.
 _ACCOUNT_COLUMNS = ("BillingAccountId", "SubAccountId")
 _FOREIGN_ACCOUNT = (
     r"(?i)^(/(subscriptions|providers)/.+|ocid1\..+|billingAccounts/.+|//[a-z]+\.googleapis\.com/.+"
@@ -54,7 +54,7 @@ _FOREIGN_ACCOUNT = (
 
 
 def refuse_foreign(session: duckdb.DuckDBPyConnection, shape: Shape) -> None:
-    """Refuse FOCUS rows of another provider, and FOCUS of a version before 1.0.
+    """Refuse FOCUS rows from another provider, and FOCUS before version 1.0.
 
     Raises UnknownFormatError with the file, and the line and value, or the columns, that show it.
     """
@@ -83,7 +83,7 @@ def _refuse_other_provider(session: duckdb.DuckDBPyConnection, shape: Shape) -> 
     foreign = [column.header for column in shape.columns if _FOREIGN_COLUMN.fullmatch(column.header)]
     if foreign:
         raise UnknownFormatError(
-            f"is a FOCUS file of another provider: it names no provider, and AWS has no column {foreign[0]}",
+            f"is a FOCUS file from another provider: it names none, and AWS has no column {foreign[0]}",
             file=shape.files[0].key,
             line=1,
             advice=_ADVICE,
@@ -91,7 +91,7 @@ def _refuse_other_provider(session: duckdb.DuckDBPyConnection, shape: Shape) -> 
 
 
 def _named(column: SourceColumn) -> str:
-    """The name that the column gives, NULL for none."""
+    """The name in the column, NULL for none."""
     return f"nullif(trim(unless_nan({column.sql_name})), '')"
 
 
@@ -110,5 +110,5 @@ def _is_any(session: duckdb.DuckDBPyConnection, shape: Shape, conditions: Sequen
 
 def _refuse_first(session: duckdb.DuckDBPyConnection, shape: Shape, column: SourceColumn, condition: str) -> None:
     if _is_any(session, shape, [condition]):
-        message = "this FOCUS file is of another provider"
+        message = "this FOCUS file is from another provider"
         raise_at_first(session, shape, column, condition, message, _ADVICE, error_type=UnknownFormatError)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from billfold.errors import UnknownFormatError
 
-# Columns of FOCUS 0.5 and 1.0-preview that 1.0 renamed or took apart, and what it has in their place (S). A file that
-# has these names without the later ones would be mapped by half: nobody would see the columns that it lacks.
+# Columns of FOCUS 0.5 and 1.0-preview that 1.0 renamed or split, and their successors (S). A file with the old names
+# only would be mapped in part, and nothing would show the missing columns.
 _OLD_COLUMNS = {
     "AmortizedCost": ("EffectiveCost",),
     "ChargeType": ("ChargeCategory",),
@@ -19,7 +19,7 @@ _OLD_COLUMNS = {
     "Publisher": ("PublisherName",),
     "InvoiceIssuer": ("InvoiceIssuerName",),
 }
-# These change what a charge costs or is. The others may also be columns that somebody added to a later version.
+# These change what a charge costs or is. The others may also be custom columns in a later version.
 _DECISIVE_OLD_COLUMNS = frozenset({"AmortizedCost", "ChargeType", "ChargeSubcategory"})
 _COLUMNS_SINCE_1_0 = frozenset(
     "ChargeClass CommitmentDiscountStatus ConsumedQuantity ConsumedUnit ContractedCost ContractedUnitPrice RegionId"
@@ -28,7 +28,7 @@ _COLUMNS_SINCE_1_0 = frozenset(
 
 
 def refuse_old_version(headers: Sequence[str], *, file: str) -> None:
-    """Refuse the columns of FOCUS 0.5 and 1.0-preview; columns of one's own beside those of 1.0 and later pass."""
+    """Refuse the columns of FOCUS 0.5 and 1.0-preview; custom columns beside those of 1.0 and later pass."""
     present = set(headers)
     old = [name for name, later in _OLD_COLUMNS.items() if name in present and present.isdisjoint(later)]
     if not old:

@@ -1,9 +1,9 @@
-"""Identify: row_hash and occurrence of every line item, so that nothing doubles and nothing is lost.
+"""Identify: row_hash and occurrence of every line item, so that nothing is doubled and nothing lost.
 
 The hash is the MD5 (128 bits, as UUID) of the canonical line item: for each column that is not empty, in the order of
 the canonical names, the name and the value, both length-prefixed in bytes. Maps are spelled by sorted key; where values
 have types, an unquoted one has an equals sign in front. The columns of `columns.UNSTABLE_COLUMNS` are left out.
-`tests/unit/slow_identity.py` says the same in plain Python.
+`tests/unit/transform/slow_identity.py` does the same in plain Python.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from billfold.transform.columns import MAP_COLUMNS, TYPED_MAP_COLUMNS, UNSTABLE_
 from billfold.transform.session import create_macros, quote
 from billfold.transform.shape import Shape
 
-# Kept on the statement: a change of the encoding needs a new version and a rehash of the landed rows.
+# Stored with the statement: a change of the encoding needs a new version and new hashes of the landed rows.
 HASH_VERSION = 1
 
 
@@ -46,7 +46,7 @@ def identify(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> Non
 
 
 def _insert_hashes(session: duckdb.DuckDBPyConnection, shape: Shape) -> str:
-    parts: list[str] = ["''"]  # A delivery without files has no column at all.
+    parts: list[str] = ["''"]  # A delivery without files has no columns.
     joins: list[str] = []
     for column in sorted(shape.columns, key=lambda column: column.canonical):
         if column.canonical in UNSTABLE_COLUMNS:
@@ -76,7 +76,7 @@ def _spell(column: SourceColumn) -> str:
 def _spell_maps(session: duckdb.DuckDBPyConnection, shape: Shape, column: SourceColumn) -> str:
     """A table of this column's distinct texts and their canonical spelling: there are far fewer maps than rows.
 
-    A text that is no JSON object is spelled as it stands, under the plain name; an object under the name with braces.
+    A text that is not a JSON object is spelled as it is, under the plain name; an object under the name with braces.
     """
     table = f"spelling_{shape.number}_{column.position}"
     is_typed = column.canonical in TYPED_MAP_COLUMNS

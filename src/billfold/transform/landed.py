@@ -18,13 +18,13 @@ from billfold.transform.identify import identify
 from billfold.transform.session import quote
 from billfold.transform.shape import Shape
 
-# How the rows are named in errors: they stand in no file.
+# The name of these rows in errors: they are in no file.
 LANDED_ROWS = "raw_aws_billing_rows"
-# Two headers of one meaning are rare, several such pairs in one bill unheard of: so many readings are tried.
+# Two headers with one meaning are rare, and several such pairs in one bill are unknown: this many readings are tried.
 _MAX_READINGS = 64
 
 _HEADERS = "json_keys(row_data::JSON)"
-# As `columns.detect_format` says it of headers; every landed row has the needed columns of its format.
+# The same rule as `columns.detect_format`; every landed row has the needed columns of its format.
 _FORMAT = """CASE
     WHEN len(list_filter(headers, lambda header: regexp_matches(header,
         '^(identity|bill|lineItem|product|pricing|reservation|savingsPlan)/'))) >= 2 THEN 'legacy-cur'
@@ -33,12 +33,12 @@ _FORMAT = """CASE
 
 
 def load_landed(session: duckdb.DuckDBPyConnection, rows: pa.RecordBatchReader) -> tuple[Shape, ...]:
-    """Load landed rows (row_hash uuid, occurrence int4, row_data JSON text) under the headers that their JSON has.
+    """Load landed rows (row_hash uuid, occurrence int4, row_data JSON text) under the headers in their JSON.
 
     The tables carry `landed_hash` and `landed_occurrence` beside the columns; a column that is empty in all rows is
-    missing, which means the same. Rows of legacy CUR and of CUR 2.0 can stand side by side in one statement, because a
-    row that both spell alike stays as it was first landed: each format is a shape of its own, and one mapping takes
-    both. FOCUS shares no needed column with them, so no row outlives a change to or from it: such a mixture raises
+    missing, which means the same. One statement can hold rows of legacy CUR and of CUR 2.0, because a row that both
+    spell alike stays as it was first landed: each format is its own shape, and one mapping reads both. FOCUS
+    shares no needed column with them, so no row survives a change to or from it: such a mixture raises
     MalformedFileError, and rows without the needed columns raise MissingColumnError.
     """
     [shapes] = load_families(session, rows, of_many=False)
@@ -48,10 +48,10 @@ def load_landed(session: duckdb.DuckDBPyConnection, rows: pa.RecordBatchReader) 
 def load_families(
     session: duckdb.DuckDBPyConnection, rows: pa.RecordBatchReader, *, of_many: bool
 ) -> tuple[tuple[Shape, ...], ...]:
-    """Load rows of any format as `load_landed` does: the shapes of each family that one mapping takes, CUR or FOCUS.
+    """Load rows of any format as `load_landed` does; returns the shapes of each family (CUR or FOCUS) with one mapping.
 
-    There is one family at least, and the most frequent format is in the first. `of_many`: the rows stood in several
-    bills, whose headers may differ; of one bill there is one family. Pairs of row_hash and occurrence are unique.
+    There is at least one family, and the most frequent format is in the first. `of_many`: the rows come from several
+    bills, whose headers may differ; one bill has one family. Pairs of row_hash and occurrence are unique.
     """
     session.register("landed_stream", rows)
     session.execute(
@@ -68,11 +68,11 @@ def load_families(
     ).fetchall()
     formats = [ExportFormat(name) for (name,) in found if name]
     if not of_many and ExportFormat.FOCUS in formats and len(formats) > 1:
-        raise MalformedFileError(f"rows of {formats[1]} stand between rows of {formats[0]}", file=LANDED_ROWS)
+        raise MalformedFileError(f"rows of {formats[1]} are mixed with rows of {formats[0]}", file=LANDED_ROWS)
     families: dict[bool, list[Shape]] = {}
     number = 0
     for export_format in (formats or [ExportFormat.CUR2]) if found else ():
-        # What a row without any known column was meant to be, the others tell.
+        # A row without any known column gets the format of the others.
         of_format = f"coalesce({_FORMAT}, {quote(formats[0] if formats else ExportFormat.CUR2)})"
         where = f" WHERE {of_format} = {quote(export_format)}" if len(found) > 1 else ""
         shapes = list(_load_format(session, export_format, where, first_number=number))
@@ -86,7 +86,7 @@ def load_families(
 
 
 def identify_as_landed(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
-    """Fill `row_identity` with the pairs (row_hash, occurrence) under which the rows stand in PostgreSQL."""
+    """Fill `row_identity` with the rows' pairs (row_hash, occurrence) in PostgreSQL."""
     session.execute(
         "CREATE OR REPLACE TABLE row_identity AS"
         " SELECT shape::SMALLINT AS shape, row, 0::SMALLINT AS file_number, landed_hash AS row_hash,"
@@ -108,7 +108,7 @@ def find_misidentified(
 ) -> tuple[str, int, str, str, str] | None:
     """The first landed row whose own content has another identity: its pair, the column, expected and found value.
 
-    Identity is computed anew; identical rows may change places, so only pairs are compared. None where all agree.
+    Identity is computed again; identical rows may change places, so only pairs are compared. None if all agree.
     """
     if changed := find_changed(session, shapes):
         return changed
@@ -124,7 +124,7 @@ def find_misidentified(
 
 
 def find_changed(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> tuple[str, int, str, str, str] | None:
-    """As `find_misidentified`, of the hash alone: where rows are versions, their occurrences tell nothing."""
+    """As `find_misidentified`, but only by hash: the occurrences of old versions of rows mean nothing."""
     session.execute("DROP TABLE IF EXISTS row_identity")
     identify(session, shapes)
     changed = session.execute(
@@ -146,8 +146,8 @@ def _load_format(
 ) -> Iterator[Shape]:
     """The shapes of one format: one, unless two of its headers have one meaning.
 
-    Of such headers the file's first one has the plain canonical name, and a landed row no longer knows which that was:
-    each row is read as its hash says. What no reading explains is read like any other row.
+    The file's first one of such headers has the plain canonical name, but a landed row does not show which one that
+    was: the reading that gives the row's hash is used. If no reading does, the row is read like any other.
     """
     readings = _list_readings(_list_headers(session, where), export_format)
     number = first_number
@@ -180,7 +180,7 @@ def _list_headers(session: duckdb.DuckDBPyConnection, where: str) -> list[str]:
 
 
 def _list_readings(headers: Sequence[str], export_format: ExportFormat) -> list[tuple[SourceColumn, ...]]:
-    """The columns that these headers can stand for: one reading, unless some have one canonical name."""
+    """The possible columns of these headers: one reading, unless some share a canonical name."""
     columns = describe_columns(headers, export_format, file=LANDED_ROWS)
     twins: dict[str, list[str]] = {}
     for column in columns:
@@ -227,7 +227,7 @@ def _create_shape(
     pointers = ", ".join(quote(_pointer(column.header)) for column in columns)
     values = "".join(f"texts[{place}] AS {column.sql_name}, " for place, column in enumerate(columns, start=1))
     texts = f"json_extract_string(row_data, [{pointers}])" if columns else "NULL"
-    # One format stands alone nearly always: then the headers of each row need not be read again.
+    # There is nearly always one format: then the headers of each row need not be read again.
     rows = f"(SELECT *, {_HEADERS} AS headers FROM landed_row){where}" if where else "landed_row"
     session.execute(
         f"CREATE TABLE {shape.table} AS SELECT {values}0::SMALLINT AS file_number, row_hash AS landed_hash,"

@@ -1,4 +1,4 @@
-"""Land: the added line items and their charges as Arrow streams, in the columns of the tables they go to."""
+"""Land: the added line items and their charges as Arrow streams, with the columns of their tables in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from billfold.transform.shape import Shape
 RAW_BATCH_ROWS = 10_000
 CHARGE_BATCH_ROWS = 50_000
 
-# Columns of `charge` that travel as they are; money and quantities as text, PostgreSQL makes them NUMERIC.
+# Columns of `charge` that are sent as they are: money and quantities as text, which PostgreSQL makes NUMERIC.
 _CHARGE_COLUMNS = (
     "row_hash occurrence part charge_period_start charge_period_end billing_currency billed_cost billed_cost_more"
     " effective_cost effective_cost_less effective_cost_more effective_net effective_gross is_return list_cost"
@@ -30,7 +30,7 @@ _CHARGE_COLUMNS = (
     " pricing_currency_contracted_unit_price capacity_reservation_id capacity_reservation_status discounts"
 ).split()
 
-# The same of workloads, which go to billing_split_cost.
+# The same for workloads, which go to billing_split_cost.
 _WORKLOAD_COLUMNS = (
     "row_hash occurrence part charge_period_start charge_period_end billing_currency parent_resource_id split_cost"
     " unused_cost public_on_demand_split_cost public_on_demand_unused_cost split_usage actual_usage reserved_usage"
@@ -40,7 +40,7 @@ _WORKLOAD_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandingFile:
-    """The file that raw rows come from, as their source columns name it."""
+    """The file that raw rows come from, for their source columns."""
 
     file_number: int
     ingestion_run_id: UUID
@@ -57,7 +57,7 @@ def read_raw_rows(
     publication_id: int,
     in_order: bool,
 ) -> pa.RecordBatchReader:
-    """The added line items as rows of raw_aws_billing_rows; `in_order` of their row_hash, as their index stands."""
+    """The added line items as rows of raw_aws_billing_rows; `in_order` of their row_hash, like their index."""
     selects = " UNION ALL ".join(_select_raw(shape, files) for shape in shapes)
     order = " ORDER BY row_hash" if in_order else ""
     rows = session.sql(
@@ -103,7 +103,7 @@ def read_workloads(
 
 
 def _typed_json(rows: pa.RecordBatchReader, name: str) -> pa.RecordBatchReader:
-    """The stream with one text column typed as JSON, nothing copied: PostgreSQL checks the JSON when it takes it in."""
+    """The stream with one text column typed as JSON, without a copy: PostgreSQL parses it when it is loaded."""
     position = rows.schema.get_field_index(name)
     json_type = pa.json_(pa.string())
     schema = rows.schema.set(position, pa.field(name, json_type))

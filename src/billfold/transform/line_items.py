@@ -1,7 +1,7 @@
 """The view `line_item`: the rows of all shapes under canonical column names, as text, with their identity.
 
-Columns that a file does not have are NULL; attributes that CUR 2.0 keeps in a map and older exports in columns of their
-own come out alike. The mapping reads this view only.
+Columns that a file lacks are NULL. Attributes that CUR 2.0 keeps in a map and older exports in columns look alike here.
+The mapping only reads this view.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from billfold.transform.columns import SourceColumn
 from billfold.transform.session import create_macros, json_key, quote
 from billfold.transform.shape import Shape
 
-# Attributes of the product that the mapping reads: canonical name, and where older and newer exports hold it.
+# Attributes of the product that the mapping reads: the canonical name, and the columns of older and newer exports.
 _PRODUCT_ATTRIBUTES = {
     "product_name": ("product_product_name", "product_name"),
     "product_region_code": ("product_region_code", "product_region"),
@@ -26,14 +26,14 @@ _PRODUCT_ATTRIBUTES = {
 _PRODUCT_MAP_KEYS = {"product_name": ("product_name",), "product_region_code": ("region", "region_code")}
 
 # Attributes of the product that are not properties of its price: what it is, where it is, and its keys, which have
-# columns of their own. A region code of a transfer's ends is told by its location.
+# their own columns. The location of a transfer's ends implies their region codes.
 NO_PRICE_DETAILS = frozenset(
     "availability_zone fee_code fee_description from_location from_location_type from_region_code location"
     " location_type name operation pricing_unit product_name region region_code servicecode servicename sku to_location"
     " to_location_type to_region_code usagetype".split()
 )
 
-# The columns that the scripts of map_cur read, beside those that are gathered from maps or many columns.
+# The columns that the scripts of map_cur read, besides those that are collected from maps or several columns.
 _CUR_COLUMNS = """
     bill_bill_type bill_billing_period_start_date bill_invoice_id bill_invoicing_entity bill_payer_account_id
     bill_payer_account_name capacity_reservation_capacity_reservation_arn
@@ -60,12 +60,12 @@ _CUR_COLUMNS = """
     split_line_item_public_on_demand_unused_cost split_line_item_reserved_usage split_line_item_split_cost
     split_line_item_split_usage split_line_item_split_usage_ratio split_line_item_unused_cost
 """.split()
-# What a row says of its discounts: one map or one column for each kind, and their sum.
+# A row's discounts: a map or one column for each kind, and their sum.
 _DISCOUNT_MAP = "discount"
 _DISCOUNT_PREFIX = "discount_"
 _TOTAL_DISCOUNT = "discount_total_discount"
 _FOCUS_WORD = re.compile(r'"([A-Za-z_]+)"')
-# What the mapping reads by these macros has no value where it is nan.
+# In a column that the mapping reads with one of these macros, nan is no value.
 _READ_BY_MACRO = re.compile(r'(?:number_text|magnitude|instant)\("?([A-Za-z_]+)"?\)')
 
 
@@ -91,30 +91,30 @@ def create_discount_macros(session: duckdb.DuckDBPyConnection, shapes: Sequence[
 
 
 def create_line_items(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape], *, currency: str) -> None:
-    """Create the view. `currency` stands in where the export has no currency column (its rows then are a finding)."""
+    """Create the view. `currency` is used if the export has no currency column (which is a finding)."""
     create_discount_macros(session, shapes)
     selects = " UNION ALL BY NAME ".join(_select_shape(shape, currency=currency) for shape in shapes)
     session.execute(f"CREATE OR REPLACE TEMP VIEW line_item AS {selects}")
 
 
 def lacks_currency(shapes: Sequence[Shape]) -> bool:
-    """Whether the export was made without a currency column."""
+    """Whether the export has no currency column."""
     return any(
         shape.find("line_item_currency_code") is None and shape.find("BillingCurrency") is None for shape in shapes
     )
 
 
 def total_discount(shape: Shape) -> str:
-    """The row's discounts as AWS adds them up, a number as text: a column, else a key of the map."""
+    """AWS's total of the row's discounts, a number as text: a column, else a key of the map."""
     column, found_map = f"number_text({_column(shape, _TOTAL_DISCOUNT)})", shape.find(_DISCOUNT_MAP)
     return f"coalesce({column}, total_of(source.{found_map.sql_name}))" if found_map else column
 
 
 def discount_parts(shape: Shape) -> str:
-    """The row's discounts one by one, numbers as text with spaces between, NULL without any.
+    """The row's single discounts: numbers as text with spaces between them, NULL without any.
 
-    They are the values of the map `discount`, and those of the columns for one kind of discount that the map does not
-    name: `discount/…` of legacy CUR, `discount_bundled_discount` of CUR 2.0.
+    They are the values of the map `discount` and of the columns for a kind of discount that the map lacks:
+    `discount/…` of legacy CUR, `discount_bundled_discount` of CUR 2.0.
     """
     found_map = shape.find(_DISCOUNT_MAP)
     # Most rows have an empty map.
@@ -130,7 +130,7 @@ def discount_parts(shape: Shape) -> str:
 
 
 def _unreadable_discount(shape: Shape) -> str:
-    """Whether a discount that counts is no number: never where the row has the total."""
+    """Whether a counted discount is not a number; never if the row has the total."""
     found_map = shape.find(_DISCOUNT_MAP)
     tests = [f"is_unreadable(nullif(source.{found_map.sql_name}, '{{}}'))"] if found_map else []
     tests += [
@@ -147,7 +147,7 @@ def _discount_columns(shape: Shape) -> list[SourceColumn]:
     return [
         column
         for column in shape.columns
-        # The second of two headers with one meaning (`#`) says nothing new.
+        # The second of two headers with one meaning (`#`) repeats the first.
         if column.canonical.startswith(_DISCOUNT_PREFIX)
         and column.canonical != _TOTAL_DISCOUNT
         and "#" not in column.canonical
@@ -184,7 +184,7 @@ def _column(shape: Shape, canonical: str) -> str:
         return "NULL::VARCHAR"
     if canonical in _columns_without_nan():
         return f"source.{column.sql_name}"
-    # Tools write nan where a text is missing, too.
+    # Tools also write nan for a missing text.
     return f"unless_nan(source.{column.sql_name})"
 
 
@@ -192,16 +192,16 @@ def _product_attribute(shape: Shape, name: str) -> str:
     product = shape.find("product")
     found = [_column(shape, canonical) for canonical in _PRODUCT_ATTRIBUTES[name] if shape.find(canonical)]
     if product:
-        # A text that is no JSON has no attributes; it must not refuse its line item.
+        # A text that is not JSON has no attributes; it must not refuse its line item.
         as_json = f"TRY_CAST(source.{product.sql_name} AS JSON)"
         found += [f"json_extract_string({as_json}, '$.{key}')" for key in _PRODUCT_MAP_KEYS[name]]
     return f"coalesce({', '.join(found)})" if len(found) > 1 else found[0] if found else "NULL::VARCHAR"
 
 
 def _price_details(shape: Shape) -> str:
-    """One JSON object of the product's attributes that describe its price; under the empty key the map as AWS wrote it.
+    """A JSON object of the product's attributes that describe its price, with AWS's map under the empty key.
 
-    The map is taken apart later, once per distinct text.
+    The map is read later, once per distinct text.
     """
     members = [("", column.sql_name) for column in shape.columns if column.canonical == "product"]
     members += sorted(
@@ -213,9 +213,9 @@ def _price_details(shape: Shape) -> str:
 
 
 def _gathered(shape: Shape, map_column: str, keys: dict[str, str | None]) -> str:
-    """The map column itself; where it is empty, one JSON object of the columns that each hold one of its keys.
+    """The map column itself; if it is empty, a JSON object of the columns that each hold one of its keys.
 
-    Row by row: landed rows no longer tell which of both the file had.
+    Row by row: landed rows do not show which of both the file had.
     """
     map_itself = f"nullif({_column(shape, map_column)}, '{{}}')"
     members = sorted((key, name) for name, key in keys.items() if key is not None)
@@ -225,7 +225,7 @@ def _gathered(shape: Shape, map_column: str, keys: dict[str, str | None]) -> str
 
 
 def _json_object(members: Sequence[tuple[str, str]]) -> str:
-    """One JSON object of (key, column) pairs, without the keys of empty columns; NULL where all are empty."""
+    """A JSON object of (key, column) pairs, without the keys of empty columns; NULL if all are empty."""
     if not members:
         return "NULL::VARCHAR"
     entries = ", ".join(f"',' || {quote(json_key(key))} || ':' || to_json(source.{name})" for key, name in members)

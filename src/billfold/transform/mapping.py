@@ -15,10 +15,10 @@ from billfold.transform.line_items import create_discount_macros, create_line_it
 from billfold.transform.lookups import create_lookups
 from billfold.transform.shape import Shape
 
-# Raised whenever a rule changes what a charge says: a delivery tells which version made its charges.
+# Increased with every change of a rule: a delivery records the version that made its charges.
 MAPPING_VERSION = 3
 
-# What of a row's discounts is added to its gross cost.
+# The part of a row's discounts that is added to its gross cost.
 _BILLED_DISCOUNT = {
     CostBasis.GROSS: "NULL::VARCHAR",
     CostBasis.NET: "NULL::VARCHAR",
@@ -30,9 +30,9 @@ _BILLED_DISCOUNT = {
 def choose_cost_basis(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> CostBasis:
     """Net if any line item has a net cost, else gross: once per statement, never row by row.
 
-    AWS fills the net columns only when the account has a discount in the billing period; mixing them row by row would
-    count a discount line item twice. An export can lack the net columns: then the discounts that its rows name are
-    billed, unless line items of their own hold them, which say the same once more (AWS's blog on bundled discounts).
+    AWS only fills the net columns if the account has a discount in the billing period; a choice per row would count a
+    discount line item twice. If an export lacks the net columns, the discounts in its rows are billed, unless separate
+    line items repeat them (AWS's blog on bundled discounts).
     """
     if any(
         _count(session, shape, "line_item_net_unblended_cost", "number_text(value) IS NOT NULL") for shape in shapes
@@ -56,14 +56,14 @@ def _count(session: duckdb.DuckDBPyConnection, shape: Shape, canonical: str, con
 
 
 def _count_discounts(session: duckdb.DuckDBPyConnection, shape: Shape) -> tuple[int, int, int]:
-    """How many rows name a discount; and on rows that cost something, how many below 0 and above 0 there are.
+    """How many rows have a discount, and on rows with a positive cost, how many discounts are below and above 0.
 
-    A discount lowers what costs something, so these tell the export's sign. Refunds and credits do not: nobody says
-    which sign their discounts have.
+    A discount lowers a positive cost, so these rows show the export's sign. Refunds and credits do not: the sign of
+    their discounts is undocumented.
     """
     cost = shape.find("line_item_unblended_cost")
     terms = f"coalesce({total_discount(shape)}, {discount_parts(shape)})"
-    # Most exports have the columns and no discount; some have neither.
+    # Most exports have the columns but no discount; some have neither.
     if cost is None or "source." not in terms:
         return 0, 0, 0
     found = session.execute(
@@ -99,18 +99,17 @@ def prepare_mapping(
     """Create the view `ledger` (all line items' money) and the table `charge` (the added ones' charges).
 
     With `all_rows`, all line items are mapped: all are new, or the statement's basis or the mapping has changed.
-    With `keep_classified`, the classified line items are written to a table, which the queries after it are bound to in
-    no time; else they stay a view, and nothing of a large bill is written twice. It must be the same for all calls in a
-    session.
+    With `keep_classified`, the classified line items are written to a table, so that binding the next queries is quick;
+    otherwise they are a view, and a large bill is not written twice. It must be the same for all calls in a session.
     """
     net = basis is CostBasis.NET
     session.execute(f"CREATE OR REPLACE TEMP MACRO is_net_basis() AS {str(net).lower()}")
     session.execute("CREATE OR REPLACE TEMP MACRO billed_discount(terms) AS " + _BILLED_DISCOUNT[basis])
-    # A row that lacks the net twin keeps its gross value; discounts, which would count twice then, are left out.
+    # A row without a net value keeps its gross value; discount rows, which would then count twice, are left out.
     session.execute(
         "CREATE OR REPLACE TEMP MACRO on_basis(gross, net) AS " + ("coalesce(net, gross)" if net else "gross")
     )
-    # What AWS gives after all discounts belongs to every basis that bills them.
+    # AWS's values after all discounts belong to every basis that bills discounts.
     session.execute(
         "CREATE OR REPLACE TEMP MACRO after_discounts(gross, net) AS "
         + ("gross" if basis is CostBasis.GROSS else "coalesce(net, gross)")
@@ -130,7 +129,7 @@ def prepare_mapping(
 
 
 def _map_cur(session: duckdb.DuckDBPyConnection, *, keep_classified: bool) -> None:
-    """Run the scripts of `sql/map_cur` in the order in which they need each other."""
+    """Run the scripts of `sql/map_cur` in the order of their dependencies."""
     kinds, classified, ledger, services, resources, charges = (
         read_script("billfold.transform", f"map_cur/{name}")
         for name in ("kinds", "classified", "ledger", "services", "resources", "charges")
@@ -149,9 +148,9 @@ def read_ledger(session: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
 
 
 def add_residuals(session: duckdb.DuckDBPyConnection, residuals: Sequence[Residual], *, period: BillingPeriod) -> None:
-    """Add one Adjustment charge per payer and currency for what covered usage and negations leave over.
+    """Add one Adjustment charge per payer and currency for the difference of covered usage and its negations.
 
-    Its occurrence is 0, its period the whole billing period, its EffectiveCost 0: amortised cost never held it.
+    Its occurrence is 0, its period the whole billing period, and its EffectiveCost 0: it is not part of amortised cost.
     """
     for residual in residuals:
         session.execute(
@@ -176,6 +175,6 @@ def add_residuals(session: duckdb.DuckDBPyConnection, residuals: Sequence[Residu
 
 
 def withdraw_residuals(session: duckdb.DuckDBPyConnection, row_hashes: Sequence[UUID]) -> None:
-    """Have these Adjustment charges of the statement withdrawn beside the removed rows."""
+    """Withdraw these Adjustment charges of the statement with the removed rows."""
     for row_hash in row_hashes:
         session.execute("INSERT INTO removed_row VALUES ($1::UUID, 0)", [str(row_hash)])

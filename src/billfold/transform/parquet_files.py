@@ -62,7 +62,7 @@ def read_parquet_schema(session: duckdb.DuckDBPyConnection, file: SourceFile) ->
 def read_all_with_pyarrow(
     session: duckdb.DuckDBPyConnection, shape: Shape, files: Sequence[UnpackedFile], max_unpacked_bytes: int | None
 ) -> list[tuple[SourceFile, ParquetProof]]:
-    """What the second reader finds in each Parquet file, as delivered; before DuckDB writes any of its rows."""
+    """What the second reader finds in each Parquet file as delivered, before DuckDB writes any of its rows."""
     if shape.kind != "parquet":
         return []
     columns = [

@@ -18,13 +18,13 @@ from billfold.errors import MalformedFileError
 from billfold.transform.columns import SourceColumn
 from billfold.transform.parquet_batches import ParquetRows, damaged, is_text, open_rows, read_batches
 
-_ADVICE = "its money cannot be known, so the file is refused: wait for the next delivery or ask AWS for it again"
+_ADVICE = "its money is uncertain, so the file is refused: wait for the next delivery or ask AWS for it again"
 _STREAM = "second_reader"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParquetColumn:
-    """A column of a file: its type in DuckDB's words, and the SQL that makes its value the text that is loaded."""
+    """A column of a file: DuckDB's name of its type, and the SQL that makes its value the loaded text."""
 
     column: SourceColumn
     type_name: str
@@ -64,7 +64,7 @@ def read_with_pyarrow(
 ) -> ParquetProof:
     """Read the whole file once, in bounded memory, without writing anything.
 
-    Raises MalformedFileError for what pyarrow cannot read, SourceLimitError where its text is beyond `limit_bytes`.
+    Raises MalformedFileError for what pyarrow cannot read, SourceLimitError if its text exceeds `limit_bytes`.
     """
     with open_rows(session, path, key=key, limit_bytes=limit_bytes) as rows:
         kinds = [column.type for column in rows.schema]
@@ -82,7 +82,7 @@ def read_with_pyarrow(
     return replace(proof, found=found)
 
 
-def check_agreement(session: duckdb.DuckDBPyConnection, proof: ParquetProof, *, loaded: str, scan: str) -> None:
+def require_agreement(session: duckdb.DuckDBPyConnection, proof: ParquetProof, *, loaded: str, scan: str) -> None:
     """Refuse the file unless DuckDB read the same rows; `loaded` and `scan` are its rows as FROM clauses.
 
     Raises MalformedFileError with the column in which the readers differ.
@@ -147,7 +147,7 @@ def _ask_pyarrow(
     session: duckdb.DuckDBPyConnection, proof: ParquetProof, rows: ParquetRows, sums: Sequence[str]
 ) -> tuple[int, ...]:
     columns = {column.column.position: column for column in proof.loaded + proof.nested}
-    # What DuckDB reports for the error of a stream has lost its class.
+    # DuckDB's error for a failed stream has lost the class of the cause.
     errors: list[BaseException] = []
 
     def chosen() -> Iterator[pa.RecordBatch]:
@@ -185,7 +185,7 @@ def _choose(columns: Sequence[pa.Array], chosen: Mapping[int, ParquetColumn]) ->
 
 
 def _comparable(values: pa.Array) -> pa.Array:
-    """The same values in a type that DuckDB takes from pyarrow as it reads them itself."""
+    """The same values in a type that DuckDB reads from pyarrow as it reads it from the file."""
     kind = values.type
     if pa.types.is_dictionary(kind) and pa.types.is_binary(kind.value_type):
         # Tools leave out the annotation that says text.
@@ -193,7 +193,7 @@ def _comparable(values: pa.Array) -> pa.Array:
     if pa.types.is_binary(kind) or pa.types.is_decimal256(kind):
         return values.cast(pa.string())
     if pa.types.is_map(kind):
-        # DuckDB takes a list of entries many times faster than a map.
+        # DuckDB reads a list of entries many times faster than a map.
         entries = pa.StructArray.from_arrays([values.keys, values.items], names=["key", "value"])
         return pa.Array.from_buffers(
             pa.list_(entries.type),
@@ -207,9 +207,9 @@ def _comparable(values: pa.Array) -> pa.Array:
 
 
 def _as_loaded(column: ParquetColumn, kind: pa.DataType) -> ParquetColumn | None:
-    """The column with the type to which its values of `kind` are cast; None where the readers' values are not alike.
+    """The column with the type to which its values of `kind` are cast; None if the readers' values are not alike.
 
-    Such are times of day, intervals, UUIDs and binary values: no column of a billing export is one.
+    These are times of day, intervals, UUIDs and binary values, which billing exports never have.
     """
     if _is_text(kind):
         return replace(column, type_name="VARCHAR") if column.type_name in ("VARCHAR", "JSON") else None

@@ -23,7 +23,7 @@ from billfold.transform.csv_files import (
     refuse_nul,
 )
 from billfold.transform.parquet_files import read_all_with_pyarrow, read_parquet_schema, spell_wide_decimals
-from billfold.transform.parquet_proof import check_agreement
+from billfold.transform.parquet_proof import require_agreement
 from billfold.transform.shape import Shape, SourceFile, scan_parquet, select_file_rows, select_rows
 
 # AWS's widest exports have some 300 columns beside those of tags and cost categories, of which it allows 1,000. Memory
@@ -35,10 +35,10 @@ _EMPTY_SHAPE = Shape(number=0, export_format=ExportFormat.CUR2, kind="csv", colu
 def parse(
     session: duckdb.DuckDBPyConnection, files: Sequence[UnpackedFile], *, max_unpacked_bytes: int | None = None
 ) -> tuple[Shape, ...]:
-    """Load all files; one shape per distinct set of columns. Nothing is left out and nothing is padded.
+    """Load all files, one shape per distinct set of columns. No row is left out or padded.
 
     Raises UnknownFormatError, MissingColumnError and MalformedFileError with file and physical line (the header is 1),
-    and SourceLimitError for a Parquet file whose text is beyond `max_unpacked_bytes`.
+    and SourceLimitError for a Parquet file whose text exceeds `max_unpacked_bytes`.
     """
     limit = max_unpacked_bytes
     shapes = _group(
@@ -48,7 +48,7 @@ def parse(
         # A delivery without files is an empty bill: no columns, no rows.
         session.execute("CREATE TABLE source_rows_0 (file_number SMALLINT)")
         return (_EMPTY_SHAPE,)
-    # The second reader uses one processor only, and DuckDB not all of both: they work side by side.
+    # The second reader only uses one processor, and DuckDB not all of both: they run in parallel.
     with ThreadPoolExecutor(max_workers=1) as beside:
         for shape in shapes:
             counts = beside.submit(_count_all, shape)
@@ -60,10 +60,10 @@ def parse(
                 if (refusal := explain(error, shape)) is None:
                     raise
                 raise refusal from error
-            _check_lines(session, shape, counts.result())
+            _refuse_other_counts(session, shape, counts.result())
             for file, proof in proofs:
                 rows = f"{shape.table} WHERE file_number = {file.file_number}"
-                check_agreement(session, proof, loaded=rows, scan=scan_parquet(shape, file))
+                require_agreement(session, proof, loaded=rows, scan=scan_parquet(shape, file))
     return shapes
 
 
@@ -158,20 +158,20 @@ def _refuse_many_columns(headers: Sequence[str], file: SourceFile) -> None:
 
 
 def _count_all(shape: Shape) -> dict[int, int]:
-    """How many rows the second reader finds in each CSV file; it splits every file as well."""
+    """The rows that the second reader finds in each CSV file."""
     if shape.kind != "csv":
         return {}
     return {file.file_number: count_rows(file, len(shape.columns)) for file in shape.files}
 
 
-def _check_lines(session: duckdb.DuckDBPyConnection, shape: Shape, counts: Mapping[int, int]) -> None:
-    """Both readers must have found the same number of rows in each file."""
+def _refuse_other_counts(session: duckdb.DuckDBPyConnection, shape: Shape, counts: Mapping[int, int]) -> None:
+    """Refuse a file in which the two readers find different numbers of rows."""
     loaded = dict(session.execute(f"SELECT file_number, count(*) FROM {shape.table} GROUP BY file_number").fetchall())
     for file in shape.files:
         found = counts.get(file.file_number, loaded.get(file.file_number, 0))
         if found != loaded.get(file.file_number, 0):
             raise MalformedFileError(
-                f"one reader finds {found} rows in it, another {loaded.get(file.file_number, 0)}",
+                f"row counts disagree: pyarrow read {found} rows, DuckDB {loaded.get(file.file_number, 0)}",
                 file=file.key,
                 advice=REFUSED_ADVICE,
             )

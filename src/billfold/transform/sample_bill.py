@@ -77,9 +77,8 @@ class SampleBill:
     `balanced` False makes one Savings Plan negation fall short by 0.125.
 
     A `revision` above 0 restates the bill of revision 0: its line items come in another order and under new ids, and
-    about `changed_percent` of them, all on-demand usage, are others: most by their amount, some gone with as many new
-    ones in their place. Revisions change line items of their own choice. With an `invoice_id` the month is final: it
-    stands in every line item.
+    about `changed_percent` of them, all on-demand usage, differ: most in their amount, and some are replaced by new
+    ones. Each revision changes different line items. An `invoice_id` is in every line item, as in an invoiced month.
     """
 
     payer_account_id: str
@@ -97,7 +96,7 @@ class SampleBill:
     invoice_id: str | None = None
 
     def manifest_path(self, root: Path) -> Path:
-        """Where the manifest stands in the bucket whose root is `root`; it is written last."""
+        """The manifest's path in the bucket with this root; it is written last."""
         folder = root / self.prefix / self.export_name / "metadata" / f"BILLING_PERIOD={self.period}"
         return folder / f"{self.export_name}-Manifest.json"
 

@@ -1,4 +1,4 @@
-"""A DuckDB session for one delivery: on disk, in a bounded amount of memory, in UTC."""
+"""A DuckDB session for one delivery: on disk, with bounded memory, in UTC."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _OUT_OF_MEMORY = "Out of Memory Error"
 
 @contextmanager
 def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A session whose tables live in `folder` and spill there, so that memory does not grow with the bill.
+    """A session whose tables are in `folder` and spill there, so that memory does not grow with the bill.
 
-    Rows keep no order: nothing may depend on it, and parallel loading needs half the time without. Raises
-    SourceLimitError where the work needs more memory than that.
+    Rows keep no order: nothing may depend on it, and parallel loading takes half the time. Raises SourceLimitError if
+    the work needs more memory than the limit.
     """
     session = duckdb.connect(
         folder / "delivery.duckdb",
@@ -34,23 +34,23 @@ def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterato
             "preserve_insertion_order": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
-            # Nobody opens the file again: each of some fifty statements would wait for the disk for nothing.
+            # The file is never opened again: some fifty statements would each wait for the disk in vain.
             "fsync_mode": "NONE",
         },
     )
     try:
         with interruption.stoppable(session.interrupt):
             _set_up(session)
-            # Nobody opens the file again: writing it out at the end would be for nothing.
+            # The file is never opened again: writing it out at the end would be in vain.
             session.execute("PRAGMA disable_checkpoint_on_shutdown")
             create_macros(session, "values", "maps")
             yield session
     except Exception as error:
-        # An Arrow stream that PostgreSQL's driver reads fails in the driver's words, with DuckDB's inside.
+        # If PostgreSQL's driver reads a failing Arrow stream, its error contains DuckDB's text.
         if is_of_full_disk(error, folder) or _OUT_OF_MEMORY not in str(error):
             raise
         if shutil.disk_usage(folder).free < memory_limit_mb * 2**20:
-            # It could not spill what it has in memory: the disk is full, although DuckDB does not say so.
+            # It could not spill its memory: the disk is full, although DuckDB does not say so.
             raise no_space("the tables that are being worked on", folder) from error
         raise SourceLimitError(
             f"the bill needs more memory than BILLFOLD_MEMORY_LIMIT_MB allows ({memory_limit_mb} MB)",
@@ -62,7 +62,7 @@ def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterato
 
 @contextmanager
 def open_beside(session: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A second connection to the session's tables, for work in another thread; temporary objects are its own."""
+    """A second connection to the session's tables, for work in another thread; it has its own temporary objects."""
     beside = session.cursor()
     try:
         with interruption.stoppable(beside.interrupt):
@@ -80,7 +80,7 @@ def _set_up(session: duckdb.DuckDBPyConnection) -> None:
 def create_macros(session: duckdb.DuckDBPyConnection, *subjects: str) -> None:
     """Create the macros of `sql/macros/<subject>.sql`, for all connections of the session.
 
-    DuckDB takes 30 ms to check those that only few bills need: they are created where they are needed.
+    DuckDB takes 30 ms to verify those that only few bills need, so they are created on demand.
     """
     for subject in subjects:
         session.execute(read_script("billfold.transform", f"macros/{subject}"))

@@ -10,13 +10,13 @@ from billfold.model import ExportFormat, UnpackedFile
 from billfold.transform.columns import ACCOUNT_ID_COLUMNS, SourceColumn, needed_columns
 from billfold.transform.session import quote
 
-# DuckDB's types of whole numbers, decimals without a scale among them.
+# DuckDB's types of whole numbers, including decimals without a scale.
 _WHOLE_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DECIMAL\(\d+,0\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """One unpacked file of the delivery with its number in it (from 0)."""
+    """One unpacked file of the delivery, with its number (from 0)."""
 
     file_number: int
     unpacked: UnpackedFile
@@ -30,8 +30,8 @@ class SourceFile:
 class Shape:
     """The files of a delivery that have the same columns in the same order, and the table that holds their rows.
 
-    `types` are DuckDB's types of the columns in the file: VARCHAR throughout for CSV, the declared type of a decimal
-    with more digits than DuckDB's.
+    `types` are DuckDB's types of the columns in the file: VARCHAR for CSV, and the declared type of a decimal with more
+    digits than DuckDB supports.
     """
 
     number: int
@@ -80,15 +80,15 @@ def scan_parquet(shape: Shape, file: SourceFile) -> str:
 
 
 def parquet_source(path: Path) -> str:
-    """The scan of a Parquet file: no columns from its path, and texts without their annotation are texts."""
+    """The scan of a Parquet file: without columns from its path, and with texts that lack their annotation."""
     return f"read_parquet({quote(str(path))}, hive_partitioning = false, binary_as_string = true)"
 
 
 def as_text(shape: Shape, column: SourceColumn, type_name: str) -> str:
     """A Parquet value as the CSV of the same export spells it: ISO times, maps as JSON.
 
-    Account ids that are whole numbers get the leading zeros that numbers cannot have. NaN is how tools write that a
-    double is missing; in a needed column it stays, to be refused.
+    Account ids that are whole numbers get their leading zeros back. Tools write NaN for a missing double; in a needed
+    column it stays and is refused.
     """
     name = column.sql_name
     if column.canonical in ACCOUNT_ID_COLUMNS and _WHOLE_NUMBER.fullmatch(type_name):

@@ -50,7 +50,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         "file-0, line 5: the line is longer than 2 MB",
     ),
     "only newlines": (lambda: b"\n" * 1_000_000, "file-0, line 1: the header has 0 columns"),
-    "only commas": (lambda: b",\n" * 100_000, "is no AWS billing export"),
+    "only commas": (lambda: b",\n" * 100_000, "is not an AWS billing export"),
     "empty lines before the header": (lambda: b"\n" * 1_000_000 + GOOD, "file-0, line 1: the header has 0 columns"),
     "a bad cost after a million empty lines": (
         lambda: GOOD + b"\n" * 1_000_000 + BAD,

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from billfold import clients, reports
-from billfold.jobs.schedule import Visit, VisitState, finish_pass, keep_schedule, tell_late, visit_due
+from billfold import Billfold, clients, reports
+from billfold.jobs.schedule import Visit, VisitState, finish_pass, keep_schedule, report_late, visit_due
 from billfold.model import Client
 from billfold.store.database import connect
 from billfold.store.jobs.slots import open_slots, take_slot
@@ -34,7 +34,7 @@ def tables(registry: Registry, tmp_path: Path) -> Landing:
 
 
 def visit(registry: Registry, **options: object) -> dict[str, Visit]:
-    visits = visit_due(settings=registry.settings, database=registry.database, **options)  # type: ignore[arg-type]
+    visits = visit_due(Billfold(registry.settings, database=registry.database), **options)  # type: ignore[arg-type]
     return {each.client_id: each for each in visits}
 
 
@@ -62,9 +62,8 @@ def keep_in_thread(registry: Registry, stops: list[int], unfinished: list[int] |
     """A schedule that passes every second until `stops` holds something; notes how many visits did not end."""
 
     def keep() -> None:
-        count = keep_schedule(
-            settings=registry.settings, database=registry.database, interval_seconds=1, count_stops=stops.__len__
-        )
+        billfold = Billfold(registry.settings, database=registry.database)
+        count = keep_schedule(billfold, interval_seconds=1, count_stops=stops.__len__)
         if unfinished is not None:
             unfinished.append(count)
 
@@ -264,7 +263,7 @@ def test_a_delivery_that_does_not_end_in_time_does_not_keep_the_schedule(registr
 def test_a_schedule_that_was_told_to_stop_visits_nobody(registry: Registry, tables: Landing) -> None:
     registry.deliver(registry.add("acme"), "1")
 
-    keep_schedule(settings=registry.settings, database=registry.database, interval_seconds=60, count_stops=lambda: 1)
+    keep_schedule(Billfold(registry.settings, database=registry.database), interval_seconds=60, count_stops=lambda: 1)
 
     assert tables.count("billing_statements") == 0
 
@@ -275,7 +274,7 @@ def test_a_pass_says_that_it_is_over_whether_or_not_anybody_was_due(registry: Re
     for visited in (1, 0):
         visits = visit(registry)
         with capture_logs() as events:
-            finish_pass(settings=registry.settings, database=registry.database, visited=len(visits))
+            finish_pass(Billfold(registry.settings, database=registry.database), visited=len(visits))
 
         told = [event for event in events if event["event"] == "schedule_finished"]
         assert [(event["clients"], event["visited"]) for event in told] == [(1, visited)]
@@ -304,7 +303,7 @@ def test_a_client_without_a_delivery_is_late_after_one_and_a_half_intervals(
     for hours, is_late in ((14, False), (16, True)):
         tables.execute("UPDATE billing_deliveries SET delivered_at = now() - make_interval(hours => %s)", hours)
         with capture_logs() as events:
-            late = tell_late(settings=registry.settings, database=registry.database)
+            late = report_late(Billfold(registry.settings, database=registry.database))
 
         assert bool(late) == is_late
         assert [event["event"] for event in events] == ["client_late"] * is_late
@@ -325,7 +324,7 @@ def test_the_settings_client_is_late_only_while_the_settings_describe_it(registr
 
     def late(**changes: str) -> list[str]:
         settings = registry.settings.model_copy(update={"client": "own", **changes})
-        return [row.client_id for row in tell_late(settings=settings, database=registry.database)]
+        return [row.client_id for row in report_late(Billfold(settings, database=registry.database))]
 
     assert late(bucket="own-bills") == ["own"]
     assert late() == []
@@ -339,18 +338,18 @@ def test_a_failed_delivery_is_none_and_nothing_is_expected_of_a_disabled_client(
     tables.execute("UPDATE billing_clients SET created_at = now() - interval '3 days'")
     tables.execute("UPDATE billing_deliveries SET state = 'failed', error_code = 'source'")
 
-    [failed] = tell_late(settings=registry.settings, database=registry.database)
+    [failed] = report_late(Billfold(registry.settings, database=registry.database))
     clients.set_enabled(registry.database, "acme", enabled=False)
 
     assert failed.last_delivered_at is None
-    assert tell_late(settings=registry.settings, database=registry.database) == ()
+    assert report_late(Billfold(registry.settings, database=registry.database)) == ()
 
 
 def test_a_client_that_registry_and_settings_both_describe_is_refused_alone(registry: Registry) -> None:
     registry.add("acme")
     here = registry.settings.model_copy(update={"client": "acme", "bucket": "acme-bills"})
 
-    [refused] = visit_due(settings=here, database=registry.database)
+    [refused] = visit_due(Billfold(here, database=registry.database))
 
     assert refused.state is VisitState.FAILED
     assert [failure.error_code for failure in refused.failures] == ["configuration"]

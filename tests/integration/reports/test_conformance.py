@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from billfold import reports
-from billfold.cli.commands.checks import conformance_document
+from billfold.cli.commands.validate import conformance_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.errors import UsageError
 from billfold.period import parse_period

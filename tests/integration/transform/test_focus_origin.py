@@ -81,7 +81,7 @@ def test_any_company_of_aws_may_be_named(settings: Settings, column: str) -> Non
 def test_another_provider_or_issuer_is_refused_with_its_line(settings: Settings, column: str, name: str) -> None:
     error = refusal(settings, {**FOCUS_ROW, column: "AWS"}, {**FOCUS_ROW, column: name})
 
-    assert f"file-0, line 3, column {column}, value {name!r}: this FOCUS file is of another provider" in error
+    assert f"file-0, line 3, column {column}, value {name!r}: this FOCUS file is from another provider" in error
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_an_export_that_names_nobody_passes(settings: Settings, nothing: str) ->
 def test_a_foreign_column_is_refused_where_nobody_is_named(settings: Settings, column: str) -> None:
     error = refusal(settings, {**FOCUS_ROW, column: "x"})
 
-    assert "file-0, line 1: is a FOCUS file of another provider" in error
+    assert "file-0, line 1: is a FOCUS file from another provider" in error
     assert column in error
     land(settings, {**FOCUS_ROW, **AWS, column: "x"})
 
@@ -153,7 +153,7 @@ def test_a_foreign_account_id_is_refused_where_nobody_is_named(settings: Setting
 
     message = refusal(settings, unnamed, {**unnamed, column: account})
 
-    assert f"line 3, column {column}, value {account!r}: this FOCUS file is of another provider" in message
+    assert f"line 3, column {column}, value {account!r}: this FOCUS file is from another provider" in message
     land(settings, FOCUS_ROW | AWS | {column: account})
 
 

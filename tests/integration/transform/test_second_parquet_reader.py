@@ -18,7 +18,7 @@ import pytest
 from billfold.errors import MalformedFileError, SourceLimitError
 from billfold.settings import Settings
 from billfold.transform.columns import SourceColumn
-from billfold.transform.parquet_proof import ParquetColumn, check_agreement, read_with_pyarrow
+from billfold.transform.parquet_proof import ParquetColumn, read_with_pyarrow, require_agreement
 from billfold.transform.parse import parse
 from billfold.transform.session import open_session
 from tests.bills.damaged_parquet import try_damaged
@@ -253,9 +253,9 @@ def test_readers_that_differ_refuse_the_file_and_name_the_column(
     proof = read_with_pyarrow(session, ours, columns, key="ours", limit_bytes=None)
 
     with pytest.raises(MalformedFileError, match="values disagree") as refused:
-        check_agreement(session, proof, loaded=loaded, scan=scan)
+        require_agreement(session, proof, loaded=loaded, scan=scan)
     with pytest.raises(MalformedFileError, match="row counts disagree: pyarrow read 3 rows, DuckDB 2"):
-        check_agreement(session, proof, loaded=f"{loaded} WHERE c0 <> 'x'", scan=scan)
+        require_agreement(session, proof, loaded=f"{loaded} WHERE c0 <> 'x'", scan=scan)
 
     # Swapped rows leave every sum of a column as it was: all columns of a row are hashed together.
     assert refused.value.column == (None if other.to_pylist() == [1.0, 3.0, 2.0] else column)

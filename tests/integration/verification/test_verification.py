@@ -125,7 +125,7 @@ def test_rows_of_two_families_are_told(restated: Landing) -> None:
 
     found = untrue(restated)
 
-    assert found["raw_totals"] == "raw_aws_billing_rows: rows of focus stand between rows of cur-2.0"
+    assert found["raw_totals"] == "raw_aws_billing_rows: rows of focus are mixed with rows of cur-2.0"
     assert found["charges_mapped"] == "the raw rows cannot be read"
 
 

@@ -160,7 +160,7 @@ def test_a_failed_delivery_says_why_and_what_to_do(reading: WebServer, history: 
     page = get(reading, f"/deliveries/{history['failed']}")
 
     assert "<code>unknown_format</code>" in page
-    assert "is no AWS billing export" in page
+    assert "is not an AWS billing export" in page
     assert "Check which export writes to this folder." in page
     assert "not published" in page
 

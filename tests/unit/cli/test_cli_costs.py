@@ -20,10 +20,10 @@ from billfold.selection import (
     MapColumn,
     Metric,
     Preset,
+    check_texts,
     parse_cost_columns,
     parse_pairs,
     parse_presets,
-    parse_texts,
 )
 
 TEAM = KeyColumn(column=MapColumn.TAG, key="Team")
@@ -100,9 +100,9 @@ def test_presets_come_together_or_one_by_one() -> None:
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
-    assert parse_texts("--owner", ["", "Zoë"]) == ["", "Zoë"]
+    assert check_texts("--owner", ["", "Zoë"]) == ["", "Zoë"]
     with pytest.raises(UsageError, match="--owner is not UTF-8 text"):
-        parse_texts("--owner", ["\udcff"])
+        check_texts("--owner", ["\udcff"])
 
 
 def test_what_has_no_value_is_told_in_the_table_and_empty_in_the_document() -> None:
@@ -129,7 +129,7 @@ def test_months_of_untagged_costs_stand_side_by_side() -> None:
 def test_missing_rows_are_told() -> None:
     lines = shown(report((("x",), "3"), columns=(CostColumn.SERVICE,), is_truncated=True))
 
-    assert " ".join(lines[-1]) == "only the 1 dearest rows are shown: raise --limit; totals hold everything"
+    assert " ".join(lines[-1]) == "only the 1 largest rows are shown: raise --limit; totals include everything"
 
 
 def test_csv_gives_every_value_back(capsys: pytest.CaptureFixture[str]) -> None:

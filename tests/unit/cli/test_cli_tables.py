@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 
 from billfold.bills.prune import Pruning
-from billfold.cli.commands.checks import show_judged
-from billfold.cli.commands.clients import show_clients
+from billfold.cli.commands.client import show_clients
 from billfold.cli.commands.dlq import show_letters
-from billfold.cli.commands.owners import show_owners, show_unowned
+from billfold.cli.commands.owner import show_owners, show_unowned
 from billfold.cli.commands.schedule import show_visits
 from billfold.cli.commands.token import show_tokens
+from billfold.cli.commands.validate import show_judged
 from billfold.cli.output.changes_table import show_changes
 from billfold.cli.output.checks_table import show_checks
 from billfold.cli.output.columns import id_column, name_column, number_column, text_column

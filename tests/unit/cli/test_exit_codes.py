@@ -62,7 +62,7 @@ def test_a_defect_ends_with_one_line_whatever_its_text(
     def fail() -> None:
         raise RuntimeError("one line\nand another")
 
-    monkeypatch.setattr("billfold.cli.application.load_settings", fail)
+    monkeypatch.setattr("billfold.settings.load_settings", fail)
 
     assert main(["statements"]) == ExitCode.INTERNAL
     assert capsys.readouterr().err.splitlines()[-1] == "error: RuntimeError: one line"

@@ -1,4 +1,4 @@
-"""The commands that copy the embedded database with its home, and bring such a copy back."""
+"""`billfold backup` and `billfold restore`: a copy of the embedded database with its home."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import typer
 from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.screen import Screen, printable, write_document
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
 from billfold.documents import dump
-from billfold.store import backup as copies
 
-_NEXT = "Before anything else runs on it: billfold doctor, then billfold verify --no-source"
+_NEXT = "Before anything else uses it, run: billfold doctor, then billfold verify --no-source"
 
 
 @app.command(epilog="For the database of DATABASE_URL use pg_dump: see docs/backups.md.")
@@ -23,12 +23,12 @@ def backup(
     target: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.", show_default=False)],
     as_json: Json = False,
 ) -> int:
-    """Copy the embedded database with its home into a folder, while other commands go on.
+    """Copy the embedded database with its home into a folder while other commands run.
 
-    The copy holds the database as it was at one moment, the spool, `.env` of the working directory and the home's small
-    files. PostgreSQL verifies it before the folder gets its name. It holds what the database holds: guard it as well.
+    The copy has the database as it was at one moment, the spool, `.env` of the working directory and the home's small
+    files. PostgreSQL verifies it before the folder gets its name. Protect it as you protect the database.
     """
-    made = copies.back_up(start(), target)
+    made = start().back_up(target)
     if as_json:
         write_document(dump({"backup": asdict(made)}))
     else:
@@ -40,20 +40,23 @@ def backup(
 
 @app.command(epilog="For the database of DATABASE_URL use pg_restore: see docs/backups.md.")
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="What `billfold backup` made.", show_default=False)],
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that `billfold backup` made.", show_default=False)
+    ],
     as_json: Json = False,
 ) -> int:
-    """Bring a backup into BILLFOLD_HOME, which must hold no database.
+    """Restore a backup into BILLFOLD_HOME, which must not have a database.
 
-    It comes in whole or not at all, and the backup is only read. A `.env` in it stays there: copy it yourself to where
-    you run Billfold. To rehearse an upgrade, restore into another BILLFOLD_HOME: the original is never touched.
+    It is restored completely or not at all, and the backup is only read. A `.env` in it stays there: copy it yourself
+    to where you run Billfold. To rehearse an upgrade, restore into another BILLFOLD_HOME: the original is never
+    touched.
     """
-    settings = start()
-    brought = copies.restore(settings, source)
+    billfold = start()
+    restored = billfold.restore(source)
     if as_json:
-        write_document(dump({"backup": asdict(brought)}))
+        write_document(dump({"backup": asdict(restored)}))
     else:
         screen = Screen()
-        screen.print(f"{printable(str(settings.home))} holds the database of {brought.finished_at}.")
+        screen.print(f"{printable(str(billfold.settings.home))} has the database of {restored.finished_at}.")
         screen.print(_NEXT)
     return ExitCode.SUCCESS

@@ -1,8 +1,9 @@
-"""The command `billfold client change`: what may change of a client that is registered."""
+"""The command `billfold client change`: what can change about a registered client."""
 
 from __future__ import annotations
 
-from billfold.cli.application import open_store, start
+from billfold.cli.application import start
+from billfold.cli.commands.client import ClientId, client_app
 from billfold.cli.commands.client_options import (
     Currency,
     KmsKeyArn,
@@ -14,11 +15,10 @@ from billfold.cli.commands.client_options import (
     SourceIdentity,
     pick_fields,
 )
-from billfold.cli.commands.clients import ClientId, client_app
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.screen import Screen, printable, write_document
-from billfold.clients import registry as clients
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
 from billfold.documents import describe_client, dump
 from billfold.log import Event
 
@@ -28,7 +28,7 @@ from billfold.log import Event
     epilog=(
         "Examples:\n\n"
         "- `billfold client change acme --region eu-west-1 --refresh-hours 48`\n\n"
-        "- `billfold client change acme --kms-key-arn ''` takes the key away."
+        "- `billfold client change acme --kms-key-arn ''` removes the key."
     ),
 )
 def change_client(
@@ -43,15 +43,14 @@ def change_client(
     refresh_hours: RefreshHours = None,
     as_json: Json = False,
 ) -> int:
-    """Change a registered client. What is not named stays; bucket, folder and account always do.
+    """Change a registered client. What you leave out stays; bucket, folder and account cannot change.
 
     Another role or key may need a new onboarding template.
     """
     fields = pick_fields(locals())
-    settings = start((Event.CLIENT_CHANGED,))
-    changed = clients.change(open_store(settings), settings, client, fields)
+    changed = start((Event.CLIENT_CHANGED,)).clients.change(client, **fields)
     if as_json:
         write_document(dump({"clients": [describe_client(changed)]}))
     else:
-        Screen().print(printable(f"{client}: changed; `billfold client show {client}` tells it"))
+        Screen().print(printable(f"{client}: changed; `billfold client show {client}` shows it"))
     return ExitCode.SUCCESS

@@ -1,4 +1,4 @@
-"""The commands of `billfold dlq`: the messages that could not be dealt with."""
+"""The commands of `billfold dlq`: messages that no worker could handle."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from billfold.cli.application import app, start
+from billfold.cli.application import make_group, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.columns import id_column, name_column, text_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
-from billfold.cli.output.screen import Screen, printable, write_document
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
 from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.log import Event
-from billfold.settings import require
 
 if TYPE_CHECKING:
     from billfold.aws.queue import Attribute
@@ -28,10 +28,7 @@ _DEFAULT_LIMIT = 1000
 _MAX_LIMIT = 100_000
 _SHOWN_CHARACTERS = 120
 
-dlq_app = typer.Typer(
-    rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
-)
-app.add_typer(dlq_app, name="dlq", help="Look at the messages that could not be dealt with, and send them once more.")
+dlq_app = make_group("dlq", "List the messages that no worker could handle, and send them again.")
 
 QueueUrl = Annotated[
     str | None,
@@ -39,16 +36,16 @@ QueueUrl = Annotated[
 ]
 HowMany = Annotated[
     int,
-    typer.Option("--limit", metavar="N", min=1, max=_MAX_LIMIT, help="Look at so many messages of the queue at most."),
+    typer.Option("--limit", metavar="N", min=1, max=_MAX_LIMIT, help="Read at most this many messages of the queue."),
 ]
 
 
 @dlq_app.command("list", epilog="Examples: `billfold dlq list` · `billfold dlq list --json --limit 50`")
 def list_letters(queue_url: QueueUrl = None, limit: HowMany = _DEFAULT_LIMIT, as_json: Json = False) -> int:
-    """List the dead letters, the oldest first, each with its reason and what it is about; say if there are more.
+    """List the dead letters, the oldest first, each with its reason and its object; say if there are more.
 
-    A message without a reason was received too often, and no worker lived to say why. To look at them means to receive
-    them: for a few seconds another listing does not see them.
+    A message without a reason was received too often: each worker died before it could write one. To list messages is
+    to receive them: for a few seconds another listing does not see them.
     """
     queues = _open(queue_url)
     from billfold.jobs.dead_letters import list_dead_letters
@@ -66,12 +63,12 @@ def list_letters(queue_url: QueueUrl = None, limit: HowMany = _DEFAULT_LIMIT, as
 
 @dlq_app.command("show", epilog="Example: `billfold dlq show 3f2b1c9e-8d41-4f0e-9a53-0c1d2e3f4a5b`")
 def show_letter(
-    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="A message's id, as `billfold dlq list` shows it.")],
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="A message's id from `billfold dlq list`.")],
     queue_url: QueueUrl = None,
     limit: HowMany = _DEFAULT_LIMIT,
     as_json: Json = False,
 ) -> int:
-    """Show one dead letter with its whole reason, attributes and body."""
+    """Show one dead letter with its reason, attributes and body."""
     queues = _open(queue_url)
     from billfold.jobs.dead_letters import find_dead_letter
 
@@ -82,7 +79,7 @@ def show_letter(
         document = {
             **_document(letter),
             "attributes": attributes,
-            # Those of which the text is Base64.
+            # Those whose text is Base64.
             "binary_attributes": binary,
             "body": letter.body,
         }
@@ -102,7 +99,7 @@ def show_letter(
     "redrive",
     epilog=(
         "Examples: `billfold dlq redrive 3f2b1c9e-8d41-4f0e-9a53-0c1d2e3f4a5b` · `billfold dlq redrive --all`\n\n"
-        "Exit codes: 0 done; 2 a named message is not there, the others were sent."
+        "Exit codes: 0 done; 2 a message does not exist, the others were sent."
     ),
 )
 def redrive_letters(
@@ -110,7 +107,7 @@ def redrive_letters(
         list[str] | None, typer.Argument(metavar="MESSAGE", help="The ids of the messages; none with `--all`.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All dead letters, until none is left but those that failed again meanwhile.")
+        bool, typer.Option("--all", help="All dead letters, until only those are left that failed again meanwhile.")
     ] = False,
     queue_url: QueueUrl = None,
     limit: Annotated[
@@ -120,12 +117,12 @@ def redrive_letters(
             metavar="N",
             min=1,
             max=_MAX_LIMIT,
-            help=f"Look at so many messages of the queue at most: {_DEFAULT_LIMIT} by default, with --all no limit.",
+            help=f"Read at most this many messages of the queue: {_DEFAULT_LIMIT} by default, with --all no limit.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Send dead letters to the worker's queue once more, after what was wrong with them is mended.
+    """Send dead letters to the worker's queue again, once their cause is fixed.
 
     Each is sent before it is deleted: a crash in between leaves a duplicate, which changes nothing.
     """
@@ -143,7 +140,7 @@ def redrive_letters(
         if as_json:
             sent.append(_document(letter))
         else:
-            screen.print(printable(f"{letter.message_id}: sent once more"))
+            screen.print(printable(f"{letter.message_id}: sent again"))
 
     redriven = redrive(queues, None if everything else messages, limit=limit, on_sent=note)
     missing = missing_error(redriven.missing_ids, limit if redriven.has_more else None)
@@ -163,20 +160,16 @@ def redrive_letters(
 
 
 def _open(queue_url: str | None) -> Queues:
-    settings = start((Event.MESSAGE_REDRIVEN,))
-    if queue_url is None:
-        require(settings, "BILLFOLD_QUEUE_URL", purpose="dlq")
-    url = queue_url or settings.queue_url
-    assert url
-    # boto3 takes a second to load: only commands that ask AWS pay for that.
+    settings = start((Event.MESSAGE_REDRIVEN,)).settings
     from billfold.jobs.dead_letters import open_queues
+    from billfold.jobs.queue_url import choose_queue_url
 
-    return open_queues(url, settings)
+    return open_queues(choose_queue_url(settings, queue_url, purpose="dlq"), settings)
 
 
 def _more(limit: int | None) -> str:
-    assert limit is not None, "without a limit everything is looked at"
-    return f"looked at {limit:,}, and more are in the queue: --limit N looks at more"
+    assert limit is not None, "without a limit everything is read"
+    return f"read {limit:,} messages, and the queue has more: raise --limit"
 
 
 def _spell(attribute: Attribute) -> str:
@@ -198,7 +191,7 @@ def _document(letter: DeadLetter) -> dict[str, Any]:
 
 
 def show_letters(console: Console, letters: Sequence[DeadLetter]) -> None:
-    """The dead letters, their reasons cut to one line or two: `dlq show` has them whole."""
+    """The dead letters, their reasons cut to one line or two: `dlq show` has all of it."""
     table = make_table(
         id_column("Message"),
         name_column("Sent (UTC)"),

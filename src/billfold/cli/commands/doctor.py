@@ -1,4 +1,4 @@
-"""The command that tries everything which an ingest needs."""
+"""`billfold doctor`: everything an ingest needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.text import Text
 from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.screen import Screen, printable, write_document
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
 from billfold.documents import dump
 from billfold.model import Probe, ProbeState
 
@@ -23,14 +24,14 @@ _STYLES = {
     ProbeState.UNKNOWN: "cyan",
     ProbeState.SKIPPED: "dim",
 }
-# What failed nearest to us is mended first.
+# What failed nearest to us is fixed first.
 _EXIT_CODES = (("machine", ExitCode.USAGE), ("database", ExitCode.STORE), ("aws", ExitCode.SOURCE))
 
 
 @app.command(
     epilog=(
         "Examples: `billfold doctor` · `billfold doctor --client acme --json`\n\n"
-        "Exit codes: 0 nothing failed (warnings and what is unknown may be there); 2 the machine or a setting; 3 AWS;"
+        "Exit codes: 0 nothing failed (there may be warnings and unknown results); 2 the machine or a setting; 3 AWS;"
         " 5 PostgreSQL."
     )
 )
@@ -41,26 +42,25 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Try everything that an ingest needs, and say what mends what is missing.
+    """Check everything an ingest needs and show how to fix what is missing.
 
     The machine, PostgreSQL and the rights in it, our own AWS credentials and the clock, the worker's queue. Then for
-    each client: that its role lets us in with its external id, and with no other or none; that its folder can be
-    listed, read and decrypted, and nothing beside it; that a fresh manifest stands there with the columns that are
-    needed; that S3 tells of new objects. Nothing is ingested or changed.
+    each client: that its role accepts our external id, and no other or none; that its folder can be listed, read and
+    decrypted, and nothing beside it; that a recent manifest with all required columns is there; that S3 notifies us of
+    new objects. It ingests and changes nothing.
     """
-    settings = start()
-    from billfold.doctor import run_doctor
-
     screen = Screen()
-    told: list[str | None] = []
+    shown: list[str | None] = []
 
-    def tell(probe: Probe) -> None:
-        if probe.client_id not in told:
+    def show(probe: Probe) -> None:
+        if as_json:
+            return
+        if probe.client_id not in shown:
             screen.print(Text(printable(f"client {probe.client_id}" if probe.client_id else "billfold"), style="bold"))
-            told.append(probe.client_id)
+            shown.append(probe.client_id)
         _show(screen, probe)
 
-    probes = run_doctor(settings=settings, client_id=client, on_probe=(lambda _: None) if as_json else tell)
+    probes = start().doctor(client, on_probe=show)
     counts = Counter(probe.state for probe in probes)
     if as_json:
         write_document(dump(_document(probes)))
@@ -89,7 +89,7 @@ def _document(probes: Sequence[Probe]) -> dict[str, Any]:
 
 
 def _show(screen: Screen, probe: Probe) -> None:
-    """One line for what was found and, where it is not well, one for what mends it."""
+    """One line for what was found and, where something is wrong, one that shows how to fix it."""
     line = Text.assemble("  ", (f"{probe.state:8}", _STYLES[probe.state]), f"{probe.name:20}")
     screen.print(line.append(printable(probe.found)), soft_wrap=True)
     if probe.fix and probe.state is not ProbeState.OK:

@@ -1,25 +1,42 @@
-"""The command that writes charges to a file for other tools."""
+"""`billfold export`: charges as a file for other tools."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from billfold import reports
-from billfold.cli.application import app, open_store, start
+from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
-from billfold.cli.options import Json, OneClient, OneStatement, parse_month
+from billfold.cli.options import Json, OneClient, OneStatement, read_month
 from billfold.cli.output.grid import show_amounts
-from billfold.cli.output.screen import Screen, printable, write_document
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
 from billfold.documents import dump, format_money
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.selection import FileFormat, parse_texts
+from billfold.selection import FileFormat, check_texts
+
+if TYPE_CHECKING:
+    from billfold.reports import ExportReport
 
 _STANDARD_OUTPUT = "-"
+_Output = Annotated[
+    str, typer.Option("--output", "-o", metavar="FILE", help="The file to write; `-`: standard output.")
+]
+_Month = Annotated[
+    BillingPeriod | None,
+    typer.Option("--month", parser=read_month, metavar="YYYY-MM", help="The billing period, or the first of several."),
+]
+_Until = Annotated[
+    BillingPeriod | None,
+    typer.Option("--until", parser=read_month, metavar="YYYY-MM", help="The last billing period. Default: --month."),
+]
+_Format = Annotated[
+    FileFormat | None,
+    typer.Option("--format", metavar="NAME", help="Default: the ending of the file's name; CSV on standard output."),
+]
 
 
 @app.command(
@@ -31,83 +48,55 @@ _STANDARD_OUTPUT = "-"
     )
 )
 def export(
-    output: Annotated[
-        str,
-        typer.Option("--output", "-o", metavar="FILE", help="The file to write; `-`: standard output."),
-    ],
-    month: Annotated[
-        BillingPeriod | None,
-        typer.Option(
-            "--month", parser=parse_month, metavar="YYYY-MM", help="The billing period, or the first of them."
-        ),
-    ] = None,
-    until: Annotated[
-        BillingPeriod | None,
-        typer.Option(
-            "--until", parser=parse_month, metavar="YYYY-MM", help="The last billing period. Default: --month."
-        ),
-    ] = None,
+    output: _Output,
+    month: _Month = None,
+    until: _Until = None,
     client: OneClient = None,
     statement: OneStatement = None,
-    file_format: Annotated[
-        FileFormat | None,
-        typer.Option(
-            "--format", metavar="NAME", help="Default: what the file's name ends with; CSV on standard output."
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
+    file_format: _Format = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Write the charges of some months as a file of FOCUS 1.2 columns: CSV or Parquet, exact to the last decimal.
+    """Write the charges of some months to a CSV or Parquet file in FOCUS 1.2 columns.
 
-    It holds the charges of the counted statements, of one moment, with AWS's and Billfold's own columns (`x_…`) last.
-    The file appears under its name when it is whole.
-    Unlike the CSV of `billfold costs` and of the dashboard it changes no text: a spreadsheet runs what looks like a
-    formula (`=`, `+`, `-`, `@`). Billfold itself can ingest the export of one month.
+    It has the charges of the counted statements at one moment, to the last decimal, with AWS's and Billfold's own
+    columns (`x_…`) last. The file appears under its name when it is complete. Unlike the CSV of `billfold costs` and of
+    the dashboard it changes no text: a spreadsheet runs what looks like a formula (`=`, `+`, `-`, `@`). Billfold itself
+    can ingest the export of one month.
     """
-    if month is None and statement is None:
-        raise UsageError("which month?", advice="use --month YYYY-MM, or --statement ID")
-    if until and month is None:
-        raise UsageError("--until needs --month, the first of the months")
-    parse_texts("--client", [client or ""])
-    chosen = file_format or _guess_format(output)
+    check_texts("--client", [client or ""])
     to_screen = output == _STANDARD_OUTPUT
     if to_screen and as_json:
         raise UsageError("--output - and --json exclude each other: standard output holds one document")
-    if to_screen and chosen is FileFormat.PARQUET and sys.stdout.isatty():
+    if to_screen and file_format is FileFormat.PARQUET and sys.stdout.isatty():
         raise UsageError("Parquet is not for a terminal", advice="use --output FILE, or send it to a file or a pipe")
-    report = reports.export_charges(
-        open_store(start()),
-        sys.stdout.buffer if to_screen else Path(output),
-        file_format=chosen,
-        first=month,
-        last=until or month,
+    report = start().export(
+        sys.stdout.buffer if to_screen else output,
+        month=month,
+        until=until,
         client=client,
         statement=statement,
+        file_format=file_format,
         overwrite=force,
     )
+    if as_json or not to_screen:
+        _show(report, output, as_json=as_json)
+    return ExitCode.SUCCESS
+
+
+def _show(report: ExportReport, output: str, *, as_json: bool) -> None:
     if as_json:
         document = {
             "output": output,
-            "format": chosen,
+            "format": report.file_format,
             "months": report.months,
             "statements": report.statement_ids,
             "charges": report.charge_count,
             "billed_cost": {currency: format_money(amount) for currency, amount in report.billed_cost.items()},
         }
         write_document(dump(document))
-    elif not to_screen:
-        noun = "charge" if report.charge_count == 1 else "charges"
-        money = show_amounts(report.billed_cost)
-        months = ", ".join(report.months)
-        Screen().print(printable(f"{output}: {report.charge_count:,} {noun} of {months}, billed {money}"))
-    return ExitCode.SUCCESS
-
-
-def _guess_format(output: str) -> FileFormat:
-    if output == _STANDARD_OUTPUT:
-        return FileFormat.CSV
-    ending = Path(output).suffix.lower().removeprefix(".")
-    if ending not in list(FileFormat):
-        raise UsageError(f"{output!r} ends with neither .csv nor .parquet", advice="choose one with --format")
-    return FileFormat(ending)
+        return
+    noun = "charge" if report.charge_count == 1 else "charges"
+    money = show_amounts(report.billed_cost)
+    months = ", ".join(report.months)
+    Screen().print(printable(f"{output}: {report.charge_count:,} {noun} of {months}, billed {money}"))

@@ -1,27 +1,108 @@
-"""The command `billfold onboard`: what a client deploys, so that we may read its bills."""
+"""`billfold onboard`: what a client deploys, so that we can read its bills."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from billfold.cli.application import app, open_store, start
+from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
-from billfold.cli.output.screen import Screen, printable, write_document
-from billfold.clients import registry as clients
-from billfold.clients.onboarding import Destination, ExportContents
-from billfold.errors import ConfigurationError, UsageError
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
+from billfold.errors import UsageError
 from billfold.log import Event
 from billfold.model import ExportTable, Notify, TimeGranularity
-from billfold.settings import Settings
 
-# How the template is called in the advice where it went to standard output.
+# What the advice calls the template when it went to standard output.
 _UNNAMED = "template.json"
+
+_Client = Annotated[
+    str | None,
+    typer.Option("--client", metavar="ID", help="Prepare this client's account; BILLFOLD_CLIENT by default."),
+]
+_OurAccount = Annotated[
+    str | None,
+    typer.Option(
+        "--our-account", metavar="ID", help="The account whose roles may read; BILLFOLD_OUR_ACCOUNT_ID by default."
+    ),
+]
+_Notify = Annotated[
+    Notify | None,
+    typer.Option("--notify", help="How we learn of new objects; by default from `--queue-arn` or `--event-bus-arn`."),
+]
+_QueueArn = Annotated[
+    str | None,
+    typer.Option("--queue-arn", metavar="ARN", help="Our queue that S3 notifies, in the bucket's region."),
+]
+_EventBusArn = Annotated[
+    str | None,
+    typer.Option("--event-bus-arn", metavar="ARN", help="Our event bus that a rule forwards to, in any region."),
+]
+_CreateExport = Annotated[
+    ExportTable | None,
+    typer.Option(
+        "--create-export", help="Also create a bucket and a Data Export: CUR 2.0 or FOCUS 1.2, only in us-east-1."
+    ),
+]
+_TimeGranularity = Annotated[
+    TimeGranularity,
+    typer.Option(
+        "--time-granularity", help="The time span of a line item of that export: exact split costs need hours."
+    ),
+]
+_Resources = Annotated[bool, typer.Option("--resources/--no-resources", help="Whether its CUR 2.0 has resource ids.")]
+_SplitCosts = Annotated[
+    bool,
+    typer.Option(
+        "--split-cost-allocation-data/--no-split-cost-allocation-data",
+        help="Whether its CUR 2.0 splits instances among the ECS tasks and Kubernetes pods that share them.",
+    ),
+]
+_CapacityReservations = Annotated[
+    bool,
+    typer.Option(
+        "--capacity-reservation-data/--no-capacity-reservation-data",
+        help="Whether its CUR 2.0 has the capacity reservation of each instance.",
+    ),
+]
+_IamPrincipals = Annotated[
+    bool,
+    typer.Option(
+        "--iam-principal-data/--no-iam-principal-data",
+        help="Whether its CUR 2.0 has the IAM principal of each call, as AWS records it for Amazon Bedrock.",
+    ),
+]
+_Tags = Annotated[
+    bool,
+    typer.Option(
+        "--tags/--no-tags",
+        help="Whether its CUR 2.0 has the tags of resources, accounts, users and principals, or only of resources.",
+    ),
+]
+_Trail = Annotated[
+    bool,
+    typer.Option(
+        "--trail", help="Also create a CloudTrail trail of who reads the folder, in the client's account alone."
+    ),
+]
+_IamJson = Annotated[
+    bool, typer.Option("--iam-json", help="Print the role's trust and permissions as plain IAM JSON instead.")
+]
+_NewExternalId = Annotated[
+    bool,
+    typer.Option(
+        "--new-external-id",
+        help="First give the client another external id: its role rejects us until it deploys this template.",
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FILE", help="Write to this file, which only you can read, not to the screen."),
+]
 
 
 @app.command(
@@ -32,168 +113,57 @@ _UNNAMED = "template.json"
         " > acme.json`\n\n"
         "- `billfold onboard --client acme --create-export cur2 --no-iam-principal-data` (without who called)\n\n"
         "- `billfold onboard --client acme --iam-json` (the role's two policies, for Terraform or by hand)\n\n"
-        "Standard output holds the JSON alone, external id included: give it to the client and to nobody else. What is"
-        " to be done with it is told on standard error."
+        "Standard output has only the JSON, external id included: give it to the client and to nobody else. Standard"
+        " error says what to do with it."
     )
 )
 def onboard(
-    client: Annotated[
-        str | None,
-        typer.Option("--client", metavar="ID", help="Prepare this client's account; BILLFOLD_CLIENT by default."),
-    ] = None,
-    our_account: Annotated[
-        str | None,
-        typer.Option(
-            "--our-account", metavar="ID", help="The account whose roles may read; BILLFOLD_OUR_ACCOUNT_ID by default."
-        ),
-    ] = None,
-    notify: Annotated[
-        Notify | None,
-        typer.Option(
-            "--notify", help="How we are told of new objects; by default what `--queue-arn` or `--event-bus-arn` says."
-        ),
-    ] = None,
-    queue_arn: Annotated[
-        str | None,
-        typer.Option("--queue-arn", metavar="ARN", help="Our queue, in the bucket's region, that S3 notifies."),
-    ] = None,
-    event_bus_arn: Annotated[
-        str | None,
-        typer.Option("--event-bus-arn", metavar="ARN", help="Our event bus, in any region, that a rule passes on to."),
-    ] = None,
-    create_export: Annotated[
-        ExportTable | None,
-        typer.Option(
-            "--create-export", help="Also make a bucket and a Data Export: CUR 2.0 or FOCUS 1.2, in us-east-1 alone."
-        ),
-    ] = None,
-    time_granularity: Annotated[
-        TimeGranularity,
-        typer.Option(
-            "--time-granularity", help="How long one line item of that export is: split costs need hours to be exact."
-        ),
-    ] = TimeGranularity.HOURLY,
-    resources: Annotated[
-        bool, typer.Option("--resources/--no-resources", help="Whether its CUR 2.0 names each resource.")
-    ] = True,
-    split_cost_allocation_data: Annotated[
-        bool,
-        typer.Option(
-            "--split-cost-allocation-data/--no-split-cost-allocation-data",
-            help="Whether its CUR 2.0 splits instances among the ECS tasks and Kubernetes pods that share them.",
-        ),
-    ] = True,
-    capacity_reservation_data: Annotated[
-        bool,
-        typer.Option(
-            "--capacity-reservation-data/--no-capacity-reservation-data",
-            help="Whether its CUR 2.0 names the capacity reservation of each instance.",
-        ),
-    ] = True,
-    iam_principal_data: Annotated[
-        bool,
-        typer.Option(
-            "--iam-principal-data/--no-iam-principal-data",
-            help="Whether its CUR 2.0 names the IAM principal that made each call, as AWS does for Amazon Bedrock.",
-        ),
-    ] = True,
-    tags: Annotated[
-        bool,
-        typer.Option(
-            "--tags/--no-tags",
-            help="Whether its CUR 2.0 has the tags of resources, accounts, users and principals; else those of"
-            " resources alone.",
-        ),
-    ] = True,
-    trail: Annotated[
-        bool,
-        typer.Option(
-            "--trail",
-            help="Also make a CloudTrail trail of who reads the folder: AWS tells the client's account alone.",
-        ),
-    ] = False,
-    iam_json: Annotated[
-        bool, typer.Option("--iam-json", help="Print the role's trust and permissions as plain IAM JSON instead.")
-    ] = False,
-    new_external_id: Annotated[
-        bool,
-        typer.Option(
-            "--new-external-id",
-            help="First give the client another external id: its role refuses us until it has deployed this template.",
-        ),
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="FILE", help="Write to this file, for your eyes only, and not to the screen."),
-    ] = None,
+    client: _Client = None,
+    our_account: _OurAccount = None,
+    notify: _Notify = None,
+    queue_arn: _QueueArn = None,
+    event_bus_arn: _EventBusArn = None,
+    create_export: _CreateExport = None,
+    time_granularity: _TimeGranularity = TimeGranularity.HOURLY,
+    resources: _Resources = True,
+    split_cost_allocation_data: _SplitCosts = True,
+    capacity_reservation_data: _CapacityReservations = True,
+    iam_principal_data: _IamPrincipals = True,
+    tags: _Tags = True,
+    trail: _Trail = False,
+    iam_json: _IamJson = False,
+    new_external_id: _NewExternalId = False,
+    output: _Output = None,
 ) -> int:
     """Write the CloudFormation template that a client deploys in its account.
 
-    It makes a role that may read the client's folder and nothing else, and that trusts our account together with the
-    client's external id; where asked for, also the way in which we are told of new objects, and the export itself.
+    It creates a role that can read the client's folder and nothing else, and that trusts our account together with the
+    client's external id; on request also the notifications of new objects, and the export itself.
     """
-    # boto3 takes a second to load: only this command needs what is beside it.
-    from billfold.clients import onboarding
-
-    settings = start((Event.EXTERNAL_ID_RENEWED,))
-    account_id = _our_account(settings, our_account)
-    destination = _destination(notify, queue_arn, event_bus_arn)
-    contents = ExportContents(
+    clients = start((Event.EXTERNAL_ID_RENEWED,)).clients
+    plan = clients.plan_onboarding(
+        our_account=our_account,
+        notify=notify,
+        queue_arn=queue_arn,
+        event_bus_arn=event_bus_arn,
+        create_export=create_export,
         time_granularity=time_granularity,
         resources=resources,
         split_cost_allocation_data=split_cost_allocation_data,
         capacity_reservation_data=capacity_reservation_data,
         iam_principal_data=iam_principal_data,
         tags=tags,
+        trail=trail,
     )
-    plan = onboarding.Onboarding(
-        our_account_id=account_id, destination=destination, export=create_export, contents=contents, is_recorded=trail
-    )
-    database = open_store(settings)
-    found = clients.find_for_onboarding(database, settings, client)
-    write = onboarding.iam_documents if iam_json else onboarding.make_template
-    document = write(found, plan)
-    if new_external_id:
-        # Only now that a template can be made: a mistaken option must not lock us out.
-        found = clients.renew_external_id(database, found.client_id)
-        document = write(found, plan)
+    found, document = clients.onboard(plan, client=client, iam_only=iam_json, new_external_id=new_external_id)
     _write(document, output)
-    told = Screen(stderr=True)
+    advice = Screen(stderr=True)
     if iam_json:
-        told.print(printable(f"# The role: {found.role_arn}, with sessions of an hour"))
+        advice.print(printable(f"# The role: {found.role_arn}, with sessions of an hour"))
     else:
-        for step in onboarding.next_steps(found, plan, str(output or _UNNAMED)):
-            told.print(printable(step))
+        for step in clients.list_onboarding_steps(found, plan, str(output or _UNNAMED)):
+            advice.print(printable(step))
     return ExitCode.SUCCESS
-
-
-def _our_account(settings: Settings, given: str | None) -> str:
-    account_id = given or settings.our_account_id
-    if account_id is None:
-        raise ConfigurationError(
-            "BILLFOLD_OUR_ACCOUNT_ID is not set: the role has to trust an account",
-            advice="set it to the 12 digits of the account that Billfold runs in, or give --our-account",
-        )
-    if re.fullmatch("[0-9]{12}", account_id) is None:
-        raise UsageError(f"--our-account is {account_id[:200]!r}: expected 12 digits")
-    return account_id
-
-
-def _destination(notify: Notify | None, queue_arn: str | None, event_bus_arn: str | None) -> Destination | None:
-    """The one destination that the options name."""
-    given = {Notify.SQS: ("--queue-arn", queue_arn), Notify.EVENTBRIDGE: ("--event-bus-arn", event_bus_arn)}
-    named = [kind for kind, (_, arn) in given.items() if arn]
-    if notify is None and len(named) > 1:
-        raise UsageError("--queue-arn and --event-bus-arn are both given", advice="--notify says which of them counts")
-    kind = notify or (named[0] if named else Notify.NONE)
-    if kind is Notify.NONE:
-        if named:
-            raise UsageError(f"--notify none needs no {given[named[0]][0]}")
-        return None
-    option, arn = given[kind]
-    if not arn:
-        raise UsageError(f"--notify {kind} needs {option}")
-    return Destination(notify=kind, arn=arn)
 
 
 def _write(document: dict[str, Any], output: Path | None) -> None:

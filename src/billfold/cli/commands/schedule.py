@@ -1,4 +1,4 @@
-"""The command that looks through every client's folder at its interval."""
+"""`billfold schedule`: every client's folder at its interval."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ import typer
 from rich.console import Console
 
 from billfold import interruption
-from billfold.cli.application import app, open_store, start
+from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.cli.options import Json
 from billfold.cli.output.columns import name_column, number_column, text_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
-from billfold.cli.output.screen import Screen, printable, show_error, write_document
+from billfold.cli.output.screen import Screen, printable, show_error
+from billfold.cli.output.streams import write_document
 from billfold.documents import dump
 from billfold.errors import UsageError
 from billfold.log import Event
-from billfold.reports import ClientFreshness
 
 if TYPE_CHECKING:
+    from billfold.app import Billfold
     from billfold.jobs.schedule import Visit
+    from billfold.reports import ClientFreshness
 
 _DEFAULT_INTERVAL_SECONDS = 300
 # Each visit needs the memory of one delivery: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 2
 _MAX_CONCURRENCY = 64
-# On a terminal `--once` tells these itself, as a table.
-_TOLD_BY_ONCE = (
+# On a terminal `--once` prints these itself, as a table.
+_SHOWN_BY_ONCE = (
     Event.BACKFILL_STARTED,
     Event.BACKFILL_FINISHED,
     Event.CLIENT_LATE,
@@ -43,63 +45,67 @@ _TOLD_BY_ONCE = (
 )
 
 
+_Once = Annotated[bool, typer.Option("--once", help="Visit the clients that are due now, and end: for cron.")]
+_Interval = Annotated[
+    int,
+    typer.Option(
+        "--interval-seconds",
+        metavar="N",
+        min=1,
+        max=86_400,
+        help="How long to wait before the next look at which clients are due.",
+    ),
+]
+_Concurrency = Annotated[
+    int,
+    typer.Option(
+        "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many clients to visit at a time."
+    ),
+]
+
+
 @app.command(
     epilog=(
         "Examples: `billfold schedule` · `billfold schedule --once --json`, for cron, every hour or more often\n\n"
-        "SIGTERM and Ctrl-C end it: the deliveries that it is at may finish within BILLFOLD_SHUTDOWN_SECONDS, a second"
-        " signal ends it at once, and the exit code is 0. `--once` ends at the first signal and leaves these deliveries"
+        "SIGTERM and Ctrl-C end it: running deliveries may finish within BILLFOLD_SHUTDOWN_SECONDS, a second signal"
+        " ends it at once, and the exit code is 0. `--once` ends at the first signal and leaves these deliveries"
         " pending. Its exit codes are those of `billfold ingest`."
     )
 )
 def schedule(
-    once: Annotated[
-        bool, typer.Option("--once", help="Visit the clients that are due now, and end: for cron and the like.")
-    ] = False,
-    interval_seconds: Annotated[
-        int,
-        typer.Option(
-            "--interval-seconds",
-            metavar="N",
-            min=1,
-            max=86_400,
-            help="How long to wait before asking again who is due.",
-        ),
-    ] = _DEFAULT_INTERVAL_SECONDS,
-    concurrency: Annotated[
-        int,
-        typer.Option(
-            "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many clients are visited at a time."
-        ),
-    ] = _DEFAULT_CONCURRENCY,
+    once: _Once = False,
+    interval_seconds: _Interval = _DEFAULT_INTERVAL_SECONDS,
+    concurrency: _Concurrency = _DEFAULT_CONCURRENCY,
     as_json: Json = False,
 ) -> int:
-    """Look through the folder of each client at its refresh interval, and say whose delivery is late.
+    """Backfill each client at its refresh interval, and say which clients are late.
 
-    Events can be lost: whatever is not current is brought in here, as `billfold backfill` does, for every client that
-    is enabled and for the one that the settings describe. What is in already is not read again. A client that fails
-    does not stop the others. Several schedules at once share the clients between them. A client is late when no
-    delivery came for one and a half of its refresh intervals.
+    Events can be lost: this ingests whatever is not current, as `billfold backfill` does, for every enabled client and
+    for the one that the settings describe. What is already in is not read again. A client that fails does not stop the
+    others. Several schedules at once share the clients between them. A client is late when no delivery came for one and
+    a half of its refresh intervals.
     """
     if as_json and not once:
         raise UsageError("--json prints the visits of one pass", advice="use it with --once")
-    settings = start(_TOLD_BY_ONCE if once else ())
-    database = open_store(settings)
-    from billfold.jobs.schedule import finish_pass, keep_schedule, tell_late, visit_due
+    billfold = start(_SHOWN_BY_ONCE if once else ())
+    if once:
+        return _visit_once(billfold, concurrency, as_json=as_json)
+    from billfold.jobs.schedule import keep_schedule
 
-    if not once:
-        signals: list[int] = []
-        interruption.let_finish(signals.append)
-        unfinished_count = keep_schedule(
-            settings=settings,
-            database=database,
-            interval_seconds=interval_seconds,
-            concurrency=concurrency,
-            count_stops=signals.__len__,
-        )
-        return interruption.leave_now(ExitCode.SUCCESS) if unfinished_count else ExitCode.SUCCESS
-    tell_late(settings=settings, database=database)
-    visits = visit_due(settings=settings, database=database, concurrency=concurrency)
-    late = finish_pass(settings=settings, database=database, visited=len(visits))
+    signals: list[int] = []
+    interruption.let_finish(signals.append)
+    unfinished_count = keep_schedule(
+        billfold, interval_seconds=interval_seconds, concurrency=concurrency, count_stops=signals.__len__
+    )
+    return interruption.leave_now(ExitCode.SUCCESS) if unfinished_count else ExitCode.SUCCESS
+
+
+def _visit_once(billfold: Billfold, concurrency: int, *, as_json: bool) -> int:
+    from billfold.jobs.schedule import finish_pass, report_late, visit_due
+
+    report_late(billfold)
+    visits = visit_due(billfold, concurrency=concurrency)
+    late = finish_pass(billfold, visited=len(visits))
     if as_json:
         write_document(dump(_document(visits, late)))
     else:
@@ -143,6 +149,6 @@ def show_visits(screen: Console, visits: Sequence[Visit], late: Sequence[ClientF
     print_table(screen, table, nothing="no client is due")
     for row in late:
         last = show_instant(row.last_delivered_at)
-        said = f"its last delivery is of {last} UTC" if last else "nothing was ever delivered"
-        screen.print(printable(f"{row.client_id} is late since {show_instant(row.late_since)} UTC: {said}"))
+        said = f"its last delivery came at {last} UTC" if last else "it never had a delivery"
+        screen.print(printable(f"{row.client_id} has been late since {show_instant(row.late_since)} UTC: {said}"))
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The command that serves HTTP."""
+"""`billfold serve`: the dashboard and the API."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from billfold.cli.application import app, open_store, start
+from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.output.screen import Screen
 
@@ -19,29 +19,27 @@ from billfold.cli.output.screen import Screen
     )
 )
 def serve(
-    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to answer on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="The port; 0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="The port; 0 picks a free one.")] = 8080,
 ) -> int:
-    """Answer HTTP: the dashboard, the API, health, and the events that an API destination of EventBridge sends.
+    """Serve HTTP: the dashboard, the API, health, and events from an API destination of EventBridge.
 
-    What is asked for waits in PostgreSQL, and BILLFOLD_SERVE_CONCURRENCY deliveries of it are ingested at a time.
-    SIGTERM and SIGINT end the server: what runs may finish within BILLFOLD_SHUTDOWN_SECONDS. What does not, or was
-    killed, is taken up by another server, or the next one.
+    Requested work waits in PostgreSQL, and BILLFOLD_SERVE_CONCURRENCY of its deliveries are ingested at a time. SIGTERM
+    and SIGINT end the server: running deliveries may finish within BILLFOLD_SHUTDOWN_SECONDS. Another server, or the
+    next one, takes up what does not finish or was killed.
 
     Every request needs a token. On 127.0.0.1 the first start makes one in BILLFOLD_HOME/serve.token (mode 0600), which
-    may do everything on this machine; on a terminal it is printed as a part of the address. Scripts and Prometheus read
-    the file. Tokens of `billfold token add` open the server too, and are needed to serve on another address.
+    allows everything on this machine; on a terminal it is printed as a part of the address. Scripts and Prometheus read
+    the file. Tokens of `billfold token add` work too, and are required to serve on another address.
 
-    An event is checked against the clients' buckets, folders and accounts, and goes on through the worker's queue
-    (BILLFOLD_QUEUE_URL), or is ingested like what was asked for where there is none.
+    An event is checked against the clients' buckets, folders and accounts. It goes on through the worker's queue
+    (BILLFOLD_QUEUE_URL), or without one is ingested like requested work.
     """
-    settings = start()
-    database = open_store(settings)
+    billfold = start()
     # FastAPI takes a moment to load: only this command needs it.
-    from billfold.app import Billfold
     from billfold.web import serve as answer
 
-    answer(Billfold(settings, database=database), host=host, port=port, on_started=_show_address)
+    answer(billfold, host=host, port=port, on_started=_show_address)
     return ExitCode.SUCCESS
 
 

@@ -1,29 +1,30 @@
-"""The commands of `billfold token`: who may ask the server, and for what."""
+"""The commands of `billfold token`: who may use the server, and for what."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from billfold.cli.application import app, open_store, start
+from billfold.cli.application import make_group, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.columns import name_column, number_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
-from billfold.cli.output.screen import Screen, printable, write_document
-from billfold.clients import tokens
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
 from billfold.documents import dump
 from billfold.log import Event
 from billfold.model import Scope
-from billfold.store.clients.tokens import Token
 
-token_app = typer.Typer(
-    rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
-)
-app.add_typer(token_app, name="token", help="Keep the tokens that open the API and the dashboard.")
+if TYPE_CHECKING:
+    from billfold.store.clients.tokens import Token
+
+token_app = make_group("token", "Manage the tokens of the API and the dashboard.")
+
+_MAX_EXPIRES_DAYS = 3650
 
 
 @token_app.command(
@@ -35,15 +36,13 @@ app.add_typer(token_app, name="token", help="Keep the tokens that open the API a
     ),
 )
 def add_token(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the token is called in lists and logs.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The token's name in lists and logs.")],
     scopes: Annotated[
         list[Scope],
-        typer.Option(
-            "--scope", help="What it allows: to read, to ask for ingestions, or everything; may be given again."
-        ),
+        typer.Option("--scope", help="What it allows: to read, to request ingestions, or everything. Repeatable."),
     ],
     client: Annotated[
-        str | None, typer.Option("--client", metavar="ID", help="It reaches this client alone; all of them by default.")
+        str | None, typer.Option("--client", metavar="ID", help="Only this client; all of them by default.")
     ] = None,
     expires_days: Annotated[
         int | None,
@@ -51,24 +50,22 @@ def add_token(
             "--expires-days",
             metavar="N",
             min=1,
-            max=tokens.MAX_EXPIRES_DAYS,
-            help="It ends after so many days; never by default.",
+            max=_MAX_EXPIRES_DAYS,
+            help="It expires after this many days; never by default.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Make a token and print it: it is shown this once, and only its hash is kept.
+    """Make a token and print it once: only its hash is stored.
 
     Programs send it as `Authorization: Bearer …`, people sign in to the dashboard with it. `billfold serve` answers
-    nobody without a token; the user who owns BILLFOLD_HOME has one there, for this machine alone.
+    nothing without a token; the user who owns BILLFOLD_HOME has one there, for this machine only.
     """
-    made = tokens.make(
-        open_store(start((Event.TOKEN_MADE,))), name, scopes, client_id=client, expires_days=expires_days
-    )
+    made = start((Event.TOKEN_MADE,)).tokens.add(name, scopes, client=client, expires_days=expires_days)
     if as_json:
         write_document(dump({"tokens": [_document(made.token) | {"token": made.secret}]}))
     else:
-        # The token alone on standard output: a pipe takes nothing else along.
+        # Only the token goes to standard output: a pipe takes nothing else along.
         Screen(stderr=True).print(printable(f"{name}: token {made.token.token_id}, shown this once:"))
         Screen().print(made.secret)
     return ExitCode.SUCCESS
@@ -76,8 +73,8 @@ def add_token(
 
 @token_app.command("list", epilog="Examples: `billfold token list` · `billfold token list --json`")
 def list_tokens(as_json: Json = False) -> int:
-    """List the tokens that were ever made: what each allows, when it was last used, and whether it is in force."""
-    rows = tokens.list_all(open_store(start()))
+    """List all tokens, revoked and expired ones too: what each allows, its state, and when it was last used."""
+    rows = start().tokens.list()
     if as_json:
         write_document(dump({"tokens": [_document(row) for row in rows]}))
     else:
@@ -87,13 +84,11 @@ def list_tokens(as_json: Json = False) -> int:
 
 @token_app.command("revoke", epilog="Examples: `billfold token revoke acme-pipeline` · `billfold token revoke 3`")
 def revoke_token(
-    token: Annotated[
-        str, typer.Argument(metavar="TOKEN", help="Its id or its name, as `billfold token list` shows them.")
-    ],
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id or its name, from `billfold token list`.")],
     as_json: Json = False,
 ) -> int:
-    """End a token: within two seconds no server takes it any more. There is no way back."""
-    revoked = tokens.revoke(open_store(start((Event.TOKEN_REVOKED,))), token)
+    """Revoke a token: within two seconds no server accepts it. This cannot be undone."""
+    revoked = start((Event.TOKEN_REVOKED,)).tokens.revoke(token)
     if as_json:
         write_document(dump({"tokens": [_document(revoked)]}))
     else:

@@ -1,4 +1,4 @@
-"""The command that proves what is published, and how its verdicts look."""
+"""`billfold verify`: a proof of what is published."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from billfold.cli.application import app, open_store, start
-from billfold.cli.exits import exit_code
+from billfold.cli.application import app, start
+from billfold.cli.exits import end_with
 from billfold.cli.options import Json, OneClient, OneExport, OnePeriod
-from billfold.cli.output.screen import Screen, printable, show_error, write_document
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
 from billfold.documents import dump
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _STYLES = {"true": "green", "differs": "bold red", "skipped": "yellow"}
         "- `billfold verify --client acme --period 2026-05 --no-source`\n\n"
         "- `billfold verify --statement 3 --json`\n\n"
         "Exit codes: 0 everything is true; 2 no such statement; 5 PostgreSQL; 6 try again later; 7 something"
-        " differs. A check that cannot be made (its files are gone) is skipped and says why."
+        " differs. A proof that cannot be made (its files are gone) is skipped and says why."
     )
 )
 def verify(
@@ -38,44 +39,34 @@ def verify(
         int | None, typer.Option("--statement", metavar="ID", min=1, help="Only this statement.")
     ] = None,
     source: Annotated[
-        bool, typer.Option("--source/--no-source", help="Whether the source files are fetched and compared too.")
+        bool, typer.Option("--source/--no-source", help="Whether to fetch and compare the source files too.")
     ] = True,
     as_json: Json = False,
 ) -> int:
-    """Prove from the ground up that what is published is true, and name the first row that differs.
+    """Prove from the ground up that what is published is true, and show the first row that differs.
 
-    Reads every raw row, charge, withdrawn row and daily cost of each statement in one moment's view, makes the charges
-    anew, and compares all of it with the source files where they can still be read. Changes nothing, and may run while
-    deliveries come in.
+    It reads every raw row, charge, withdrawn row and daily cost of each statement in one consistent view, makes the
+    charges again, and compares everything with the source files that can still be read. It changes nothing, and can run
+    while deliveries come in.
     """
-    settings = start()
-    database = open_store(settings)
-    # DuckDB, Arrow and boto3 take a second to load: only commands that need them do.
-    from billfold.verification import verify as verify_all
-
     screen = Screen()
-    verdicts = verify_all(
-        settings=settings,
-        database=database,
+    verdicts = start().verify(
         client=client,
         export=export,
-        period=period,
-        statement_id=statement,
-        with_source=source,
-        tell=(lambda _verdict: None) if as_json else (lambda verdict: _show(screen, verdict)),
+        month=period,
+        statement=statement,
+        source=source,
+        on_verdict=(lambda _verdict: None) if as_json else (lambda verdict: _show(screen, verdict)),
     )
     if as_json:
         write_document(dump(verify_document(verdicts)))
     elif not verdicts:
         screen.print("no statements", style="dim")
-    failures = [verdict.exit_error for verdict in verdicts if verdict.exit_error]
-    for failure in failures:
-        show_error(str(failure))
-    return exit_code(failures)
+    return end_with(verdict.exit_error for verdict in verdicts)
 
 
 def verify_document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Each statement with its checks."""
+    """Each statement with its proofs, under the name that scripts know."""
     return {
         "statements": [
             {
@@ -94,7 +85,7 @@ def verify_document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 
 def _show(screen: Screen, verdict: Verdict) -> None:
-    """One line for the statement and one for each of its checks."""
+    """One line for the statement and one for each of its proofs."""
     state = "true" if verdict.is_true else "differs"
     name = f"statement {verdict.statement_id}: {verdict.client_id} {verdict.export_name} {verdict.billing_period}"
     screen.print(Text.assemble((printable(name), "bold"), " ", (state, _STYLES[state])), soft_wrap=True)

@@ -1,20 +1,21 @@
-"""`billfold worker`: ingests what the messages of a queue tell of, until it is told to end."""
+"""`billfold worker`: deliveries announced on an SQS queue."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from billfold import interruption
-from billfold.cli.application import app, open_store, start
+from billfold.cli.application import app, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
-from billfold.cli.output.screen import Screen, write_document
+from billfold.cli.output.screen import Screen
+from billfold.cli.output.streams import write_document
 from billfold.documents import dump
-from billfold.errors import UsageError
-from billfold.settings import EndpointUrl, Settings, require
+
+if TYPE_CHECKING:
+    from billfold.jobs.in_flight import Report
 
 # Each delivery needs its own share of memory: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 4
@@ -26,45 +27,50 @@ _MAX_CONCURRENCY = 64
         "Examples:\n\n"
         "- `billfold worker --queue-url https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-events`\n\n"
         "- `billfold worker --drain --json` (the queue of BILLFOLD_QUEUE_URL)\n\n"
-        "SIGTERM and SIGINT end it: what runs may finish within BILLFOLD_SHUTDOWN_SECONDS, what does not is given back,"
-        " and a second signal gives it back at once. Exit codes: 0 told to end, or drained; 2 wrong usage or settings;"
-        " 3 the queue is not there or refuses us; 5 PostgreSQL; 6 the queue does not answer when the worker starts."
-        " Messages that fail change no exit code: they come again, or go to the dead-letter queue."
+        "SIGTERM and SIGINT end it: running messages may finish within BILLFOLD_SHUTDOWN_SECONDS, the others are given"
+        " back, and a second signal gives them back at once. Exit codes: 0 ended by a signal, or drained; 2 wrong usage"
+        " or settings; 3 the queue does not exist or denies access; 5 PostgreSQL; 6 the queue does not answer at the"
+        " start. Failed messages do not change the exit code: they are received again or go to the dead-letter queue."
     )
 )
 def worker(
     queue_url: Annotated[
         str | None,
-        typer.Option("--queue-url", metavar="URL", help="The queue of SQS; BILLFOLD_QUEUE_URL by default."),
+        typer.Option("--queue-url", metavar="URL", help="The SQS queue; BILLFOLD_QUEUE_URL by default."),
     ] = None,
-    drain: Annotated[bool, typer.Option("--drain", help="End when the queue is empty, and say what was done.")] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="End when the queue is empty, and print what was done.")
+    ] = False,
     concurrency: Annotated[
         int,
         typer.Option(
-            "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many messages are worked on at a time."
+            "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many messages to handle at a time."
         ),
     ] = _DEFAULT_CONCURRENCY,
     as_json: Json = False,
 ) -> int:
-    """Ingest what the messages of a queue tell of: events of S3, of EventBridge, through SNS, and requests of our own.
+    """Ingest the deliveries announced on an SQS queue.
 
-    A manifest's event starts a delivery, a data file's marks its run pending. Repeated and reordered messages change
-    nothing. Any number of workers may share a queue; each client has BILLFOLD_MAX_DELIVERIES slots (or its own number)
-    among all of them. What can succeed later comes again after a growing wait; what cannot goes to the queue's
-    dead-letter queue with its reason.
+    S3, EventBridge or SNS announces them, or Billfold's own requests do. A manifest's event starts a delivery, a data
+    file's marks its run pending. Repeated and reordered messages change nothing. Any number of workers can share a
+    queue; each client has BILLFOLD_MAX_DELIVERIES slots (or its own number) among all of them. What can succeed later
+    is retried after a growing wait; the rest goes to the queue's dead-letter queue with its reason.
     """
-    settings = start()
-    url = _queue_url(settings, queue_url)
-    database = open_store(settings)
-    # DuckDB, Arrow and boto3 take a second to load: only this command needs them.
-    from billfold.aws.queue import open_queue
-    from billfold.jobs.worker import Worker
+    billfold = start()
+    from billfold.jobs.worker import make_worker
 
-    working = Worker(
-        open_queue(url, settings), settings=settings, database=database, concurrency=concurrency, drain=drain
-    )
+    working = make_worker(billfold, queue_url, concurrency=concurrency, drain=drain)
     interruption.let_finish(lambda _number: working.stop())
     report = working.run()
+    if as_json or drain:
+        _show(report, as_json=as_json)
+    if report.unfinished_count:
+        # Python would wait for the threads that still run.
+        interruption.leave_now(ExitCode.SUCCESS)
+    return ExitCode.SUCCESS
+
+
+def _show(report: Report, *, as_json: bool) -> None:
     document: dict[str, Any] = {
         "received": report.received_count,
         "done": report.done_count,
@@ -78,25 +84,8 @@ def worker(
     }
     if as_json:
         write_document(dump(document))
-    elif drain:
-        counts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in list(document.items())[:5])
-        Screen().print(f"{counts} in {report.duration_seconds:.1f} s")
-        for state, count in report.states.items():
-            Screen().print(f"{state}: {count:,}")
-    if report.unfinished_count:
-        # Python would wait for the threads that still run.
-        interruption.leave_now(ExitCode.SUCCESS)
-    return ExitCode.SUCCESS
-
-
-def _queue_url(settings: Settings, given: str | None) -> str:
-    if given is None:
-        require(settings, "BILLFOLD_QUEUE_URL", purpose="the worker")
-        assert settings.queue_url is not None
-        return settings.queue_url
-    try:
-        return TypeAdapter(EndpointUrl).validate_python(given)
-    except ValidationError:
-        raise UsageError(
-            f"--queue-url is {given[:200]!r}: expected https://sqs.<region>.amazonaws.com/<account>/<name>"
-        ) from None
+        return
+    counts = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in list(document.items())[:5])
+    Screen().print(f"{counts} in {report.duration_seconds:.1f} s")
+    for state, count in report.states.items():
+        Screen().print(f"{state}: {count:,}")

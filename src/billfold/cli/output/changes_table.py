@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -12,7 +13,9 @@ from billfold.cli.output.columns import group_column, name_column, number_column
 from billfold.cli.output.grid import add_row, add_total, make_table, print_table, show_moment, show_money
 from billfold.cli.output.screen import printable
 from billfold.money import round_amount, show_minor_unit
-from billfold.reports import ChangeReport, ChangeRow, StatementChange
+
+if TYPE_CHECKING:
+    from billfold.reports import ChangeReport, ChangeRow, StatementChange
 
 _CLOSED_STYLE = "bold yellow"
 

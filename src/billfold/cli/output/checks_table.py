@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from billfold import reports
 from billfold.cli.output.columns import name_column, number_column, text_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_amounts
 from billfold.cli.output.screen import Screen, printable
 from billfold.errors import StoreUnavailableError
 from billfold.model import DeliveryOutcome
-from billfold.reports import CheckReport
-from billfold.selection import Filter
-from billfold.store.database import Database
 
-# So many statements without checks are named.
+if TYPE_CHECKING:
+    from billfold import Billfold
+    from billfold.reports import CheckReport
+
+# At most this many statements without checks are named.
 _NAMED_STATEMENTS = 10
 
 
@@ -49,19 +50,18 @@ def show_checks(screen: Console, report: CheckReport) -> None:
     if report.unchecked:
         more = ", …" if len(report.unchecked) > _NAMED_STATEMENTS else ""
         ids = ", ".join(map(str, report.unchecked[:_NAMED_STATEMENTS]))
-        line = f"not checked as they stand: statements {ids}{more}; `billfold checks --refresh` does it"
+        line = f"current bill not checked: statements {ids}{more}; run `billfold checks --refresh`"
         screen.print(Text(printable(line), style="yellow"), soft_wrap=True)
 
 
-def show_warned(screen: Screen, database: Database, outcomes: Sequence[DeliveryOutcome]) -> None:
+def show_warned(screen: Screen, billfold: Billfold, outcomes: Sequence[DeliveryOutcome]) -> None:
     """One line where a check warned of what these deliveries brought; nothing where PostgreSQL does not answer.
 
     The deliveries are published then all the same.
     """
-    wanted = Filter(state="warned", limit=reports.MAX_LIMIT)
     ids = {outcome.delivery_id for outcome in outcomes if outcome.rows_added or outcome.rows_removed}
     try:
-        count = sum(row.delivery_id in ids for row in reports.list_checks(database, wanted).rows) if ids else 0
+        count = sum(row.delivery_id in ids for row in billfold.checks(state="warned").rows) if ids else 0
     except StoreUnavailableError:
         return
     if count:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from billfold.cli.output.columns import Column, group_column, name_column, number_column
 from billfold.cli.output.grid import add_row, add_total, make_table, print_table, show_money
-from billfold.reports import CostReport, CostRow
 from billfold.selection import CostColumn, KeyColumn
+
+if TYPE_CHECKING:
+    from billfold.reports import CostReport, CostRow
 
 # More months than this do not stand side by side.
 _MAX_MONTH_COLUMNS = 6
@@ -36,13 +39,13 @@ def show_costs(console: Console, report: CostReport) -> None:
                 table, place, ["Total", *[""] * (len(report.columns) - 1), currency, show_money(amount, currency)]
             )
         print_table(console, table, nothing="no costs")
-    tell_truncation(console, report)
+    show_truncation(console, report)
 
 
-def tell_truncation(console: Console, report: CostReport) -> None:
+def show_truncation(console: Console, report: CostReport) -> None:
     """Say that rows are missing, where some are."""
     if report.is_truncated:
-        console.print(f"only the {len(report.rows)} dearest rows are shown: raise --limit; totals hold everything")
+        console.print(f"only the {len(report.rows)} largest rows are shown: raise --limit; totals include everything")
 
 
 def _show_months(console: Console, report: CostReport, months: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from billfold.cli.output.screen import write_document
+from billfold.cli.output.streams import write_document
 from billfold.errors import UsageError
 from billfold.spreadsheet import Cell, write_header, write_row
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -20,6 +19,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 from rich.text import Text
+
+from billfold.cli.output.streams import discard_output
 
 # Wide enough for any row: what reads a pipe wants whole lines.
 _PIPE_WIDTH = 100_000
@@ -55,25 +56,16 @@ class Screen(Console):
         discard_output()
 
 
-def discard_output() -> None:
-    """Let everything that is still written to standard output vanish."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def write_document(text: str) -> None:
-    """Write a finished JSON document to standard output."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        discard_output()
-
-
 def show_error(text: str) -> None:
     """One line for each line of an error, in red on a terminal; the exit code stays where nobody can read it."""
     with suppress(OSError):
         for line in text.splitlines() or [""]:
             Screen(stderr=True).print(Text(f"error: {printable(line)}", style="bold red"), soft_wrap=True)
+
+
+def print_line(screen: Console, text: str, *, style: str) -> None:
+    """One line in a style, whatever the data in it."""
+    screen.print(Text(printable(text), style=style), soft_wrap=True)
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -23,10 +23,12 @@ from billfold.cli.output.grid import (
 )
 from billfold.cli.output.screen import Screen, printable
 from billfold.model import DeliveryOutcome, LeftOutFile
-from billfold.reports import DeliveryRow, PublicationRow, RunRow, StatementRow
-from billfold.store.query import QueryResult
 
-# So many rows of a query are measured and shown at once: memory stays small and the first ones appear early.
+if TYPE_CHECKING:
+    from billfold.reports import DeliveryRow, PublicationRow, RunRow, StatementRow
+    from billfold.store.query import QueryResult
+
+# This many rows of a query are measured and shown at once: memory stays small and the first ones appear early.
 _ROWS_AT_ONCE = 200
 _NOT_COUNTED = "not counted"
 

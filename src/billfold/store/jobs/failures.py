@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
+from billfold.errors import InterruptionError
 from billfold.sql import read_queries
 from billfold.store.database import Connection
 
 # The error code of an attempt that ended with its worker.
-INTERRUPTED = "interrupted"
+INTERRUPTED = InterruptionError.error_code
 
 
 def begin_attempt(connection: Connection, message_id: str, *, client_id: str, worker_id: UUID) -> None:

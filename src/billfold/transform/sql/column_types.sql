@@ -1,5 +1,5 @@
--- What a CSV's value could be, as a bit, so that the bits of a column join: 1 a number, 2 a point in time, 4 a JSON
--- object, 8 none of these. What cannot be a number or a time stands after the digits: most texts cost one comparison.
+-- The possible type of a CSV value, as a bit, so that the bits of a column can be joined: 1 a number, 2 a point in time,
+-- 4 a JSON object, 8 none of these. Most texts sort after the digits and need only one comparison.
 CREATE OR REPLACE TEMP MACRO kind_of(value) AS
     CASE WHEN value IS NULL OR is_nan(value) THEN NULL
          WHEN value >= ':' THEN CASE WHEN starts_with(value, '{') AND json_valid(value) THEN 4 ELSE 8 END

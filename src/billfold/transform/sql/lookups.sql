@@ -1,6 +1,6 @@
--- The mapping's own tables, from the CSV files of the folder `lookups`: what an analyst may read and change.
+-- The mapping's own tables, from the CSV files of the folder `lookups`, which an analyst may read and change.
 --
--- All columns are text, an empty cell is NULL. Columns are found by their headers, so their order in a file is free.
+-- All columns are text; an empty cell is NULL. Columns are found by their headers, in any order.
 
 CREATE OR REPLACE TEMP MACRO lookup_rows(name) AS TABLE
 FROM read_csv(
@@ -12,8 +12,8 @@ CREATE OR REPLACE TEMP TABLE service_lookup AS
 SELECT lower(trim(service_code)) AS code, service_code, service_name, service_category, service_subcategory, basis
 FROM lookup_rows('services');
 
--- What a usage type, a product family or a product name changes: an empty condition holds for every row. Of several
--- rules that hold, the one with the lowest number, which stands first in the file, counts.
+-- Rules for usage types, product families and product names: an empty condition is true for every row. The first rule in
+-- the file whose conditions are all true applies.
 CREATE OR REPLACE TEMP TABLE service_rule AS
 SELECT
     row_number() OVER ()::INTEGER AS rule_number,
@@ -26,7 +26,7 @@ SELECT
     basis
 FROM lookup_rows('service_rules');
 
--- The number of the rule that counts for a row, NULL if none holds. DuckDB asks once per distinct set of arguments.
+-- The number of the rule that applies to a row, NULL without one. DuckDB evaluates it once per distinct arguments.
 CREATE OR REPLACE TEMP MACRO service_rule_number(row_code, row_usage_type, row_product_family, row_product_name) AS (
     SELECT min(rule_number)
     FROM service_rule
@@ -44,6 +44,6 @@ CREATE OR REPLACE TEMP TABLE unit_lookup AS
 SELECT lower(trim(unit)) AS unit, focus_unit, basis
 FROM lookup_rows('units');
 
--- A unit as FOCUS writes it; one that the table does not know stays as AWS writes it.
+-- A unit as FOCUS writes it; an unknown unit stays as AWS writes it.
 CREATE OR REPLACE TEMP MACRO unit_name(value) AS
     coalesce((SELECT focus_unit FROM unit_lookup WHERE unit_lookup.unit = lower(trim(value))), value);

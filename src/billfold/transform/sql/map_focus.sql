@@ -1,6 +1,6 @@
 -- The mapping of FOCUS rows, as AWS exports them (1.0 to 1.2), to charges: one row is one charge, its values as delivered.
 --
--- Reads the view `line_item` (FOCUS columns as text) and leaves the table `charge`, with the columns that map_cur/charges.sql gives.
+-- Reads the view `line_item` (FOCUS columns as text) and fills the table `charge`, with the columns of map_cur/charges.sql.
 
 CREATE OR REPLACE TEMP VIEW ledger AS
 SELECT
@@ -19,7 +19,7 @@ SELECT
     0::SMALLINT AS has_unreadable_discount,
     0::SMALLINT AS is_of_commitment,
     0::SMALLINT AS is_discount,
-    -- FOCUS does not mark refunds: they are corrections of what was invoiced (I).
+    -- FOCUS does not mark refunds: they are corrections of invoiced charges (I).
     coalesce("ChargeCategory" = 'Credit' OR "ChargeClass" = 'Correction', false)::SMALLINT AS is_reduction,
     count(*) AS row_count
 FROM line_item
@@ -53,7 +53,7 @@ SELECT
     "x_ServiceCode" AS service_code,
     coalesce("ServiceName", "x_ServiceCode", 'Other') AS service_name,
     coalesce("ServiceCategory", 'Other') AS service_category,
-    -- FOCUS 1.0 has no subcategories: our own table knows those of services that it puts in the same category (I).
+    -- FOCUS 1.0 has no subcategories: the lookup table gives one to services that it puts in the same category (I).
     coalesce(
         "ServiceSubcategory",
         CASE WHEN service_lookup.service_category = "ServiceCategory" THEN service_lookup.service_subcategory END,
@@ -85,7 +85,7 @@ SELECT
     "Tags" AS tags,
     "x_CostCategories" AS cost_categories,
     NULL::VARCHAR AS tag_map,
-    -- AWS's FOCUS exports do not have these: a file that `billfold export` wrote has.
+    -- AWS's FOCUS exports lack these columns; files of `billfold export` have them.
     "x_IamPrincipal" AS iam_principal,
     "x_UserIdentifier" AS user_identifier,
     discounts_text("x_Discounts") AS discounts,
@@ -98,7 +98,7 @@ SELECT
 
     number_text("BilledCost") AS billed_cost,
     NULL::VARCHAR AS billed_cost_more,
-    -- An export without the column says nothing of commitments: what was billed is all that is known (I).
+    -- An export without the column does not show commitments: only the billed cost is known (I).
     coalesce(number_text("EffectiveCost"), number_text("BilledCost")) AS effective_cost,
     NULL::VARCHAR AS effective_cost_less,
     NULL::VARCHAR AS effective_cost_more,
@@ -112,7 +112,7 @@ SELECT
     NULL::VARCHAR AS contracted_cost_more,
     number_text("ContractedUnitPrice") AS contracted_unit_price,
     NULL::VARCHAR AS contracted_rate,
-    -- A unit price that the export leaves out follows from cost and quantity (S).
+    -- A unit price that the export lacks is computed from cost and quantity (S).
     "ChargeCategory" IN ('Usage', 'Purchase') AND "ChargeClass" IS DISTINCT FROM 'Correction' AS has_unit_price,
     number_text("PricingQuantity") AS pricing_quantity,
     NULL::VARCHAR AS pricing_quantity_less,

@@ -7,7 +7,7 @@
 -- and reservations net out to the last decimal unless `balanced` is false, in which case one negation
 -- falls short by 0.125.
 --
--- A revision is the same bill delivered anew: other line item ids, another order, and of changed_percent
+-- A revision is the same bill delivered again: other line item ids, another order, and of changed_percent
 -- of the line items (all of them on-demand usage) nine in ten with another amount and one in ten gone,
 -- with a new one in its place.
 
@@ -90,7 +90,7 @@ SELECT
 FROM all_counts;
 
 -- One row per line item: which kind it is, its number inside the kind, and the numbers by which its
--- amount and everything else are drawn, so that a revision can draw them anew.
+-- amount and everything else are drawn, so that a revision can draw them again.
 CREATE OR REPLACE TEMP TABLE sample_number AS
 WITH kept AS (
     SELECT

@@ -1,12 +1,12 @@
 -- Macros for the tags and cost categories of CUR.
 
--- CUR's tags and cost categories. The map `tags` of CUR 2.0 holds all kinds of tags, each under a prefix (A): resource tags
--- lose it, cost categories go into a column of their own, and the tags of accounts, users and principals keep it, as FOCUS
--- wants all but one scheme of tags to have one. The older columns hold resource tags and cost categories alone, with keys
--- in snake case: where both columns have a key, whatever its case and signs, the map counts, and what it lacks is added (I).
+-- CUR's tags and cost categories. The map `tags` of CUR 2.0 holds all kinds of tags, each with a prefix (A): resource tags
+-- lose it, cost categories go into their own column, and the tags of accounts, users and principals keep it, because FOCUS
+-- wants all schemes of tags but one to have one. The older columns only hold resource tags and cost categories, with keys
+-- in snake case: if both have a key, ignoring case and punctuation, the map wins, and keys that it lacks are added (I).
 
--- A resource tag's key. One that begins like another kind of tag keeps the prefix `resourceTags/`: it must not be taken
--- for that other tag (S: a prefix of one scheme is not open to the keys of another; I).
+-- A resource tag's key. A key that begins like another kind of tag keeps the prefix `resourceTags/`, so that it is not
+-- mistaken for that kind (S: a scheme's prefix must not be used by another scheme; I).
 CREATE OR REPLACE MACRO has_tag_prefix(key) AS
     regexp_matches(key, '^(resourceTags|accountTag|userAttribute|iamPrincipal|costCategory)/');
 CREATE OR REPLACE MACRO resource_tag_key(key) AS
@@ -15,7 +15,7 @@ CREATE OR REPLACE MACRO tag_map_key(key) AS
     CASE WHEN starts_with(key, 'resourceTags/') THEN resource_tag_key(substr(key, 14))
          WHEN has_tag_prefix(key) THEN key
          ELSE resource_tag_key(key) END;
--- What two spellings of one key have in common: AWS's snake case keeps neither case nor signs.
+-- What two spellings of one key have in common: AWS's snake case keeps neither case nor punctuation.
 CREATE OR REPLACE MACRO folded_key(key) AS regexp_replace(lower(key), '[ -/:-`{-~]+', '', 'g');
 
 -- The entries of a map as {is_users, key, value, source}: the key is the charge's, the source AWS's. AWS's own tags come
@@ -35,7 +35,7 @@ CREATE OR REPLACE MACRO categories_of_map(tag_map) AS
         list_filter(map_entries(map_of(tag_map)), lambda entry: starts_with(entry.key, 'costCategory/')),
         lambda entry: cur_entry(entry, substr(entry.key, 14)));
 
--- The newer column's entries and those of the older one that it lacks. An expression that is read more than once is bound
+-- The newer column's entries and those of the older one that it lacks. An expression that is used more than once is bound
 -- by a lambda over a list of one: a macro would compute it each time.
 CREATE OR REPLACE MACRO folded_keys(entries) AS
     list_transform(
@@ -48,7 +48,7 @@ CREATE OR REPLACE MACRO merged_entries(newer, older) AS
             newer, list_filter(older, lambda entry: NOT list_contains(known, folded_key(entry.key)))))[1]
     END;
 
--- The object of these entries; NULL where there are none. Where two keys have become one, all stay as AWS wrote them.
+-- The object of these entries; NULL without any. If two keys have become one, all stay as AWS wrote them.
 CREATE OR REPLACE MACRO entries_text(entries) AS
     list_transform(
         [list_sort(entries)::STRUCT(is_users BOOLEAN, key VARCHAR, value VARCHAR, source VARCHAR)[]],
@@ -62,7 +62,7 @@ CREATE OR REPLACE MACRO entries_text(entries) AS
                     lambda entry: to_json(entry.source)::VARCHAR || ':' || coalesce(to_json(entry.value)::VARCHAR, 'null')),
                 'string_agg', ',') || '}')
         END)[1];
--- A text that is not an object becomes a JSON string, where nothing else is there.
+-- A text that is not an object becomes a JSON string, if there is nothing else.
 CREATE OR REPLACE MACRO broken_text(older, newer) AS
     CASE WHEN older IS NOT NULL AND map_of(older) IS NULL THEN for_jsonb(to_json(older)::VARCHAR)
          WHEN newer IS NOT NULL AND map_of(newer) IS NULL THEN for_jsonb(to_json(newer)::VARCHAR) END;

@@ -1,7 +1,7 @@
 -- Macros for the price details of CUR.
 
--- The price details of CUR: FOCUS's names for the properties that it knows, x_ before the others (S). The attributes of
--- the map that CUR 2.0 keeps under an empty key here join those that have columns. Numbers stay as AWS writes them.
+-- The price details of CUR: FOCUS's names for known properties, x_ before the others (S). The attributes of CUR 2.0's map,
+-- which is under the empty key here, join those with columns. Numbers stay as AWS writes them.
 CREATE OR REPLACE MACRO price_detail(key, value) AS
     CASE
         WHEN key = 'instance_type' THEN {name: 'InstanceType', value: to_json(value)::VARCHAR}

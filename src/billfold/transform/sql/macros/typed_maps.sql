@@ -1,8 +1,8 @@
 -- Macros for FOCUS's JSON objects, whose values have types.
 
--- A JSON object as {key, value} with each value as JSON, NULL for any other text. DuckDB would spell 1.10 as 1.1 and round
--- a long number: numbers come from the text itself, which is a row of keys and values (S: none is an object or an array).
--- PostgreSQL knows no number with an exponent of five digits: it is a text, as is what JSON does not know (NaN).
+-- A JSON object as {key, value} with each value as JSON, NULL for any other text. DuckDB would write 1.10 as 1.1 and round
+-- a long number: numbers come from the text itself, a sequence of keys and values (S: no value is an object or an array).
+-- PostgreSQL has no numbers with an exponent of five digits: they become texts, like NaN, which JSON does not have.
 CREATE OR REPLACE MACRO json_tokens(value) AS
     regexp_extract_all(value, '"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null');
 CREATE OR REPLACE MACRO json_value(token, value) AS
@@ -28,10 +28,10 @@ CREATE OR REPLACE MACRO typed_entries_text(entries) AS
             list_sort(entries)::STRUCT(key VARCHAR, value VARCHAR)[],
             lambda entry: to_json(entry.key)::VARCHAR || ':' || entry.value),
         'string_agg', ',') || '}';
--- Whether a value can be something else than a string; AWS writes strings only, which need none of the above.
+-- Whether a value can be something other than a string; AWS only writes strings, which need none of the above.
 CREATE OR REPLACE MACRO has_typed_value(value) AS regexp_matches(value, '"\s*:\s*[^"\s]');
--- FOCUS's objects: sorted by key, values as they are. A text that is not an object becomes a JSON string, so that nothing
--- is lost.
+-- FOCUS's objects: sorted by key, values unchanged. A text that is not an object becomes a JSON string, so that nothing is
+-- lost.
 CREATE OR REPLACE MACRO typed_object_text(value) AS
     for_jsonb(CASE
         WHEN map_of(value) IS NULL THEN to_json(value)::VARCHAR
@@ -50,7 +50,7 @@ CREATE OR REPLACE MACRO canonical_typed_map(value) AS
             'string_agg', '')
     END;
 
--- FOCUS's tags. Where two keys would become one, all stay as they are.
+-- FOCUS's tags. If two keys would become one, all stay unchanged.
 CREATE OR REPLACE MACRO tag_keys(value) AS list_transform(entries_of(value), lambda entry: tag_key(entry.key, false));
 CREATE OR REPLACE MACRO tags_text(value) AS
     coalesce(

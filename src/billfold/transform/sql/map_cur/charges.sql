@@ -18,10 +18,10 @@ WITH made_row AS (
     SELECT
         *,
         unit_name(pricing_unit) AS unit,
-        -- A product without a region of its own is in that of its availability zone.
+        -- A product without a region is in the region of its availability zone.
         coalesce(product_region_code, nullif(regexp_extract(line_item_availability_zone, '^(([a-z]+-)+[0-9]+)[a-z]$', 1), ''))
             AS region_code,
-        -- What has no SKU is known by its product: a seller's, a support plan, a fee.
+        -- A seller's product, a support plan or a fee has no SKU: its product code stands in.
         CASE WHEN charge_category IN ('Usage', 'Purchase') THEN line_item_product_code END AS other_sku,
         charge_category = 'Usage' AND kind NOT IN ('spot', 'discount', 'usage refund') AS has_list_price,
         CASE
@@ -30,11 +30,11 @@ WITH made_row AS (
             ELSE number_text(pricing_public_on_demand_rate)
         END AS list_price,
         coalesce(number_text(line_item_usage_amount), '0') AS amount,
-        -- A cost without an amount is of one: some subscription charges have the amount 0 (A).
+        -- A cost without an amount has the amount 1: some subscription charges have the amount 0 (A).
         is_zero(amount) AND (NOT is_free
             OR number_text(line_item_usage_amount) IS NULL AND NOT coalesce(is_zero(number_text(pricing_public_on_demand_cost)), true))
             AS is_one,
-        -- A reservation that is applied to instances of other sizes too is counted in normalised units.
+        -- A reservation that also applies to other instance sizes is counted in normalized units.
         NOT is_zero(coalesce(
             CASE WHEN kind = 'reserved usage' THEN number_text(line_item_normalized_usage_amount)
                 ELSE number_text(reservation_total_reserved_normalized_units) END, '0')) AS is_size_flexible
@@ -101,7 +101,7 @@ SELECT
     END AS sku_price_details,                                                                                    -- S
     line_item_operation AS operation,
     line_item_line_item_description AS charge_description,                                                       -- C
-    -- A unit stands where a quantity stands (S), in FOCUS's spelling (D); a discount or a fee without one counts in Units.
+    -- A quantity has a unit (S), in FOCUS's spelling (D); a discount or a fee without one counts in Units.
     CASE
         WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
         WHEN part = 1 AND kind = 'plan fee' THEN line_item_currency_code                                         -- I
@@ -133,7 +133,7 @@ SELECT
         ELSE 'Hours'                                                                                             -- I
     END AS commitment_discount_unit,
 
-    -- `tags` holds what the older two columns hold, and more (A); what becomes of the three is in macros.sql.
+    -- `tags` holds what the two older columns hold, and more (A); macros/cur_tags.sql merges the three.
     resource_tags AS tags,
     cost_category AS cost_categories,
     tags AS tag_map,
@@ -149,10 +149,10 @@ SELECT
         CASE lower(capacity_reservation_capacity_reservation_status) WHEN 'used' THEN 'Used' WHEN 'unused' THEN 'Unused' END
     END AS capacity_reservation_status,                                                                          -- A, S
 
-    -- BilledCost: the row's cost; nothing where a commitment covers it (S).
+    -- BilledCost: the row's cost; 0 if a commitment covers it (S).
     CASE WHEN bills THEN cost ELSE '0' END AS billed_cost,
     CASE WHEN bills THEN cost_more END AS billed_cost_more,
-    -- EffectiveCost is (cost - less + more) * net / gross of the columns effective_…: a missing term counts nothing.
+    -- EffectiveCost is (cost - less + more) * net / gross of the columns effective_…; a missing term is left out.
     CASE effective
         WHEN 'cost' THEN cost
         WHEN 'plan share' THEN
@@ -173,8 +173,8 @@ SELECT
         WHEN effective = 'cost' THEN cost_more
     END AS effective_cost_more,
     is_return,
-    -- No net total commitment exists in CUR: the unused part is reduced as the recurring or amortised part is (C).
-    -- AWS writes 0, not nothing, as the recurring part of an all-upfront plan.
+    -- CUR has no net total commitment: the unused share is reduced like the recurring or amortized part (C).
+    -- The recurring part of an all-upfront plan is 0, not empty.
     CASE WHEN effective = 'unused' AND kind = 'plan fee' AND is_net_basis() THEN
         CASE WHEN has_recurring THEN number_text(savings_plan_net_recurring_commitment_for_billing_period)
             ELSE number_text(savings_plan_net_amortized_upfront_commitment_for_billing_period) END
@@ -184,7 +184,7 @@ SELECT
             ELSE number_text(savings_plan_amortized_upfront_commitment_for_billing_period) END
     END AS effective_gross,
 
-    -- ListCost: the public price times the quantity, where there is one; else the cost before commitments (A, C, S).
+    -- ListCost: the public price times the quantity, if there is one, else the cost before commitments (A, C, S).
     CASE
         WHEN part = 1 THEN '0'                                                                                   -- I
         WHEN charge_category IN ('Tax', 'Credit') THEN cost                                                      -- S, D
@@ -195,14 +195,14 @@ SELECT
     END AS list_cost,
     CASE WHEN part = 0 AND charge_category IN ('Tax', 'Credit') THEN cost_more END AS list_cost_more,
     CASE WHEN part = 0 AND has_list_price AND NOT is_one THEN list_price END AS list_unit_price,
-    -- ContractedCost excludes commitments and includes negotiated prices; CUR does not hold it (I). Null: as ListCost.
+    -- ContractedCost excludes commitments and includes negotiated prices; CUR does not have it (I). NULL: as ListCost.
     CASE
         WHEN part = 1 THEN '0'
         WHEN kind = 'reserved usage' THEN NULL
         ELSE cost
     END AS contracted_cost,
     CASE WHEN part = 0 AND kind <> 'reserved usage' THEN cost_more END AS contracted_cost_more,
-    -- The rate stands as unit price where it gives the cost exactly; else the cost is divided by the quantity (I).
+    -- The rate is the unit price if it gives the exact cost; otherwise the cost is divided by the quantity (I).
     NULL::VARCHAR AS contracted_unit_price,
     CASE WHEN part = 0 THEN on_basis(number_text(line_item_unblended_rate), number_text(line_item_net_unblended_rate)) END
         AS contracted_rate,
@@ -212,7 +212,7 @@ SELECT
         WHEN charge_category = 'Credit' THEN '0'                                                                 -- D
         WHEN part = 1 AND kind = 'reservation fee' THEN coalesce(number_text(reservation_unused_quantity), '0')
         WHEN part = 1 THEN number_text(savings_plan_total_commitment_to_date)                                    -- I
-        -- One of what lowers the bill, so that a price above nothing gives a cost below it (S, I).
+        -- One unit that lowers the bill, so that a positive price gives a negative cost (S, I).
         WHEN kind = 'discount' THEN CASE WHEN starts_with(cost, '-') THEN '-1' ELSE '1' END
         WHEN kind IN ('usage refund', 'purchase refund', 'returned commitment') OR part = 0 AND is_returned_fee THEN
             signed_as(cost, CASE WHEN is_zero(amount) THEN '1' ELSE amount END)
@@ -225,7 +225,7 @@ SELECT
         WHEN kind IN ('discount', 'usage refund') THEN '0'                                                       -- I
         WHEN charge_category = 'Usage' AND part = 0 THEN amount
     END AS consumed_quantity,
-    -- Of unused shares of plans it is the pricing quantity (S).
+    -- For unused shares of plans, PostgreSQL takes the pricing quantity (S).
     CASE
         WHEN commitment_id IS NULL OR charge_category NOT IN ('Usage', 'Purchase') THEN NULL
         WHEN part = 1 AND kind = 'plan fee' THEN NULL
@@ -247,7 +247,7 @@ SELECT
     NULL::VARCHAR AS pricing_currency_list_unit_price,
     NULL::VARCHAR AS pricing_currency_contracted_unit_price,
 
-    -- Split cost allocation: the cost is the amortised one of the instance, after discounts where they are billed (A).
+    -- Split cost allocation: the instance's amortized cost, after discounts if they are billed (A).
     is_workload,
     split_line_item_parent_resource_id AS parent_resource_id,
     after_discounts(number_text(split_line_item_split_cost), number_text(split_line_item_net_split_cost)) AS split_cost,

@@ -1,4 +1,4 @@
--- The query for `classified`: each line item with its kind, what happens to its money, and the rows that it makes.
+-- The query for `classified`: each line item with its kind, what happens to its money, and what it makes.
 
 WITH costed AS (
     SELECT

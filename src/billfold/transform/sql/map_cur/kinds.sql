@@ -1,7 +1,11 @@
--- The kinds of CUR line items, and what is decided for each.
+-- The kinds of CUR line items (legacy and CUR 2.0), and the rules for each.
+--
+-- The scripts of this folder read the view `line_item` (canonical columns as text) and fill the table `charge`. Money and
+-- quantities stay text: PostgreSQL casts and computes them exactly when the charges land. Letters show the source of a
+-- rule: S the FOCUS specification, A AWS documentation, D AWS's own FOCUS rows, C community converters, I our inference.
 
--- What each kind of line item becomes. `bills`: whether BilledCost is the row's cost (else 0); `effective`: what
--- EffectiveCost is: the cost, the covering commitment's share, or nothing (a purchase that covers later usage: S, A).
+-- What each kind of line item becomes. `bills`: whether BilledCost is the row's cost (else 0). `effective`: whether
+-- EffectiveCost is the cost, the covering commitment's share, or nothing (a purchase that covers later usage: S, A).
 CREATE OR REPLACE TEMP TABLE kind_rule AS
 FROM (VALUES
     ('on demand',           'Usage',      'Usage-Based', 'Standard',  NULL,   true,  'cost'),
@@ -28,8 +32,8 @@ FROM (VALUES
     ('unused share',        'Usage',      'Usage-Based', 'Committed', 'Unused', false, 'unused')
 ) AS rule (kind, charge_category, charge_frequency, pricing_category, commitment_discount_status, bills, effective);
 
--- What the refund of a commitment is for, by its description: its fee (A, C: the rows have no ARN), a discount (C), or
--- neither word. A fee is named as AWS names the fee itself; where a discount is named too, that is given back (I).
+-- What a commitment's refund is for, by its description: the fee (A, C: the rows have no ARN), a discount (C), or neither.
+-- A fee is named as AWS names the fee itself; if a discount is named too, the discount is refunded (I).
 CREATE OR REPLACE TEMP MACRO names_discount(description) AS
     regexp_matches(description, '(?i)discount|\b(edp|ppa|spp)\b|private (rate|pricing)');
 CREATE OR REPLACE TEMP MACRO refunds_fee(description) AS coalesce(regexp_matches(description,
@@ -39,7 +43,7 @@ CREATE OR REPLACE TEMP MACRO refunds_discount(description) AS coalesce(names_dis
     OR regexp_matches(description, '(?i)\bcredit'), false);
 CREATE OR REPLACE TEMP MACRO refunds_purchase(description) AS coalesce(regexp_matches(description,
     '(?i)\bfee\b|return|cancel|upfront|purchase|reserved (instance|node|capacity)'), false);
--- A refund that has nothing but its description to say that it is of a commitment: what was paid for it, not its usage (I).
+-- A refund whose description alone shows that a commitment's price is refunded, not its usage (I).
 CREATE OR REPLACE TEMP MACRO refunds_named_purchase(description) AS coalesce(
     regexp_matches(description, '(?i)\b(savings plan|reserved ([a-z]+ )?(instance|node|capacity))')
     AND regexp_matches(description, '(?i)\bfee\b|return|cancel|upfront|purchase')

@@ -1,4 +1,4 @@
--- The money of every line item, for the gate: summed by PostgreSQL, grouped here only by equal texts.
+-- The money of every line item, for the reconciliation: PostgreSQL sums it, here it is only grouped by equal texts.
 CREATE OR REPLACE TEMP VIEW ledger AS
 SELECT
     coalesce(bill_payer_account_id, line_item_usage_account_id) AS billing_account_id,
@@ -11,7 +11,7 @@ SELECT
             number_text(savings_plan_net_savings_plan_effective_cost)) IS NULL THEN 'no effective cost'
         WHEN kind = 'reserved usage' AND on_basis(number_text(reservation_effective_cost),
             number_text(reservation_net_effective_cost)) IS NULL THEN 'no effective cost'
-        -- Less than nothing unused: up to 1e-6 it is a rounding of AWS's, more is worth an alert (I).
+        -- A negative unused share: up to 1e-6 it is AWS's rounding, more is worth a warning (I).
         WHEN kind = 'plan fee' AND NOT is_return AND unused_plan < -0.000001 THEN 'overdrawn'
         WHEN kind = 'reservation fee' AND NOT is_return AND unused_reservation < -0.000001 THEN 'overdrawn'
         WHEN is_split AND kind <> 'split cost' THEN 'split with a cost'
@@ -25,7 +25,7 @@ SELECT
     has_unreadable_discount::SMALLINT AS has_unreadable_discount,
     (kind_rule.effective IS DISTINCT FROM 'cost')::SMALLINT AS is_of_commitment,
     (kind = 'discount')::SMALLINT AS is_discount,
-    -- Credits, refunds and discounts: a bill that has more of them has lost nothing.
+    -- Credits, refunds and discounts: a bill with more of them has not lost any cost.
     coalesce(line_item_line_item_type IN ('Credit', 'Refund') OR line_item_line_item_type LIKE '%Discount', false)
         ::SMALLINT AS is_reduction,
     count(*) AS row_count

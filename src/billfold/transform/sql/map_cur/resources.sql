@@ -1,5 +1,5 @@
--- What kind of thing a resource is, in lower case: of an ARN the word before its name (C), of AWS's short ids what their
--- beginning says (D: instance, volume, bucket, distribution), of others what was sold (I).
+-- The kind of a resource, in lower case: in an ARN the word before its name (C), for AWS's short ids by their beginning
+-- (D: instance, volume, bucket, distribution), for others by what was sold (I).
 CREATE OR REPLACE TEMP MACRO resource_kind(id, product_code, product_family) AS
     CASE
         WHEN id IS NULL THEN NULL

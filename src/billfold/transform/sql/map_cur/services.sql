@@ -1,5 +1,5 @@
--- What was sold, and its category: by the rule for the kind of usage, else by the code of the product, else of the
--- service: AWS counts data transfer of EC2 as Compute, although its service code is AWSDataTransfer (D).
+-- The services sold and their categories: by the rule for the usage, else by the product's code, else by the service's.
+-- AWS counts EC2's data transfer as Compute, although its service code is AWSDataTransfer (D).
 CREATE OR REPLACE TEMP TABLE sold AS
 SELECT
     named.*,

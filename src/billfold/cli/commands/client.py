@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from billfold import reports
-from billfold.cli.application import app, open_store, start
+from billfold.cli.application import make_group, start
 from billfold.cli.commands.client_options import (
     AccountId,
     Bucket,
@@ -29,19 +28,18 @@ from billfold.cli.exits import ExitCode
 from billfold.cli.options import Json
 from billfold.cli.output.columns import name_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
-from billfold.cli.output.screen import Screen, printable, write_document
-from billfold.clients import registry as clients
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
 from billfold.documents import client_document, describe_client, dump
 from billfold.log import Event
 from billfold.model import Client
-from billfold.reports import ClientFreshness
 
-client_app = typer.Typer(
-    rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
-)
-app.add_typer(client_app, name="client", help="Keep the clients whose bills are ingested.")
+if TYPE_CHECKING:
+    from billfold.reports import ClientFreshness
 
-ClientId = Annotated[str, typer.Argument(metavar="ID", help="The client's id, as it is shown everywhere.")]
+client_app = make_group("client", "Manage the clients whose bills are ingested.")
+
+ClientId = Annotated[str, typer.Argument(metavar="ID", help="The client's id.")]
 
 
 @client_app.command(
@@ -50,7 +48,7 @@ ClientId = Annotated[str, typer.Argument(metavar="ID", help="The client's id, as
         "Examples:\n\n"
         "- `billfold client add acme --bucket acme-billing --prefix exports/ --account-id 111122223333"
         " --region eu-central-1`\n\n"
-        "- `billfold onboard --client acme > acme.json` then gives the template that the client deploys."
+        "- `billfold onboard --client acme > acme.json` then prints the template that the client deploys."
     ),
 )
 def add_client(
@@ -68,19 +66,13 @@ def add_client(
     refresh_hours: RefreshHours = None,
     as_json: Json = False,
 ) -> int:
-    """Register a client. Its external id is made here, at random, and goes into its onboarding template alone.
+    """Register a client with a new random external id, which only its onboarding template contains.
 
-    A folder of a bucket belongs to one client: one that overlaps with another client's is refused.
+    A folder of a bucket belongs to one client: a folder that overlaps with another client's is rejected.
     """
-    fields = {
-        "client_id": client,
-        "bucket": bucket,
-        "account_id": account_id,
-        "prefix": prefix,
-        **pick_fields(locals()),
-    }
-    settings = start((Event.CLIENT_REGISTERED,))
-    registered = clients.register(open_store(settings), settings, fields)
+    fields: dict[str, Any] = pick_fields(locals())
+    clients = start((Event.CLIENT_REGISTERED,)).clients
+    registered = clients.add(client, bucket=bucket, account_id=account_id, prefix=prefix, **fields)
     if as_json:
         write_document(dump({"clients": [describe_client(registered)]}))
     else:
@@ -92,11 +84,10 @@ def add_client(
 
 @client_app.command("list", epilog="Examples: `billfold client list` · `billfold client list --json`")
 def list_clients(as_json: Json = False) -> int:
-    """List the clients: those of the registry, and those that settings described when they were last used."""
-    settings = start()
-    database = open_store(settings)
-    rows = clients.list_clients(database)
-    fresh = {row.client_id: row for row in reports.list_client_freshness(database, settings.described_client_id)}
+    """List the clients: the registered ones, and those that earlier settings described."""
+    clients = start().clients
+    rows = clients.list()
+    fresh = {row.client_id: row for row in clients.freshness()}
     if as_json:
         write_document(dump({"clients": [client_document(row, fresh.get(row.client_id)) for row in rows]}))
     else:
@@ -106,11 +97,10 @@ def list_clients(as_json: Json = False) -> int:
 
 @client_app.command("show", epilog="Example: `billfold client show acme`")
 def show_client(client: ClientId, as_json: Json = False) -> int:
-    """Show one client with all that is configured of it, but not its external id."""
-    settings = start()
-    database = open_store(settings)
-    row = clients.find_known(database, client)
-    [fresh] = reports.list_client_freshness(database, settings.described_client_id, client) or [None]
+    """Show one client with its whole configuration except the external id."""
+    clients = start().clients
+    row = clients.find(client)
+    [fresh] = clients.freshness(client) or [None]
     document = client_document(row, fresh)
     if as_json:
         write_document(dump({"clients": [document]}))
@@ -124,36 +114,34 @@ def show_client(client: ClientId, as_json: Json = False) -> int:
 
 @client_app.command("enable", epilog="Example: `billfold client enable acme`")
 def enable_client(client: ClientId) -> int:
-    """Let the client's bills come in again."""
-    return _switch(client, enabled=True)
+    """Ingest the client's bills again."""
+    start((Event.CLIENT_ENABLED,)).clients.enable(client)
+    Screen().print(printable(f"{client}: enabled"))
+    return ExitCode.SUCCESS
 
 
 @client_app.command("disable", epilog="Example: `billfold client disable acme`")
 def disable_client(client: ClientId) -> int:
-    """Take no more bills in for the client; what stands stays, and its costs are shown as before."""
-    return _switch(client, enabled=False)
+    """Stop ingesting the client's bills; the published ones stay, and its costs are shown as before."""
+    start((Event.CLIENT_DISABLED,)).clients.disable(client)
+    Screen().print(printable(f"{client}: disabled"))
+    return ExitCode.SUCCESS
 
 
 @client_app.command("remove", epilog="Examples: `billfold client remove acme` · `billfold client remove acme --purge`")
 def remove_client(
     client: ClientId,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Delete its bills, its history and its owners too. There is no way back.")
+        bool, typer.Option("--purge", help="Delete its bills, its history and its owners too. This cannot be undone.")
     ] = False,
 ) -> int:
-    """Remove a client. As long as anything is kept of it, that is refused, unless `--purge` deletes it all."""
-    holdings = clients.remove(open_store(start((Event.CLIENT_REMOVED,))), client, purge=purge)
+    """Remove a client. One with bills or owners is removed only with `--purge`, which deletes them all."""
+    holdings = start((Event.CLIENT_REMOVED,)).clients.remove(client, purge=purge)
     Screen().print(
         printable(
             f"{client}: removed, with {holdings.statement_count:,} statements of {holdings.row_count:,} line items"
         )
     )
-    return ExitCode.SUCCESS
-
-
-def _switch(client: str, *, enabled: bool) -> int:
-    clients.set_enabled(open_store(start((Event.CLIENT_ENABLED, Event.CLIENT_DISABLED))), client, enabled=enabled)
-    Screen().print(printable(f"{client}: {'enabled' if enabled else 'disabled'}"))
     return ExitCode.SUCCESS
 
 

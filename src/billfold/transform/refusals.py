@@ -1,4 +1,4 @@
-"""The checks that refuse a file: a value that counts and cannot be what its column says, or another provider's bill."""
+"""What refuses a file: a needed value that is missing or damaged, several months, or another provider's bill."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INSTANTS = (
     "BillingPeriodStart",
     "BillingPeriodEnd",
 )
-# Costs that may be missing, and are missing where a generator wrote a word for it; anything else is damage.
+# Costs that may be missing, also if a generator wrote a word for that; any other text is damage.
 _OTHER_COSTS = (
     "line_item_net_unblended_cost",
     "discount_total_discount",
@@ -51,11 +51,11 @@ class _Rule:
     advice: str = _ADVICE
 
 
-def check_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
+def refuse_bad_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
     """Refuse missing needed values, unreadable costs and times, damaged account ids, NUL, and other providers' FOCUS.
 
-    Raises InvalidValueError with file, line, column and value of the first bad row, UnknownFormatError for FOCUS that
-    is not AWS's or older than 1.0.
+    Raises InvalidValueError with file, line, column and value of the first bad row, UnknownFormatError for FOCUS from
+    another provider or before 1.0.
     """
     for shape in shapes:
         _refuse_nul(session, shape)
@@ -72,7 +72,7 @@ def check_values(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) ->
 
 
 def _refuse_nul(session: duckdb.DuckDBPyConnection, shape: Shape) -> None:
-    """PostgreSQL cannot hold the character NUL; of CSV the parser has refused it."""
+    """Refuse the character NUL, which PostgreSQL cannot hold; the parser has refused it in CSV."""
     if shape.kind != "parquet" or not shape.columns:
         return
     bad = "contains({}, chr(0))"
@@ -89,9 +89,9 @@ def find_period(
 ) -> BillingPeriod:
     """The one billing period of all rows; `expected` (the manifest's or the key's) must agree with it.
 
-    Without a billing period column the expected period counts, else the month in which all usage starts; a file without
+    Without a billing period column, it is the expected period, else the month in which all usage starts; a file without
     rows and without any of these belongs to the month of `fallback`. Raises InvalidValueError for a second period, and
-    where usage of several months is all that tells.
+    if usage in several months is all there is.
     """
     found = _months(session, shapes, _PERIOD_COLUMNS)
     if not found and expected is None:
@@ -107,7 +107,7 @@ def find_period(
                 column,
                 _is_of_another_month(own),
                 f"belongs to another billing period than {own:%Y-%m}",
-                "one statement is one month: deliver each month in a file of its own",
+                "one statement is one month: deliver each month in its own file",
             )
     return BillingPeriod(own)
 
@@ -115,7 +115,7 @@ def find_period(
 def _refuse_several(
     session: duckdb.DuckDBPyConnection, found: Sequence[tuple[Shape, SourceColumn, list[date]]]
 ) -> None:
-    """A bill may hold usage of other months, late or refunded: only somebody who knows can say which month it is of."""
+    """Refuse a bill of an unknown month: it may hold late or refunded usage, so the user must name the month."""
     months = sorted({month for _, _, shape_months in found for month in shape_months})
     if len(months) < 2:
         return
@@ -126,10 +126,10 @@ def _refuse_several(
             shape,
             column,
             _is_of_another_month(months[0]),
-            f"no billing period is named, and usage starts in {len(months)} months"
+            f"there is no billing period, and usage starts in {len(months)} months"
             f" ({shown}{', …' if len(months) > _SHOWN_MONTHS else ''})",
-            "if this is the bill of one month, name it: billfold ingest FILE --month YYYY-MM; else deliver each month"
-            " in a file of its own",
+            "if this is the bill of one month, name it: billfold ingest FILE --month YYYY-MM; otherwise deliver each"
+            " month in its own file",
         )
 
 
@@ -151,7 +151,7 @@ def _rules(export_format: ExportFormat) -> list[_Rule]:
         _Rule(canonical=name, bad="number_text(value) IS NULL", message="this cost is not a number")
         for name in COST_COLUMNS
     ]
-    # An empty currency is the client's; a word in its place is damage.
+    # An empty currency means the client's; the word nan is damage.
     rules += [_Rule(canonical=name, bad="is_nan(value)", message="this is not a currency") for name in CURRENCY_COLUMNS]
     rules += [
         _Rule(

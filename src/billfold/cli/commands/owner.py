@@ -1,41 +1,39 @@
-"""The commands of `billfold owner`: who answers for which account."""
+"""The commands of `billfold owner`: who owns which account."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from billfold import reports
-from billfold.cli.application import app, open_store, start
+from billfold.cli.application import make_group, start
 from billfold.cli.exits import ExitCode
 from billfold.cli.options import Csv, Json, OneClient
 from billfold.cli.output.columns import name_column, number_column
 from billfold.cli.output.csv_output import refuse_both, write_csv
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant, show_money
-from billfold.cli.output.screen import Screen, printable, write_document
-from billfold.clients import owners
+from billfold.cli.output.screen import Screen, printable
+from billfold.cli.output.streams import write_document
 from billfold.documents import dump, report_document, shortest
 from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, SourceNotFoundError
-from billfold.reports import OwnerRow, UnownedRow
-from billfold.selection import parse_texts
-from billfold.store.clients.owners import OwnersWritten
+from billfold.selection import check_texts
+
+if TYPE_CHECKING:
+    from billfold.reports import OwnerRow, UnownedRow
+    from billfold.store.clients.owners import OwnersWritten
 
 # More than a hundred times the accounts of the largest organisations.
 MAX_FILE_BYTES = 64 * 2**20
 
-owner_app = typer.Typer(
-    rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
-)
-app.add_typer(owner_app, name="owner", help="Say who answers for which account: `billfold costs --by owner`.")
+owner_app = make_group("owner", "Manage the owners of accounts, for `billfold costs --by owner`.")
 
 AccountId = Annotated[str, typer.Argument(metavar="ACCOUNT", help="An AWS account's id: 12 digits.")]
 TheClient = Annotated[
-    str | None, typer.Option("--client", metavar="ID", help="Of this client; BILLFOLD_CLIENT by default.")
+    str | None, typer.Option("--client", metavar="ID", help="Act as this client; BILLFOLD_CLIENT by default.")
 ]
 
 
@@ -51,16 +49,15 @@ def set_owner(
     owner: Annotated[str, typer.Argument(metavar="OWNER", help="A team, a person, a cost centre.")],
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="Your name of the account; `''` takes it away. Default: as it is."),
+        typer.Option("--name", metavar="NAME", help="Your name for the account; `''` removes it. Default: unchanged."),
     ] = None,
     client: TheClient = None,
 ) -> int:
-    """Say who owns an account; costs show it at once, those of earlier months too.
+    """Set an account's owner; costs show it at once, also those of earlier months.
 
-    The account need not have costs yet.
+    The account does not need to have costs yet.
     """
-    settings = start()
-    written = owners.set_owner(open_store(settings), settings, client or settings.client, account, owner, name)
+    written = start().owners.set(account, owner, name=name, client=client)
     state = "as before" if written.unchanged_count else "set"
     Screen().print(printable(f"{account}: {owner.strip()} ({state})"))
     return ExitCode.SUCCESS
@@ -78,23 +75,23 @@ def list_owners(
     missing: Annotated[
         bool,
         typer.Option(
-            "--missing", help="The accounts that have costs and no owner instead, with their cost of the latest month."
+            "--missing", help="Only accounts that have costs and no owner, with their cost of the latest month."
         ),
     ] = False,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> int:
-    """List the accounts with their owners, or those that nobody owns.
+    """List the accounts with their owners, or the accounts without one.
 
-    With `--missing` the cost is the billed one of the latest month in which the account cost something.
+    With `--missing` the cost is the billed cost of the latest month in which the account has any.
     """
     refuse_both(as_json, as_csv)
-    parse_texts("--client", [client or ""])
-    database = open_store(start())
+    check_texts("--client", [client or ""])
+    owners = start().owners
     if missing:
-        _write_unowned(reports.list_accounts_without_owner(database, client), as_json=as_json, as_csv=as_csv)
+        _write_unowned(owners.list_missing(client), as_json=as_json, as_csv=as_csv)
     else:
-        _write_owners(reports.list_owners(database, client), as_json=as_json, as_csv=as_csv)
+        _write_owners(owners.list(client), as_json=as_json, as_csv=as_csv)
     return ExitCode.SUCCESS
 
 
@@ -102,7 +99,7 @@ def list_owners(
     "import",
     epilog=(
         "Examples: `billfold owner import owners.csv` · `billfold owner import --replace - < owners.csv`\n\n"
-        "Exit codes: 0 done; 3 no such file; 4 a line that cannot be meant: nothing was written."
+        "Exit codes: 0 done; 3 no such file; 4 a line is wrong: nothing was written."
     ),
 )
 def import_owners(
@@ -121,35 +118,30 @@ def import_owners(
 ) -> int:
     """Set the owners that a CSV file lists: all of them, or none if a line is wrong.
 
-    Other accounts keep theirs. Importing the same file again changes nothing. Without the column account_name known
-    names stay.
+    Other accounts keep theirs. Importing the same file again changes nothing. Without the column account_name, names
+    stay.
     """
-    settings = start()
-    content = _read(file)
-    client_id = client or settings.client
-    written = owners.import_owners(
-        open_store(settings),
-        settings,
-        client_id,
-        content,
+    billfold = start()
+    written = billfold.owners.import_csv(
+        _read(file),
         file="standard input" if file == "-" else printable(file),
-        is_whole=replace,
+        replace=replace,
+        client=client,
     )
-    Screen().print(printable(f"{client_id}: {_spell(written)}"))
+    Screen().print(printable(f"{client or billfold.settings.client}: {_spell(written)}"))
     return ExitCode.SUCCESS
 
 
 @owner_app.command("remove", epilog="Example: `billfold owner remove 444455556666`")
 def remove_owner(account: AccountId, client: TheClient = None) -> int:
-    """Take an account's owner away: its costs then belong to nobody."""
-    settings = start()
-    owner = owners.remove_owner(open_store(settings), client or settings.client, account)
-    Screen().print(printable(f"{account}: no owner any more (it was {owner})"))
+    """Remove an account's owner: its costs then have none."""
+    owner = start().owners.remove(account, client=client)
+    Screen().print(printable(f"{account}: no longer has an owner (was {owner})"))
     return ExitCode.SUCCESS
 
 
 def _read(file: str) -> bytes:
-    """The file's bytes; raises SourceError where there are none to read, or more than any list of accounts has."""
+    """The file's bytes; raises SourceError where it cannot be read, or is larger than any list of accounts."""
     try:
         if file == "-":
             content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
