@@ -18,19 +18,19 @@ if TYPE_CHECKING:
         ChangeRow,
         CheckRow,
         ClientFreshness,
+        ComparedPublication,
         CostReport,
         CostRow,
         DeliveryRow,
         OwnerRow,
         PublicationRow,
         RunRow,
-        StandingPublication,
         StatementChange,
         StatementFreshness,
         StatementRow,
         UnownedRow,
     )
-    from billfold.store.jobs.requests import AskedRow
+    from billfold.store.jobs.requests import RequestedDelivery
 
 # Fields that hold amounts by currency.
 _MONEY = ("source_cost", "billed_cost", "billed_cost_before", "billed_cost_after", "cost")
@@ -75,7 +75,7 @@ def report_document(
         | CheckRow
         | ClientFreshness
         | StatementFreshness
-        | AskedRow
+        | RequestedDelivery
         | OwnerRow
         | UnownedRow
     ],
@@ -201,7 +201,7 @@ def _change(report: ChangeReport, change: StatementChange) -> dict[str, Any]:
     }
 
 
-def _standing(publication: StandingPublication | None) -> dict[str, Any] | None:
+def _standing(publication: ComparedPublication | None) -> dict[str, Any] | None:
     return asdict(publication) if publication else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from billfold.verification import CheckState, Verdict, verify
+from billfold.verification import ProofState, Verdict, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
 
@@ -22,10 +22,10 @@ def verify_all(landing: Landing, *, with_source: bool = True) -> list[Verdict]:
 def untrue(landing: Landing, *, with_source: bool = True) -> dict[str, str]:
     """The checks that do not hold, or could not be made, with their details."""
     return {
-        check.name: check.detail
+        proof.name: proof.detail
         for verdict in verify_all(landing, with_source=with_source)
-        for check in verdict.checks
-        if check.state is not CheckState.TRUE
+        for proof in verdict.proofs
+        if proof.state is not ProofState.TRUE
     }
 
 

@@ -83,7 +83,7 @@ def test_what_does_not_come_in_says_why(guest: Operator) -> None:
     assert "is held: it would leave 1 of 3.75 USD" in held.err
     assert "would leave" not in held.out
     assert (refused.code, len(refused.error_lines)) == (2, 1)
-    assert "the delivery of 2026-05-29 00:26:40 UTC does" in refused.err
+    assert "the delivery of 2026-05-29 00:26:40 UTC is" in refused.err
 
 
 def test_the_log_binds_client_statement_delivery_and_run(first_ingest: Ended) -> None:

@@ -182,7 +182,7 @@ class Billfold(Reading):
             period=as_period(which.get("month")),
             statement_id=which.get("statement"),
             force=force,
-            tell=on_remapped,
+            on_remapped=on_remapped,
         )
 
     def prune(self, *, keep_days: int | None = None, client: str | None = None, dry_run: bool = False) -> Pruning:

@@ -233,7 +233,7 @@ class Reading(Opened):
             period=as_period(which.get("month")),
             statement_id=which.get("statement"),
             with_source=source,
-            tell=on_verdict,
+            on_verdict=on_verdict,
         )
 
     def export(

@@ -9,7 +9,7 @@ from billfold.model import Client, TriggerSource
 
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
-    from billfold.store.jobs.requests import AskedRow
+    from billfold.store.jobs.requests import RequestedDelivery
 
 
 class Requests:
@@ -26,7 +26,7 @@ class Requests:
         month: Month | None = None,
         trigger: TriggerSource = TriggerSource.API,
         is_event: bool = False,
-    ) -> tuple[AskedRow, ...]:
+    ) -> tuple[RequestedDelivery, ...]:
         """Let the deliveries at a key of the client's bucket wait for a worker; what is current needs no work.
 
         Raises ForbiddenError for a key outside of the client's folder, UsageError for a client without a bucket and
@@ -35,21 +35,21 @@ class Requests:
         >>> billfold.requests.ingest("elsewhere/Manifest.json", client="acme")
         Traceback (most recent call last):
         ...
-        ForbiddenError: elsewhere/Manifest.json does not lie in the folder of acme
+        ForbiddenError: elsewhere/Manifest.json is outside the folder of acme
         """
-        from billfold.bills.requests import ask
+        from billfold.bills.requests import request
 
-        return ask(
+        return request(
             client if isinstance(client, Client) else self._billfold.clients.resolve(client),
             key,
-            asked_by=trigger,
+            requested_by=trigger,
             settings=self._billfold.settings,
             database=self._billfold.database,
             is_event=is_event,
             month=as_period(month),
         )
 
-    def retry(self, delivery: DeliveryId) -> AskedRow:
+    def retry(self, delivery: DeliveryId) -> RequestedDelivery:
         """Let a failed delivery wait for another attempt; raises UsageError where that cannot succeed.
 
         >>> published = billfold.deliveries(limit=1)[0]
@@ -58,12 +58,12 @@ class Requests:
         ...
         UsageError: delivery ... is published, not failed: there is nothing to do
         """
-        from billfold.bills.requests import ask_again
+        from billfold.bills.requests import request_again
 
         database = self._billfold.database
-        return ask_again(as_delivery_id(database, delivery), settings=self._billfold.settings, database=database)
+        return request_again(as_delivery_id(database, delivery), settings=self._billfold.settings, database=database)
 
-    def release(self, delivery: DeliveryId, *, token_id: int | None = None) -> AskedRow:
+    def release(self, delivery: DeliveryId, *, token_id: int | None = None) -> RequestedDelivery:
         """Release a held delivery and let it wait for a worker; raises UsageError for one that is not held.
 
         `token_id` names the token of the request in the log.
@@ -74,10 +74,10 @@ class Requests:
         ...
         UsageError: delivery ...
         """
-        from billfold.bills.requests import ask_for_release
+        from billfold.bills.requests import request_release
 
         database = self._billfold.database
-        return ask_for_release(
+        return request_release(
             as_delivery_id(database, delivery),
             token_id=token_id,
             settings=self._billfold.settings,

@@ -24,13 +24,12 @@ from billfold.reports import (
 from billfold.reports.bill_quality import BillState
 from billfold.reports.costs import choose_metric
 from billfold.reports.spending import Question
-from billfold.store.jobs.requests import AskedRow
+from billfold.store.jobs.requests import RequestedDelivery
 from billfold.store.reports.spending import ChargePlace
 
 __all__ = [
     "CHECKS",
     "MAX_KEY_BYTES",
-    "AskedRow",
     "BillState",
     "ChargePlace",
     "CheckRow",
@@ -43,6 +42,7 @@ __all__ = [
     "OwnerRow",
     "PublicationRow",
     "Question",
+    "RequestedDelivery",
     "RunRow",
     "Severity",
     "StatementFreshness",

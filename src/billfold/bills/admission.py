@@ -61,7 +61,7 @@ def find_obstacle(
     if delivery.manifest is None:
         # A file outside any export has no earlier deliveries: the file at its key now is the one that counts.
         if owner := find_owning_statement(connection, client, delivery):
-            reason = f"belongs to {owner.name}, whose manifest stands"
+            reason = f"belongs to {owner.name}, which is ingested by its manifest"
             return Obstacle(state=DeliveryState.SUPERSEDED, reason=reason)
     elif later := _find_later(delivery, registered, current):
         reason = f"is older than the published delivery of {later:%Y-%m-%d %H:%M:%S} UTC"

@@ -103,7 +103,7 @@ def _record_interruption(ingestion: Ingestion, delivery: Delivery) -> str:
     log.warning(Event.DELIVERY_INTERRUPTED, client=ingestion.client.client_id, statement=statement, state=state)
     if state is DeliveryState.PENDING:
         return f"{statement} is left pending, and the next ingest takes it up"
-    return f"{statement} is {state}" if state else f"{statement} is not begun"
+    return f"{statement} is {state}" if state else f"{statement} was not started"
 
 
 def _record_failure(

@@ -1,4 +1,4 @@
-"""Backfill: every statement below the client's prefix that is not current, the oldest first."""
+"""Backfill: ingest every statement below the client's prefix that is not current, the oldest first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from billfold.store.deliveries import runs, statements
 
 log = structlog.get_logger(__name__)
 
-# Told before each delivery that is tried: its place among them (from 1), how many they are, and what it is.
+# Called before each attempt: the delivery's place (from 1), the number of deliveries, and the delivery.
 OnDelivery = Callable[[int, int, Delivery], None]
 
 
@@ -31,8 +31,8 @@ OnDelivery = Callable[[int, int, Delivery], None]
 class BackfillReport:
     """What a backfill found: how many statements, how many of them current, and how the others ended.
 
-    It is complete where the folder could be looked through to its end, however its statements fared. What lies in the
-    folder and is not a bill is `left_out`.
+    `is_complete` says that the whole folder was listed, however its statements ended. `left_out` are the files in the
+    folder that are not bills.
     """
 
     statement_count: int
@@ -43,7 +43,7 @@ class BackfillReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many deliveries ended in each state, beside those that were current already."""
+        """How many deliveries ended in each state; `current` counts those that were current already."""
         return {"current": self.current_count, **Counter(str(outcome.state) for outcome in self.outcomes)}
 
 
@@ -87,7 +87,7 @@ def backfill(
     deliveries = retrying(settings)(_in_order, database, client, deliveries, since)
     waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
     log.info(Event.BACKFILL_STARTED, statements=len(deliveries) + len(refused), waiting=len(waiting))
-    # What has no error is current, and its files have expired.
+    # An outcome without an error is a current delivery whose files have expired.
     outcomes = [outcome for outcome in refused if outcome.exit_error]
     for number, delivery in enumerate(waiting, start=1):
         if on_delivery is not None:
@@ -97,7 +97,7 @@ def backfill(
         statement_count=len(deliveries) + len(refused),
         current_count=len(deliveries) - len(waiting) + sum(outcome.exit_error is None for outcome in refused),
         outcomes=tuple(outcomes),
-        # What is refused under the folder's own name is the folder: a statement's name is a manifest's.
+        # An outcome under the folder's own name is the folder's: a statement has its manifest's name.
         is_complete=all(outcome.export_name != client.prefix for outcome in refused),
         left_out=tuple(left_out),
     )
@@ -108,7 +108,7 @@ def backfill(
 def _in_order(
     database: Database, client: Client, deliveries: list[Delivery], since: BillingPeriod | None
 ) -> list[Delivery]:
-    """The oldest period first, without what is known to be of a month before `since`."""
+    """The oldest period first, without deliveries that are known to be of a month before `since`."""
     undated = [delivery for delivery in deliveries if delivery.period is None and delivery.files]
     if not undated:
         return deliveries
@@ -119,7 +119,7 @@ def _in_order(
     of_key = {each.key: each.billing_period for each in known}
 
     def is_wanted(delivery: Delivery) -> bool:
-        # A file may be overwritten each month with the next one: what an earlier version was of leaves nothing out.
+        # A file may be overwritten each month by the next one: the month of an earlier version does not exclude it.
         period = delivery.period or of_version.get(_version(delivery))
         return since is None or period is None or period >= since
 

@@ -137,8 +137,11 @@ def _decide(
         uncounted=tuple(each for each in recount.switched if not is_counted[each]),
         findings=(
             *recount.findings,
-            *(f"statement {each} was left out by hand: `billfold statement count {each}`" for each in excluded),
-            *(f"statement {each} yields to another statement of its bill" for each in duplicates),
+            *(
+                f"statement {each} was excluded by an operator: `billfold statement count {each}` counts it"
+                for each in excluded
+            ),
+            *(f"statement {each} is not counted: another statement of its bill is" for each in duplicates),
         ),
     ), recount.affected | {*recount.switched}
 

@@ -227,7 +227,7 @@ def _end_unread(claimed: _Claimed, obstacle: Obstacle) -> DeliveryOutcome:
 def _held_error(delivery: Delivery, registered: RegisteredDelivery, reason: str) -> DeliveryHeldError:
     return DeliveryHeldError(
         f"{describe(delivery)} is held: it {reason}",
-        advice=f"the old bill stands; if that is right: billfold release {registered.delivery_id}",
+        advice=f"the current bill is unchanged; to accept this one: billfold release {registered.delivery_id}",
     )
 
 
@@ -244,8 +244,8 @@ def _find_expected_period(connection: Connection, client: Client, delivery: Deli
     for month, delivery_id in known:
         if month != delivery.period:
             raise UsageError(
-                f"{delivery.export_name} is in as {month}: it cannot be of {delivery.period} too",
-                advice=f"take that back first: billfold rollback {delivery_id}",
+                f"{delivery.export_name} is ingested as {month}: it cannot be of {delivery.period} too",
+                advice=f"roll that back first: billfold rollback {delivery_id}",
             )
     return delivery.period
 

@@ -1,4 +1,4 @@
-"""Discounts: how far the billed cost is from the gross cost less the discounts, and the findings about it."""
+"""Discounts: how far the billed cost is from the gross cost less the discounts, and the findings about that."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _FROM_COLUMNS = (CostBasis.GROSS_PLUS_DISCOUNTS, CostBasis.GROSS_MINUS_DISCOUNTS
 def find_unproved(basis: CostBasis, ledger: Ledger) -> Mapping[str, Decimal]:
     """By currency: how far the billed cost is from the gross cost less the discounts that the export names.
 
-    Where only the rows' columns name discounts, it is what they leave in doubt: totals that are not the sum of their
-    parts, and discounts that raise a cost. Where line items hold them, it is what the columns name beyond these.
+    If only columns of the rows name discounts, it is the doubtful amount: totals that are not the sum of their parts,
+    and discounts that raise a cost. If discounts are line items, it is the amount that the columns name beyond them.
     """
     if basis is CostBasis.NET:
         return ledger.unproved
@@ -67,9 +67,9 @@ def find_remarkable_discounts(basis: CostBasis, ledger: Ledger) -> Iterator[str]
 
 def _find_unproved_net(ledger: Ledger) -> Iterator[str]:
     for currency, difference in ledger.unproved.items():
-        # Net costs that add up to 0 are a finding of their own.
+        # Net costs that sum to 0 are a finding of their own.
         if abs(difference) > TOLERANCE and ledger.totals.net.get(currency):
             yield (
                 f"the net costs in {currency} are {difference:f} off the gross costs less the discounts that the export"
-                " names: the net costs were billed all the same"
+                " names: the net costs were billed"
             )

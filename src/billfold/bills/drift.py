@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 _SHOWN_COLUMNS = 10
 _EMPTY = "empty"
 _TEXT = "text"
-# What the values of a CSV's column are judged to be; every other type is one that a Parquet file declares.
+# The types that are judged from a CSV's values; any other type is declared by a Parquet file.
 _JUDGED = frozenset({"number", "time", "map", _TEXT})
 _KINDS = {
     "number": tuple(
@@ -20,13 +20,13 @@ _KINDS = {
 
 
 def find_drift(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """What is worth telling about columns that came, went or changed their type: one line for each of these.
+    """The findings about columns that are new, gone or of another type: at most one line for each of these.
 
-    Both sides are headers as AWS wrote them with their types, as `Bill.describe_columns` gives them; where one of them
-    has no columns there is nothing to compare. A column without a value has no type. A CSV's text may turn out to be
-    something narrower, because its type is judged from a sample; the other way round it is told. Between a CSV and a
-    Parquet file the kinds of types are compared, not their spellings, and a text that Parquet declares agrees with all:
-    an account id looks like a number in a CSV. A column whose type was one of several before is of no other type.
+    Both sides are AWS's headers with their types, from `Bill.describe_columns`; if one of them is empty, there is
+    nothing to compare. A column without a value has no type. A CSV's type is judged from a sample, so a text column
+    that becomes narrower is no finding; the opposite is one. Between a CSV and a Parquet file only kinds of types are
+    compared, and a text that Parquet declares agrees with all: an account id looks like a number in a CSV. A column
+    that had several types may have any of them.
     """
     if not before or not now:
         return ()
@@ -59,7 +59,7 @@ def _types(description: str) -> set[str]:
 
 
 def _kind(name: str) -> str:
-    """What a type is to a CSV: the text of anything else is text."""
+    """The kind that the type has in a CSV: anything unknown is text."""
     if name.endswith("]"):
         return _TEXT
     return next((kind for kind, starts in _KINDS.items() if name.startswith(starts)), _TEXT)

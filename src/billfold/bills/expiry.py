@@ -1,4 +1,4 @@
-"""The published delivery whose data files a lifecycle rule has removed: there is nothing to do."""
+"""Expiry: a lifecycle rule removed data files of the current delivery; nothing has to be done."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expired:
-    """A statement's current delivery, some of whose files are gone."""
+    """A statement's current delivery, some files of which are gone."""
 
     statement: CurrentStatement
     delivery_id: UUID
@@ -30,10 +30,9 @@ class Expired:
 
 
 def find_expired(database: Database, client: Client, bucket: Bucket, error: BillfoldError) -> Expired | None:
-    """The current delivery that the refused manifest is of, where files that came in with it are gone.
+    """The current delivery of the refused manifest, if files that it came in with are gone.
 
-    None where the error is of anything else: the manifest of a delivery that never came in, or that another one has
-    replaced, needs its files.
+    None for any other error: the manifest of a delivery that never came in, or that was replaced, needs its files.
     """
     if not isinstance(error, ManifestError):
         return None

@@ -1,4 +1,4 @@
-"""Local files: which folder above one counts as its bucket. It is that under which it is known already.
+"""Local files: a file keeps the folder that was its bucket when it first came in.
 
 The same file under two folders would be two statements, and counted twice.
 """
@@ -16,7 +16,7 @@ from billfold.store.deliveries import statements
 
 
 def locate_source(source: str, client: Client, settings: Settings, database: Database) -> tuple[Bucket, str]:
-    """The bucket and key that a SOURCE means, where it is local in a folder that the client's statements stand in."""
+    """The bucket and key of a source; a local one is looked for first in the folders of the client's statements."""
     with connect(database.conninfo) as connection:
         known = statements.list_buckets(connection, client)
     return locate(source, client, settings, known_buckets=known)
@@ -25,9 +25,9 @@ def locate_source(source: str, client: Client, settings: Settings, database: Dat
 def locate_delivery(
     delivery: Delivery, bucket: Bucket, *, client: Client, database: Database, tolerate_newer_files: bool
 ) -> tuple[Bucket, Delivery]:
-    """The delivery as it is known: what is local may be known under another folder than it is asked by.
+    """The bucket and delivery by which a local delivery is known; another folder may be named now.
 
-    Raises UsageError where a file without a manifest stands, and counts, under several.
+    Raises UsageError if a file without a manifest is counted in several folders.
     """
     if not is_local(bucket.name):
         return bucket, delivery
@@ -39,7 +39,7 @@ def locate_delivery(
     if len({each.bucket for each in counting}) > 1:
         named = " and ".join(f"as statement {each.statement_id} of {each.bucket}" for each in counting)
         raise UsageError(
-            f"{address(bucket.name, delivery.files[0].key)} counts more than once, {named}",
+            f"{address(bucket.name, delivery.files[0].key)} is counted more than once, {named}",
             advice="`billfold rollback` the current delivery of all but one of them",
         )
     if not locations or locations[0].bucket == bucket.name:
@@ -66,5 +66,5 @@ def _locate_export(
     try:
         return known, resolve(known, key, tolerate_newer_files=tolerate_newer_files)[0]
     except InputError:
-        # It needs files that are not below the known folder.
+        # The delivery needs files that are not below the known folder.
         return bucket, delivery

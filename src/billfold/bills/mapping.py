@@ -11,8 +11,8 @@ from billfold.bills.discounts import find_unproved
 from billfold.bills.plan import PriorState, Timings
 from billfold.model import CostBasis, Ledger
 from billfold.store.database import BulkConnection
+from billfold.store.deliveries import members
 from billfold.store.deliveries.ledger import sum_ledger
-from billfold.store.deliveries.members import ensure_members
 from billfold.transform import Bill
 from billfold.transform.mapping import MAPPING_VERSION
 
@@ -49,8 +49,8 @@ def map_bill(
         ledger = sum_ledger(beside, bill.read_ledger())
         _update_residuals(bill, ledger, {} if remap else prior.residuals, prior)
         for dimension in bill.find_dimensions():
-            members = bill.read_members(dimension, client_id=client_id)
-            bill.keep_keys(dimension, ensure_members(beside, dimension, members))
+            found = bill.read_members(dimension, client_id=client_id)
+            bill.keep_keys(dimension, members.ensure_members(beside, dimension, found))
         return MappedBill(basis=basis, remap=remap, ledger=ledger)
 
 

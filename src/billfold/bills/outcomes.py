@@ -1,4 +1,4 @@
-"""How an attempt ended, as the doors tell it: published, skipped, superseded, failed, refused."""
+"""Outcomes: how an attempt ended, as every caller reports it: published, skipped, superseded, failed, refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def skipped(
     *,
     status: RunStatus = RunStatus.SKIPPED,
 ) -> DeliveryOutcome:
-    """The delivery is what stands already: nothing changed. `status` is its runs': a success where they were read."""
+    """The delivery is current already: nothing changed. `status` is that of its runs: a success if they were read."""
     return DeliveryOutcome(
         delivery_id=registered.delivery_id,
         client_id=client.client_id,
@@ -83,7 +83,7 @@ def skipped(
 def kept(
     client: Client, current: CurrentStatement, *, export_name: str, files: Sequence[CurrentFile], reason: str
 ) -> DeliveryOutcome:
-    """The current delivery stays, although its files can no longer be read: nothing was looked at but its manifest."""
+    """The current delivery stays, although its files can no longer be read: only its manifest was."""
     return DeliveryOutcome(
         delivery_id=current.delivery_id,
         client_id=client.client_id,
@@ -118,7 +118,7 @@ def unpublished(
     *,
     reason: str | None = None,
 ) -> DeliveryOutcome:
-    """The delivery was superseded, held, rolled back earlier, or failed; the statement is as it was."""
+    """The delivery was superseded, held, rolled back earlier, or failed; the statement is unchanged."""
     return DeliveryOutcome(
         delivery_id=registered.delivery_id,
         client_id=client.client_id,
@@ -147,7 +147,7 @@ def held(
     bill: HeldBill,
     error: BillfoldError,
 ) -> DeliveryOutcome:
-    """The delivery was read and waits for its release; the statement is as it was."""
+    """The delivery was read and waits for its release; the statement is unchanged."""
     outcome = unpublished(
         client, delivery, registered, DeliveryState.HELD, RunStatus.SKIPPED, error, reason=bill.reason
     )
@@ -165,13 +165,13 @@ def held(
 def set_aside(
     client: Client, delivery: Delivery, registered: RegisteredDelivery, period: BillingPeriod, reason: str
 ) -> DeliveryOutcome:
-    """The delivery was read and is of a month that nobody asked for: it waits."""
+    """The delivery was read and is of a month that was not requested: it stays pending."""
     outcome = unpublished(client, delivery, registered, DeliveryState.PENDING, RunStatus.PENDING, reason=reason)
     return replace(outcome, billing_period=str(period))
 
 
 def refused(client: Client, key: str, run_id: UUID | None, error: BillfoldError) -> DeliveryOutcome:
-    """What was asked for is no delivery at all."""
+    """The source is no delivery at all."""
     run = (
         RunOutcome(ingestion_run_id=run_id, source_s3_key=key, status=RunStatus.FAILED, error_code=error.error_code)
         if run_id

@@ -107,7 +107,7 @@ def recount(
             findings.append(describe_not_counted(statement_id, others, found, before.candidates))
     elif is_duplicate and not others:
         counting.keep(bulk, statement_id, is_counted=True, is_duplicate=False)
-        findings.append("no other statement of the same bill makes up the costs any more: this one does")
+        findings.append("no other statement of the same bill is counted any more: this one is")
     elif others:
         findings.append(describe_not_counted(statement_id, others, found, before.candidates))
     if not counting.is_empty(bulk, statement_id):
@@ -185,10 +185,10 @@ def _compare(bulk: BulkConnection, period: BillingPeriod, here: int, there: int,
         is_detailed = is_alike or ExportFormat.FOCUS not in (form.export_format, form_there.export_format)
         if is_same_format and form.hash_version == form_there.hash_version:
             line_items = counting.compare_line_items(bulk, period, here, there)
-            if share_line_items(line_items).tells_duplicates:
+            if share_line_items(line_items).means_duplicates:
                 return judge(line_items, None)
     rolled_up = counting.compare_rollups(bulk, here, there, is_detailed=is_detailed)
-    if rolled_up is not None and share_amounts(rolled_up).tells_duplicates:
+    if rolled_up is not None and share_amounts(rolled_up).means_duplicates:
         return judge(line_items, rolled_up)
     daily_costs = counting.compare_daily_costs(bulk, period, here, there, is_detailed=is_detailed, is_alike=is_alike)
     return judge(line_items, daily_costs)

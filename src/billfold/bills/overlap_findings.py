@@ -1,4 +1,4 @@
-"""What an operator should know of statements that hold the same bill, or parts of one, in one sentence each."""
+"""Findings about statements that hold the same bill, or parts of one, in one sentence each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _DIGITS = 2000
 def describe_not_counted(
     statement_id: int, others: Sequence[Candidate], found: Mapping[int, Evidence], before: Mapping[int, Candidate]
 ) -> str:
-    """To which statements this one yields, and what of its cost is missing for that."""
+    """Which statements are counted instead of this one, and which of its costs are missing for that."""
     plural = len(others) > 1
     text = (
-        f"{name_all(others)} {'hold' if plural else 'holds'} the same bill and {'make' if plural else 'makes'} up the"
-        f" costs: this one is kept but not counted; `billfold statement count {statement_id}` switches"
+        f"{name_all(others)} {'hold' if plural else 'holds'} the same bill and {'are' if plural else 'is'} counted:"
+        f" this one is kept but not counted; `billfold statement count {statement_id}` switches"
     )
     if any(each.statement_id in before and before[each.statement_id].decided is Relation.PARTS for each in others):
         text += "; until now they were parts of one bill"
@@ -30,7 +30,7 @@ def describe_not_counted(
         text += f". By {found[others[0].statement_id].measure}, {shares}"
     if any(missing.values()):
         shared = show_money(_add_up(found[each.statement_id].cost_in_both for each in others))
-        text += f"; {shared} of this one stands there too, {show_money(missing)} does not and is missing in the costs"
+        text += f"; {shared} of this one is in there too, {show_money(missing)} is not and is missing from the costs"
     if any(missing.values()) and overlapping:
         advice = ", ".join(f"`billfold statement parts {each.statement_id} {statement_id}`" for each in overlapping)
         text += f": if they are parts of one bill, {advice} counts both"
@@ -38,43 +38,41 @@ def describe_not_counted(
 
 
 def describe_counted_twice(statement_id: int, others: Sequence[Candidate]) -> str:
-    """That an operator has the statement count beside others of the same bill."""
+    """The statement is counted beside others of the same bill, as an operator decided."""
     return (
-        f"{name_all(others)} {'hold' if len(others) > 1 else 'holds'} the same bill, and both make up the costs: it is"
-        f" counted twice; `billfold statement count {statement_id}` leaves only this one"
+        f"{name_all(others)} {'hold' if len(others) > 1 else 'holds'} the same bill, and both are counted: it is"
+        f" counted twice; `billfold statement count {statement_id}` counts only this one"
     )
 
 
 def describe_grown(others: Sequence[Candidate]) -> str:
-    """That this statement has come to hold all of other parts."""
-    verbs = "yield" if len(others) > 1 else "yields"
-    return f"this statement holds all of {name_all(others)} now and more: {name_all(others)} {verbs} to it"
+    """The statement now holds all of other parts."""
+    verb = "are" if len(others) > 1 else "is"
+    return f"this statement now holds all of {name_all(others)} and more: {name_all(others)} {verb} no longer counted"
 
 
 def describe_recounted(statement_id: int) -> str:
-    """That another statement counts again."""
-    return f"statement {statement_id} yields to no other any more: it makes up the costs again"
+    """Another statement is counted again."""
+    return f"statement {statement_id} is counted again: no other counted statement holds its bill"
 
 
 def describe_waiting(statement_id: int) -> str:
-    """That another statement would count again, but cannot be changed now."""
+    """Another statement should be counted again, but cannot be changed now."""
     return (
-        f"statement {statement_id} yields to no other any more, but another worker holds it: it makes up the costs with"
-        f" its next delivery, or by `billfold statement count {statement_id}`"
+        f"statement {statement_id} should be counted again, but another worker holds it: its next delivery or"
+        f" `billfold statement count {statement_id}` counts it"
     )
 
 
 def describe_part(other: Candidate, evidence: Evidence, *, is_new: bool) -> Iterator[str]:
-    """That another part of the bill counts beside this statement, and what stands in both."""
+    """Another part of the bill is counted beside this statement; and what is in both."""
     if any(evidence.cost_in_both.values()) or evidence.share.of_smaller:
         yield (
-            f"{name(other)} is another part of this bill, but {show_money(evidence.cost_in_both)} stands in both and is"
+            f"{name(other)} is another part of this bill, but {show_money(evidence.cost_in_both)} is in both and"
             f" counted twice ({show_share(evidence.share)})"
         )
     elif is_new:
-        yield (
-            f"{name(other)} holds other charges of the same accounts: both are parts of one bill and make up the costs"
-        )
+        yield (f"{name(other)} holds other charges of the same accounts: both are parts of one bill and are counted")
 
 
 def name(statement: Candidate) -> str:
@@ -99,7 +97,7 @@ def show_money(amounts: Mapping[str, Decimal]) -> str:
 
 
 def _find_missing(found: Sequence[Evidence]) -> dict[str, Decimal]:
-    """What of this statement stands in none of the others, which have next to nothing in common."""
+    """The costs of this statement that are in none of the others, which have next to nothing in common."""
     own = _add_up((found[0].cost_in_both, found[0].cost_only_here))
     shared = _add_up(each.cost_in_both for each in found)
     with localcontext(prec=_DIGITS):

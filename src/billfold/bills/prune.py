@@ -1,4 +1,4 @@
-"""Prune: forget what was withdrawn longer ago than it is to be kept; never by itself, only when it is asked for."""
+"""Prune: delete history that was withdrawn longer ago than it is to be kept; only on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from billfold.store.deliveries.history import Forgotten
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruning:
-    """What a prune forgot, or would forget: withdrawn line items and charges of each statement."""
+    """What a prune deleted, or would delete: withdrawn line items and charges of each statement."""
 
     before: datetime
     is_dry_run: bool
@@ -31,17 +31,15 @@ def prune(
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> Pruning:
-    """Forget the history that was withdrawn more than `keep_days` ago (BILLFOLD_KEEP_HISTORY_DAYS by default).
+    """Delete the history that was withdrawn more than `keep_days` ago (BILLFOLD_KEEP_HISTORY_DAYS by default).
 
-    What stood at any later moment can still be asked and rolled back to; earlier moments are refused from then on. The
-    restatements stay, so daily costs of every moment can still be asked. One short transaction for each statement.
-    Raises UsageError where neither the setting nor `keep_days` says how long history is kept.
+    Bills of any later time can still be queried and restored; earlier ones are refused from then on. Restatements stay,
+    so the daily costs of any time can still be queried. One short transaction for each statement. Raises UsageError if
+    neither the setting nor `keep_days` says how long history is kept.
     """
     days = keep_days if keep_days is not None else settings.keep_history_days
     if days is None:
-        raise UsageError(
-            "nothing says how long history is kept", advice="set BILLFOLD_KEEP_HISTORY_DAYS or give --keep-days"
-        )
+        raise UsageError("no retention period is set", advice="set BILLFOLD_KEEP_HISTORY_DAYS or give --keep-days")
     before = (now or datetime.now(UTC)) - timedelta(days=days)
     with connect(database.conninfo) as connection:
         forgettable = history.list_forgettable(connection, before, client_id=client_id)

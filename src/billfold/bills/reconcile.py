@@ -1,4 +1,4 @@
-"""Reconcile: nothing is published unless rows and money agree with the source to the last decimal."""
+"""Reconcile: a bill is published only if rows and money agree with the source to the last decimal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNDISCOUNTED = " before credits, refunds and discounts"
 
 
 def carry(before: Totals, added: Totals, removed: Totals) -> Totals:
-    """What a statement holds after a publication: what it held, plus what came, minus what went."""
+    """What a statement holds after a publication: what it held, plus the added rows, minus the removed ones."""
     return Totals(
         row_count=before.row_count + added.row_count - removed.row_count,
         charge_count=before.charge_count + added.charge_count - removed.charge_count,
@@ -26,7 +26,7 @@ def carry(before: Totals, added: Totals, removed: Totals) -> Totals:
 
 
 def reconcile(source: Totals, held: Totals) -> None:
-    """Raise ReconciliationError unless the tables hold exactly what the source says.
+    """Raise ReconciliationError unless the tables hold exactly the totals of the source.
 
     Line items are counted; gross and net cost are compared between the source files' text and the landed raw rows,
     billed cost between the source (on the statement's basis, less what was left out) and the charges.
@@ -46,7 +46,7 @@ def reconcile(source: Totals, held: Totals) -> None:
     if differences:
         raise ReconciliationError(
             "rows or money do not agree with the source (" + "; ".join(differences) + ")",
-            advice="nothing was published and the old bill stands: report this with the delivery's id",
+            advice="nothing was published and the current bill is unchanged: report this with the delivery's id",
         )
 
 

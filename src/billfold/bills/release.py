@@ -1,4 +1,4 @@
-"""Release: let a held delivery through, while it is what stands at its key."""
+"""Release: let a held delivery through, as long as it is still at its key."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def release(
     database: Database,
     progress: Progress | None = None,
 ) -> list[DeliveryOutcome]:
-    """Ingest a held delivery although it leaves little of the bill that stands.
+    """Ingest a held delivery although it leaves little of the current bill.
 
-    The permit is kept until the delivery or a newer one is published: what fails in between comes in later.
-    Raises UsageError for a delivery that is not held, is another client's, or is not what stands at its key any more:
-    then nothing is let through. Where the key cannot be resolved, the outcome says why.
+    The permit is kept until the delivery or a newer one is published, so that a failed attempt can be repeated. Raises
+    UsageError for a delivery that is not held, is another client's, or is no longer at its key: then nothing is let
+    through. If the key cannot be resolved, the outcome says why.
     """
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
@@ -57,22 +57,22 @@ def release(
     [delivery] = deliveries
     with connect(database.conninfo) as connection:
         if registration.find_registered(connection, client, delivery) != delivery_id:
-            raise _not_there(stored, f"the delivery of {delivery.delivered_at:%Y-%m-%d %H:%M:%S} UTC does")
+            raise _not_there(stored, f"the delivery of {delivery.delivered_at:%Y-%m-%d %H:%M:%S} UTC is")
         if not permit(connection, stored):
             raise not_held(records.find_delivery(connection, delivery_id))
     outcome = ingest_delivery(ingestion, bucket, delivery)
     if outcome.delivery_id != delivery_id:
-        # It was replaced while it was read: the attempt after that was of another delivery.
+        # It was replaced while it was read: the next attempt was on another delivery.
         with connect(database.conninfo) as connection:
             records.take_release_back(connection, delivery_id)
-        raise _not_there(stored, f"delivery {outcome.delivery_id} took its place meanwhile and is {outcome.state}")
+        raise _not_there(stored, f"delivery {outcome.delivery_id} replaced it meanwhile and is {outcome.state}")
     return [outcome]
 
 
 def permit(connection: Connection, stored: StoredDelivery, *, token_id: int | None = None) -> bool:
-    """Let a held delivery through at its next attempt, whoever makes it; False for one that is not held any more.
+    """Let a held delivery through at its next attempt; False for one that is no longer held.
 
-    It is logged, with the token that the release was asked for with over HTTP.
+    The log names the token of a request over HTTP.
     """
     is_released = records.release(connection, stored.delivery_id)
     if is_released:
@@ -87,16 +87,16 @@ def permit(connection: Connection, stored: StoredDelivery, *, token_id: int | No
 
 
 def not_held(stored: StoredDelivery) -> UsageError:
-    """The failure of a release of what is not held."""
+    """The error for a release of a delivery that is not held."""
     return UsageError(
         f"delivery {stored.delivery_id} is {stored.state}, not held"
         + (f": it {stored.reason}" if stored.reason else ""),
-        advice="`billfold deliveries --state held` lists those that wait",
+        advice="`billfold deliveries --state held` lists the held ones",
     )
 
 
 def _not_there(stored: StoredDelivery, instead: str) -> UsageError:
     return UsageError(
-        f"delivery {stored.delivery_id} no longer stands at {address(stored.bucket, stored.key)}: {instead}",
-        advice="`billfold ingest` or `billfold backfill` brings in what stands there",
+        f"delivery {stored.delivery_id} is no longer at {address(stored.bucket, stored.key)}: {instead}",
+        advice="`billfold ingest` or `billfold backfill` brings in what is there now",
     )

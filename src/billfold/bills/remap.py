@@ -1,7 +1,7 @@
-"""Remap: the charges of a statement made anew of its landed raw rows, by today's mapping, without AWS.
+"""Remap: recompute a statement's charges from its raw rows with the current mapping, without AWS.
 
-A remap is a publication of its own, in one transaction: all charges go to history and new ones come, while the raw rows
-stay as they are.
+A remap is a publication of its own, in one transaction: all charges go to history and new ones replace them, while the
+raw rows stay as they are.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class RemapState(StrEnum):
-    """How a remap ended: done, not needed because today's mapping made the charges, or nothing is there to map."""
+    """How a remap ended: done, not needed because the charges are of the current mapping, or nothing to map."""
 
     REMAPPED = "remapped"
     CURRENT = "current"
@@ -47,9 +47,9 @@ class RemapState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remapping:
-    """What a remap made of one statement; costs are exact, by currency.
+    """The result of a remap of one statement; costs are exact, by currency.
 
-    `mapping_version_before` is the version that made the charges that stood, None where none did.
+    `mapping_version_before` is the version that made the prior charges, None if there were none.
     """
 
     statement_id: int
@@ -75,19 +75,19 @@ def remap(
     period: BillingPeriod | None = None,
     statement_id: int | None = None,
     force: bool = False,
-    tell: Callable[[Remapping], None] = lambda _remapping: None,
+    on_remapped: Callable[[Remapping], None] = lambda _remapping: None,
 ) -> list[Remapping]:
     """Remap the statements whose charges an older mapping made, the oldest month first; with `force` all of them.
 
-    `tell` hears each as it is done; one that is interrupted leaves the others done. Raises UsageError where there is
-    no statement of `statement_id`, RunConflictError while another worker holds one, ReconciliationError where the new
-    charges do not bill what the raw rows cost (then that statement is as it was), and StoreError.
+    `on_remapped` is called after each; an interruption leaves the finished ones done. Raises UsageError if there is no
+    statement of `statement_id`, RunConflictError while another worker holds one, ReconciliationError if the new charges
+    do not bill what the raw rows cost (then that statement is unchanged), and StoreError.
     """
     chosen = list_statements(database, client=client, export=export, period=period, statement_id=statement_id)
     remapped = []
     for statement in chosen:
         remapping = _remap(statement, settings, database, force=force)
-        tell(remapping)
+        on_remapped(remapping)
         remapped.append(remapping)
     return remapped
 
@@ -148,20 +148,20 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
 
 
 def _claim(connection: Connection, chosen: VerifiedStatement, settings: Settings) -> CurrentStatement:
-    """Hold the statement, if anything stands in it, and say how it stands then."""
+    """Claim the statement, unless it is empty, and read it."""
     statement = statements.read_statement(connection, chosen.statement_id)
     if statement.delivery_id is None:
         return statement
     stored = records.find_delivery(connection, statement.delivery_id)
     claims.claim_stored(connection, stored, wait_seconds=settings.claim_wait_seconds)
-    # What stands may have changed while the claim was waited for.
+    # It may have changed while the claim was waited for.
     return statements.read_statement(connection, chosen.statement_id)
 
 
 def _publish(
     bill: Bill, bulk: BulkConnection, client_id: str, statement: CurrentStatement
 ) -> tuple[Totals, overlap.Recount, tuple[str, ...]]:
-    """Publish the new charges; returns what the statement holds then, what else changed, and the findings."""
+    """Publish the new charges; returns the new totals, what else changed, and the findings."""
     period = statement.billing_period
     with landing.stream_landed_rows(bulk, period, statement_id=statement.statement_id) as rows:
         bill.load_landed(rows)

@@ -1,4 +1,4 @@
-"""Asking for ingestions, and for releases: deliveries wait in PostgreSQL for the server's worker."""
+"""Requests for ingestions and releases: deliveries wait in PostgreSQL for the server's worker."""
 
 from __future__ import annotations
 
@@ -18,89 +18,88 @@ from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import records, registration, statements
 from billfold.store.deliveries.records import StoredDelivery
 from billfold.store.deliveries.registration import RegisteredDelivery
-from billfold.store.jobs import requests as asked
-from billfold.store.jobs.requests import AskedRow
+from billfold.store.jobs import requests
+from billfold.store.jobs.requests import RequestedDelivery
 
-# Whoever asks waits while manifests are read, for a tenth of a second each at times: a folder may mean so many of them.
-MAX_ASKED = 100
+# The caller waits while manifests are read, up to a tenth of a second each: a folder may hold this many of them.
+MAX_REQUESTED = 100
 
 _CAN_BE_TRIED = (DeliveryState.FAILED, DeliveryState.PENDING)
 _ADVICE = {
-    DeliveryState.RUNNING: "wait for its end",
-    DeliveryState.HELD: "its release lets it through",
-    DeliveryState.ROLLED_BACK: "`billfold rollback --undo` takes the rollback back",
+    DeliveryState.RUNNING: "wait until it ends",
+    DeliveryState.HELD: "release it",
+    DeliveryState.ROLLED_BACK: "`billfold rollback --undo` brings it back",
     DeliveryState.PUBLISHED: "there is nothing to do",
-    DeliveryState.SUPERSEDED: "a newer one took its place",
+    DeliveryState.SUPERSEDED: "a newer one replaced it",
 }
-# What was found to be gone does not come back by itself.
+# A source that was missing does not come back by itself.
 _GONE = SourceNotFoundError.error_code
 
 
-def ask(
+def request(
     client: Client,
     key: str,
     *,
-    asked_by: TriggerSource,
+    requested_by: TriggerSource,
     settings: Settings,
     database: Database,
     is_event: bool = False,
     month: BillingPeriod | None = None,
-) -> tuple[AskedRow, ...]:
-    """Let each delivery of a key in the client's bucket wait for a worker; one that stands already need not.
+) -> tuple[RequestedDelivery, ...]:
+    """Queue each delivery of a key in the client's bucket for a worker, unless it is current already.
 
-    Manifests are read for that, and of files without one a few bytes: what is not a bill is left out, of an event also
-    where it is the key itself, and then nothing waits. What cannot be resolved leaves a failed run, as `ingest` does;
-    its error is raised where nothing else was found. Raises ForbiddenError for a key outside of the client's folder,
-    and UsageError for a client without a bucket, and for a folder of more than MAX_ASKED deliveries, none of which
-    waits.
+    This reads manifests, and a few bytes of files without one: files that are not bills are left out. If an event's own
+    key is not a bill, nothing is queued. A statement that cannot be resolved leaves a failed run, as in `ingest`; its
+    error is raised if nothing else was found. Raises ForbiddenError for a key outside the client's folder, and
+    UsageError for a client without a bucket and for a folder of more than MAX_REQUESTED deliveries, of which none is
+    queued.
     """
     if client.bucket is None:
         raise UsageError(f"client {client.client_id} has no bucket")
     if not clients.owns(client, key):
-        raise ForbiddenError(f"{key} does not lie in the folder of {client.client_id}")
+        raise ForbiddenError(f"{key} is outside the folder of {client.client_id}")
     ingestion = Ingestion(
         client=client,
-        # Whoever asks waits for the answer, and can ask again.
+        # The caller waits for the answer, and can repeat the request.
         settings=settings.model_copy(update={"retry_max_attempts": 1}),
         database=database,
-        trigger=asked_by,
+        trigger=requested_by,
         force=False,
         progress=SilentProgress(),
-        max_deliveries=MAX_ASKED,
+        max_deliveries=MAX_REQUESTED,
         is_event=is_event,
         month=month,
     )
     found, failures = find_deliveries(ingestion, address(client.bucket, key))
-    # What has no error is in already, and its files have expired.
+    # An outcome without an error is a current delivery whose files have expired.
     kept = [outcome.delivery_id for outcome in failures if outcome.exit_error is None and outcome.delivery_id]
     if not (found or kept) and failures:
         raise next(failure.exit_error for failure in failures if failure.exit_error)
     with connect(database.conninfo) as connection:
-        asked_for = [_ask(connection, client, delivery, asked_by) for _, delivery in found]
-        return (*asked_for, *(asked.show(connection, delivery_id) for delivery_id in kept))
+        requested = [_request(connection, client, delivery, requested_by) for _, delivery in found]
+        return (*requested, *(requests.show(connection, delivery_id) for delivery_id in kept))
 
 
-def ask_again(delivery_id: UUID, *, settings: Settings, database: Database) -> AskedRow:
-    """Let a delivery that failed wait for a worker; one that waits already is tried as soon as possible.
+def request_again(delivery_id: UUID, *, settings: Settings, database: Database) -> RequestedDelivery:
+    """Queue a failed delivery for a worker; one that is queued already is tried as soon as possible.
 
-    Raises UsageError for a delivery for which that cannot work: it came in or was decided about, a newer one of its
-    statement is published, its source is gone, it is of another bucket than the client's is now, or of a client that is
-    disabled or removed.
+    Raises UsageError if another attempt cannot bring it in: it is published or decided about, a newer one of its
+    statement is published, its source is gone, it is not in the client's bucket, or the client is disabled or removed.
     """
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
         _refuse_vain(connection, stored, settings, database)
-        asked.ask(connection, delivery_id, TriggerSource.API)
-        return asked.show(connection, delivery_id)
+        requests.request(connection, delivery_id, TriggerSource.API)
+        return requests.show(connection, delivery_id)
 
 
 def find_hindrance(delivery_id: UUID, *, settings: Settings, database: Database) -> str | None:
-    """Why the server cannot try a failed delivery again, or let a held one through; None where it can."""
+    """Why the server cannot retry a failed delivery or release a held one; None if it can."""
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
         try:
             if stored.state is DeliveryState.HELD:
-                _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
+                _refuse_unreadable(stored, settings, database, advice="use `billfold release`")
             else:
                 _refuse_vain(connection, stored, settings, database)
         except (UsageError, ConfigurationError) as error:
@@ -108,35 +107,37 @@ def find_hindrance(delivery_id: UUID, *, settings: Settings, database: Database)
     return None
 
 
-def ask_for_release(delivery_id: UUID, *, token_id: int | None, settings: Settings, database: Database) -> AskedRow:
-    """Let a held delivery through, and let it wait for a worker; once it waits, asking again changes nothing.
+def request_release(
+    delivery_id: UUID, *, token_id: int | None, settings: Settings, database: Database
+) -> RequestedDelivery:
+    """Release a held delivery and queue it for a worker; once it is queued, another request changes nothing.
 
-    Where another delivery stands at its key by then, that one comes in instead, and is judged by itself. `token_id` is
-    of whoever asks, for the log. Raises UsageError for a delivery that is not held, is of another bucket than the
-    client's is now, or is of a client that is disabled.
+    If another delivery is at its key by then, that one comes in instead, and is judged by itself. `token_id` is the
+    caller's, for the log. Raises UsageError for a delivery that is not held or not in the client's bucket, and for a
+    disabled client.
     """
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
-        _refuse_unreadable(stored, settings, database, advice="`billfold release` lets it through")
+        _refuse_unreadable(stored, settings, database, advice="use `billfold release`")
         with connection.transaction():
             if permit(connection, stored, token_id=token_id):
-                asked.ask(connection, delivery_id, TriggerSource.API)
+                requests.request(connection, delivery_id, TriggerSource.API)
             else:
                 stored = records.find_delivery(connection, delivery_id)
                 if not (stored.state is DeliveryState.PENDING and stored.is_released):
                     raise not_held(stored)
-        return asked.show(connection, delivery_id)
+        return requests.show(connection, delivery_id)
 
 
 def _refuse_vain(connection: Connection, stored: StoredDelivery, settings: Settings, database: Database) -> None:
-    """Raise UsageError where another attempt on the delivery could not bring it in."""
+    """Raise UsageError if another attempt on the delivery cannot bring it in."""
     if stored.state not in _CAN_BE_TRIED:
         raise UsageError(
             f"delivery {stored.delivery_id} is {str(stored.state).replace('_', ' ')}, not failed",
             advice=_ADVICE.get(stored.state, ""),
         )
-    _refuse_unreadable(stored, settings, database, advice="`billfold ingest` brings it in")
-    prospect = asked.read_prospect(connection, stored.delivery_id)
+    _refuse_unreadable(stored, settings, database, advice="use `billfold ingest`")
+    prospect = requests.read_prospect(connection, stored.delivery_id)
     if prospect.newer_delivery_id is not None:
         raise UsageError(
             f"delivery {stored.delivery_id} is older than the published delivery {prospect.newer_delivery_id}",
@@ -145,15 +146,15 @@ def _refuse_vain(connection: Connection, stored: StoredDelivery, settings: Setti
     if prospect.error_code == _GONE:
         raise UsageError(
             f"the source of delivery {stored.delivery_id} is gone",
-            advice="once it is back, ask for an ingestion of its key, or run `billfold ingest`",
+            advice="once it is back, request an ingestion of its key, or run `billfold ingest`",
         )
 
 
 def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Database, *, advice: str) -> None:
-    """Raise UsageError where the server's worker, which acts in the client's name, would not reach the delivery."""
+    """Raise UsageError if the server's worker, which acts as the client, cannot reach the delivery."""
     if is_local(stored.bucket):
         raise UsageError(
-            f"delivery {stored.delivery_id} is of a folder, {stored.bucket}, which the server does not read",
+            f"delivery {stored.delivery_id} is in a local folder, {stored.bucket}, which the server does not read",
             advice=advice,
         )
     try:
@@ -162,20 +163,22 @@ def _refuse_unreadable(stored: StoredDelivery, settings: Settings, database: Dat
         raise UsageError(error.message, advice=error.advice) from error
     if stored.bucket != client.bucket:
         raise UsageError(
-            f"delivery {stored.delivery_id} is of {stored.bucket},"
+            f"delivery {stored.delivery_id} is in {stored.bucket},"
             f" which is not the bucket of client {client.client_id}",
             advice=advice,
         )
 
 
-def _ask(connection: Connection, client: Client, delivery: Delivery, asked_by: TriggerSource) -> AskedRow:
-    registered = registration.register_delivery(connection, client, delivery, asked_by)
-    if not _stands(connection, client, delivery, registered):
-        asked.ask(connection, registered.delivery_id, asked_by)
-    return asked.show(connection, registered.delivery_id)
+def _request(
+    connection: Connection, client: Client, delivery: Delivery, requested_by: TriggerSource
+) -> RequestedDelivery:
+    registered = registration.register_delivery(connection, client, delivery, requested_by)
+    if not _is_current(connection, client, delivery, registered):
+        requests.request(connection, registered.delivery_id, requested_by)
+    return requests.show(connection, registered.delivery_id)
 
 
-def _stands(connection: Connection, client: Client, delivery: Delivery, registered: RegisteredDelivery) -> bool:
+def _is_current(connection: Connection, client: Client, delivery: Delivery, registered: RegisteredDelivery) -> bool:
     """Whether an ingest would find nothing to do."""
     if registered.state is not DeliveryState.PUBLISHED:
         return False

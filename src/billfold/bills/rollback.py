@@ -207,7 +207,7 @@ def _restore_rows(
     wanted = target.totals if target else Totals()
     reconcile(wanted, after)
     if wanted.charge_count != after.charge_count:
-        raise ReconciliationError(f"{wanted.charge_count} charges stood then, {after.charge_count} would stand now")
+        raise ReconciliationError(f"the past bill had {wanted.charge_count} charges, {after.charge_count} came back")
     return added, removed, after
 
 
@@ -282,13 +282,14 @@ def _find_standalone(
     delivery = history.read_delivery(connection, plan.delivery_id)
     if owner := find_owning_statement(connection, client, delivery):
         raise UsageError(
-            f"{delivery.export_name} belongs to {owner.name}, whose manifest stands: it would be counted twice",
+            f"{delivery.export_name} belongs to {owner.name}, which is ingested by its manifest: it would be counted"
+            " twice",
             advice="roll that back first",
         )
     if twin := find_twin(connection, client, delivery):
         raise UsageError(
-            f"{delivery.export_name} stands as statement {twin.statement_id} already, in {twin.bucket}: it would be"
-            " counted twice",
+            f"{delivery.export_name} is statement {twin.statement_id} already, in {twin.bucket}: it would be counted"
+            " twice",
             advice="roll that back first",
         )
     return find_standalone(connection, client, delivery, statement.billing_period)

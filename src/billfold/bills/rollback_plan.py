@@ -34,11 +34,11 @@ def plan_rollback(
 ) -> RollbackPlan:
     """Restore the state before the current bill first came in; raises UsageError if the delivery is not current."""
     if stored.state is DeliveryState.ROLLED_BACK:
-        raise UsageError(f"delivery {stored.delivery_id} is rolled back already", advice="`--undo` takes that back")
+        raise UsageError(f"delivery {stored.delivery_id} is rolled back already", advice="`--undo` brings it back")
     if statement.delivery_id != stored.delivery_id:
-        shown = f"that is {statement.delivery_id}" if statement.delivery_id else "it is empty"
+        current = f"delivery {statement.delivery_id} is" if statement.delivery_id else "its statement is empty"
         raise UsageError(
-            f"delivery {stored.delivery_id} is {stored.state}, but not what its statement shows now: {shown}",
+            f"delivery {stored.delivery_id} is {stored.state}, but not current: {current}",
             advice="only the current delivery can be rolled back, then the one before it",
         )
     base = base_of(publications[-1], publications)
@@ -62,7 +62,7 @@ def plan_undo(stored: StoredDelivery, publications: Sequence[PastPublication]) -
     if _root_of(current, publications) != _root_of(rollback, publications):
         raise UsageError(
             f"the statement has changed since delivery {stored.delivery_id} was rolled back: publication"
-            f" {current.number} ({current.kind}) stands",
+            f" {current.number} ({current.kind}) is current",
             advice="roll that back first, or apply the delivery again with `billfold ingest --force`",
         )
     target = _before(rollback, publications)
@@ -84,8 +84,8 @@ def refuse_adoption(stored: StoredDelivery, plan: RollbackPlan, files: Sequence[
         noun = "file" if len(files) == 1 else "files"
         raise UsageError(
             f"{taker}delivery {stored.delivery_id} took over {len(files)} standalone {noun} ({files[0]}"
-            f"{', …' if len(files) > 1 else ''}): what stood before cannot be brought back by it alone",
-            advice="ingest the delivery that should stand, with --force",
+            f"{', …' if len(files) > 1 else ''}): the bill before it cannot be restored without them",
+            advice="ingest the delivery that should be current with --force",
         )
 
 
@@ -136,6 +136,6 @@ def _before(publication: PastPublication, publications: Sequence[PastPublication
 def _refuse_forgotten(target: PastPublication | None) -> None:
     if target is not None and not target.is_remembered:
         raise UsageError(
-            f"what stood at {target.published_at:%Y-%m-%d %H:%M:%S} UTC is pruned and cannot be brought back",
-            advice="ingest the delivery that you want again, with --force",
+            f"the bill of {target.published_at:%Y-%m-%d %H:%M:%S} UTC is pruned and cannot be restored",
+            advice="ingest the delivery that you want with --force",
         )

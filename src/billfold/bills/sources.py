@@ -84,7 +84,7 @@ def resolve_all(
     if ingestion.month:
         if len(deliveries) + len(refused) > 1:
             raise UsageError(
-                f"the month {ingestion.month} is of one file, and {address(bucket.name, key)} holds"
+                f"a month can be named for one file only, and {address(bucket.name, key)} holds"
                 f" {len(deliveries) + len(refused)} deliveries",
                 advice="name the file itself",
             )

@@ -12,7 +12,7 @@ from billfold.store.deliveries import split_costs
 from billfold.store.deliveries.split_costs import SplitSums
 from billfold.transform import Bill
 
-# What AWS's rounding leaves over, up to a cent in a bill.
+# AWS rounds: up to a cent in a bill may be left over.
 TOLERANCE = Decimal("0.01")
 
 
@@ -26,9 +26,9 @@ def publish(
     has_withdrawals: bool,
     all_workloads: bool,
 ) -> tuple[str, ...]:
-    """Publish the bill's split costs once its charges have landed, in the same transaction; returns findings.
+    """Publish the bill's split costs after its charges, in the same transaction; returns findings.
 
-    A statement that neither brings nor holds any is left alone.
+    Does nothing for a statement that neither has nor had any.
     """
     has_workloads = bill.has_workloads()
     if not has_workloads and not split_costs.has_split(bulk, period, statement_id=statement_id):
@@ -51,7 +51,7 @@ def publish(
 
 
 def find_costs_of_split_rows(ledger: Ledger) -> Iterator[str]:
-    """Split cost rows that have a cost of their own, although AWS writes them beside the instance's charge."""
+    """Findings about split cost rows with a cost of their own: AWS writes them beside the instance's charge."""
     for item in ledger.left_out:
         if item.cost and item.reason.startswith("split cost allocation"):
             yield (

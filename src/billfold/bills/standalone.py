@@ -68,9 +68,9 @@ def confirm(
     found = find_standalone(connection, client, delivery, period)
     is_same = [each.publication_id for each in found] == [each.publication_id for each in standalone]
     if not is_same or (not force and find_owning_statement(connection, client, delivery)):
-        raise RunConflictError("a file and the manifest that names it came in together", advice="try again")
+        raise RunConflictError("a file and the manifest that names it came in at the same time", advice="try again")
     if find_twin(connection, client, delivery):
-        raise RunConflictError("the file came in under two folders together", advice="try again")
+        raise RunConflictError("the file came in from two folders at the same time", advice="try again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

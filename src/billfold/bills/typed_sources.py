@@ -1,9 +1,8 @@
-"""Sources that somebody types, and what of them is kept where they prove to be no bill.
+"""Sources that somebody types, and what is recorded if they are not bills.
 
-A source of a known client that fails is a fact about that client: it leaves a failed run under its key. What is not a
-bill leaves no delivery: that would stand on the dashboard as a failure that nobody can end. Where the client itself is
-known of nothing else, because it is the one of the settings and never had a bill, it was a typing error: it leaves
-nothing at all.
+A failing source of a known client is a fact about that client: it leaves a failed run under its key. A file that is not
+a bill leaves no delivery: that would stay on the dashboard as a failure that nobody can end. If the client is the one
+of the settings and never had a bill, the source was a typing error: it leaves nothing at all.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _S3_SCHEME = "s3://"
 
 
 def refuse_other_file(bucket: Bucket, key: str, client: Client, database: Database) -> None:
-    """Raise UnknownFormatError for a local file that is not a bill, unless it has come in as one before."""
+    """Raise UnknownFormatError for a local file that is not a bill, unless it came in as one before."""
     if not is_local(bucket.name) or not key or key.endswith("/"):
         return
     try:
         source = bucket.head(key)
         kind = find_kind(bucket, source) or ("it holds no text" if tells_nothing(bucket, source) else None)
     except SourceError:
-        # A folder, or what is not there or cannot be read: its resolution says so.
+        # A folder, or a file that is missing or cannot be read: its resolution reports that.
         return
     if kind and not _has_come_in(bucket.name, key, client, database):
         place = address(bucket.name, key)
@@ -40,7 +39,7 @@ def refuse_other_file(bucket: Bucket, key: str, client: Client, database: Databa
 def leaves_nothing(
     error: BillfoldError, bucket: str, key: str, *, client: Client, settings: Settings, database: Database
 ) -> bool:
-    """Whether what was typed is a typing error: it is no source of the client's, of whom nothing else is known."""
+    """Whether the source is a typing error: nothing else is known of its client."""
     is_on_disk = is_local(bucket) or (not bucket and not key.lower().startswith(_S3_SCHEME))
     is_nothing = isinstance(error, SourceNotFoundError | UnknownFormatError) or (
         is_on_disk and isinstance(error, SourceError)

@@ -282,7 +282,7 @@ class _Taking:
                 error_code=ConfigurationError.error_code,
             )
         if not clients.owns(client, request.key):
-            return _refuse(client, client.bucket, f"{request.key} does not lie in the folder of {client.client_id}")
+            return _refuse(client, client.bucket, f"{request.key} is outside the folder of {client.client_id}")
         return self._ingest(client, client.bucket, request.key, request.source, month=request.month)
 
     def _ingest(

@@ -26,9 +26,8 @@ from billfold.jobs.results import Cause, Dead, Done, Fate, Later, wait_seconds
 from billfold.log import Event
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
-from billfold.store.jobs import failures
-from billfold.store.jobs import requests as asked
-from billfold.store.jobs.requests import AskedDelivery
+from billfold.store.jobs import failures, requests
+from billfold.store.jobs.requests import TakenDelivery
 
 POLL_SECONDS = 1.0
 # Somebody watches: what waits for another one looks again sooner than a message of a queue would.
@@ -120,27 +119,27 @@ class AskedWorker:
     def _take_next(self, connection: Connection, worker_id: UUID) -> bool:
         """Work on the next delivery that is due; False where none is, or another thread is alone with its own."""
         with self._at_work(worker_id) as may_take:
-            taken = asked.take(connection) if may_take else None
+            taken = requests.take(connection) if may_take else None
             if taken is None:
                 return False
             with structlog.contextvars.bound_contextvars(
                 client=taken.delivery.client_id, delivery_id=str(taken.delivery.delivery_id), key=taken.delivery.key
             ):
                 self._work(connection, worker_id, taken)
-            asked.let_go(connection, taken.delivery.delivery_id)
+            requests.let_go(connection, taken.delivery.delivery_id)
         return True
 
-    def _work(self, connection: Connection, worker_id: UUID, taken: AskedDelivery) -> None:
+    def _work(self, connection: Connection, worker_id: UUID, taken: TakenDelivery) -> None:
         # One that waits for others is taken up again and again.
         tell = log.info if taken.taken_count == 1 else log.debug
-        tell(Event.ASKED_STARTED, asked_by=taken.asked_by, taken_count=taken.taken_count)
+        tell(Event.ASKED_STARTED, asked_by=taken.requested_by, taken_count=taken.taken_count)
         message = _as_message(taken)
         is_suspect = taken.taken_count > 1 and bool(failures.list_suspects(connection, [message.message_id]))
         fate = take_request(
             Request(
                 client_id=taken.delivery.client_id,
                 key=taken.delivery.key,
-                source=taken.asked_by,
+                source=taken.requested_by,
                 month=taken.delivery.named_period,
             ),
             message,
@@ -186,18 +185,18 @@ class AskedWorker:
         return True
 
 
-def _as_message(taken: AskedDelivery) -> Message:
+def _as_message(taken: TakenDelivery) -> Message:
     """To intake it is a message whose name is the delivery's, and which came as often as it was taken up."""
     name = str(taken.delivery.delivery_id)
     return Message(message_id=name, receipt="", body="", receive_count=taken.taken_count)
 
 
-def _settle(connection: Connection, taken: AskedDelivery, fate: Fate) -> None:
+def _settle(connection: Connection, taken: TakenDelivery, fate: Fate) -> None:
     facts: dict[str, Any] = {"reason": fate.reason} if fate.reason else {}
     match fate:
         case Done():
             is_another = fate.delivery_id not in (None, taken.delivery.delivery_id)
-            asked.settle_done(connection, taken, "was replaced at its key before it was read")
+            requests.finish(connection, taken, "was replaced at its key before it was read")
             log.info(
                 Event.ASKED_DONE,
                 state=fate.state,
@@ -207,12 +206,12 @@ def _settle(connection: Connection, taken: AskedDelivery, fate: Fate) -> None:
         case Later():
             is_wait = fate.cause in (Cause.SLOT, Cause.BUSY)
             delay_seconds = min(fate.delay_seconds, MAX_WAIT_SECONDS) if is_wait else fate.delay_seconds
-            asked.postpone(connection, taken, delay_seconds)
+            requests.postpone(connection, taken, delay_seconds)
             tell = log.debug if is_wait else log.warning
             code = {"error_code": fate.error_code} if fate.error_code else {}
             tell(Event.ASKED_LATER, cause=fate.cause, delay_seconds=delay_seconds, **code, **facts)
         case Dead():
-            asked.settle_failed(connection, taken, error_code=fate.error_code, message=fate.reason)
+            requests.give_up(connection, taken, error_code=fate.error_code, message=fate.reason)
             failures.forget_failures(connection, str(taken.delivery.delivery_id))
             log.error(Event.ASKED_DEAD, error_code=fate.error_code, **facts)
         case _:

@@ -1,8 +1,13 @@
-"""What command line and dashboard show: lists, costs and what moved, each report as of a single moment."""
+"""Reports: the lists, costs and changes that every caller shows, each as of a single moment.
+
+`lists` and `identifiers` name deliveries, runs, statements and publications; `costs`, `spending` and `pace` sum
+spending; `changes` and `moves` compare publications; `checks`, `bill_quality` and `conformance` judge bills;
+`deliveries`, `freshness` and `instruments` watch arrivals; `owners` lists owners, `export` writes files.
+"""
 
 from __future__ import annotations
 
-from billfold.reports.changes import ChangeReport, ChangeRow, StandingPublication, StatementChange, list_changes
+from billfold.reports.changes import ChangeReport, ChangeRow, ComparedPublication, StatementChange, list_changes
 from billfold.reports.checks import CheckReport, CheckRow, list_checks
 from billfold.reports.conformance import ConformanceReport, JudgedStatement, judge_conformance
 from billfold.reports.costs import CostReport, CostRow, sum_costs
@@ -66,6 +71,7 @@ __all__ = [
     "CheckRow",
     "Choices",
     "ClientFreshness",
+    "ComparedPublication",
     "ConformanceReport",
     "CostColumn",
     "CostReport",
@@ -88,7 +94,6 @@ __all__ = [
     "PublicationRow",
     "RunRow",
     "Selection",
-    "StandingPublication",
     "StatementChange",
     "StatementFreshness",
     "StatementRow",

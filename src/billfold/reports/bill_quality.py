@@ -1,4 +1,4 @@
-"""How good the bills are: the worst first, with their checks, and whether source, charges and daily costs agree."""
+"""Data quality: bills with their checks, the worst first, and whether source, charges and daily costs agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_SHARED_BILLS = 60
 
 
 class BillState(StrEnum):
-    """The worst that is known of a bill. `failed`: its charges are not what its source says."""
+    """The worst known of a bill. `failed`: its charges do not agree with its source."""
 
     FAILED = "failed"
     UNCHECKED = "unchecked"
@@ -29,9 +29,9 @@ class BillState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
-    """One currency of a bill: what its source says, what its charges came to, and what stands in the daily costs.
+    """One currency of a bill: the sums of its source, its charges and its daily costs.
 
-    `left_out` is what became no charge: it is in none of the three.
+    `left_out` are the line items that became no charge: they are in none of the three.
     """
 
     currency: str
@@ -42,7 +42,7 @@ class Reconciliation:
 
     @property
     def difference(self) -> Decimal:
-        """What the tables hold more than the source says: the worse of the two."""
+        """How much more the tables hold than the source: the worse of the two."""
         return max(self.charged - self.source, self.daily - self.source, key=abs)
 
 
@@ -62,7 +62,7 @@ class BillQuality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityReport:
-    """Bills as of one moment: `counts` and `sums` are of all that pass the filters, whatever their state is."""
+    """Bills as of one moment: `counts` and `sums` are of all bills that match the filters, in any state."""
 
     counts: BillCounts
     sums: tuple[CheckSum, ...]
@@ -73,9 +73,9 @@ class QualityReport:
 
 
 def report_quality(database: Database, wanted: Filter, *, check: str | None = None, offset: int = 0) -> QualityReport:
-    """The bills that `wanted` lets through, the worst first; `check` keeps those of which this check warned.
+    """The bills that match `wanted`, the worst first; `check` keeps those that this check warned about.
 
-    `wanted.state` is a BillState; months with several exports are shown whatever export and state are asked for.
+    `wanted.state` is a BillState; months with several exports are shown for any export and state.
     """
     parameters = {
         **wanted.parameters(),
@@ -122,5 +122,5 @@ def _judge(bill: JudgedBill, checks: tuple[CheckRow, ...], daily: Mapping[str, s
 
 
 def _rank(row: CheckRow) -> tuple[bool, bool]:
-    """What warns first, and of that what may make amounts wrong."""
+    """Warnings first, and of these the ones that may make amounts wrong."""
     return row.state == "passed", row.name not in SEVERE_CHECKS

@@ -1,4 +1,4 @@
-"""What moved: each statement's costs at two of its publications, and the groups that differ."""
+"""Changes: each statement's costs at two of its publications, and the groups that differ."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from billfold.store.database import Connection, Database
 from billfold.store.reports import reading
 from billfold.store.reports.changes import ChangedCost, sum_changes
 
-# So many statements are named where one of them must be chosen.
+# This many statements are named if one of them must be chosen.
 _NAMED_STATEMENTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandingPublication:
-    """The publication that a statement stood on at one end of what is compared."""
+class ComparedPublication:
+    """The publication that was current at one end of a comparison."""
 
     publication_id: int
     number: int
@@ -32,7 +32,7 @@ class StandingPublication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRow:
-    """Exact costs of one group before and after: `group` holds a value for each column asked for, '' for none.
+    """Exact costs of one group before and after: `group` holds a value for each requested column, '' for none.
 
     A total has no group.
     """
@@ -46,16 +46,16 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementChange:
-    """How one statement moved from the publication `earlier` (None: it held nothing) to the publication `later`.
+    """How one statement moved from the publication `earlier` (None: it was empty) to the publication `later`.
 
     `rows_added` and `rows_removed` are line items, summed over the publications after `earlier` up to `later`. Totals
-    are of everything that the statement held at either end, by currency; `groups` are those that differ, the largest
+    are of everything in the statement at either end, by currency; `groups` are those that differ, the largest
     difference first.
 
     `has_moved`: the cost of at least one account, service, region, day and charge category differs.
     `closed_month_moved`: the publications in between that were made when the billing period was over (UTC), without
     the statement's first, changed at least one such cost, taken together. Both depend on the metric, but not on the
-    columns asked for.
+    requested columns.
     """
 
     statement_id: int
@@ -63,8 +63,8 @@ class StatementChange:
     export_name: str
     billing_period: str
     counted: bool
-    earlier: StandingPublication | None
-    later: StandingPublication
+    earlier: ComparedPublication | None
+    later: ComparedPublication
     rows_added: int
     rows_removed: int
     has_moved: bool
@@ -75,7 +75,7 @@ class StatementChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeReport:
-    """How statements moved, the newest month first, those that did not move included.
+    """How statements moved, the newest month first, including those that did not.
 
     `totals` hold by currency what all statements that counted at either end cost there: between two moments they are
     the costs as of the one and as of the other. `group_count` is the number of groups that differ, even where a limit
@@ -104,7 +104,7 @@ class _MatchedStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Span:
-    """A statement and the publications that it stood on at both ends."""
+    """A statement and the publications that were current at both ends."""
 
     statement_id: int
     client_id: str
@@ -126,13 +126,13 @@ class _Span:
     rows_removed: int
 
     @property
-    def earlier(self) -> StandingPublication | None:
+    def earlier(self) -> ComparedPublication | None:
         if self.from_publication_id is None:
             return None
         assert self.from_number is not None
         assert self.from_kind is not None
         assert self.from_published_at is not None
-        return StandingPublication(
+        return ComparedPublication(
             publication_id=self.from_publication_id,
             number=self.from_number,
             kind=self.from_kind,
@@ -141,8 +141,8 @@ class _Span:
         )
 
     @property
-    def later(self) -> StandingPublication:
-        return StandingPublication(
+    def later(self) -> ComparedPublication:
+        return ComparedPublication(
             publication_id=self.to_publication_id,
             number=self.to_number,
             kind=self.to_kind,
@@ -161,13 +161,13 @@ def list_changes(
     metric: Metric = Metric.BILLED,
     limit: int | None = None,
 ) -> ChangeReport:
-    """How the statements that `wanted` lets through, counted or not, moved from `start` to `end`.
+    """How the statements that match `wanted`, counted or not, moved from `start` to `end`.
 
-    Without `end` it is the present; without `start` the publication before the one that stands at the end, so that
-    neither shows what each statement's latest publication moved. A statement without a publication at the end is
-    missing. `limit` keeps that many groups, the largest differences of all statements. Whatever was pruned from
-    history, the answer is exact. Raises UsageError where a number is given and not exactly one statement matches or
-    that one has no such publication, and where the end is before the start.
+    Without `end` it is the present; without `start` the publication before the one that is current at the end, so that
+    the default shows what each statement's latest publication moved. A statement without a publication at the end is
+    missing. `limit` keeps that many groups, the largest differences of all statements. The result is exact
+    even if history was pruned. Raises UsageError if a number is given and not exactly one statement matches or has such
+    a publication, and if the end is before the start.
     """
     with reading.read(database) as connection:
         return read_changes(connection, wanted, start=start, end=end, columns=columns, metric=metric, limit=limit)
@@ -183,7 +183,7 @@ def read_changes(
     metric: Metric,
     limit: int | None,
 ) -> ChangeReport:
-    """The same as part of a report that shows more."""
+    """The same within the transaction of a larger report."""
     assert columns
     numbers = [point for point in (start, end) if isinstance(point, int)]
     if numbers:
@@ -200,7 +200,7 @@ def read_changes(
 
 
 def _check_numbers(numbers: Sequence[int], matched: Sequence[_MatchedStatement]) -> None:
-    """A number means one publication only inside one statement that has it."""
+    """A publication's number is unique only within its statement."""
     if len(matched) != 1:
         named = [f"{one.statement_id} ({one.export_name} {one.billing_period})" for one in matched[:_NAMED_STATEMENTS]]
         if len(matched) > len(named):
@@ -225,10 +225,10 @@ def _check_order(start: Point | None, end: Point | None, spans: Sequence[_Span])
     if isinstance(start, datetime) and isinstance(end, datetime):
         is_reversed = start > end
     if is_reversed:
-        raise UsageError(f"the start {_spell(start)} is after the end {_spell(end)}", advice="exchange them")
+        raise UsageError(f"the start {_format(start)} is after the end {_format(end)}", advice="swap them")
 
 
-def _spell(point: Point | None) -> str:
+def _format(point: Point | None) -> str:
     return point.isoformat() if isinstance(point, datetime) else str(point)
 
 

@@ -1,4 +1,4 @@
-"""The checks of deliveries: what was found in each statement's bill, in rows and money."""
+"""Checks: the data quality of each statement's bill, in rows and money."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from billfold.store.reports import reading
 class CheckRow:
     """One check of one publication's bill; `cost` is exact text by currency.
 
-    `is_current` says whether that bill still stands. `row_count` counts charges, or what `detail` says.
+    `is_current` says whether that bill is still current. `row_count` counts charges, or what `detail` says.
     """
 
     statement_id: int
@@ -39,7 +39,7 @@ class CheckRow:
 class CheckReport:
     """Checks, the newest month first and warned ones before passed ones, and the statements that have none.
 
-    A statement is unchecked whose current bill is older than the checks, or whose checks failed.
+    A statement is unchecked if its current bill is older than the checks, or if they failed.
     """
 
     rows: tuple[CheckRow, ...]
@@ -52,7 +52,7 @@ class _Unchecked:
 
 
 def list_checks(database: Database, wanted: Filter, *, every: bool = False) -> CheckReport:
-    """The checks of the bills that stand now, or of all publications with `every`; `wanted.state` is a check's."""
+    """The checks of current bills, or of all publications with `every`; `wanted.state` is a check's."""
     parameters = {**wanted.parameters(), "every": every, "statements": None}
     with reading.read(database) as connection:
         rows = reading.fetch(connection, "list_checks", CheckRow, parameters)

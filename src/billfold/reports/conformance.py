@@ -1,4 +1,4 @@
-"""How the view focus_cost_and_usage keeps the rules of FOCUS 1.2: its columns, and the charges of each statement."""
+"""Conformance: whether the view focus_cost_and_usage follows FOCUS 1.2, by its columns and each statement's charges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from billfold.store.reports.conformance import BrokenRule, Judgement, judge_char
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedStatement:
-    """A statement, counted or not, and how its current charges keep the rules."""
+    """A statement, counted or not, and how its current charges follow the rules."""
 
     statement_id: int
     client_id: str
@@ -70,9 +70,9 @@ class _Judged:
 
 
 def judge_conformance(database: Database, wanted: Filter) -> ConformanceReport:
-    """Judge the charges of the statements that `wanted` lets through, the newest month first, in one moment's view.
+    """Judge the charges of the statements that match `wanted`, the newest month first, as of one moment.
 
-    Raises UsageError where there is no statement of the id that is asked for.
+    Raises UsageError if there is no statement of the requested id.
     """
     with reading.read(database) as connection:
         found = reading.fetch(connection, "list_judged", _Judged, wanted.parameters())

@@ -1,4 +1,4 @@
-"""What was spent: sums over the counted statements, now or as of an earlier moment."""
+"""Costs: sums over the counted statements, now or as of an earlier moment."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ class CostRow:
 class CostReport:
     """Costs of the counted statements, the dearest first, and the total of each month and currency.
 
-    The totals are of everything that was asked for, even where `is_truncated` says that the rows are not. `as_of` is
-    the moment whose costs they are, None for the present. Where it
-    `is_split`, workloads stand in for their parents.
+    The totals cover everything that was requested, even if `is_truncated` says that the rows do not. `as_of` is the
+    moment of the costs, None for the present. If it `is_split`, workloads replace their parents.
     """
 
     metric: Metric
@@ -62,13 +61,13 @@ def sum_costs(
     """Costs grouped by `columns` and currency. `month` is one billing period, `since` the first of several, `until`
     the last.
 
-    As of an earlier moment they are what this report said then: of the statements that counted then, as they stood;
-    owners are today's. Raises UsageError for months that exclude each other and StoreError where what only the charges
-    of an earlier moment could tell is pruned.
+    As of an earlier moment the report equals the one of that time: of the statements counted then, as they were; only
+    owners are the current ones. Raises UsageError for months that exclude each other, and StoreError if the answer
+    needs charges of an earlier moment that are pruned.
 
-    With `split`, which the SPLIT_COLUMNS imply, workloads stand in for their parents; groups that cost 0 are left out.
-    The metric is then the effective cost, otherwise the billed cost where none is named; UsageError for another one,
-    and for split costs of invoices.
+    With `split`, which the SPLIT_COLUMNS imply, workloads replace their parents; groups that cost 0 are left out. The
+    metric is then the effective cost, otherwise the billed cost by default; UsageError for any other one, and for split
+    costs of invoices.
     """
     assert columns
     is_split = split or any(column in SPLIT_COLUMNS for column in [*columns, *selection.columns()])
@@ -100,13 +99,13 @@ def sum_costs(
 
 
 def choose_metric(metric: Metric | None, *, is_split: bool) -> Metric:
-    """The metric that was asked for, or the one that goes without asking; split costs are effective costs alone."""
+    """The requested metric, or the default one; split costs are effective costs only."""
     if not is_split:
         return metric or Metric.BILLED
     if metric not in (None, Metric.EFFECTIVE):
         raise UsageError(
             f"split costs have no {metric} cost: AWS allocates effective cost",
-            advice="ask for the effective cost, or leave out the split and its columns",
+            advice="use the effective cost, or leave out the split and its columns",
         )
     return Metric.EFFECTIVE
 

@@ -1,4 +1,4 @@
-"""The calendar of deliveries: which days something came, for which client and billing month, and how it went."""
+"""The calendar of deliveries: which days they arrived on, for which client and month, and how they ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from billfold.store.reports import reading
 CALENDAR_DAYS = 35
 MAX_CALENDAR_ROWS = 60
 
-# What somebody has to look at comes before what goes on, and that before what is well.
+# States that need attention come before running ones, and those before good ones.
 _GRAVEST_FIRST = (
     DeliveryState.FAILED,
     DeliveryState.HELD,
@@ -29,7 +29,7 @@ _GRAVEST_FIRST = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalendarDay:
-    """What AWS delivered on a day: how many deliveries by state. `delivery_id` is None where several came."""
+    """What AWS delivered on a day: how many deliveries by state. `delivery_id` is None if there were several."""
 
     client_id: str
     billing_period: str | None
@@ -39,7 +39,7 @@ class CalendarDay:
 
     @property
     def gravest(self) -> str:
-        """The state that tells most of the day: a failure shows, whatever came beside it."""
+        """The most important state of the day: a failure is shown first."""
         return next(state for state in _GRAVEST_FIRST if state in self.states)
 
     @property
@@ -49,7 +49,7 @@ class CalendarDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalendarRow:
-    """A client's billing month, None where only the content can tell it; `days` are those of the calendar, in order."""
+    """A client's billing month, None if only the content says which; `days` are those of the calendar, in order."""
 
     client_id: str
     billing_period: str | None
@@ -58,7 +58,7 @@ class CalendarRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
-    """The days (UTC, the oldest first) and the billing months of which something came in them."""
+    """The days (UTC, the oldest first) and the billing months with deliveries in them."""
 
     days: tuple[date, ...]
     rows: tuple[CalendarRow, ...]

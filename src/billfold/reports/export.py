@@ -1,4 +1,4 @@
-"""Charges as a file of FOCUS 1.2 columns: what other tools read, exact and from one moment."""
+"""Export: charges as a file of FOCUS 1.2 columns for other tools, exact and as of one moment."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def export_charges(
 ) -> ExportReport:
     """Write the charges of the counted statements of some months under the columns of `focus_cost_and_usage`.
 
-    Maps are JSON text. CSV: nothing is an empty field, instants are ISO 8601 in UTC. Parquet: instants are UTC, numbers
-    DECIMAL(38, scale) with the scale that the values need, or text where 38 digits do not hold them. A file stands
+    Maps are JSON text. CSV: null is an empty field, instants are ISO 8601 in UTC. Parquet: instants are UTC, numbers
+    DECIMAL(38, scale) with the scale that the values need, or text if 38 digits are too few. A file stands
     under its name only when it is whole. Raises UsageError where nothing is counted or the target cannot be written,
     and ReconciliationError if the charges are not those of the publications.
     """
@@ -97,7 +97,7 @@ def _write_through(
         _write(snapshot, statements, target, file_format)
         target.flush()
     except BrokenPipeError:
-        # Who reads has enough of it.
+        # The reader closed the pipe.
         raise
     except OSError as error:
         raise UsageError(f"standard output cannot be written: {error.strerror or error}") from error
@@ -113,7 +113,7 @@ def _write(
         written = _write_parquet(snapshot, statement_ids, target)
     if written != _count(statements):
         raise ReconciliationError(
-            f"the view gives {written} charges, the publications say {_count(statements)}",
+            f"the view has {written} charges, the publications {_count(statements)}",
             advice="run: billfold verify",
         )
 

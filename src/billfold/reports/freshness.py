@@ -1,4 +1,4 @@
-"""How fresh the bills are: when AWS delivered last, and whose delivery is late."""
+"""Freshness: when AWS delivered last, and which clients are late."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from billfold.store.reports import reading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientFreshness:
-    """A client's newest delivery that did not fail, None before the first one, and when its folder was looked through.
+    """A client's newest delivery that did not fail, None before the first one, and when its folder was last listed.
 
-    It is late, since `late_since`, once one and a half of its refresh intervals went by without a delivery. Nothing is
+    It is late, since `late_since`, after one and a half refresh intervals without a delivery. Nothing is
     expected of a client that is disabled, has no bucket, or is described neither by the registry nor by settings.
     """
 
@@ -43,7 +43,7 @@ def list_client_freshness(
 ) -> tuple[ClientFreshness, ...]:
     """All clients, or one, by id; of those outside of the registry only `default_client` can be late.
 
-    It is the client that the settings describe, None where they describe none: a name alone tells no bucket.
+    It is the client that the settings describe, None if they describe none: a name alone has no bucket.
     """
     with reading.read(database) as connection:
         parameters = {"client": client, "default_client": default_client}

@@ -1,4 +1,4 @@
-"""Deliveries' ids as people read and type them: prefixes that mean one delivery of all."""
+"""Identifiers: ids of deliveries as people type them, as prefixes that mean exactly one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from billfold.identifiers import read_range, refuse_ambiguous, shorten
 from billfold.store.database import Database
 from billfold.store.reports import reading
 
-# A prefix of 8 characters has so many candidates only where somebody chose the ids.
+# A prefix of 8 characters has this many candidates only if somebody chose the ids.
 _MAX_CANDIDATES = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """What the ids of a question mean: the clients of the statement and the delivery, None where there is none.
+    """What the ids in a request mean: the clients of the statement and the delivery, None if there is none.
 
-    `last_number` is that of the statement's latest publication, 0 where it has none.
+    `last_number` is that of the statement's latest publication, 0 if it has none.
     """
 
     has_client: bool
@@ -41,7 +41,7 @@ def find_named(
 def find_delivery_id(database: Database, text: str) -> UUID:
     """The delivery whose id is the text, or alone begins with it.
 
-    Raises UsageError where there is none, and where there are several, which it names.
+    Raises UsageError if there is none, or several, which it names.
     """
     first, last = read_range(text, what="delivery")
     with reading.read(database) as connection:

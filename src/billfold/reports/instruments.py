@@ -1,7 +1,7 @@
-"""What operators watch: counts, durations, checks and freshness, as the database tells them at one moment.
+"""Instruments: counts, durations, checks and freshness for operators, as of one moment.
 
-What is only ever added to (publications, successful runs) is counted on from where the last reading ended, so that a
-reading costs what is new, however much was done before.
+Counts that only grow (publications, successful runs) continue from where the last reading ended, so that a reading
+costs only what is new.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from billfold.reports.freshness import ClientFreshness
 from billfold.store.database import Connection, Database
 from billfold.store.reports import reading
 
-# In seconds. A stage of a large first month takes an hour; a bill of last year may be brought in today.
+# In seconds. A stage of a large first month takes an hour; a bill of last year may be ingested today.
 BOUNDS: Mapping[str, Sequence[float]] = {
     "stage_duration": (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
     "publication_delay": (30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400, 172_800, 604_800),
 }
-# So many clients have series of their own, the eldest; what the others did is told as one.
+# The oldest clients, up to this many, have series of their own; the others share one.
 MAX_CLIENTS = 1_000
 OTHERS = "(others)"
-# Of one query: whoever scrapes waits ten seconds for everything, unless told otherwise. The first reading counts years,
-# and is finished even if nobody waits for it any more.
+# The limit of one query: a scraper waits ten seconds for everything by default. The first reading counts years, and is
+# finished even if the scraper no longer waits.
 TIMEOUT_SECONDS = 5
 FIRST_TIMEOUT_SECONDS = 300
 
-# What a client has of these is told from its beginning: a count that appears later would hide its first step.
+# These counts of a client are reported from its beginning: a count that appears later would hide its first step.
 _FROM_THE_BEGINNING = (
     *(("runs", (status.value,)) for status in RunStatus),
     *(("deliveries", (state,)) for state in ("pending", "running", "held", "failed")),
@@ -53,9 +53,9 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """What stood at one moment: by name and labels, in base units; money is exact, beside its currency.
+    """The values at one moment by name and labels, in base units; money is exact, beside its currency.
 
-    The first label of what is parted by clients is the client.
+    The first label of values by client is the client.
     """
 
     samples: Mapping[str, Mapping[tuple[str, ...], Decimal]]
@@ -75,7 +75,7 @@ class _Levels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """A part of a count: of what is settled, or of what may still be added to."""
+    """A part of a count: a final one, or one that may still grow."""
 
     name: str
     client_id: str | None
@@ -97,7 +97,7 @@ _Counts = defaultdict[_Key, Decimal]
 
 
 class Instruments:
-    """Kept for as long as its server lives: it remembers what is counted already."""
+    """The instruments of one server, which remember what is counted already."""
 
     def __init__(self, database: Database, default_client: str | None) -> None:
         self._database = database
@@ -109,7 +109,7 @@ class Instruments:
     def read(self) -> Readings:
         """One short transaction that sees a single moment.
 
-        Raises StoreError, and StoreUnavailableError where PostgreSQL is slow, or another reading does not end.
+        Raises StoreError, and StoreUnavailableError if PostgreSQL is slow, or another reading does not end.
         """
         with self._alone(), self._read_in_time() as connection:
             [levels] = reading.fetch(connection, "measure_database", _Levels, {})
@@ -124,10 +124,10 @@ class Instruments:
                 counted[_Key(name, client_id, labels)] += 0
         samples: dict[str, dict[tuple[str, ...], Decimal]] = defaultdict(lambda: defaultdict(Decimal))
         for key, value in counted.items():
-            # A client that was removed is told no more.
+            # A removed client is no longer reported.
             if key.client_id in clients:
                 samples[key.name][clients[key.client_id], *key.labels] += value
-        for name, labels, value in (*_tell_clients(known, eldest, levels.read_at), *_tell_levels(levels)):
+        for name, labels, value in (*_list_client_values(known, eldest, levels.read_at), *_list_levels(levels)):
             samples[name][labels] = value
         return Readings(
             samples=samples, distributions={name: _distribute(counted, name, bounds) for name, bounds in BOUNDS.items()}
@@ -139,14 +139,14 @@ class Instruments:
             with reading.read(self._database, statement_timeout=f"{self._timeout_seconds()}s") as connection:
                 yield connection
         except StoreLimitError as error:
-            # Reading that is slow once is not a limit that somebody has to raise.
+            # One slow reading is no reason to raise a limit.
             raise StoreUnavailableError("the instruments take too long to read", advice="try again") from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        # Whoever waits keeps a thread of the server, and the first reading may take minutes.
+        # Waiting would keep a thread of the server, and the first reading may take minutes.
         if not self._lock.acquire(timeout=TIMEOUT_SECONDS):
-            raise StoreUnavailableError("the instruments are being read for somebody else", advice="try again")
+            raise StoreUnavailableError("the instruments are being read by another request", advice="try again")
         try:
             yield
         finally:
@@ -156,8 +156,8 @@ class Instruments:
         return FIRST_TIMEOUT_SECONDS if self._settled_at is None else TIMEOUT_SECONDS
 
     def _count(self, connection: Connection, settled_at: datetime) -> _Counts:
-        """All counts as they are now; what is settled by now is remembered."""
-        # The database's clock may have been set back: nothing is counted twice.
+        """All counts now; the final parts are remembered."""
+        # Nothing is counted twice even if the database's clock is set back.
         settled_at = max(settled_at, self._settled_at or settled_at)
         parameters = {
             "since": self._settled_at,
@@ -176,7 +176,7 @@ class Instruments:
         return counted
 
     def _forget_all_but(self, clients: Collection[str]) -> None:
-        """A client that was removed leaves nothing to one that is called the same later."""
+        """Forget removed clients, so that a later one of the same name starts at zero."""
         for key in [key for key in self._settled if key.client_id is not None and key.client_id not in clients]:
             del self._settled[key]
 
@@ -186,7 +186,7 @@ def _add(counts: _Counts, parts: Iterable[_Part]) -> None:
         counts[_Key(part.name, part.client_id, tuple(part.labels), part.holds)] += part.value
 
 
-def _tell_clients(
+def _list_client_values(
     known: Sequence[ClientFreshness], eldest: Collection[str], read_at: datetime
 ) -> Iterator[tuple[str, tuple[str, ...], Decimal]]:
     yield "clients", (), Decimal(len(known))
@@ -201,7 +201,7 @@ def _tell_clients(
             yield "client_delivery_age", labels, Decimal((read_at - row.last_delivered_at).total_seconds())
 
 
-def _tell_levels(levels: _Levels) -> Iterator[tuple[str, tuple[str, ...], Decimal]]:
+def _list_levels(levels: _Levels) -> Iterator[tuple[str, tuple[str, ...], Decimal]]:
     yield "database_size", (), Decimal(levels.size_bytes)
     yield "database_connections", (), Decimal(levels.connection_count)
     yield "database_connections_limit", (), Decimal(levels.connection_limit)

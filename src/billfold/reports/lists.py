@@ -17,9 +17,9 @@ MAX_CHOICES = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run. Rows are line items; `delivery_id` is None where the source could not be resolved to a delivery.
+    """A run. Rows are line items; `delivery_id` is None if the source could not be resolved to a delivery.
 
-    `error_code` is of the attempt that stands, `last_error_code` of the last one that failed, whatever came after.
+    `error_code` is that of the latest attempt, `last_error_code` that of the last failed one.
     """
 
     ingestion_run_id: UUID
@@ -51,14 +51,15 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """A delivery. `is_standing` says whether its statement shows it now, `is_current` whether costs hold it: they leave
-    out statements that are not counted. Money is exact text by currency.
+    """A delivery. `is_standing`: it is its statement's current one; `is_current`: it is also counted.
+
+    Money is exact text by currency.
 
     `publication_id` is the publication by which it last became current, `reason` says why it is not, `columns` are
     the headers of its files with the type of each; `last_error_code` stays when a later attempt succeeds. `timings` are
-    seconds by stage, which overlap; `published_at` is when it first became current. One that was asked for over HTTP
-    and waits for its attempt has `asked_at`, and is tried `not_before` that moment. `superseded_by` took the place of a
-    superseded one; None where it was rolled back since, or is of another export.
+    seconds by stage, which overlap; `published_at` is when it first became current. One that was requested over HTTP
+    and waits for its attempt has `asked_at`, and is tried `not_before` that moment. `superseded_by` replaced a
+    superseded one; None if it was rolled back since, or is of another export.
     """
 
     delivery_id: UUID
@@ -105,9 +106,9 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementRow:
-    """A statement as it stands: its current delivery, rows, charges and money (exact text by currency).
+    """A statement: its current delivery, rows, charges and money (exact text by currency).
 
-    `remembered_since` is None while everything that it ever held is still in history. `related` are other statements of
+    `remembered_since` is None while its whole history is kept. `related` are other statements of
     its month that have costs of one of its accounts: each with its relation, what decided it, and what both hold.
     """
 
@@ -136,10 +137,10 @@ class StatementRow:
 class PublicationRow:
     """One change of a statement's bill: rows and charges are counts, money is exact text by currency.
 
-    `is_standing` says whether the statement is as this one left it, `is_current` whether it is counted, too.
+    `is_standing` says whether this is the current publication, `is_current` whether it is counted, too.
 
-    `delivery_id` is the delivery that stands after it, None where the statement is empty again. `restored_number` is
-    the number of the publication that a rollback or an undo made stand again, 0 for the state before the first.
+    `delivery_id` is the current delivery after it, None if the statement is empty again. `restored_number` is that
+    of the publication that a rollback or an undo restored, 0 for the state before the first.
     """
 
     publication_id: int
@@ -167,7 +168,7 @@ class PublicationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What bills there are to choose from: names of exports, and months as text, the newest first."""
+    """The bills to choose from: names of exports, and months as text, the newest first."""
 
     exports: Sequence[str]
     periods: Sequence[str]
@@ -180,7 +181,7 @@ def list_choices(database: Database, client: str | None = None) -> Choices:
 
 
 def read_choices(connection: Connection, client: str | None) -> Choices:
-    """The same as part of a report that shows more."""
+    """The same within the transaction of a larger report."""
     [choices] = reading.fetch(connection, "list_choices", Choices, {"client": client, "limit": MAX_CHOICES})
     return choices
 

@@ -1,4 +1,4 @@
-"""The latest publications, each with what it moved, and what one of their statements moved in between."""
+"""Moves: the latest publications with what each moved, and the changes of one of their statements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.store.database import Connection, Database
 from billfold.store.reports import reading
 
-# So many publications of a statement can be chosen from; their numbers reach all of them.
+# This many publications of a statement are offered; any other is reached by its number.
 MAX_ENDS = 200
 
 
@@ -20,10 +20,10 @@ MAX_ENDS = 200
 class Move:
     """A publication and what it moved; money is exact text by currency.
 
-    `difference` is of the metric that was asked for, and holds the currencies in which at least one account, service,
-    region, day and charge category differs. A statement's first publication brings its bill and moves nothing.
-    `closed_month_moved`: it moved although the billing period was over (UTC). The billed costs are all of the
-    statement, whatever the metric is. `is_standing` and `is_current` are as in `PublicationRow`.
+    `difference` is of the requested metric, and holds the currencies in which at least one account, service,
+    region, day and charge category differs. A statement's first publication adds its bill and moves nothing.
+    `closed_month_moved`: it moved although the billing period was over (UTC). The billed costs are those of
+    the whole statement, for any metric. `is_standing` and `is_current` are as in `PublicationRow`.
     """
 
     publication_id: int
@@ -45,7 +45,7 @@ class Move:
 
     @property
     def is_first(self) -> bool:
-        """Whether the statement had no bill ever before."""
+        """Whether the statement never had a bill before."""
         return self.number == 1
 
 
@@ -62,8 +62,8 @@ class LookInto:
 class MoveReport:
     """Publications, the newest first, and what one statement moved; all of it as of one moment.
 
-    `has_more` says whether older ones follow. `looked_into` is None where nothing was chosen and none of them moved
-    anything, `change` also where there is no such bill. `group_count` is the number of groups that differ in `change`.
+    `has_more` says whether older ones follow. `looked_into` is None if nothing was chosen and none of them moved
+    anything, `change` also if there is no such bill. `group_count` is the number of groups that differ in `change`.
     `ends` are the latest publications of that statement.
     """
 
@@ -79,7 +79,7 @@ class MoveReport:
 def list_moves(
     database: Database, wanted: Filter, *, metric: Metric = Metric.BILLED, offset: int = 0
 ) -> tuple[Move, ...]:
-    """What each publication moved, as `list_changes` tells it of that publication; at most `wanted.limit` of them."""
+    """What each publication moved, as `list_changes` reports it; at most `wanted.limit` of them."""
     with reading.read(database) as connection:
         return _read_moves(connection, wanted, metric=metric, offset=offset)
 
@@ -94,10 +94,10 @@ def report_moves(
     limit: int,
     offset: int = 0,
 ) -> MoveReport:
-    """The publications that `wanted` lets through, and the movement of a statement by `column`.
+    """The publications that match `wanted`, and the changes of a statement by `column`.
 
-    Where no statement is chosen it is the newest publication of these that moved something. `limit` keeps so many
-    groups of it, the largest differences. Raises UsageError as `list_changes` does.
+    If no statement is chosen, it is that of the newest publication that moved something. `limit` keeps that many
+    groups, the largest differences. Raises UsageError as `list_changes` does.
     """
     with reading.read(database) as connection:
         rows = _read_moves(connection, replace(wanted, limit=wanted.limit + 1), metric=metric, offset=offset)

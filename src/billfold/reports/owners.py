@@ -1,4 +1,4 @@
-"""Who owns which account, and which accounts that cost something nobody owns."""
+"""Owners: who owns which account, and which accounts with costs have no owner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from billfold.store.reports import reading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerRow:
-    """An account with its owner; `account_name` is the operator's own name of it, None where none was given."""
+    """An account with its owner; `account_name` is the operator's name for it, if any."""
 
     client_id: str
     account_id: str
@@ -23,9 +23,9 @@ class OwnerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnownedRow:
-    """What an account without an owner cost in the latest month that has costs of it: exact, billed, by currency.
+    """The cost of an account without an owner in its latest month with costs: exact, billed, by currency.
 
-    `account_name` is AWS's name of it, where the bill has one.
+    `account_name` is AWS's name for it, if the bill has one.
     """
 
     client_id: str

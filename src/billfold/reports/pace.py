@@ -1,4 +1,4 @@
-"""The pace of a month: what is charged, what was charged a month before on the same day, and where it is heading."""
+"""The pace of a month: the charges so far, those of the month before up to the same day, and a forecast."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from billfold.period import BillingPeriod
 from billfold.store.reports.costs import LastDay, MeasuredCost
 from billfold.store.reports.spending import ChargedDays
 
-# The forecast goes by the last full week, so that each weekday is in it once.
+# The forecast uses the last full week, which has each weekday once.
 RATE_DAYS = 7
-# A mean has no last digit.
+# A mean may have infinitely many digits.
 _RATE_DIGITS = 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayRange:
-    """The earliest and the latest of some days; both are the same where clients agree."""
+    """The earliest and the latest of some days; both are the same if clients agree."""
 
     first: date
     last: date
@@ -48,9 +48,9 @@ class Pace:
     """A month in one currency: the sum of each client's own pace.
 
     `through` are the last days that clients are charged up to, `compared_until` the same days of the month before; None
-    where no client has a bill of the month. `before_to_date` is the month before up to these days, `before` all of it;
-    None without a bill of that month. `forecast` is None where no client has a full day that tells a rate, and all that
-    is charged once the month is over; a client without a rate is in it with what it is charged already.
+    if no client has a bill of the month. `before_to_date` is the month before up to these days, `before` all of it;
+    None without a bill of that month. `forecast` is None if no client has a full day to take a rate from, and equals
+    the charges once the month is over; a client without a rate is in it with its charges so far.
     """
 
     currency: str
@@ -65,20 +65,20 @@ class Pace:
 
     @property
     def change(self) -> Decimal | None:
-        """What the month is above the one before, up to the same day."""
+        """How much more the month costs than the one before, up to the same day."""
         return None if self.before_to_date is None else self.amount - self.before_to_date
 
     @property
     def forecast_change(self) -> Decimal | None:
-        """What the forecast is above all of the month before."""
+        """How much the forecast exceeds the whole month before."""
         return None if self.forecast is None or self.before is None else self.forecast - self.before
 
 
 def find_spans(charged: Sequence[ChargedDays], month: BillingPeriod, *, today: date) -> dict[tuple[str, str], Span]:
     """The days that count, by client and currency.
 
-    A month is charged up to its last day when it is over, else up to the last day with usage in the client's bills in
-    that currency, or in any of the client's bills where these have none. That day may still be incomplete: AWS delivers
+    A month is charged up to its last day once it is over, else up to the last day with usage in the client's bills in
+    that currency, or in any of the client's bills if these have none. That day may still be incomplete: AWS delivers
     a day's charges over the next ones.
     """
     billed = {each.client for each in charged if each.has_month}
@@ -104,7 +104,7 @@ def find_spans(charged: Sequence[ChargedDays], month: BillingPeriod, *, today: d
 
 
 def same_day_before(through: date, month: BillingPeriod) -> date:
-    """The same day of the month before; its last day where it is shorter, or where `through` is a month's last."""
+    """The same day of the month before; its last day if it is shorter, or if `through` is a month's last."""
     end_before = month.starts_on - timedelta(days=1)
     if through >= _last_day(month):
         return end_before
@@ -131,7 +131,7 @@ def measure(
 ) -> tuple[Pace, ...]:
     """The pace of a month by currency: of each client by its own days, then added; sums are exact.
 
-    `has_before` says whether there is a bill of the month before, whatever is in it.
+    `has_before` says whether there is any bill of the month before.
     """
     by_currency: dict[str, list[MeasuredCost]] = {}
     for each in costs:
@@ -173,7 +173,7 @@ def _add_up(
 
 
 def _rate(cost: MeasuredCost, span: Span) -> Decimal | None:
-    """What a full day runs up: usage, and what recurs but on the first of a month, where monthly fees are charged."""
+    """The cost of a full day: usage, and recurring fees except those of the first of a month, which are monthly."""
     window = [span.rate_from + timedelta(days=offset) for offset in range((span.rate_until - span.rate_from).days)]
     if not window:
         return None
@@ -183,7 +183,7 @@ def _rate(cost: MeasuredCost, span: Span) -> Decimal | None:
 
 
 def _forecast(cost: MeasuredCost, span: Span, month: BillingPeriod, rate: Decimal) -> Decimal:
-    """All that is charged, but from `rate_until` on the rate takes the place of what is charged daily."""
+    """All charges, except that from `rate_until` on the rate replaces daily charges."""
     return cost.amount - cost.replaced + rate * (month.ends_on - span.rate_until).days
 
 

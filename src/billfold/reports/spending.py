@@ -24,9 +24,9 @@ _EVERY_GROUP = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What costs are asked for; a missing `until` is the newest month there is, a missing `since` the one before.
+    """The requested costs; a missing `until` is the newest month, a missing `since` the one before.
 
-    If it `is_split`, workloads stand in for their parents, and the metric is the effective cost.
+    If it `is_split`, workloads replace their parents, and the metric is the effective cost.
     """
 
     group: CostColumn | KeyColumn = CostColumn.SERVICE
@@ -51,13 +51,13 @@ class Group:
 
     @property
     def change(self) -> Decimal:
-        """What the last month is above the one before."""
+        """How much more the last month costs than the one before."""
         return self.month - self.before_to_date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """The costs of one group for each of the chart's steps; None is all the groups that have no series of their own."""
+    """The costs of one group for each of the chart's steps; None means all groups without a series of their own."""
 
     name: str | None
     amounts: tuple[Decimal, ...]
@@ -65,7 +65,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrencySpending:
-    """All of it in one currency; `steps` are days, or months where the span is long."""
+    """All of it in one currency; `steps` are days, or months if the span is long."""
 
     currency: str
     pace: Pace | None
@@ -78,9 +78,9 @@ class CurrencySpending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendingReport:
-    """Spending by currency. `months` are all that could be asked for, the newest first; none when nothing is there.
+    """Spending by currency. `months` are all available ones, the newest first.
 
-    `through` are the last days that clients are charged up to, whatever costs are filtered by. `has_before` says
+    `through` are the last days that clients are charged up to, regardless of filters. `has_before` says
     whether there is a bill of the month before the last one, `has_split` whether the bills can be split.
     """
 
@@ -97,7 +97,7 @@ class SpendingReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargePage:
-    """Charges of one month, the dearest first; `last` is where the next page begins, None where none follows."""
+    """Charges of one month, the dearest first; `last` is where the next page begins, None if none follows."""
 
     rows: tuple[spending.ChargeRow, ...]
     last: spending.ChargePlace | None
@@ -252,7 +252,7 @@ class _Reader:
         return days
 
     def _daily_cells(self, names: Sequence[str]) -> dict[tuple[str, str, str], Decimal]:
-        """What these groups cost, by day, name and currency: what passes the filters, as in the table."""
+        """The costs of these groups by day, name and currency, with the filters of the table."""
         rows, _ = self._sum(["day", self._group], self._since, self._until, only=names)
         return {(row.place[0], row.place[1], row.currency): row.amount for row in rows}
 
@@ -343,15 +343,15 @@ def _make_groups(
 def _make_totals(
     amounts: Iterable[costs.SummedCost], compared: Iterable[costs.SummedCost], last: BillingPeriod
 ) -> dict[str, Group]:
-    """The total of each currency: of everything that passes the filters, however many groups that is."""
-    # Of a total the place is its month: under one name for all months they are those of one group.
+    """The total of each currency: of everything that matches the filters, in any number of groups."""
+    # The place of a total is its month: with one name for all months they form one group.
     named = [replace(row, place=("", row.place[0])) for row in amounts]
     groups = _make_groups(named, [replace(row, place=("",)) for row in compared], last)
     return {currency: group for currency, (group,) in groups.items()}
 
 
 def _largest(groups: Sequence[Group]) -> tuple[Group, ...]:
-    """The groups that are told from the others, in their order: a great credit is as plain to see as a great cost."""
+    """The groups with a series of their own, in order: a large credit is as visible as a large cost."""
     largest = sorted(groups, key=lambda group: (-abs(group.amount), group.name))[:TOP_GROUPS]
     return tuple(group for group in groups if group in largest)
 
@@ -362,7 +362,7 @@ def _make_series(
     cells: Mapping[tuple[str, str, str], Decimal],
     currency: str,
 ) -> tuple[Series, ...]:
-    """These groups, and what the others add up to: the difference to what each step costs in all."""
+    """These groups, and the sum of the others: the difference to the total of each step."""
     steps = sorted(step for step, of in totals if of == currency)
     series = [
         Series(name=group.name, amounts=tuple(cells.get((step, group.name, currency), Decimal(0)) for step in steps))

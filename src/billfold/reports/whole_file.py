@@ -1,4 +1,4 @@
-"""A file that stands under its name only when it is whole."""
+"""A file that gets its name only once it is complete."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from billfold.errors import UsageError
 
 @contextmanager
 def write_whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file beside `path` that takes its place at the end; on any failure it goes, and what stood there stays.
+    """A file beside `path` that replaces it at the end; on any failure it is removed and `path` stays as it is.
 
-    Raises UsageError for a place that cannot be written to, and for a file that is there unless `overwrite` says so.
+    Raises UsageError if the file cannot be written, or exists and `overwrite` is not set.
     """
     target = path.resolve()
     part = target.with_name(f".{target.name}.{uuid4().hex}.part")
@@ -36,6 +36,6 @@ def write_whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
 
 def _check_target(target: Path, *, overwrite: bool) -> None:
     if target.exists() and not target.is_file():
-        raise UsageError(f"{target} is no file", advice="use - for standard output")
+        raise UsageError(f"{target} is not a file", advice="use - for standard output")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} is there already", advice="--force replaces it")

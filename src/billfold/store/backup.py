@@ -1,4 +1,4 @@
-"""Copies of a home with its embedded database: made while the server runs, and restored whole or not at all."""
+"""Backups of a home with its embedded database: made while the server runs, and restored whole or not at all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAX_FILE_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """What a backup's manifest says; `holds` names what is in its folder."""
+    """A backup's manifest; `holds` names what is in its folder."""
 
     format: int
     billfold_version: str
@@ -44,9 +44,9 @@ class Backup:
 
 
 def back_up(settings: Settings, target: Path) -> Backup:
-    """Copy the embedded database, the spool and the settings into a new folder, while others go on writing.
+    """Copy the embedded database, the spool and the settings into a new folder, while others keep writing.
 
-    The database is as it was at one moment, near the end of the copy. The folder gets its name when it is whole and
+    The database is that of one moment, near the end of the copy. The folder gets its name once it is complete and
     PostgreSQL has verified its checksums.
     """
     _refuse_database_url(settings)
@@ -54,7 +54,7 @@ def back_up(settings: Settings, target: Path) -> Backup:
     if not (home / _DATA / "PG_VERSION").exists():
         raise UsageError(f"BILLFOLD_HOME {home} holds no database")
     if target.is_relative_to(home):
-        raise UsageError(f"{target} lies inside BILLFOLD_HOME {home}", advice="choose a folder outside of it")
+        raise UsageError(f"{target} lies inside BILLFOLD_HOME {home}", advice="choose a folder outside it")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is not empty", advice="choose a new folder")
     conninfo = start_embedded(home, postgres_version=settings.postgres_version)
@@ -77,7 +77,7 @@ def back_up(settings: Settings, target: Path) -> Backup:
 
 
 def restore(settings: Settings, source: Path) -> Backup:
-    """Bring a backup into BILLFOLD_HOME, which must hold no database. The backup itself is only read."""
+    """Restore a backup into BILLFOLD_HOME, which must have no database. The backup itself is only read."""
     _refuse_database_url(settings)
     home, source = settings.home, source.expanduser().absolute()
     backup = _read_manifest(source)
@@ -98,7 +98,7 @@ def restore(settings: Settings, source: Path) -> Backup:
         for _, to in others:
             if to.exists() and (to.is_file() or any(to.iterdir())):
                 raise UsageError(f"{to} exists already", advice="restore into an empty BILLFOLD_HOME")
-        # The database comes last: until then the restore can be run again.
+        # The database is last: until then the restore can be repeated.
         for name, to in [*others, (source / _DATA, data)]:
             _bring(name, to)
     return backup
@@ -114,7 +114,7 @@ def _refuse_database_url(settings: Settings) -> None:
 
 @contextmanager
 def _made_beside(target: Path, *, is_file: bool = False) -> Iterator[Path]:
-    """A new folder or file, for this user alone, that becomes the target when it is whole and on disk."""
+    """A new folder or file, for this user alone, that becomes the target once it is complete and on disk."""
     prefix = f".{target.name}.new-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _made_beside(target: Path, *, is_file: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """No other process uses the home meanwhile; those that begin wait."""
+    """Keep other processes from using the home meanwhile; new ones wait."""
     locks: list[int] = []
     try:
         for name in (keeper.USERS_LOCK, keeper.SERVER_LOCK):
@@ -157,7 +157,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def _copy_rest(settings: Settings, new: Path) -> Iterator[str]:
-    """Copy spool, settings and the home's small files; what others remove meanwhile is left out."""
+    """Copy spool, settings and the home's small files; files that others remove meanwhile are left out."""
     if settings.spool.is_dir() and any(settings.spool.iterdir()):
         _copy_folder(settings.spool, new / _SPOOL)
         yield _SPOOL
@@ -190,7 +190,7 @@ def _copy_file(file: Path, to: Path) -> None:
 
 
 def _find_others(settings: Settings, source: Path) -> list[tuple[Path, Path]]:
-    """What is restored beside the database, and where to. A spool outside of the home may be production's: not that."""
+    """What is restored beside the database, and where to. A spool outside the home may be production's: it is left."""
     found = [(file, settings.home / file.name) for file in sorted((source / _FILES).glob("*"))]
     if (source / _SPOOL).is_dir() and settings.spool.is_relative_to(settings.home):
         found.append((source / _SPOOL, settings.spool))
@@ -198,13 +198,13 @@ def _find_others(settings: Settings, source: Path) -> list[tuple[Path, Path]]:
 
 
 def _remove_remains(home: Path) -> None:
-    """What a restore that was killed was about to bring in: nobody else uses the home now."""
+    """Remove what a killed restore left unfinished: nobody else uses the home now."""
     for remains in home.glob(".*.new-*"):
         shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
 
 
 def _is_same(name: Path, to: Path) -> bool:
-    """Whether a restore that did not come to its end has brought this in: it is whole then."""
+    """Whether a restore that did not finish restored this: then it is complete."""
     if name.is_file():
         return to.is_file() and filecmp.cmp(name, to, shallow=False)
     files = _list_files(name)

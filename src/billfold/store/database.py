@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: where it is, the drivers' errors in our words, and a reader without rights to write."""
+"""Connections to PostgreSQL: where it is, the drivers' errors as Billfold's, and a reader without rights to write."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Connection = psycopg.Connection[TupleRow]
 READER_ROLE = "billfold_reader"
 CONNECT_TIMEOUT_SECONDS = 10
 
-# As the same role, another session may always be ended. By its name no session of another program is.
+# A role may always end its own sessions; the name protects those of other programs.
 _END_SESSIONS = """
     SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = ANY(%s) AND pid <> pg_backend_pid() AND application_name = 'billfold'"""
@@ -39,7 +39,7 @@ _LOOK_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """Where the tables are: connection strings of the writer and of the reader (None where none is configured)."""
+    """Where the tables are: connection strings of the writer and of the reader (None if none is configured)."""
 
     conninfo: str
     reader_conninfo: str | None
@@ -49,7 +49,7 @@ class Database:
 def open_database(settings: Settings) -> Database:
     """The configured database, or the embedded one, started.
 
-    Raises ConfigurationError for a connection string that is none and StoreUnavailableError when nothing answers.
+    Raises ConfigurationError for an invalid connection string and StoreUnavailableError if nothing answers.
     """
     if settings.database_url is None:
         conninfo = start_embedded(settings.home, postgres_version=settings.postgres_version)
@@ -92,7 +92,7 @@ def connect(conninfo: str, **options: str) -> Iterator[psycopg.Connection[TupleR
 
 @contextmanager
 def connect_at_last(conninfo: str) -> Iterator[Connection]:
-    """A connection for what is written down after an interruption, which does not end this one; it waits for nothing.
+    """A connection for writing after an interruption, which does not end this one; it waits for nothing.
 
     Errors leave it as those of `connect` do.
     """
@@ -104,8 +104,8 @@ def connect_at_last(conninfo: str) -> Iterator[Connection]:
 
 @contextmanager
 def lock_timeout(connection: Connection, seconds: int, message: str) -> Iterator[None]:
-    """Wait for locks no longer than this; then it is a conflict, to be tried again."""
-    # 0 would mean to wait for ever.
+    """Wait for locks no longer than this; then raise RunConflictError."""
+    # 0 would mean to wait forever.
     connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(seconds * 1000, 1)}ms"])
     try:
         yield
@@ -117,7 +117,7 @@ def lock_timeout(connection: Connection, seconds: int, message: str) -> Iterator
 class BulkConnection:
     """The bulk loader's connection: Arrow streams in and out, and the SQL of the same transaction.
 
-    Nothing is committed before `commit`; whatever ends without it is rolled back.
+    Nothing is committed before `commit`; a transaction that ends without it is rolled back.
     """
 
     def __init__(self, connection: Any, conninfo: str) -> None:
@@ -133,12 +133,12 @@ class BulkConnection:
         if isinstance(settings[0], bytes):
             raise _UnknownTypesError
         [(bulk._backend_pid,)] = bulk.query("SELECT pg_backend_pid()")
-        # Else a rollback would take it back.
+        # Otherwise a rollback would undo it.
         bulk.commit()
         return bulk
 
     def stoppable(self) -> AbstractContextManager[None]:
-        """Within the block the session is ended when the command is asked to end."""
+        """Within the block an interruption of the command ends the session."""
         return interruption.session(end_sessions, (self._conninfo, self._backend_pid))
 
     def execute(self, sql: str, *parameters: Any) -> None:
@@ -210,7 +210,7 @@ def connect_bulk(conninfo: str) -> Iterator[BulkConnection]:
 
 
 def _read_pgoptions() -> str:
-    """What libpq sends where a connection string has no options."""
+    """What libpq sends if a connection string has no options."""
     defaults = psycopg.pq.Conninfo.get_defaults()
     return next((each.val.decode() for each in defaults if each.keyword == b"options" and each.val), "")
 
@@ -226,16 +226,16 @@ def _open_bulk(conninfo: str, **startup: str) -> tuple[Any, BulkConnection]:
 
 
 class _UnknownTypesError(Exception):
-    """The driver reads the names of types when it connects, and knows none where quote_all_identifiers is on then.
+    """The driver reads the names of types when it connects, and finds none if quote_all_identifiers is on then.
 
-    Only the startup packet can change that. It is not sent otherwise, because poolers refuse what they do not know.
+    Only the startup packet can change that. It is not sent otherwise, because poolers refuse unknown settings.
     """
 
 
 def end_sessions(sessions: Sequence[tuple[str, int]]) -> None:
-    """End these sessions of our own (connection string, process id), and wait for their end a moment.
+    """End these own sessions (connection string, process id), and wait a moment for their end.
 
-    A statement that is just being committed is committed, or not at all: when the session has ended, it is known.
+    Once a session has ended, it is certain whether its last statement was committed.
     """
     for conninfo in dict.fromkeys(conninfo for conninfo, _ in sessions):
         pids = [pid for each, pid in sessions if each == conninfo]
@@ -248,9 +248,9 @@ def end_sessions(sessions: Sequence[tuple[str, int]]) -> None:
 
 
 def _call(function: Callable[..., Any], arguments: Any, named: Any, cancel: Any) -> Any:
-    """The driver handles SIGINT itself while it works, so that nobody else hears of it: not where signals are watched.
+    """Call the driver without its own handler of SIGINT, which hides the signal, while signals are watched.
 
-    It is the one place where the driver can be kept from that; a test with real signals looks at it.
+    This is the only place where that is possible; a test with real signals covers it.
     """
     if interruption.is_watched():
         return function(*arguments, **named)
@@ -263,7 +263,7 @@ adbc_driver_manager.dbapi._blocking_call = _call  # type: ignore[attr-defined, a
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Driver errors in our words: what can succeed later is retryable, everything else is not."""
+    """Raise driver errors as Billfold's: retryable if the same can succeed later."""
     try:
         yield
     except (psycopg.Error, adbc_driver_manager.Error) as error:
@@ -274,15 +274,15 @@ def _checked(url: str, name: str) -> str:
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        # What libpq complains of is a part of the string, and that part may be the password.
+        # libpq quotes a part of the string, which may be the password.
         raise ConfigurationError(
-            f"{name} is no connection string", advice="expected postgresql://user@host:5432/database"
+            f"{name} is not a connection string", advice="expected postgresql://user@host:5432/database"
         ) from None
     return url
 
 
 def _tuned(conninfo: str) -> str:
-    """The connection's own timeouts and its name; what the session is set to follows when it is made."""
+    """The connection's own timeouts and name; the settings of the session follow once it is open."""
     return make_conninfo(
         conninfo,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,

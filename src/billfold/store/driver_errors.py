@@ -20,9 +20,9 @@ from billfold.errors import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Meaning:
-    """A kind of error and what we make of it; `says` takes the server's own words.
+    """A kind of error and its translation; `says` quotes the server's own words.
 
-    It is known by its codes or how they begin, and where there is no code by a phrase; `words` must be in it too.
+    It is recognized by the beginning of its code, or by a phrase if there is no code; it must contain `words` too.
     """
 
     codes: tuple[str, ...]
@@ -38,7 +38,7 @@ class _Meaning:
 
 
 _FULL = "free or add space on the database's disk, then run this again"
-# The first that fits counts. The codes: PostgreSQL documentation, appendix A. A refused connection, a stream and a
+# The first match is taken. The codes: PostgreSQL documentation, appendix A. A refused connection, a stream and a
 # session that the server ended come without one.
 _MEANINGS = (
     _Meaning(
@@ -211,7 +211,7 @@ _MAX_SHOWN = 300
 
 
 def translate(error: BaseException) -> BillfoldError:
-    """The error in our words; only what can succeed later is retryable."""
+    """The error as one of Billfold's; retryable only if the same can succeed later."""
     code, text = getattr(error, "sqlstate", None), str(error)
     meaning = next((each for each in _MEANINGS if each.fits(code, text)), None)
     if meaning is None:

@@ -235,7 +235,7 @@ def _refuse_other_namespace(home: Path) -> None:
 
 
 def _namespace() -> str:
-    """What tells this boot of this machine and this PID namespace from others; empty where the system has none."""
+    """What distinguishes this boot of this machine and this PID namespace from others; empty if the system has none."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -256,7 +256,7 @@ def _adoptable(home: Path) -> int | None:
 def _end_slow_stop(home: Path, hastened: set[int]) -> None:
     """A server that was asked by SIGTERM to stop waits for all of its sessions, and refuses this one until then.
 
-    `hastened` keeps the servers that were told to hurry: once is enough.
+    `hastened` holds the servers that were signalled already: once is enough.
     """
     data = home / "postgres"
     postmaster = read_postmaster(data)
@@ -304,7 +304,7 @@ def _run_keeper(
             report=report,
             adopted_pid=adopted_pid,
         )
-        # The program forks: what is waited for here has ended at once.
+        # The program forks: the process that is waited for here ends at once.
         subprocess.run(
             [sys.executable, "-I", "-S", keeper.__file__, plan.write()],
             pass_fds=[descriptor for descriptor in (server_lock, report) if descriptor is not None],

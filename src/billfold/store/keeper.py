@@ -1,28 +1,41 @@
 """The keeper of a home: a small process that runs its embedded PostgreSQL and stops it after the last user.
 
-`embedded.py` starts this file as a program of its own, with the standard library alone: it must start in milliseconds.
+`embedded.py` starts this file as a program of its own, with the standard library and `cluster.py` alone: it must start
+in milliseconds.
 The server is its child and inherits the locked descriptor of `server.lock`, as does each of the server's processes. So
 that lock ends exactly with the last of them, and every namespace of this machine sees it.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
-import locale
 import os
-import re
 import select
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
+
+if __name__ != "__main__":
+    from billfold.store.cluster import ClusterError, as_runner, check_settings, is_whole, make_cluster, worst_line
+else:
+    # As a program of its own it can import nothing of the package but the file beside it.
+    sys.path.insert(0, str(Path(__file__).parent))
+    from cluster import (  # type: ignore[import-not-found, no-redef]
+        ClusterError,
+        as_runner,
+        check_settings,
+        is_whole,
+        make_cluster,
+        worst_line,
+    )
+
+    sys.path.pop(0)
 
 USERS_LOCK = "users.lock"
 SERVER_LOCK = "server.lock"
@@ -30,19 +43,6 @@ KEEPER_LOCK = "keeper.lock"
 PORT = 5432
 SOCKET_NAME = f".s.PGSQL.{PORT}"
 
-# The first line of postgresql.conf, so that the operator's own lines win.
-_INCLUDE = "include 'billfold.conf'  # Billfold's settings. Lines below this one win."
-# PostgreSQL writes its log of changes in files of this size.
-FULL_BYTES = 16 * 2**20
-_DISK_ERRORS = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
-_LOG_PREFIX = re.compile(r"^[\d-]+ [\d:.]+ \w+ \[\d+\] ")
-# Earlier versions wrote their settings at the end of postgresql.conf, below this line.
-_OLD_MARK = b"# Billfold: bulk loads want room between checkpoints."
-_SETTINGS = """# Written by Billfold at each start. Put your own settings into postgresql.conf.
-# Bulk loads need room between checkpoints.
-shared_buffers = 256MB
-max_wal_size = 4GB
-"""
 _FIXED_SETTINGS = (
     "listen_addresses=",
     f"port={PORT}",
@@ -52,16 +52,15 @@ _FIXED_SETTINGS = (
     "logging_collector=off",
     "restart_after_crash=on",
 )
-_INITDB_OPTIONS = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions", "--no-clean")
 # A fast shutdown writes a checkpoint. On a slow disk the next start's recovery does that work instead.
 _STOP_STEPS = ((signal.SIGINT, 2.5), (signal.SIGQUIT, 6.0), (signal.SIGKILL, 60.0))
 
 
 class Plan(NamedTuple):
-    """What a keeper is asked to do, as JSON on its command line.
+    """A keeper's task, as JSON on its command line.
 
     `runner` is the user and group that PostgreSQL runs as, None for this process's own. `adopted_pid` is that of a
-    server which runs already, and which lost its keeper; then there is no `server_lock` to pass on.
+    running server that lost its keeper; then there is no `server_lock` to pass on.
     """
 
     home: str
@@ -80,14 +79,10 @@ class Plan(NamedTuple):
         return Plan(**json.loads(text))
 
 
-class _StartError(Exception):
-    """The server cannot run; its text is what PostgreSQL wrote."""
-
-
 def main(plan: Plan) -> None:
     """Run or adopt the server, report once on the pipe, and return when the server has ended."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        # Not ignored but caught: what is ignored stays so in the programs started from here.
+        # Caught, not ignored: ignored signals stay ignored in the programs started from here.
         signal.signal(number, lambda *_: None)
     os.umask(0o077)
     os.chdir("/")
@@ -98,7 +93,7 @@ def main(plan: Plan) -> None:
         _watch(lambda: lock(home / USERS_LOCK), no_users, changed)
         log_size = _size(home / "postgres" / "log")
         server = _start(plan, no_users) if plan.adopted_pid is None else None
-    except (_StartError, OSError, subprocess.SubprocessError) as error:
+    except (ClusterError, OSError, subprocess.SubprocessError) as error:
         _report(plan, str(error))
         return
     postmaster = server or plan.adopted_pid
@@ -131,12 +126,12 @@ def _lock_soon(path: Path) -> int:
             return lock(path, wait=False)
         except BlockingIOError:
             if time.monotonic() > give_up_at:
-                raise _StartError("the keeper of its last server does not end") from None
+                raise ClusterError("the keeper of its last server does not end") from None
             time.sleep(0.01)
 
 
 def lock(path: Path, *, shared: bool = False, wait: bool = True) -> int:
-    """The descriptor that holds the lock until it is closed; without `wait` BlockingIOError where another holds it."""
+    """The descriptor that holds the lock until it is closed; without `wait` BlockingIOError if another holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         if os.geteuid() == 0:
@@ -151,7 +146,7 @@ def lock(path: Path, *, shared: bool = False, wait: bool = True) -> int:
 
 
 def read_postmaster(data: Path) -> tuple[int, str] | None:
-    """The process id and the state of the server, as it wrote them; None where the file is missing or torn."""
+    """The process id and the state of the server, as it wrote them; None if the file is missing or torn."""
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
         return int(lines[0]), lines[7].strip()
@@ -160,7 +155,7 @@ def read_postmaster(data: Path) -> tuple[int, str] | None:
 
 
 def _watch(wait: Any, happened: threading.Event, changed: threading.Event) -> None:
-    """Wait for a lock in a thread of its own: a lock that is waited for needs no polling."""
+    """Wait for a lock in a thread of its own, without polling."""
 
     def run() -> None:
         wait()
@@ -177,16 +172,16 @@ def _start(plan: Plan, no_users: threading.Event) -> subprocess.Popen[bytes]:
     for remains in data.parent.glob("postgres.new-*"):
         shutil.rmtree(remains, ignore_errors=True)
     if not is_whole(data):
-        _make_cluster(plan, data)
-    _check_settings(plan, data)
-    # The lock proves that no server runs. What an earlier one left, or a copy brought along, would stop this start.
+        make_cluster(data, plan.programs, plan.runner, plan.server_lock)
+    check_settings(data, plan.runner)
+    # The lock proves that no server runs. Files that an earlier one or a copy left would prevent this start.
     for name in ("postmaster.pid", SOCKET_NAME, f"{SOCKET_NAME}.lock"):
         (data / name).unlink(missing_ok=True)
     if no_users.is_set():
-        raise _StartError("nobody waits for it")
+        raise ClusterError("nothing waits for it")
     folder = str(data).replace('"', '""')
     settings = [f'unix_socket_directories="{folder}"', *_FIXED_SETTINGS]
-    # As all that root opens here: what the server's user may have linked elsewhere is not followed.
+    # Root follows no links here: the server's user may have linked the file elsewhere.
     log = os.open(data / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     try:
         if plan.runner:
@@ -197,126 +192,16 @@ def _start(plan: Plan, no_users: threading.Event) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             pass_fds=[plan.server_lock],
-            **_as_runner(plan),
+            **as_runner(plan.runner),
         )
     finally:
         os.close(log)
-
-
-def is_whole(data: Path) -> bool:
-    """Whether initdb got to its end here: it makes the database `postgres`, number 5, and ends with a clean shutdown.
-
-    A folder in which anything was ever stored is whole, however its server ended. Raises _StartError for one that holds
-    data, but not all that a server needs.
-    """
-    databases = [each for each in data.glob("base/*") if each.name.isdigit()]
-    # PostgreSQL numbers what others than initdb make from 16384 on.
-    holds_data = any(
-        int(file.name) >= 16384 for each in databases for file in (each, *each.iterdir()) if file.name.isdigit()
-    )
-    control, version = _read(data / "global/pg_control"), _read(data / "PG_VERSION")
-    lacks = "global/pg_control" if len(control) < 20 else "PG_VERSION" if not version.strip() else None
-    if lacks and holds_data:
-        raise _StartError(f"it is damaged: {lacks} is missing or empty; restore a backup")
-    # The state is the fifth word of 32 bits; 1 is a clean shutdown.
-    was_shut_down = int.from_bytes(control[16:20], sys.byteorder) == 1
-    is_complete = any(int(each.name) >= 5 and (each / "PG_VERSION").exists() for each in databases)
-    return not lacks and is_complete and (was_shut_down or holds_data or (data / "backup_label").exists())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return b""
-
-
-def _make_cluster(plan: Plan, data: Path) -> None:
-    """Make the cluster beside its place; only when it is whole and on disk it gets its name."""
-    new = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=plan.home))
-    try:
-        _give(plan, new)
-        made = subprocess.run(
-            [f"{plan.programs}/initdb", "--pgdata", str(new), *_INITDB_OPTIONS, *_locale()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[plan.server_lock] if plan.server_lock is not None else [],
-            **_as_runner(plan),
-        )
-        if made.returncode:
-            text = made.stdout.decode(errors="replace")
-            if shutil.disk_usage(plan.home).free < FULL_BYTES:
-                # What fails then need not say so.
-                text += f"\n{os.strerror(errno.ENOSPC)}"
-            raise _StartError(_worst_line(text))
-        _check_settings(plan, new)
-        if data.exists() and any(data.iterdir()):
-            # A start of an older Billfold was killed here. There is no database in it; it is kept all the same.
-            data.rename(data.with_name(f"postgres.unfinished-{time.time_ns()}"))
-        new.rename(data)
-        _sync(data.parent)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-
-
-def _locale() -> list[str]:
-    """Sorted by code point everywhere: the order of an index then survives a move to another machine."""
-    try:
-        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
-    except locale.Error:
-        return ["--locale=C"]
-    return ["--locale=C", "--lc-ctype=C.UTF-8"]
-
-
-def _check_settings(plan: Plan, data: Path) -> None:
-    own, main, access = data / "billfold.conf", data / "postgresql.conf", data / "pg_hba.conf"
-    if not own.exists() or own.read_bytes() != _SETTINGS.encode():
-        _replace(plan, own, _SETTINGS.encode())
-    lines = main.read_bytes().splitlines() if main.exists() else []
-    if not any(line.startswith(_INCLUDE.split("  #")[0].encode()) for line in lines):
-        if _OLD_MARK not in lines:
-            # initdb writes these among its own settings, where they would win.
-            lines = [b"#" + line if line.startswith((b"shared_buffers", b"max_wal_size")) else line for line in lines]
-        _replace(plan, main, b"\n".join([_INCLUDE.encode(), *lines, b""]))
-    if not access.exists() or not access.stat().st_size:
-        _replace(plan, access, b"local all all trust\nlocal replication all trust\n")
-
-
-def _replace(plan: Plan, path: Path, content: bytes) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with new.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    _give(plan, new)
-    new.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-
-
-def _give(plan: Plan, path: Path) -> None:
-    if plan.runner:
-        os.chown(path, *plan.runner, follow_symlinks=False)
 
 
 def _note_identity(plan: Plan) -> None:
     assert plan.server_lock is not None
     os.ftruncate(plan.server_lock, 0)
     os.pwrite(plan.server_lock, plan.identity.encode(), 0)
-
-
-def _as_runner(plan: Plan) -> dict[str, Any]:
-    if not plan.runner:
-        return {}
-    return {"user": plan.runner[0], "group": plan.runner[1], "extra_groups": []}
 
 
 def _await_ready(
@@ -342,7 +227,7 @@ def _await_end(home: Path, postmaster: subprocess.Popen[bytes] | int, no_users: 
 
 
 def _await_process(pid: int) -> None:
-    """Wait for a process that is nobody's child here."""
+    """Wait for a process that is no child of this one."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -366,7 +251,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _end_orphans(data: Path) -> None:
-    """A postmaster that was killed leaves processes which may run on for long, and no other server may start before."""
+    """End the processes that a killed postmaster left: no other server can start while they run."""
     folder = data.stat()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -393,19 +278,9 @@ def _last_words(data: Path, log_size: int) -> str:
     try:
         with (data / "log").open("rb") as log:
             log.seek(log_size)
-            return _worst_line(log.read(100_000).decode(errors="replace"))
+            return worst_line(log.read(100_000).decode(errors="replace"))
     except OSError as error:
         return str(error)
-
-
-def _worst_line(text: str) -> str:
-    """The line that says most, without time and process."""
-    lines = [_LOG_PREFIX.sub("", line).strip() for line in text.splitlines() if line.strip()]
-    for mark in (*_DISK_ERRORS, "PANIC:", "FATAL:", "ERROR:", "error:", "could not"):
-        for line in lines:
-            if mark in line:
-                return " ".join(line.split())
-    return lines[-1] if lines else "it says no reason"
 
 
 def _report(plan: Plan, failure: str | None) -> None:
@@ -413,12 +288,12 @@ def _report(plan: Plan, failure: str | None) -> None:
         os.write(plan.report, json.dumps(failure).encode())
         os.close(plan.report)
     except OSError:
-        # Nobody waits for it any more.
+        # Nothing waits for it any more.
         pass
 
 
 if __name__ == "__main__":
-    # Nobody's child: a user that lives long need not wait for its end.
+    # In a process without a parent, so that a long-lived user need not wait for its end.
     if os.fork() == 0:
         try:
             main(Plan.read(sys.argv[1]))

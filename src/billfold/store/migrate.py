@@ -16,8 +16,8 @@ from billfold.store.database import Database, connect
 
 _LOCK = 0x62696C6C666F6C64  # "billfold": one migration at a time in a database
 
-# Former wordings of migrations, by their SHA-256: each made the same schema as the present one, where it could be
-# applied at all. 0004 granted the reader all tables of the schema, which fails beside a table of another role.
+# Former wordings of migrations, by SHA-256: each made the same schema as the present one, if it could be applied. 0004
+# granted the reader all tables of the schema, which fails beside a table of another role.
 _FORMER_WORDINGS: Mapping[int, frozenset[str]] = {
     4: frozenset({"0aaedf7c745a297f5c97fcdfd77acb21ae534b2dc9075745585d3786750d7595"}),
 }
@@ -36,7 +36,7 @@ class Migration:
         return hashlib.sha256(self.script.encode()).hexdigest()
 
     def is_worded(self, sha256: str) -> bool:
-        """Whether this is the hash of the migration, or of a former wording that is as good."""
+        """Whether this is the hash of the migration, or of an equivalent former wording."""
         return sha256 == self.sha256 or sha256 in _FORMER_WORDINGS.get(self.number, ())
 
 
@@ -57,9 +57,9 @@ def list_migrations() -> tuple[Migration, ...]:
 
 
 def prepare(database: Database) -> None:
-    """Make the schema ready for use: an embedded database is migrated here, of another one it is asked.
+    """Make the schema ready for use: an embedded database is migrated, any other one is only verified.
 
-    Raises SchemaVersionError where `billfold migrate` has to be run first.
+    Raises SchemaVersionError if `billfold migrate` has to be run first.
     """
     if database.is_embedded:
         migrate_database(database)
@@ -78,9 +78,9 @@ def migrate_database(database: Database) -> tuple[Migration, ...]:
 
 
 def migrate(connection: psycopg.Connection[TupleRow]) -> tuple[Migration, ...]:
-    """Apply what is missing and return it; nothing when the schema is current.
+    """Apply what is missing and return it; nothing if the schema is current.
 
-    Raises SchemaVersionError when an applied migration was edited or the database is newer than this Billfold.
+    Raises SchemaVersionError if an applied migration was edited or the database is newer than this Billfold.
     """
     connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
     try:
@@ -122,6 +122,7 @@ def _find_missing(connection: psycopg.Connection[TupleRow]) -> list[Migration]:
             )
     if newer := set(applied) - {migration.number for migration in known}:
         raise SchemaVersionError(
-            f"the database has migration {max(newer)}, which this Billfold does not know", advice="upgrade Billfold"
+            f"the database has migration {max(newer)}, which this version of Billfold does not know",
+            advice="upgrade Billfold",
         )
     return [migration for migration in known if migration.number not in applied]

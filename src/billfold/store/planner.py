@@ -1,7 +1,7 @@
-"""How a great part of a month is read: at once and by several processes.
+"""Hints for PostgreSQL's planner: a large part of a month is scanned, by several processes.
 
-A partition that nobody has analysed yet seems to hold next to nothing, so that PostgreSQL would look its rows up
-through an index, one after the other. An ANALYZE in a transaction would hold a lock that other statements wait for.
+A partition that was never analysed looks almost empty, so PostgreSQL would look its rows up through an index, one by
+one. An ANALYZE in a transaction would hold a lock that other statements wait for.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 
-# From so many rows on it is cheaper to scan a partition than to look them up,
+# With at least this many rows it is cheaper to scan a partition than to look them up,
 _FROM_ROWS = 50_000
-# unless they are a smaller part of it than one in so many.
+# unless they are less than this fraction of it.
 _SMALLEST_PART = 4
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 
 
 def prefer_scans(query: Query, period: BillingPeriod, *, row_count: int) -> bool:
-    """Let the transaction scan the month's partitions if so many rows of one statement are a great part of them.
+    """Let the transaction scan the month's partitions if this many rows of one statement are a large part of them.
 
     `query` runs a query without parameters in the transaction and returns its rows. Returns whether it was done.
     """

@@ -18,7 +18,7 @@ from billfold.errors import ConfigurationError, QueryError
 from billfold.sql import read_queries
 from billfold.store.database import Database, connect
 
-# What Python would round, refuse or spell in its own way stays as PostgreSQL writes it.
+# Types that Python would round, refuse or write differently stay as PostgreSQL writes them.
 _TEXT_TYPES = (
     "bytea cidr date daterange datemultirange inet int4multirange int4range int8multirange int8range interval numeric"
     " nummultirange numrange time timetz tsmultirange tsrange tstzmultirange tstzrange uuid"
@@ -41,7 +41,7 @@ class QueryResult:
 def run_query(database: Database, query: str, *, timeout_seconds: int, max_rows: int) -> Iterator[QueryResult]:
     """Run one SQL statement as the reader, in a read-only transaction; rows arrive as they are taken.
 
-    Raises ConfigurationError where no reader is configured or it may do more than read, and QueryError for a query that
+    Raises ConfigurationError if no reader is configured or it may do more than read, and QueryError for a query that
     PostgreSQL refuses, that takes too long or that returns more than `max_rows` rows.
     """
     if database.reader_conninfo is None:
@@ -53,7 +53,7 @@ def run_query(database: Database, query: str, *, timeout_seconds: int, max_rows:
     with connect(database.reader_conninfo, **limits) as connection:
         _refuse_more_than_reading(connection)
         allowed_seconds = _read_timeout_seconds(connection)
-        _spell_values(connection)
+        _keep_text(connection)
         connection.read_only = True
         with (
             _translate_refusal(query, allowed_seconds),
@@ -87,7 +87,7 @@ def _read_timeout_seconds(connection: psycopg.Connection[TupleRow]) -> float:
     return float(row[0]) / 1000
 
 
-def _spell_values(connection: psycopg.Connection[TupleRow]) -> None:
+def _keep_text(connection: psycopg.Connection[TupleRow]) -> None:
     for name in _TEXT_TYPES:
         connection.adapters.register_loader(name, TextLoader)
     for name in ("timestamp", "timestamptz"):
@@ -140,7 +140,7 @@ def _limit(first: TupleRow | None, rows: Iterator[TupleRow], max_rows: int) -> I
 
 @contextmanager
 def _translate_refusal(query: str, timeout_seconds: float) -> Iterator[None]:
-    """What PostgreSQL says of the query is the operator's to mend, unless the connection itself was lost."""
+    """Raise PostgreSQL's errors about the query as QueryError, unless the connection itself was lost."""
     try:
         yield
     except psycopg.errors.QueryCanceled as error:
@@ -148,7 +148,7 @@ def _translate_refusal(query: str, timeout_seconds: float) -> Iterator[None]:
             raise
         raise QueryError(
             f"the query took longer than {timeout_seconds:g} s",
-            advice="raise BILLFOLD_SQL_TIMEOUT_SECONDS, or statement_timeout where PostgreSQL sets a shorter one",
+            advice="raise BILLFOLD_SQL_TIMEOUT_SECONDS, or statement_timeout if PostgreSQL sets a shorter one",
         ) from error
     except psycopg.Error as error:
         if _is_not_about_the_query(error):

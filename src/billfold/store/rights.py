@@ -1,4 +1,4 @@
-"""What PostgreSQL is, what writer and reader may do in it, and when it heard of a client's objects last."""
+"""PostgreSQL's version, the rights of writer and reader, and the last message about a client's objects."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def describe_server(connection: Connection) -> Server:
 
 
 def list_missing_rights(connection: Connection) -> list[str]:
-    """What the connected role lacks of what an ingest needs, a few of it; needs the schema."""
+    """The first few rights that an ingest needs and the connected role lacks; needs the schema."""
     return [missing for (missing,) in connection.execute(_query("list_missing_rights"))]
 
 
 def may_create_partitions(connection: Connection) -> bool:
-    """Whether the connected role may take in a month that is new."""
+    """Whether the connected role may ingest a new month."""
     return bool(_value(connection, "may_create_partitions", {}))
 
 
@@ -58,13 +58,13 @@ def describe_reader(connection: Connection) -> ReaderRights:
 
 
 def list_excess_rights(connection: Connection) -> list[str]:
-    """What the connected role may do beyond reading, the first few of it."""
+    """The first few rights beyond reading that the connected role has."""
     query = read_queries("billfold.store", "reader")["list_excess_rights"]
     return [excess for (excess,) in connection.execute(query.encode())]
 
 
 def find_last_event(connection: Connection, client_id: str) -> datetime | None:
-    """When the last message about one of the client's objects was taken in; None where none ever was."""
+    """When the last message about one of the client's objects was handled; None if none ever was."""
     moment = _value(connection, "find_last_event", {"client_id": client_id})
     assert moment is None or isinstance(moment, datetime)
     return moment

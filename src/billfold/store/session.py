@@ -1,10 +1,10 @@
-"""The settings of every session: a server, role or environment that sets others changes nothing we read or write."""
+"""The settings of every session, so that those of a server, role or environment change nothing we read or write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-# What would change the text of a value, the meaning of a literal or of a comparison, or the rows that are found.
+# Settings that could change the text of a value, the meaning of a literal or comparison, or the rows found.
 _MEANING = {
     "client_encoding": "UTF8",
     "DateStyle": "ISO, MDY",
@@ -36,7 +36,7 @@ _PATIENCE = {
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
 }
-# Sessions end with their client: a killed worker's locks go within a second. A machine that is gone says nothing:
+# Sessions end with their client: a killed worker's locks go within a second. A machine that is gone sends nothing:
 # either side probes the other after half a minute, and gives up within a minute.
 _LIVENESS = {
     "client_connection_check_interval": "1000",
@@ -44,17 +44,17 @@ _LIVENESS = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
-# Only a superuser, or who was granted it, may set these: without triggers no foreign key is checked, and what the
-# drivers pass on of some errors is their words alone.
+# Only superusers and roles with the grant may set these: without triggers no foreign key is checked, and the drivers
+# pass on only the words of some errors.
 _PRIVILEGED = {"session_replication_role": "origin", "lc_messages": "C"}
 
 
 def tune_query(options: Mapping[str, str]) -> str:
-    """One query without parameters that sets up a session; options are further settings, or others than ours.
+    """One query without parameters that sets up a session; options are further settings, or replace these.
 
     A `statement_timeout` among them holds unless the administrator's is shorter.
 
-    It runs after the connection is made, not in its startup packet: a pooler refuses or ignores most of what is there,
+    It runs after the connection is made, not in its startup packet: a pooler refuses or ignores most of that packet,
     and libpq would ignore PGOPTIONS.
     """
     return f"SELECT {', '.join(_list_calls(options))}"
@@ -82,6 +82,6 @@ def _milliseconds(value: str) -> str:
 
 
 def _quote(text: str) -> str:
-    # Backslashes would depend on the very settings that are made here.
+    # Backslashes would depend on the settings that are made here.
     assert not {"'", "\\"} & set(text), text
     return f"'{text}'"

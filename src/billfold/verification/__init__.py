@@ -1,11 +1,13 @@
-"""Verify: what is published is proved from the ground up, and the first row that differs is named.
+"""Verify: prove from the ground up that published statements are true, and name the first row that is not.
 
-Every statement is read in one snapshot: raw rows against their own hashes and the publication's totals, charges against
-the raw rows that they come of, history against the publications, daily costs and restatements against the charges, and
-at last the raw rows against the source files, where they can still be read. Nothing is changed.
+`statements` reads each statement in one snapshot and runs its proofs: raw rows against their own hashes and the
+publication's totals, charges against the raw rows (`landed`), deliveries and files (`origin`), history against the
+publications and daily costs against the charges (`history`), withdrawn rows and charges (`withdrawn`), split costs
+(`split`), files that would be counted twice (`files`), and raw rows against the source files, as long as those can be
+read (`source`). Nothing is changed.
 """
 
 from billfold.verification.statements import verify
-from billfold.verification.verdict import Check, CheckState, Verdict
+from billfold.verification.verdict import Proof, ProofState, Verdict
 
-__all__ = ["Check", "CheckState", "Verdict", "verify"]
+__all__ = ["Proof", "ProofState", "Verdict", "verify"]

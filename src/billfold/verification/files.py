@@ -1,4 +1,4 @@
-"""Which files are counted: none twice, be it by itself and in the bill of an export, or under two folders."""
+"""No file is counted twice: neither alone and in the bill of an export, nor in two folders."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from billfold.bills.standalone import find_owning_statement, find_standalone, fi
 from billfold.model import Client
 from billfold.store.database import Connection, connect
 from billfold.store.deliveries import history, statements
-from billfold.verification.verdict import Findings, Subject
+from billfold.verification.verdict import Proofs, Subject
 
 
-def check_files(findings: Findings, subject: Subject) -> None:
-    """No file of the current delivery makes up the costs in another statement too.
+def prove_files(proofs: Proofs, subject: Subject) -> None:
+    """No file of the current delivery is counted in another statement too.
 
-    What an operator forces in, or an earlier version of Billfold let in, can stand twice. It is asked of what stands
-    now, outside of the statement's snapshot: other statements are concerned too.
+    An operator's force, or an earlier version of Billfold, can let a file in twice. This reads current rows outside the
+    statement's snapshot, because other statements are concerned too.
     """
     delivery_id = subject.held.delivery_id
     with connect(subject.database.conninfo) as connection:
         differences = list(_find_counted_twice(connection, subject, delivery_id)) if delivery_id else []
-    findings.tell("standalone_files", differences, "no file counts twice")
+    proofs.add("standalone_files", differences, "no file is counted twice")
 
 
 def _find_counted_twice(connection: Connection, subject: Subject, delivery_id: UUID) -> Iterator[str]:

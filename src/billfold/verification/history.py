@@ -1,29 +1,29 @@
-"""What was published before: history against the publications, restatements and daily costs against the charges."""
+"""Past publications: history against the publications, restatements and daily costs against the charges."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from billfold.model import PublicationKind, Totals
-from billfold.store.verification.charges import SaidPublication, Snapshot
+from billfold.store.verification.charges import RecordedPublication, Snapshot
 from billfold.store.verification.history import History
-from billfold.verification.verdict import Findings, compare_charges, compare_money, compare_number, compare_totals
+from billfold.verification.verdict import Proofs, compare_charges, compare_money, compare_number, compare_totals
 
 
-def check_history(findings: Findings, history: History, publications: Sequence[SaidPublication]) -> None:
-    """Each publication did what it says, by the marks of rows and charges, unless they are pruned."""
+def prove_history(proofs: Proofs, history: History, publications: Sequence[RecordedPublication]) -> None:
+    """Each publication did what it says, according to the marks of rows and charges that are not pruned."""
     moved = history.count_moved_rows()
     pruned = sum(not publication.is_remembered for publication in publications)
-    told = f"{len(publications)} publications" + (f", {pruned} of them pruned" if pruned else "")
-    findings.tell("publications", [*_compare_steps(publications), *_compare_restored(publications)], told)
-    findings.tell("history_rows", _compare_moved(publications, moved), told)
-    findings.tell("history_costs", _compare_costs(publications, history.sum_rows_as_of()), told)
-    findings.tell("history_charges", _compare_stood(publications, history.sum_charges_as_of()), told)
-    findings.tell_first("history_order", history.find_out_of_order(), "versions follow each other")
+    summary = f"{len(publications)} publications" + (f", {pruned} of them pruned" if pruned else "")
+    proofs.add("publications", [*_compare_steps(publications), *_compare_restored(publications)], summary)
+    proofs.add("history_rows", _compare_moved(publications, moved), summary)
+    proofs.add("history_costs", _compare_costs(publications, history.sum_rows_as_of()), summary)
+    proofs.add("history_charges", _compare_totals_then(publications, history.sum_charges_as_of()), summary)
+    proofs.add_first("history_order", history.find_out_of_order(), "versions follow each other")
 
 
-def _compare_steps(publications: Sequence[SaidPublication]) -> Iterator[str]:
-    """Each publication starts from what the one before left and comes after it, so that any moment has one bill."""
+def _compare_steps(publications: Sequence[RecordedPublication]) -> Iterator[str]:
+    """Each publication starts from the totals of the one before and is later, so that every moment has one bill."""
     for earlier, publication in zip((None, *publications), publications, strict=False):
         place = f"publication {publication.number}"
         before = earlier.after if earlier else Totals()
@@ -42,8 +42,8 @@ def _compare_steps(publications: Sequence[SaidPublication]) -> Iterator[str]:
             )
 
 
-def _compare_restored(publications: Sequence[SaidPublication]) -> Iterator[str]:
-    """A rollback and an undo leave exactly what stood after the publication that they bring back, pruned or not."""
+def _compare_restored(publications: Sequence[RecordedPublication]) -> Iterator[str]:
+    """A rollback and an undo leave exactly the totals of the publication that they restore, pruned or not."""
     known = {publication.publication_id: publication for publication in publications}
     for publication in publications:
         if publication.kind in (PublicationKind.ROLLBACK, PublicationKind.UNDO):
@@ -54,7 +54,7 @@ def _compare_restored(publications: Sequence[SaidPublication]) -> Iterator[str]:
             yield from compare_number(place, "charges_after", wanted.charge_count, publication.after.charge_count)
 
 
-def _compare_moved(publications: Sequence[SaidPublication], moved: Mapping[int, tuple[int, int]]) -> Iterator[str]:
+def _compare_moved(publications: Sequence[RecordedPublication], moved: Mapping[int, tuple[int, int]]) -> Iterator[str]:
     for publication in publications:
         place = f"rows of publication {publication.number}"
         added, removed = moved.get(publication.publication_id, (0, 0))
@@ -63,37 +63,37 @@ def _compare_moved(publications: Sequence[SaidPublication], moved: Mapping[int, 
         if publication.is_remembered:
             yield from compare_number(place, "removed_by", publication.rows_removed, removed)
     for publication_id in sorted(set(moved) - {publication.publication_id for publication in publications}):
-        yield f"rows are marked by publication_id {publication_id}, which is none of the statement's"
+        yield f"rows are marked by publication_id {publication_id}, which is not one of the statement's"
 
 
-def _compare_costs(publications: Sequence[SaidPublication], stood: Mapping[int, Totals]) -> Iterator[str]:
+def _compare_costs(publications: Sequence[RecordedPublication], then: Mapping[int, Totals]) -> Iterator[str]:
     for publication in publications:
         if publication.is_whole:
-            found = stood.get(publication.publication_id, Totals())
+            found = then.get(publication.publication_id, Totals())
             place = f"rows as of publication {publication.number}"
             yield from compare_money(place, "gross_cost_after", publication.after.gross, found.gross)
             yield from compare_money(place, "net_cost_after", publication.after.net, found.net)
 
 
-def _compare_stood(publications: Sequence[SaidPublication], stood: Mapping[int, Totals]) -> Iterator[str]:
+def _compare_totals_then(publications: Sequence[RecordedPublication], then: Mapping[int, Totals]) -> Iterator[str]:
     for publication in publications:
         if publication.is_whole:
-            found = stood.get(publication.publication_id, Totals())
+            found = then.get(publication.publication_id, Totals())
             place = f"charges as of publication {publication.number}"
             yield from compare_charges(publication.after, found, place=place)
-    for publication_id in sorted(set(stood) - {publication.publication_id for publication in publications}):
-        yield f"charges are marked by publication_id {publication_id}, which is none of the statement's"
+    for publication_id in sorted(set(then) - {publication.publication_id for publication in publications}):
+        yield f"charges are marked by publication_id {publication_id}, which is not one of the statement's"
 
 
-def check_days(findings: Findings, snapshot: Snapshot, publications: Sequence[SaidPublication]) -> None:
-    """Daily costs are the charges' sums; each restatement is what its publication moved, unless that is pruned."""
-    findings.tell_first("daily_costs", snapshot.find_day_difference(), "daily costs are the charges' sums")
+def prove_days(proofs: Proofs, snapshot: Snapshot, publications: Sequence[RecordedPublication]) -> None:
+    """Daily costs are the sums of charges; each restatement is what its publication moved, unless that is pruned."""
+    proofs.add_first("daily_costs", snapshot.find_day_difference(), "daily costs are the charges' sums")
     forgotten = [
         publication.publication_id
         for publication in publications
         if publication.number == 1 or not publication.is_remembered
     ]
     difference = snapshot.find_restatement_difference(after_publication_id=max(forgotten, default=0))
-    findings.tell_first(
+    proofs.add_first(
         "restatements", difference or snapshot.find_restatement_total(), "restatements are what publications moved"
     )

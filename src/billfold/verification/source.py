@@ -1,4 +1,4 @@
-"""Where it came from: the current delivery's files, fetched again, against the raw rows."""
+"""Source: the current delivery's files, fetched again, against the raw rows."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from billfold.store.verification.charges import HeldStatement, VerifiedStatement
 from billfold.transform import open_bill
 from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
-from billfold.verification.verdict import Findings, Subject, compare_number, compare_totals, spell_totals
+from billfold.verification.verdict import Proofs, Subject, compare_number, compare_totals, format_totals
 
 
-def check_source(findings: Findings, subject: Subject) -> None:
+def prove_source(proofs: Proofs, subject: Subject) -> None:
     """The current delivery's files, fetched again, hold exactly the current raw rows and money."""
-    statement, held, said, settings = subject.statement, subject.held, subject.said, subject.settings
+    statement, held, recorded, settings = subject.statement, subject.held, subject.recorded, subject.settings
     if held.delivery_id is None:
-        findings.skip("source_rows", "no delivery stands")
+        proofs.skip("source_rows", "no delivery is current")
         return
     if held.hash_version != HASH_VERSION or not subject.pairs.exists():
-        findings.skip("source_rows", "the raw rows' identity is not known")
+        proofs.skip("source_rows", "the raw rows' identity is unknown")
         return
     is_default = held.client.client_id == settings.client and not held.client.is_registered
     client = settings.default_client() if is_default else held.client
@@ -38,14 +38,14 @@ def check_source(findings: Findings, subject: Subject) -> None:
         delivery = _pin(bucket, statement, held)
         spooled = fetch_delivery(bucket, delivery, folder, settings, SilentProgress())
     except SourceError as error:
-        findings.skip("source_rows", f"cannot be read any more: {error}")
+        proofs.skip("source_rows", f"can no longer be read: {error}")
         return
     with open_bill(folder, memory_limit_mb=settings.memory_limit_mb, threads=settings.threads) as bill:
         try:
             files = list(_unpack_all(spooled, folder, settings))
             bill.parse(files, max_unpacked_bytes=settings.max_unpacked_bytes)
         except InputError as error:
-            findings.tell("source_rows", [str(error)], "")
+            proofs.add("source_rows", [str(error)], "")
             return
         bill.identify()
         with pa.memory_map(str(subject.pairs)) as stored, pa.ipc.open_stream(stored) as rows:
@@ -57,29 +57,29 @@ def check_source(findings: Findings, subject: Subject) -> None:
             side = "raw row" if file_number is not None else "row in the files"
             of_file = f" of {delivery.files[file_number].key}" if file_number is not None else ""
             differences.append(
-                f"{place}{of_file}: there is no such {side}"
+                f"{place}{of_file}: no such {side}"
                 f" ({comparison.rows_added} only in the files, {comparison.rows_removed} only landed)"
             )
         for number, (key, _, rows_read) in enumerate(held.files):
             found_rows = comparison.rows_read_by_file.get(number, 0)
             differences.extend(compare_number(key, "rows_read", found_rows, rows_read))
-        findings.tell("source_rows", differences, f"{comparison.rows_unchanged} rows of {len(delivery.files)} files")
+        proofs.add("source_rows", differences, f"{comparison.rows_unchanged} rows of {len(delivery.files)} files")
         bill.prepare_mapping(basis=held.cost_basis or CostBasis.GROSS, currency=held.currency, remap=False)
         with connect_bulk(subject.database.conninfo) as bulk:
             source = sum_ledger(bulk, bill.read_ledger()).totals
         is_mapped_today = held.mapping_version == MAPPING_VERSION
         found_totals = Totals(
             row_count=source.row_count,
-            charge_count=said.after.charge_count,
+            charge_count=recorded.after.charge_count,
             gross=source.gross,
             net=source.net,
-            billed=source.billed if is_mapped_today else said.after.billed,
+            billed=source.billed if is_mapped_today else recorded.after.billed,
         )
-        findings.tell("source_totals", compare_totals(said.after, found_totals), spell_totals(said.after))
+        proofs.add("source_totals", compare_totals(recorded.after, found_totals), format_totals(recorded.after))
 
 
 def _pin(bucket: Bucket, statement: VerifiedStatement, held: HeldStatement) -> Delivery:
-    """The current delivery's files as they stand in the bucket; raises SourceError where one is another version."""
+    """The current delivery's files as they are in the bucket; raises SourceError if one is another version."""
     files: list[SourceObject] = []
     for key, etag, _ in held.files:
         current = bucket.head(key)

@@ -1,46 +1,46 @@
-"""Split cost allocation: it adds up to zero after every publication, and comes of raw rows and charges."""
+"""Split cost allocation: it sums to zero after every publication, and comes from raw rows and charges."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from billfold.store.verification.charges import SaidPublication
+from billfold.store.verification.charges import RecordedPublication
 from billfold.store.verification.split_costs import SplitCosts
 from billfold.transform import Bill
-from billfold.verification.verdict import Findings, Subject
+from billfold.verification.verdict import Proofs, Subject
 
 
-def check_split_totals(findings: Findings, split: SplitCosts) -> None:
-    """What stands adds up to zero for each parent, and comes of charges and raw rows."""
+def prove_split_totals(proofs: Proofs, split: SplitCosts) -> None:
+    """Current rows sum to zero for each parent, and come from charges and raw rows."""
     if not split.are_there():
-        findings.tell("split_totals", (), "no split cost allocation")
+        proofs.add("split_totals", (), "no split cost allocation")
         return
     found = split.find_sum() or split.find_parent() or split.find_without_row() or split.find_unknown_key()
-    findings.tell_first("split_totals", found, "workloads cost what their parents do, to the last decimal")
+    proofs.add_first("split_totals", found, "workloads cost what their parents do, to the last decimal")
 
 
-def check_split_mapping(findings: Findings, split: SplitCosts, subject: Subject, bill: Bill) -> None:
-    """Mapping the landed rows again, whose charges are proved, gives the split costs that are held."""
+def prove_split_mapping(proofs: Proofs, split: SplitCosts, subject: Subject, bill: Bill) -> None:
+    """Mapping the raw rows again, whose charges are proved, gives the stored split costs."""
     if not bill.has_workloads() and not split.are_there():
-        findings.tell("split_mapped", (), "no split cost allocation")
+        proofs.add("split_mapped", (), "no split cost allocation")
         return
     split.expect_none()
     compute_split(split, subject, bill, with_parents=True)
-    findings.tell_first("split_mapped", split.find_difference(), "mapping the raw rows gives the split costs")
+    proofs.add_first("split_mapped", split.find_difference(), "mapping the raw rows gives the split costs")
 
 
-def skip_split_mapping(findings: Findings, split: SplitCosts, reason: str) -> None:
-    """The raw rows cannot be mapped again for this reason; without split costs that makes no difference."""
+def skip_split_mapping(proofs: Proofs, split: SplitCosts, reason: str) -> None:
+    """Skip the proof because the raw rows cannot be mapped again; without split costs nothing is skipped."""
     if split.are_there():
-        findings.skip("split_mapped", reason)
+        proofs.skip("split_mapped", reason)
     else:
-        findings.tell("split_mapped", (), "no split cost allocation")
+        proofs.add("split_mapped", (), "no split cost allocation")
 
 
-def check_split_history(findings: Findings, split: SplitCosts, publications: Sequence[SaidPublication]) -> None:
-    """Every publication that is remembered left zero for each parent; versions of a row follow each other."""
+def prove_split_history(proofs: Proofs, split: SplitCosts, publications: Sequence[RecordedPublication]) -> None:
+    """Every publication that is not pruned left zero for each parent; versions of a row follow each other."""
     if not split.are_there():
-        findings.tell("split_history", (), "no split cost allocation")
+        proofs.add("split_history", (), "no split cost allocation")
         return
     forgotten = [each.publication_id for each in publications if not each.is_remembered]
     found = (
@@ -49,17 +49,17 @@ def check_split_history(findings: Findings, split: SplitCosts, publications: Seq
         or split.find_out_of_order()
         or split.find_without_version()
     )
-    findings.tell_first("split_history", found, "split costs added up to zero after each publication")
+    proofs.add_first("split_history", found, "split costs sum to zero after each publication")
 
 
 def compute_split(split: SplitCosts, subject: Subject, bill: Bill, *, with_parents: bool) -> None:
-    """Have the bill's split costs computed beside those that are held; its members are known already."""
+    """Compute the bill's split costs beside the stored ones; its members are known already."""
     split.compute(
         bill.read_workloads(
             statement_id=subject.statement.statement_id,
             billing_period=subject.statement.billing_period.starts_on,
-            publication_id=subject.said.publication_id,
+            publication_id=subject.recorded.publication_id,
         ),
-        publication_id=subject.said.publication_id,
+        publication_id=subject.recorded.publication_id,
         with_parents=with_parents,
     )

@@ -1,4 +1,4 @@
-"""One statement after the other: all of its checks, in one snapshot of the database."""
+"""One statement after the other: all of its proofs, in one snapshot of the database."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from billfold.settings import Settings
 from billfold.store.database import Database
 from billfold.store.verification.charges import (
     HeldStatement,
-    SaidPublication,
+    RecordedPublication,
     VerifiedStatement,
     list_statements,
     open_snapshot,
 )
 from billfold.store.verification.history import History
 from billfold.store.verification.split_costs import SplitCosts
-from billfold.verification.files import check_files
-from billfold.verification.history import check_days, check_history
-from billfold.verification.landed import check_landed
-from billfold.verification.origin import check_origin
-from billfold.verification.source import check_source
-from billfold.verification.split import check_split_history, check_split_totals
-from billfold.verification.verdict import Check, Findings, Subject, Verdict, compare_totals
-from billfold.verification.withdrawn import check_withdrawn
+from billfold.verification.files import prove_files
+from billfold.verification.history import prove_days, prove_history
+from billfold.verification.landed import prove_landed
+from billfold.verification.origin import prove_origin
+from billfold.verification.source import prove_source
+from billfold.verification.split import prove_split_history, prove_split_totals
+from billfold.verification.verdict import Proof, Proofs, Subject, Verdict, compare_totals
+from billfold.verification.withdrawn import prove_withdrawn
 from billfold.work_folder import work_folder
 
 
@@ -38,11 +38,11 @@ def verify(
     period: BillingPeriod | None = None,
     statement_id: int | None = None,
     with_source: bool = True,
-    tell: Callable[[Verdict], None] = lambda _verdict: None,
+    on_verdict: Callable[[Verdict], None] = lambda _verdict: None,
 ) -> list[Verdict]:
-    """Check the statements that these filters let through, the oldest month first; `tell` hears each as it is done.
+    """Prove the statements that match these filters, the oldest month first; `on_verdict` is called after each.
 
-    Raises UsageError where there is no statement of `statement_id`, and StoreError.
+    Raises UsageError if there is no statement of `statement_id`, and StoreError.
     """
     statements = list_statements(database, client=client, export=export, period=period, statement_id=statement_id)
     verdicts = []
@@ -52,17 +52,17 @@ def verify(
             client_id=statement.client_id,
             export_name=statement.export_name,
             billing_period=str(statement.billing_period),
-            checks=_check(statement, settings, database, with_source=with_source),
+            proofs=_prove(statement, settings, database, with_source=with_source),
         )
-        tell(verdict)
+        on_verdict(verdict)
         verdicts.append(verdict)
     return verdicts
 
 
-def _check(
+def _prove(
     statement: VerifiedStatement, settings: Settings, database: Database, *, with_source: bool
-) -> tuple[Check, ...]:
-    findings = Findings()
+) -> tuple[Proof, ...]:
+    proofs = Proofs()
     with work_folder(settings, "verify") as folder:
         with open_snapshot(database, statement) as snapshot:
             held = snapshot.read_statement()
@@ -70,33 +70,35 @@ def _check(
             subject = Subject(
                 statement=statement,
                 held=held,
-                said=_find_current(findings, held, publications),
+                recorded=_find_current(proofs, held, publications),
                 settings=settings,
                 database=database,
                 folder=folder,
             )
             if not snapshot.has_partitions():
-                findings.tell("raw_totals", compare_totals(subject.said.after, Totals()), "nothing was ever landed")
-                return tuple(findings.checks)
-            check_landed(findings, snapshot, subject)
-            check_origin(findings, snapshot, subject)
+                proofs.add("raw_totals", compare_totals(subject.recorded.after, Totals()), "nothing was ever published")
+                return tuple(proofs.made)
+            prove_landed(proofs, snapshot, subject)
+            prove_origin(proofs, snapshot, subject)
             history = History(snapshot)
-            check_history(findings, history, publications)
-            check_withdrawn(findings, snapshot, history, subject)
-            check_days(findings, snapshot, publications)
+            prove_history(proofs, history, publications)
+            prove_withdrawn(proofs, snapshot, history, subject)
+            prove_days(proofs, snapshot, publications)
             split = SplitCosts(snapshot)
-            check_split_totals(findings, split)
-            check_split_history(findings, split, publications)
-        check_files(findings, subject)
+            prove_split_totals(proofs, split)
+            prove_split_history(proofs, split, publications)
+        prove_files(proofs, subject)
         if with_source:
-            check_source(findings, subject)
+            prove_source(proofs, subject)
         else:
-            findings.skip("source_rows", "not asked for")
-    return tuple(findings.checks)
+            proofs.skip("source_rows", "not requested")
+    return tuple(proofs.made)
 
 
-def _find_current(findings: Findings, held: HeldStatement, publications: Sequence[SaidPublication]) -> SaidPublication:
-    """The publication that stands, which must be the last one; an empty one where nothing was published."""
+def _find_current(
+    proofs: Proofs, held: HeldStatement, publications: Sequence[RecordedPublication]
+) -> RecordedPublication:
+    """The current publication, which must be the last one; an empty one if nothing was published."""
     last = publications[-1] if publications else None
     differences = []
     if (last.publication_id if last else None) != held.publication_id:
@@ -108,11 +110,11 @@ def _find_current(findings: Findings, held: HeldStatement, publications: Sequenc
         differences.append(
             f"billing_statements: column row_count: expected {last.after.row_count}, found {held.row_count}"
         )
-    findings.tell("statement", differences, f"publication {last.number} stands" if last else "nothing is published")
-    return last or _NOTHING_SAID
+    proofs.add("statement", differences, f"publication {last.number} is current" if last else "nothing is published")
+    return last or _NOTHING_PUBLISHED
 
 
-_NOTHING_SAID = SaidPublication(
+_NOTHING_PUBLISHED = RecordedPublication(
     publication_id=0,
     number=0,
     kind=PublicationKind.DELIVERY,

@@ -1,4 +1,4 @@
-"""What a verification finds: checks, their states, and how two totals are compared."""
+"""Verdicts: the proofs of a statement, their states, and how two totals are compared."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from billfold.errors import ReconciliationError
 from billfold.model import Totals
 from billfold.settings import Settings
 from billfold.store.database import Database
-from billfold.store.verification.charges import Difference, HeldStatement, SaidPublication, VerifiedStatement
+from billfold.store.verification.charges import Difference, HeldStatement, RecordedPublication, VerifiedStatement
 
 
-class CheckState(StrEnum):
-    """How a check ended; a check is skipped where what it compares with is not there, which its detail says."""
+class ProofState(StrEnum):
+    """How a proof ended; it is skipped if what it compares with is missing, which its detail says."""
 
     TRUE = "true"
     DIFFERS = "differs"
@@ -24,36 +24,36 @@ class CheckState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One check and how it ended; `detail` is one line: what agrees, the first difference, or why it was skipped."""
+class Proof:
+    """One proof and how it ended; `detail` is one line: what agrees, the first difference, or why it was skipped."""
 
     name: str
-    state: CheckState
+    state: ProofState
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """All checks of one statement."""
+    """All proofs of one statement."""
 
     statement_id: int
     client_id: str
     export_name: str
     billing_period: str
-    checks: tuple[Check, ...]
+    proofs: tuple[Proof, ...]
 
     @property
     def is_true(self) -> bool:
-        """Whether no check found a difference; skipped ones found none."""
-        return all(check.state is not CheckState.DIFFERS for check in self.checks)
+        """Whether no proof found a difference; skipped ones found none."""
+        return all(proof.state is not ProofState.DIFFERS for proof in self.proofs)
 
     @property
     def exit_error(self) -> ReconciliationError | None:
-        """The differences as an error of one line, None where there are none."""
+        """The differences as an error of one line, None if there are none."""
         if self.is_true:
             return None
-        first, *others = [check for check in self.checks if check.state is CheckState.DIFFERS]
-        more = f"; {', '.join(check.name for check in others)} differ too" if others else ""
+        first, *others = [proof for proof in self.proofs if proof.state is ProofState.DIFFERS]
+        more = f"; {', '.join(proof.name for proof in others)} differ too" if others else ""
         return ReconciliationError(
             f"{self.export_name} {self.billing_period} is not what it should be: {first.name}: {first.detail}{more}"
         )
@@ -63,12 +63,12 @@ class Verdict:
 class Subject:
     """One statement under verification: what the control tables say of it, and where the work is done.
 
-    `said` is the publication that stands. `folder` is the statement's own in the spool.
+    `recorded` is the current publication. `folder` is the statement's own in the spool.
     """
 
     statement: VerifiedStatement
     held: HeldStatement
-    said: SaidPublication
+    recorded: RecordedPublication
     settings: Settings
     database: Database
     folder: Path
@@ -80,39 +80,39 @@ class Subject:
 
 
 @dataclass(slots=True)
-class Findings:
-    """The checks of one statement so far, in the order in which they were made."""
+class Proofs:
+    """The proofs of one statement so far, in the order in which they were made."""
 
-    checks: list[Check] = field(default_factory=list)
+    made: list[Proof] = field(default_factory=list)
 
-    def tell(self, name: str, differences: Iterable[str], held: str) -> None:
-        """`held` is what an agreement says; of several differences the first one is told, and how many follow."""
+    def add(self, name: str, differences: Iterable[str], held: str) -> None:
+        """Add a proof. `held` describes agreement; of several differences the first is shown, and how many follow."""
         found = list(differences)
-        state = CheckState.DIFFERS if found else CheckState.TRUE
+        state = ProofState.DIFFERS if found else ProofState.TRUE
         more = f" ({len(found) - 1} more like it)" if len(found) > 1 else ""
-        self.checks.append(Check(name=name, state=state, detail=f"{found[0]}{more}" if found else held))
+        self.made.append(Proof(name=name, state=state, detail=f"{found[0]}{more}" if found else held))
 
-    def tell_first(self, name: str, difference: Difference | None, held: str) -> None:
-        """As `tell`, of the only difference that was looked for."""
-        self.tell(name, [str(difference)] if difference else [], held)
+    def add_first(self, name: str, difference: Difference | None, held: str) -> None:
+        """As `add`, with the first difference that was found, if any."""
+        self.add(name, [str(difference)] if difference else [], held)
 
     def skip(self, name: str, reason: str) -> None:
-        """The check cannot be made, for this reason."""
-        self.checks.append(Check(name=name, state=CheckState.SKIPPED, detail=reason))
+        """Add a proof that cannot be made, for this reason."""
+        self.made.append(Proof(name=name, state=ProofState.SKIPPED, detail=reason))
 
 
-def compare_totals(said: Totals, found: Totals, *, place: str = "raw rows") -> Iterator[str]:
-    """The differences between what a publication says of its line items and what was found."""
-    yield from compare_number(place, "rows_after", said.row_count, found.row_count)
-    yield from compare_money(place, "gross_cost_after", said.gross, found.gross)
-    yield from compare_money(place, "net_cost_after", said.net, found.net)
-    yield from compare_money(place, "billed_cost_after", said.billed, found.billed)
+def compare_totals(recorded: Totals, found: Totals, *, place: str = "raw rows") -> Iterator[str]:
+    """The differences between the totals of a publication and those found in its line items."""
+    yield from compare_number(place, "rows_after", recorded.row_count, found.row_count)
+    yield from compare_money(place, "gross_cost_after", recorded.gross, found.gross)
+    yield from compare_money(place, "net_cost_after", recorded.net, found.net)
+    yield from compare_money(place, "billed_cost_after", recorded.billed, found.billed)
 
 
-def compare_charges(said: Totals, found: Totals, *, place: str = "charges") -> Iterator[str]:
-    """The same of its charges."""
-    yield from compare_number(place, "charges_after", said.charge_count, found.charge_count)
-    yield from compare_money(place, "billed_cost_after", said.billed, found.billed)
+def compare_charges(recorded: Totals, found: Totals, *, place: str = "charges") -> Iterator[str]:
+    """The same for its charges."""
+    yield from compare_number(place, "charges_after", recorded.charge_count, found.charge_count)
+    yield from compare_money(place, "billed_cost_after", recorded.billed, found.billed)
 
 
 def compare_number(place: str, column: str, expected: int, found: int) -> Iterator[str]:
@@ -131,7 +131,7 @@ def compare_money(
             yield f"{place}: column {column}: expected {wanted:f} {currency}, found {actual:f} {currency}"
 
 
-def spell_totals(totals: Totals) -> str:
+def format_totals(totals: Totals) -> str:
     """Rows and gross cost, for people."""
     costs = ", ".join(f"{cost:f} {currency}" for currency, cost in sorted(totals.gross.items()))
     return f"{totals.row_count} rows" + (f", {costs}" if costs else "")

@@ -1,4 +1,4 @@
-"""What was withdrawn: raw rows by their own hashes, charges by the raw rows that they came of."""
+"""Withdrawn rows: raw rows match their hashes, charges match the raw rows that they came from."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from billfold.transform.identify import HASH_VERSION
 from billfold.transform.mapping import MAPPING_VERSION
 from billfold.verification.landed import compute_charges
 from billfold.verification.split import compute_split
-from billfold.verification.verdict import Findings, Subject
+from billfold.verification.verdict import Proofs, Subject
 
 
-def check_withdrawn(findings: Findings, snapshot: Snapshot, history: History, subject: Subject) -> None:
-    """Withdrawn rows are what they are named by, withdrawn charges what mapping these rows gives.
+def prove_withdrawn(proofs: Proofs, snapshot: Snapshot, history: History, subject: Subject) -> None:
+    """Withdrawn raw rows match their hashes, and mapping them gives the withdrawn charges.
 
-    What was pruned is not there, and needs nothing that is not: a row goes no sooner than its charges.
+    Pruning never removes a raw row before its charges, so pruned history leaves nothing that cannot be proved.
     """
-    findings.tell_first(
+    proofs.add_first(
         "history_versions", history.find_charge_without_version(), "every withdrawn charge had its raw row"
     )
     if not history.has_withdrawn():
         for name in ("history_hashes", "history_mapped"):
-            findings.tell(name, (), "nothing withdrawn is remembered")
+            proofs.add(name, (), "no withdrawn rows are kept")
         return
     settings, folder = subject.settings, subject.folder / "withdrawn"
     folder.mkdir()
@@ -35,19 +35,19 @@ def check_withdrawn(findings: Findings, snapshot: Snapshot, history: History, su
             with history.stream_rows() as rows:
                 family_count = bill.load_withdrawn(rows)
         except InputError as error:
-            findings.tell("history_hashes", [str(error)], "")
-            findings.skip("history_mapped", "the withdrawn rows cannot be read")
+            proofs.add("history_hashes", [str(error)], "")
+            proofs.skip("history_mapped", "the withdrawn rows cannot be read")
             return
-        _check_hashes(findings, history, bill, family_count)
-        _check_mapping(findings, snapshot, history, subject, bill, family_count)
-    # The source files need the room next.
+        _prove_hashes(proofs, history, bill, family_count)
+        _prove_mapping(proofs, snapshot, history, subject, bill, family_count)
+    # The source files need the space next.
     shutil.rmtree(folder)
 
 
-def _check_hashes(findings: Findings, history: History, bill: Bill, family_count: int) -> None:
+def _prove_hashes(proofs: Proofs, history: History, bill: Bill, family_count: int) -> None:
     others = [version for version in history.list_hash_versions() if version != HASH_VERSION]
     if others:
-        findings.skip("history_hashes", f"hashed by version {others[0]} too, this is version {HASH_VERSION}")
+        proofs.skip("history_hashes", f"hashed by version {others[0]} too, this is version {HASH_VERSION}")
         return
     differences = []
     for number in range(family_count):
@@ -56,13 +56,13 @@ def _check_hashes(findings: Findings, history: History, bill: Bill, family_count
             row_hash, _, column, expected, value = found
             name = history.name_row(row_hash)
             differences.append(str(Difference(row=name, column=column, expected=expected, found=value)))
-    findings.tell("history_hashes", differences, "withdrawn rows are what they are named by")
+    proofs.add("history_hashes", differences, "withdrawn rows match their hashes")
 
 
-def _check_mapping(
-    findings: Findings, snapshot: Snapshot, history: History, subject: Subject, bill: Bill, family_count: int
+def _prove_mapping(
+    proofs: Proofs, snapshot: Snapshot, history: History, subject: Subject, bill: Bill, family_count: int
 ) -> None:
-    """The withdrawn charges that today's mapping made, on each cost basis that there was."""
+    """The withdrawn charges that the current mapping made, on each of their cost bases."""
     differences = []
     split = SplitCosts(snapshot)
     for basis in history.list_bases(mapping_version=MAPPING_VERSION):
@@ -83,9 +83,9 @@ def _check_mapping(
         if found := history.find_charge_difference(basis, mapping_version=MAPPING_VERSION):
             differences.append(str(found))
     left_out = history.count_other_mappings(mapping_version=MAPPING_VERSION)
-    findings.tell(
+    proofs.add(
         "history_mapped",
         differences,
         "mapping the withdrawn rows gives their charges"
-        + (f", but for {left_out} that another version of the mapping made" if left_out else ""),
+        + (f", except {left_out} that another version of the mapping made" if left_out else ""),
     )

@@ -23,7 +23,7 @@ from billfold.aws.other_files import find_kind
 from billfold.aws.queue import Message
 from billfold.bills.backfill import backfill
 from billfold.bills.ingest import ingest
-from billfold.bills.requests import ask
+from billfold.bills.requests import request
 from billfold.errors import SourceNotFoundError
 from billfold.jobs.intake import take_in
 from billfold.jobs.results import Done
@@ -252,10 +252,10 @@ def test_events_of_what_is_not_a_bill_are_done(fleet: Landing) -> None:
 
 
 def test_an_event_over_http_of_what_is_not_a_bill_asks_for_nothing(fleet: Landing) -> None:
-    rows = ask(
+    rows = request(
         fleet.client,
         COH_DATA,
-        asked_by=TriggerSource.EVENTBRIDGE,
+        requested_by=TriggerSource.EVENTBRIDGE,
         settings=fleet.settings,
         database=fleet.database,
         is_event=True,

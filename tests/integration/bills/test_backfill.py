@@ -147,7 +147,7 @@ def test_since_leaves_a_file_that_only_its_content_dates_waiting(there: Landing,
 
     assert first.counts == {"current": 0, "published": 1, "pending": 1}
     assert (first.outcomes[1].billing_period, first.outcomes[1].exit_error) == ("2024-07", None)
-    assert first.outcomes[1].reason == "is of 2024-07, and nothing before 2026-01 was asked for"
+    assert first.outcomes[1].reason == "is of 2024-07, and nothing before 2026-01 was requested"
     assert (again.counts, told_again) == ({"current": 1}, [])
     assert billed == {"USD": Decimal(1)}
     assert later.counts == {"current": 1, "published": 1}

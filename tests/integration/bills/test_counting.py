@@ -196,7 +196,7 @@ def test_a_statement_that_was_empty_yields_when_its_bill_comes(landing: Landing)
 
     outcome = deliver(landing, "legacy", "5", revision=2)
 
-    assert "makes up the costs: this one is kept but not counted" in outcome.findings[-1]
+    assert "is counted: this one is kept but not counted" in outcome.findings[-1]
     assert counted(landing) == {"legacy": False, "modern": True}
     assert viewed(landing) == 7
 
@@ -220,7 +220,7 @@ def test_what_an_undo_brings_back_yields_to_what_counts_meanwhile(landing: Landi
 
     restored = roll_back(legacy.delivery_id, settings=landing.settings, database=landing.database, undo=True)
 
-    assert "makes up the costs: this one is kept but not counted" in restored.findings[0]
+    assert "is counted: this one is kept but not counted" in restored.findings[0]
     assert viewed(landing) == 7
     assert landing.as_of(landing.published_at()[-1])["USD"][1] == 7
 
@@ -243,7 +243,7 @@ def test_a_bill_whose_counted_statement_is_rolled_back_is_told_and_counts_with_i
         "warned"
     )
     assert between == 0
-    assert "no other statement of the same bill makes up the costs any more" in outcome.findings[0]
+    assert "no other statement of the same bill is counted any more" in outcome.findings[0]
     assert viewed(landing) == 8
 
 

@@ -14,7 +14,7 @@ from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries import publications
-from billfold.verification import CheckState, verify
+from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, as_csv, described, write_bill, write_object
 
@@ -149,10 +149,10 @@ def test_a_file_that_stands_in_two_buckets_is_refused_until_one_is_rolled_back(l
     # Of two statements of one bill the second one is not counted: that was an operator's doing.
     landing.execute("UPDATE billing_statements SET counted = true, yields = false")
     doubled = [
-        check.detail
+        proof.detail
         for verdict in verify(settings=landing.settings, database=landing.database, with_source=False)
-        for check in verdict.checks
-        if check.name == "standalone_files" and check.state is CheckState.DIFFERS
+        for proof in verdict.proofs
+        if proof.name == "standalone_files" and proof.state is ProofState.DIFFERS
     ]
 
     refused = landing.ingest(source)
@@ -165,7 +165,7 @@ def test_a_file_that_stands_in_two_buckets_is_refused_until_one_is_rolled_back(l
 
     assert len(doubled) == 2
     assert isinstance(refused.exit_error, UsageError)
-    assert "loose/a.csv.gz counts more than once, as statement 1 of file://" in str(refused.exit_error)
+    assert "loose/a.csv.gz is counted more than once, as statement 1 of file://" in str(refused.exit_error)
     assert accepted.rows_unchanged == 1
     assert landing.billed() == {USD: Decimal(100)}
 
@@ -175,7 +175,7 @@ def test_a_file_that_stands_under_one_folder_does_not_come_back_under_another(la
     delivery = landing.value("SELECT current_delivery_id FROM billing_statements WHERE statement_id = 2")
     roll_back(delivery, settings=landing.settings, database=landing.database)
 
-    with pytest.raises(UsageError, match=r"loose/a\.csv\.gz stands as statement 1 already"):
+    with pytest.raises(UsageError, match=r"loose/a\.csv\.gz is statement 1 already"):
         roll_back(delivery, settings=landing.settings, database=landing.database, undo=True)
 
     assert landing.billed() == {USD: Decimal(100)}

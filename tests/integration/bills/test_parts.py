@@ -127,7 +127,7 @@ def test_exports_whose_queries_filter_other_rows_are_parts(
     assert viewed(landing) == 1536
     assert counted(landing) == {"one", "other"}
     assert outcome.findings[-1:] == (
-        "statement 1 (one) holds other charges of the same accounts: both are parts of one bill and make up the costs",
+        "statement 1 (one) holds other charges of the same accounts: both are parts of one bill and are counted",
     )
     assert found(landing)[0] == "parts"
     assert landing.broken_rules() == []
@@ -208,7 +208,7 @@ def test_one_bill_in_two_shapes_is_counted_once(
     assert viewed(landing) == 33
     assert counted(landing) == {"one"}
     assert found(landing) == ("duplicates", measure, 1, 1)
-    assert "holds the same bill and makes up the costs" in outcome.findings[-1]
+    assert "holds the same bill and is counted" in outcome.findings[-1]
 
 
 def test_a_bill_that_was_restated_between_two_exports_is_counted_once(landing: Landing) -> None:
@@ -221,7 +221,7 @@ def test_a_bill_that_was_restated_between_two_exports_is_counted_once(landing: L
     assert "parts" not in outcome.findings[-1]
 
 
-def test_the_rollup_tells_duplicates_of_many_charges(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rollup_finds_duplicates_of_many_charges(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "MANY_CHARGES", 3)
     bill = described("10", "11", "12")
     deliver(landing, "one", bill)
@@ -283,9 +283,9 @@ def test_five_and_ninety_five_percent_are_the_limits(
     assert found(landing)[2:] == (Decimal(shared) / 100, Decimal(shared) / 100)
     assert viewed(landing) == expected
     told = {
-        "parts": "4 USD stands in both and is counted twice",
-        "overlap": f"{shared} USD of this one stands there too, {100 - shared} USD does not and is missing",
-        "duplicates": "holds the same bill and makes up the costs",
+        "parts": "4 USD is in both and counted twice",
+        "overlap": f"{shared} USD of this one is in there too, {100 - shared} USD is not and is missing",
+        "duplicates": "holds the same bill and is counted",
     }
     assert told[relation] in outcome.findings[-1]
 
@@ -313,7 +313,7 @@ def test_the_whole_bill_never_counts_beside_its_parts(landing: Landing, order: s
     sums = {"A": 33, "B": 1503, "C": 1536}
     outcomes = {name: deliver(landing, name, bills[name]) for name in order}
 
-    whole = "missing in the costs" not in "".join(outcomes["C"].findings)
+    whole = "missing from the costs" not in "".join(outcomes["C"].findings)
     assert counted(landing) == ({"C"} if order[0] == "C" else {"A", "B"})
     assert viewed(landing) == 1536
     assert whole == (order in ("ABC", "CAB"))
@@ -340,7 +340,7 @@ def test_duplicates_that_come_apart_count_both_from_that_moment_on(landing: Land
 
     outcome = deliver(landing, "one", EC2, revision=2)
 
-    assert "statement 2 yields to no other any more: it makes up the costs again" in outcome.findings
+    assert "statement 2 is counted again: no other counted statement holds its bill" in outcome.findings
     assert (viewed(landing, before), viewed(landing)) == (1536, 1536)
     assert counted(landing) == {"one", "other"}
     assert landing.query("SELECT kind, number FROM billing_publications WHERE statement_id = 2 ORDER BY number") == [
@@ -446,7 +446,7 @@ def test_what_an_operator_left_out_is_told(landing: Landing) -> None:
 
     decision = decide(1, 2, choice=Relation.PARTS, settings=landing.settings, database=landing.database)
 
-    assert decision.findings == ("statement 2 was left out by hand: `billfold statement count 2`",)
+    assert decision.findings == ("statement 2 was excluded by an operator: `billfold statement count 2` counts it",)
     assert viewed(landing) == 33
 
 
@@ -531,6 +531,6 @@ def test_what_is_missing_or_counts_twice_in_part_is_a_warning(landing: Landing) 
     )
 
     assert (checks[2]["state"], checks[2]["cost"]) == ("warned", {"USD": "20"})
-    assert "partly missing in the costs: it overlaps with statement 1 (one)" in checks[2]["detail"]
+    assert "partly missing from the costs: it overlaps with statement 1 (one)" in checks[2]["detail"]
     assert "overlap, decided by content, 50.00 % of the smaller and 50.00 % of the larger one" in checks[2]["detail"]
     assert checks[1]["state"] == "passed"

@@ -11,7 +11,7 @@ import pytest
 from billfold.bills.prune import Pruning, prune
 from billfold.bills.rollback import roll_back
 from billfold.errors import StoreError, UsageError
-from billfold.verification import CheckState, verify
+from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.services import CopyDatabase
@@ -82,7 +82,7 @@ def test_what_is_forgotten_cannot_be_rolled_back_to(restated: Landing) -> None:
     run(restated, 15)
 
     roll_back(deliveries[3], settings=restated.settings, database=restated.database)
-    with pytest.raises(UsageError, match="is pruned and cannot be brought back"):
+    with pytest.raises(UsageError, match="is pruned and cannot be restored"):
         roll_back(deliveries[2], settings=restated.settings, database=restated.database)
 
     assert restated.billed() == {USD: Decimal(5)}
@@ -107,7 +107,7 @@ def test_a_second_prune_finds_nothing_more(restated: Landing) -> None:
 
 
 def test_nothing_is_forgotten_unless_somebody_says_how_long_it_is_kept(restated: Landing) -> None:
-    with pytest.raises(UsageError, match="nothing says how long history is kept"):
+    with pytest.raises(UsageError, match="no retention period is set"):
         run(restated, None)
     pruning = run(restated.with_settings(keep_history_days=25), None)
 
@@ -131,7 +131,7 @@ def forget_everything(landing: Landing) -> None:
 
 def differing(landing: Landing) -> list[str]:
     verdicts = verify(settings=landing.settings, database=landing.database, with_source=False)
-    return [check.name for verdict in verdicts for check in verdict.checks if check.state is CheckState.DIFFERS]
+    return [proof.name for verdict in verdicts for proof in verdict.proofs if proof.state is ProofState.DIFFERS]
 
 
 def test_a_bill_of_which_every_row_has_changed_is_true_when_the_rest_is_pruned(landing: Landing) -> None:

@@ -280,7 +280,7 @@ def test_what_savings_plans_leave_over_is_rolled_back_too(landing: Landing) -> N
 def test_only_the_current_delivery_can_be_rolled_back(landing: Landing) -> None:
     first, second = deliver(landing, FIRST, SECOND)
 
-    with pytest.raises(UsageError, match=f"not what its statement shows now: that is {second}"):
+    with pytest.raises(UsageError, match=f"not current: delivery {second} is"):
         back(landing, first)
     with pytest.raises(UsageError, match="not rolled back"):
         back(landing, second, undo=True)

@@ -129,9 +129,11 @@ def test_a_file_of_a_published_bill_is_not_counted_again(landing: Landing) -> No
     forced = landing.ingest(force=True)
 
     assert outcome.state is DeliveryState.SUPERSEDED
-    assert outcome.reason == "belongs to acme 2026-05, whose manifest stands"
+    assert outcome.reason == "belongs to acme 2026-05, which is ingested by its manifest"
     assert forced.state is DeliveryState.PUBLISHED
-    assert "published by force, although it belongs to acme 2026-05, whose manifest stands" in forced.findings
+    assert (
+        "published by force, although it belongs to acme 2026-05, which is ingested by its manifest" in forced.findings
+    )
 
 
 def test_the_files_of_an_adopted_statement_come_again_only_by_their_manifest(landing: Landing) -> None:

@@ -16,7 +16,7 @@ from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries import publications
-from billfold.verification import CheckState, verify
+from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, as_csv, described, write_delivery, write_object
 
@@ -60,10 +60,10 @@ def billed(landing: Landing) -> Decimal:
 def counted_twice(landing: Landing) -> Iterator[str]:
     """What `verify` says of files that stand alone and in an export's bill."""
     for verdict in verify(settings=landing.settings, database=landing.database, with_source=False):
-        for check in verdict.checks:
-            if check.state is CheckState.DIFFERS:
-                assert check.name == "standalone_files"
-                yield f"{verdict.export_name}: {check.detail}"
+        for proof in verdict.proofs:
+            if proof.state is ProofState.DIFFERS:
+                assert proof.name == "standalone_files"
+                yield f"{verdict.export_name}: {proof.detail}"
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_a_file_does_not_come_back_beside_the_manifest_that_names_it(landing: La
     back(landing, alone)
     deliver(landing, name(landing, "a.csv.gz", revision=2))
 
-    with pytest.raises(UsageError, match=r"a\.csv\.gz belongs to acme 2026-05, whose manifest stands"):
+    with pytest.raises(UsageError, match=r"a\.csv\.gz belongs to acme 2026-05, which is ingested by its manifest"):
         back(landing, alone, undo=True)
 
     assert billed(landing) == 100

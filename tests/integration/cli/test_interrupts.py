@@ -125,7 +125,7 @@ def test_a_signal_ends_what_works_on_landed_bills(landing: Landing, words: list[
 
     assert_ended(ended, signal.SIGTERM)
     assert json.loads(ended.out)["error"]["code"] == "interrupted"
-    assert ended.last_line.endswith("acme 2026-05 is as it was" if place == "remapping" else "SIGTERM")
+    assert ended.last_line.endswith("acme 2026-05 is unchanged" if place == "remapping" else "SIGTERM")
     assert landing.snapshot() == before
     assert landing.count("billing_publications") == 1
 

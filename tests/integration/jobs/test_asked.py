@@ -23,7 +23,7 @@ import billfold
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.bills import requests as asking
-from billfold.bills.requests import ask, ask_again, ask_for_release
+from billfold.bills.requests import request, request_again, request_release
 from billfold.errors import ForbiddenError, ManifestError, SourceNotFoundError, SourceUnavailableError, UsageError
 from billfold.jobs import request_worker as worker_module
 from billfold.jobs.request_worker import AskedWorker
@@ -31,7 +31,7 @@ from billfold.model import TriggerSource
 from billfold.period import parse_period
 from billfold.store.database import connect
 from billfold.store.jobs import requests as asked
-from billfold.store.jobs.requests import AskedRow
+from billfold.store.jobs.requests import RequestedDelivery
 from billfold.store.jobs.slots import open_slots, take_slot, take_turn
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
@@ -76,16 +76,16 @@ def deliver(fleet: Landing, aws: LocalAws, *costs: str, export: str = "acme", re
     return path.relative_to(fleet.root).as_posix()
 
 
-def ask_for(fleet: Landing, key: str, asked_by: TriggerSource = TriggerSource.API) -> tuple[AskedRow, ...]:
-    return ask(fleet.client, key, asked_by=asked_by, settings=fleet.settings, database=fleet.database)
+def ask_for(fleet: Landing, key: str, asked_by: TriggerSource = TriggerSource.API) -> tuple[RequestedDelivery, ...]:
+    return request(fleet.client, key, requested_by=asked_by, settings=fleet.settings, database=fleet.database)
 
 
-def again(fleet: Landing, delivery_id: UUID) -> AskedRow:
-    return ask_again(delivery_id, settings=fleet.settings, database=fleet.database)
+def again(fleet: Landing, delivery_id: UUID) -> RequestedDelivery:
+    return request_again(delivery_id, settings=fleet.settings, database=fleet.database)
 
 
-def release(fleet: Landing, delivery_id: UUID, token_id: int | None = None) -> AskedRow:
-    return ask_for_release(delivery_id, token_id=token_id, settings=fleet.settings, database=fleet.database)
+def release(fleet: Landing, delivery_id: UUID, token_id: int | None = None) -> RequestedDelivery:
+    return request_release(delivery_id, token_id=token_id, settings=fleet.settings, database=fleet.database)
 
 
 def hold(fleet: Landing, aws: LocalAws) -> UUID:
@@ -166,7 +166,7 @@ def test_a_folder_asks_for_every_statement_in_it(fleet: Landing, aws: LocalAws) 
 def test_a_folder_of_too_many_deliveries_is_refused_as_a_whole(
     fleet: Landing, aws: LocalAws, faulty: FaultyAws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "MAX_ASKED", 2)
+    monkeypatch.setattr(asking, "MAX_REQUESTED", 2)
     for export in ("a", "b", "c"):
         deliver(fleet, aws, "1.25", export=export)
     calls: list[Call] = []
@@ -328,7 +328,7 @@ def test_a_delivery_of_another_bucket_cannot_be_tried_by_the_server(fleet: Landi
     [[delivery_id]] = fleet.query("SELECT delivery_id FROM billing_deliveries")
     fleet.execute("UPDATE billing_deliveries SET state = 'failed', error_code = 'spool_full'")
 
-    with pytest.raises(UsageError, match=r"is of a folder, .*, which the server does not read"):
+    with pytest.raises(UsageError, match=r"is in a local folder, .*, which the server does not read"):
         again(fleet, delivery_id)
     fleet.execute("UPDATE billing_deliveries SET bucket = 'another-bucket'")
     with pytest.raises(UsageError, match="is not the bucket of client acme"):
@@ -379,7 +379,7 @@ def test_a_released_delivery_whose_key_is_gone_fails_and_need_not_be_released_ag
     work_off(fleet)
     failed = fleet.query("SELECT state, error_code FROM billing_deliveries WHERE delivery_id = %s", held)
     aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=manifest)
-    with pytest.raises(UsageError, match=r"the source of delivery .* is gone: once it is back, ask for an ingestion"):
+    with pytest.raises(UsageError, match=r"the source of delivery .* is gone: once it is back, request an ingestion"):
         again(fleet, held)
     ask_for(fleet, key)
     work_off(fleet)
@@ -427,7 +427,7 @@ def test_a_delivery_that_is_released_twice_at_once_is_released_once(fleet: Landi
 def test_only_what_is_held_can_be_released(fleet: Landing, aws: LocalAws) -> None:
     held = hold(fleet, aws)
 
-    with pytest.raises(UsageError, match="is held, not failed: its release lets it through"):
+    with pytest.raises(UsageError, match="is held, not failed: release it"):
         again(fleet, held)
     for state in ("published", "superseded", "rolled_back"):
         fleet.execute("UPDATE billing_deliveries SET state = %s WHERE delivery_id = %s", state, held)
@@ -448,7 +448,7 @@ def test_a_held_delivery_of_another_bucket_cannot_be_released_by_the_server(flee
     held = hold(fleet, aws)
     fleet.execute("UPDATE billing_deliveries SET bucket = 'another' WHERE delivery_id = %s", held)
 
-    with pytest.raises(UsageError, match="is not the bucket of client acme: `billfold release` lets it through"):
+    with pytest.raises(UsageError, match="is not the bucket of client acme: use `billfold release`"):
         release(fleet, held)
 
     assert fleet.query("SELECT count(released_at), count(asked_at) FROM billing_deliveries") == [(0, 0)]
@@ -896,10 +896,10 @@ def test_a_month_that_is_named_over_http_is_kept_until_the_file_is_in(fleet: Lan
     work_off(fleet)
     failed = fleet.value("SELECT error_code FROM billing_deliveries")
 
-    [named] = ask(
+    [named] = request(
         fleet.client,
         "exports/may.csv",
-        asked_by=TriggerSource.API,
+        requested_by=TriggerSource.API,
         settings=fleet.settings,
         database=fleet.database,
         month=parse_period("2026-05"),

@@ -274,7 +274,7 @@ def test_a_failure_half_way_leaves_what_stood_there_and_no_half_file(
     # The publication says one charge more than the view gives.
     may.execute("UPDATE billing_publications SET charges_after = charges_after + 1")
 
-    with pytest.raises(ReconciliationError, match="gives 4 charges, the publications say 5"):
+    with pytest.raises(ReconciliationError, match="has 4 charges, the publications 5"):
         export(may, file, file_format, overwrite=True)
 
     assert file.read_text() == "mine"
@@ -284,9 +284,9 @@ def test_a_failure_half_way_leaves_what_stood_there_and_no_half_file(
 def test_a_place_that_cannot_be_written_to_is_told_in_one_line(landed_may: Landing, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
         export(landed_may, tmp_path / "nowhere" / "may.csv")
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         export(landed_may, tmp_path, overwrite=True)
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         export(landed_may, Path("/dev/null"), overwrite=True)
 
 

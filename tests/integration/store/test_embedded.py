@@ -18,7 +18,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from billfold.errors import BillfoldError, ConfigurationError, StoreError, StoreFullError, StoreUnavailableError
-from billfold.store import embedded, keeper
+from billfold.store import cluster, embedded, keeper
 from billfold.store.database import connect, connect_bulk
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.home import claim_home, explain, runner_of, wheel_programs
@@ -163,7 +163,7 @@ def test_a_cluster_is_whole_when_initdb_got_to_its_end(tmp_path: Path, missing: 
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(control if name.endswith("control") else b"16\n")
 
-    assert keeper.is_whole(tmp_path) == (missing == "nothing")
+    assert cluster.is_whole(tmp_path) == (missing == "nothing")
 
 
 def test_what_an_older_versions_killed_start_left_is_set_aside(new_home: Path) -> None:

@@ -16,7 +16,7 @@ from billfold.model import ExportFormat
 from billfold.reports import sum_costs
 from billfold.selection import KeyColumn, MapColumn, Selection
 from billfold.settings import Settings
-from billfold.verification import CheckState, verify
+from billfold.verification import ProofState, verify
 from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, write_delivery
@@ -167,7 +167,7 @@ def test_a_restatement_of_the_type_alone_is_a_restatement(landing: Landing) -> N
         assert tags(landing) == [json.loads(spelling)] * 2
     assert landing.broken_rules() == []
     [verdict] = verify(settings=landing.settings, database=landing.database, with_source=True)
-    assert {check.name for check in verdict.checks if check.state is not CheckState.TRUE} == set()
+    assert {proof.name for proof in verdict.proofs if proof.state is not ProofState.TRUE} == set()
 
 
 def test_equal_rows_but_for_the_type_of_a_tag_are_two_and_verify(landing: Landing) -> None:
@@ -178,7 +178,7 @@ def test_equal_rows_but_for_the_type_of_a_tag_are_two_and_verify(landing: Landin
 
     assert landing.query("SELECT count(DISTINCT row_hash), count(*) FROM billing_usage_fact") == [(2, 3)]
     [verdict] = verify(settings=landing.settings, database=landing.database, with_source=True)
-    assert {check.name for check in verdict.checks if check.state is not CheckState.TRUE} == set()
+    assert {proof.name for proof in verdict.proofs if proof.state is not ProofState.TRUE} == set()
 
 
 def test_every_column_of_awss_focus_table_is_in_the_view(landing: Landing) -> None:

@@ -22,7 +22,7 @@ from billfold.errors import StoreError
 from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.quality import make_checks
 from billfold.store.migrate import list_migrations
-from billfold.verification import CheckState, verify
+from billfold.verification import ProofState, verify
 from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, PERIOD, PLAN, RESERVATION, as_csv, line_item, write_bill, write_object
@@ -65,7 +65,7 @@ def delivered(outcome: DeliveryOutcome) -> UUID:
 def untrue(landing: Landing) -> dict[str, str]:
     """The checks of `billfold verify` that do not hold."""
     verdicts = verify(settings=landing.settings, database=landing.database, with_source=False)
-    return {check.name: check.detail for each in verdicts for check in each.checks if check.state is CheckState.DIFFERS}
+    return {proof.name: proof.detail for each in verdicts for proof in each.proofs if proof.state is ProofState.DIFFERS}
 
 
 def test_pods_stand_in_for_the_instance_to_the_last_decimal(landing: Landing) -> None:

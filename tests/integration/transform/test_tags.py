@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.bills.remap import remap
-from billfold.verification import CheckState, verify
+from billfold.verification import ProofState, verify
 from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill, write_delivery
@@ -344,7 +344,7 @@ def test_an_old_month_gets_the_new_tags_by_a_remap_and_everything_verifies(landi
     assert landing.snapshot()["raw_aws_billing_rows"] == rows
     assert landing.broken_rules() == []
     [verdict] = verify(settings=landing.settings, database=landing.database, with_source=True)
-    assert {check.name for check in verdict.checks if check.state is not CheckState.TRUE} == set()
+    assert {proof.name for proof in verdict.proofs if proof.state is not ProofState.TRUE} == set()
 
 
 def test_every_spelling_of_tags_survives_a_history_of_restatements(landing: Landing) -> None:
@@ -361,4 +361,4 @@ def test_every_spelling_of_tags_survives_a_history_of_restatements(landing: Land
     assert landing.count("dim_tag_set") == 1
     assert landing.broken_rules() == []
     [verdict] = verify(settings=landing.settings, database=landing.database, with_source=True)
-    assert {check.name for check in verdict.checks if check.state is not CheckState.TRUE} == set()
+    assert {proof.name for proof in verdict.proofs if proof.state is not ProofState.TRUE} == set()

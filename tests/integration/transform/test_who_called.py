@@ -19,7 +19,7 @@ from billfold.period import BillingPeriod
 from billfold.reports import export_charges, sum_costs
 from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.selection import CostColumn, FileFormat, KeyColumn, MapColumn, Selection
-from billfold.verification import CheckState, verify
+from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill, write_object
 from tests.processes.web_server import run_web_server
@@ -178,7 +178,7 @@ def test_a_caller_that_is_restated_moves_its_costs_alone_and_everything_verifies
     assert amounts(landing, CostColumn.IAM_PRINCIPAL) == {ALICE: 16}
     assert landing.broken_rules() == []
     [verdict] = verify(settings=landing.settings, database=landing.database, with_source=True)
-    assert {check.name for check in verdict.checks if check.state is not CheckState.TRUE} == set()
+    assert {check.name for check in verdict.proofs if check.state is not ProofState.TRUE} == set()
 
 
 def test_a_set_of_tags_without_a_caller_keeps_its_hash(landing: Landing) -> None:

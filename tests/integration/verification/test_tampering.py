@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from billfold.errors import ReconciliationError
-from billfold.verification import CheckState
+from billfold.verification import ProofState
 from tests.bills.landing import Landing
 from tests.bills.verified import FACT, FACT_HISTORY, ITEM_2, RAW, RAW_HISTORY, verify_all
 
@@ -147,7 +147,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
         {
             "history_rows": "rows of publication 1: column added_by: expected 9, found 8",
             "history_costs": "column gross_cost_after: expected ",
-            "history_versions": "expected a raw row that stood as long, found nothing",
+            "history_versions": "expected a raw row that was current as long, found nothing",
             "history_mapped": "column part: expected no charge, found a charge",
         },
     ),
@@ -157,7 +157,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
             "history_rows": "rows of publication 1: column removed_by: expected 0, found 1",
             "history_order": "column removed_by: expected more than ",
             "history_costs": "column gross_cost_after: expected ",
-            "history_versions": "expected a raw row that stood as long",
+            "history_versions": "expected a raw row that was current as long",
         },
     ),
     "two versions of one row at a time": (
@@ -202,7 +202,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
         f"UPDATE {RAW_HISTORY} SET row_hash = gen_random_uuid() WHERE row_data::text LIKE '%item 4%'",
         {
             "history_hashes": "column row_hash: expected ",
-            "history_versions": "column row_hash: expected a raw row that stood as long, found nothing",
+            "history_versions": "column row_hash: expected a raw row that was current as long, found nothing",
             "history_mapped": "column part: expected no charge, found a charge",
         },
     ),
@@ -233,7 +233,7 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
     "the hashes of withdrawn charges": (
         f"UPDATE {FACT_HISTORY} SET row_hash = gen_random_uuid()",
         {
-            "history_versions": "column row_hash: expected a raw row that stood as long, found nothing",
+            "history_versions": "column row_hash: expected a raw row that was current as long, found nothing",
             "history_mapped": "column part: expected no charge, found a charge",
         },
     ),
@@ -377,7 +377,7 @@ def test_tampering_is_found_and_named(restated: Landing, tampering: str) -> None
 
     [verdict] = verify_all(restated, with_source=with_source)
 
-    found = {check.name: check.detail for check in verdict.checks if check.state is CheckState.DIFFERS}
+    found = {proof.name: proof.detail for proof in verdict.proofs if proof.state is ProofState.DIFFERS}
     assert set(found) == set(expected)
     assert {name: found[name] for name, part in expected.items() if part not in found[name]} == {}
     named = f"statement 1, row_hash {row_hash}, occurrence "

@@ -28,7 +28,7 @@ def test_what_was_rolled_back_and_brought_back_is_true(restated: Landing) -> Non
     after_rollback = untrue(restated, with_source=False)
     roll_back(current, settings=restated.settings, database=restated.database, undo=True)
 
-    assert after_rollback == {"source_rows": "not asked for"}
+    assert after_rollback == {"source_rows": "not requested"}
     assert untrue(restated) == {}
 
 
@@ -38,7 +38,7 @@ def test_a_statement_whose_only_delivery_was_rolled_back_is_true(landing: Landin
     [[current]] = landing.query("SELECT current_delivery_id FROM billing_statements")
     roll_back(current, settings=landing.settings, database=landing.database)
 
-    assert untrue(landing) == {"source_rows": "no delivery stands"}
+    assert untrue(landing) == {"source_rows": "no delivery is current"}
 
 
 def test_a_delivery_without_rows_is_true(landing: Landing) -> None:
@@ -199,9 +199,9 @@ def test_withdrawn_charges_of_another_mapping_are_left_out(restated: Landing) ->
 
     [verdict] = verify_all(restated)
 
-    [told] = [check.detail for check in verdict.checks if check.name == "history_mapped"]
+    [told] = [proof.detail for proof in verdict.proofs if proof.name == "history_mapped"]
     assert verdict.is_true
-    assert "but for 6 that another version of the mapping made" in told
+    assert "except 6 that another version of the mapping made" in told
 
 
 def test_withdrawn_rows_hashed_another_way_leave_their_check_out(restated: Landing) -> None:
@@ -232,7 +232,7 @@ def test_a_redelivery_that_took_the_place_of_another_is_true(landing: Landing) -
 
     assert landing.count("billing_publications") == 4
     assert after_redeliveries == after_undo == {}
-    assert after_rollback == {"source_rows": "not asked for"}
+    assert after_rollback == {"source_rows": "not requested"}
     assert f"column current_delivery_id: expected {current[0]}, found " in untrue(landing)["delivery"]
 
 
@@ -273,6 +273,6 @@ def test_what_is_pruned_is_left_out(restated: Landing) -> None:
 
     assert restated.count(RAW_HISTORY) > 0
     assert verdict.is_true
-    assert {check.detail for check in verdict.checks if check.name.startswith("history_")} >= {
+    assert {proof.detail for proof in verdict.proofs if proof.name.startswith("history_")} >= {
         "3 publications, 2 of them pruned"
     }

@@ -17,7 +17,7 @@ from billfold.period import BillingPeriod
 from billfold.settings import Settings
 from billfold.transform.mapping import MAPPING_VERSION
 from billfold.transform.sample_bill import SampleBill, SampleFormat, write_sample_bill
-from billfold.verification import CheckState, verify
+from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PAYER, described, line_item, write_bill
 from tests.bills.verified import FACT, ITEM_2, RAW, restate, untrue, verify_all
@@ -56,8 +56,8 @@ def test_a_restated_bill_is_true(restated: Landing) -> None:
 
     assert verdict.is_true
     assert verdict.exit_error is None
-    assert {check.state for check in verdict.checks} == {CheckState.TRUE}
-    assert [check.name for check in verdict.checks] == [
+    assert {proof.state for proof in verdict.proofs} == {ProofState.TRUE}
+    assert [proof.name for proof in verdict.proofs] == [
         "statement",
         "raw_hashes",
         "raw_totals",
@@ -115,7 +115,7 @@ def test_rows_hashed_another_way_leave_their_checks_out(restated: Landing) -> No
 
     assert found == {
         "raw_hashes": "hashed by version 0, this is version 1",
-        "source_rows": "the raw rows' identity is not known",
+        "source_rows": "the raw rows' identity is unknown",
     }
 
 
@@ -136,7 +136,7 @@ def test_a_file_that_is_gone_is_no_difference(restated: Landing) -> None:
     [verdict] = verify_all(restated)
 
     assert verdict.is_true
-    assert "cannot be read any more" in untrue(restated)["source_rows"]
+    assert "can no longer be read" in untrue(restated)["source_rows"]
 
 
 def test_another_version_of_a_file_is_no_difference(restated: Landing) -> None:

@@ -105,7 +105,7 @@ def test_an_ingestion_by_key_is_accepted_with_its_delivery(office: Office) -> No
 
 
 def test_each_failure_has_its_status(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "MAX_ASKED", 1)
+    monkeypatch.setattr(asking, "MAX_REQUESTED", 1)
     clients.set_enabled(office.registry.database, "globex", enabled=False)
     office.registry.aws.client("s3").put_object(Bucket="acme-bills", Key="exports/x-Manifest.json", Body=b"[")
     wrong: dict[str, tuple[Any, tuple[int, str]]] = {
@@ -168,7 +168,7 @@ def test_a_failed_delivery_is_tried_again_and_no_other(office: Office) -> None:
     assert answers[0].headers["Location"] == f"/v1/deliveries/{delivery_id}"
     assert answers[0].document["asked_at"] == answers[1].document["asked_at"]
     assert (running.status, running.error_code) == (409, "http")
-    assert "is running, not failed: wait for its end" in running.document["error"]["message"]
+    assert "is running, not failed: wait until it ends" in running.document["error"]["message"]
     assert office.send(f"/v1/deliveries/{uuid4()}/retry").status == 404
     assert office.send("/v1/deliveries/none/retry").status == 422
 

@@ -52,7 +52,7 @@ def common(
         (96, 100, 96, Relation.DUPLICATES),
     ],
 )
-def test_the_smaller_one_tells_parts_and_the_larger_one_duplicates(
+def test_the_smaller_one_shows_parts_and_the_larger_one_duplicates(
     here: int, there: int, in_both: int, relation: Relation
 ) -> None:
     held = [common(here, there, in_both)]

@@ -35,6 +35,7 @@ from billfold.reports import (
     ChangeRow,
     CheckReport,
     CheckRow,
+    ComparedPublication,
     CostReport,
     CostRow,
     DeliveryRow,
@@ -42,7 +43,6 @@ from billfold.reports import (
     OwnerRow,
     PublicationRow,
     RunRow,
-    StandingPublication,
     StatementChange,
     StatementRow,
     UnownedRow,
@@ -193,7 +193,7 @@ def changes(console: Console) -> None:
             billing_period="2026-05",
             counted=True,
             earlier=None,
-            later=StandingPublication(
+            later=ComparedPublication(
                 publication_id=1, number=17, kind="rollback", published_at=AT, delivery_id=IDS[0]
             ),
             rows_added=50_000,

@@ -7,15 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from billfold.reports import ChangeRow, LookInto, MoveReport, StandingPublication, StatementChange
+from billfold.reports import ChangeRow, ComparedPublication, LookInto, MoveReport, StatementChange
 from billfold.reports.lists import Choices
 from billfold.web.forms.change_query import read_change_query
 from billfold.web.pages.waterfall import DRAWN_MOVERS, SHOWN_MOVERS, Movement, list_movements
 
 
-def publication(number: int) -> StandingPublication:
+def publication(number: int) -> ComparedPublication:
     moment = datetime(2026, 6, number, tzinfo=UTC)
-    return StandingPublication(
+    return ComparedPublication(
         publication_id=number, number=number, kind="delivery", published_at=moment, delivery_id=None
     )
 

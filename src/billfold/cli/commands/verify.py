@@ -76,7 +76,7 @@ def verify_document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "billing_period": verdict.billing_period,
                 "is_true": verdict.is_true,
                 "checks": [
-                    {"name": check.name, "state": check.state, "detail": check.detail} for check in verdict.checks
+                    {"name": proof.name, "state": proof.state, "detail": proof.detail} for proof in verdict.proofs
                 ],
             }
             for verdict in verdicts
@@ -89,6 +89,6 @@ def _show(screen: Screen, verdict: Verdict) -> None:
     state = "true" if verdict.is_true else "differs"
     name = f"statement {verdict.statement_id}: {verdict.client_id} {verdict.export_name} {verdict.billing_period}"
     screen.print(Text.assemble((printable(name), "bold"), " ", (state, _STYLES[state])), soft_wrap=True)
-    for check in verdict.checks:
-        line = Text.assemble("  ", (f"{check.state:8}", _STYLES[check.state]), f"{check.name:18}")
-        screen.print(line.append(printable(check.detail)), soft_wrap=True)
+    for proof in verdict.proofs:
+        line = Text.assemble("  ", (f"{proof.state:8}", _STYLES[proof.state]), f"{proof.name:18}")
+        screen.print(line.append(printable(proof.detail)), soft_wrap=True)

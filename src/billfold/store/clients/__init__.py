@@ -1,1 +1,1 @@
-"""Clients, owners and tokens in PostgreSQL."""
+"""Clients in PostgreSQL: the registry, the owners of their accounts, and the tokens that reach them."""

@@ -29,7 +29,7 @@ def start(connection: Connection, registered: RegisteredDelivery, trigger: Trigg
 
 
 def record_fetched(connection: Connection, registered: RegisteredDelivery, spooled: Sequence[SpooledFile]) -> None:
-    """Keep the SHA-256 and the size of what was read."""
+    """Record the SHA-256 and the size of each fetched file."""
     with connection.transaction():
         for run_id, file in zip(registered.run_ids, spooled, strict=True):
             connection.execute(
@@ -39,7 +39,7 @@ def record_fetched(connection: Connection, registered: RegisteredDelivery, spool
 
 
 def set_aside(connection: Connection, registered: RegisteredDelivery, period: BillingPeriod, reason: str) -> None:
-    """The delivery was read to learn its month only, and nobody asked for that one: it waits as if never tried."""
+    """The delivery was read and is of a month that was not requested: it stays pending, as if never tried."""
     facts = {
         "delivery_id": registered.delivery_id,
         "run_ids": list(registered.run_ids),
@@ -59,9 +59,9 @@ def end(
     error: BillfoldError | None = None,
     reason: str | None = None,
 ) -> None:
-    """The attempt ended without publishing: `state` for the delivery, `status` for its runs, the error if it failed.
+    """End an attempt without a publication: `state` for the delivery, `status` for its runs, the error if it failed.
 
-    `reason` says why a delivery is superseded or held. A superseded one is let through no more.
+    `reason` says why a delivery is superseded or held. A superseded one loses its release.
     """
     facts = {
         "error_code": error.error_code if error else None,
@@ -79,10 +79,10 @@ def end(
 
 
 def interrupt(connection: Connection, client: Client, delivery: Delivery, error: BillfoldError) -> DeliveryState | None:
-    """A signal ended the attempt, and its sessions are gone: the delivery is pending and its runs have failed.
+    """After a signal, once the attempt's sessions have ended: the delivery is pending and its runs have failed.
 
-    What is decided already stays as it is, and so does what another worker runs. Returns the delivery's state, None
-    where it was not registered.
+    A delivery with a final state, or that another worker is running, stays as it is. Returns the delivery's state, None
+    if it was not registered.
     """
     delivery_id = find_registered(connection, client, delivery)
     if delivery_id is None:
@@ -91,7 +91,7 @@ def interrupt(connection: Connection, client: Client, delivery: Delivery, error:
         claim(connection, client, delivery, wait_seconds=0)
         states = ["pending", "running"]
     except RunConflictError:
-        # What runs now is the other worker's.
+        # A running delivery is the other worker's.
         states = ["pending"]
         connection.execute("SELECT set_config('lock_timeout', '500ms', false)")
     facts = {
@@ -113,10 +113,10 @@ def adopt(
     current: CurrentStatement,
     compared: Compared | None = None,
 ) -> dict[tuple[str, str], int]:
-    """The delivery holds what the current one does: it becomes the current delivery, and no bill changes.
+    """Make a delivery current that holds the same rows as the current one; no bill changes.
 
-    What was held before it is overtaken. Its files are known by key and ETag, or by their bytes, or their rows were
-    `compared`. Returns the rows that each of its file versions (key, ETag) holds.
+    Held deliveries before it are superseded. Its files are known by key and ETag, or by their bytes, or their rows were
+    `compared`. Returns the number of rows in each of its file versions (key, ETag).
     """
     parameters = {
         "delivery_id": registered.delivery_id,
@@ -130,7 +130,7 @@ def adopt(
         ),
     }
     with connection.transaction():
-        # Deliveries are written before files and runs, as everywhere: nobody waits for another in a circle.
+        # Deliveries are written before files and runs, as everywhere, so that no two workers wait for each other.
         end_holds_beside(connection, statement_id=current.statement_id, delivery_id=registered.delivery_id)
         if registered.delivery_id != current.delivery_id:
             connection.execute(_query("adopt_delivery"), parameters)

@@ -11,17 +11,17 @@ from billfold.store.deliveries.records import StoredDelivery
 
 
 def claim(connection: Connection, client: Client, delivery: Delivery, *, wait_seconds: int) -> None:
-    """Hold the statement: one worker at a time, until this connection ends.
+    """Claim the statement, for one worker at a time, until this connection ends.
 
-    Raises RunConflictError when another worker holds it longer than `wait_seconds`.
+    Raises RunConflictError if another worker holds it longer than `wait_seconds`.
     """
-    # What month a standalone file is of only its content tells: its key is the whole name of its statement.
+    # Only its content says which month a standalone file is of: its key is the whole name of its statement.
     period = str(delivery.period) if delivery.manifest and delivery.period else ""
     _claim(connection, (client.client_id, delivery.bucket, delivery.export_path, period), wait_seconds)
 
 
 def claim_stored(connection: Connection, stored: StoredDelivery, *, wait_seconds: int) -> None:
-    """Hold the statement of a delivery that is known already, as `claim` does."""
+    """Claim the statement of a known delivery, as `claim` does."""
     period = str(stored.billing_period) if stored.has_manifest and stored.billing_period else ""
     _claim(connection, (stored.client_id, stored.bucket, stored.export_path, period), wait_seconds)
 
@@ -32,7 +32,7 @@ def _claim(connection: Connection, names: tuple[str, ...], wait_seconds: int) ->
 
 
 def end_abandoned(connection: Connection, delivery_id: UUID) -> None:
-    """What a dead worker left running of this delivery's statement, which is claimed, has failed."""
+    """Mark as failed what a dead worker left running of this delivery's statement, which is claimed."""
     with connection.transaction():
         abandoned = connection.execute(_query("end_abandoned_deliveries"), {"delivery_id": delivery_id}).fetchall()
         if abandoned:

@@ -17,11 +17,11 @@ from billfold.store.database import BulkConnection
 from billfold.store.deliveries.partitions import partitions
 from billfold.store.deliveries.parts import Common, Evidence
 
-# From so many charges on, equal sums by day say that two statements hold the same bill.
+# With at least this many charges, equal sums by day prove that two statements hold the same bill.
 MANY_CHARGES = 10_000
 # Sums of a large month by hundreds of thousands of keys stay in memory, for the rest of the transaction.
 _SUMMING = "SET LOCAL work_mem = '64MB'"
-# A share is kept with so many decimals, rounded down: less than everything never reads as everything.
+# A share is kept with this many decimals, rounded down: less than 100 % is never shown as 100 %.
 _SHARE_DECIMALS = 6
 
 
@@ -38,8 +38,8 @@ class Overlap:
 class Candidate:
     """Another statement of the client and month that holds an account of the same payer.
 
-    `relation` is what their content said when it was last compared, `choice` what an operator decided; None where
-    neither was ever done.
+    `relation` is the result of the last comparison of their content, `choice` an operator's decision; None if there
+    was none.
     """
 
     statement_id: int
@@ -56,7 +56,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How a statement was delivered and hashed: line items of one form and hash can be compared."""
+    """How a statement was delivered and hashed: line items of the same form and hash can be compared."""
 
     export_format: str
     hash_version: int
@@ -70,7 +70,7 @@ class Form:
 def list_overlaps(
     bulk: BulkConnection, statement_id: int, *, delivery_id: UUID | None = None, export_format: str | None = None
 ) -> list[Overlap]:
-    """The statements that hold the same bill, the one that was published first leading.
+    """The statements that hold the same bill, the one published first leading.
 
     `delivery_id` and `export_format` are those of the delivery that is being published, which the statement does not
     name yet. Parts of one bill do not overlap.
@@ -82,9 +82,10 @@ def list_overlaps(
 def list_candidates(
     bulk: BulkConnection, statement_id: int, *, delivery_id: UUID | None = None, export_format: str | None = None
 ) -> list[Candidate]:
-    """The statements that may hold the same bill, the one that was published first leading.
+    """The statements that may hold the same bill, the one published first leading.
 
-    Single files of one folder and format are none: they are parts of one bill, unless an operator decided otherwise.
+    Single files of one folder and format are left out: they are parts of one bill unless an operator decided
+    otherwise.
     """
     rows = bulk.query(_query("list_candidates"), statement_id, str(delivery_id) if delivery_id else None, export_format)
     return [
@@ -123,7 +124,7 @@ def read_period(bulk: BulkConnection, statement_id: int) -> BillingPeriod:
 
 
 def read_form(bulk: BulkConnection, statement_id: int, *, delivery_id: UUID | None = None) -> Form | None:
-    """How the delivery, else the statement's current one, was delivered; None where the statement has none."""
+    """The form of the delivery, else of the statement's current one; None if the statement has none."""
     rows = bulk.query(_query("read_form"), statement_id, str(delivery_id) if delivery_id else None)
     if not rows or rows[0][0] is None:
         return None
@@ -132,7 +133,7 @@ def read_form(bulk: BulkConnection, statement_id: int, *, delivery_id: UUID | No
 
 
 def compare_line_items(bulk: BulkConnection, period: BillingPeriod, here: int, there: int) -> list[Common]:
-    """What two statements hold of equal line items, which only those of one form can."""
+    """The equal line items of two statements; only statements of one form have any."""
     bulk.execute(_SUMMING)
     query = _query("compare_line_items").format(**partitions(period))
     return [_common(row) for row in bulk.query(query, here, there)]
@@ -141,9 +142,9 @@ def compare_line_items(bulk: BulkConnection, period: BillingPeriod, here: int, t
 def compare_daily_costs(
     bulk: BulkConnection, period: BillingPeriod, here: int, there: int, *, is_detailed: bool, is_alike: bool
 ) -> list[Common]:
-    """What two statements cost in common on each day, of each account and category.
+    """The costs that two statements have in common on each day, by account and category.
 
-    `is_alike`: their columns are the same; `is_detailed`: these, or both are CUR, so that more names a charge.
+    `is_alike`: they have the same columns; `is_detailed`: these, or both are CUR, so that more columns name a charge.
     """
     bulk.execute(_SUMMING)
     query = _query("compare_daily_costs").format(**partitions(period))
@@ -151,9 +152,9 @@ def compare_daily_costs(
 
 
 def compare_rollups(bulk: BulkConnection, here: int, there: int, *, is_detailed: bool) -> list[Common] | None:
-    """What two statements cost exactly alike by day, account and category; None where one of them has few charges.
+    """The costs of two statements that are equal by day, account and category; None if one of them has few charges.
 
-    Equal sums of many charges are no chance. `is_detailed` as in `compare_daily_costs`.
+    Sums of many charges are not equal by chance. `is_detailed` as in `compare_daily_costs`.
     """
     for statement_id in (here, there):
         [(charge_count,)] = bulk.query(_query("count_charges"), statement_id)
@@ -163,7 +164,7 @@ def compare_rollups(bulk: BulkConnection, here: int, there: int, *, is_detailed:
 
 
 def keep_evidence(bulk: BulkConnection, here: int, there: int, evidence: Evidence) -> None:
-    """Keep what the content of two statements says, in the place of what it said before."""
+    """Keep the result of a comparison of two statements, in place of the one before."""
     only_here, only_there = evidence.cost_only_here, evidence.cost_only_there
     if here > there:
         here, there, only_here, only_there = there, here, only_there, only_here
@@ -183,12 +184,12 @@ def keep_evidence(bulk: BulkConnection, here: int, there: int, evidence: Evidenc
 
 
 def forget_evidence(bulk: BulkConnection, statement_id: int, *, but: Collection[int]) -> None:
-    """Forget what was found of the statement and all others `but` these."""
+    """Forget the comparisons of the statement with all others `but` these."""
     bulk.execute(_query("forget_evidence"), statement_id, ",".join(map(str, but)))
 
 
 def keep_choice(bulk: BulkConnection, one: int, other: int, choice: Relation | None) -> None:
-    """Keep what an operator decided about two statements; None leaves it to their content again."""
+    """Keep an operator's decision about two statements; None lets their content decide again."""
     pair = (min(one, other), max(one, other))
     if choice is None:
         bulk.execute(_query("forget_choice"), *pair)
@@ -197,15 +198,16 @@ def keep_choice(bulk: BulkConnection, one: int, other: int, choice: Relation | N
 
 
 def order(bulk: BulkConnection, statement_ids: Collection[int]) -> list[int]:
-    """The statements, the one that was published first leading; one that never was is left out."""
+    """The statements in the order of their first publication, without those never published."""
     rows = bulk.query(_query("order_statements"), ",".join(map(str, statement_ids)))
     return [statement_id for (statement_id,) in rows]
 
 
 def try_lock(bulk: BulkConnection, statement_id: int, *, is_claimed: bool = False) -> bool:
-    """Keep others from working on the statement until the transaction ends; False where somebody does already.
+    """Keep others from working on the statement until the transaction ends; False if a worker does already.
 
-    Never waits, so that two publications cannot wait for each other. `is_claimed`: the caller's, on another connection.
+    Never waits, so that two publications cannot wait for each other. `is_claimed`: the caller has claimed it on another
+    connection.
     """
     if not is_claimed:
         [(is_claimed,)] = bulk.query(_query("try_claim"), statement_id)
@@ -213,7 +215,7 @@ def try_lock(bulk: BulkConnection, statement_id: int, *, is_claimed: bool = Fals
 
 
 def record_switch(bulk: BulkConnection, statement_id: int, *, moment: str) -> None:
-    """Write a publication of the statement that changes no row, only whether it counts; the transaction goes on."""
+    """Write a publication that changes whether the statement is counted, and no row; the transaction stays open."""
     bulk.execute(_query("insert_switch"), statement_id, moment)
 
 

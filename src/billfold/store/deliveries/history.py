@@ -39,7 +39,7 @@ class PastPublication:
 
 
 def list_publications(connection: Connection, statement_id: int) -> tuple[PastPublication, ...]:
-    """All publications of a statement in their order; `is_remembered` while their rows can all be brought back."""
+    """All publications of a statement in their order; `is_remembered` while all their rows can be restored."""
     rows = connection.execute(_query("list_publications"), {"statement_id": statement_id}).fetchall()
     return tuple(
         PastPublication(
@@ -76,7 +76,7 @@ def find_latest_delivery(connection: Connection, statement_id: int, publication_
 
 
 def list_adopted(connection: Connection, publication_ids: Sequence[int]) -> tuple[str, ...]:
-    """The standalone files that these publications took over, unless they stand alone again."""
+    """The standalone files that these publications took over, unless they are statements of their own again."""
     rows = connection.execute(_query("list_adopted"), {"publication_ids": list(publication_ids)}).fetchall()
     return tuple(name for (name,) in rows)
 
@@ -89,7 +89,7 @@ def read_delivery(connection: Connection, delivery_id: UUID) -> Delivery:
     files = connection.execute(_query("list_files"), {"delivery_id": delivery_id}).fetchall()
 
     def remember(source_bucket: str, key: str, etag: str, size_bytes: int = 0) -> SourceObject:
-        # Nobody keeps when a single file was written.
+        # The time of a single file is not kept.
         return SourceObject(bucket=source_bucket, key=key, etag=etag, size_bytes=size_bytes, modified_at=delivered_at)
 
     return Delivery(
@@ -162,7 +162,7 @@ class Forgettable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """How many withdrawn line items and charges of a statement went, or would go."""
+    """How many withdrawn line items and charges of a statement were deleted, or would be."""
 
     statement: Forgettable
     row_count: int
@@ -170,7 +170,7 @@ class Forgotten:
 
 
 def list_forgettable(connection: Connection, before: datetime, *, client_id: str | None) -> tuple[Forgettable, ...]:
-    """The statements that withdrew something up to that moment that is not forgotten yet, the oldest month first."""
+    """The statements with history withdrawn up to that moment, the oldest month first."""
     rows = connection.execute(_query("list_forgettable"), {"moment": before, "client": client_id}).fetchall()
     return tuple(
         Forgettable(
@@ -192,9 +192,9 @@ def count(connection: Connection, statement: Forgettable) -> Forgotten:
 
 
 def forget(connection: Connection, statement: Forgettable, *, lock_timeout_seconds: int) -> Forgotten:
-    """Delete what was withdrawn up to that publication, in one transaction that says since when all is remembered.
+    """Delete the history withdrawn up to that publication, and record since when history is complete; one transaction.
 
-    Raises RunConflictError when a publication holds the statement longer than `lock_timeout_seconds`.
+    Raises RunConflictError if a publication holds the statement longer than `lock_timeout_seconds`.
     """
     parameters = _forgetting(statement)
     with lock_timeout(connection, lock_timeout_seconds, "the statement is being published"), connection.transaction():

@@ -1,4 +1,4 @@
-"""Deliveries that are held: what they were judged by, what was found in them, and how they are overtaken."""
+"""Held deliveries: what they were judged by, what was found in them, and how a newer one supersedes them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from billfold.store.database import BulkConnection, Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What a delivery was held by: where any of this is another now, it is judged anew.
+    """What a delivery was held by: if any of this changes, it is judged again.
 
-    `publication_ids` are those that stood, in order: its statement's, and those of the files that it would take over.
+    `publication_ids` are the current ones, in order: its statement's, and those of the files that it would take over.
     """
 
     statement_id: int
@@ -30,7 +30,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """What is known of a delivery whose line items were compared; `rows_read` are those of each file in its order."""
+    """What is known of a delivery whose line items were compared; `rows_read` has a number for each file, in order."""
 
     rows_read: tuple[int, ...]
     columns: Mapping[str, str]
@@ -39,7 +39,7 @@ class Compared:
 
 
 def find_judgement(connection: Connection, delivery_id: UUID) -> Judgement | None:
-    """What the delivery was last held by; None where that was not kept."""
+    """What the delivery was last held by; None if that was not kept."""
     row = connection.execute(_query("find_judgement"), {"delivery_id": delivery_id}).fetchone()
     if row is None:
         return None
@@ -87,12 +87,12 @@ def keep_judgement(
 
 
 def end_holds(bulk: BulkConnection, *, statement_id: int, delivery_id: UUID) -> None:
-    """In the transaction by which this delivery becomes current: those that it overtakes wait no longer."""
+    """Supersede the held deliveries before this one, in the transaction that makes it current."""
     bulk.execute(_text("end_holds"), statement_id, str(delivery_id))
 
 
 def end_holds_beside(connection: Connection, *, statement_id: int, delivery_id: UUID) -> None:
-    """The same where the delivery becomes current without a publication."""
+    """The same for a delivery that becomes current without a publication."""
     # The query is written for the bulk loader, whose parameters have numbers.
     psycopg.RawCursor(connection).execute(_query("end_holds"), [statement_id, str(delivery_id)])
 

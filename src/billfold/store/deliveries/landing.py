@@ -13,7 +13,7 @@ from billfold.store import planner
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries.partitions import partitions
 
-# The tables of daily costs, what is added to each, and the key that only the one has.
+# The tables of daily costs, what is added to each, and the key that only one of them has.
 _ROLL_UPS = (("billing_daily_cost", "moved_day", ""), ("billing_daily_tag_cost", "moved_tag_day", "tag_set_key,"))
 
 
@@ -33,7 +33,7 @@ def stream_landed_rows(
     bulk: BulkConnection, period: BillingPeriod, *, statement_id: int
 ) -> Iterator[pa.RecordBatchReader]:
     """The statement's raw rows (row_hash, occurrence, row_data as text) as an Arrow stream, in bounded memory."""
-    # The statement's id stands in the text: with a bound parameter the driver would hold the whole result in memory.
+    # The statement's id is part of the text: with a bound parameter the driver would hold the whole result in memory.
     query = read_queries("billfold.store.deliveries", "charges")["landed_rows"]
     with bulk.stream(query.format(statement_id=int(statement_id), **partitions(period))) as rows:
         yield rows
@@ -74,7 +74,7 @@ def withdraw_charges(bulk: BulkConnection, period: BillingPeriod, *, statement_i
 
 
 def land_charges(bulk: BulkConnection, period: BillingPeriod, charges: pa.RecordBatchReader) -> None:
-    """Bring the charges into a staging table as text and from there, computed exactly, into the facts."""
+    """Load the charges as text into a staging table, and from there, computed exactly, into the facts."""
     queries = read_queries("billfold.store.deliveries", "charges")
     bulk.execute(queries["create_staging"])
     bulk.load("charge_staging", charges, temporary=True)
@@ -84,9 +84,9 @@ def land_charges(bulk: BulkConnection, period: BillingPeriod, charges: pa.Record
 def roll_up(
     bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, is_first: bool
 ) -> None:
-    """Carry what this publication added and withdrew into the daily costs, with and without tags.
+    """Add what this publication added and withdrew to the daily costs, with and without tags.
 
-    The differences of those without are kept. A statement's first publication has none: all of it is new.
+    The differences of those without tags are kept as its restatement. A first publication has none: all of it is new.
     """
     queries = read_queries("billfold.store.deliveries", "charges")
     bulk.execute(queries["create_moved_tags"])

@@ -12,13 +12,13 @@ from billfold.store.database import BulkConnection
 
 
 def sum_held_undiscounted(bulk: BulkConnection, statement_id: int) -> dict[str, Decimal]:
-    """By currency what a statement's daily costs say of its cost without credits, refunds and discounts."""
+    """By currency, a statement's cost without credits, refunds and discounts, from its daily costs."""
     query = read_queries("billfold.store.deliveries", "ledger")["sum_held_undiscounted"]
     return {row[0]: Decimal(row[1]) for row in bulk.query(query, statement_id)}
 
 
 def sum_ledger(bulk: BulkConnection, lines: pa.RecordBatchReader) -> Ledger:
-    """The exact sums of a delivery's line items, from their texts; nothing is kept in the database."""
+    """The exact sums of a delivery's line items, from their texts; nothing stays in the database."""
     queries = read_queries("billfold.store.deliveries", "ledger")
     bulk.execute(queries["create_ledger"])
     bulk.load("ledger", lines, temporary=True)

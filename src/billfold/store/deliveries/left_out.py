@@ -10,20 +10,20 @@ from billfold.store.database import Connection
 
 
 def find_kinds(connection: Connection, client: Client, sources: Sequence[SourceObject]) -> dict[str, str]:
-    """What those of these very versions are that are known not to be bills, by key."""
+    """The kinds of those versions that are known not to be bills, by key."""
     rows = connection.execute(_query("find_kinds"), _parameters(client, sources)).fetchall()
     etags = {source.key: source.etag for source in sources}
     return {key: kind for key, etag, kind in rows if etags[key] == etag}
 
 
 def find_bills(connection: Connection, client: Client, sources: Sequence[SourceObject]) -> set[str]:
-    """The keys of which some version has come in: whatever stands there now, it takes a bill's place."""
+    """The keys of which some version came in as a bill: another version at such a key replaces it."""
     rows = connection.execute(_query("find_bills"), _parameters(client, sources)).fetchall()
     return {key for (key,) in rows}
 
 
 def keep_kinds(connection: Connection, client: Client, kinds: Mapping[SourceObject, str]) -> None:
-    """Remember what these versions are; what was known of earlier versions is forgotten."""
+    """Keep the kinds of these versions, in place of those of earlier versions."""
     parameters = [
         {
             "client_id": client.client_id,

@@ -9,9 +9,9 @@ from billfold.store.database import BulkConnection
 
 
 def ensure_members(bulk: BulkConnection, dimension: Dimension, members: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """Insert the members that are new, in one short transaction, and return member_hash (text) and key of all of them.
+    """Insert the new members in one short transaction, and return member_hash (text) and key of all of them.
 
-    They are inserted in the order of their hash, so that two ingestions never wait for each other in a circle.
+    They are inserted in the order of their hashes, so that two ingestions never wait for each other.
     """
     names = (*(("client_id",) if dimension.of_client else ()), *dimension.attributes)
     types = ", ".join(f"{name} {'json' if name in dimension.json_attributes else 'text'}" for name in names)

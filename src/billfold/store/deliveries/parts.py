@@ -30,8 +30,8 @@ class Measure(StrEnum):
 class Common:
     """What two statements hold in one currency: here, there, and in both of them.
 
-    `amount_…` are absolute: what a charge bills, or its effective cost where a commitment covers it. `rows_…` are those
-    that cost something, `all_…` also those that do not; daily costs count charges. `billed_…` are sums of billed cost.
+    `amount_…` are absolute: what a charge bills, or its effective cost if a commitment covers it. `rows_…` count
+    rows that cost something, `all_…` all rows; daily costs count charges. `billed_…` are sums of billed cost.
     """
 
     currency: str
@@ -51,17 +51,17 @@ class Common:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What part of the smaller and of the larger one is in both."""
+    """Which part of the smaller and of the larger statement is in both."""
 
     of_smaller: Fraction
     of_larger: Fraction
 
     @property
-    def tells_parts(self) -> bool:
+    def means_parts(self) -> bool:
         return self.of_smaller < PARTS_BELOW
 
     @property
-    def tells_duplicates(self) -> bool:
+    def means_duplicates(self) -> bool:
         return self.of_larger > DUPLICATES_ABOVE
 
     @property
@@ -72,9 +72,9 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """How two statements relate and what says so; money is billed cost by currency.
+    """How two statements relate, and the evidence for it; money is billed cost by currency.
 
-    `line_items_in_both` is None where their line items cannot be compared.
+    `line_items_in_both` is None if their line items cannot be compared.
     """
 
     relation: Relation
@@ -104,9 +104,9 @@ def share_line_items(held: Sequence[Common]) -> Share:
 
 
 def share_amounts(held: Sequence[Common]) -> Share:
-    """The share of the amounts in both, in the currency in which it tells most against parts, and against duplicates.
+    """The share of the amounts in both, in the currency that is the strongest evidence against parts and duplicates.
 
-    Where one of the statements costs nothing at all, its charges are counted instead.
+    If one of the statements costs nothing at all, charges are counted instead.
     """
     if not any(each.amount_here for each in held) or not any(each.amount_there for each in held):
         return _share([_count_all(held)])
@@ -114,14 +114,14 @@ def share_amounts(held: Sequence[Common]) -> Share:
 
 
 def judge(line_items: Sequence[Common] | None, daily_costs: Sequence[Common] | None) -> Evidence:
-    """How two statements relate; `daily_costs` may be None where their line items tell duplicates.
+    """How two statements relate; `daily_costs` may be None if their line items prove duplicates.
 
-    They are parts only where neither equal line items nor daily costs say otherwise: a restated line item equals no
-    other, nor does a day's equal its hours', but what they cost does.
+    They are parts only if neither equal line items nor daily costs say otherwise: a restated line item equals no other,
+    and a daily one does not equal its hourly ones, but their costs are equal.
     """
     by_line_item = share_line_items(line_items) if line_items is not None else None
     count = sum(each.all_in_both for each in line_items) if line_items is not None else None
-    if line_items is not None and by_line_item is not None and (by_line_item.tells_duplicates or daily_costs is None):
+    if line_items is not None and by_line_item is not None and (by_line_item.means_duplicates or daily_costs is None):
         return _evidence(_relate(by_line_item), Measure.LINE_ITEMS, by_line_item, count, line_items)
     assert daily_costs is not None, "line items that cannot be compared, or are not equal, leave it to the daily costs"
     by_day = share_amounts(daily_costs)
@@ -132,9 +132,9 @@ def judge(line_items: Sequence[Common] | None, daily_costs: Sequence[Common] | N
 
 
 def _relate(share: Share) -> Relation:
-    if share.tells_parts:
+    if share.means_parts:
         return Relation.PARTS
-    return Relation.DUPLICATES if share.tells_duplicates else Relation.OVERLAP
+    return Relation.DUPLICATES if share.means_duplicates else Relation.OVERLAP
 
 
 def _count_all(held: Sequence[Common]) -> tuple[int, int, int]:
@@ -146,7 +146,7 @@ def _count_all(held: Sequence[Common]) -> tuple[int, int, int]:
 
 
 def _share(weighed: Sequence[tuple[Decimal | int, Decimal | int, Decimal | int]]) -> Share:
-    """The share of each (here, there, in both): nothing of what one of them has none of."""
+    """The share of each (here, there, in both): 0 of anything that only one of them has."""
     of_smaller, of_larger = [Fraction(0)], [Fraction(1)]
     for here, there, in_both in weighed:
         smaller, larger = sorted((Fraction(here), Fraction(there)))

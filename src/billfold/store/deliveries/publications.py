@@ -17,7 +17,7 @@ from billfold.store.database import BulkConnection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileCounts:
-    """What one file brought to a delivery."""
+    """The rows of one file in a delivery."""
 
     file_number: int
     ingestion_run_id: UUID
@@ -27,10 +27,10 @@ class FileCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """What the control tables keep of a publication; `delivery_id` is the delivery that stands after it.
+    """What the control tables keep of a publication; `delivery_id` is the current delivery after it.
 
-    `published_at` is a moment of PostgreSQL's, as `take_moment` gives it. `undiscounted` is empty where the
-    publication brings no new line items.
+    `published_at` is PostgreSQL's time, from `take_moment`. `undiscounted` is empty if the publication adds no line
+    items.
     """
 
     publication_id: int
@@ -53,7 +53,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """What the control tables keep of the delivery that a publication brings."""
+    """What the control tables keep of the delivery that is published."""
 
     billing_period: BillingPeriod
     export_format: str
@@ -67,7 +67,7 @@ class Arrival:
 def begin_publication(bulk: BulkConnection, *, statement_id: int, expected_publication_id: int | None) -> int:
     """Lock the statement's row and take the next publication's id.
 
-    Raises RunConflictError when the statement no longer holds the publication that the delivery was compared with.
+    Raises RunConflictError if the statement no longer has the publication that the delivery was compared with.
     """
     queries = read_queries("billfold.store.deliveries", "publications")
     current = bulk.query(queries["lock_publication"], statement_id)
@@ -78,7 +78,7 @@ def begin_publication(bulk: BulkConnection, *, statement_id: int, expected_publi
 
 
 def lock_bucket(bulk: BulkConnection, *, client_id: str) -> None:
-    """Let no other publication of this client commit before this one: held only from here to the commit."""
+    """Let no other publication of this client commit before this one; held from here to the commit."""
     bulk.execute(read_queries("billfold.store.deliveries", "publications")["lock_bucket"], client_id)
 
 
@@ -97,7 +97,7 @@ def finish_publication(bulk: BulkConnection, publication: Publication, arrival: 
 
 
 def finish_remap(bulk: BulkConnection, publication: Publication) -> None:
-    """Write the publication, its statement and which mapping made the charges of its delivery, and commit."""
+    """Write the publication, its statement and the mapping version of its delivery, and commit."""
     record_publication(bulk, publication)
     bulk.execute(
         read_queries("billfold.store.deliveries", "publications")["update_mapping"],
@@ -109,7 +109,7 @@ def finish_remap(bulk: BulkConnection, publication: Publication) -> None:
 
 
 def record_publication(bulk: BulkConnection, publication: Publication) -> None:
-    """Write the publication and make it its statement's current one; the transaction goes on."""
+    """Write the publication and make it its statement's current one; the transaction stays open."""
     queries = read_queries("billfold.store.deliveries", "publications")
     delivery_id = str(publication.delivery_id) if publication.delivery_id else None
     bulk.execute(

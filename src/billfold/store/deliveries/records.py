@@ -14,7 +14,7 @@ from billfold.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDelivery:
-    """A delivery as its row tells it; `key` is its manifest's, or its only file's.
+    """A delivery as its row describes it; `key` is its manifest's, or its only file's.
 
     `named_period` is the month that somebody named for files that name none.
     """
@@ -37,7 +37,7 @@ class StoredDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """How the latest attempt on a statement stands."""
+    """The state of the latest attempt on a statement."""
 
     delivery_id: UUID
     state: DeliveryState
@@ -45,7 +45,7 @@ class Attempt:
 
 
 def find_delivery(connection: Connection, delivery_id: UUID) -> StoredDelivery:
-    """The delivery of this id; raises UsageError where there is none."""
+    """The delivery of this id; raises UsageError if there is none."""
     row = connection.execute(_query("find_delivery"), {"delivery_id": delivery_id}).fetchone()
     if row is None:
         raise UsageError(f"there is no delivery {delivery_id}", advice="`billfold deliveries` lists them")
@@ -75,14 +75,14 @@ def release(connection: Connection, delivery_id: UUID) -> bool:
 
 
 def take_release_back(connection: Connection, delivery_id: UUID) -> None:
-    """The delivery is not let through any more."""
+    """Withdraw the release of a delivery."""
     connection.execute(_query("take_release_back"), {"delivery_id": delivery_id})
 
 
 def find_latest_attempt(
     connection: Connection, client: Client, *, bucket: str, export_path: str, period: BillingPeriod | None
 ) -> Attempt | None:
-    """The delivery of this statement that was started last, of any period where None is given; None where none was."""
+    """The delivery of this statement, of any period if None, that was started last; None if none was."""
     parameters = {
         "client_id": client.client_id,
         "bucket": bucket,

@@ -17,7 +17,7 @@ from billfold.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredDelivery:
-    """A delivery's row and the runs of its files, in the files' order, with what was decided about it before."""
+    """A delivery's row and the runs of its files, in the files' order, with the decisions about it so far."""
 
     delivery_id: UUID
     run_ids: tuple[UUID, ...]
@@ -29,7 +29,7 @@ class RegisteredDelivery:
 def ensure_client(connection: Connection, client: Client) -> None:
     """Keep the client's row as it is configured; the registry keeps its own.
 
-    Raises UsageError for a client that is not of the registry and has the id or the folder of one that is.
+    Raises UsageError for an unregistered client with the id or the folder of a registered one.
     """
     if client.is_registered:
         return
@@ -44,7 +44,7 @@ def ensure_client(connection: Connection, client: Client) -> None:
 
 
 def check_client(connection: Connection, client: Client) -> None:
-    """Raise what `ensure_client` raises, and keep nothing."""
+    """Raise what `ensure_client` raises, and write nothing."""
     with connection.transaction(force_rollback=True):
         ensure_client(connection, client)
 
@@ -54,7 +54,7 @@ def register_delivery(
 ) -> RegisteredDelivery:
     """The delivery's row and one run per file version, pending unless they are known already.
 
-    Raises UsageError when a file version belongs to another client.
+    Raises UsageError if a file version belongs to another client.
     """
     with connection.transaction():
         row = _one(
@@ -112,7 +112,7 @@ def register_delivery(
 
 
 def read_again(connection: Connection, registered: RegisteredDelivery) -> RegisteredDelivery:
-    """The registered delivery with what is decided about it now."""
+    """The registered delivery with the current decisions about it."""
     state, is_released, reason = _one(connection, "read_decision", {"delivery_id": registered.delivery_id})
     return replace(registered, state=DeliveryState(state), is_released=is_released, reason=reason)
 
@@ -123,7 +123,7 @@ def read_state(connection: Connection, delivery_id: UUID) -> DeliveryState:
 
 
 def find_registered(connection: Connection, client: Client, delivery: Delivery) -> UUID | None:
-    """The id of the row that this delivery has; None where it was never seen before."""
+    """The id of the row that this delivery has; None if it was never seen."""
     row = connection.execute(
         _query("find_registered"),
         {
@@ -137,7 +137,7 @@ def find_registered(connection: Connection, client: Client, delivery: Delivery) 
 
 
 def _digest(delivery: Delivery) -> str:
-    """What makes two sightings one delivery: its execution, where AWS names it, else its manifest and time."""
+    """What identifies a delivery: its execution, if AWS names it, else its manifest and time; and its files."""
     if delivery.execution_id:
         refresh: tuple[str, ...] = ("execution", delivery.execution_id)
     elif delivery.manifest:

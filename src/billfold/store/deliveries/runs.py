@@ -1,4 +1,4 @@
-"""Runs outside any attempt on a delivery: files told to have come, sources that are no delivery, known months."""
+"""Runs outside any attempt on a delivery: announced files, sources that are no delivery, known months."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from billfold.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownPeriod:
-    """The billing period of one version of a file, as its content told it."""
+    """The billing period of one version of a file, as its content says."""
 
     key: str
     etag: str
@@ -24,7 +24,7 @@ class KnownPeriod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingRun:
-    """A run of a data file that was told to have come, and that no delivery has."""
+    """A run of an announced data file that no delivery has."""
 
     ingestion_run_id: UUID
     key: str
@@ -40,9 +40,9 @@ def mark_pending(
     size_bytes: int | None,
     trigger: TriggerSource,
 ) -> bool:
-    """Leave a pending run for a version of a data file that is told to have come; False where it is known already.
+    """Record a pending run for an announced version of a data file; False if it is known already.
 
-    The manifest decides what becomes of it. Nothing that is known of a version changes.
+    The manifest decides about it. A known version keeps its state.
     """
     parameters = {
         "client_id": client.client_id,
@@ -56,7 +56,7 @@ def mark_pending(
 
 
 def list_waiting(connection: Connection, client: Client, delivery: Delivery) -> list[WaitingRun]:
-    """The pending runs below the delivery's export that no delivery has and that came before it."""
+    """The pending runs below the delivery's export that no delivery has and that arrived before it."""
     parameters = {
         "client_id": client.client_id,
         "bucket": delivery.bucket,
@@ -68,7 +68,7 @@ def list_waiting(connection: Connection, client: Client, delivery: Delivery) -> 
 
 
 def skip_waiting(connection: Connection, run_ids: Sequence[UUID]) -> None:
-    """These runs wait no more; a manifest that names their versions later takes them up all the same."""
+    """Skip these runs; a later manifest that names their versions still takes them up."""
     connection.execute(_query("skip_waiting"), {"run_ids": list(run_ids)})
 
 
@@ -82,7 +82,7 @@ def record_failed_source(
     error: BillfoldError,
     trigger: TriggerSource,
 ) -> UUID | None:
-    """Leave a failed run for a source that is no delivery; None where that version is in already."""
+    """Record a failed run for a source that is no delivery; None if that version is ingested already."""
     row = connection.execute(
         _query("record_failed_source"),
         {

@@ -1,4 +1,4 @@
-"""Split cost allocation in the publishing transaction: workloads land, their parents' charges are set against them."""
+"""Split cost allocation in the publishing transaction: workloads are set against the charges of their parents."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TEMPORARY_TABLES = ("split_staging", "split_place", "split_parent", "split_flip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSums:
-    """What split cost allocation leaves open in one currency.
+    """The amounts of split cost allocation in one currency that do not match.
 
-    `not_allocated` is the sum of the parents' remainders, each without its sign. `without_parent` is what workloads
-    cost whose parents are not in the bill, and `without_parent_count` how many of them cost anything.
+    `not_allocated` is the sum of the parents' remainders, each without its sign. `without_parent` is the cost of
+    workloads whose parents are not in the bill, and `without_parent_count` how many of them cost anything.
     """
 
     billing_currency: str
@@ -46,11 +46,11 @@ def publish_split(
     has_withdrawals: bool,
     all_workloads: bool,
 ) -> tuple[SplitSums, ...]:
-    """Bring the statement's split costs up to its charges, which this publication has landed already.
+    """Update the statement's split costs to its charges, which this publication has landed already.
 
-    `workloads` are the added ones, None where there are none. `has_withdrawals`: the table `removed_row` names line
-    items whose workloads go; with `all_workloads` every workload goes. The parents' rows and what is not allocated are
-    derived from charges and workloads: what is no longer due goes to history, what is new is added.
+    `workloads` are the added ones, None if there are none. `has_withdrawals`: the table `removed_row` names line items
+    whose workloads are withdrawn; with `all_workloads` every workload is. The parents' rows and the remainders are
+    derived from charges and workloads: rows no longer due go to history, new ones are added.
     """
     queries = {
         name: query.format(**partitions(period))
@@ -82,7 +82,7 @@ def land_workloads(
 ) -> None:
     """Make the temporary tables, find the charges that are split, and insert these workloads into {split}.
 
-    Without parents no charge is looked for, as if the bill had none.
+    Without parents, charges are ignored, as if the bill had none.
     """
     for table in _TEMPORARY_TABLES:
         bulk.execute(queries[f"create_{table}"])
@@ -98,13 +98,13 @@ def land_workloads(
 
 
 def find_due(bulk: BulkConnection, queries: Mapping[str, str], *, statement_id: int, publication_id: int) -> None:
-    """Fill `split_due` with the rows that are to be there beside the workloads of {split}."""
+    """Fill `split_due` with the rows that are due beside the workloads of {split}."""
     bulk.execute(queries["find_due"], statement_id, publication_id)
     bulk.execute(queries["analyze_split_due"])
 
 
 def sum_split(bulk: BulkConnection, period: BillingPeriod, *, statement_id: int) -> tuple[SplitSums, ...]:
-    """What the statement's split cost allocation leaves open, by currency."""
+    """The amounts of the statement's split cost allocation that do not match, by currency."""
     query = read_queries("billfold.store.deliveries", "split_costs")["sum_split"].format(**partitions(period))
     return tuple(
         SplitSums(

@@ -1,4 +1,4 @@
-"""Statements as they stand: what each holds now, and which others a delivery touches."""
+"""Statements: what each of them holds now, and which others a delivery concerns."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from billfold.store.database import Connection, connect_at_last, lock_timeout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentStatement:
-    """A statement and what it holds now; without a publication it holds nothing.
+    """A statement and what it holds now; without a publication it is empty.
 
-    `undiscounted` is by currency its cost without credits, refunds and discounts; None where that was not kept.
+    `undiscounted` is its cost without credits, refunds and discounts, by currency; None if that was not kept.
     """
 
     statement_id: int
@@ -61,7 +61,7 @@ class OwningStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownLocation:
-    """A statement of a standalone file under one of its names: a bucket, and the file's key in it."""
+    """One location under which a standalone file, or an export, is known: a statement's bucket, and its key in it."""
 
     statement_id: int
     bucket: str
@@ -71,28 +71,28 @@ class KnownLocation:
 
 
 def absolute_key(bucket: str, key: str) -> str:
-    """A key, or an export's path, with its bucket: alike whichever folder above a local one is taken for the bucket."""
+    """A key, or an export's path, with its bucket: the same whichever folder above a local file is its bucket."""
     return bucket if key == "." else f"{bucket.removesuffix('/')}/{key}"
 
 
 def find_statement(connection: Connection, client: Client, delivery: Delivery) -> CurrentStatement | None:
-    """The delivery's statement as it stands; None where nothing was ever published for it."""
+    """The delivery's statement; None if nothing was ever published for it."""
     row = connection.execute(_query("find_statement"), _statement_key(client, delivery, delivery.period)).fetchone()
     return _current_statement(connection, row) if row else None
 
 
 def read_statement(connection: Connection, statement_id: int) -> CurrentStatement:
-    """The statement of this id as it stands."""
+    """The statement of this id."""
     client_id, bucket, export_path, period = _one(connection, "key_of_statement", {"statement_id": statement_id})
     key = {"client_id": client_id, "bucket": bucket, "export_path": export_path, "billing_period": period}
     return _current_statement(connection, _one(connection, "find_statement", key))
 
 
 def say_whether_done(conninfo: str, before: CurrentStatement, name: str, done: str) -> str:
-    """After an interruption: `name` is `done` where the statement has another publication than before."""
+    """After an interruption: `name` is `done` if the statement has another publication than before."""
     with connect_at_last(conninfo) as connection:
         is_done = read_statement(connection, before.statement_id).publication_id != before.publication_id
-    return f"{name} is {done}" if is_done else f"{name} is as it was"
+    return f"{name} is {done}" if is_done else f"{name} is unchanged"
 
 
 def find_of_manifest(
@@ -105,7 +105,7 @@ def find_of_manifest(
 ) -> tuple[int, str] | None:
     """Id and export name of the statement whose current delivery the manifest is of.
 
-    `statement` (path of its export, period), where the key tells it, is the one whose execution ids are compared too.
+    `statement` (path of its export, period), if the key names it, is the one whose execution ids are compared too.
     """
     row = connection.execute(
         _query("find_of_manifest"),
@@ -131,7 +131,7 @@ def list_current_files(connection: Connection, delivery_id: UUID) -> tuple[Curre
 def list_months_of_version(
     connection: Connection, client: Client, delivery: Delivery
 ) -> list[tuple[BillingPeriod, UUID]]:
-    """The months as which the delivery's first file, in this very version, is current, each with its delivery."""
+    """The months for which this version of the delivery's first file is current, each with its delivery."""
     if not delivery.files:
         return []
     file = delivery.files[0]
@@ -151,7 +151,7 @@ def ensure_statement(
 ) -> CurrentStatement:
     """The statement of this period, made if it is new, and the partitions that its rows go to.
 
-    Raises RunConflictError when the partitions cannot be attached within `lock_timeout_seconds`.
+    Raises RunConflictError if the partitions cannot be attached within `lock_timeout_seconds`.
     """
     key = _statement_key(client, delivery, period)
     connection.execute(
@@ -170,7 +170,7 @@ def find_owning_statement(
 ) -> OwningStatement | None:
     """The statement whose current delivery a standalone file belongs to; None for a file of its own.
 
-    `place` is the statement (absolute key of its export, period) in whose layout the file stands.
+    `place` is the statement (absolute key of its export, period) in whose layout the file lies.
     """
     row = connection.execute(
         _query("find_owning_statement"),
@@ -205,7 +205,7 @@ def list_standalone(
 
 
 def is_known_source(connection: Connection, client: Client, place: str) -> bool:
-    """Whether a bill of the client's came in from the local file of this address."""
+    """Whether a bill of the client came in from the local file at this address."""
     row = connection.execute(_query("is_known_source"), {"client_id": client.client_id, "place": place}).fetchone()
     return row is not None and bool(row[0])
 
@@ -216,7 +216,7 @@ def list_buckets(connection: Connection, client: Client) -> list[str]:
 
 
 def list_locations(connection: Connection, client: Client, delivery: Delivery) -> list[KnownLocation]:
-    """All statements of a standalone delivery's file: what stands and counts first, then what is in its own bucket."""
+    """All locations of a standalone delivery's file: current and counted first, then those in its own bucket."""
     key = delivery.files[0].key
     rows = connection.execute(
         _query("list_locations"),
@@ -229,7 +229,7 @@ def list_locations(connection: Connection, client: Client, delivery: Delivery) -
 
 
 def list_export_locations(connection: Connection, client: Client, delivery: Delivery) -> list[KnownLocation]:
-    """The statements of a delivery's export and month, as `list_locations`; `key` is the path of the export."""
+    """The locations of a delivery's export and month, as `list_locations`; `key` is the path of the export."""
     parameters = {
         **_statement_key(client, delivery, delivery.period),
         "export": absolute_key(delivery.bucket, delivery.export_path),
@@ -242,19 +242,19 @@ def list_export_locations(connection: Connection, client: Client, delivery: Deli
 
 
 def list_counted(connection: Connection, statement_ids: Sequence[int]) -> set[int]:
-    """Those of these statements that make up the costs."""
+    """Those of these statements that are counted."""
     rows = connection.execute(_query("list_counted"), {"statement_ids": list(statement_ids)}).fetchall()
     return {statement_id for (statement_id,) in rows}
 
 
 def find_columns(connection: Connection, client: Client, delivery: Delivery, period: BillingPeriod) -> dict[str, str]:
-    """The columns, with their types, of the bill that this one follows; empty where nothing is known."""
+    """The columns of the previous bill with their types; empty if none is known."""
     row = connection.execute(_query("find_columns"), _statement_key(client, delivery, period)).fetchone()
     return dict(row[0]) if row else {}
 
 
 def list_residuals(connection: Connection, statement: CurrentStatement) -> dict[UUID, Decimal]:
-    """The Adjustment charges that the statement holds for its Savings Plans, by their row_hash."""
+    """The Adjustment charges for residuals of Savings Plans in the statement, by row_hash."""
     rows = connection.execute(
         _query("list_residuals"),
         {"statement_id": statement.statement_id, "billing_period": statement.billing_period.starts_on},

@@ -25,8 +25,8 @@ def sum_landed(
 ) -> tuple[Totals, Totals]:
     """What this publication added and what it withdrew, read back from raw JSON and facts.
 
-    Each ->> reads a row's whole JSON, so the landed rows are asked for no more than their source can hold: net costs
-    where it has some, currencies where it has several. `currency` stands where a line item names none.
+    Each ->> reads a row's whole JSON, so only what the source can hold is read: net costs if it has some, currencies
+    if it has several. `currency` is that of line items that name none.
     """
     queries = read_queries("billfold.store.deliveries", "charges")
     names = partitions(period)
@@ -60,7 +60,7 @@ def sum_withdrawn(
 def sum_restored(
     bulk: BulkConnection, period: BillingPeriod, *, statement_id: int, publication_id: int, currency: str
 ) -> Totals:
-    """What this publication brought back from the history, read from where it stands again."""
+    """What this publication restored from the history, read from the current rows."""
     names = partitions(period)
     return _sum_known(bulk, names["raw"], names["fact"], "added_by", statement_id, publication_id, currency)
 

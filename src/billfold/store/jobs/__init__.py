@@ -1,1 +1,1 @@
-"""What waits and what failed, in PostgreSQL."""
+"""Work that waits, in PostgreSQL: requested deliveries, messages that failed, and the slots that workers share."""

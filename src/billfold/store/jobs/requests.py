@@ -16,7 +16,7 @@ from billfold.store.deliveries.records import StoredDelivery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskedRow:
+class RequestedDelivery:
     """What whoever asks is told of a delivery: nothing of its money. `asked_at` is None where it does not wait."""
 
     delivery_id: UUID
@@ -28,29 +28,29 @@ class AskedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskedDelivery:
+class TakenDelivery:
     """One that is taken up, for the `taken_count`th time since it was asked for; `asked_at` tells which asking."""
 
     delivery: StoredDelivery
     asked_at: datetime
-    asked_by: TriggerSource
+    requested_by: TriggerSource
     taken_count: int
 
 
-def ask(connection: Connection, delivery_id: UUID, asked_by: TriggerSource) -> None:
+def request(connection: Connection, delivery_id: UUID, requested_by: TriggerSource) -> None:
     """Let a worker take the delivery up as soon as it can.
 
     One that failed, or was let through although it was held, is pending again, with its runs.
     """
-    parameters = {"delivery_id": delivery_id, "asked_by": asked_by}
+    parameters = {"delivery_id": delivery_id, "requested_by": requested_by}
     with connection.transaction():
-        for name in ("ask", "ask_delivery", "ask_runs", "ask_files"):
+        for name in ("request", "request_delivery", "request_runs", "request_files"):
             connection.execute(_query(name), parameters)
 
 
-def show(connection: Connection, delivery_id: UUID) -> AskedRow:
+def show(connection: Connection, delivery_id: UUID) -> RequestedDelivery:
     """How the delivery stands now."""
-    with connection.cursor(row_factory=class_row(AskedRow)) as cursor:
+    with connection.cursor(row_factory=class_row(RequestedDelivery)) as cursor:
         row = cursor.execute(_query("show"), {"delivery_id": delivery_id}).fetchone()
     assert row is not None
     return row
@@ -72,7 +72,7 @@ def read_prospect(connection: Connection, delivery_id: UUID) -> Prospect:
     return row
 
 
-def take(connection: Connection) -> AskedDelivery | None:
+def take(connection: Connection) -> TakenDelivery | None:
     """The next one that is due, which nobody else takes until `let_go` or the end of this connection."""
     row = connection.execute(_query("lock_due")).fetchone()
     if row is None:
@@ -82,11 +82,11 @@ def take(connection: Connection) -> AskedDelivery | None:
     if taken is None:
         let_go(connection, delivery_id)
         return None
-    asked_at, asked_by, taken_count = taken
-    return AskedDelivery(
+    asked_at, requested_by, taken_count = taken
+    return TakenDelivery(
         delivery=records.find_delivery(connection, delivery_id),
         asked_at=asked_at,
-        asked_by=TriggerSource(asked_by),
+        requested_by=TriggerSource(requested_by),
         taken_count=taken_count,
     )
 
@@ -96,25 +96,25 @@ def let_go(connection: Connection, delivery_id: UUID) -> None:
     connection.execute(_query("unlock"), {"delivery_id": delivery_id})
 
 
-def postpone(connection: Connection, asked: AskedDelivery, seconds: int) -> None:
+def postpone(connection: Connection, taken: TakenDelivery, seconds: int) -> None:
     """It is tried again after so long, or at once where it was asked for again meanwhile."""
-    parameters = {"delivery_id": asked.delivery.delivery_id, "asked_at": asked.asked_at, "seconds": seconds}
+    parameters = {"delivery_id": taken.delivery.delivery_id, "asked_at": taken.asked_at, "seconds": seconds}
     connection.execute(_query("postpone"), parameters)
 
 
-def settle_done(connection: Connection, asked: AskedDelivery, reason: str) -> None:
+def finish(connection: Connection, taken: TakenDelivery, reason: str) -> None:
     """This asking is dealt with. A delivery that is still pending, because another one came in, is superseded."""
-    _settle(connection, asked, DeliveryState.SUPERSEDED, RunStatus.SKIPPED, reason=reason)
+    _end(connection, taken, DeliveryState.SUPERSEDED, RunStatus.SKIPPED, reason=reason)
 
 
-def settle_failed(connection: Connection, asked: AskedDelivery, *, error_code: str, message: str) -> None:
+def give_up(connection: Connection, taken: TakenDelivery, *, error_code: str, message: str) -> None:
     """This asking is given up. A delivery that is still pending, because it could not even be started, has failed."""
-    _settle(connection, asked, DeliveryState.FAILED, RunStatus.FAILED, error_code=error_code, error_message=message)
+    _end(connection, taken, DeliveryState.FAILED, RunStatus.FAILED, error_code=error_code, error_message=message)
 
 
-def _settle(
+def _end(
     connection: Connection,
-    asked: AskedDelivery,
+    taken: TakenDelivery,
     state: DeliveryState,
     status: RunStatus,
     *,
@@ -123,8 +123,8 @@ def _settle(
     error_message: str | None = None,
 ) -> None:
     parameters = {
-        "delivery_id": asked.delivery.delivery_id,
-        "asked_at": asked.asked_at,
+        "delivery_id": taken.delivery.delivery_id,
+        "asked_at": taken.asked_at,
         "state": state,
         "status": status,
         "reason": reason,
@@ -132,7 +132,7 @@ def _settle(
         "error_message": error_message,
     }
     with connection.transaction():
-        row = connection.execute(_query("settle"), parameters).fetchone()
+        row = connection.execute(_query("end"), parameters).fetchone()
         if row is not None and row[0] == DeliveryState.PENDING:
             for name in ("end_delivery", "end_runs", "end_files"):
                 connection.execute(_query(name), parameters)

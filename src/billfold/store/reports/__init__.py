@@ -1,1 +1,1 @@
-"""The queries behind reports: costs, checks, exports and conformance."""
+"""What the reports read: each in one read-only transaction that sees a single moment (`reading`)."""

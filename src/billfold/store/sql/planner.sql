@@ -1,4 +1,4 @@
--- How a month's partitions are read by who asks for a great part of them.
+-- How a large part of a month's partitions is read.
 
 -- name: count_month
 SELECT coalesce(sum(row_count), 0)::bigint FROM billing_statements WHERE billing_period = '{billing_period}'
@@ -11,6 +11,6 @@ SELECT set_config('enable_indexscan', 'off', true), set_config('enable_bitmapsca
 SELECT set_config('enable_indexscan', 'on', true), set_config('enable_bitmapscan', 'on', true)
 
 -- name: prefer_hashing
--- For joins of a month's charges with their dimensions: each of these would be looked up once for every charge, or the
--- charges sorted on disk.
+-- For joins of a month's charges with their dimensions: else each member is looked up once for every charge, or the
+-- charges are sorted on disk.
 SELECT set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin', 'off', true)

@@ -1,7 +1,7 @@
 -- What the role of `billfold sql` may do.
 
 -- name: list_excess_rights
--- Everything beyond reading that the connected role, or a role that it can become, may do; the first few of it.
+-- Everything beyond reading that the connected role, or a role that it can become, may do; the first few.
 WITH role AS (
     SELECT oid, rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles
     WHERE pg_has_role(session_user, oid, 'MEMBER')
@@ -39,7 +39,7 @@ SELECT excess FROM (
             OR has_any_column_privilege(role.oid, relation.oid, 'INSERT, UPDATE'))
     UNION ALL
     SELECT 10, 'it may draw from ' || relation.oid::regclass FROM role, relation
-    -- A sequence is asked about only where the relation is one: the planner may test the rights first.
+    -- Only a sequence is tested for a sequence's rights: the planner may test the rights first.
     WHERE CASE WHEN relkind = 'S' THEN has_sequence_privilege(role.oid, relation.oid, 'USAGE, UPDATE') END
 ) AS found
 GROUP BY place, excess
@@ -47,7 +47,7 @@ ORDER BY place, excess
 LIMIT 3
 
 -- name: let_reader_connect
--- The embedded server trusts whoever reaches its socket; only then does the reader need no password.
+-- The embedded server trusts everyone who reaches its socket; only there does the reader need no password.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'billfold_reader' AND NOT rolcanlogin) THEN
@@ -55,7 +55,7 @@ BEGIN
     END IF;
 EXCEPTION
     WHEN internal_error THEN
-        -- Another process does the same at this moment ("tuple concurrently updated").
+        -- Another process is doing the same ("tuple concurrently updated").
         NULL;
 END
 $$

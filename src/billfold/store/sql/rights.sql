@@ -1,11 +1,11 @@
--- What doctor asks PostgreSQL: its version, and what writer and reader may do.
+-- What doctor reads from PostgreSQL: its version, and what writer and reader may do.
 
 -- name: describe_server
 SELECT current_setting('server_version_num')::integer AS version_number, current_setting('server_version') AS version,
     session_user::text AS role_name, (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) AS is_superuser
 
 -- name: list_missing_rights
--- What an ingest needs and the connected role lacks; a part of it.
+-- The rights that an ingest needs and the connected role lacks; the first few.
 WITH needed AS (
     SELECT format('%s on %s', privilege, relname) AS missing, 1 AS place FROM pg_class
     CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
@@ -14,7 +14,7 @@ WITH needed AS (
     UNION ALL
     SELECT 'USAGE on ' || relname, 1 FROM pg_class
     WHERE relnamespace = current_schema()::regnamespace AND relname ~ '^(billing_|dim_)'
-        -- A sequence is asked about only where the relation is one: the planner may test the rights first.
+        -- Only a sequence is tested for a sequence's rights: the planner may test the rights first.
         AND CASE WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'USAGE') END
     UNION ALL
     SELECT 'SELECT on billfold_migrations', 2 WHERE NOT has_table_privilege('billfold_migrations', 'SELECT')
@@ -35,7 +35,7 @@ SELECT session_user::text AS role_name, has_table_privilege('focus_cost_and_usag
     has_column_privilege('billing_clients', 'external_id', 'SELECT') AS sees_external_ids
 
 -- name: find_last_event
--- When the last message about one of the client's objects was taken in.
+-- When the last message about one of the client's objects was handled.
 SELECT greatest(
     (SELECT max(created_at) FROM billing_ingestion_runs
         WHERE client_id = %(client_id)s AND trigger_source IN ('sqs', 'eventbridge')),

@@ -1,6 +1,6 @@
-"""What a verification asks of PostgreSQL: one statement, one snapshot, and nothing that stays.
+"""What a verification reads in PostgreSQL: one statement in one snapshot; everything it writes is temporary.
 
-Functions named `find_…` return the first difference, None where there is none.
+Functions named `find_…` return the first difference, None if there is none.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from billfold.sql import read_queries
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
 from billfold.store.deliveries.partitions import partitions
 
-# What a daily cost is kept by, and what it holds.
+# The key of a daily cost, and its amounts.
 _DAY_COLUMNS = (
     "charge_date billing_account_key sub_account_key service_key region_key charge_key tag_set_key billing_currency"
     " billing_period"
 ).split()
-# The tables of daily costs, and what each tells sets of tags apart by.
+# The tables of daily costs, and the column by which each distinguishes sets of tags.
 _DAILY_TABLES = (("billing_daily_cost", "NULL::integer"), ("billing_daily_tag_cost", "tag_set_key"))
 _AMOUNTS = ("billed_cost", "effective_cost", "list_cost", "contracted_cost", "charge_count")
 
@@ -46,7 +46,7 @@ class VerifiedStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldStatement:
-    """What the control tables say of a statement in the snapshot.
+    """What the control tables say about a statement in the snapshot.
 
     `files` are (key, ETag, rows read) of its current delivery.
     """
@@ -64,10 +64,12 @@ class HeldStatement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SaidPublication:
-    """What a publication says it did. `is_whole`: what it added, and what stood after it, is not pruned;
-    `is_remembered`: neither is what it withdrew. `restored_publication_id` is set where it is a rollback or an undo of
-    one, unless that left nothing."""
+class RecordedPublication:
+    """What a publication says it did.
+
+    `is_whole`: neither the rows that it added nor the state after it are pruned; `is_remembered`: nor are the rows that
+    it withdrew. `restored_publication_id` is set for a rollback or an undo, unless that left an empty statement.
+    """
 
     publication_id: int
     number: int
@@ -86,7 +88,7 @@ class SaidPublication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One place where what is held is not what it should be; `row` names it in words."""
+    """One place where a stored value is not what it should be; `row` names it in words."""
 
     row: str
     column: str
@@ -94,7 +96,7 @@ class Difference:
     found: str | None
 
     def __str__(self) -> str:
-        return f"{self.row}: column {self.column}: expected {_spell(self.expected)}, found {_spell(self.found)}"
+        return f"{self.row}: column {self.column}: expected {_format(self.expected)}, found {_format(self.found)}"
 
 
 def list_statements(
@@ -105,9 +107,9 @@ def list_statements(
     period: BillingPeriod | None,
     statement_id: int | None,
 ) -> list[VerifiedStatement]:
-    """The statements that these filters let through, the oldest month first.
+    """The statements that match these filters, the oldest month first.
 
-    Raises UsageError where there is no statement of `statement_id`.
+    Raises UsageError if there is no statement of `statement_id`.
     """
     with connect(database.conninfo) as connection:
         rows = connection.execute(
@@ -130,13 +132,13 @@ def list_statements(
 
 
 class Snapshot:
-    """One statement as it stood at one moment, whatever is published meanwhile."""
+    """One statement at one moment, whatever is published meanwhile."""
 
     def __init__(self, bulk: BulkConnection, statement: VerifiedStatement) -> None:
         self.bulk = self._bulk = bulk
         self.statement = self._statement = statement
         self.prefix = self._prefix = f"statement {statement.statement_id}"
-        # The table of daily costs is named when it is asked about: there are two.
+        # There are two tables of daily costs: the query names one.
         names = {
             **partitions(statement.billing_period),
             "statement_id": statement.statement_id,
@@ -156,7 +158,7 @@ class Snapshot:
 
     def read_statement(self) -> HeldStatement:
         """The statement's own rows in the control tables."""
-        [row] = self.ask("read_statement")
+        [row] = self.query("read_statement")
         delivery_id = UUID(row[7]) if row[7] else None
         files = self._bulk.query(self._queries["list_files"], row[7]) if row[7] else []
         return HeldStatement(
@@ -185,10 +187,10 @@ class Snapshot:
             files=tuple((key, etag, rows_read) for key, etag, rows_read in files),
         )
 
-    def list_publications(self) -> list[SaidPublication]:
+    def list_publications(self) -> list[RecordedPublication]:
         """All publications of the statement, in their order."""
         return [
-            SaidPublication(
+            RecordedPublication(
                 publication_id=row[0],
                 number=row[1],
                 rows_before=row[2],
@@ -209,7 +211,7 @@ class Snapshot:
                 published_at=row[15],
                 restored_publication_id=row[16],
             )
-            for row in self.ask("list_publications")
+            for row in self.query("list_publications")
         ]
 
     @contextmanager
@@ -231,18 +233,18 @@ class Snapshot:
 
     def sum_charges(self) -> Totals:
         """Count and billed cost of the current charges."""
-        rows = self.ask("sum_charges")
+        rows = self.query("sum_charges")
         return Totals(charge_count=sum(row[1] for row in rows), billed={row[0]: Decimal(row[2]) for row in rows})
 
     def find_charge_without_row(self) -> Difference | None:
         """A charge whose line item is not there, or came after it."""
-        for row in self.ask("find_charge_without_row"):
+        for row in self.query("find_charge_without_row"):
             return Difference(row=self.name(*row), column="row_hash", expected="a raw row", found=None)
         return None
 
     def find_unknown_key(self) -> Difference | None:
-        """A charge, current or withdrawn, with a dimension key that is no member's."""
-        for row_hash, occurrence, part, removed_by, column, key in self.ask("find_unknown_key"):
+        """A charge, current or withdrawn, with a dimension key without a member."""
+        for row_hash, occurrence, part, removed_by, column, key in self.query("find_unknown_key"):
             name = self.name(row_hash, occurrence, part, removed_by)
             return Difference(row=name, column=column, expected="a member's key", found=str(key))
         return None
@@ -250,7 +252,7 @@ class Snapshot:
     def find_members(
         self, dimension: Dimension, members: pa.RecordBatchReader
     ) -> tuple[pa.RecordBatchReader, Difference | None]:
-        """member_hash (text) and key of the members that are there, and the first that is not, or not as it should be.
+        """member_hash (text) and key of the known members, and the first that is missing or has other values.
 
         Nothing is inserted.
         """
@@ -288,12 +290,12 @@ class Snapshot:
         return keys.to_reader(), difference
 
     def expect_no_charges(self) -> None:
-        """Begin anew with the charges that should be held."""
+        """Start over with an empty table of expected charges."""
         self._bulk.execute(self._queries["drop_expected"])
         self._bulk.execute(self._queries["create_expected"])
 
     def compute_charges(self, charges: pa.RecordBatchReader) -> None:
-        """Compute charges that should be held, by the very query that lands them, into a temporary table."""
+        """Compute expected charges into a temporary table, with the very query that lands charges."""
         landing = read_queries("billfold.store.deliveries", "charges")
         self._bulk.execute(landing["create_staging"])
         self._bulk.load("charge_staging", charges, temporary=True)
@@ -302,8 +304,8 @@ class Snapshot:
         self._bulk.execute(self._queries["analyze_expected"])
 
     def find_charge_difference(self) -> Difference | None:
-        """A charge that is not what `compute_charges` gave, in any column, or that only one side has."""
-        return self.describe_charge(self.ask("find_charge_difference"))
+        """A charge that differs from the computed one in any column, or that only one side has."""
+        return self.describe_charge(self.query("find_charge_difference"))
 
     def describe_charge(self, rows: list[tuple[Any, ...]]) -> Difference | None:
         """The first of these charges (row_hash, occurrence, part, removed_by, then both sides) as a difference."""
@@ -335,15 +337,15 @@ class Snapshot:
         return None
 
     def find_restatement_total(self) -> Difference | None:
-        """A restatement that does not add up to what its publication made of the statement's totals."""
-        for publication_id, count, said_count, currency, cost, said_cost in self.ask("find_restatement_total"):
+        """A restatement that does not sum to the change of the statement's totals by its publication."""
+        for publication_id, count, said_count, currency, cost, said_cost in self.query("find_restatement_total"):
             name = f"{self._prefix}, billing_restatement of publication_id {publication_id}"
             if Decimal(cost) != Decimal(said_cost):
                 return Difference(row=f"{name}, {currency}", column="billed_cost", expected=said_cost, found=cost)
             return Difference(row=name, column="charge_count", expected=str(said_count), found=str(count))
         return None
 
-    def ask(self, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    def query(self, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a named query about this statement."""
         return self._bulk.query(self._queries[name], self._statement.statement_id, *parameters)
 
@@ -352,7 +354,7 @@ class Snapshot:
         self._bulk.execute(self._queries[name])
 
     def name(self, row_hash: str, occurrence: int, part: int | None, removed_by: int | None = None) -> str:
-        """A row, or a charge where there is a part, as a difference names it; `removed_by` where it is withdrawn."""
+        """A row, or a charge if it has a part, as a difference names it; `removed_by` if it is withdrawn."""
         name = f"{self._prefix}, row_hash {row_hash}, occurrence {occurrence}"
         name = name if part is None else f"{name}, part {part}"
         return name if removed_by is None else f"{name}, withdrawn by publication_id {removed_by}"
@@ -387,7 +389,7 @@ def _text(amount: Decimal | None) -> str | None:
     return None if amount is None else format(amount, "f")
 
 
-def _spell(value: str | None) -> str:
+def _format(value: str | None) -> str:
     return "nothing" if value is None else value if len(value) <= 200 else f"{value[:200]}…"
 
 

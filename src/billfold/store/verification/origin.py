@@ -1,4 +1,4 @@
-"""What a verification asks of where a bill comes from: the delivery that stands, and the sources of the raw rows."""
+"""What a verification reads of a bill's origin: the current delivery, and the sources of the raw rows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from billfold.store.verification.charges import Difference, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SaidDelivery:
-    """What the control tables say of the delivery that stands; its counts are 0 where there is none.
+class RecordedDelivery:
+    """What the control tables say about the current delivery; its counts are 0 if there is none.
 
-    `published_id` is the delivery that the last publication names, `published_counts` what that added and removed,
-    `is_by_delivery` whether a delivery made it. `is_of_publication`: what stands is published, and became current by
-    that publication. `later_id` is a redelivery that took its place since.
+    `published_id` is the delivery that the last publication names, `published_counts` the rows that it added and
+    removed, `is_by_delivery` whether a delivery made it. `is_of_publication`: the current delivery became current by
+    that publication. `later_id` is a redelivery that replaced it since.
     """
 
     published_id: str | None
@@ -29,10 +29,10 @@ class SaidDelivery:
     later_id: str | None
 
 
-def read_delivery(snapshot: Snapshot) -> SaidDelivery | None:
-    """The delivery that stands, as the control tables tell it; None where nothing was published."""
-    for row in snapshot.ask("read_delivery"):
-        return SaidDelivery(
+def read_delivery(snapshot: Snapshot) -> RecordedDelivery | None:
+    """The current delivery in the control tables; None if nothing was published."""
+    for row in snapshot.query("read_delivery"):
+        return RecordedDelivery(
             published_id=row[0],
             is_by_delivery=row[1],
             published_counts=(row[2], row[3]),
@@ -49,8 +49,8 @@ def read_delivery(snapshot: Snapshot) -> SaidDelivery | None:
 
 
 def find_foreign_source(snapshot: Snapshot) -> Difference | None:
-    """A raw row, current or withdrawn, whose source is not that of its run and its delivery."""
-    for row_hash, occurrence, removed_by, column, expected, found in snapshot.ask("find_foreign_source"):
+    """A raw row, current or withdrawn, whose source differs from its run's or its delivery's."""
+    for row_hash, occurrence, removed_by, column, expected, found in snapshot.query("find_foreign_source"):
         name = snapshot.name(row_hash, occurrence, None, removed_by)
         return Difference(row=name, column=column, expected=expected, found=found)
     return None

@@ -1,4 +1,4 @@
-"""What a verification asks of a statement's split cost allocation, current and withdrawn."""
+"""What a verification reads of a statement's split cost allocation, current and withdrawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from billfold.store.verification.charges import Difference, Snapshot
 
 
 class SplitCosts:
-    """The split costs of a snapshot's statement. Functions `find_…` return the first difference, None for none."""
+    """A statement's split costs in a snapshot. `find_…` return the first difference, None if there is none."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -23,46 +23,46 @@ class SplitCosts:
         }
 
     def are_there(self) -> bool:
-        """Whether the statement holds or ever held any that is remembered."""
-        [[is_there]] = self._snapshot.ask("has_split_costs")
+        """Whether the statement has any, current or withdrawn and not pruned."""
+        [[is_there]] = self._snapshot.query("has_split_costs")
         return bool(is_there)
 
     def find_sum(self) -> Difference | None:
-        """A parent and charge period whose rows do not add up to zero."""
-        for parent, starts_at, currency, cost in self._snapshot.ask("find_split_sum"):
+        """A parent and charge period whose rows do not sum to zero."""
+        for parent, starts_at, currency, cost in self._snapshot.query("find_split_sum"):
             place = f"{self._snapshot.prefix}, billing_split_cost of {parent} from {starts_at}, {currency}"
             return Difference(row=place, column="cost", expected="0 in all", found=cost)
         return None
 
     def find_parent(self) -> Difference | None:
         """A parent that is not a charge with the opposite sign."""
-        for row_hash, occurrence, part, expected, found in self._snapshot.ask("find_split_parent"):
+        for row_hash, occurrence, part, expected, found in self._snapshot.query("find_split_parent"):
             name = self._name(row_hash, occurrence, part)
             return Difference(row=name, column="cost", expected=expected or "a charge", found=found)
         return None
 
     def find_without_row(self) -> Difference | None:
         """A workload whose line item is not there, or came after it."""
-        for row in self._snapshot.ask("find_split_without_row"):
+        for row in self._snapshot.query("find_split_without_row"):
             return Difference(row=self._name(*row), column="row_hash", expected="a raw row", found=None)
         return None
 
     def find_unknown_key(self) -> Difference | None:
-        """A dimension key, of a current or a withdrawn row, that is no member's."""
-        for column, key in self._snapshot.ask("find_split_key"):
+        """A dimension key, of a current or a withdrawn row, without a member."""
+        for column, key in self._snapshot.query("find_split_key"):
             name = f"{self._snapshot.prefix}, billing_split_cost"
             return Difference(row=name, column=column, expected="a member's key", found=key)
         return None
 
     def expect_none(self) -> None:
-        """Begin with no expected rows."""
+        """Start over with an empty table of expected rows."""
         self._snapshot.execute("drop_expected_split")
         self._snapshot.execute("create_expected_split")
 
     def compute(self, workloads: pa.RecordBatchReader, *, publication_id: int, with_parents: bool) -> None:
-        """Compute the rows that should be held, by the very queries that publish them, into a temporary table.
+        """Compute expected rows into a temporary table, with the very queries that publish split costs.
 
-        Without parents it is the workloads alone, none of which costs anything.
+        Without parents there are only workloads, none of which costs anything.
         """
         bulk, statement_id = self._snapshot.bulk, self._snapshot.statement.statement_id
         split_costs.land_workloads(bulk, self._landing, workloads, statement_id=statement_id, with_parents=with_parents)
@@ -73,17 +73,17 @@ class SplitCosts:
         self._snapshot.execute("analyze_expected_split")
 
     def find_difference(self) -> Difference | None:
-        """A row that is not what `compute` gave, in any column, or that only one side has."""
-        return self._describe(self._snapshot.describe_charge(self._snapshot.ask("find_split_difference")))
+        """A row that differs from the computed one in any column, or that only one side has."""
+        return self._describe(self._snapshot.describe_charge(self._snapshot.query("find_split_difference")))
 
     def find_withdrawn_difference(self, basis: CostBasis, *, mapping_version: int) -> Difference | None:
-        """A withdrawn workload of this basis and mapping that is not what `compute` gave."""
-        rows = self._snapshot.ask("find_withdrawn_split_difference", str(basis), mapping_version)
+        """A withdrawn workload of this basis and mapping that differs from the computed one."""
+        rows = self._snapshot.query("find_withdrawn_split_difference", str(basis), mapping_version)
         return self._describe(self._snapshot.describe_charge(rows))
 
     def find_move(self, *, after_publication_id: int) -> Difference | None:
-        """A publication that left a parent and charge period with rows that do not add up to zero."""
-        for publication_id, parent, starts_at, currency, cost in self._snapshot.ask(
+        """A publication that left a parent and charge period with rows that do not sum to zero."""
+        for publication_id, parent, starts_at, currency, cost in self._snapshot.query(
             "find_split_move", after_publication_id
         ):
             place = f"{self._snapshot.prefix}, billing_split_cost of {parent} from {starts_at}, {currency}"
@@ -92,15 +92,15 @@ class SplitCosts:
         return None
 
     def find_stranger(self) -> Difference | None:
-        """A row that is marked by what is no publication of the statement."""
-        for row_hash, occurrence, part, column, publication_id in self._snapshot.ask("find_split_stranger"):
+        """A row that is marked by a publication of another statement, or of none."""
+        for row_hash, occurrence, part, column, publication_id in self._snapshot.query("find_split_stranger"):
             name = self._name(row_hash, occurrence, part)
             return Difference(row=name, column=column, expected="a publication's", found=str(publication_id))
         return None
 
     def find_out_of_order(self) -> Difference | None:
-        """A version of a row that goes before it came, or comes before the one before has gone."""
-        for row_hash, occurrence, part, added_by, removed_by, next_added_by in self._snapshot.ask(
+        """A version of a row that is removed before it is added, or added before the previous one is removed."""
+        for row_hash, occurrence, part, added_by, removed_by, next_added_by in self._snapshot.query(
             "find_split_out_of_order"
         ):
             name = self._name(row_hash, occurrence, part)
@@ -113,10 +113,10 @@ class SplitCosts:
         return None
 
     def find_without_version(self) -> Difference | None:
-        """A withdrawn workload of which no version of its line item stood as long."""
-        for row_hash, occurrence, part, removed_by in self._snapshot.ask("find_split_without_version"):
+        """A withdrawn workload that was current longer than any version of its line item."""
+        for row_hash, occurrence, part, removed_by in self._snapshot.query("find_split_without_version"):
             name = self._name(row_hash, occurrence, part, removed_by)
-            return Difference(row=name, column="row_hash", expected="a raw row that stood as long", found=None)
+            return Difference(row=name, column="row_hash", expected="a raw row that was current as long", found=None)
         return None
 
     def _name(self, row_hash: str, occurrence: int, part: int, removed_by: int | None = None) -> str:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from billfold.app import Billfold
-from billfold.app.values import MAX_KEY_BYTES, AskedRow
+from billfold.app.values import MAX_KEY_BYTES, RequestedDelivery
 from billfold.documents import report_document
 from billfold.errors import UsageError
 from billfold.web.access import Access, IngestAccess
@@ -29,7 +29,7 @@ from billfold.web.dependencies import OurBillfold
 
 router = APIRouter(prefix=PREFIX, tags=["deliveries"])
 
-_DELIVERY = schema_of_row(AskedRow)
+_DELIVERY = schema_of_row(RequestedDelivery)
 _DELIVERIES = {
     "type": "object",
     "required": ["deliveries"],
@@ -118,13 +118,13 @@ def release_delivery(billfold: OurBillfold, access: IngestAccess, delivery_id: U
     return _accept_one(release(billfold, access, delivery_id))
 
 
-def retry(billfold: Billfold, access: Access, delivery_id: UUID) -> AskedRow:
+def retry(billfold: Billfold, access: Access, delivery_id: UUID) -> RequestedDelivery:
     """Request another attempt; raises HTTPException 404 for a delivery of another client, 409 for one not to retry."""
     with _one_delivery(billfold, access, delivery_id):
         return billfold.requests.retry(delivery_id)
 
 
-def release(billfold: Billfold, access: Access, delivery_id: UUID) -> AskedRow:
+def release(billfold: Billfold, access: Access, delivery_id: UUID) -> RequestedDelivery:
     """Release a held delivery; raises HTTPException 404 for one of another client, 409 for one that is not held."""
     with _one_delivery(billfold, access, delivery_id):
         return billfold.requests.release(delivery_id, token_id=access.token_id)
@@ -151,9 +151,9 @@ def _one_delivery(billfold: Billfold, access: Access, delivery_id: UUID) -> Iter
         raise HTTPException(409, str(error)) from error
 
 
-def _accept_one(row: AskedRow) -> Response:
+def _accept_one(row: RequestedDelivery) -> Response:
     return _accept(report_document("deliveries", [row])["deliveries"][0], row)
 
 
-def _accept(document: dict[str, Any], row: AskedRow) -> Response:
+def _accept(document: dict[str, Any], row: RequestedDelivery) -> Response:
     return answer(document, status=202, headers={"Location": f"/v1/deliveries/{row.delivery_id}"})

@@ -31,7 +31,7 @@ def test_a_release_is_refused_where_another_delivery_stands_at_the_key(landing: 
     write_bill(landing.root, described("1", "2", "4"), revision=3)
     before = landing.snapshot()
 
-    with pytest.raises(UsageError, match="the delivery of 2026-05-28 23:26:40 UTC does"):
+    with pytest.raises(UsageError, match="the delivery of 2026-05-28 23:26:40 UTC is"):
         let_through(landing, held.delivery_id)
 
     assert states(landing) == ["published", "held"]
@@ -69,7 +69,7 @@ def test_a_release_that_is_overtaken_while_it_is_read_lets_nothing_through(
 
     monkeypatch.setattr(ingest, "fetch_delivery", replace_first)
 
-    with pytest.raises(UsageError, match=r"took its place meanwhile and is published"):
+    with pytest.raises(UsageError, match=r"replaced it meanwhile and is published"):
         let_through(landing, held.delivery_id)
 
     assert permits(landing) == 0

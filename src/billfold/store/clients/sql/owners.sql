@@ -1,8 +1,8 @@
--- Who answers for which account: the operator's own list. Every filter that is NULL lets everything through.
+-- Who owns which account: the operator's own list. A filter that is NULL matches everything.
 
 -- name: write_owners
--- A name that is NULL leaves the one that is there, an empty one takes it away. A line that says what is there already
--- writes nothing. Where the list is whole, accounts that it leaves out lose their owner.
+-- A name that is NULL keeps the present one, an empty one removes it. A line without a change writes nothing. If the
+-- list is complete, accounts that it leaves out lose their owner.
 WITH listed AS (
     SELECT listed.account_id, listed.owner,
         nullif(coalesce(listed.account_name, held.account_name), '') AS account_name, held.account_id IS NULL AS is_new
@@ -32,8 +32,8 @@ SELECT
 FROM listed LEFT JOIN written USING (account_id)
 
 -- name: list_foreign_accounts
--- Those of these accounts that are another client's: its bills have costs of them, or its bucket is in them. What this
--- client's own bills or settings hold is its own, too: an account may move between clients.
+-- Those of these accounts that belong to another client: its bills have costs of them, or its bucket is in them. Accounts
+-- in this client's own bills or settings are its own too: an account may move between clients.
 WITH listed AS (
     SELECT account_id FROM unnest(%(account_ids)s::text[]) AS listed (account_id)
 ),
@@ -66,7 +66,7 @@ WHERE %(client)s::text IS NULL OR client_id = %(client)s
 ORDER BY client_id, owner, account_id
 
 -- name: list_accounts_without_owner
--- Of each account the latest month that has costs. A charge without a sub-account is its payer's.
+-- The latest month with costs of each account. A charge without a sub-account is its payer's.
 WITH cell AS (
     SELECT statement_id, billing_period, billing_account_key, sub_account_key, billing_currency,
         sum(billed_cost) AS cost
@@ -77,7 +77,7 @@ account AS (
     SELECT
         statement.client_id,
         coalesce(sub_account.account_id, payer.account_id, '') AS account_id,
-        -- A renamed account is a second member: the newest one has the name of today.
+        -- A renamed account is a second member: the newest one has the current name.
         (array_agg(CASE WHEN sub_account.account_id IS NOT NULL THEN sub_account.account_name
             ELSE payer.account_name END ORDER BY cell.billing_period DESC, cell.sub_account_key DESC))[1] AS account_name,
         cell.billing_period,

@@ -12,18 +12,18 @@ WHERE %(client_id)s::text IS NULL OR client_id = %(client_id)s
 ORDER BY client_id
 
 -- name: find_overlapping
--- Another client whose folder in the bucket is this one, lies in it or holds it.
+-- Another client whose folder in the bucket is this one, lies in it or contains it.
 SELECT client_id, prefix FROM billing_clients
 WHERE bucket = %(bucket)s AND client_id <> %(client_id)s
     AND (starts_with(prefix, %(prefix)s) OR starts_with(%(prefix)s, prefix))
 ORDER BY client_id LIMIT 1
 
 -- name: find_owner
--- The client of the registry whose folder holds the key.
+-- The registered client whose folder contains the key.
 SELECT client_id FROM billing_clients WHERE is_registered AND bucket = %(bucket)s AND starts_with(%(key)s, prefix)
 
 -- name: insert_client
--- A row that settings left is taken over; one of the registry never is.
+-- A row that settings wrote is taken over; a registered one never is.
 INSERT INTO billing_clients (client_id, role_arn, external_id, bucket, prefix, region, account_id, currency, is_registered,
     enabled, source_identity, kms_key_arn, max_deliveries, max_file_bytes, refresh_hours)
 VALUES (%(client_id)s, %(role_arn)s, %(external_id)s, %(bucket)s, %(prefix)s, %(region)s, %(account_id)s, %(currency)s,
@@ -34,7 +34,7 @@ ON CONFLICT (client_id) DO UPDATE SET
     enabled = true, source_identity = excluded.source_identity, kms_key_arn = excluded.kms_key_arn,
     max_deliveries = excluded.max_deliveries, max_file_bytes = excluded.max_file_bytes,
     refresh_hours = excluded.refresh_hours,
-    -- Another folder was never looked through.
+    -- Another folder was never listed.
     backfilled_at = CASE WHEN (billing_clients.bucket, billing_clients.prefix)
         IS NOT DISTINCT FROM (excluded.bucket, excluded.prefix) THEN billing_clients.backfilled_at END
 WHERE NOT billing_clients.is_registered
@@ -52,8 +52,8 @@ UPDATE billing_clients SET enabled = %(enabled)s WHERE client_id = %(client_id)s
 UPDATE billing_clients SET external_id = %(external_id)s WHERE client_id = %(client_id)s AND is_registered
 
 -- name: count_rows
--- What would be lost with the client: its statements, their line items, deliveries that never came to a statement, runs,
--- and the owners of its accounts. Files that were told to have come, and that no delivery took up, are none.
+-- What would be lost with the client: its statements, their line items, deliveries without a statement, runs, and the
+-- owners of its accounts. Announced files that no delivery has are not counted.
 SELECT count(*), coalesce(sum(row_count), 0)::bigint,
     (SELECT count(*) FROM billing_deliveries WHERE client_id = %(client_id)s)
         + (SELECT count(*) FROM billing_ingestion_runs WHERE client_id = %(client_id)s

@@ -1,7 +1,7 @@
--- Tokens: the hashes of those that were made, and what each may do.
+-- Tokens: their hashes, and what each may do.
 
 -- name: insert_token
--- A name that a token in force has is refused: no row comes back.
+-- The name of a token in force is refused: no row is returned.
 INSERT INTO billing_tokens (name, token_hash, scopes, client_id, expires_at)
 VALUES (%(name)s, %(token_hash)s, %(scopes)s, %(client_id)s, now() + make_interval(days => %(expires_days)s::integer))
 ON CONFLICT (name) WHERE revoked_at IS NULL DO NOTHING
@@ -19,12 +19,12 @@ FROM billing_tokens
 WHERE token_hash = %(token_hash)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 
 -- name: note_use
--- At most one write a minute, however many ask at once.
+-- At most one write a minute, however many requests use it.
 UPDATE billing_tokens SET last_used_at = now()
 WHERE token_id = %(token_id)s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 
 -- name: revoke_token
--- By its id, or by the name that it has as long as it is in force.
+-- By its id, or by its name as long as it is in force.
 UPDATE billing_tokens SET revoked_at = now()
 WHERE revoked_at IS NULL AND (token_id = %(token_id)s OR name = %(name)s)
 RETURNING token_id, name, scopes, client_id, created_at, expires_at, last_used_at, revoked_at,
@@ -34,5 +34,5 @@ RETURNING token_id, name, scopes, client_id, created_at, expires_at, last_used_a
 UPDATE billing_tokens SET revoked_at = now() WHERE client_id = %(client_id)s AND revoked_at IS NULL
 
 -- name: was_any_made
--- Revoked and expired ones count.
+-- Revoked and expired tokens count.
 SELECT EXISTS (SELECT FROM billing_tokens)

@@ -6,7 +6,7 @@ UPDATE billing_deliveries SET state = 'running', attempts = attempts + 1, starte
 WHERE delivery_id = %(delivery_id)s AND state NOT IN ('published', 'rolled_back')
 
 -- name: start_runs
--- Once a success always a success: a file version that is already in keeps its state.
+-- Once a success always a success: a file version that is ingested already keeps its state.
 UPDATE billing_ingestion_runs SET status = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
     finished_at = NULL, error_code = NULL, error_message = NULL, delivery_id = %(delivery_id)s,
     trigger_source = %(trigger_source)s
@@ -28,7 +28,7 @@ WHERE ingestion_run_id = ANY(%(run_ids)s) AND status <> 'success'
 UPDATE billing_delivery_files SET outcome = 'pending' WHERE delivery_id = %(delivery_id)s AND outcome <> 'success'
 
 -- name: end_delivery
--- One that had been published before it came back and was held stays published when a newer one overtakes it.
+-- A delivery that was published before it came back and was held stays published when a newer one supersedes it.
 UPDATE billing_deliveries SET
     state = CASE WHEN %(state)s = 'superseded' AND publication_id IS NOT NULL THEN 'published' ELSE %(state)s END,
     finished_at = clock_timestamp(), error_code = %(error_code)s, error_message = %(error_message)s,
@@ -36,8 +36,8 @@ UPDATE billing_deliveries SET
     started_at = coalesce(started_at, clock_timestamp()),
     released_at = CASE WHEN %(state)s = 'superseded' THEN NULL ELSE released_at END
 WHERE delivery_id = %(delivery_id)s
-    -- A published delivery stays published, a rolled back one rolled back, whatever came of an attempt to publish it
-    -- again; only one that has come back and is held has to be told apart.
+    -- A published delivery stays published, a rolled back one rolled back, however another attempt ended; except one
+    -- that came back and is held.
     AND (state NOT IN ('published', 'rolled_back') OR state = 'published' AND %(state)s = 'held')
 
 -- name: keep_last_error
@@ -45,7 +45,7 @@ UPDATE billing_deliveries SET last_error_code = %(error_code)s, last_error_messa
 WHERE delivery_id = %(delivery_id)s
 
 -- name: end_runs
--- All of it happens at one moment: the clock would go on between two readings.
+-- One moment for all: two readings of the clock would differ.
 WITH ended AS MATERIALIZED (SELECT clock_timestamp() AS moment)
 UPDATE billing_ingestion_runs SET status = %(status)s, finished_at = ended.moment, error_code = %(error_code)s,
     error_message = %(error_message)s, started_at = coalesce(started_at, ended.moment),
@@ -78,7 +78,7 @@ UPDATE billing_delivery_files SET outcome = 'failed'
 WHERE delivery_id = %(delivery_id)s AND outcome = ANY(%(states)s)
 
 -- name: adopt_delivery
--- It has what was found in the bill, and not what was told of the other delivery alone.
+-- It has the findings about the bill, not those about the other delivery alone.
 UPDATE billing_deliveries AS delivery SET
     state = 'published', statement_id = known.statement_id, billing_period = known.billing_period, format = known.format,
     rows_read = known.rows_read, rows_added = 0, rows_removed = 0, rows_unchanged = known.rows_read,
@@ -94,7 +94,7 @@ FROM billing_deliveries AS known
 WHERE delivery.delivery_id = %(delivery_id)s AND known.delivery_id = %(current_delivery_id)s
 
 -- name: adopt_files
--- A file version that the current delivery has too, or one of the same content under another key or ETag.
+-- A file version that the current delivery has too, or the same content under another key or ETag.
 UPDATE billing_delivery_files AS file SET rows_read = known.rows_read, rows_inserted = 0, rows_skipped = known.rows_read,
     outcome = CASE WHEN known.ingestion_run_id = run.ingestion_run_id THEN 'skipped' ELSE 'success' END
 FROM billing_ingestion_runs AS run, billing_delivery_files AS known

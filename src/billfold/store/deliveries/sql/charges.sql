@@ -31,7 +31,7 @@ SELECT
     tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost,
     CASE WHEN list_unit_price IS NULL AND has_unit_price THEN billfold_unit_price(list_cost, pricing_quantity)
         ELSE list_unit_price END,
-    -- AWS rounds costs: the rate stands where it gives the cost but for that.
+    -- AWS rounds costs: the rate is kept if it gives the cost apart from rounding.
     CASE WHEN contracted_unit_price IS NOT NULL OR NOT has_unit_price THEN contracted_unit_price
         WHEN abs(contracted_rate * pricing_quantity - contracted_cost) < 0.000000001 THEN contracted_rate
         ELSE billfold_unit_price(contracted_cost, pricing_quantity) END,
@@ -84,8 +84,8 @@ FROM (
         FROM charge_staging
     ) AS cast_charge
 ) AS computed
--- What a commitment left unused is a charge only where something was left; less than nothing is a rounding of AWS's.
--- A fee that is given back takes its unused share with it.
+-- The unused part of a commitment is a charge only if something is left; a negative one is AWS's rounding.
+-- A refunded fee takes its unused share with it.
 WHERE part = 0 OR effective_cost > 0 OR is_return AND effective_cost < 0
 
 -- name: withdraw_rows
@@ -109,7 +109,7 @@ WITH withdrawn AS (DELETE FROM {fact} AS fact WHERE fact.statement_id = $1 RETUR
 INSERT INTO {fact_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
 
 -- name: withdraw_rows_since
--- What came after the publication $3.
+-- The rows added after the publication $3.
 WITH withdrawn AS (DELETE FROM {raw} AS raw WHERE raw.statement_id = $1 AND raw.added_by > $3 RETURNING raw.*)
 INSERT INTO {raw_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
 
@@ -118,7 +118,7 @@ WITH withdrawn AS (DELETE FROM {fact} AS fact WHERE fact.statement_id = $1 AND f
 INSERT INTO {fact_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
 
 -- name: restore_rows
--- What stood after the publication $3 and was withdrawn since comes back as added anew: history is never taken from.
+-- The rows that were current after the publication $3 and withdrawn since are added again: history keeps its rows.
 INSERT INTO {raw} (statement_id, billing_period, ingestion_run_id, source_bucket, source_s3_key, source_etag, row_hash,
     occurrence, row_data, added_by, ingested_at)
 SELECT statement_id, billing_period, ingestion_run_id, source_bucket, source_s3_key, source_etag, row_hash,
@@ -147,7 +147,7 @@ FROM {fact_history} WHERE statement_id = $1 AND added_by <= $3 AND removed_by > 
 CREATE TEMP TABLE moved_tag_day (LIKE billing_daily_tag_cost) ON COMMIT DROP
 
 -- name: sum_moved_tags
--- What this publication's charges and the withdrawn ones make of each day and set of tags.
+-- By day and set of tags, what this publication added less what it withdrew.
 INSERT INTO moved_tag_day (
     statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
     tag_set_key, billing_currency, billed_cost, effective_cost, list_cost, contracted_cost, charge_count
@@ -193,7 +193,7 @@ INSERT INTO {daily} AS daily SELECT * FROM {moved}
 {onto}
 
 -- name: onto
--- How a roll-up ends unless the statement has no daily costs yet: to look for them would take twice the time.
+-- The end of a roll-up, unless the statement has no daily costs yet: looking for them would take twice the time.
 ON CONFLICT (statement_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
     {tag_set_key} billing_currency)
 DO UPDATE SET
@@ -232,7 +232,7 @@ SELECT currency, count(*)::bigint, coalesce(sum(gross_cost), 0)::text, coalesce(
 ) AS landed GROUP BY currency
 
 -- name: sum_raw_known
--- The same of rows of earlier publications, which may stand under the headers of another format.
+-- The same for rows of earlier publications, which may have the headers of another format.
 SELECT currency, count(*)::bigint, coalesce(sum(gross_cost), 0)::text, coalesce(sum(net_cost), 0)::text FROM (
     SELECT
         coalesce(item."lineItem/CurrencyCode", item.line_item_currency_code, item."BillingCurrency", $3::text) AS currency,

@@ -1,10 +1,10 @@
--- Which statements make up the costs: parts of one bill all do, of duplicates only one does.
+-- Which statements are counted: all parts of one bill, and one of several duplicates.
 
 -- name: list_overlaps
 SELECT statement_id, export_name, counted FROM billfold_overlaps($1::integer, $2::text::uuid, $3::text)
 
 -- name: list_candidates
--- Statements that may hold the same bill, what their content said when it was last compared, and what was chosen.
+-- Statements that may hold the same bill, the result of their last comparison, and an operator's choice.
 SELECT statement_id, export_name, counted, relation, choice
 FROM billfold_candidates($1::integer, $2::text::uuid, $3::text)
 
@@ -18,8 +18,8 @@ UPDATE billing_statements SET counted = $2::integer = 1, yields = $3::integer = 
 SELECT NOT EXISTS (SELECT FROM billing_daily_cost WHERE statement_id = $1::integer)
 
 -- name: read_form
--- What tells whether the line items of two statements can be compared: the form in which they were delivered. The names
--- of the columns are sorted.
+-- The form in which a statement was delivered: line items of the same form can be compared. The names of the columns
+-- are sorted.
 SELECT delivery.format, statement.hash_version, array_to_json(ARRAY(
     SELECT name FROM jsonb_object_keys(delivery.columns) AS name ORDER BY name COLLATE "C"))::text
 FROM billing_statements AS statement
@@ -30,8 +30,8 @@ WHERE statement.statement_id = $1::integer
 SELECT billing_period::text FROM billing_statements WHERE statement_id = $1::integer
 
 -- name: compare_line_items
--- What two statements hold of equal line items, by currency. Equal ones are counted with their multiplicity, for each has
--- an occurrence of its own. What Savings Plans leave over (occurrence 0) is no line item.
+-- The equal line items of two statements, by currency. Identical ones are counted with their multiplicity, because each
+-- has its own occurrence. The residual of Savings Plans (occurrence 0) is no line item.
 WITH line_item AS (
     SELECT billing_currency, here_count > 0 AS is_here, there_count > 0 AS is_there,
         coalesce(here_amount, 0) AS here_amount, coalesce(there_amount, 0) AS there_amount,
@@ -65,8 +65,8 @@ GROUP BY billing_currency
 SELECT coalesce(sum(charge_count), 0)::bigint FROM billing_daily_cost WHERE statement_id = $1::integer
 
 -- name: compare_rollups
--- What two statements cost to the last decimal alike, of each account, UTC day and category, by currency: of many charges
--- equal sums are no chance, and the rollup answers at once. $3: whether both are CUR or have the same columns.
+-- The costs of two statements that are exactly equal, by account, UTC day, category and currency: sums of many charges
+-- are not equal by chance, and the rollup answers at once. $3: whether both are CUR or have the same columns.
 WITH cell AS (
     SELECT billing_currency,
         coalesce(sum(amount) FILTER (WHERE is_here), 0) AS here_amount,
@@ -101,10 +101,10 @@ FROM cell
 GROUP BY billing_currency
 
 -- name: compare_daily_costs
--- What two statements cost in common, by currency: of each account, UTC day, charge category and of what else both tell,
--- the smaller cost. It does not matter how a day's cost is spread over line items (hours, column choices, formats), nor
--- that one of the statements was restated since. $3: whether both are CUR or have the same columns (then more than
--- account, service and category names a charge alike); $4: whether they have the same columns.
+-- The costs that two statements have in common, by currency: the smaller cost of each account, UTC day, charge category
+-- and of what else both name. How line items split a day's cost (hours, column choices, formats) does not matter, nor
+-- whether one of the statements was restated since. $3: whether both are CUR or have the same columns (then more than
+-- account, service and category identifies a charge); $4: whether they have the same columns.
 WITH summed AS (
     SELECT statement_id = $1::integer AS is_here, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
         charge_period_end - charge_period_start > interval '1 day' AS is_long,
@@ -119,7 +119,7 @@ named AS MATERIALIZED (
     SELECT is_here, charge_date, is_long, billing_currency, amount, billed, charge_count,
         coalesce(member.account_id, payer.account_id, '') AS account_id,
         coalesce(charge.charge_category, '') AS charge_category,
-        -- A commitment's fees name it as their resource whether an export has resources or not.
+        -- A commitment's fees name it as their resource, even in an export without resources.
         charge.charge_category = 'Usage' AND charge.commitment_discount_status IS NULL AS is_plain,
         charge.line_item_type, service.service_code, region.region_id, sku.sku_meter, sku.operation,
         sku.charge_description, resource.resource_id, tag_set_key
@@ -134,7 +134,7 @@ named AS MATERIALIZED (
 ),
 known AS (
     SELECT
-        -- FOCUS need not tell the code of a service; where few charges do, it tells nothing.
+        -- FOCUS may leave out the code of a service; if few charges have one, it is ignored.
         bool_and(service_share > 0.9) AS has_service, bool_and(has_meter) AS has_meter,
         bool_and(has_operation) AS has_operation, bool_and(has_description) AS has_description,
         bool_and(has_resource) AS has_resource
@@ -158,7 +158,7 @@ identified AS (
             CASE WHEN $4::integer = 1 OR $3::integer = 1 AND has_resource THEN resource_id END), 0) AS cell_id,
         hash_record_extended(ROW(service_id, CASE WHEN $4::integer = 1 THEN tag_set_key END), 0) AS kind_id
     FROM (
-        -- Which code a service has depends on the columns that were chosen; the kind of usage names it too.
+        -- The code of a service depends on the selected columns; the kind of usage names it too.
         SELECT *, CASE WHEN $4::integer = 1 OR has_service AND NOT ($3::integer = 1 AND has_meter) THEN service_code END
             AS service_id
         FROM named CROSS JOIN known
@@ -179,8 +179,8 @@ kind AS (
     FROM grained
     GROUP BY 1, 2, 3, 4
 ),
--- Tags tell two teams' charges apart, but a tag may be switched on for the whole month between two deliveries; services
--- tell parts apart, but CUR and FOCUS may spell them differently. Where the sums are equal, neither matters.
+-- Tags distinguish the charges of two teams, but a tag may be activated for the whole month between two deliveries;
+-- services distinguish parts, but CUR and FOCUS may name them differently. If the sums are equal, neither matters.
 cell AS (
     SELECT billing_currency, sum(here_amount) AS here_amount, sum(there_amount) AS there_amount,
         sum(billfold_in_both(here_amount, there_amount)) AS kinds_amount,
@@ -216,7 +216,7 @@ ON CONFLICT (statement_id, other_statement_id) DO UPDATE SET relation = excluded
     compared_at = excluded.compared_at
 
 -- name: forget_evidence
--- Of pairs that hold no account in common any more nothing is known, unless an operator has decided about them.
+-- Pairs that no longer have an account in common are forgotten, unless an operator has decided about them.
 DELETE FROM billing_statement_pairs
 WHERE (statement_id = $1::integer OR other_statement_id = $1::integer) AND choice IS NULL
     AND NOT statement_id + other_statement_id - $1::integer = ANY (string_to_array($2::text, ',')::integer[])
@@ -235,13 +235,13 @@ UPDATE billing_statement_pairs SET choice = NULL, chosen_at = NULL
 WHERE statement_id = $1::integer AND other_statement_id = $2::integer AND relation IS NOT NULL
 
 -- name: order_statements
--- The statements in the order in which they were first published.
+-- The statements in the order of their first publication.
 SELECT statement_id FROM billing_publications
 WHERE statement_id = ANY (string_to_array($1::text, ',')::integer[])
 GROUP BY statement_id ORDER BY min(publication_id)
 
 -- name: try_claim
--- Whether nobody works on the statement: then nobody begins to before this transaction ends. See `control.claim`.
+-- Whether nobody works on the statement: then nobody can start before this transaction ends. See `claims.claim`.
 SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', statement.client_id, statement.bucket, statement.export_path,
     coalesce(CASE WHEN delivery.manifest_key IS NOT NULL THEN to_char(delivery.billing_period, 'YYYY-MM') END, '')), 0))
 FROM billing_statements AS statement
@@ -255,7 +255,7 @@ WHERE statement.statement_id = $1::integer
 SELECT statement_id FROM billing_statements WHERE statement_id = $1::integer FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: insert_switch
--- A publication that changes no row: what counted at any moment is read from the publications.
+-- A publication that changes no row: whether a statement was counted at any moment is read from its publications.
 WITH switch AS (
     INSERT INTO billing_publications (publication_id, statement_id, number, kind, delivery_id, published_at, counted,
         hash_version, mapping_version, cost_basis, rows_before, rows_added, rows_removed, rows_after, charges_before,

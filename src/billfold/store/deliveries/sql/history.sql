@@ -1,4 +1,4 @@
--- Rolling back, taking that back, and forgetting what is older than it is kept.
+-- Rolling back, undoing that, and deleting history after its retention period.
 
 -- name: list_publications
 SELECT
@@ -12,8 +12,8 @@ FROM billing_publications AS publication JOIN billing_statements AS statement US
 WHERE statement_id = %(statement_id)s ORDER BY publication.number
 
 -- name: list_adopted
--- The files whose statements these publications emptied and that do not stand alone again: what one transaction
--- publishes has one time.
+-- The files whose statements these publications emptied, unless they are statements of their own again: all publications
+-- of one transaction have the same time.
 SELECT DISTINCT adopted.export_name
 FROM billing_publications AS publication
 JOIN billing_statements AS statement ON statement.statement_id = publication.statement_id
@@ -33,7 +33,7 @@ FROM billing_delivery_files AS file JOIN billing_ingestion_runs AS run USING (in
 WHERE file.delivery_id = %(delivery_id)s ORDER BY file.file_number
 
 -- name: roll_back_deliveries
--- Every delivery that stood for the bill that goes.
+-- Every delivery that was current for the bill that is rolled back.
 UPDATE billing_deliveries SET state = 'rolled_back', reason = 'was rolled back', rolled_back_by = $2::bigint
 WHERE statement_id = $1::integer AND state = 'published'
     AND publication_id = ANY (string_to_array($3::text, ',')::bigint[])
@@ -43,14 +43,14 @@ UPDATE billing_deliveries SET state = 'published', reason = NULL, publication_id
 WHERE statement_id = $1::integer AND state = 'rolled_back' AND rolled_back_by = $3::bigint
 
 -- name: find_latest_delivery
--- Of the deliveries that stood for a bill the latest one: redeliveries of the same files come without a publication.
+-- The latest of the deliveries that were current for a bill: redeliveries of the same files have no publication.
 SELECT delivery_id FROM billing_deliveries
 WHERE statement_id = %(statement_id)s AND state = 'published'
     AND publication_id = ANY (%(publication_ids)s)
 ORDER BY delivered_at DESC LIMIT 1
 
 -- name: mark_published_again
--- What it was rolled back by is kept: when the later rollback is undone, it is rolled back as before.
+-- Its rollback is kept: when the later rollback is undone, it is rolled back as before.
 UPDATE billing_deliveries SET state = 'published', reason = NULL, error_code = NULL, error_message = NULL,
     publication_id = $2::bigint
 WHERE delivery_id = $1::text::uuid AND state <> 'published'
@@ -60,7 +60,7 @@ UPDATE billing_deliveries SET state = 'rolled_back', reason = 'was rolled back'
 WHERE statement_id = $1::integer AND state = 'published' AND publication_id = $2::bigint AND rolled_back_by IS NOT NULL
 
 -- name: list_forgettable
--- What is withdrawn up to the last publication before the moment can go; what stood at any later moment stays whole.
+-- Rows withdrawn up to the last publication before the moment can be deleted; every later state stays complete.
 SELECT statement.statement_id, statement.client_id, statement.export_name, statement.billing_period,
     max(publication.publication_id), max(publication.published_at)
 FROM billing_statements AS statement JOIN billing_publications AS publication USING (statement_id)

@@ -1,11 +1,11 @@
--- Deliveries that are held: what they were judged by, what was found in them, and how they are overtaken.
+-- Held deliveries: what they were judged by, what was found in them, and how a newer one supersedes them.
 
 -- name: find_judgement
 SELECT statement_id, held_below_percent, held_against, mapping_version FROM billing_deliveries
 WHERE delivery_id = %(delivery_id)s AND held_below_percent IS NOT NULL
 
 -- name: keep_judgement
--- What was published before it came back keeps what it brought then.
+-- A delivery that was published before it came back keeps its counts.
 UPDATE billing_deliveries SET statement_id = %(statement_id)s, billing_period = %(billing_period)s, format = %(format)s,
     rows_read = %(rows_read)s, source_cost = %(source_cost)s::jsonb, mapping_version = %(mapping_version)s,
     findings = %(findings)s::jsonb, columns = %(columns)s::jsonb, timings = %(timings)s::jsonb,
@@ -21,9 +21,9 @@ UPDATE billing_ingestion_runs SET rows_read = %(rows_read)s
 WHERE ingestion_run_id = %(ingestion_run_id)s AND status <> 'success'
 
 -- name: end_holds
--- A newer delivery has become current: what was held before it can come in no more, and no permit outlives that. What
--- stands at the key of a standalone file is what counts, so another version of it has no age to be compared. A delivery
--- that was published before it came back and was held stays published, as every published delivery does.
+-- A newer delivery became current: held ones before it can no longer come in, and lose their releases. The file now at
+-- the key of a standalone file is the one that counts, so its versions are not compared by age. A delivery that was
+-- published before it came back and was held stays published, as every published delivery does.
 UPDATE billing_deliveries AS overtaken SET
     state = CASE
         WHEN overtaken.state <> 'held' THEN overtaken.state

@@ -27,8 +27,8 @@ SELECT billing_account_id, billing_currency, sum(residual)::text FROM (
 GROUP BY 1, 2 HAVING sum(residual) <> 0 ORDER BY 1, 2
 
 -- name: sum_unproved
--- On net basis: what the net costs are off the gross costs less the discounts. The rows' columns name them, with either
--- sign, or line items of their own, or both say the same: then what is nearer counts.
+-- On net basis: the difference of the net costs from the gross costs less the discounts. Columns of the rows name the
+-- discounts, with either sign, or line items of their own do, or both say the same: then the nearer one counts.
 SELECT billing_currency,
     (CASE WHEN has_items AND abs(difference) < abs(difference + named) THEN difference ELSE difference + named END)::text
 FROM (
@@ -43,8 +43,8 @@ WHERE CASE WHEN has_items AND abs(difference) < abs(difference + named) THEN dif
 ORDER BY billing_currency
 
 -- name: sum_discounts
--- By currency: the discounts that the rows' columns name, those that are line items, those that raise what they should
--- lower, those on rows whose effective cost is not their cost, and how far the totals are from their parts.
+-- By currency: the discounts that columns of the rows name, those that are line items, those that raise a cost instead
+-- of lowering it, those on rows whose effective cost is not their cost, and how far totals are from their parts.
 SELECT billing_currency, named::text, items::text, raising::text, on_commitments::text, off_parts::text FROM (
     SELECT billing_currency,
         coalesce(sum(billfold_sum(named_discount) * row_count), 0) AS named,
@@ -61,9 +61,9 @@ SELECT billing_currency, named::text, items::text, raising::text, on_commitments
 SELECT coalesce(sum(row_count), 0)::bigint FROM ledger WHERE has_unreadable_discount = 1
 
 -- name: sum_undiscounted
--- What a bill would cost without credits, refunds and discounts, whichever columns hold those: gross costs above zero.
--- The negations of Savings Plans are below it: usage that a plan covers from now on is not lost. Where the costs on the
--- bill's own basis add up to zero, nothing is left.
+-- The cost of a bill without credits, refunds and discounts, in whichever columns they are: gross costs above zero.
+-- The negations of Savings Plans are below zero: usage that a plan covers from now on is not lost. If the costs on the
+-- bill's own basis sum to zero, nothing is left.
 SELECT billing_currency, CASE WHEN sum(cost) FILTER (WHERE is_judged) > 0
     THEN sum(gross_cost) FILTER (WHERE is_judged) ELSE 0 END::text
 FROM (
@@ -74,7 +74,7 @@ FROM (
 ) AS judged GROUP BY billing_currency ORDER BY billing_currency
 
 -- name: sum_held_undiscounted
--- The same of the charges that a statement holds, as far as they tell: for publications that did not keep it.
+-- The same from a statement's charges, as far as they show it: for publications that did not keep it.
 SELECT billing_currency, sum(billed_cost)::text FROM billing_daily_cost JOIN dim_charge USING (charge_key)
 WHERE statement_id = $1 AND billed_cost > 0 AND NOT coalesce(charge_category = 'Credit'
     OR line_item_type = 'Refund' OR line_item_type LIKE '%Discount'

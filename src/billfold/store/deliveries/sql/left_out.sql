@@ -13,7 +13,7 @@ WHERE client_id = %(client_id)s AND source_bucket = %(bucket)s AND source_s3_key
 
 -- name: keep_kind
 INSERT INTO billing_left_out_files (client_id, source_bucket, source_s3_key, source_etag, kind)
--- Of a client that has no bills yet nothing is remembered.
+-- Nothing is kept for a client that has no bills yet.
 SELECT client_id, %(bucket)s::text, %(key)s::text, %(etag)s::text, %(kind)s::text FROM billing_clients WHERE client_id = %(client_id)s
 ON CONFLICT (client_id, source_bucket, source_s3_key) DO UPDATE SET
     source_etag = excluded.source_etag, kind = excluded.kind, found_at = excluded.found_at

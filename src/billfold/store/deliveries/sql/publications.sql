@@ -11,7 +11,7 @@ SELECT nextval(pg_get_serial_sequence('billing_publications', 'publication_id'))
 SELECT pg_advisory_xact_lock(hashtextextended('billfold publications of ' || $1::text, 0))
 
 -- name: take_moment
--- The time of what is published now. That of a statement never goes back, whatever the server's clock does.
+-- The time of this publication. A statement's times only go forward, whatever the server's clock does.
 SELECT greatest(clock_timestamp(), max(published_at) + interval '1 microsecond')::text
 FROM billing_publications WHERE statement_id = ANY (string_to_array($1::text, ',')::integer[])
 
@@ -26,7 +26,7 @@ SELECT $1::bigint, $2::integer, coalesce(max(number), 0) + 1, $3::text, $4::text
     (SELECT counted FROM billing_statements WHERE statement_id = $2::integer), $6::smallint, $7::smallint, $8::text,
     $9::bigint, $10::bigint, $11::bigint, $12::bigint, $13::bigint, $14::bigint, $15::text::jsonb, $16::text::jsonb,
     $17::text::jsonb, $18::text::jsonb, $19::text::jsonb, $21::text::jsonb,
-    -- What brings no new line items holds those of the publication that it restores, or of the one before it.
+    -- A publication that adds no line items has those of the publication that it restores, or of the one before it.
     CASE WHEN $12::bigint = 0 THEN '{}' ELSE coalesce($22::text::jsonb, (
         SELECT known.undiscounted_cost_after FROM billing_publications AS known
         WHERE known.publication_id = coalesce($5::bigint,

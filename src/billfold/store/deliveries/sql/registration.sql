@@ -1,4 +1,4 @@
--- Clients, deliveries and runs become known, in short transactions.
+-- Clients, deliveries and runs are registered, in short transactions.
 
 -- name: ensure_client
 INSERT INTO billing_clients (client_id, role_arn, external_id, bucket, prefix, region, account_id, currency,
@@ -10,7 +10,7 @@ ON CONFLICT (client_id) DO UPDATE SET
     region = excluded.region, account_id = excluded.account_id, currency = excluded.currency,
     source_identity = excluded.source_identity, kms_key_arn = excluded.kms_key_arn,
     max_deliveries = excluded.max_deliveries, refresh_hours = excluded.refresh_hours,
-    -- Another folder was never looked through.
+    -- Another folder was never listed.
     backfilled_at = CASE WHEN (billing_clients.bucket, billing_clients.prefix)
         IS NOT DISTINCT FROM (excluded.bucket, excluded.prefix) THEN billing_clients.backfilled_at END
 WHERE NOT billing_clients.is_registered
@@ -22,7 +22,7 @@ WHERE NOT billing_clients.is_registered
     excluded.refresh_hours)
 
 -- name: find_registered_client
--- A client of the registry of the same id, or whose folder is the client's, holds it or lies in it.
+-- A registered client with the same id, or whose folder is the client's, contains it or lies in it.
 SELECT client_id, bucket, prefix FROM billing_clients
 WHERE is_registered AND (client_id = %(client_id)s OR bucket = %(bucket)s
     AND (starts_with(prefix, %(prefix)s) OR starts_with(%(prefix)s, prefix)))
@@ -38,8 +38,8 @@ INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, bil
     execution_id, content_digest, delivered_at, is_time_assumed, trigger_source, named_period)
 VALUES (%(client_id)s, %(bucket)s, %(export_path)s, %(export_name)s, %(billing_period)s, %(manifest_key)s,
     %(manifest_etag)s, %(execution_id)s, %(content_digest)s, %(delivered_at)s, %(is_time_assumed)s, %(trigger_source)s, %(named_period)s)
--- A delivery that is put back after a later one is as new as its return. A time that can be true replaces one that was
--- assumed, and is replaced by none.
+-- A delivery that comes back after a later one is as new as its return. A plausible time replaces an assumed one, and
+-- never the other way round.
 ON CONFLICT (client_id, bucket, export_path, content_digest) DO UPDATE SET
     delivered_at = CASE
         WHEN excluded.is_time_assumed THEN billing_deliveries.delivered_at

@@ -16,7 +16,7 @@ UPDATE billing_ingestion_runs SET status = 'skipped', finished_at = clock_timest
 WHERE ingestion_run_id = ANY(%(run_ids)s) AND status = 'pending' AND delivery_id IS NULL
 
 -- name: record_failed_source
--- A source that could not even be resolved leaves a failed run under the key that was asked for.
+-- A source that could not be resolved leaves a failed run under the requested key.
 INSERT INTO billing_ingestion_runs (client_id, source_bucket, source_s3_key, source_etag, trigger_source, status, attempts,
     started_at, finished_at, error_code, error_message, last_error_code, last_error_message, last_failed_at)
 VALUES (%(client_id)s, %(source_bucket)s, %(source_s3_key)s, %(source_etag)s, %(trigger_source)s, 'failed', 1,

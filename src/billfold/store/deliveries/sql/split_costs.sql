@@ -15,7 +15,7 @@ CREATE TEMP TABLE split_staging (
 ) ON COMMIT DROP
 
 -- name: create_split_place
--- What is split: the cost of one parent in one charge period, in the account that uses it.
+-- The unit that is split: the cost of one parent in one charge period, in the account that uses it.
 CREATE TEMP TABLE split_place (
     account_id text, parent_resource_id text, charge_period_start timestamptz, charge_period_end timestamptz,
     billing_currency text
@@ -26,11 +26,11 @@ CREATE TEMP TABLE split_place (
 CREATE TEMP TABLE split_parent (LIKE billing_usage_fact, account_id text, parent_resource_id text) ON COMMIT DROP
 
 -- name: create_split_flip
--- The workloads whose parent came into the bill, or went.
+-- The workloads whose parent was added to the bill, or removed.
 CREATE TEMP TABLE split_flip (row_hash uuid, occurrence integer, part smallint, has_parent boolean) ON COMMIT DROP
 
 -- name: create_split_due
--- The rows that are to be there beside the workloads.
+-- The rows that are due beside the workloads.
 CREATE TEMP TABLE split_due (LIKE billing_split_cost) ON COMMIT DROP
 
 -- name: analyze_split_staging
@@ -46,7 +46,7 @@ ANALYZE split_parent (row_hash, account_id, parent_resource_id, charge_period_st
 ANALYZE split_due (row_hash, occurrence, part, allocation)
 
 -- name: prefer_hashing
--- A partition that nobody has analysed yet looks empty: rows would be looked up one by one.
+-- A partition that was never analysed looks empty: rows would be looked up one by one.
 SELECT set_config('enable_nestloop', 'off', true)
 
 -- name: allow_lookups
@@ -82,9 +82,9 @@ JOIN dim_account AS account ON account.account_key = workload.sub_account_key
 WHERE workload.parent_resource_id IS NOT NULL
 
 -- name: find_parents
--- AWS splits the amortised cost of the instance, of its hours alone: not what is transferred, credits of its processor or
--- software that it runs (A). The hours are told by usage types such as BoxUsage:m5.large, or by the product family (I). An
--- export that selects none of these columns has nothing to tell them by: all usage of the resource counts (I).
+-- AWS splits the amortised cost of the instance's hours alone: not data transfer, CPU credits or software (A). Hours have
+-- usage types such as BoxUsage:m5.large, or the product family (I). In an export without any of these columns, all usage
+-- of the resource counts (I).
 INSERT INTO split_parent
 SELECT fact.*, place.account_id, place.parent_resource_id
 FROM {fact} AS fact
@@ -159,7 +159,7 @@ WITH withdrawn AS (
 INSERT INTO {split_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
 
 -- name: insert_flipped
--- The same workload, with its cost if its parent came, without if it went.
+-- The same workload, with its cost if its parent was added, without if it was removed.
 INSERT INTO {split} (
     statement_id, billing_period, row_hash, occurrence, part, allocation, added_by, charge_period_start, charge_period_end,
     billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
@@ -181,8 +181,8 @@ WHERE gone.statement_id = $1 AND gone.removed_by = $2 AND gone.allocation = 'wor
     AND gone.has_parent IS DISTINCT FROM flip.has_parent
 
 -- name: find_due
--- The parents' charges with the opposite sign, and of each parent what its workloads do not cost: under the keys of its
--- first charge, and the hash of a line item that has its account, resource, charge period and currency only.
+-- The parents' charges with the opposite sign, and for each parent the part that its workloads do not cost: under the
+-- keys of its first charge, and the hash of a line item with only its account, resource, charge period and currency.
 INSERT INTO split_due
 SELECT
     statement_id, billing_period, row_hash, occurrence, part, 'parent', $2::bigint, charge_period_start, charge_period_end,
@@ -223,7 +223,7 @@ LEFT JOIN (
 WHERE effective_cost <> coalesce(workload_cost, 0)
 
 -- name: withdraw_undue
--- What is there beside the workloads and is not due, or not as it is.
+-- The rows beside the workloads that are not due, or differ from the due ones.
 WITH withdrawn AS (
     DELETE FROM {split} AS split
     WHERE split.statement_id = $1 AND split.allocation <> 'workload' AND NOT EXISTS (
@@ -254,7 +254,7 @@ WHERE NOT EXISTS (
 DROP TABLE split_staging, split_place, split_parent, split_flip, split_due
 
 -- name: sum_split
--- By currency: how much is not allocated, whatever its sign, and what workloads cost whose parents are not in the bill.
+-- By currency: how much is not allocated, whatever its sign, and the cost of workloads whose parents are not in the bill.
 SELECT billing_currency,
     coalesce(sum(abs(cost)) FILTER (WHERE allocation = 'not allocated'), 0)::text,
     count(*) FILTER (WHERE NOT has_parent AND coalesce(split_cost, 0) + coalesce(unused_cost, 0) <> 0)::bigint,
@@ -263,7 +263,7 @@ FROM {split} WHERE statement_id = $1
 GROUP BY billing_currency ORDER BY billing_currency
 
 -- name: withdraw_split_since
--- What came after the publication $3.
+-- The rows added after the publication $3.
 WITH withdrawn AS (DELETE FROM {split} AS split WHERE split.statement_id = $1 AND split.added_by > $3 RETURNING split.*)
 INSERT INTO {split_history} SELECT withdrawn.*, $2::bigint FROM withdrawn
 

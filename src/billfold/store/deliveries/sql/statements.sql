@@ -1,4 +1,4 @@
--- Statements as they stand.
+-- Statements and what they hold now.
 
 -- name: find_statement
 SELECT
@@ -16,7 +16,7 @@ ORDER BY statement.billing_period DESC
 LIMIT 1
 
 -- name: find_of_manifest
--- The statement whose current delivery this manifest is of: this very version, or another copy of its execution's.
+-- The statement whose current delivery has this manifest: this version, or another copy of the same execution's.
 SELECT statement.statement_id, statement.export_name FROM billing_statements AS statement
 JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
 WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND (
@@ -58,7 +58,7 @@ WHERE file.delivery_id = %(delivery_id)s
 
 -- name: find_owning_statement
 -- The statement of an export whose current bill a standalone file belongs to: named by the manifest, or by its place.
--- Keys are compared together with their buckets: of a local file any folder above it may be taken for the bucket.
+-- Keys are compared together with their buckets: any folder above a local file may be its bucket.
 SELECT statement.statement_id, statement.export_name, statement.billing_period, statement.counted
 FROM billing_statements AS statement
 JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
@@ -78,7 +78,7 @@ WHERE statement.client_id = %(client_id)s AND delivery.manifest_key IS NOT NULL
 ORDER BY statement.statement_id LIMIT 1
 
 -- name: list_standalone
--- Statements of single files that a manifest may name: by their key, or by standing below its export's folder.
+-- Statements of single files that a manifest may name: by their keys, or because they lie below its export's folder.
 SELECT statement.statement_id, absolute_key FROM (
     SELECT statement.*, regexp_replace(statement.bucket, '/$', '') || '/' || statement.export_path AS absolute_key
     FROM billing_statements AS statement
@@ -95,7 +95,7 @@ WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
 ORDER BY bucket
 
 -- name: is_known_source
--- Whether a bill came in from the local file of this address, such as file:///data/a.csv.
+-- Whether a bill came in from the local file at this address, such as file:///data/a.csv.
 SELECT EXISTS (
     SELECT FROM billing_ingestion_runs WHERE client_id = %(client_id)s AND status = 'success'
         AND source_bucket || '/' || source_s3_key = %(place)s
@@ -105,7 +105,7 @@ SELECT EXISTS (
 )
 
 -- name: list_locations
--- The statements of one standalone file; of a local file any folder above it may have been taken for the bucket.
+-- The statements of one standalone file; any folder above a local file may have been its bucket.
 SELECT statement_id, bucket, export_path, current_delivery_id IS NOT NULL, counted
 FROM billing_statements
 WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
@@ -113,8 +113,8 @@ WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL
 ORDER BY current_delivery_id IS NULL, NOT counted, bucket <> %(bucket)s, statement_id
 
 -- name: list_export_locations
--- The statements of one export and month, whichever folder above its files was taken for the bucket. The path of an
--- export that is the bucket's root is a dot.
+-- The statements of one export and month, whichever folder above its files was the bucket. The path of an export at the
+-- bucket's root is a dot.
 SELECT statement_id, bucket, export_path, current_delivery_id IS NOT NULL, counted
 FROM billing_statements
 WHERE client_id = %(client_id)s AND current_publication_id IS NOT NULL AND billing_period = %(billing_period)s::date
@@ -127,7 +127,7 @@ ORDER BY current_delivery_id IS NULL, NOT counted, bucket <> %(bucket)s, stateme
 SELECT statement_id FROM billing_statements WHERE statement_id = ANY(%(statement_ids)s) AND counted
 
 -- name: find_columns
--- The columns of the bill that came before: this statement's, else that of the export's latest other month.
+-- The columns of the previous bill: this statement's, else those of the export's latest other month.
 SELECT delivery.columns FROM billing_statements AS statement
 JOIN billing_deliveries AS delivery ON delivery.delivery_id = statement.current_delivery_id
 WHERE statement.client_id = %(client_id)s AND statement.bucket = %(bucket)s AND statement.export_path = %(export_path)s

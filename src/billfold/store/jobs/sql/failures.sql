@@ -10,7 +10,7 @@ ON CONFLICT (message_id) DO UPDATE SET client_id = excluded.client_id, worker_id
 DELETE FROM billing_message_attempts WHERE message_id = %(message_id)s AND worker_id = %(worker_id)s
 
 -- name: end_attempts
--- What a worker has ended without a database to tell it to.
+-- The attempts that a worker ended while the database was gone.
 DELETE FROM billing_message_attempts WHERE worker_id = %(worker_id)s AND message_id <> ALL(%(working_ids)s::text[])
 
 -- name: find_interrupted
@@ -31,7 +31,7 @@ SELECT message_id FROM billing_message_failures
 WHERE message_id = ANY(%(message_ids)s) AND error_code = 'interrupted'
 
 -- name: forget_failures
--- With it goes what SQS no longer keeps.
+-- Messages that SQS no longer keeps are deleted too.
 WITH left_behind AS (
     DELETE FROM billing_message_attempts
     WHERE message_id = %(message_id)s OR began_at < clock_timestamp() - interval '14 days'

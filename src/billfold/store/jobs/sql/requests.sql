@@ -1,27 +1,27 @@
--- Deliveries that were asked for, and wait for the server's worker.
+-- Requested deliveries, which wait for the server's worker.
 
--- name: ask
--- Asking again for what waits keeps its place.
+-- name: request
+-- A repeated request keeps the place in the queue.
 UPDATE billing_deliveries SET
     asked_at = CASE WHEN taken_count = 0 THEN coalesce(asked_at, clock_timestamp()) ELSE clock_timestamp() END,
-    asked_by = %(asked_by)s, not_before = least(not_before, clock_timestamp())
+    asked_by = %(requested_by)s, not_before = least(not_before, clock_timestamp())
 WHERE delivery_id = %(delivery_id)s
 
--- name: ask_delivery
--- A failed one is pending again, and one that was let through; what stands otherwise, its attempt decides.
+-- name: request_delivery
+-- A failed delivery is pending again, and a released one; any other state is left to the attempt.
 UPDATE billing_deliveries SET state = 'pending', started_at = NULL, finished_at = NULL, error_code = NULL,
     error_message = NULL
 WHERE delivery_id = %(delivery_id)s AND (state = 'failed' OR state = 'held' AND released_at IS NOT NULL)
 
--- name: ask_runs
--- Those of a held delivery are skipped, and so they stay while nobody has let it through.
+-- name: request_runs
+-- The runs of a held delivery stay skipped until it is released.
 UPDATE billing_ingestion_runs SET status = 'pending', started_at = NULL, finished_at = NULL, error_code = NULL,
     error_message = NULL
 WHERE (status = 'failed'
         OR status = 'skipped' AND (SELECT state FROM billing_deliveries WHERE delivery_id = %(delivery_id)s) = 'pending')
     AND ingestion_run_id IN (SELECT ingestion_run_id FROM billing_delivery_files WHERE delivery_id = %(delivery_id)s)
 
--- name: ask_files
+-- name: request_files
 UPDATE billing_delivery_files SET outcome = 'pending'
 WHERE delivery_id = %(delivery_id)s AND (outcome = 'failed'
     OR outcome = 'skipped' AND (SELECT state FROM billing_deliveries WHERE delivery_id = %(delivery_id)s) = 'pending')
@@ -31,7 +31,7 @@ SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') A
 FROM billing_deliveries WHERE delivery_id = %(delivery_id)s
 
 -- name: read_prospect
--- A statement's current delivery that is newer. Whatever month a later version of a single file is of, it has its place.
+-- The statement's current delivery, if it is newer. A later version of a single file replaces it, whatever its month.
 SELECT
     (SELECT newer.delivery_id FROM billing_statements AS statement
         JOIN billing_deliveries AS newer ON newer.delivery_id = statement.current_delivery_id
@@ -44,8 +44,8 @@ SELECT
 FROM billing_deliveries AS delivery WHERE delivery_id = %(delivery_id)s
 
 -- name: lock_due
--- A session lock, for as long as it is worked on: the first that nobody holds; the others are not tried any more. Clients
--- take turns, so that one who asked for years keeps nobody waiting.
+-- A session lock, as long as a worker has it: the first free one; the others are not tried. Clients take turns, so that
+-- one with many requests keeps nobody waiting.
 SELECT delivery_id FROM (
     SELECT delivery_id FROM (
         SELECT delivery_id, row_number() OVER (PARTITION BY client_id ORDER BY not_before, delivery_id) AS place
@@ -60,23 +60,23 @@ LIMIT 1
 SELECT pg_advisory_unlock(hashtextextended(concat_ws(' ', 'billfold asked', %(delivery_id)s::uuid), 0))
 
 -- name: take
--- Whoever held the lock before may have dealt with it since it was found to be due.
+-- The last holder of the lock may have finished it since it was found to be due.
 UPDATE billing_deliveries SET taken_count = taken_count + 1
 WHERE delivery_id = %(delivery_id)s AND asked_at IS NOT NULL AND not_before <= clock_timestamp()
 RETURNING asked_at, asked_by, taken_count
 
 -- name: postpone
--- One that was asked for again meanwhile is due already.
+-- A delivery that was requested again meanwhile is due already.
 UPDATE billing_deliveries SET not_before = clock_timestamp() + make_interval(secs => %(seconds)s)
 WHERE delivery_id = %(delivery_id)s AND asked_at = %(asked_at)s
 
--- name: settle
+-- name: end
 UPDATE billing_deliveries SET asked_at = NULL, asked_by = NULL, not_before = NULL, taken_count = 0
 WHERE delivery_id = %(delivery_id)s AND asked_at = %(asked_at)s
 RETURNING state
 
 -- name: end_delivery
--- As at the end of an attempt: a superseded one is let through no more, and what had been published before it came back
+-- As at the end of an attempt: a superseded delivery loses its release, and one that was published before it came back
 -- and was held stays published.
 UPDATE billing_deliveries SET
     state = CASE WHEN %(state)s = 'superseded' AND publication_id IS NOT NULL THEN 'published' ELSE %(state)s END,

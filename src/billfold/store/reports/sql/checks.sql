@@ -219,7 +219,7 @@ GROUP BY billing_currency
 
 -- name: check_overlap
 -- A bill that counts beside another statement of the same bill, or that nobody counts: with all its cost. Else what of it
--- is missing in the costs, because what counts in its place does not hold it, or what counts twice of two parts.
+-- is missing from the costs, because what counts in its place does not hold it, or what counts twice of two parts.
 WITH overlap AS (
     SELECT string_agg('statement ' || statement_id || ' (' || export_name || ')', ', ') AS named,
         string_agg('statement ' || statement_id || ' (' || export_name || ')', ', ') FILTER (WHERE counted) AS counted_named,
@@ -251,7 +251,7 @@ FROM subject CROSS JOIN LATERAL jsonb_each_text(billed_cost_after) AS billed (cu
 WHERE counted = is_any_counted
 UNION ALL
 SELECT billed.currency, charges_after, billed.cost::numeric - in_both.cost,
-    ARRAY['partly missing in the costs: it overlaps with ' || in_both.named]
+    ARRAY['partly missing from the costs: it overlaps with ' || in_both.named]
 FROM subject
 CROSS JOIN LATERAL jsonb_each_text(billed_cost_after) AS billed (currency, cost)
 JOIN in_both ON in_both.currency = billed.currency AND in_both.relation = 'overlap'

@@ -13,7 +13,7 @@ ORDER BY billing_period, statement_id
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 
 -- name: prefer_hashing
--- A partition that nobody has analysed yet looks empty: a nested loop over it would never end.
+-- A partition that was never analysed looks empty: a nested loop over it would never end.
 SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)
 
 -- name: find_partitions
@@ -30,7 +30,7 @@ FROM billing_statements AS statement JOIN billing_clients AS client USING (clien
 WHERE statement_id = $1
 
 -- name: list_publications
--- Withdrawals up to `remembered_since` may be pruned; what stood then, and what was added, is whole from then on.
+-- Withdrawals up to `remembered_since` may be pruned; states and additions are whole from then on.
 SELECT publication_id, number, rows_before, rows_added, rows_removed, rows_after, charges_before, charges_after,
     billed_cost_before::text, billed_cost_after::text, gross_cost_after::text, net_cost_after::text,
     coalesce(published_at >= remembered_since, true), coalesce(published_at > remembered_since, true), kind,
@@ -44,7 +44,7 @@ JOIN billing_ingestion_runs AS run USING (ingestion_run_id)
 WHERE file.delivery_id = $1::text::uuid ORDER BY file.file_number
 
 -- name: stream_rows
--- The statement's id stands in the text: with a bound parameter the driver would hold the whole result in memory.
+-- The statement's id is part of the text: with a bound parameter the driver would hold the whole result in memory.
 SELECT row_hash, occurrence, row_data::text AS row_data FROM {raw} WHERE statement_id = {statement_id}
 
 -- name: find_row
@@ -56,7 +56,7 @@ SELECT billing_currency, count(*)::bigint, sum(billed_cost)::text FROM {fact}
 WHERE statement_id = $1 GROUP BY billing_currency
 
 -- name: find_charge_without_row
--- What Savings Plans leave over (occurrence 0) comes of many rows.
+-- The residual of Savings Plans (occurrence 0) comes from many rows.
 SELECT row_hash::text, occurrence, part::integer FROM {fact} AS fact
 WHERE statement_id = $1 AND occurrence <> 0 AND NOT EXISTS (
     SELECT FROM {raw} AS raw
@@ -65,7 +65,7 @@ WHERE statement_id = $1 AND occurrence <> 0 AND NOT EXISTS (
 ORDER BY 1, 2, 3 LIMIT 1
 
 -- name: find_unknown_key
--- There are no foreign keys: each key must be that of a member.
+-- There are no foreign keys: each key must have a member.
 SELECT row_hash::text, occurrence, part::integer, removed_by, role.name, role.key
 FROM (
     SELECT NULL::bigint AS removed_by, statement_id, row_hash, occurrence, part, billing_account_key, sub_account_key,
@@ -110,7 +110,7 @@ WHERE fact.statement_id = $1
 ORDER BY 1, 2, 3, 4 NULLS FIRST, 5 LIMIT 1
 
 -- name: create_expected
--- As the facts, without their constraints: what comes of a damaged row must be comparable too.
+-- As the facts, without their constraints: the charges of a damaged row must be comparable too.
 CREATE TEMP TABLE expected_charge ON COMMIT DROP AS SELECT * FROM billing_usage_fact WITH NO DATA
 
 -- name: drop_expected
@@ -123,7 +123,7 @@ DROP TABLE charge_staging
 ANALYZE expected_charge (row_hash, occurrence, part)
 
 -- name: find_charge_difference
--- The first charge that is not what mapping its line item gives, and the first of its columns; a side may be missing.
+-- The first charge that differs from the mapping of its line item, and the first differing column; a side may be missing.
 SELECT row_hash::text, occurrence, part::integer, NULL::bigint, expected IS NOT NULL, held IS NOT NULL, name,
     trim('"' FROM wanted::text), trim('"' FROM found::text)
 FROM (
@@ -160,8 +160,8 @@ LEFT JOIN LATERAL (
 ) AS differing_column ON true
 
 -- name: find_day_difference
--- The first key of the daily costs whose sums, or whose being there, are not the charges'. They tell sets of
--- tags apart where theirs is not NULL throughout.
+-- The first key of the daily costs whose sums differ from the charges', or that only one side has. They distinguish sets
+-- of tags if their tag_set_key is not always NULL.
 SELECT jsonb_build_object('charge_date', charge_date, 'billing_account_key', billing_account_key, 'sub_account_key',
         sub_account_key, 'service_key', service_key, 'region_key', region_key, 'charge_key', charge_key,
         'tag_set_key', tag_set_key, 'billing_currency', billing_currency, 'billing_period', billing_period)::text,
@@ -197,8 +197,8 @@ ORDER BY charge_date, billing_account_key, sub_account_key, service_key, region_
 LIMIT 1
 
 -- name: find_restatement_difference
--- The first key of a publication's restatement that is not the charges it added less those it withdrew. Publications
--- up to $2 are left out: the first one has none, and what was withdrawn up to a later one may be pruned.
+-- The first key of a publication's restatement that differs from the charges it added less those it withdrew.
+-- Publications up to $2 are left out: the first one has none, and withdrawals up to a later one may be pruned.
 SELECT publication_id,
     jsonb_build_object('charge_date', charge_date, 'billing_account_key', billing_account_key, 'sub_account_key',
         sub_account_key, 'service_key', service_key, 'region_key', region_key, 'charge_key', charge_key,
@@ -251,7 +251,7 @@ ORDER BY publication_id, charge_date, billing_account_key, sub_account_key, serv
 LIMIT 1
 
 -- name: find_restatement_total
--- Pruned or not, a publication's restatement adds up to what it made of the totals; the first one has none.
+-- Pruned or not, a publication's restatement sums to the change of the totals; the first publication has none.
 SELECT publication_id, coalesce(charge_count, 0)::bigint, charges_after - charges_before,
     coalesce(moved.billing_currency, said.billing_currency), coalesce(billed_cost, 0)::text, coalesce(difference, 0)::text
 FROM (SELECT publication_id, number, charges_before, charges_after FROM billing_publications WHERE statement_id = $1)
@@ -279,8 +279,8 @@ WHERE coalesce(billed_cost, 0) <> coalesce(difference, 0)
 ORDER BY 1, 4 LIMIT 1
 
 -- name: read_delivery
--- The delivery that stands, what was counted of it, and which one should stand: the last publication's, or a redelivery
--- of the same rows that came later.
+-- The current delivery with its counts, and the one that should be current: the last publication's, or a later
+-- redelivery of the same rows.
 SELECT publication.delivery_id::text, publication.kind = 'delivery', publication.rows_added, publication.rows_removed,
     coalesce(delivery.state = 'published' AND delivery.publication_id = publication.publication_id, false),
     coalesce(delivery.rows_read, 0), coalesce(delivery.rows_added, 0), coalesce(delivery.rows_removed, 0),
@@ -305,8 +305,8 @@ CROSS JOIN LATERAL (
 WHERE statement.statement_id = $1
 
 -- name: find_foreign_source
--- The first raw row, current or withdrawn, whose source is not the file version of its run, or whose run is none of
--- the delivery that brought it. A rollback brings rows of several deliveries back.
+-- The first raw row, current or withdrawn, whose source is not the file version of its run, or whose run is not one of
+-- the delivery that added it. A rollback restores rows of several deliveries.
 SELECT first_row.row_hash::text, first_row.occurrence, first_row.removed_by, name, expected, found
 FROM (
     SELECT source.*, differing.* FROM (

@@ -12,7 +12,7 @@ SELECT publication_id, sum(added)::bigint, sum(removed)::bigint FROM (
 ) AS moved GROUP BY publication_id ORDER BY publication_id
 
 -- name: sum_charges_as_of
--- What stood after each publication, in one pass: what every publication added and withdrew, summed up to it.
+-- The state after each publication, in one pass: what every publication added and withdrew, summed up to it.
 WITH moved AS (
     SELECT publication_id, billing_currency, sum(charge_count) AS charge_count, sum(billed_cost) AS billed_cost FROM (
         SELECT added_by AS publication_id, billing_currency, count(*) AS charge_count, sum(billed_cost) AS billed_cost
@@ -26,7 +26,7 @@ WITH moved AS (
     ) AS counted GROUP BY 1, 2
 )
 SELECT publication_id, billing_currency,
-    -- Before the first mark that is left nothing stands: what was there is pruned.
+    -- Before the first remaining mark there is nothing: earlier states are pruned.
     coalesce(sum(charge_count) OVER up_to, 0)::bigint, coalesce(sum(billed_cost) OVER up_to, 0)::text,
     publication.publication_id IS NOT NULL
 FROM (SELECT publication_id FROM billing_publications WHERE statement_id = $1) AS publication
@@ -36,7 +36,8 @@ WINDOW up_to AS (PARTITION BY billing_currency ORDER BY publication_id)
 ORDER BY 1, 2
 
 -- name: find_row_out_of_order
--- Versions of one line item follow each other: none goes before it came, none comes before the one before has gone.
+-- Versions of one line item follow each other: each is removed after it is added, and added after the previous one is
+-- removed.
 SELECT row_hash::text, occurrence, NULL::integer, added_by, removed_by, next_added_by FROM (
     SELECT row_hash, occurrence, added_by, removed_by, lead(added_by) OVER (
         PARTITION BY row_hash, occurrence ORDER BY added_by, removed_by NULLS LAST) AS next_added_by
@@ -70,7 +71,7 @@ WHERE removed_by <= added_by OR next_added_by < removed_by OR (removed_by IS NUL
 ORDER BY row_hash, occurrence, part, added_by LIMIT 1
 
 -- name: sum_rows_as_of
--- Gross and net cost of the raw rows that stood after each publication. A cost that is no number counts nothing here.
+-- Gross and net cost of the raw rows after each publication. A cost that is not a number counts as nothing here.
 WITH item AS (
     SELECT added_by, NULL::bigint AS removed_by, row_data FROM {raw} WHERE statement_id = $1
     UNION ALL
@@ -112,8 +113,8 @@ SELECT EXISTS (SELECT FROM {raw_history} WHERE statement_id = $1)
     OR EXISTS (SELECT FROM {split_history} WHERE statement_id = $1)
 
 -- name: find_charge_without_version
--- A withdrawn charge stood no longer than one version of its row did; a remap withdraws charges of rows that stay.
--- What Savings Plans left over (occurrence 0) came of many rows.
+-- A withdrawn charge was current no longer than one version of its row; a remap withdraws charges of rows that stay.
+-- The residual of Savings Plans (occurrence 0) came from many rows.
 SELECT row_hash::text, occurrence, part::integer, removed_by FROM {fact_history} AS gone
 WHERE statement_id = $1 AND occurrence <> 0 AND NOT EXISTS (
     SELECT FROM (
@@ -131,8 +132,8 @@ WHERE publication_id IN (SELECT added_by FROM {raw_history} WHERE statement_id =
 ORDER BY 1
 
 -- name: stream_withdrawn
--- Every withdrawn row, and those rows that still stand under a withdrawn charge. One row may have several versions:
--- what they are called by here is a number of its own. The statement's id stands in the text, as in stream_rows.
+-- Every withdrawn row, and the current rows of withdrawn charges. One row may have several versions: here each has a
+-- number of its own. The statement's id is part of the text, as in stream_rows.
 SELECT row_hash, (row_number() OVER ())::integer AS occurrence, row_data::text AS row_data FROM (
     SELECT row_hash, row_data FROM {raw_history} WHERE statement_id = {statement_id}
     UNION ALL
@@ -168,7 +169,7 @@ SELECT count(*)::bigint FROM {fact_history} AS charge JOIN billing_publications 
 WHERE charge.statement_id = $1 AND publication.mapping_version <> $2
 
 -- name: list_withdrawn_residuals
--- What Savings Plans left over, as its charges say.
+-- The residuals of Savings Plans, as charged.
 SELECT DISTINCT coalesce(account.account_id, ''), charge.billing_currency, charge.billed_cost::text
 FROM {fact_history} AS charge
 JOIN billing_publications AS publication ON publication.publication_id = charge.added_by
@@ -178,7 +179,7 @@ WHERE charge.statement_id = $1 AND charge.occurrence = 0 AND publication.cost_ba
 ORDER BY 1, 2, 3
 
 -- name: find_withdrawn_difference
--- The first withdrawn charge that is not what mapping its line item gives. All versions of a row give the same; a
+-- The first withdrawn charge that differs from the mapping of its line item. All versions of a row map alike; a
 -- residual (occurrence 0) is found by its amount, which the sums of the publications prove.
 SELECT row_hash::text, occurrence, part::integer, removed_by, expected IS NOT NULL, true, name,
     trim('"' FROM wanted::text), trim('"' FROM found::text)

@@ -16,7 +16,7 @@ DROP TABLE IF EXISTS expected_split
 ANALYZE expected_split (row_hash, occurrence, part, allocation)
 
 -- name: find_split_sum
--- The first parent and charge period whose rows do not add up to zero.
+-- The first parent and charge period whose rows do not sum to zero.
 SELECT parent_resource_id, charge_period_start::text, billing_currency, sum(cost)::text
 FROM {split} AS split LEFT JOIN dim_account AS account ON account.account_key = split.sub_account_key
 WHERE statement_id = $1
@@ -44,7 +44,7 @@ WHERE statement_id = $1 AND allocation = 'workload' AND NOT EXISTS (
 ORDER BY 1, 2, 3 LIMIT 1
 
 -- name: find_split_key
--- There are no foreign keys: each key must be that of a member.
+-- There are no foreign keys: each key must have a member.
 WITH held AS MATERIALIZED (
     SELECT billing_account_key, sub_account_key, service_key, region_key, resource_key, sku_key, charge_key, commitment_key,
         tag_set_key
@@ -77,7 +77,7 @@ SELECT name, key::text FROM (
 ) AS unknown WHERE key IS NOT NULL ORDER BY 1, 2 LIMIT 1
 
 -- name: find_split_difference
--- The first row that is not what mapping its line item, or its parent's charges, gives, and the first of its columns.
+-- The first row that differs from the mapping of its line item or of its parent's charges, and the first such column.
 SELECT row_hash::text, occurrence, part::integer, NULL::bigint, expected IS NOT NULL, held IS NOT NULL, name,
     trim('"' FROM wanted::text), trim('"' FROM found::text)
 FROM (
@@ -109,8 +109,8 @@ LEFT JOIN LATERAL (
 ) AS differing_column ON true
 
 -- name: find_split_move
--- The first parent and charge period of which a publication left anything but zero: what it added less what it withdrew.
--- Publications up to $2 are left out: what was withdrawn up to then may be pruned.
+-- The first parent and charge period for which a publication's additions less its withdrawals are not zero. Publications
+-- up to $2 are left out: withdrawals up to then may be pruned.
 SELECT publication_id, parent_resource_id, charge_period_start::text, billing_currency, sum(cost)::text
 FROM (
     SELECT added_by AS publication_id, sub_account_key, parent_resource_id, charge_period_start, charge_period_end,
@@ -129,7 +129,7 @@ HAVING sum(cost) <> 0
 ORDER BY 1, 2, 3, 4 LIMIT 1
 
 -- name: find_split_stranger
--- The first row that is marked by what is no publication of the statement.
+-- The first row that is not marked by a publication of the statement.
 SELECT row_hash::text, occurrence, part::integer, name, publication_id
 FROM (
     SELECT row_hash, occurrence, part, 'added_by' AS name, added_by AS publication_id FROM {split} WHERE statement_id = $1
@@ -159,7 +159,7 @@ WHERE removed_by <= added_by OR next_added_by < removed_by OR (removed_by IS NUL
 ORDER BY row_hash, occurrence, part, added_by LIMIT 1
 
 -- name: find_split_without_version
--- A withdrawn workload stood no longer than one version of its line item did.
+-- A withdrawn workload was current no longer than one version of its line item.
 SELECT row_hash::text, occurrence, part::integer, removed_by FROM {split_history} AS gone
 WHERE statement_id = $1 AND allocation = 'workload' AND NOT EXISTS (
     SELECT FROM (
@@ -172,8 +172,8 @@ WHERE statement_id = $1 AND allocation = 'workload' AND NOT EXISTS (
 ORDER BY 1, 2, 3, 4 LIMIT 1
 
 -- name: find_withdrawn_split_difference
--- The first withdrawn workload that is not what mapping its line item gives. All versions of a row give the same; its parent
--- alone decides whether it cost anything.
+-- The first withdrawn workload that differs from the mapping of its line item. All versions of a row map alike; only its
+-- parent decides whether it cost anything.
 SELECT row_hash::text, occurrence, part::integer, removed_by, expected IS NOT NULL, true, name,
     trim('"' FROM wanted::text), trim('"' FROM found::text)
 FROM (
