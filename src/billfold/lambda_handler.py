@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from billfold.app import Billfold
 from billfold.aws.queue import Attribute, Message, Queue, open_queue, open_queue_by_arn
 from billfold.errors import BillfoldError
 from billfold.jobs.attempts import end_all, find_suspects, forget
@@ -24,8 +25,7 @@ from billfold.jobs.intake import take_in
 from billfold.jobs.results import Cause, Dead, Done, Later
 from billfold.log import Event, configure_logging
 from billfold.settings import Settings, load_settings, require
-from billfold.store.database import Database, open_database
-from billfold.store.migrate import prepare
+from billfold.store.database import Database
 
 # With less time left nothing new is begun: Lambda would kill it, and it would count as an attempt.
 MIN_REMAINING_SECONDS = 20
@@ -156,12 +156,10 @@ def _container() -> _Container:
     settings = load_settings()
     configure_logging(settings)
     require(settings, "DATABASE_URL", purpose="the Lambda handler")
-    database = open_database(settings)
-    prepare(database)
     url = settings.dead_letter_queue_url
     return _Container(
         settings=settings,
-        database=database,
+        database=Billfold(settings).database,
         dead_letters=open_queue(url, settings) if url is not None else None,
         worker_id=uuid4(),
     )

@@ -151,7 +151,7 @@ REFUSALS = {
     "no billing export": Refusal(
         (b"date,temperature,place\n2026-05-01,21,Ulm\n",),
         "unknown_format",
-        (FILE, "no AWS billing export", "date, temperature, place", "expected"),
+        (FILE, "not an AWS billing export", "date, temperature, place", "expected"),
     ),
     "a web page": Refusal((b"<!DOCTYPE html>\n<p>Sign in</p>\n",), "malformed_file", (f"{FILE}, line 1:", "header")),
     "Microsoft's FOCUS": Refusal(

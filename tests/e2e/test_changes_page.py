@@ -39,7 +39,7 @@ def row_of(page: Page, table: str, text: str) -> Any:
 def test_pages_are_accessible_in_both_themes(visitor: Visitor, path: str) -> None:
     visitor.visit(path)
 
-    assert visitor.find_grave_in_both_themes(VIEWS[path]) == {}
+    assert visitor.find_severe_in_both_themes(VIEWS[path]) == {}
 
 
 @pytest.mark.parametrize("path", list(VIEWS))

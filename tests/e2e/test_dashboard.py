@@ -21,7 +21,7 @@ from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill
 from tests.browser import sign_in
-from tests.processes.visitor import DESK, PHONE, Visitor, find_grave
+from tests.processes.visitor import DESK, PHONE, Visitor, find_severe
 from tests.processes.web_server import HOME_SECRET, run_web_server
 from tests.services import NewDatabase, make_shared_landing
 
@@ -200,7 +200,7 @@ def test_names_are_text_and_never_markup(visitor: Visitor) -> None:
 def test_pages_are_accessible_in_both_themes(visitor: Visitor, path: str, name: str) -> None:
     visitor.visit(path)
 
-    assert visitor.find_grave_in_both_themes(name) == {}
+    assert visitor.find_severe_in_both_themes(name) == {}
 
 
 def test_chosen_theme_is_remembered(visitor: Visitor) -> None:
@@ -383,7 +383,7 @@ def test_a_browser_sees_failures_as_pages(visitor: Visitor) -> None:
 
     expect(page.get_by_role("heading")).to_have_text("This request is not valid")
     expect(page.get_by_text("since must be a month such as 2026-05")).to_be_visible()
-    assert find_grave(page) == []
+    assert find_severe(page) == []
 
 
 @pytest.mark.parametrize("path", ["/", "/changes", "/deliveries", "/checks", "/clients"])
@@ -394,7 +394,7 @@ def test_a_new_home_says_how_to_begin(context: BrowserContext, empty_address: st
 
     expect(page.locator("main code").first).to_contain_text("billfold ")
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    assert find_grave(page) == []
+    assert find_severe(page) == []
     page.close()
 
 

@@ -129,7 +129,7 @@ def test_no_figure_has_endless_decimals_or_a_signed_zero(visitor: Visitor, path:
 def test_pages_are_accessible_in_both_themes(visitor: Visitor, path: str) -> None:
     visitor.visit(path)
 
-    assert visitor.find_grave_in_both_themes(VIEWS[path]) == {}
+    assert visitor.find_severe_in_both_themes(VIEWS[path]) == {}
 
 
 @pytest.mark.parametrize("path", list(VIEWS))

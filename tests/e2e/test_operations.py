@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from billfold.settings import load_settings
 from tests.bills.histories import deliver_at, land_history
 from tests.bills.landing import Landing
-from tests.processes.visitor import PHONE, Visitor, find_grave
+from tests.processes.visitor import PHONE, Visitor, find_severe
 from tests.processes.web_server import run_web_server
 from tests.services import NewDatabase
 
@@ -80,7 +80,7 @@ NAMES = sorted(paths(dict.fromkeys(("restated", "failed", "held"), UUID(int=0)))
 def test_pages_are_accessible_in_both_themes(visitor: Visitor, history: dict[str, UUID], name: str) -> None:
     visitor.visit(paths(history)[name])
 
-    assert visitor.find_grave_in_both_themes(name) == {}
+    assert visitor.find_severe_in_both_themes(name) == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,7 +167,7 @@ def test_a_button_runs_doctor_and_the_page_shows_its_results(visitor: Visitor) -
     expect(page.get_by_text(re.compile(r"took [\d.]+ m?s"))).to_be_visible(timeout=60_000)
     expect(page.locator("table.probes tbody tr").first.locator(".badge")).to_have_text("failed")
     visitor.shoot("doctor-results")
-    assert find_grave(page) == []
+    assert find_severe(page) == []
 
 
 def test_the_calendar_can_be_passed_by_keyboard(visitor: Visitor) -> None:

@@ -15,7 +15,7 @@ from billfold.clients import tokens
 from billfold.jobs.request_worker import AskedWorker
 from billfold.model import Client, DeliveryState, Scope
 from tests.browser import sign_in
-from tests.processes.visitor import Visitor, find_grave
+from tests.processes.visitor import Visitor, find_severe
 from tests.processes.web_server import run_web_server
 from tests.registry import Registry
 
@@ -90,7 +90,7 @@ def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
     expect(page.get_by_text(re.compile(r"Requested 20\d\d-.* This page refreshes automatically"))).to_be_visible()
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
     visitor.shoot("delivery-asked")
-    assert find_grave(page) == []
+    assert find_severe(page) == []
 
     worker.start()
     # Nobody touches the page: it tells by itself what became of the attempt.
@@ -116,7 +116,7 @@ def test_a_mended_file_comes_in_as_another_delivery(
     expect(state(page)).to_have_text("superseded", timeout=30_000)
     expect(page.get_by_text("it was replaced at its key before it was read")).to_be_visible()
     visitor.shoot("delivery-superseded")
-    assert find_grave(page) == []
+    assert find_severe(page) == []
     page.get_by_role("link", name="Its replacement").click()
     expect(state(page)).to_have_text("published")
 
@@ -148,7 +148,7 @@ def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
     expect(panel).to_contain_text("It would leave 1 of 3 rows and 1.25 of 17.25 USD.")
     expect(panel).to_contain_text("acme 2026-05 then has 1 line item of 1.25 USD")
     visitor.shoot("delivery-held")
-    assert find_grave(page) == []
+    assert find_severe(page) == []
 
     said = []
     page.once("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
@@ -163,7 +163,7 @@ def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
     expect(page.get_by_text("Released: it would leave 1 of 3 rows")).to_be_visible()
     expect(page.get_by_role("button", name="Release")).to_have_count(0)
     visitor.shoot("delivery-released")
-    assert find_grave(page) == []
+    assert find_severe(page) == []
 
     worker.start()
     expect(state(page)).to_have_text("published", timeout=30_000)

@@ -16,7 +16,7 @@ from billfold.model import Scope
 from billfold.settings import load_settings
 from billfold.web.gate import COOKIE
 from tests.browser import run_browser
-from tests.processes.visitor import find_grave
+from tests.processes.visitor import find_severe
 from tests.processes.web_server import run_web_server
 from tests.services import NewDatabase
 
@@ -62,7 +62,7 @@ def test_a_person_signs_in_comes_back_and_signs_out(new_database: NewDatabase) -
         page = browser.new_page()
         page.goto(f"{address}/costs?by=service")
         expect(page).to_have_title(re.compile("Sign in"))
-        assert find_grave(page) == []
+        assert find_severe(page) == []
 
         page.get_by_label("Token").fill("bf_wrong")
         page.get_by_role("button", name="Sign in").click()

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.bills.landing import Landing
 from tests.bills.split_bills import CLUSTER, INSTANCE
 from tests.integration.reports.test_split_reports import bills as bills
-from tests.processes.visitor import DESK, PHONE, Visitor, find_grave
+from tests.processes.visitor import DESK, PHONE, Visitor, find_severe
 from tests.processes.web_server import run_web_server
 from tests.services import NewDatabase
 
@@ -63,4 +63,4 @@ def test_the_page_fits_a_phone_in_both_colours(visitor: Visitor, scheme: str) ->
     visitor.shoot(f"costs-split-phone-{scheme}")
 
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    assert find_grave(page) == []
+    assert find_severe(page) == []

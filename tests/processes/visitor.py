@@ -44,23 +44,23 @@ class Visitor:
         SCREENSHOTS.mkdir(exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
-    def find_grave_in_both_themes(self, name: str) -> dict[str, list[tuple[str, str, str]]]:
+    def find_severe_in_both_themes(self, name: str) -> dict[str, list[tuple[str, str, str]]]:
         """What axe finds in each theme, which the page takes on while it is shown; photographs both."""
         schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
         found: dict[str, list[tuple[str, str, str]]] = {}
         for scheme in schemes:
             self.page.emulate_media(color_scheme=scheme)
             self.shoot(f"{name}-{scheme}")
-            found[scheme] = find_grave(self.page)
-        return {scheme: grave for scheme, grave in found.items() if grave}
+            found[scheme] = find_severe(self.page)
+        return {scheme: severe for scheme, severe in found.items() if severe}
 
     def _notice(self, url: str) -> None:
         if not url.startswith((self.address, "data:")):
             self.complaints.append(url)
 
 
-def find_grave(page: Page) -> list[tuple[str, str, str]]:
+def find_severe(page: Page) -> list[tuple[str, str, str]]:
     """What axe finds serious or critical."""
     found = Axe().run(page).response["violations"]
-    grave = [each for each in found if each["impact"] in ("serious", "critical")]
-    return [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in grave]
+    severe = [each for each in found if each["impact"] in ("serious", "critical")]
+    return [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in severe]

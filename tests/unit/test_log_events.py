@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from itertools import chain
 
@@ -62,6 +64,14 @@ def test_every_field_is_explained_and_used() -> None:
     used = {name for event in Event for name in event.fields} | CONTEXT_FIELDS
 
     assert set(FIELDS) == used - {STATE_COUNTS}
+
+
+def test_the_names_of_events_load_no_library() -> None:
+    script = "import sys, billfold.log; print({'structlog', 'pydantic', 'billfold.settings'} & set(sys.modules))"
+
+    ended = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+    assert ended.stdout == "set()\n"
 
 
 def test_which_metrics_read_an_event_is_declared() -> None:

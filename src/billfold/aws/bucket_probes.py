@@ -51,15 +51,15 @@ def probe_bucket(
     """
     assert client.bucket
     try:
-        asked = _Asked(client, settings, wide)
+        probed = _ProbedBucket(client, settings, wide)
     except BillfoldError as error:
         return BucketFindings(probes=(failed("listing", error, error.advice or "see the role above"),))
-    probes = [asked.probe_region(), asked.probe_owner()]
-    listing, manifests, is_whole = asked.probe_listing()
-    probes += [listing, asked.probe_outside()]
+    probes = [probed.probe_region(), probed.probe_owner()]
+    listing, manifests, is_whole = probed.probe_listing()
+    probes += [listing, probed.probe_outside()]
     if manifests is None:
-        skipped = [asked.skip(name) for name in ("manifest", "freshness", "reading", "decryption")]
-        return BucketFindings(probes=(*probes, *skipped, asked.probe_notification()))
+        skipped = [probed.skip(name) for name in ("manifest", "freshness", "reading", "decryption")]
+        return BucketFindings(probes=(*probes, *skipped, probed.probe_notification()))
     where = f"s3://{client.bucket}/{client.prefix}"
     if not manifests and not is_whole:
         found = (
@@ -69,22 +69,22 @@ def probe_bucket(
         probes += [
             Probe(name=name, state=ProbeState.UNKNOWN, found=found, fix=fix) for name in ("manifest", "freshness")
         ]
-        skipped = [asked.skip(name, found) for name in ("reading", "decryption")]
-        return BucketFindings(probes=(*probes, *skipped, asked.probe_notification()))
+        skipped = [probed.skip(name, found) for name in ("reading", "decryption")]
+        return BucketFindings(probes=(*probes, *skipped, probed.probe_notification()))
     if not manifests:
         found = f"there is no manifest below {where}"
         fix = "wait a day for AWS's first delivery, or correct the client's prefix (it is case-sensitive)"
         probes.append(Probe(name="manifest", state=ProbeState.FAILED, found=found, fix=fix))
-        skipped = [asked.skip(name, found) for name in ("freshness", "reading", "decryption")]
-        return BucketFindings(probes=(*probes, *skipped, asked.probe_notification()))
+        skipped = [probed.skip(name, found) for name in ("freshness", "reading", "decryption")]
+        return BucketFindings(probes=(*probes, *skipped, probed.probe_notification()))
     newest = max(manifests, key=lambda manifest: (manifest.modified_at, manifest.key))
-    reading = asked.probe_reading(newest)
-    freshness = asked.probe_freshness(newest, clock(), is_whole=is_whole)
-    probes += [asked.found_manifest(newest, len(manifests)), freshness, *reading.probes]
-    return replace(reading, probes=(*probes, asked.probe_notification()))
+    reading = probed.probe_reading(newest)
+    freshness = probed.probe_freshness(newest, clock(), is_whole=is_whole)
+    probes += [probed.found_manifest(newest, len(manifests)), freshness, *reading.probes]
+    return replace(reading, probes=(*probes, probed.probe_notification()))
 
 
-class _Asked:
+class _ProbedBucket:
     """One client's bucket being probed."""
 
     def __init__(self, client: Client, settings: Settings, wide: boto3.Session | None) -> None:

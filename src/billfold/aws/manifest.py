@@ -121,14 +121,14 @@ def _period(document: Mapping[str, object], key: str) -> BillingPeriod | None:
     stated = document.get("billingperiod")
     if isinstance(stated, dict):
         stated = stated.get("start")
-    told = period_of(key)
+    of_key = period_of(key)
     if not stated:
-        return told
+        return of_key
     period = parse_period(str(stated))
     if period is None:
         raise ManifestError("names no billing period in a known format", file=key, value=str(stated))
-    if told is not None and told != period and find_places(key):
-        raise ManifestError(f"names the period {period}, but is in the folder of {told}", file=key)
+    if of_key is not None and of_key != period and find_places(key):
+        raise ManifestError(f"names the period {period}, but is in the folder of {of_key}", file=key)
     return period
 
 

@@ -117,14 +117,14 @@ def _parse_records(records: list[Any]) -> Notification:
 
 
 def _created_by_s3(record: Mapping[str, Any]) -> CreatedObject:
-    told = _inside(record, "s3", "object")
+    of_event = _inside(record, "s3", "object")
     return CreatedObject(
         bucket=_text(_inside(record, "s3", "bucket"), "name"),
-        key=_key(decode_event_key(_text(told, "key"))),
+        key=_key(decode_event_key(_text(of_event, "key"))),
         source=TriggerSource.SQS,
-        etag=_etag(told.get("eTag")),
-        size_bytes=_size(told.get("size")),
-        sequencer=_optional(told.get("sequencer")),
+        etag=_etag(of_event.get("eTag")),
+        size_bytes=_size(of_event.get("size")),
+        sequencer=_optional(of_event.get("sequencer")),
         region=_optional(record.get("awsRegion")),
     )
 
@@ -132,14 +132,14 @@ def _created_by_s3(record: Mapping[str, Any]) -> CreatedObject:
 def _parse_event(event: Mapping[str, Any]) -> Notification:
     if event["source"] != "aws.s3" or event["detail-type"] != _CREATED_BY_EVENTBRIDGE:
         return Notification(ignored=(_name(event["detail-type"], "foreign event"),))
-    told = _inside(event, "detail", "object")
+    of_event = _inside(event, "detail", "object")
     created = CreatedObject(
         bucket=_text(_inside(event, "detail", "bucket"), "name"),
-        key=_key(_text(told, "key")),
+        key=_key(_text(of_event, "key")),
         source=TriggerSource.EVENTBRIDGE,
-        etag=_etag(told.get("etag")),
-        size_bytes=_size(told.get("size")),
-        sequencer=_optional(told.get("sequencer")),
+        etag=_etag(of_event.get("etag")),
+        size_bytes=_size(of_event.get("size")),
+        sequencer=_optional(of_event.get("sequencer")),
         # Without an account, nothing shows whether the bucket's owner sent it.
         account_id=_text(event, "account"),
         region=_optional(event.get("region")),
@@ -147,10 +147,10 @@ def _parse_event(event: Mapping[str, Any]) -> Notification:
     return Notification(created=(created,))
 
 
-def _request(told: Any) -> Request:
-    if not isinstance(told, dict):
+def _request(request: Any) -> Request:
+    if not isinstance(request, dict):
         raise MessageError('the request is not an object such as {"client": …, "key": …}')
-    return Request(client_id=_text(told, "client"), key=_key(_text(told, "key")))
+    return Request(client_id=_text(request, "client"), key=_key(_text(request, "key")))
 
 
 def _inside(document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_moment, parse_period
 from billfold.selection import MAX_LIMIT, Point
 
-# What PostgreSQL's bigint holds whatever the digits are.
+# Any number of this many digits fits into PostgreSQL's bigint.
 _NUMBER_DIGITS = 18
 
 

@@ -21,7 +21,7 @@ __all__ = ["fail", "run"]
 def run(words: Sequence[str]) -> ExitCode:
     """Run one command and return its exit code; an Interruption goes on to the caller."""
     for stream in (sys.stdout, sys.stderr):
-        # Whatever the terminal's encoding lacks is spelled out rather than a crash.
+        # A character that the terminal's encoding lacks is escaped, and crashes nothing.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = _run(words)

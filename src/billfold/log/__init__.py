@@ -1,8 +1,8 @@
 """The log: which events there are, and where they go. Standard error is its only output.
 
 `events.py` declares every event with its levels, fields and meaning, and `fields.py` every field: docs/log-events.md is
-made from both. `output.py` writes JSON lines for machines and colored lines for people. A module logs with
-`structlog.get_logger(__name__)` and an event of the list.
+made from both. `output.py` writes JSON lines for machines and colored lines for people, or leaves the events to the
+`logging` of a program that uses Billfold. A module logs with `structlog.get_logger(__name__)` and an event of the list.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """What writes needs structlog and the settings: a command that only names an event waits for neither."""
-    if name in __all__:
-        from billfold.log import output
+if not TYPE_CHECKING:
 
-        return getattr(output, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # `billfold --help` needs the names of events, but neither structlog nor the settings.
+        if name in __all__:
+            from billfold.log import output
+
+            return getattr(output, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Costs that count for money and are nan or infinite: they count as missing, and a finding says so."""
+"""Costs that are nan or infinite: they are treated as missing, and a finding reports them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from billfold.model import CostBasis
 from billfold.transform.columns import SourceColumn
 from billfold.transform.shape import Shape
 
-# What a commitment's fee says of its unused part: on other rows it is not read.
+# The unused share in a commitment's fee row; on other rows these columns are not read.
 _UNUSED_COLUMNS = frozenset(
     """
     reservation_net_unused_amortized_upfront_fee_for_billing_period reservation_net_unused_recurring_fee
@@ -23,7 +23,7 @@ _UNUSED_COLUMNS = frozenset(
     """.split()
 )
 _FEES = "('SavingsPlanRecurringFee', 'RIFee')"
-# EffectiveCost and the shares of commitments have findings of their own, made by the mapping.
+# EffectiveCost and the shares of commitments have their own findings, made by the mapping.
 _FOCUS_COSTS = frozenset({"ListCost", "ContractedCost"})
 
 
@@ -55,7 +55,7 @@ def _not_a_number(shape: Shape, column: SourceColumn, basis: CostBasis) -> str |
     """The condition under which a value of this column is nan or infinite; None for a column without money to lose."""
     name = column.canonical
     condition = f"is_nan_or_infinite({column.sql_name})"
-    # On gross basis nobody reads the net costs.
+    # On gross basis the net costs are not read.
     if name == "line_item_net_unblended_cost":
         return condition if basis is CostBasis.NET else None
     if name.startswith("discount_") or name in _FOCUS_COSTS:

@@ -1,7 +1,7 @@
-"""Parquet as pyarrow reads it: within limits on its footer, its values and the size of its text.
+"""Parquet read by pyarrow, within limits on its footer, its values and the size of its text.
 
-A few hundred kilobytes of Parquet can hold millions of rows, and a footer can promise more than memory holds. What is
-larger than its limit is refused before DuckDB opens the file.
+A few hundred kilobytes of Parquet can hold millions of rows, and a footer can announce more than fits into memory. A
+file beyond a limit is refused before DuckDB opens it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ MAX_COLUMNS = 10_000
 # As in a CSV, whose lines DuckDB reads up to this length.
 MAX_VALUE_BYTES = 2_000_000
 _MAX_SCHEMA_DEPTH = 32
-# The footer's length and the magic stand at the end of the file.
+# The footer's length and the magic are at the end of the file.
 _ENDING_BYTES = 8
 _MAX_BATCH_ROWS = 65_536
 _BATCH_BYTES = 64 * 2**20
 _NESTED_BATCH_ROWS = 4_096
 _DELTA_BATCH_ROWS = 128
-# What a number or a reference into a dictionary takes in a batch.
+# The bytes of a number, or of a reference into a dictionary, in a batch.
 _CELL_BYTES = 8
 _TIME_TEXT_BYTES = 24
 _OPTIONS = {
-    # Each reader spells values of extension types in its own way.
+    # Each reader writes values of extension types in its own way.
     "arrow_extensions_enabled": False,
     "coerce_int96_timestamp_unit": "us",
     "page_checksum_verification": True,
@@ -45,7 +45,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParquetRows:
-    """An open file whose rows can be read, as often as wanted, in batches of bounded memory."""
+    """An open file whose rows can be read repeatedly, in batches of bounded memory."""
 
     source: parquet.ParquetFile
     key: str
@@ -58,10 +58,10 @@ class ParquetRows:
 
 
 def check_footer(path: Path, *, key: str, limit_bytes: int | None) -> parquet.FileMetaData:
-    """The footer, before anything that it promises is believed.
+    """The footer, verified before any of its numbers is used.
 
-    Raises MalformedFileError where it is damaged or beyond its limits, SourceLimitError where the rows it promises
-    cannot fit into `limit_bytes` of text.
+    Raises MalformedFileError if it is damaged or exceeds its limits, SourceLimitError if the announced rows cannot fit
+    into `limit_bytes` of text.
     """
     with path.open("rb") as stream:
         stream.seek(-_ENDING_BYTES, 2)
@@ -92,7 +92,7 @@ def check_footer(path: Path, *, key: str, limit_bytes: int | None) -> parquet.Fi
 def open_rows(
     session: duckdb.DuckDBPyConnection, path: Path, *, key: str, limit_bytes: int | None
 ) -> Iterator[ParquetRows]:
-    """The rows of a file, its texts as dictionaries where it has them: they take as little memory as in the file.
+    """The rows of a file, with texts as dictionaries if the file has them: they take as little memory as in the file.
 
     Raises what `check_footer` raises.
     """
@@ -110,7 +110,7 @@ def open_rows(
     if parts:
         batch_rows = min(batch_rows, _NESTED_BATCH_ROWS)
     if delta_columns:
-        # A value that is written as a difference can repeat a long one in a few bits.
+        # A value that is stored as a difference can repeat a long one in a few bits.
         batch_rows = min(batch_rows, _DELTA_BATCH_ROWS)
     batch_rows = min(batch_rows, _MAX_BATCH_ROWS)
     try:
@@ -122,10 +122,10 @@ def open_rows(
 
 
 def read_batches(rows: ParquetRows) -> Iterator[pa.RecordBatch]:
-    """All rows, their text counted on the way.
+    """All rows; their text is counted on the way.
 
     A row's text is about what a CSV would hold: the bytes of texts, 24 for a time, 8 for a number, and a separator for
-    each column. Raises SourceLimitError beyond the limit, MalformedFileError for what cannot be decoded.
+    each column. Raises SourceLimitError beyond the limit, MalformedFileError if rows cannot be decoded.
     """
     text_bytes = 0
     try:
@@ -143,21 +143,21 @@ def read_batches(rows: ParquetRows) -> Iterator[pa.RecordBatch]:
 
 
 def damaged(key: str, problem: str, error: BaseException) -> MalformedFileError:
-    """The error for a file that pyarrow or DuckDB cannot read, with the first line of the reader's own words."""
+    """The error for a file that pyarrow or DuckDB cannot read, with the first line of the reader's message."""
     return MalformedFileError(f"{problem} ({first_line(error)})", file=key, advice=DAMAGED_ADVICE)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a reader's own words."""
+    """The first line of a reader's message."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
 def _describe_chunks(session: duckdb.DuckDBPyConnection, path: Path, column_count: int) -> tuple[int, frozenset[int]]:
-    """The bytes of a row in the largest row group, and the numbers of the texts that are written as differences.
+    """The bytes of a row in the largest row group, and the numbers of the texts that are stored as differences.
 
-    DuckDB answers this: pyarrow ends the process where it describes the chunks of a damaged footer. What DuckDB cannot
-    describe may still be a good file, which is read in small steps then.
+    DuckDB answers this: pyarrow ends the process when it describes the chunks of a damaged footer. A file that DuckDB
+    cannot describe may still be good, and is then read in small steps.
     """
     is_delta = "type = 'BYTE_ARRAY' AND contains(encodings::VARCHAR, 'DELTA_')"
     try:
@@ -174,7 +174,7 @@ def _describe_chunks(session: duckdb.DuckDBPyConnection, path: Path, column_coun
 
 
 def _text_bytes(values: pa.Array, key: str) -> int:
-    """The bytes of these values as text; a dictionary's are looked up, never spread out."""
+    """The bytes of these values as text; a dictionary's are looked up, never expanded."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         lengths = _lengths(values.dictionary, key)
@@ -216,5 +216,5 @@ def _too_long(key: str, what: str) -> MalformedFileError:
 def _too_large(key: str, limit_bytes: int | None) -> SourceLimitError:
     return SourceLimitError(
         f"{key}, unpacked, is larger than {limit_bytes} bytes",
-        advice="raise BILLFOLD_MAX_UNPACKED_BYTES if that is right",
+        advice="raise BILLFOLD_MAX_UNPACKED_BYTES if the size is right",
     )

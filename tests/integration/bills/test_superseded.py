@@ -89,7 +89,7 @@ def test_the_page_of_a_superseded_delivery_leads_to_what_took_its_place(landing:
             for outcome in (stood, late)
         }
 
-    link = f'<a href="/deliveries/{stood.delivery_id}">What took its place</a>'
+    link = f'<a href="/deliveries/{stood.delivery_id}">Its replacement</a>'
     assert {state: link in page for state, page in pages.items()} == {
         DeliveryState.PUBLISHED: False,
         DeliveryState.SUPERSEDED: True,

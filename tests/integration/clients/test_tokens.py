@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from billfold import clients
 from billfold.app import Billfold
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.errors import ConfigurationError, StoreError, UsageError
 from billfold.model import Scope

@@ -284,9 +284,9 @@ def test_a_failure_half_way_leaves_what_stood_there_and_no_half_file(
 def test_a_place_that_cannot_be_written_to_is_told_in_one_line(landed_may: Landing, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
         export(landed_may, tmp_path / "nowhere" / "may.csv")
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         export(landed_may, tmp_path, overwrite=True)
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         export(landed_may, Path("/dev/null"), overwrite=True)
 
 

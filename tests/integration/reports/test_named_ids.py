@@ -66,35 +66,35 @@ def world(shared_landing: Landing) -> Iterator[World]:
 
 NOBODY = UUID("00000000-0000-4000-8000-000000000000")
 UNKNOWN = {
-    "/changes?statement=9999": "there is no statement 9999",
-    "/changes.csv?statement=9999": "there is no statement 9999",
+    "/changes?statement=9999": "statement 9999 not found",
+    "/changes.csv?statement=9999": "statement 9999 not found",
     "/changes?statement=1&from=1&to=9": "statement 1 has no publication 9",
     "/changes?statement=1&from=7": "statement 1 has no publication 7",
-    "/changes?client=globex&statement=1": "there is no statement 1",
+    "/changes?client=globex&statement=1": "statement 1 not found",
     "/checks?statement=9999": None,
-    "/?client=nobody": "there is no client nobody",
-    "/costs?client=nobody": "there is no client nobody",
-    "/costs.csv?client=nobody": "there is no client nobody",
-    "/costs/charges?client=nobody": "there is no client nobody",
-    "/changes.csv?client=nobody": "there is no client nobody",
-    "/checks.csv?client=nobody": "there is no client nobody",
-    "/deliveries?client=nobody": "there is no client nobody",
-    f"/deliveries/{NOBODY}": "there is no such delivery",
-    "/clients/nobody": "there is no such client",
+    "/?client=nobody": "client nobody not found",
+    "/costs?client=nobody": "client nobody not found",
+    "/costs.csv?client=nobody": "client nobody not found",
+    "/costs/charges?client=nobody": "client nobody not found",
+    "/changes.csv?client=nobody": "client nobody not found",
+    "/checks.csv?client=nobody": "client nobody not found",
+    "/deliveries?client=nobody": "client nobody not found",
+    f"/deliveries/{NOBODY}": "delivery not found",
+    "/clients/nobody": "client not found",
     "/clients/nobody/doctor": None,
     "/clients/nobody/onboarding": None,
     "/clients/nobody/onboarding/template.json": None,
-    "/v1/clients/nobody": "there is no such client",
-    "/v1/statements/9999": "there is no such statement",
-    f"/v1/deliveries/{NOBODY}": "there is no such delivery",
-    f"/v1/runs/{NOBODY}": "there is no such run",
-    f"/v1/runs?delivery={NOBODY}": f"there is no delivery {NOBODY}",
-    "/v1/publications?statement=9999": "there is no statement 9999",
-    "/v1/changes?statement=9999": "there is no statement 9999",
+    "/v1/clients/nobody": "client not found",
+    "/v1/statements/9999": "statement not found",
+    f"/v1/deliveries/{NOBODY}": "delivery not found",
+    f"/v1/runs/{NOBODY}": "run not found",
+    f"/v1/runs?delivery={NOBODY}": f"delivery {NOBODY} not found",
+    "/v1/publications?statement=9999": "statement 9999 not found",
+    "/v1/changes?statement=9999": "statement 9999 not found",
     "/v1/changes?statement=1&to_publication=9": "statement 1 has no publication 9",
-    "/v1/checks?statement=9999": "there is no statement 9999",
+    "/v1/checks?statement=9999": "statement 9999 not found",
     **{
-        f"/v1/{name}?client=nobody": "there is no client nobody"
+        f"/v1/{name}?client=nobody": "client nobody not found"
         for name in (
             "statements", "deliveries", "runs", "publications", "checks", "owners", "owners/missing", "freshness",
             "costs", "changes",
@@ -137,7 +137,7 @@ def test_an_ingestion_for_an_unknown_client_is_not_found(world: World) -> None:
         {"Authorization": f"Bearer {world.token}", "Content-Type": "application/json"},
     )
 
-    assert (answer.status, answer.document["error"]["message"]) == (404, "there is no such client")
+    assert (answer.status, answer.document["error"]["message"]) == (404, "client not found")
 
 
 def test_a_statement_that_is_not_counted_is_not_current(world: World) -> None:

@@ -68,7 +68,7 @@ def test_the_dashboards_download_runs_nothing(pages: Pages) -> None:
 
 def test_the_pages_say_so_where_they_offer_the_download(pages: Pages) -> None:
     for path in ("/costs", "/checks", "/changes"):
-        assert "Formulas in text start with" in pages.show(path)
+        assert "Formulas in text get a leading" in pages.show(path)
 
 
 @pytest.mark.usefixtures("command")

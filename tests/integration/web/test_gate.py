@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
 
+from billfold import clients
 from billfold.app import Billfold
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.model import Scope
 from billfold.settings import Settings

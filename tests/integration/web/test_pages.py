@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.bills.landing import Landing
 from tests.processes.web_server import Answer, WebServer, run_web_server
+from tests.services import NewDatabase
 
 PAGES = ("/", "/changes", "/deliveries", "/checks", "/clients")
 
 
-@pytest.fixture
-def server(landing: Landing) -> Iterator[WebServer]:
-    """A server into which nothing ever came."""
+@pytest.fixture(scope="module")
+def server(shared_landing: Landing) -> Iterator[WebServer]:
+    """A server of an empty database."""
+    with run_web_server(shared_landing.settings, shared_landing.database) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server_of_acme(shared_landing: Landing, new_database: NewDatabase) -> Iterator[WebServer]:
+    """A server of one client without a bill."""
+    landing = replace(shared_landing, database=new_database(16))
+    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
     with run_web_server(landing.settings, landing.database) as server:
         yield server
 
@@ -49,11 +60,8 @@ def test_an_empty_database_says_how_to_begin(server: WebServer, path: str, title
 
 
 @pytest.mark.parametrize("path", ["/", "/changes", "/checks"])
-def test_a_client_without_a_bill_sees_how_to_ingest_its_first(landing: Landing, path: str) -> None:
-    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
-
-    with run_web_server(landing.settings, landing.database) as server:
-        page = get(server, f"{path}?client=acme").body.decode()
+def test_a_client_without_a_bill_sees_how_to_ingest_its_first(server_of_acme: WebServer, path: str) -> None:
+    page = get(server_of_acme, f"{path}?client=acme").body.decode()
 
     assert "<code>billfold backfill --client acme</code>" in page
     assert '<a href="/clients/acme">' in page

@@ -13,9 +13,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
-from billfold import reports
+from billfold import clients, reports
 from billfold.app import Billfold
-from billfold.clients import registry as clients
 from billfold.clients import tokens
 from billfold.clients.owners import set_owner
 from billfold.documents import changes_document, client_document, costs_document, dump, report_document

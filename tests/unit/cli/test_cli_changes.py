@@ -148,13 +148,13 @@ def test_movers_of_all_statements_stand_in_one_order() -> None:
 def test_a_closed_month_that_moved_has_a_line_of_its_own() -> None:
     lines = shown(report(change(closed_month_moved=True)))
 
-    assert lines[-1] == "closed month moved: acme-cur2 2026-05: +1.50 USD (was 100.00)"
+    assert lines[-1] == "closed month changed: acme-cur2 2026-05: +1.50 USD (was 100.00)"
 
 
 def test_a_closed_month_that_came_from_nothing_claims_no_amount() -> None:
     lines = shown(report(change(closed_month_moved=True, earlier=None)))
 
-    assert lines[-1] == "closed month moved: acme-cur2 2026-05: after its first publication"
+    assert lines[-1] == "closed month changed: acme-cur2 2026-05: after its first publication"
 
 
 def test_a_closed_month_whose_total_stayed_says_so() -> None:
@@ -185,7 +185,7 @@ def test_what_does_not_count_is_marked_and_told_to_be_in_no_total() -> None:
     lines = shown(report(change(), change(statement_id=4, counted=False)))
 
     assert any("acme-cur2 2026-05 (not counted)" in line for line in lines)
-    assert lines[-1] == "statements that do not count are in no total"
+    assert lines[-1] == "statements that are not counted are in no total"
 
 
 def test_rows_that_came_and_went_are_told_as_rewritten() -> None:
@@ -229,7 +229,7 @@ def test_statements_that_did_not_move_are_only_counted() -> None:
 def test_where_nothing_moved_every_statement_is_shown() -> None:
     lines = shown(report(change(groups=(), totals=(row("7", "7"),))))
 
-    assert lines[0] == "nothing moved"
+    assert lines[0] == "nothing changed"
     assert any("2026-05" in line and line.endswith("0.00") for line in lines)
 
 

@@ -155,7 +155,7 @@ def _read(file: str) -> bytes:
     except (OSError, ValueError) as error:
         raise SourceError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > MAX_FILE_BYTES:
-        raise SourceLimitError(f"{file} is larger than {MAX_FILE_BYTES} bytes: that is no list of accounts")
+        raise SourceLimitError(f"{file} is larger than {MAX_FILE_BYTES} bytes: that is not a list of accounts")
     return content
 
 

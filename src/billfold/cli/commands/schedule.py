@@ -80,10 +80,10 @@ def schedule(
 ) -> int:
     """Backfill each client at its refresh interval, and say which clients are late.
 
-    Events can be lost: this ingests whatever is not current, as `billfold backfill` does, for every enabled client and
-    for the one that the settings describe. What is already in is not read again. A client that fails does not stop the
-    others. Several schedules at once share the clients between them. A client is late when no delivery came for one and
-    a half of its refresh intervals.
+    Events can be lost: this ingests every delivery that is not current, as `billfold backfill` does, for every enabled
+    client and for the one that the settings describe. What is already in is not read again. A client that fails does
+    not stop the others. Several schedules at once share the clients between them. A client is late when no delivery
+    came for one and a half of its refresh intervals.
     """
     if as_json and not once:
         raise UsageError("--json prints the visits of one pass", advice="use it with --once")

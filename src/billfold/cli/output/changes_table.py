@@ -1,4 +1,4 @@
-"""What people read of changes: the largest movers, then what each statement came to, closed months first of all."""
+"""Changes for people: the largest ones, then each statement's total, then the closed months that changed."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def show_changes(console: Console, report: ChangeReport) -> None:
         _show_groups(console, report, names)
         console.print()
     if not moved:
-        console.print("nothing moved", style="bold")
+        console.print("nothing changed", style="bold")
     _show_totals(console, report, moved or report.changes, names)
     for change in report.changes:
         if change.closed_month_moved:
-            line = f"closed month moved: {names[change.statement_id]}: {_spell_move(change)}"
+            line = f"closed month changed: {names[change.statement_id]}: {_spell_move(change)}"
             console.print(Text(printable(line), style=_CLOSED_STYLE), soft_wrap=True)
 
 
 def show_difference(difference: Decimal, currency: str = "") -> str:
-    """A difference with its sign and its currency's decimals; one that rounds to zero is told from none."""
+    """A difference with its sign and its currency's decimals; one that rounds to zero still differs from none."""
     if difference and not round_amount(difference, currency):
         return f"{'+' if difference > 0 else '-'}<{show_minor_unit(currency)}"
     return f"{'+' if difference > 0 else ''}{show_money(difference, currency)}"
@@ -68,7 +68,7 @@ def _show_groups(console: Console, report: ChangeReport, names: Mapping[int, str
     print_table(console, table)
     if report.group_count > len(shown):
         left_out = report.group_count - len(shown)
-        console.print(f"{left_out:,} smaller changes are left out: raise --limit, or use --json, which holds all")
+        console.print(f"{left_out:,} smaller changes are left out: raise --limit, or use --json, which has all")
 
 
 def _show_totals(
@@ -104,7 +104,7 @@ def _show_totals(
             add_total(table, line, ["Total", note, *[""] * (len(places) - 2), *_amounts(total)])
     print_table(console, table)
     if len(report.changes) > 1 and not all(change.counted for change in report.changes):
-        console.print("statements that do not count are in no total", style="dim")
+        console.print("statements that are not counted are in no total", style="dim")
 
 
 def _amounts(row: ChangeRow) -> Iterator[str]:

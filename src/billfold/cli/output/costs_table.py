@@ -84,7 +84,7 @@ def _by_currency(totals: Sequence[CostRow]) -> dict[str, Decimal]:
 
 
 def _header(column: CostColumn | KeyColumn) -> str:
-    """A key stands as it is: keys are case-sensitive."""
+    """A key is shown as it is: keys are case-sensitive."""
     return (
         str(column) if isinstance(column, KeyColumn) else column.replace("-", " ").capitalize().replace("Iam ", "IAM ")
     )

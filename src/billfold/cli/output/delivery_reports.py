@@ -1,4 +1,4 @@
-"""How a backfill, a rollback and a prune are told: as JSON documents and as lines and tables."""
+"""How a backfill, a rollback and a prune look: as JSON documents, and as lines and tables."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def pruning_document(pruning: Pruning) -> dict[str, Any]:
 
 
 def show_backfill(console: Console, report: BackfillReport) -> None:
-    """The deliveries that were tried, and the sum of it."""
+    """The deliveries that were tried, and how many ended in which state."""
     if report.outcomes:
         show_outcomes(console, report.outcomes)
     counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in report.counts.items() if count)
@@ -83,20 +83,20 @@ def show_backfill(console: Console, report: BackfillReport) -> None:
 
 
 def show_restoration(console: Console, restoration: Restoration) -> None:
-    """What stands now, and what that changed."""
+    """What the statement shows now, and what that changed."""
     statement = f"{restoration.export_name} {restoration.billing_period}"
     if restoration.current_delivery_id is None:
-        stands = "is empty, as before its first delivery"
+        shown = "is empty, as before its first delivery"
     else:
-        stands = f"shows delivery {restoration.current_delivery_id}"
+        shown = f"shows delivery {restoration.current_delivery_id}"
     again = "" if restoration.kind is PublicationKind.UNDO or restoration.current_delivery_id is None else " again"
-    console.print(f"{statement} {stands}{again}")
+    console.print(f"{statement} {shown}{again}")
     before, after = (
         show_rounded(_spell(amounts)) for amounts in (restoration.billed_cost_before, restoration.billed_cost)
     )
     noun = "row" if restoration.rows_added == 1 else "rows"
     console.print(
-        f"{restoration.rows_added:,} {noun} came back, {restoration.rows_removed:,} went: {before} -> {after}"
+        f"{restoration.rows_added:,} {noun} restored, {restoration.rows_removed:,} removed: {before} -> {after}"
     )
     for finding in restoration.findings:
         console.print(Text(printable(finding)), style="yellow")
@@ -104,7 +104,7 @@ def show_restoration(console: Console, restoration: Restoration) -> None:
         # Their statements are empty now: what undoes this would lose them.
         console.print(Text(printable(f"taken over, no longer counted alone: {', '.join(restoration.adopted_files)}")))
     elif restoration.kind is PublicationKind.ROLLBACK:
-        console.print(f"to take this back: billfold rollback {restoration.delivery_id} --undo", style="dim")
+        console.print(f"to undo this: billfold rollback {restoration.delivery_id} --undo", style="dim")
 
 
 def show_pruning(console: Console, pruning: Pruning) -> None:

@@ -55,7 +55,7 @@ def add_total(table: Table, number: int, cells: Sequence[str]) -> None:
 
 
 def print_table(console: Console, table: Table, *, nothing: str = "") -> None:
-    """Print it; `nothing` stands for a table without rows.
+    """Print it; `nothing` is printed for a table without rows.
 
     On a terminal no number, name or id is cut or folded, however narrow the window; ids are prefixes there.
     """

@@ -17,7 +17,7 @@ from billfold.cli.output.columns import Column, Kind
 
 # Between two columns stand two blanks.
 _GAP = 2
-# What stands in a cell without a value.
+# What a cell without a value shows.
 NO_VALUE = "-"
 # A value that is folded beside its key has this much room at least.
 _MIN_ROOM = 24

@@ -1,4 +1,4 @@
-"""What people read: tables of deliveries, runs, statements, publications and query results."""
+"""Tables for people: tables of deliveries, runs, statements, publications and query results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NOT_COUNTED = "not counted"
 
 
 def show_outcomes(console: Console, outcomes: Sequence[DeliveryOutcome]) -> None:
-    """How each delivery ended and why it did not come in, and what was found in it."""
+    """How each delivery ended, why it was not published, and its findings."""
     clients = _client_column(outcomes)
     table = make_table(
         *clients,
@@ -84,7 +84,7 @@ def describe_left_out(left_out: Sequence[LeftOutFile]) -> str:
 
 
 def show_left_out(console: Console, left_out: Sequence[LeftOutFile]) -> None:
-    """One line of what lies beside the bills; nothing where nothing does."""
+    """One line for the files that are not bills; nothing without any."""
     if left_out:
         console.print(Text(printable(describe_left_out(left_out)), style="dim"), soft_wrap=True)
 
@@ -155,11 +155,11 @@ def show_deliveries(
         )
     print_table(console, table, nothing="no deliveries")
     if any(delivery.is_current for delivery in deliveries):
-        console.print("* current: costs hold it now", style="dim")
+        console.print("* current: costs include it", style="dim")
 
 
 def show_statements(console: Console, statements: Sequence[StatementRow]) -> None:
-    """The statements as they stand."""
+    """The statements as they are now."""
     has_related = any(statement.related for statement in statements)
     table = make_table(
         number_column("Id"),
@@ -213,7 +213,7 @@ def _percent(share: str) -> Decimal:
 def show_publications(
     console: Console, publications: Sequence[PublicationRow], *, short: Mapping[str, str] | None = None
 ) -> None:
-    """The publications with what each of them made of the bill; a star marks the one that its statement stands on.
+    """The publications with what each of them made of the bill; a star marks the current one of its statement.
 
     `short` are the prefixes that stand for the deliveries' ids.
     """
@@ -251,7 +251,7 @@ def show_publications(
         )
     print_table(console, table, nothing="no publications")
     if any(publication.is_current for publication in publications):
-        console.print("* current: costs hold it now; Id is the statement's", style="dim")
+        console.print("* current: costs include it; Id is the statement's", style="dim")
 
 
 def show_query(screen: Screen, result: QueryResult) -> int:

@@ -35,7 +35,9 @@ _CHANGES = {
         "group_count": {"type": "integer"},
     },
 }
-_Number = Annotated[int | None, Query(ge=0, le=_MAX_NUMBER)]
+_Number = Annotated[
+    int | None, Query(ge=0, le=_MAX_NUMBER, description="Number of a publication; 0 is before the first.")
+]
 
 
 @router.get("/changes", responses=describe(_CHANGES))

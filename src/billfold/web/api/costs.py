@@ -12,6 +12,8 @@ from billfold.errors import UsageError
 from billfold.selection import ChargeCategory, Metric, Preset, parse_pairs
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import (
+    FirstMonth,
+    LastMonth,
     Moment,
     OneClient,
     OneExport,
@@ -87,8 +89,8 @@ def sum_costs(
     client: OneClient = None,
     export: OneExport = None,
     month: OneMonth = None,
-    since: OneMonth = None,
-    until: OneMonth = None,
+    since: FirstMonth = None,
+    until: LastMonth = None,
     as_of: Moment = None,
     limit: Annotated[int, Query(ge=1, le=MAX_COST_ROWS)] = MAX_COST_ROWS,
 ) -> Response:

@@ -46,6 +46,16 @@ OneMonth = Annotated[
     AfterValidator(_check_month),
     Query(json_schema_extra={"pattern": _MONTH}, description="Only this billing period, such as `2026-05`."),
 ]
+FirstMonth = Annotated[
+    str | None,
+    AfterValidator(_check_month),
+    Query(json_schema_extra={"pattern": _MONTH}, description="The first billing period, such as `2026-04`."),
+]
+LastMonth = Annotated[
+    str | None,
+    AfterValidator(_check_month),
+    Query(json_schema_extra={"pattern": _MONTH}, description="The last billing period, such as `2026-05`."),
+]
 OneStatement = Annotated[int | None, Query(ge=1, le=MAX_ID, description="Only this statement.")]
 StatementId = Annotated[int, Path(ge=1, le=MAX_ID)]
 Moment = Annotated[datetime | None, Query(description="A time; UTC if it names no offset.")]
