@@ -99,8 +99,8 @@ class Billfold(Reading):
     ) -> BackfillReport:
         """Ingest every statement in the client's folder that is not current, the oldest month first.
 
-        >>> billfold.backfill(client="acme", since="2026-01").counts  # doctest: +SKIP
-        {'current': 11, 'published': 1}
+        >>> billfold.backfill(client="acme", since="2026-01").counts
+        {'current': 0, 'published': 1}
         """
         from billfold.bills.backfill import backfill
 
@@ -215,8 +215,10 @@ class Billfold(Reading):
 
         Raises UsageError for a folder that is not empty, and ConfigurationError for a database of DATABASE_URL.
 
-        >>> Billfold(settings).back_up(folder / "backup").holds  # doctest: +SKIP
-        ('postgres', 'spool')
+        >>> with Billfold(settings) as embedded:
+        ...     applied = embedded.migrate()
+        ...     embedded.back_up(folder / "backup").holds
+        ('postgres',)
         """
         from billfold.store import backup
 
@@ -225,8 +227,11 @@ class Billfold(Reading):
     def restore(self, folder: str | Path) -> Backup:
         """Bring a backup into BILLFOLD_HOME, which must have no database: completely or not at all.
 
-        >>> Billfold(settings).restore(folder / "backup").holds  # doctest: +SKIP
-        ('postgres', 'spool')
+        >>> with Billfold(settings) as embedded:
+        ...     applied = embedded.migrate()
+        ...     made = embedded.back_up(folder / "backup")
+        >>> Billfold(Settings(home=folder / "new-home")).restore(folder / "backup") == made
+        True
         """
         from billfold.store import backup
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -21,6 +23,7 @@ from billfold.app.dashboard import Dashboard
 from billfold.app.owners import Owners
 from billfold.app.requests import Requests
 from billfold.app.tokens import Tokens
+from billfold.aws import LocalAws
 from billfold.period import BillingPeriod
 from billfold.settings import load_settings
 from billfold.store.database import Database
@@ -79,6 +82,7 @@ def names(
     settings, database, bucket = landed
     return {
         "Billfold": Billfold,
+        "Settings": Settings,
         "billfold": Billfold(settings, database=copy_database(database)),
         "settings": settings,
         "bucket": bucket,
@@ -86,10 +90,41 @@ def names(
     }
 
 
+@pytest.fixture
+def embedded_home() -> Iterator[Path]:
+    """A home for an embedded PostgreSQL; a socket's path must be short."""
+    folder = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def in_aws(
+    names: dict[str, Any], local_aws: LocalAws, landed: tuple[Settings, Database, Path], environment: pytest.MonkeyPatch
+) -> None:
+    """The client's bucket and role in a local AWS."""
+    settings, _, bucket = landed
+    for name, value in local_aws.environment().items():
+        environment.setenv(name, value)
+    local_aws.create_bucket("acme-billing")
+    local_aws.upload_folder("acme-billing", bucket)
+    known = names["billfold"].clients.find("acme")
+    local_aws.create_role("billfold-acme", "111122223333", known.external_id)
+    at_aws = settings.model_copy(update={"endpoint_url": local_aws.endpoint_url})
+    names["billfold"] = Billfold(at_aws, database=names["billfold"].database)
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_every_method_has_an_example_that_runs(example: doctest.DocTest, names: dict[str, Any]) -> None:
+def test_every_method_has_an_example_that_runs(
+    example: doctest.DocTest, names: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
     """What it prints is what the document says."""
     output: list[str] = []
+    if example.name == "Billfold.backfill":
+        request.getfixturevalue("in_aws")
+    if example.name in ("Billfold.back_up", "Billfold.restore"):
+        home = request.getfixturevalue("embedded_home")
+        names["settings"] = names["settings"].model_copy(update={"home": home})
     if example.name.startswith(Counting.__name__):
         # The same bill as another export.
         write_sample_bill(replace(_BILL, export_name="copy"), names["folder"])

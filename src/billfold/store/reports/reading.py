@@ -16,7 +16,7 @@ from billfold.store.database import Connection, Database, connect
 Row = TypeVar("Row")
 
 
-# The amounts that a report can be of.
+# The amounts that a report can show.
 COST_METRICS = ("billed", "effective", "list", "contracted")
 
 
@@ -35,7 +35,7 @@ _FILES = (
 
 @contextmanager
 def read(database: Database, **options: str) -> Iterator[Connection]:
-    """One REPEATABLE READ, READ ONLY transaction, as the reader where one is configured; options as PostgreSQL's."""
+    """One REPEATABLE READ, READ ONLY transaction, as the reader if one is configured; options are PostgreSQL's."""
     with connect(database.reader_conninfo or database.conninfo, **{**_SUMMING, **options}) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
