@@ -1,7 +1,7 @@
-"""The door of AWS Lambda: `billfold.lambda_handler.handler` for batches of a queue.
+"""The entry point of AWS Lambda: `billfold.lambda_handler.handler` for batches of a queue.
 
-The event source mapping must ask for partial batch responses (`ReportBatchItemFailures`): what is not named as failed
-is deleted by Lambda. It needs DATABASE_URL, and BILLFOLD_SPOOL in a folder that may be written, such as /tmp/spool.
+The event source mapping must enable partial batch responses (`ReportBatchItemFailures`): Lambda deletes messages that
+are not named as failed. Set DATABASE_URL, and BILLFOLD_SPOOL to a writable folder such as /tmp/spool.
 Source: "Using Lambda with Amazon SQS" in the AWS documentation.
 """
 
@@ -21,13 +21,13 @@ from billfold.aws.queue import Attribute, Message, Queue, open_queue, open_queue
 from billfold.errors import BillfoldError
 from billfold.jobs.attempts import end_all, find_suspects, forget
 from billfold.jobs.dead_letters import bury
-from billfold.jobs.intake import take_in
-from billfold.jobs.results import Cause, Dead, Done, Later
+from billfold.jobs.messages import handle_message
+from billfold.jobs.results import Cause, Dead, Done, Retry
 from billfold.log import Event, configure_logging
 from billfold.settings import Settings, load_settings, require
 from billfold.store.database import Database
 
-# With less time left nothing new is begun: Lambda would kill it, and it would count as an attempt.
+# With less time left no message is begun: Lambda would kill it, and that would count as an attempt.
 MIN_REMAINING_SECONDS = 20
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class _Container:
-    """What one container reads once and keeps for all of its calls; whether it could tell of every attempt's end."""
+    """What one container reads once and keeps for all calls; `is_tidy`: the end of every attempt is recorded."""
 
     settings: Settings
     database: Database
@@ -53,15 +53,15 @@ class _Received:
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
-    """Take in the messages of one batch and name those that must come again.
+    """Handle the messages of one batch and name those that must come again.
 
-    A message that can never succeed is sent to BILLFOLD_DEAD_LETTER_QUEUE_URL, without it to the queue that the redrive
-    policy of its own queue names; where there is none it fails like any other. One that was interrupted before is
-    worked on alone, and has all of the call's time: the others of its batch come again at once. Raises
-    ConfigurationError and StoreError where nothing can be tried at all.
+    A message that can never succeed is sent to BILLFOLD_DEAD_LETTER_QUEUE_URL, or else to the queue that the redrive
+    policy of its own queue names; without either it fails like any other. One that was interrupted before is handled
+    alone, with all of the call's time: the others of its batch come again at once. Raises ConfigurationError and
+    StoreError if nothing can be tried at all.
     """
     container = _container()
-    # Another container must not take this one for dead: between two calls nothing of its own is worked on.
+    # Another container must not take this one for dead: between two calls it handles nothing.
     container.is_tidy = container.is_tidy or end_all(container.database, container.worker_id)
     batch = [_read(record) for record in event.get("Records", ())]
     taken = _choose(container, batch)
@@ -86,33 +86,33 @@ def _is_settled(container: _Container, received: _Received, context: Any) -> boo
     if context.get_remaining_time_in_millis() < MIN_REMAINING_SECONDS * 1000:
         _give_back(container, received, "the call's time is nearly over")
         return False
-    fate = take_in(
+    result = handle_message(
         received.message, settings=container.settings, database=container.database, worker_id=container.worker_id
     )
-    match fate:
+    match result:
         case Done():
             return True
-        case Later():
-            container.is_tidy = container.is_tidy and fate.cause is not Cause.DATABASE
-            _hide(container, received, fate.delay_seconds)
+        case Retry():
+            container.is_tidy = container.is_tidy and result.cause is not Cause.DATABASE
+            _hide(container, received, result.delay_seconds)
             return False
         case Dead():
-            return _is_buried(container, received, fate)
+            return _is_buried(container, received, result)
         case _:
-            assert_never(fate)
+            assert_never(result)
 
 
-def _is_buried(container: _Container, received: _Received, fate: Dead) -> bool:
+def _is_buried(container: _Container, received: _Received, result: Dead) -> bool:
     try:
         target = container.dead_letters or _dead_letters_of(received.queue_arn, container.settings)
         if target is None:
             return False
-        bury(target, received.message, fate)
+        bury(target, received.message, result)
     except BillfoldError as error:
         log.warning(Event.QUEUE_FAILED, action="send", error_code=error.error_code, error=str(error))
         return False
     try:
-        # Lambda would do it after the call: what may still come again must not start anew.
+        # Lambda would delete it after the call. Its failures may be forgotten only once it cannot come again.
         _source_queue(received.queue_arn, container.settings).delete(received.message)
     except BillfoldError as error:
         log.warning(Event.QUEUE_FAILED, action="delete", error_code=error.error_code, error=str(error))
@@ -127,7 +127,7 @@ def _give_back(container: _Container, received: _Received, reason: str) -> None:
 
 
 def _hide(container: _Container, received: _Received, seconds: int) -> None:
-    """Where that fails, the message comes again when the visibility timeout of its queue is over."""
+    """Hide the message; if that fails, it comes again when the visibility timeout of its queue is over."""
     try:
         _source_queue(received.queue_arn, container.settings).hide(received.message, seconds)
     except BillfoldError as error:
@@ -140,15 +140,15 @@ def _read(record: Mapping[str, Any]) -> _Received:
         receipt=record["receiptHandle"],
         body=record["body"],
         receive_count=int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)),
-        attributes={name: _read_attribute(said) for name, said in record.get("messageAttributes", {}).items()},
+        attributes={name: _read_attribute(given) for name, given in record.get("messageAttributes", {}).items()},
     )
     return _Received(message=message, queue_arn=record["eventSourceARN"])
 
 
-def _read_attribute(said: Mapping[str, Any]) -> Attribute:
-    """Lambda spells bytes in Base64."""
-    text = said.get("stringValue")
-    return Attribute(value=b64decode(said["binaryValue"]) if text is None else text, data_type=said["dataType"])
+def _read_attribute(given: Mapping[str, Any]) -> Attribute:
+    """Lambda sends bytes as Base64."""
+    text = given.get("stringValue")
+    return Attribute(value=b64decode(given["binaryValue"]) if text is None else text, data_type=given["dataType"])
 
 
 @cache

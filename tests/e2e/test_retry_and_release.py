@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from billfold import clients
 from billfold.bills.ingest import ingest
 from billfold.clients import tokens
-from billfold.jobs.request_worker import AskedWorker
+from billfold.jobs.request_worker import RequestWorker
 from billfold.model import Client, DeliveryState, Scope
 from tests.browser import sign_in
 from tests.processes.visitor import Visitor, find_severe
@@ -57,9 +57,9 @@ def held_path(registry: Registry, client: Client) -> str:
 
 
 @pytest.fixture
-def worker(registry: Registry) -> Iterator[AskedWorker]:
+def worker(registry: Registry) -> Iterator[RequestWorker]:
     """The server's worker, which a test starts when it has seen what waits for it."""
-    worker = AskedWorker(settings=registry.settings, database=registry.database, concurrency=1)
+    worker = RequestWorker(settings=registry.settings, database=registry.database, concurrency=1)
     yield worker
     worker.finish(LIMIT_SECONDS)
 
@@ -75,7 +75,7 @@ def state(page: Page) -> Any:
 
 
 def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
-    visitor: Visitor, registry: Registry, worker: AskedWorker
+    visitor: Visitor, registry: Registry, worker: RequestWorker
 ) -> None:
     client = registry.add("acme", max_file_bytes=10)
     registry.deliver(client, "1.25", "7")
@@ -105,7 +105,7 @@ def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
 
 
 def test_a_mended_file_comes_in_as_another_delivery(
-    visitor: Visitor, registry: Registry, client: Client, worker: AskedWorker, path: str
+    visitor: Visitor, registry: Registry, client: Client, worker: RequestWorker, path: str
 ) -> None:
     page = visitor.visit(path)
     registry.deliver(client, "1.25", "7")
@@ -141,7 +141,7 @@ def test_who_may_only_read_is_shown_no_button(visitor: Visitor, registry: Regist
 
 
 def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
-    visitor: Visitor, worker: AskedWorker, held_path: str
+    visitor: Visitor, worker: RequestWorker, held_path: str
 ) -> None:
     page = visitor.visit(held_path)
     panel = page.get_by_role("region", name="Held")
@@ -171,7 +171,7 @@ def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
 
 
 def test_a_release_lets_nothing_through_that_took_the_place_of_what_was_held(
-    visitor: Visitor, registry: Registry, client: Client, worker: AskedWorker, held_path: str
+    visitor: Visitor, registry: Registry, client: Client, worker: RequestWorker, held_path: str
 ) -> None:
     page = visitor.visit(held_path)
     registry.deliver(client, "7", revision=3)

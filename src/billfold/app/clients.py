@@ -20,6 +20,14 @@ class Clients:
     def __init__(self, billfold: Billfold) -> None:
         self._billfold = billfold
 
+    def __call__(self) -> Sequence[Client]:
+        """All clients: short for `list`.
+
+        >>> [client.client_id for client in billfold.clients()]
+        ['acme']
+        """
+        return self.list()
+
     def list(self) -> list[Client]:
         """All clients, also those that earlier settings described.
 

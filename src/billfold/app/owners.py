@@ -16,6 +16,14 @@ class Owners:
     def __init__(self, billfold: Billfold) -> None:
         self._billfold = billfold
 
+    def __call__(self, client: str | None = None) -> tuple[OwnerRow, ...]:
+        """All owners, of one client or of all: short for `list`.
+
+        >>> [(row.account_id, row.owner) for row in billfold.owners()]
+        [('111122223333', 'Platform')]
+        """
+        return self.list(client)
+
     def list(self, client: str | None = None) -> tuple[OwnerRow, ...]:
         """The accounts with their owners, of one client or of all.
 

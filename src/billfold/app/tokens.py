@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from billfold.model import Scope
@@ -18,6 +18,14 @@ class Tokens:
 
     def __init__(self, billfold: Billfold) -> None:
         self._billfold = billfold
+
+    def __call__(self) -> Sequence[Token]:
+        """All tokens that were ever made: short for `list`.
+
+        >>> billfold.tokens()
+        []
+        """
+        return self.list()
 
     @staticmethod
     def new_secret() -> str:

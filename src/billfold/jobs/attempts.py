@@ -1,4 +1,4 @@
-"""Attempts on messages: begun, ended, or left behind by a worker that died; the next death must have one to blame."""
+"""Attempts on messages: begun, ended, or left behind by a worker that died, so that a deadly message is found."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from billfold.model import Client
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs import failures
 
-# A worker that could not tell of its attempt's end, because PostgreSQL was away, does it as soon as it finds it again.
+# A worker that could not record the end of its attempt, because PostgreSQL was away, does so when it is back.
 _MARK_WAIT_SECONDS = 5
 _LOOK_SECONDS = 0.5
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 def attempt(
     connection: Connection, message: Message, client: Client, *, database: Database, worker_id: UUID
 ) -> Iterator[None]:
-    """The message is being ingested by this worker. Raises StoreError where it cannot be said that it begins."""
+    """Record an attempt of this worker on the message. Raises StoreError if its beginning cannot be recorded."""
     failures.begin_attempt(connection, message.message_id, client_id=client.client_id, worker_id=worker_id)
     try:
         yield
@@ -36,17 +36,17 @@ def attempt(
 
 
 def _end_attempt(message: Message, database: Database, worker_id: UUID) -> None:
-    """On a connection of its own: the other one was idle for long, and an outcome must not be lost with it."""
+    """Use a new connection: the other one was idle for long, and an outcome must not be lost with it."""
     try:
         with connect(database.conninfo) as connection:
             failures.end_attempt(connection, message.message_id, worker_id=worker_id)
     except BillfoldError as error:
-        # The worker does it when the database is back.
+        # The worker ends it when the database is back.
         log.warning(Event.ATTEMPT_NOT_ENDED, error_code=error.error_code, error=str(error))
 
 
 def end_all(database: Database, worker_id: UUID) -> bool:
-    """All attempts of this worker have ended, as it does itself or could not tell before; whether that is known now."""
+    """Record that all attempts of this worker have ended; False if PostgreSQL is away."""
     try:
         with connect(database.conninfo) as connection:
             failures.end_attempts(connection, worker_id)
@@ -57,9 +57,9 @@ def end_all(database: Database, worker_id: UUID) -> bool:
 
 
 def is_left_behind(connection: Connection, message: Message, worker_id: UUID) -> bool:
-    """Whether another worker began an attempt and is dead, or says nothing for as long as a living one may need.
+    """Whether another worker began an attempt and did not end it within the time that a living one may need.
 
-    May take a few seconds where there is such an attempt.
+    May take a few seconds if there is such an attempt.
     """
     until = time.monotonic() + _MARK_WAIT_SECONDS
     while is_interrupted := failures.is_interrupted(connection, message.message_id, worker_id=worker_id):
@@ -70,9 +70,9 @@ def is_left_behind(connection: Connection, message: Message, worker_id: UUID) ->
 
 
 def find_suspects(messages: Sequence[Message], database: Database) -> set[str]:
-    """The ids of those whose worker died the last time that they were worked on.
+    """The ids of the messages whose worker died during the last attempt.
 
-    Nothing else is begun beside one of them, so that the next death has nobody else to blame. Raises StoreError.
+    Each of them is handled alone, so that another death has only one possible cause. Raises StoreError.
     """
     known = [message.message_id for message in messages if message.receive_count > 1]
     if not known:
@@ -82,7 +82,7 @@ def find_suspects(messages: Sequence[Message], database: Database) -> set[str]:
 
 
 def forget(message: Message, database: Database) -> None:
-    """The message is buried: a redriven one starts anew. What cannot be forgotten now is after 14 days."""
+    """Delete the failures of a dead message, so that a redriven one starts from zero; else they expire in 14 days."""
     try:
         with connect(database.conninfo) as connection:
             failures.forget_failures(connection, message.message_id)

@@ -1,4 +1,4 @@
-"""Visits under way: several clients at a time, each of them by one thread, in the order in which they came."""
+"""A pool of threads that visits several clients at a time, each by one thread, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Generic, TypeVar
 
 from billfold.interruption import Interruption
 
-# How soon whoever waits learns that it is told to end.
+# How soon a waiting caller notices that it is to end.
 _TICK_SECONDS = 0.1
 
 _Result = TypeVar("_Result")
 
 
-class Visits(Generic[_Result]):
-    """Shared by `size` threads at most; `visit` is what each of them does with a client, and raises nothing.
+class ClientPool(Generic[_Result]):
+    """At most `size` threads; each calls `visit` with one client at a time. `visit` must not raise an Exception.
 
-    A thread cannot be ended, and does not keep the process from ending.
+    A thread cannot be stopped, and does not keep the process from ending.
     """
 
     def __init__(self, size: int, visit: Callable[[str], _Result | None]) -> None:
@@ -32,7 +32,7 @@ class Visits(Generic[_Result]):
         self._thread_count = 0
 
     def add(self, client_ids: Iterable[str]) -> None:
-        """Visit these as soon as a thread is free; one that waits or is being visited is not visited beside itself."""
+        """Visit these clients as soon as a thread is free; one that waits or is being visited is not added again."""
         with self._changed:
             for client_id in client_ids:
                 if client_id in self._waiting or client_id in self._under_way:
@@ -40,15 +40,15 @@ class Visits(Generic[_Result]):
                 self._waiting.append(client_id)
                 if self._thread_count < self._size:
                     self._thread_count += 1
-                    threading.Thread(target=self._work, name="visitor", daemon=True).start()
+                    threading.Thread(target=self._work, name="client-pool", daemon=True).start()
 
     def forget_waiting(self) -> None:
-        """Whoever is not visited yet is not visited any more."""
+        """Drop the clients that wait."""
         with self._changed:
             self._waiting.clear()
 
     def wait_for_end(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> Sequence[str]:
-        """Wait for the end of all visits, at most so long or until it `is_over`; the clients whose has not ended."""
+        """Wait for all visits, at most `seconds` or until `is_over`; returns the clients whose visit has not ended."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while self._thread_count and time.monotonic() < deadline and not is_over():
@@ -56,7 +56,7 @@ class Visits(Generic[_Result]):
             return [*self._under_way, *self._waiting]
 
     def take_results(self) -> list[_Result]:
-        """What came of the visits that ended since this was asked the last time."""
+        """The results of the visits that ended since the last call."""
         with self._changed:
             results, self._results = self._results, []
             return results
@@ -73,7 +73,7 @@ class Visits(Generic[_Result]):
             try:
                 result = self._visit(client_id)
             except Interruption:
-                # The process ends: nobody waits for the others.
+                # The process ends: the other visits are dropped.
                 return
             with self._changed:
                 self._under_way.remove(client_id)

@@ -1,6 +1,6 @@
-"""Dead letters: messages that could not be dealt with, buried, listed, shown, and sent once more to their queue.
+"""Dead letters: messages that the worker gave up. They are listed, shown, and sent to their queue again.
 
-SQS has no way to look at a queue: whoever reads it receives its messages and gives them back.
+SQS cannot show a queue without receiving from it: a reader receives the messages and gives them back.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from billfold.jobs.results import Dead
 from billfold.log import Event
 from billfold.settings import Settings
 
-# What the worker writes onto a message that it gives up.
+# Attributes that the worker adds to a message that it gives up.
 REASON = "reason"
 ERROR_CODE = "error_code"
 SOURCE_MESSAGE_ID = "source_message_id"
 OUR_ATTRIBUTES = (REASON, ERROR_CODE, SOURCE_MESSAGE_ID)
 
-# What SQS takes of a message: attributes count towards its size with their names and types (AWS: "message quotas"; a
-# queue may take more, one of another account or an older one does not).
+# The limits of SQS: attributes count towards a message's size with their names and types (AWS: "message quotas"; a
+# queue may allow more, but one of another account or an older one does not).
 _MAX_ATTRIBUTES = 10
 _MAX_MESSAGE_BYTES = 262_144
 # Long enough to walk thousands of messages; they are given back as soon as that is done.
 _HIDE_SECONDS = 900
-# Asking all servers of the queue takes a wait, however short (AWS: "short and long polling").
+# Only a poll with a wait asks all servers of the queue (AWS: "short and long polling").
 _WAIT_SECONDS = 1
 
 log = structlog.get_logger(__name__)
@@ -42,10 +42,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A message of the dead-letter queue, why it is there, and what it is about as far as its body tells.
+    """A message of the dead-letter queue, why it is there, and what its body announces.
 
-    Without a reason SQS moved it itself: it was received too often, and no worker lived to say why. `key` is that of
-    the first object where it tells of several; `object_count` says of how many.
+    Without a reason SQS moved it: it was received too often, and no worker lived to say why. `key` is that of the first
+    of its `object_count` objects.
     """
 
     message_id: str
@@ -62,7 +62,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The dead letters that were looked at; `has_more` says whether the limit kept others from being looked at."""
+    """The dead letters that were read; `has_more` says whether the limit left others unread."""
 
     letters: tuple[DeadLetter, ...]
     has_more: bool
@@ -70,9 +70,9 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redriven:
-    """How many were sent to their queue once more, and which of the wanted messages were not found.
+    """How many were sent to their queue again, and which of the wanted messages were not found.
 
-    `has_more` says whether the limit kept others from being looked at.
+    `has_more` says whether the limit left others unread.
     """
 
     sent_count: int
@@ -89,7 +89,7 @@ class Queues:
 
 
 def open_queues(url: str, settings: Settings) -> Queues:
-    """The queue at this URL and its dead-letter queue; raises UsageError where it has none."""
+    """The queue at this URL and its dead-letter queue; raises UsageError if it has none."""
     source = open_queue(url, settings)
     dead = source.open_dead_letters()
     if dead is None:
@@ -100,9 +100,9 @@ def open_queues(url: str, settings: Settings) -> Queues:
 
 
 def bury(dead_letters: Queue, message: Message, dead: Dead) -> None:
-    """Send the message to this dead-letter queue, with why it is there and with what its sender attached to it.
+    """Send the message to this dead-letter queue with the reason and its sender's attributes.
 
-    What SQS has no room for beside our own notes is left out, with a warning (`attributes_left_out`).
+    Attributes that do not fit beside our own are left out, with a warning (`attributes_left_out`).
     """
     attributes = {name: Attribute(value=value) for name, value in dead.attributes(message.message_id).items()}
     size_bytes = len(message.body.encode()) + sum(_size_of(*item) for item in attributes.items())
@@ -125,16 +125,16 @@ def _size_of(name: str, attribute: Attribute) -> int:
 
 
 def list_dead_letters(queues: Queues, *, limit: int) -> Listing:
-    """The dead letters, the oldest first, at most so many; they are hidden from others while they are looked at."""
+    """The dead letters, the oldest first, at most `limit`; they are hidden from others while they are read."""
     with _Walk(queues.dead, limit) as walk:
         letters = sorted(map(_read, walk), key=lambda letter: (letter.sent_at, letter.message_id))
         return Listing(letters=tuple(letters), has_more=walk.has_more)
 
 
 def find_dead_letter(queues: Queues, message_id: str, *, limit: int) -> DeadLetter:
-    """The dead letter whose id is this, or alone begins with it.
+    """The dead letter with this id, or the only one whose id begins with it.
 
-    Raises UsageError where there is none among so many, in whatever order SQS gives them, and where there are several.
+    Raises UsageError if none is among the first `limit`, in the order of SQS, or if there are several.
     """
     found: list[DeadLetter] = []
     with _Walk(queues.dead, limit) as walk:
@@ -157,11 +157,11 @@ def redrive(
     limit: int | None,
     on_sent: Callable[[DeadLetter], None] = lambda letter: None,
 ) -> Redriven:
-    """Send the named dead letters, or all that are there, to their queue once more, at most so many looked at.
+    """Send the named dead letters, or all of them, to their queue again; reads at most `limit`.
 
-    Each is sent before it is deleted: a crash in between leaves a duplicate, which changes nothing. What the worker
-    noted on it is left out. `on_sent` is told each of them; of what was looked at nothing but ids and receipts is kept.
-    An id may be its first characters, as `find_dead_letter` takes it.
+    Each is sent before it is deleted: a crash in between leaves a duplicate, which changes nothing. The worker's own
+    attributes are removed. `on_sent` is called with each of them; of what was read only ids and receipts are kept. An
+    id may be its first characters, as in `find_dead_letter`.
     """
     wanted = set(_complete(queues, message_ids, limit)) if message_ids is not None else None
     count = 0
@@ -171,7 +171,7 @@ def redrive(
             if wanted is not None and message.message_id not in wanted:
                 continue
             letter = _read(message)
-            # One that fails again meanwhile comes back, as itself or with its former id: it is not sent in circles.
+            # One that fails again meanwhile comes back, as itself or with its former id: it is not sent again.
             if {letter.message_id, _text(letter.attributes, SOURCE_MESSAGE_ID)} & resent:
                 continue
             kept = {name: value for name, value in message.attributes.items() if name not in OUR_ATTRIBUTES}
@@ -188,7 +188,7 @@ def redrive(
 
 
 def _complete(queues: Queues, message_ids: Collection[str], limit: int | None) -> Iterator[str]:
-    """The ids that the given ones are the beginnings of; one that begins none stays as it is.
+    """The ids that begin with the given ones; one that matches none is returned unchanged.
 
     Raises UsageError for one that begins several, before anything is sent.
     """
@@ -216,18 +216,18 @@ def _is_whole(message_id: str) -> bool:
 
 
 def missing_error(message_ids: Sequence[str], limit: int | None) -> UsageError:
-    """What to say where messages were not found among the first so many of the queue, or, None, among all of them."""
+    """The error for messages that are not among the first `limit` of the queue, or among all of them (None)."""
     names = ", ".join(message_ids)
     if limit is None:
-        return UsageError(f"there is no dead letter {names} (any more)", advice="`billfold dlq list` lists them")
+        return UsageError(f"the dead letter {names} does not exist (any more)", advice="`billfold dlq list` lists them")
     return UsageError(
-        f"no dead letter {names} is among the {limit:,} that were looked at",
-        advice="more are in the queue: --limit N looks at more",
+        f"no dead letter {names} is among the first {limit:,}",
+        advice="the queue has more: --limit N reads more",
     )
 
 
 class _Walk:
-    """Each message of a queue once, up to a limit; in the end all that were not deleted are given back.
+    """Each message of a queue once, up to a limit; at the end all that were not deleted are given back.
 
     `has_more` is true once the limit was reached and another message came.
     """
@@ -243,7 +243,7 @@ class _Walk:
         while messages := self._queue.receive(
             max_messages=MAX_MESSAGES, wait_seconds=_WAIT_SECONDS, hide_seconds=_HIDE_SECONDS
         ):
-            # All of them are held, also where the caller has seen enough after the first. Bodies may be large.
+            # All of them are given back, even if the caller stops after the first. Bodies may be large.
             self._held.update({each.message_id: replace(each, body="", attributes={}) for each in messages})
             for message in messages:
                 if message.message_id in self._seen:
@@ -255,7 +255,7 @@ class _Walk:
                 yield message
 
     def delete(self, message: Message) -> None:
-        """The message is no longer needed here."""
+        """Delete the message from the queue."""
         self._queue.delete(message)
         self._held.pop(message.message_id, None)
 
@@ -295,13 +295,13 @@ def _read(message: Message) -> DeadLetter:
 
 
 def _text(attributes: Mapping[str, Attribute], name: str) -> str | None:
-    """A note of the worker's: whoever else sends here may have used the name for bytes."""
+    """An attribute of the worker's; another sender may have used the name for bytes."""
     value = attributes[name].value if name in attributes else None
     return value if isinstance(value, str) else None
 
 
 def _subject_of(body: str) -> tuple[str | None, list[tuple[str | None, str]]]:
-    """The client and the objects that a body names; whatever it is, a listing must be able to show it."""
+    """The client and the objects that a body names; an unreadable body has none, so that a listing can show it."""
     try:
         notification = parse_notification(body)
     except MessageError:

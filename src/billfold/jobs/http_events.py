@@ -16,7 +16,7 @@ from billfold.aws.notifications import CreatedObject, parse_notification
 from billfold.aws.other_files import kind_of_key
 from billfold.aws.queue import open_queue
 from billfold.errors import MessageError, SourceError, SourceUnavailableError
-from billfold.jobs.intake import mark_pending, starts_delivery
+from billfold.jobs.messages import mark_pending, starts_delivery
 from billfold.log import Event
 from billfold.model import Client
 from billfold.settings import Settings
@@ -70,7 +70,7 @@ def _request(billfold: Billfold, owner: Client, created: CreatedObject) -> None:
 
 
 def _find_owner(billfold: Billfold, created: CreatedObject) -> Client | None:
-    """The client whose folder holds the object and whose account sent the event; None if there is no such client."""
+    """The client whose folder contains the object and whose account sent the event; None if there is none."""
     owner = billfold.clients.find_owner(created.bucket, created.key)
     reason = (
         "not in any client's folder"

@@ -1,4 +1,4 @@
-"""What a worker has in hand: the messages that its threads work on, those that wait, and what was done so far."""
+"""What a worker has in flight: the messages that its threads handle, those that wait, and the counts so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from billfold.aws.queue import Message
 from billfold.model import Client
 
-# For so long nobody asks again whether a client without a free slot has one; its own end here tells it at once.
+# For this long a client is known to have no free slot, unless one of its deliveries ends here.
 _FULL_SECONDS = 2
 
 
@@ -19,8 +19,8 @@ _FULL_SECONDS = 2
 class Report:
     """What a worker did, by number of messages: a message that comes again counts each time.
 
-    `stuck_count` are dead ones that no dead-letter queue took; `unfinished_count` were still worked on when the time to
-    shut down was over. `states` says how deliveries ended.
+    `stuck_count` are dead ones that no dead-letter queue took; `unfinished_count` were still being handled when the
+    time to shut down was over. `states` counts deliveries by their final state.
     """
 
     received_count: int = 0
@@ -34,8 +34,8 @@ class Report:
     states: Mapping[str, int] = field(default_factory=dict)
 
 
-class Workload:
-    """Shared by all threads of a worker; each method is one step that no other thread sees half done."""
+class InFlight:
+    """Shared by all threads of a worker; each method is atomic."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -48,28 +48,28 @@ class Workload:
         self._states: Counter[str] = Counter()
 
     def wait_for_room(self, seconds: float) -> int:
-        """How many more messages can be worked on, after at most so long a wait for the first of them."""
+        """How many more messages can be handled; waits at most `seconds` for the first free thread."""
         with self._changed:
             if len(self._working) >= self._size:
                 self._changed.wait(seconds)
             return max(self._size - len(self._working), 0)
 
     def wait_for_end(self, seconds: float) -> Sequence[Message]:
-        """What is worked on, after at most so long a wait for a change."""
+        """The messages in flight; waits at most `seconds` for a change."""
         with self._changed:
             if self._working:
                 self._changed.wait(seconds)
             return list(self._working.values())
 
     def receive(self, messages: Sequence[Message]) -> None:
-        """These came: nobody waits for them any more."""
+        """Count received messages; they no longer wait."""
         with self._changed:
             self._counts["received"] += len(messages)
             for message in messages:
                 self._waiting.pop(message.message_id, None)
 
     def begin(self, message: Message) -> bool:
-        """A thread takes the message up; False where one is at it already."""
+        """Put the message in flight; False if a thread is handling it already."""
         with self._changed:
             if message.message_id in self._working:
                 return False
@@ -78,7 +78,7 @@ class Workload:
             return True
 
     def let_go(self, message: Message) -> None:
-        """The message has its fate: it need not be kept from others any more."""
+        """The message has its result: it need not be hidden from others any more."""
         with self._changed:
             self._kept.pop(message.message_id, None)
 
@@ -90,51 +90,51 @@ class Workload:
             self._changed.notify_all()
 
     def kept(self) -> list[Message]:
-        """The messages that must not come to others now."""
+        """The messages that must stay hidden from other workers."""
         with self._changed:
             return list(self._kept.values())
 
     def wait_for(self, message: Message, seconds: int) -> None:
-        """The message comes again after so long."""
+        """The message comes again after this time."""
         with self._changed:
             self._waiting[message.message_id] = time.monotonic() + seconds
 
     def is_empty(self) -> bool:
-        """Whether nothing is worked on and nothing of our own is still hidden."""
+        """Whether nothing is in flight and none of our own messages is still hidden."""
         with self._changed:
             now = time.monotonic()
-            # What others have received meanwhile never comes here again.
+            # A message that another worker has received meanwhile does not come here again.
             self._waiting = {message_id: until for message_id, until in self._waiting.items() if until > now}
             return not self._working and not self._waiting
 
     def note_full(self, client: Client) -> None:
-        """All slots of the client were taken a moment ago."""
+        """Note that all slots of the client were taken a moment ago."""
         with self._changed:
             self._full[client.client_id] = (client, time.monotonic() + _FULL_SECONDS)
 
     def note_room(self, client: Client) -> None:
-        """A slot of the client has just become free here."""
+        """Note that a slot of the client has just become free here."""
         with self._changed:
             self._full.pop(client.client_id, None)
 
     def full_clients(self) -> list[Client]:
-        """The clients of which it is known that they have no free slot now."""
+        """The clients that are known to have no free slot now."""
         with self._changed:
             now = time.monotonic()
             return [client for client, until in self._full.values() if until > now]
 
     def count(self, name: str, number: int = 1) -> None:
-        """So many more messages of which this happened: a field of Report without its `_count`."""
+        """Add to a count of Report: `name` is the field without its `_count`."""
         with self._changed:
             self._counts[name] += number
 
     def count_state(self, state: str) -> None:
-        """One more object came to this state."""
+        """Count one more delivery with this final state."""
         with self._changed:
             self._states[state] += 1
 
     def report(self, duration_seconds: float) -> Report:
-        """What was done until now."""
+        """The counts until now."""
         with self._changed:
             counts = {f"{name}_count": number for name, number in self._counts.items()}
             states = dict(sorted(self._states.items()))

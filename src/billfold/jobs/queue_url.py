@@ -1,4 +1,4 @@
-"""Which SQS queue a command works with: the one that it is given, or BILLFOLD_QUEUE_URL."""
+"""Which SQS queue a command uses: the given one, or BILLFOLD_QUEUE_URL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from billfold.settings import EndpointUrl, Settings, require
 
 
 def choose_queue_url(settings: Settings, given: str | None, *, purpose: str) -> str:
-    """The queue's URL; raises UsageError for text that is none, and ConfigurationError where neither names a queue."""
+    """The queue's URL; raises UsageError for an invalid URL, and ConfigurationError if no queue is configured."""
     if given is None:
         require(settings, "BILLFOLD_QUEUE_URL", purpose=purpose)
         assert settings.queue_url is not None

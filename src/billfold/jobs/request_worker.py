@@ -1,8 +1,8 @@
-"""The server's worker: takes up what was asked for, a delivery at a time in each thread, until it is told to end.
+"""The server's worker: ingests requested deliveries, one at a time in each thread, until it is stopped.
 
-The rows of the deliveries that wait are its queue. Several servers share it: what a thread has in hand is locked in
-PostgreSQL, and free again when its process is gone. What becomes of a delivery is decided as for a message of SQS. One
-whose server died takes its slot, lets the other threads finish, and until it is done it is the only one of its server.
+The rows of the deliveries that wait are its queue. Several servers share it: the delivery of a thread is locked in
+PostgreSQL, and free again when its process is gone. Results are decided as for a message of SQS. A delivery whose
+server died takes its slot, lets the other threads finish, and is then the only one of its server until it is done.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import structlog
 from billfold.aws.notifications import Request
 from billfold.aws.queue import Message
 from billfold.errors import BillfoldError, StoreError
-from billfold.jobs.intake import take_request
-from billfold.jobs.results import Cause, Dead, Done, Fate, Later, wait_seconds
+from billfold.jobs.messages import handle_request
+from billfold.jobs.results import Cause, Dead, Done, Result, Retry, wait_seconds
 from billfold.log import Event
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
@@ -30,7 +30,7 @@ from billfold.store.jobs import failures, requests
 from billfold.store.jobs.requests import TakenDelivery
 
 POLL_SECONDS = 1.0
-# Somebody watches: what waits for another one looks again sooner than a message of a queue would.
+# A user may be watching: a delivery that waits for another one is retried sooner than a message of a queue.
 MAX_WAIT_SECONDS = 10
 _TICK_SECONDS = 0.1
 
@@ -38,38 +38,38 @@ log = structlog.get_logger(__name__)
 _random = Random()
 
 
-class AskedWorker:
-    """So many threads, for one server; each polls with a connection of its own."""
+class RequestWorker:
+    """The threads of one server; each polls with a connection of its own."""
 
     def __init__(self, *, settings: Settings, database: Database, concurrency: int) -> None:
         self._settings = settings
         self._database = database
         self._stopping = threading.Event()
-        # Who may have a delivery in hand, and who is alone with one, or waits to be.
+        # The threads that may have a delivery, and the one that handles its delivery alone, or waits to.
         self._changed = threading.Condition()
         self._working: set[UUID] = set()
         self._alone: UUID | None = None
-        # Each life of a thread has an id of its own: what another one left unfinished was interrupted.
+        # Each life of a thread has an id of its own: what another id left unfinished was interrupted.
         self._threads: Mapping[UUID, threading.Thread] = {
             (worker_id := uuid4()): threading.Thread(
-                target=self._run, args=[worker_id], name=f"asked-{number}", daemon=True
+                target=self._run, args=[worker_id], name=f"request-worker-{number}", daemon=True
             )
             for number in range(1, concurrency + 1)
         }
 
     def start(self) -> None:
-        """Begin to take up what waits."""
+        """Start the threads."""
         for thread in self._threads.values():
             thread.start()
 
     def stop(self) -> None:
-        """Take up nothing more."""
+        """Take no more deliveries."""
         self._stopping.set()
 
     def finish(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Take up nothing more, and let what runs end within so many seconds, or until it `is_over`.
+        """Take no more deliveries, and let those in progress end within `seconds`, or until `is_over`.
 
-        What does not stays asked for: another worker, or the next one, takes it up again.
+        A delivery that does not end stays requested: another worker, or the next one, takes it again.
         """
         self.stop()
         deadline = time.monotonic() + seconds
@@ -82,7 +82,7 @@ class AskedWorker:
         return sum(thread.is_alive() for thread in self._threads.values())
 
     def give_back(self) -> None:
-        """What still runs was told to end: it is not to blame for that, and its next attempt need not wait."""
+        """End the attempts that still run: they were stopped, so they do not count as failures and need not wait."""
         try:
             with connect(self._database.conninfo) as connection:
                 for worker_id, thread in self._threads.items():
@@ -111,13 +111,13 @@ class AskedWorker:
                 )
                 self._stopping.wait(delay_seconds)
             except Exception:
-                # Without its thread nothing more would be taken up.
+                # If the thread ended, it would take no more deliveries.
                 log.exception(Event.INTERNAL_ERROR)
                 failure_count += 1
                 self._stopping.wait(wait_seconds(failure_count, _random))
 
     def _take_next(self, connection: Connection, worker_id: UUID) -> bool:
-        """Work on the next delivery that is due; False where none is, or another thread is alone with its own."""
+        """Handle the next delivery that is due; False if none is, or if another thread handles its delivery alone."""
         with self._at_work(worker_id) as may_take:
             taken = requests.take(connection) if may_take else None
             if taken is None:
@@ -130,12 +130,12 @@ class AskedWorker:
         return True
 
     def _work(self, connection: Connection, worker_id: UUID, taken: TakenDelivery) -> None:
-        # One that waits for others is taken up again and again.
-        tell = log.info if taken.taken_count == 1 else log.debug
-        tell(Event.ASKED_STARTED, asked_by=taken.requested_by, taken_count=taken.taken_count)
+        # One that waits for others is taken again and again.
+        write = log.info if taken.taken_count == 1 else log.debug
+        write(Event.ASKED_STARTED, asked_by=taken.requested_by, taken_count=taken.taken_count)
         message = _as_message(taken)
         is_suspect = taken.taken_count > 1 and bool(failures.list_suspects(connection, [message.message_id]))
-        fate = take_request(
+        result = handle_request(
             Request(
                 client_id=taken.delivery.client_id,
                 key=taken.delivery.key,
@@ -150,11 +150,11 @@ class AskedWorker:
         )
         # The connection of the lock may have been lost meanwhile.
         with connect(self._database.conninfo) as another:
-            _settle(another, taken, fate)
+            _settle(another, taken, result)
 
     @contextmanager
     def _at_work(self, worker_id: UUID) -> Iterator[bool]:
-        """Whether this thread may take a delivery up, which counts as work until the end."""
+        """Whether this thread may take a delivery; it counts as working until the end of the block."""
         with self._changed:
             may_take = self._alone is None
             if may_take:
@@ -169,9 +169,9 @@ class AskedWorker:
                 self._changed.notify_all()
 
     def _wait_to_be_alone(self, worker_id: UUID) -> bool:
-        """Let the other threads finish, now that this one has its delivery's slot; False where it cannot be alone.
+        """Let the other threads finish, now that this one has its delivery's slot; False if it cannot be alone.
 
-        The delivery's server died under it and perhaps others: if this one dies too, there is one to blame.
+        A server died while it handled this delivery and perhaps others: if another one dies, the cause is certain.
         """
         with self._changed:
             if self._alone is not None:
@@ -186,33 +186,33 @@ class AskedWorker:
 
 
 def _as_message(taken: TakenDelivery) -> Message:
-    """To intake it is a message whose name is the delivery's, and which came as often as it was taken up."""
+    """The delivery as a message: its id is the delivery's, and it was received as often as it was taken."""
     name = str(taken.delivery.delivery_id)
     return Message(message_id=name, receipt="", body="", receive_count=taken.taken_count)
 
 
-def _settle(connection: Connection, taken: TakenDelivery, fate: Fate) -> None:
-    facts: dict[str, Any] = {"reason": fate.reason} if fate.reason else {}
-    match fate:
+def _settle(connection: Connection, taken: TakenDelivery, result: Result) -> None:
+    facts: dict[str, Any] = {"reason": result.reason} if result.reason else {}
+    match result:
         case Done():
-            is_another = fate.delivery_id not in (None, taken.delivery.delivery_id)
+            is_another = result.delivery_id not in (None, taken.delivery.delivery_id)
             requests.finish(connection, taken, "was replaced at its key before it was read")
             log.info(
                 Event.ASKED_DONE,
-                state=fate.state,
-                **({"instead": str(fate.delivery_id)} if is_another else {}),
+                state=result.state,
+                **({"instead": str(result.delivery_id)} if is_another else {}),
                 **facts,
             )
-        case Later():
-            is_wait = fate.cause in (Cause.SLOT, Cause.BUSY)
-            delay_seconds = min(fate.delay_seconds, MAX_WAIT_SECONDS) if is_wait else fate.delay_seconds
+        case Retry():
+            is_wait = result.cause in (Cause.SLOT, Cause.BUSY)
+            delay_seconds = min(result.delay_seconds, MAX_WAIT_SECONDS) if is_wait else result.delay_seconds
             requests.postpone(connection, taken, delay_seconds)
-            tell = log.debug if is_wait else log.warning
-            code = {"error_code": fate.error_code} if fate.error_code else {}
-            tell(Event.ASKED_LATER, cause=fate.cause, delay_seconds=delay_seconds, **code, **facts)
+            write = log.debug if is_wait else log.warning
+            code = {"error_code": result.error_code} if result.error_code else {}
+            write(Event.ASKED_LATER, cause=result.cause, delay_seconds=delay_seconds, **code, **facts)
         case Dead():
-            requests.give_up(connection, taken, error_code=fate.error_code, message=fate.reason)
+            requests.give_up(connection, taken, error_code=result.error_code, message=result.reason)
             failures.forget_failures(connection, str(taken.delivery.delivery_id))
-            log.error(Event.ASKED_DEAD, error_code=fate.error_code, **facts)
+            log.error(Event.ASKED_DEAD, error_code=result.error_code, **facts)
         case _:
-            assert_never(fate)
+            assert_never(result)

@@ -1,4 +1,4 @@
-"""What becomes of a message: it is done, it comes again later, or it goes to the dead-letter queue with a reason."""
+"""The result of a message: it is done, it is retried later, or it goes to the dead-letter queue with a reason."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
+from typing import Any, assert_never
 from uuid import UUID
 
+import structlog
+
+from billfold.log import Event
 from billfold.model import Client
 
-# A wait for somebody else is short at first, and longer than this only
+# A wait for other work is short at first, and at most this long
 MAX_WAIT_SECONDS = 60
-# for a message that came so often: SQS gives up on it after 1,000 times at most, and those must last for days.
+# until a message was received this often: SQS gives up after 1,000 times at most, which must last for days.
 _PATIENT_FROM = 100
-# A wait after a failure.
+# The longest wait after a failure.
 MAX_RETRY_DELAY_SECONDS = 900
 # SQS: an attribute counts towards the size of its message, and a reason is for people.
 _MAX_REASON_CHARACTERS = 1000
 
+log = structlog.get_logger(__name__)
+
 
 class Cause(StrEnum):
-    """Why a message comes again: its client has no slot free, its statement is worked on, PostgreSQL is away, something
-    of ours kept it from being tried (UNTRIED), or it FAILED.
+    """Why a message is retried: its client has no free slot (SLOT), its statement is busy (BUSY), PostgreSQL is away
+    (DATABASE), an error of ours prevented the attempt (UNTRIED), or the attempt failed (FAILURE).
     """
 
     SLOT = "slot"
@@ -34,7 +40,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The message is dealt with, whether anything came of it or not; `reason` says why nothing did."""
+    """The message is handled, even if it changed nothing; `reason` says why."""
 
     client: Client | None = None
     delivery_id: UUID | None = None
@@ -43,8 +49,8 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Later:
-    """The message comes again after `delay_seconds`; only a FAILURE counts towards the limit of attempts."""
+class Retry:
+    """The message is retried after `delay_seconds`; only a FAILURE counts towards the limit of attempts."""
 
     cause: Cause
     delay_seconds: int
@@ -64,35 +70,57 @@ class Dead:
     delivery_id: UUID | None = None
 
     def attributes(self, message_id: str) -> dict[str, str]:
-        """What the dead letter carries: `reason`, `error_code`, and the id that the message had in its queue."""
+        """The attributes of the dead letter: `reason`, `error_code`, and the id that the message had in its queue."""
         return {
-            # SQS refuses control characters and empty values.
+            # SQS rejects control characters and empty values.
             "reason": "".join(c if c.isprintable() else " " for c in self.reason)[:_MAX_REASON_CHARACTERS] or "-",
             "error_code": self.error_code,
             "source_message_id": message_id,
         }
 
 
-Fate = Done | Later | Dead
+Result = Done | Retry | Dead
 
 
-def choose(fates: Sequence[Fate]) -> Fate:
-    """The fate of a message that tells of several objects: it comes again as long as one of them can succeed.
+def choose(results: Sequence[Result]) -> Result:
+    """The result of a message that announces several objects: it is retried as long as one of them can succeed.
 
-    A failure among them counts, whatever the others wait for; the longest wait is good for all of them.
+    A failure among the retries counts, even if others only wait; the longest wait applies to all.
     """
-    later = [fate for fate in fates if isinstance(fate, Later)]
-    if later:
-        chosen = max(later, key=lambda fate: (fate.cause is Cause.FAILURE, fate.delay_seconds))
-        return replace(chosen, delay_seconds=max(fate.delay_seconds for fate in later))
-    dead = [fate for fate in fates if isinstance(fate, Dead)]
-    return next(iter([*dead, *fates]), Done())
+    retries = [result for result in results if isinstance(result, Retry)]
+    if retries:
+        chosen = max(retries, key=lambda result: (result.cause is Cause.FAILURE, result.delay_seconds))
+        return replace(chosen, delay_seconds=max(result.delay_seconds for result in retries))
+    dead = [result for result in results if isinstance(result, Dead)]
+    return next(iter([*dead, *results]), Done())
+
+
+def report(result: Result) -> None:
+    """Log the end of a message: `message_done`, `message_later` or `message_dead`."""
+    facts: dict[str, Any] = {
+        **({"client": result.client.client_id} if result.client else {}),
+        **({"delivery_id": str(result.delivery_id)} if result.delivery_id else {}),
+        **({"reason": result.reason} if result.reason else {}),
+    }
+    match result:
+        case Done():
+            log.info(Event.MESSAGE_DONE, **({"state": result.state} if result.state else {}), **facts)
+        case Retry(cause=Cause.SLOT | Cause.BUSY):
+            # A flood of one client's events logs this thousands of times.
+            log.debug(Event.MESSAGE_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **facts)
+        case Retry():
+            code = {"error_code": result.error_code} if result.error_code else {}
+            log.warning(Event.MESSAGE_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **code, **facts)
+        case Dead():
+            log.error(Event.MESSAGE_DEAD, error_code=result.error_code, **facts)
+        case _:
+            assert_never(result)
 
 
 def wait_seconds(receive_count: int, random: Random) -> int:
-    """How long a message waits for somebody else: longer each time, and by chance, so that not all come at once.
+    """How long a message waits for other work: longer each time, and random, so that not all come at once.
 
-    It grows slowly: a slot that becomes free must not wait long for the next message.
+    It grows slowly, so that a free slot does not wait long for the next message.
     """
     patience = max(receive_count - _PATIENT_FROM, 0) * 5
     bound = min(1 + receive_count, MAX_WAIT_SECONDS) + patience
@@ -100,6 +128,6 @@ def wait_seconds(receive_count: int, random: Random) -> int:
 
 
 def retry_seconds(failure_count: int, base_seconds: int, random: Random) -> int:
-    """How long a message waits after so many failures: twice as long each time, the last quarter of it by chance."""
+    """How long a message waits after this many failures: twice as long each time, the last quarter of it random."""
     bound = min(base_seconds * 2 ** min(failure_count - 1, 20), MAX_RETRY_DELAY_SECONDS)
     return random.randint(bound - bound // 4, bound)

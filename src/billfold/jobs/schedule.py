@@ -1,7 +1,7 @@
-"""The schedule: each client's folder is looked through at its refresh interval, and a delivery that is late is told.
+"""The schedule: lists each client's folder at its refresh interval, and reports late deliveries.
 
-It brings in what events lost, by the same `backfill` that an operator can call. Several clients are visited at a time,
-so that one with much to bring in does not keep the others waiting, and who is late is told whoever is being visited.
+It ingests what events missed, by the same `backfill` that an operator can call. Several clients are visited at a time,
+so that one with much to ingest does not keep the others waiting; late clients are reported even during a visit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import structlog
 from billfold import interruption
 from billfold.app import Billfold
 from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
-from billfold.jobs.client_pool import Visits
+from billfold.jobs.client_pool import ClientPool
 from billfold.log import Event
 from billfold.model import Client, TriggerSource
 from billfold.settings import Settings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from billfold.reports import ClientFreshness
 
 DEFAULT_CONCURRENCY = 2
-# However often a client failed, it is tried again after this time.
+# The longest wait of a client that failed.
 MAX_PATIENCE_SECONDS = 3600
 _TICK_SECONDS = 0.1
 
@@ -39,9 +39,9 @@ log = structlog.get_logger(__name__)
 
 
 class VisitState(StrEnum):
-    """How a client's turn ended: busy is one whom another schedule visits, or all of whose slots workers have taken.
+    """How a client's visit ended. BUSY: another schedule visits it, or workers have taken all of its slots.
 
-    Unfinished is one whose delivery still ran when the time to end was over; it is claimed anew later.
+    UNFINISHED: its delivery still ran when the time to end was over; a later visit claims it again.
     """
 
     DONE = "done"
@@ -53,7 +53,7 @@ class VisitState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One client's turn. `counts` are its statements by how they ended; `failures` are what kept any of them out."""
+    """The visit of one client. `counts` are its statements by state; `failures` are the errors of those that failed."""
 
     client_id: str
     state: VisitState
@@ -62,7 +62,7 @@ class Visit:
     failures: tuple[BillfoldError, ...] = ()
 
 
-class _Stopping(Exception):  # noqa: N818, no error: between two deliveries the schedule was asked to end
+class _Stopping(Exception):  # noqa: N818, not an error: the schedule is to end between two deliveries
     """Ends a backfill before its next delivery."""
 
 
@@ -73,12 +73,12 @@ def keep_schedule(
     concurrency: int = DEFAULT_CONCURRENCY,
     count_stops: Callable[[], int],
 ) -> int:
-    """Visit whoever is due, so many at a time, until it is told to stop; returns how many visits did not end in time.
+    """Visit due clients, `concurrency` at a time, until it is to stop; returns how many visits did not end in time.
 
-    `count_stops` says how often it was told. At the first time no other delivery begins, and those at work may end
-    within BILLFOLD_SHUTDOWN_SECONDS; a second time cuts that short. A pass begins at each interval, whether or not the
-    visits of the one before have ended. A client that failed waits for twice as long each time, an hour at most. A
-    database that is gone is waited for.
+    `count_stops` returns the number of stops. After the first stop no delivery begins, and those in progress may
+    end within BILLFOLD_SHUTDOWN_SECONDS; a second stop cuts that short. A pass begins at each interval, even if
+    visits of the one before still run. A client that failed waits twice as long each time, an hour at most. If
+    the database is away, the schedule waits for it.
     """
     patience = _Patience(interval_seconds)
 
@@ -96,7 +96,7 @@ def keep_schedule(
             ended = visits.take_results()
             patience.learn(ended)
             finish_pass(billfold, visited=len(ended), visiting=len(under_way))
-            # What ended early leaves the whole interval until the next pass.
+            # If all visits ended early, the next pass begins a whole interval later.
             next_at = next_at if under_way else time.monotonic() + interval_seconds
         except BillfoldError as error:
             if not error.retryable:
@@ -113,10 +113,10 @@ def visit_due(
     concurrency: int = DEFAULT_CONCURRENCY,
     count_stops: Callable[[], int] = lambda: 0,
 ) -> tuple[Visit, ...]:
-    """Look through the folder of each client whose interval has gone by; one that fails does not stop the others.
+    """Visit each client whose interval has passed; one that fails does not stop the others.
 
-    Two schedules at once share the clients between them. What may succeed later leaves the client due. It can be told
-    to stop as `keep_schedule` can. Raises what keeps any client from being visited: the database.
+    Two schedules at once share the clients. A client with a retryable failure stays due. It stops as `keep_schedule`
+    does. Raises StoreError, which prevents every visit.
     """
     due = _list_due(billfold)
     visits = _make_visits(billfold, concurrency, lambda: count_stops() > 0)
@@ -128,7 +128,7 @@ def visit_due(
 
 
 def report_late(billfold: Billfold) -> tuple[ClientFreshness, ...]:
-    """The clients of which no delivery came for one and a half of their intervals, each with a log line."""
+    """The clients without a delivery for one and a half of their intervals, each with a log line."""
     late = _find_late(billfold.clients.freshness())
     for row in late:
         log.warning(
@@ -142,9 +142,9 @@ def report_late(billfold: Billfold) -> tuple[ClientFreshness, ...]:
 
 
 def finish_pass(billfold: Billfold, *, visited: int, visiting: int = 0) -> tuple[ClientFreshness, ...]:
-    """Log that the pass is over, whether or not anybody was due, and return who is late now.
+    """Log the end of the pass, even if no client was due, and return the clients that are late now.
 
-    A schedule that does not run cannot say who is late: the absence of this line is what an alarm can see.
+    A schedule that does not run cannot report late clients: an alarm can watch for the absence of this line.
     """
     known = billfold.clients.freshness()
     log.info(Event.SCHEDULE_FINISHED, clients=len(known), visited=visited, visiting=visiting)
@@ -156,7 +156,7 @@ def _find_late(known: Collection[ClientFreshness]) -> tuple[ClientFreshness, ...
 
 
 def _list_due(billfold: Billfold) -> list[str]:
-    """The clients whose interval has gone by, and the one that the settings describe, due or not."""
+    """The clients whose interval has passed, and the one that the settings describe, due or not."""
     with connect(billfold.database.conninfo) as connection:
         due = freshness.list_due(connection)
     default = billfold.settings.default_client()
@@ -165,18 +165,18 @@ def _list_due(billfold: Billfold) -> list[str]:
     return due
 
 
-def _make_visits(billfold: Billfold, concurrency: int, should_stop: Callable[[], bool]) -> Visits[Visit]:
+def _make_visits(billfold: Billfold, concurrency: int, should_stop: Callable[[], bool]) -> ClientPool[Visit]:
     def visit(client_id: str) -> Visit | None:
         if should_stop():
             return None
         with structlog.contextvars.bound_contextvars(client=client_id):
             return _visit(client_id, billfold, should_stop)
 
-    return Visits(concurrency, visit)
+    return ClientPool(concurrency, visit)
 
 
-def _end_visits(visits: Visits[Visit], settings: Settings, count_stops: Callable[[], int]) -> Collection[str]:
-    """Let the deliveries at work come to an end while there is time; the clients whose did not."""
+def _end_visits(visits: ClientPool[Visit], settings: Settings, count_stops: Callable[[], int]) -> Collection[str]:
+    """Let the deliveries in progress end while there is time; returns the clients whose deliveries did not."""
     visits.forget_waiting()
     unfinished = visits.wait_for_end(settings.shutdown_seconds, lambda: count_stops() > 1)
     if unfinished:
@@ -185,19 +185,19 @@ def _end_visits(visits: Visits[Visit], settings: Settings, count_stops: Callable
 
 
 def _visit(client_id: str, billfold: Billfold, should_stop: Callable[[], bool]) -> Visit | None:
-    """One client's turn; None where it is not due after all."""
+    """Visit one client; None if it is not due after all."""
     try:
         client = billfold.clients.keep(client_id)
         with open_slots(billfold.database) as connection:
             if not freshness.try_lock_client(connection, client_id):
                 return Visit(client_id=client_id, state=VisitState.BUSY)
-            # Another schedule may have finished with it since it was found to be due.
+            # Another schedule may have visited it since it was found to be due.
             if not freshness.is_due(connection, client_id):
                 return None
-            # A backfill ingests one delivery at a time: it counts as one among those of the workers.
+            # A backfill ingests one delivery at a time: it takes one slot, as a worker does.
             if take_slot(connection, client) is None:
                 return Visit(client_id=client_id, state=VisitState.BUSY)
-            return _look_through(client, billfold, connection, should_stop)
+            return _backfill(client, billfold, connection, should_stop)
     except _Stopping:
         log.info(Event.SCHEDULE_CLIENT_STOPPED)
         return Visit(client_id=client_id, state=VisitState.STOPPED)
@@ -211,7 +211,7 @@ def _visit(client_id: str, billfold: Billfold, should_stop: Callable[[], bool]) 
         return Visit(client_id=client_id, state=VisitState.FAILED, failures=(as_internal(error),))
 
 
-def _look_through(client: Client, billfold: Billfold, connection: Connection, should_stop: Callable[[], bool]) -> Visit:
+def _backfill(client: Client, billfold: Billfold, connection: Connection, should_stop: Callable[[], bool]) -> Visit:
     def go_on(*_: object) -> None:
         if should_stop():
             raise _Stopping
@@ -235,9 +235,9 @@ def _look_through(client: Client, billfold: Billfold, connection: Connection, sh
 
 
 def is_finished(report: BackfillReport, failures: Collection[BillfoldError]) -> bool:
-    """Whether looking again before the next interval would find nothing else.
+    """Whether another visit before the next interval would find nothing more to do.
 
-    A full database, or a limit of it, is the operator's to change, and says nothing about the deliveries.
+    A full database or a limit of it needs the operator, and says nothing about the deliveries.
     """
     return report.is_complete and not any(
         failure.retryable or isinstance(failure, StoreFullError | StoreLimitError) for failure in failures
@@ -245,7 +245,7 @@ def is_finished(report: BackfillReport, failures: Collection[BillfoldError]) -> 
 
 
 class _Patience:
-    """Which clients failed of late, and until when (monotonic seconds) each is left alone."""
+    """Which clients failed recently, and until when (monotonic seconds) each waits."""
 
     def __init__(self, interval_seconds: int) -> None:
         self._interval_seconds = interval_seconds

@@ -1,13 +1,13 @@
-"""The worker: takes messages from the queue, works on several at a time, and lets none get lost.
+"""The worker: receives messages from the queue, handles several at a time, and loses none.
 
-    receiver   asks for as many messages as threads are free, and settles at once what only waits for a slot; a message
-               whose worker died takes its slot, lets the others finish, and until it is done it is the only one
-    threads    one message each: intake decides its fate, the thread tells the queue
+    receiver   receives as many messages as threads are free, and puts off at once those that wait for a slot; a message
+               whose worker died takes its slot, lets the others finish, and is then alone until it is done
+    threads    one message each: `messages` decides its result, the thread applies it to the queue
     heartbeat  keeps messages hidden from others while they are worked on
-    caller     waits for the end: nothing is left where it drains, or `stop`
+    caller     waits for the end: an empty queue if it drains, or `stop`
 
-What a worker holds in PostgreSQL dies with it, and what it holds of the queue comes back when its time is over: another
-one goes on where it was killed.
+The locks of a worker in PostgreSQL end with it, and its messages come back when their visibility timeout is over:
+another worker continues where it was killed.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from billfold.aws.queue import MAX_MESSAGES, Message, Queue, open_queue
 from billfold.errors import BillfoldError, StoreError
 from billfold.jobs.attempts import end_all, find_suspects, forget
 from billfold.jobs.dead_letters import bury
-from billfold.jobs.in_flight import Report, Workload
-from billfold.jobs.intake import find_full, take_in, tell
+from billfold.jobs.in_flight import InFlight, Report
+from billfold.jobs.messages import find_full, handle_message
 from billfold.jobs.queue_url import choose_queue_url
-from billfold.jobs.results import Cause, Dead, Fate, Later, retry_seconds, wait_seconds
+from billfold.jobs.results import Cause, Dead, Result, Retry, report, retry_seconds, wait_seconds
 from billfold.log import Event
 from billfold.model import Client
 from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.store.jobs.failures import end_attempts
 
-# SQS could wait 20 seconds for a message; a worker that is told to end must not wait so long for the answer.
+# SQS could wait 20 seconds for a message; a worker that is to stop must not wait that long for the answer.
 POLL_SECONDS = 5
-# Whoever drains wants to know soon that nothing is left.
+# A draining worker should notice soon that the queue is empty.
 DRAIN_POLL_SECONDS = 1
-# Without a dead-letter queue a dead message stays where it is, hidden for as long as this.
+# Without a dead-letter queue a dead message stays in its queue, hidden for this long.
 STUCK_SECONDS = 6 * 3600
-# A queue's policy reaches all of SQS after a while only: one that refuses what it allowed before is asked again.
+# A queue's policy takes a while to reach all of SQS: if access is denied after it was allowed, try again.
 MAX_REFUSALS = 5
-# So many clients are named in a warning.
+# This many clients are named in a warning.
 _NAMED_CLIENTS = 10
 _TICK_SECONDS = 0.1
 
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 
 
 def make_worker(billfold: Billfold, queue_url: str | None = None, *, concurrency: int, drain: bool = False) -> Worker:
-    """A worker of this queue, or of BILLFOLD_QUEUE_URL; raises UsageError for a URL that is none."""
+    """A worker of this queue, or of BILLFOLD_QUEUE_URL; raises UsageError for an invalid URL."""
     url = choose_queue_url(billfold.settings, queue_url, purpose="the worker")
     database = billfold.database
     queue = open_queue(url, billfold.settings)
@@ -72,9 +72,9 @@ class Worker:
         self._database = database
         self._concurrency = concurrency
         self._drain = drain
-        self._load = Workload(concurrency)
+        self._load = InFlight(concurrency)
         self._worker_id = uuid4()
-        # Plain values, because a signal's handler may take no lock; how often `stop` was called.
+        # Plain values, because a signal handler must not take a lock; how often `stop` was called.
         self._stops = 0
         self._is_database_away = False
         self._failure: BaseException | None = None
@@ -82,17 +82,16 @@ class Worker:
         self._random = Random()
 
     def stop(self) -> None:
-        """Receive nothing more. What has begun may finish within BILLFOLD_SHUTDOWN_SECONDS, or not: at a second call.
+        """Receive no more messages. Those in flight may finish within BILLFOLD_SHUTDOWN_SECONDS, until a second call.
 
-        Any thread may call it, and a signal's handler.
+        Any thread and a signal handler may call it.
         """
         self._stops += 1
 
     def run(self) -> Report:
-        """Work until nothing is left, where it drains, or until `stop`; say what was done.
+        """Handle messages until the queue is empty, if it drains, or until `stop`; returns the counts.
 
-        Raises what keeps it from receiving at all: SourceError for a queue that does not exist or refuses us, the first
-        time or several times in a row.
+        Raises SourceError for a queue that does not exist or denies access, the first time or several times in a row.
         """
         started = time.monotonic()
         self._dead_letters = self._queue.open_dead_letters()
@@ -115,11 +114,11 @@ class Worker:
         return report
 
     def _warn_of_crowds(self) -> None:
-        """Say it where one client's deliveries could take every thread, and other clients would have to wait."""
+        """Warn if one client's deliveries could take every thread, so that other clients would have to wait."""
         try:
             known = [each for each in clients.list_clients(self._database) if each.is_registered and each.enabled]
         except StoreError:
-            # It is waited for where messages need it.
+            # The worker waits for the database when a message needs it.
             return
         default = self._settings.default_client()
         known += [default] if default.bucket else []
@@ -134,7 +133,7 @@ class Worker:
             )
 
     def _finish(self, receiver: threading.Thread) -> None:
-        """Let everybody come to an end while there is time, and give back what does not."""
+        """Let the threads finish while there is time, and give back the messages of those that do not."""
         deadline = time.monotonic() + self._settings.shutdown_seconds
         self._stops = max(self._stops, 1)
         while True:
@@ -143,16 +142,16 @@ class Worker:
             if is_over or not (working or receiver.is_alive()):
                 break
             receiver.join(_TICK_SECONDS)
-        # As long as it asks, what is given back could come to itself. Told twice, it takes that chance.
+        # While the receiver polls, it could receive what is given back. After a second stop that risk is taken.
         until = time.monotonic() + POLL_SECONDS
         while receiver.is_alive() and time.monotonic() < until and self._stops == 1:
             receiver.join(_TICK_SECONDS)
-        # It may have begun a last one meanwhile.
+        # The receiver may have begun a last message meanwhile.
         working = self._load.wait_for_end(0)
         self._load.count("unfinished", len(working))
         self._give_back(self._load.kept())
         if working:
-            # What is given back in the middle was told to end: it is not to blame for that.
+            # Attempts that were stopped do not count as failures.
             end_all(self._database, self._worker_id)
 
     def _receive_all(self) -> None:
@@ -168,16 +167,16 @@ class Worker:
                     messages = self._receive(min(max(wanted, free), MAX_MESSAGES))
                 except BillfoldError as error:
                     failures, refusals = (failures + 1, 0) if error.retryable else (0, refusals + 1)
-                    # A wrong URL is told at once.
+                    # A wrong URL is reported at once.
                     if refusals >= (MAX_REFUSALS if has_received else 1):
                         raise
                     self._back_off(Event.RECEIVE_FAILED, self._wait_after(failures, refusals), error)
                     continue
                 failures, refusals, has_received = 0, 0, True
                 needing = self._distribute(messages, free)
-                # A flood of what is settled at once is gone through by full hands, anything else as threads are free.
+                # Messages that are put off at once are received in full batches, others as threads are free.
                 wanted = MAX_MESSAGES if messages and not needing else 0
-                # What is worked on or hidden by us may come again: only a poll without it tells that nothing is left.
+                # What is in flight or hidden by us may come again: only a poll without either shows an empty queue.
                 empty_in_a_row = empty_in_a_row + 1 if was_empty and not messages else 0
                 if self._drain and empty_in_a_row and self._is_drained(empty_in_a_row):
                     return
@@ -185,7 +184,7 @@ class Worker:
             self._failure = error
 
     def _wait_after(self, failures: int, refusals: int) -> int:
-        """How long to wait before the queue is asked again: a refusal is mended in minutes, if at all."""
+        """How long to wait before the next poll: denied access is fixed in minutes, if at all."""
         if refusals:
             return retry_seconds(refusals, self._settings.message_retry_seconds, self._random)
         return wait_seconds(failures, self._random)
@@ -200,7 +199,7 @@ class Worker:
         return messages
 
     def _distribute(self, messages: Sequence[Message], free: int) -> int:
-        """A thread for each message that needs one, as long as there are any; returns how many need one."""
+        """Start a thread for each message that needs one, while threads are free; returns how many need one."""
         settled: list[tuple[Message, int]] = []
         needing: list[Message] = []
         for message in messages:
@@ -213,7 +212,7 @@ class Worker:
         try:
             suspects = find_suspects(needing, self._database)
         except StoreError as error:
-            # A refusal would last: what is given back at once would be received until SQS gives up on it.
+            # The outage may last: messages that are given back at once would be received until SQS gives up.
             self._is_database_away = True
             settled += [(message, self._let_wait(message, Cause.DATABASE, str(error))) for message in needing]
             needing, suspects = [], set()
@@ -230,31 +229,31 @@ class Worker:
         return len(needing)
 
     def _let_wait(self, message: Message, cause: Cause, reason: str, client: Client | None = None) -> int:
-        """For how many seconds a message waits that is not looked at further."""
+        """Report that the message waits, and return for how many seconds."""
         delay_seconds = wait_seconds(message.receive_count, self._random)
         with structlog.contextvars.bound_contextvars(message_id=message.message_id):
-            tell(Later(cause=cause, delay_seconds=delay_seconds, reason=reason, client=client))
+            report(Retry(cause=cause, delay_seconds=delay_seconds, reason=reason, client=client))
         return delay_seconds
 
     def _begin(self, message: Message, *, alone: bool = False) -> None:
-        """A thread of its own for the message."""
+        """Start a thread for the message."""
         if self._load.begin(message):
             arguments = [message, partial(self._wait_to_be_alone, message) if alone else None]
             threading.Thread(target=self._work, args=arguments, name=message.message_id, daemon=True).start()
-        # Else its time was not extended while a thread is at it: it stays hidden, as it was received now.
+        # Otherwise its time ran out while a thread handles it: it stays hidden, because it was just received again.
 
     def _work_alone(self, message: Message) -> None:
-        """Begin this one, and nothing else until it is done or waits for its slot.
+        """Begin this message, and nothing else until it is done or waits for its slot.
 
-        Its worker died under it and perhaps others: if the next one dies too, there is one to blame. What comes
-        meanwhile waits in the queue.
+        A worker died while it handled this message and perhaps others: if another one dies, this message is the cause.
+        Other messages wait in the queue.
         """
         self._begin(message, alone=True)
         while not self._stops and message in self._load.wait_for_end(_TICK_SECONDS):
             pass
 
     def _wait_to_be_alone(self, message: Message) -> bool:
-        """Let what else runs finish, now that this one has its slot; False where the worker is told to end."""
+        """Let the other threads finish, now that this message has its slot; False if the worker is to stop."""
         while not self._stops and len(self._load.wait_for_end(_TICK_SECONDS)) > 1:
             pass
         if self._stops:
@@ -263,19 +262,19 @@ class Worker:
         return True
 
     def _is_drained(self, empty_in_a_row: int) -> bool:
-        """Whether nothing is left that this worker has to wait for; what others have hidden is theirs."""
+        """Whether the queue is empty for this worker; messages that others have hidden are theirs."""
         if empty_in_a_row > 1:
             return True
         try:
             state = self._queue.describe()
         except BillfoldError as error:
-            # The next empty poll tells it as well.
+            # The next empty poll decides as well.
             log.warning(Event.QUEUE_FAILED, action="describe", error_code=error.error_code, error=str(error))
             return False
         return state.waiting_count == 0 and state.hidden_count == 0
 
     def _find_database(self) -> bool:
-        """Whether the database answers again: until then messages would come and go for nothing."""
+        """Whether the database answers again: until then receiving messages is useless."""
         try:
             with connect(self._database.conninfo) as connection:
                 kept = [message.message_id for message in self._load.kept()]
@@ -294,10 +293,10 @@ class Worker:
             time.sleep(_TICK_SECONDS)
 
     def _work(self, message: Message, may_begin: Callable[[], bool] | None) -> None:
-        """One message, in a thread of its own."""
+        """Handle one message, in a thread of its own."""
         with structlog.contextvars.bound_contextvars(message_id=message.message_id):
             try:
-                fate = take_in(
+                result = handle_message(
                     message,
                     settings=self._settings,
                     database=self._database,
@@ -306,85 +305,85 @@ class Worker:
                 )
                 with self._beating:
                     self._load.let_go(message)
-                self._learn(fate)
-                self._settle(message, fate)
+                self._note_client(result)
+                self._settle(message, result)
             except Exception:
-                # The message comes again when its time is over.
+                # The message comes again when its visibility timeout is over.
                 log.exception(Event.INTERNAL_ERROR)
                 self._load.wait_for(message, self._settings.visibility_seconds)
             finally:
                 self._load.end(message)
 
-    def _learn(self, fate: Fate) -> None:
-        if isinstance(fate, Later) and fate.cause is Cause.DATABASE:
+    def _note_client(self, result: Result) -> None:
+        if isinstance(result, Retry) and result.cause is Cause.DATABASE:
             self._is_database_away = True
-        if fate.client and isinstance(fate, Later) and fate.cause is Cause.SLOT:
-            self._load.note_full(fate.client)
-        elif fate.client:
-            self._load.note_room(fate.client)
+        if result.client and isinstance(result, Retry) and result.cause is Cause.SLOT:
+            self._load.note_full(result.client)
+        elif result.client:
+            self._load.note_room(result.client)
 
-    def _settle(self, message: Message, fate: Fate) -> None:
-        if isinstance(fate, Later):
-            self._postpone([(message, fate.delay_seconds)])
+    def _settle(self, message: Message, result: Result) -> None:
+        if isinstance(result, Retry):
+            self._postpone([(message, result.delay_seconds)])
             self._load.count("later")
-        elif isinstance(fate, Dead):
-            self._bury(message, fate)
+        elif isinstance(result, Dead):
+            self._bury(message, result)
         else:
             self._delete(message)
             self._load.count("done")
-            if fate.state:
-                self._load.count_state(fate.state)
+            if result.state:
+                self._load.count_state(result.state)
 
-    def _bury(self, message: Message, fate: Dead) -> None:
-        """Send it to the dead-letter queue, and only then delete it; where it cannot be sent, hide it for long."""
+    def _bury(self, message: Message, result: Dead) -> None:
+        """Send it to the dead-letter queue, and only then delete it; if it cannot be sent, hide it for long."""
         target = self._dead_letters
-        if target is not None and self._try("send", lambda: bury(target, message, fate)):
+        if target is not None and self._try("send", lambda: bury(target, message, result)):
             if self._delete(message):
                 forget(message, self._database)
             self._load.count("dead")
             return
         delay_seconds = message.limit_hiding(STUCK_SECONDS)
-        log.error(Event.MESSAGE_STUCK, reason=fate.reason, error_code=fate.error_code, delay_seconds=delay_seconds)
+        log.error(Event.MESSAGE_STUCK, reason=result.reason, error_code=result.error_code, delay_seconds=delay_seconds)
         self._load.count("stuck")
         self._try("hide", lambda: self._queue.hide(message, delay_seconds))
 
     def _delete(self, message: Message) -> bool:
-        """Whether it is gone; else it comes again, soon where the queue can be told so."""
+        """Delete the message; if that fails, it comes again, soon if the queue accepts that."""
         if self._try("delete", lambda: self._queue.delete(message)):
             return True
         self._postpone([(message, wait_seconds(message.receive_count, self._random))])
         return False
 
     def _postpone(self, hidden: Sequence[tuple[Message, int]]) -> None:
-        """Each comes again after its seconds, or when its receipt's time is over, where the queue cannot be told so."""
-        is_told = self._try("hide", lambda: self._queue.hide_all(hidden))
-        # The time begins when the queue has heard of it: whoever drains must not look for it too early.
+        """Hide each message for its seconds; if that fails, it comes again when its visibility timeout is over."""
+        is_hidden = self._try("hide", lambda: self._queue.hide_all(hidden))
+        # The time begins when the queue has answered: a draining worker must not expect the message too early.
         for message, seconds in hidden:
-            self._load.wait_for(message, seconds if is_told else self._settings.visibility_seconds)
+            self._load.wait_for(message, seconds if is_hidden else self._settings.visibility_seconds)
 
     def _beat(self) -> None:
-        """Hide what is worked on for longer; after a third of the time, so that two beats may fail."""
+        """Hide messages in flight for longer, after each third of the time, so that two beats may fail."""
         seconds = self._settings.visibility_seconds
         while True:
             time.sleep(seconds / 3)
-            # Whoever lets a message go waits for the beat: it would be hidden for longer than its fate asks.
+            # A thread that has a result waits for the beat, which would hide its message for too long.
             try:
                 with self._beating:
                     hidden = [(message, seconds) for message in self._load.kept()]
                     self._try("hide", partial(self._queue.hide_all, hidden))
             except Exception:
-                # Without its beats a worker would lose what it works on to others.
+                # Without its beats a worker would lose its messages to others.
                 log.exception(Event.INTERNAL_ERROR)
 
     def _give_back(self, messages: Sequence[Message]) -> None:
-        """Others may have them at once."""
+        """Let other workers have the messages at once."""
         self._load.count("given_back", len(messages))
         for message in messages:
             log.debug(Event.MESSAGE_GIVEN_BACK, message_id=message.message_id)
         self._postpone([(message, 0) for message in messages])
 
     def _try(self, action: str, call: Callable[[], object]) -> bool:
-        """Whether the queue did it; a message that it does not let go comes again, and nothing is done twice."""
+        """Call the queue; False if it failed. A message that stays in the queue comes again, and changes nothing."""
         try:
             call()
         except BillfoldError as error:

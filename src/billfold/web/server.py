@@ -16,7 +16,7 @@ import uvicorn
 from billfold import interruption
 from billfold.app import Billfold
 from billfold.errors import ConfigurationError
-from billfold.jobs.request_worker import AskedWorker
+from billfold.jobs.request_worker import RequestWorker
 from billfold.log import Event
 from billfold.web.application import create_app
 from billfold.web.connections import make_protocol
@@ -63,7 +63,7 @@ def serve(
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     listener = listen(host, port, config.backlog)
-    worker = AskedWorker(settings=settings, database=billfold.database, concurrency=settings.serve_concurrency)
+    worker = RequestWorker(settings=settings, database=billfold.database, concurrency=settings.serve_concurrency)
     server = _Server(config, worker, home_token, on_started)
     # uvicorn handles SIGINT and SIGTERM itself as soon as it runs.
     interruption.let_finish(lambda number: server.handle_exit(number, None))
@@ -128,7 +128,7 @@ class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        worker: AskedWorker,
+        worker: RequestWorker,
         home_token: HomeToken | None,
         on_started: Callable[[str], None],
     ) -> None:

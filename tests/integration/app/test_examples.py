@@ -45,7 +45,8 @@ def _list_examples() -> Iterator[doctest.DocTest]:
     for kind in CLASSES:
         for name, member in inspect.getmembers(kind):
             function = member.fget if isinstance(member, property) else member
-            if name.startswith("_") or not (inspect.isfunction(function) or inspect.ismethod(function)):
+            is_public = name == "__call__" or not name.startswith("_")
+            if not is_public or not (inspect.isfunction(function) or inspect.ismethod(function)):
                 continue
             text = inspect.getdoc(function) or ""
             yield parser.get_doctest(text, {}, f"{kind.__name__}.{name}", None, 0)

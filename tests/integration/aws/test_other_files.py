@@ -25,7 +25,7 @@ from billfold.bills.backfill import backfill
 from billfold.bills.ingest import ingest
 from billfold.bills.requests import request
 from billfold.errors import SourceNotFoundError
-from billfold.jobs.intake import take_in
+from billfold.jobs.messages import handle_message
 from billfold.jobs.results import Done
 from billfold.model import DeliveryState, LeftOutFile, TriggerSource
 from billfold.settings import Settings, load_settings
@@ -244,10 +244,10 @@ def test_events_of_what_is_not_a_bill_are_done(fleet: Landing) -> None:
     for key in OTHER_FILES:
         message = Message(message_id=key, receipt="r", body=s3_event(BUCKET, key), receive_count=1)
 
-        fate = take_in(message, settings=fleet.settings, database=fleet.database, worker_id=uuid4())
+        result = handle_message(message, settings=fleet.settings, database=fleet.database, worker_id=uuid4())
 
-        assert isinstance(fate, Done), (key, fate)
-        assert "is not a bill" in str(fate.reason), key
+        assert isinstance(result, Done), (key, result)
+        assert "is not a bill" in str(result.reason), key
     assert fleet.count("billing_deliveries") == fleet.count("billing_ingestion_runs") == 0
 
 

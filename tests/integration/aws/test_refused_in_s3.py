@@ -15,8 +15,8 @@ from billfold.aws.queue import Message
 from billfold.aws.session_policy import session_policy
 from billfold.bills.backfill import backfill
 from billfold.errors import ManifestError, UsageError
-from billfold.jobs.intake import take_in
-from billfold.jobs.results import Dead, Done, Fate
+from billfold.jobs.messages import handle_message
+from billfold.jobs.results import Dead, Done, Result
 from billfold.model import Client, DeliveryState
 from billfold.settings import as_folder
 from tests.bills.line_items import PERIOD, as_csv, described
@@ -40,10 +40,10 @@ def put_manifest(registry: Registry, client: Client, key: str, *files: str) -> N
     registry.aws.put(client.bucket, key, json.dumps(manifest).encode())
 
 
-def tell(registry: Registry, client: Client, key: str) -> Fate:
+def tell(registry: Registry, client: Client, key: str) -> Result:
     assert client.bucket
     message = Message(message_id="m-1", receipt="r-1", body=s3_event(client.bucket, key), receive_count=1)
-    return take_in(message, settings=registry.settings, database=registry.database, worker_id=uuid4())
+    return handle_message(message, settings=registry.settings, database=registry.database, worker_id=uuid4())
 
 
 # An export copied into a bucket without its prefix, one into the client's folder, and one outside of every layout.
@@ -81,10 +81,12 @@ def test_the_files_of_a_refused_manifest_never_come_in(
     bucket = open_bucket(client, registry.settings)
 
     report = backfill(client=client, settings=registry.settings, database=registry.database)
-    fates = [tell(registry, client, key) for key in [*files, *manifests]]
+    results = [tell(registry, client, key) for key in [*files, *manifests]]
 
     assert [outcome.state for outcome in report.outcomes] == [DeliveryState.FAILED]
-    assert all(isinstance(fate, Dead) or (isinstance(fate, Done) and fate.state != "published") for fate in fates)
+    assert all(
+        isinstance(result, Dead) or (isinstance(result, Done) and result.state != "published") for result in results
+    )
     for key in [*files, *manifests]:
         with pytest.raises(ManifestError, match="that are not in acme-bills"):
             resolve(bucket, key)
@@ -99,10 +101,10 @@ def test_a_file_without_a_manifest_comes_in_where_nothing_above_its_folder_may_b
     put_manifest(registry, client, "exports/other-Manifest.json", "nothing.csv")
     put_file(registry, client, "exports/by-hand/may.csv.gz", "4")
 
-    fate = tell(registry, client, "exports/by-hand/may.csv.gz")
+    result = tell(registry, client, "exports/by-hand/may.csv.gz")
 
-    assert isinstance(fate, Done)
-    assert fate.state == "published"
+    assert isinstance(result, Done)
+    assert result.state == "published"
 
 
 @pytest.mark.parametrize(
@@ -130,14 +132,14 @@ def test_keys_with_empty_parts_are_taken_as_they_are(registry: Registry, prefix:
     put_manifest(registry, client, manifest, f"s3://acme-bills/{data}")
 
     owners = [clients.find_owner(registry.database, registry.settings, "acme-bills", key) for key in (data, manifest)]
-    waiting, fate = tell(registry, client, data), tell(registry, client, manifest)
+    waiting, result = tell(registry, client, data), tell(registry, client, manifest)
     report = backfill(client=client, settings=registry.settings, database=registry.database)
 
     assert owners == [client, client]
     assert isinstance(waiting, Done)
     assert waiting.state == "pending"
-    assert isinstance(fate, Done)
-    assert fate.state == "published"
+    assert isinstance(result, Done)
+    assert result.state == "published"
     assert (report.current_count, report.outcomes) == (1, ())
     for source in (data, f"s3://acme-bills/{data}", f"s3://acme-bills/{export}/"):
         if not source.startswith("/") or prefix:

@@ -255,7 +255,7 @@ def test_a_delivery_that_does_not_end_in_time_does_not_keep_the_schedule(registr
         stops.append(1)
         keeping.join(LIMIT_SECONDS)
         released.set()
-        wait_until(lambda: not any(thread.name == "visitor" for thread in threading.enumerate()))
+        wait_until(lambda: not any(thread.name == "client-pool" for thread in threading.enumerate()))
 
     assert unfinished == [1]
 

@@ -1,4 +1,4 @@
-"""What becomes of a message: which fate wins, how long it waits, and what its dead letter says."""
+"""What becomes of a message: which result wins, how long it waits, and what its dead letter says."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from random import Random
 
 import pytest
 
-from billfold.jobs.results import Cause, Dead, Done, Later, choose, retry_seconds, wait_seconds
+from billfold.jobs.results import Cause, Dead, Done, Retry, choose, retry_seconds, wait_seconds
 
 DEAD = Dead(reason="no bill", error_code="unknown_format")
 
 
-def later(delay_seconds: int = 5) -> Later:
-    return Later(cause=Cause.FAILURE, delay_seconds=delay_seconds, reason="throttled")
+def later(delay_seconds: int = 5) -> Retry:
+    return Retry(cause=Cause.FAILURE, delay_seconds=delay_seconds, reason="throttled")
 
 
 def test_a_message_comes_again_as_long_as_one_of_its_objects_can_succeed() -> None:
@@ -24,7 +24,7 @@ def test_a_message_comes_again_as_long_as_one_of_its_objects_can_succeed() -> No
 
 @pytest.mark.parametrize("cause", [Cause.SLOT, Cause.BUSY, Cause.DATABASE, Cause.UNTRIED])
 def test_what_one_object_waits_for_does_not_keep_the_failure_of_another_from_counting(cause: Cause) -> None:
-    waiting = Later(cause=cause, delay_seconds=60, reason="waits for others")
+    waiting = Retry(cause=cause, delay_seconds=60, reason="waits for others")
 
     assert choose([waiting, later(5)]) == choose([later(5), waiting]) == later(60)
     assert choose([waiting, Done(), DEAD]) == waiting

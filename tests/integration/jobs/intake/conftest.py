@@ -12,8 +12,8 @@ from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import Message
 from billfold.jobs import attempts
-from billfold.jobs.intake import take_in
-from billfold.jobs.results import Fate
+from billfold.jobs.messages import handle_message
+from billfold.jobs.results import Result
 from billfold.settings import load_settings
 from billfold.store.database import Database
 from tests.bills.export_trees import BUCKET
@@ -50,8 +50,10 @@ def message(body: str, *, receive_count: int = 1, message_id: str = "m-1") -> Me
     return Message(message_id=message_id, receipt="r-1", body=body, receive_count=receive_count)
 
 
-def take(fleet: Landing, body: str, *, database: Database | None = None, worker_id: UUID = WORKER, **told: Any) -> Fate:
-    return take_in(
+def take(
+    fleet: Landing, body: str, *, database: Database | None = None, worker_id: UUID = WORKER, **told: Any
+) -> Result:
+    return handle_message(
         message(body, **told), settings=fleet.settings, database=database or fleet.database, worker_id=worker_id
     )
 

@@ -22,25 +22,25 @@ def test_the_event_of_a_manifest_brings_the_delivery_in(fleet: Landing, aws: Loc
     deliver(fleet, aws, "1.25", "2.50")
 
     with capture_logs() as logged:
-        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+        result = take(fleet, s3_event(BUCKET, MANIFEST))
 
-    assert isinstance(fate, Done)
-    assert (fate.state, fate.delivery_id) == (
+    assert isinstance(result, Done)
+    assert (result.state, result.delivery_id) == (
         "published",
         fleet.value("SELECT current_delivery_id FROM billing_statements"),
     )
     assert fleet.billed() == {"USD": Decimal("3.75")}
     assert fleet.query("SELECT DISTINCT trigger_source FROM billing_ingestion_runs") == [("sqs",)]
     [done] = [event for event in logged if event["event"] == "message_done"]
-    assert (done["client"], done["delivery_id"], done["state"]) == ("acme", str(fate.delivery_id), "published")
+    assert (done["client"], done["delivery_id"], done["state"]) == ("acme", str(result.delivery_id), "published")
 
 
 def test_an_event_of_eventbridge_is_told_by_its_trigger(fleet: Landing, aws: LocalAws) -> None:
     deliver(fleet, aws, "1.25")
 
-    fate = take(fleet, eventbridge_event(BUCKET, MANIFEST))
+    result = take(fleet, eventbridge_event(BUCKET, MANIFEST))
 
-    assert isinstance(fate, Done)
+    assert isinstance(result, Done)
     assert fleet.query("SELECT DISTINCT trigger_source FROM billing_deliveries") == [("eventbridge",)]
 
 
@@ -54,7 +54,7 @@ def test_the_event_of_a_data_file_marks_its_run_pending_until_the_manifest_comes
     take(fleet, s3_event(BUCKET, MANIFEST))
     late = take(fleet, told)
 
-    assert [isinstance(fate, Done) for fate in (first, again, late)] == [True] * 3
+    assert [isinstance(result, Done) for result in (first, again, late)] == [True] * 3
     assert pending == [(DATA, etag, "pending", 77)]
     assert fleet.query("SELECT status, rows_read FROM billing_ingestion_runs") == [("success", 1)]
 
@@ -63,19 +63,19 @@ def test_a_data_file_outside_any_export_is_ingested_by_itself(fleet: Landing, aw
     key = "exports/by-hand/may 2026.csv"
     aws.put(BUCKET, key, as_csv(described("4")))
 
-    fate = take(fleet, s3_event(BUCKET, key))
+    result = take(fleet, s3_event(BUCKET, key))
 
-    assert isinstance(fate, Done)
+    assert isinstance(result, Done)
     assert fleet.query("SELECT export_path FROM billing_statements") == [(key,)]
 
 
 def test_a_request_of_our_own_is_done_in_the_clients_name(fleet: Landing, aws: LocalAws) -> None:
     deliver(fleet, aws, "1.25")
 
-    fate = take(fleet, request("acme", MANIFEST))
+    result = take(fleet, request("acme", MANIFEST))
 
-    assert isinstance(fate, Done)
-    assert fate.state == "published"
+    assert isinstance(result, Done)
+    assert result.state == "published"
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_a_request_of_our_own_is_done_in_the_clients_name(fleet: Landing, aws: L
 def test_a_request_for_what_is_not_the_clients_is_dead(
     fleet: Landing, client_id: str, key: str, error_code: str
 ) -> None:
-    fate = take(fleet, request(client_id, key))
+    result = take(fleet, request(client_id, key))
 
-    assert isinstance(fate, Dead)
-    assert fate.error_code == error_code
+    assert isinstance(result, Dead)
+    assert result.error_code == error_code
     assert fleet.count("billing_ingestion_runs") == 0
 
 
@@ -109,9 +109,9 @@ def test_a_request_for_what_is_not_the_clients_is_dead(
 )
 def test_an_event_of_nobodys_folder_is_logged_and_forgotten(fleet: Landing, body: str) -> None:
     with capture_logs() as logged:
-        fate = take(fleet, body)
+        result = take(fleet, body)
 
-    assert isinstance(fate, Done)
+    assert isinstance(result, Done)
     assert events(logged) == ["event_foreign", "message_done"]
     assert fleet.count("billing_ingestion_runs") == 0
 
@@ -127,11 +127,11 @@ def test_an_event_of_nobodys_folder_is_logged_and_forgotten(fleet: Landing, body
 )
 def test_an_event_that_somebody_made_up_is_kept_as_evidence_and_nothing_is_read(fleet: Landing, body: str) -> None:
     with capture_logs() as logged:
-        fate = take(fleet, body)
+        result = take(fleet, body)
 
-    assert isinstance(fate, Dead)
-    assert fate.error_code == "access_denied"
-    assert ACCOUNT not in fate.reason
+    assert isinstance(result, Dead)
+    assert result.error_code == "access_denied"
+    assert ACCOUNT not in result.reason
     assert events(logged) == ["event_refused", "message_dead"]
     assert fleet.count("billing_ingestion_runs") == 0
 
@@ -141,9 +141,9 @@ def test_an_event_of_a_disabled_client_is_refused(fleet: Landing, aws: LocalAws)
     clients.set_enabled(fleet.database, "acme", enabled=False)
 
     with capture_logs() as logged:
-        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+        result = take(fleet, s3_event(BUCKET, MANIFEST))
 
-    assert isinstance(fate, Done)
+    assert isinstance(result, Done)
     assert events(logged) == ["event_refused", "message_done"]
     assert fleet.count("billing_deliveries") == 0
 
@@ -153,9 +153,9 @@ def test_an_event_of_a_disabled_client_is_refused(fleet: Landing, aws: LocalAws)
 )
 def test_what_is_nothing_for_us_is_done_with_one_line(fleet: Landing, body: str) -> None:
     with capture_logs() as logged:
-        fate = take(fleet, body)
+        result = take(fleet, body)
 
-    assert fate == Done()
+    assert result == Done()
     assert events(logged) == ["event_ignored", "message_done"]
 
 
@@ -166,20 +166,20 @@ def test_an_object_that_is_no_bill_is_left_out(fleet: Landing, key: str) -> None
 
 
 def test_a_message_that_is_no_json_is_dead_with_its_reason(fleet: Landing) -> None:
-    fate = take(fleet, "garbage")
+    result = take(fleet, "garbage")
 
-    assert isinstance(fate, Dead)
-    assert (fate.error_code, "is not JSON" in fate.reason) == ("message", True)
+    assert isinstance(result, Dead)
+    assert (result.error_code, "is not JSON" in result.reason) == ("message", True)
 
 
 def test_a_bill_that_cannot_be_one_is_dead_and_its_run_keeps_the_reason(fleet: Landing, aws: LocalAws) -> None:
     aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
 
-    fate = take(fleet, s3_event(BUCKET, "exports/bad.csv"))
+    result = take(fleet, s3_event(BUCKET, "exports/bad.csv"))
 
-    assert isinstance(fate, Dead)
+    assert isinstance(result, Dead)
     assert fleet.query("SELECT error_code, error_message FROM billing_ingestion_runs") == [
-        (fate.error_code, fate.reason)
+        (result.error_code, result.reason)
     ]
 
 
@@ -188,7 +188,7 @@ def test_one_bad_object_of_a_message_does_not_keep_the_others_out(fleet: Landing
     aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
     records = [s3_record(BUCKET, "exports/bad.csv"), s3_record(BUCKET, MANIFEST), s3_record("elsewhere", MANIFEST)]
 
-    fate = take(fleet, json.dumps({"Records": records}))
+    result = take(fleet, json.dumps({"Records": records}))
 
-    assert isinstance(fate, Dead)
+    assert isinstance(result, Dead)
     assert fleet.billed() == {"USD": Decimal("1.25")}

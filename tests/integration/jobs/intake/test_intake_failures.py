@@ -14,11 +14,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from billfold.aws import LocalAws
-from billfold.bills import ingest
+from billfold.bills import delivery as delivery_module
 from billfold.jobs import attempts
 from billfold.jobs.attempts import find_suspects, forget
-from billfold.jobs.intake import find_full
-from billfold.jobs.results import Cause, Dead, Done, Later
+from billfold.jobs.messages import find_full
+from billfold.jobs.results import Cause, Dead, Done, Retry
 from billfold.model import Client
 from billfold.store.database import Database, connect
 from billfold.store.deliveries import claims, records
@@ -41,7 +41,7 @@ def test_without_a_free_slot_a_message_waits_and_nothing_is_counted(fleet: Landi
         waiting = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=100)
     after = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=101)
 
-    assert isinstance(waiting, Later)
+    assert isinstance(waiting, Retry)
     assert waiting.cause is Cause.SLOT
     assert 1 <= waiting.delay_seconds <= 60
     assert isinstance(after, Done)
@@ -55,7 +55,7 @@ def test_a_statement_is_worked_on_once_at_a_time(fleet: Landing, aws: LocalAws) 
         assert take_turn(other, fleet.client, f"{BUCKET} exports/acme 2026-05")
         waiting = take(fleet, s3_event(BUCKET, MANIFEST))
 
-    assert isinstance(waiting, Later)
+    assert isinstance(waiting, Retry)
     assert waiting.cause is Cause.BUSY
 
 
@@ -76,10 +76,10 @@ def test_slots_are_counted_for_each_client_and_end_with_their_connection(fleet: 
 def test_a_database_that_is_away_is_waited_for(fleet: Landing) -> None:
     nowhere = Database(conninfo=NOWHERE, reader_conninfo=None, is_embedded=False)
 
-    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=10_000, database=nowhere)
+    result = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=10_000, database=nowhere)
 
-    assert isinstance(fate, Later)
-    assert fate.cause is Cause.DATABASE
+    assert isinstance(result, Retry)
+    assert result.cause is Cause.DATABASE
 
 
 def test_a_defect_keeps_its_traceback_and_has_a_limit(
@@ -87,15 +87,15 @@ def test_a_defect_keeps_its_traceback_and_has_a_limit(
 ) -> None:
     deliver(fleet, aws, "1.25")
     # What nobody foresees: the name of a function leads to none.
-    monkeypatch.setattr(ingest, "open_bill", None)
+    monkeypatch.setattr(delivery_module, "open_bill", None)
     limited = fleet.with_settings(message_attempts=2)
 
     with capture_logs() as logged:
-        fates = [take(limited, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (1, 2)]
+        results = [take(limited, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (1, 2)]
 
-    assert [type(fate) for fate in fates] == [Later, Dead]
-    assert isinstance(fates[1], Dead)
-    assert (fates[1].error_code, fates[1].reason[:15]) == ("internal", "failed 2 times,")
+    assert [type(result) for result in results] == [Retry, Dead]
+    assert isinstance(results[1], Dead)
+    assert (results[1].error_code, results[1].reason[:15]) == ("internal", "failed 2 times,")
     assert [event["exc_info"] for event in logged if event["event"] == "internal_error"] == [True, True]
     assert fleet.query("SELECT state, attempts, error_code FROM billing_deliveries") == [("failed", 2, "internal")]
 
@@ -116,18 +116,18 @@ def test_a_delivery_that_kills_its_workers_is_dead_at_last_and_may_be_tried_agai
     # Its first attempt has failed; the two that follow end with their worker.
     limited = fleet.with_settings(message_attempts=3)
 
-    fates = []
+    results = []
     for count in (2, 3):
         leave_running(fleet, "m-1")
-        fates.append(take(limited, s3_event(BUCKET, MANIFEST), receive_count=count))
+        results.append(take(limited, s3_event(BUCKET, MANIFEST), receive_count=count))
     counted = fleet.query("SELECT failures FROM billing_message_failures")
     forget(message("{}"), fleet.database)
     redriven = take(fleet, s3_event(BUCKET, MANIFEST), message_id="m-2")
 
     assert counted == [(3,)]
-    assert [type(fate) for fate in fates] == [Later, Dead]
-    assert isinstance(fates[1], Dead)
-    assert (fates[1].error_code, fates[1].reason) == (
+    assert [type(result) for result in results] == [Retry, Dead]
+    assert isinstance(results[1], Dead)
+    assert (results[1].error_code, results[1].reason) == (
         "interrupted",
         "failed 3 times, at last: its worker ended before it did",
     )
@@ -144,9 +144,9 @@ def test_what_was_worked_on_beside_a_killer_waits_once_and_gets_through(
     take(fleet.with_settings(spool=tmp_path / "spool"), s3_event(BUCKET, MANIFEST))
     leave_running(fleet, "m-1")
 
-    fates = [take(fleet, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (2, 3)]
+    results = [take(fleet, s3_event(BUCKET, MANIFEST), receive_count=count) for count in (2, 3)]
 
-    assert [type(fate) for fate in fates] == [Later, Done]
+    assert [type(result) for result in results] == [Retry, Done]
     assert fleet.billed() == {"USD": Decimal("1.25")}
     assert fleet.query("SELECT * FROM billing_message_failures") == []
     assert fleet.query("SELECT * FROM billing_message_attempts") == []
@@ -157,10 +157,10 @@ def test_the_death_of_another_message_or_of_a_command_is_not_this_ones(fleet: La
     take(fleet.with_settings(min_free_bytes=10**18), s3_event(BUCKET, MANIFEST), message_id="m-2")
     leave_running(fleet, "m-2")
 
-    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=7)
+    result = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=7)
     blamed = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2, message_id="m-2")
 
-    assert (type(fate), type(blamed)) == (Done, Later)
+    assert (type(result), type(blamed)) == (Done, Retry)
     assert fleet.billed() == {"USD": Decimal("1.25")}
     assert fleet.query("SELECT message_id, client_id, failures, error_code FROM billing_message_failures") == [
         ("m-2", "acme", 2, "interrupted")
@@ -175,10 +175,10 @@ def test_a_message_is_not_blamed_while_its_statement_is_still_worked_on(fleet: L
     with connect(fleet.database.conninfo) as other:
         delivery_id = fleet.value("SELECT delivery_id FROM billing_deliveries")
         claims.claim_stored(other, records.find_delivery(other, delivery_id), wait_seconds=1)
-        fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+        result = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
 
-    assert isinstance(fate, Later)
-    assert fate.cause is Cause.BUSY
+    assert isinstance(result, Retry)
+    assert result.cause is Cause.BUSY
     assert fleet.query("SELECT state FROM billing_deliveries") == [("running",)]
     assert fleet.count("billing_message_attempts") == 1
 
@@ -195,10 +195,10 @@ def test_whose_worker_could_only_not_tell_that_it_ended_is_not_blamed(
     # PostgreSQL was away at the end, and another worker is the first to find it again.
     found_again = threading.Timer(1, fleet.execute, ["DELETE FROM billing_message_attempts"])
     found_again.start()
-    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+    result = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
     found_again.join()
 
-    assert isinstance(fate, Done)
+    assert isinstance(result, Done)
     assert fleet.count("billing_message_failures") == 0
     assert fleet.billed() == {"USD": Decimal("1.25")}
 
@@ -227,7 +227,7 @@ def test_a_message_of_two_objects_that_comes_twice_is_not_blamed_while_one_of_th
         second = take(fleet, body, receive_count=2)
         released.set()
 
-    assert isinstance(second, Later)
+    assert isinstance(second, Retry)
     assert second.cause is Cause.BUSY
     assert isinstance(first.result(), Done)
     assert fleet.count("billing_message_failures") == fleet.count("billing_message_attempts") == 0
@@ -245,9 +245,9 @@ def test_an_attempt_is_known_while_it_lasts_and_whoever_made_it_is_alive(fleet: 
     # It could not tell the database that it had ended an attempt before.
     fleet.execute("INSERT INTO billing_message_attempts VALUES ('m-1', 'acme', %s, now())", WORKER)
 
-    fate = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
+    result = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
 
-    assert isinstance(fate, Done)
+    assert isinstance(result, Done)
     assert fleet.query("SELECT DISTINCT message_id, worker_id FROM seen") == [("m-1", WORKER)]
     assert fleet.count("billing_message_attempts") == 0
 
@@ -268,11 +268,11 @@ def test_waits_and_failures_of_other_messages_are_no_failures_of_this_one(fleet:
     fleet.execute("INSERT INTO billing_message_failures VALUES ('m-0', 9, 'source_unavailable', now())")
     limited = fleet.with_settings(message_attempts=2, min_free_bytes=10**18)
 
-    fate = take(limited, s3_event(BUCKET, MANIFEST), receive_count=900)
+    result = take(limited, s3_event(BUCKET, MANIFEST), receive_count=900)
     later = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=901)
 
-    assert isinstance(fate, Later)
-    assert (fate.cause, fate.error_code) == (Cause.FAILURE, "spool_full")
+    assert isinstance(result, Retry)
+    assert (result.cause, result.error_code) == (Cause.FAILURE, "spool_full")
     assert isinstance(later, Done)
     assert fleet.query("SELECT message_id FROM billing_message_failures") == [("m-0",)]
 
@@ -328,10 +328,10 @@ def test_a_delivery_is_published_even_where_the_files_that_it_does_not_name_cann
     deliver(fleet, aws, "1.25")
 
     with capture_logs() as logged:
-        fate = take(fleet, s3_event(BUCKET, MANIFEST))
+        result = take(fleet, s3_event(BUCKET, MANIFEST))
 
-    assert isinstance(fate, Done)
-    assert fate.state == "published"
+    assert isinstance(result, Done)
+    assert result.state == "published"
     assert fleet.query("SELECT state, error_code, last_error_code FROM billing_deliveries") == [
         ("published", None, None)
     ]
@@ -347,9 +347,9 @@ def test_repeated_and_reversed_events_leave_what_stands(fleet: Landing, aws: Loc
     deliver(fleet, aws, "1.25", "7", revision=2)
     new = s3_event(BUCKET, MANIFEST, etag="new", sequencer="02")
 
-    fates = [take(fleet, body) for body in (new, old, new, s3_event(BUCKET, DATA), old)]
+    results = [take(fleet, body) for body in (new, old, new, s3_event(BUCKET, DATA), old)]
 
-    assert all(isinstance(fate, Done) for fate in fates)
+    assert all(isinstance(result, Done) for result in results)
     assert fleet.billed() == {"USD": Decimal("8.25")}
     assert fleet.count("billing_publications") == 2
     assert fleet.broken_rules() == []
@@ -360,10 +360,10 @@ def test_a_held_delivery_waits_for_its_release_and_not_in_the_queue(fleet: Landi
     take(fleet, s3_event(BUCKET, MANIFEST))
     deliver(fleet, aws, "1", revision=2)
 
-    fate = take(fleet, s3_event(BUCKET, MANIFEST))
+    result = take(fleet, s3_event(BUCKET, MANIFEST))
 
-    assert isinstance(fate, Done)
-    assert fate.state == "held"
+    assert isinstance(result, Done)
+    assert result.state == "held"
 
 
 @pytest.mark.parametrize(

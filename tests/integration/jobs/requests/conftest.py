@@ -16,7 +16,7 @@ from billfold import clients
 from billfold.aws import LocalAws
 from billfold.bills.requests import request, request_again
 from billfold.jobs import request_worker as worker_module
-from billfold.jobs.request_worker import AskedWorker
+from billfold.jobs.request_worker import RequestWorker
 from billfold.model import TriggerSource
 from billfold.store.jobs.requests import RequestedDelivery
 from tests.bills.export_trees import BUCKET
@@ -71,8 +71,8 @@ def hold(fleet: Landing, aws: LocalAws) -> UUID:
 
 
 @contextmanager
-def working(fleet: Landing, concurrency: int = 1) -> Iterator[AskedWorker]:
-    worker = AskedWorker(settings=fleet.settings, database=fleet.database, concurrency=concurrency)
+def working(fleet: Landing, concurrency: int = 1) -> Iterator[RequestWorker]:
+    worker = RequestWorker(settings=fleet.settings, database=fleet.database, concurrency=concurrency)
     worker.start()
     try:
         yield worker

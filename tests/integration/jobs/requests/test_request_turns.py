@@ -12,7 +12,7 @@ import structlog.testing
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.errors import UsageError
-from billfold.jobs.request_worker import AskedWorker
+from billfold.jobs.request_worker import RequestWorker
 from billfold.store.database import connect
 from billfold.store.jobs import requests as asked
 from billfold.store.jobs.slots import open_slots, take_slot, take_turn
@@ -115,7 +115,7 @@ def test_what_lost_its_server_is_worked_on_alone(fleet: Landing, aws: LocalAws, 
 
 
 @contextmanager
-def working_on(fleet: Landing, gates: Gates, export: str) -> Iterator[AskedWorker]:
+def working_on(fleet: Landing, gates: Gates, export: str) -> Iterator[RequestWorker]:
     """A worker of three threads, one of which has this export in hand."""
     ask_for(fleet, gates.keys[export])
     with working(fleet, concurrency=3) as worker:
