@@ -174,7 +174,7 @@ class _Holding:
     """Is asked for each module before it is imported, and holds at one of the last ones."""
 
     def find_spec(self, name: str, *_: Any) -> None:
-        if name == "billfold.cli.commands.worker":
+        if name == "billfold.cli.commands.version":
             _tell()
             time.sleep(LIMIT_SECONDS)
 
