@@ -20,7 +20,6 @@ SLOWEST = (
     "tests/integration/jobs/test_fleet",
     "tests/integration/bills/test_crashes",
     "tests/integration/bills/test_bad_days",
-    "tests/integration/jobs/test_asked",
     "tests/integration/jobs/requests/",
     "tests/integration/cli/test_interrupts",
     "tests/integration/store/test_embedded",

@@ -13,7 +13,7 @@ from billfold.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountOwner:
-    """Who owns an account of 12 digits. A name of None leaves the known one alone, an empty one takes it away."""
+    """The owner of an account of 12 digits. A name of None keeps the known one, an empty one removes it."""
 
     account_id: str
     owner: str
@@ -31,7 +31,7 @@ class OwnersWritten:
 
 
 def list_foreign_accounts(connection: Connection, client_id: str, account_ids: Sequence[str]) -> dict[str, str]:
-    """Those of the accounts that are another client's, and not this one's too: each with that client."""
+    """Those of the accounts that belong to another client and not to this one, each with that client."""
     parameters = {"client": client_id, "account_ids": list(account_ids)}
     return dict(connection.execute(_query("list_foreign_accounts"), parameters).fetchall())
 
@@ -53,7 +53,7 @@ def write_owners(
 
 
 def remove_owner(connection: Connection, client_id: str, account_id: str) -> str | None:
-    """Who owned it until now; None where nobody did."""
+    """Remove the owner of an account; returns the owner, None if it had none."""
     row = connection.execute(_query("remove_owner"), {"client": client_id, "account_id": account_id}).fetchone()
     return row[0] if row else None
 

@@ -57,7 +57,7 @@ class Holdings:
 
 
 def find_client(connection: Connection, client_id: str) -> Client | None:
-    """The client of this id, registered or kept from the settings; None where there is none."""
+    """The client of this id, registered or kept from the settings; None if there is none."""
     found = _find(connection, client_id)
     return found[0] if found else None
 
@@ -86,7 +86,7 @@ def find_overlapping(connection: Connection, client: Client) -> tuple[str, str] 
 
 
 def lock_clients(connection: Connection) -> None:
-    """Nobody else registers a client before this transaction ends."""
+    """Keep others from registering a client until this transaction ends."""
     connection.execute(_query("lock_clients"))
 
 
@@ -101,12 +101,12 @@ def update_client(connection: Connection, client: Client) -> None:
 
 
 def set_enabled(connection: Connection, client_id: str, *, enabled: bool) -> bool:
-    """Let the client's bills come in, or not; False where there is no such client."""
+    """Enable or disable ingests of the client; False if there is no such client."""
     return connection.execute(_query("set_enabled"), {"client_id": client_id, "enabled": enabled}).rowcount == 1
 
 
 def set_external_id(connection: Connection, client_id: str, external_id: str) -> bool:
-    """Keep another external id of a registered client; False where there is no such client."""
+    """Set another external id of a registered client; False if there is no such client."""
     parameters = {"client_id": client_id, "external_id": external_id}
     return connection.execute(_query("set_external_id"), parameters).rowcount == 1
 
@@ -129,7 +129,7 @@ def delete_client(connection: Connection, client_id: str) -> None:
     _delete(connection, "purge_rows", "billing_publications", parameters)
     for table in _TABLES_OF_CLIENTS:
         _delete(connection, "purge_of_client", table, parameters)
-    # Whoever is called the same later is another client.
+    # A later client of the same name is another one.
     revoke_of_client(connection, client_id)
 
 

@@ -37,7 +37,7 @@ def insert_token(
     client_id: str | None,
     expires_days: int | None,
 ) -> Token | None:
-    """Keep a new token; None where one in force has this name."""
+    """Keep a new token; None if one in force has this name."""
     parameters = {
         "name": name,
         "token_hash": token_hash,
@@ -55,7 +55,7 @@ def list_tokens(connection: Connection) -> list[Token]:
 
 
 def find_token(connection: Connection, token_hash: bytes) -> Token | None:
-    """The token of this hash; None where there is none, or it is revoked or expired."""
+    """The token of this hash; None if there is none, or it is revoked or expired."""
     return _one(connection, "find_token", {"token_hash": token_hash})
 
 
@@ -65,7 +65,7 @@ def note_use(connection: Connection, token_id: int) -> None:
 
 
 def revoke_token(connection: Connection, *, token_id: int | None, name: str | None) -> Token | None:
-    """End the token of this id or name; None where none in force has it."""
+    """End the token of this id or name; None if none in force has it."""
     return _one(connection, "revoke_token", {"token_id": token_id, "name": name})
 
 

@@ -14,13 +14,13 @@ INTERRUPTED = InterruptionError.error_code
 
 
 def begin_attempt(connection: Connection, message_id: str, *, client_id: str, worker_id: UUID) -> None:
-    """From now on the message is being ingested by this worker."""
+    """Record that this worker is ingesting the message."""
     parameters = {"message_id": message_id, "client_id": client_id, "worker_id": worker_id}
     connection.execute(_query("begin_attempt"), parameters)
 
 
 def end_attempt(connection: Connection, message_id: str, *, worker_id: UUID) -> None:
-    """The attempt of this worker has ended, however it ended."""
+    """Record that the attempt of this worker has ended, in any way."""
     connection.execute(_query("end_attempt"), {"message_id": message_id, "worker_id": worker_id})
 
 

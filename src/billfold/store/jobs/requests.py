@@ -1,4 +1,4 @@
-"""Deliveries that were asked for: their rows are the queue of the server's worker, and survive whatever dies."""
+"""Requested deliveries: their rows are the queue of the server's worker, and survive any crash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from billfold.store.deliveries.records import StoredDelivery
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedDelivery:
-    """What whoever asks is told of a delivery: nothing of its money. `asked_at` is None where it does not wait."""
+    """A delivery as its requester sees it, without its money. `asked_at` is None if it is not queued."""
 
     delivery_id: UUID
     client_id: str
@@ -29,7 +29,7 @@ class RequestedDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenDelivery:
-    """One that is taken up, for the `taken_count`th time since it was asked for; `asked_at` tells which asking."""
+    """A request that a worker took, for the `taken_count`th time; `asked_at` identifies the request."""
 
     delivery: StoredDelivery
     asked_at: datetime
@@ -38,9 +38,9 @@ class TakenDelivery:
 
 
 def request(connection: Connection, delivery_id: UUID, requested_by: TriggerSource) -> None:
-    """Let a worker take the delivery up as soon as it can.
+    """Queue the delivery for the next free worker.
 
-    One that failed, or was let through although it was held, is pending again, with its runs.
+    A failed delivery, or a held one that was released, is pending again, with its runs.
     """
     parameters = {"delivery_id": delivery_id, "requested_by": requested_by}
     with connection.transaction():
@@ -49,7 +49,7 @@ def request(connection: Connection, delivery_id: UUID, requested_by: TriggerSour
 
 
 def show(connection: Connection, delivery_id: UUID) -> RequestedDelivery:
-    """How the delivery stands now."""
+    """The delivery as its requester sees it."""
     with connection.cursor(row_factory=class_row(RequestedDelivery)) as cursor:
         row = cursor.execute(_query("show"), {"delivery_id": delivery_id}).fetchone()
     assert row is not None
@@ -58,7 +58,7 @@ def show(connection: Connection, delivery_id: UUID) -> RequestedDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
-    """What another attempt has to reckon with: a newer delivery that is current, and how the last attempt failed."""
+    """What another attempt would meet: a newer current delivery, and how the last attempt failed."""
 
     newer_delivery_id: UUID | None
     error_code: str | None
@@ -73,7 +73,7 @@ def read_prospect(connection: Connection, delivery_id: UUID) -> Prospect:
 
 
 def take(connection: Connection) -> TakenDelivery | None:
-    """The next one that is due, which nobody else takes until `let_go` or the end of this connection."""
+    """The next request that is due; no other worker takes it before `let_go` or the end of this connection."""
     row = connection.execute(_query("lock_due")).fetchone()
     if row is None:
         return None
@@ -92,23 +92,23 @@ def take(connection: Connection) -> TakenDelivery | None:
 
 
 def let_go(connection: Connection, delivery_id: UUID) -> None:
-    """Others may take it again."""
+    """Let other workers take it again."""
     connection.execute(_query("unlock"), {"delivery_id": delivery_id})
 
 
 def postpone(connection: Connection, taken: TakenDelivery, seconds: int) -> None:
-    """It is tried again after so long, or at once where it was asked for again meanwhile."""
+    """Try it again after this time, or at once if it was requested again meanwhile."""
     parameters = {"delivery_id": taken.delivery.delivery_id, "asked_at": taken.asked_at, "seconds": seconds}
     connection.execute(_query("postpone"), parameters)
 
 
 def finish(connection: Connection, taken: TakenDelivery, reason: str) -> None:
-    """This asking is dealt with. A delivery that is still pending, because another one came in, is superseded."""
+    """End the request. A delivery that is still pending, because another one came in, is superseded."""
     _end(connection, taken, DeliveryState.SUPERSEDED, RunStatus.SKIPPED, reason=reason)
 
 
 def give_up(connection: Connection, taken: TakenDelivery, *, error_code: str, message: str) -> None:
-    """This asking is given up. A delivery that is still pending, because it could not even be started, has failed."""
+    """Give the request up. A delivery that is still pending, because it could not even start, has failed."""
     _end(connection, taken, DeliveryState.FAILED, RunStatus.FAILED, error_code=error_code, error_message=message)
 
 

@@ -22,14 +22,14 @@ def open_slots(database: Database) -> Iterator[Connection]:
 
 
 def take_slot(connection: Connection, client: Client) -> int | None:
-    """The number of the slot of this client that was free, from 1; None where all of them are taken. Never waits."""
+    """The number of the slot of this client that was free, from 1; None if all of them are taken. Never waits."""
     parameters = {"client_id": client.client_id, "slot_count": client.max_deliveries}
     row = connection.execute(_query("take_slot"), parameters).fetchone()
     return row[0] if row else None
 
 
 def take_turn(connection: Connection, client: Client, work: str) -> bool:
-    """Whether nobody else works on this `work` of the client's: a statement, or a key. Never waits."""
+    """Take this `work` of the client, a statement or a key; False if another worker has it. Never waits."""
     row = connection.execute(_query("take_turn"), {"client_id": client.client_id, "work": work}).fetchone()
     assert row is not None
     return bool(row[0])

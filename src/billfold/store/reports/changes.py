@@ -1,4 +1,4 @@
-"""Changes: what the costs of statements are between two publications of each."""
+"""Changes: the costs of statements at two publications of each."""
 
 from __future__ import annotations
 

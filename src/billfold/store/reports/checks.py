@@ -32,7 +32,7 @@ class Found:
 
 
 class CheckedBill:
-    """The bill that stands after a statement's current publication, in one transaction's view."""
+    """A statement's current bill, as one transaction sees it."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class CheckedBill:
         planner.allow_lookups(self._query)
 
     def find(self, name: str, **parameters: Any) -> Found:
-        """What the query of this name finds."""
+        """The findings of the query of this name."""
         rows = self._connection.execute(_query(name), {"statement_id": self._statement_id, **parameters}).fetchall()
         return Found(
             row_count=sum(row[1] for row in rows),
@@ -128,7 +128,7 @@ class CheckedBill:
 
 @contextmanager
 def open_checked_bill(database: Database, statement_id: int) -> Iterator[CheckedBill | None]:
-    """The bill that stands, in a transaction that keeps what is found at its end; None where the statement is empty."""
+    """The bill that stands, in a transaction that keeps what is found at its end; None if the statement is empty."""
     with connect(database.conninfo) as connection:
         connection.execute(_query("lock_checks"), {"statement_id": statement_id})
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

@@ -1,4 +1,4 @@
-"""Whose folder is due to be looked through, by the database's clock, and who looks through it now."""
+"""Which clients' folders are due to be listed, by the database's clock, and who is listing them now."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def is_due(connection: Connection, client_id: str) -> bool:
 
 
 def try_lock_client(connection: Connection, client_id: str) -> bool:
-    """Whether this connection, as long as it lives, is the one that looks through the client's folder."""
+    """Whether this connection is the one that lists the client's folder, as long as it is open."""
     return bool(_value(connection, "try_lock_client", {"client_id": client_id}))
 
 
 def read_clock(connection: Connection) -> datetime:
-    """The present moment, as the database tells it."""
+    """The current time of the database."""
     moment = _value(connection, "read_clock", {})
     assert isinstance(moment, datetime)
     return moment
 
 
 def mark_backfilled(connection: Connection, client_id: str, began_at: datetime) -> None:
-    """The client's folder was looked through to the end, by a look that began then."""
+    """Record that a complete listing of the client's folder began then."""
     connection.execute(_query("mark_backfilled"), {"client_id": client_id, "began_at": began_at})
 
 

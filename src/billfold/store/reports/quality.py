@@ -1,4 +1,4 @@
-"""How good the bills are that stand: their states, their checks in sum, and what their daily costs add up to."""
+"""Data quality of current bills: their states, their checks in sum, and the sums of their daily costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class JudgedBill:
 
     `source_cost` is what the delivery's files add up to on the statement's basis, less what was left out;
     `charged_cost` what the charges did when they were published. Each entry of `left_out` has `reason`, `currency`,
-    `rows` and `cost`. `checked_at` is None where no check was made of what stands.
+    `rows` and `cost`. `checked_at` is None if the current bill was not checked.
     """
 
     statement_id: int
@@ -106,12 +106,12 @@ def list_bills(connection: Connection, parameters: Mapping[str, Any]) -> tuple[J
 
 
 def sum_warnings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[CheckSum, ...]:
-    """Each check that was made of a bill that stands."""
+    """Each check of a current bill."""
     return _fetch(connection, "sum_warnings", CheckSum, parameters)
 
 
 def sum_daily_costs(connection: Connection, statement_ids: Sequence[int]) -> dict[int, Mapping[str, str]]:
-    """The billed cost that stands in the daily costs of each statement, exact text by currency."""
+    """The billed cost in the daily costs of each statement, exact text by currency."""
     sums = _fetch(connection, "sum_daily_costs", _DailySum, {"statement_ids": list(statement_ids)})
     return {each.statement_id: each.cost for each in sums}
 

@@ -16,7 +16,7 @@ from billfold.store.database import Connection, Database, connect
 Row = TypeVar("Row")
 
 
-# The amounts that a report can be of.
+# The amounts that a report can show.
 COST_METRICS = ("billed", "effective", "list", "contracted")
 
 
@@ -35,7 +35,7 @@ _FILES = (
 
 @contextmanager
 def read(database: Database, **options: str) -> Iterator[Connection]:
-    """One REPEATABLE READ, READ ONLY transaction, as the reader where one is configured; options as PostgreSQL's."""
+    """One REPEATABLE READ, READ ONLY transaction, as the reader if one is configured; options are PostgreSQL's."""
     with connect(database.reader_conninfo or database.conninfo, **{**_SUMMING, **options}) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
@@ -55,12 +55,12 @@ def list_clients(connection: Connection) -> tuple[str, ...]:
 
 
 def list_eldest_clients(connection: Connection, limit: int) -> frozenset[str]:
-    """The ids of the clients that came first, at most so many."""
+    """The ids of the oldest clients, at most `limit`."""
     return frozenset(client for (client,) in connection.execute(_query("list_eldest_clients"), {"limit": limit}))
 
 
 def list_deliveries_between(connection: Connection, first: UUID, last: UUID, *, most: int) -> list[UUID]:
-    """The ids of deliveries from the first to the last of these, at most so many."""
+    """The ids of deliveries from the first to the last of these, at most `most`."""
     parameters = {"first": first, "last": last, "most": most}
     return [found for (found,) in connection.execute(_query("find_deliveries_between"), parameters)]
 

@@ -1,4 +1,4 @@
-"""Split cost allocation: what containers cost, beside the instances that the bill charges."""
+"""Split costs through restatements, rollbacks, remaps and removals, as their slow twin has them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import gzip
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,314 +18,20 @@ from billfold.bills.prune import prune
 from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
 from billfold.errors import StoreError
-from billfold.model import DeliveryOutcome, DeliveryState
+from billfold.model import DeliveryOutcome
 from billfold.quality import make_checks
 from billfold.store.migrate import list_migrations
-from billfold.verification import ProofState, verify
 from tests.at_length import rounds
 from tests.bills.landing import Landing
-from tests.bills.line_items import ACCOUNT, PERIOD, PLAN, RESERVATION, as_csv, line_item, write_bill, write_object
-from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
+from tests.bills.line_items import ACCOUNT, PERIOD, as_csv, line_item, write_bill, write_object
+from tests.bills.split_bills import INSTANCE, instance, job, pod, task
 from tests.integration.transform.slow_split import SlowSplit, split_rows_of
-
-LEDGER = """
-    SELECT allocation, coalesce(split_part(resource_id, '/', 4), ''), trim_scale(cost)
-    FROM billing_split_cost LEFT JOIN dim_resource USING (resource_key) ORDER BY 1, 2, 3"""
-OTHER = "i-0eeeeffff00001111"
-NIGHT = {
-    "line_item_usage_start_date": f"{PERIOD}-03T23:00:00.000Z",
-    "line_item_usage_end_date": f"{PERIOD}-04T00:00:00.000Z",
-}
-DAY = {
-    "line_item_usage_start_date": f"{PERIOD}-03T00:00:00.000Z",
-    "line_item_usage_end_date": f"{PERIOD}-04T00:00:00.000Z",
-}
-
-
-def ledger(landing: Landing) -> list[tuple[Any, ...]]:
-    """Allocation, pod and cost of each row."""
-    return landing.query(LEDGER)
-
-
-def bring_in(landing: Landing, *items: dict[str, str], revision: int = 1) -> DeliveryOutcome:
-    write_bill(landing.root, items, revision=revision)
-    outcome = landing.with_settings(hold_below_percent=0).ingest()
-    assert outcome.exit_error is None
-    assert outcome.state is DeliveryState.PUBLISHED
-    assert landing.broken_rules() == []
-    return outcome
+from tests.integration.transform.split_costs.split_costs_helpers import NIGHT, OTHER, bring_in, ledger, untrue
 
 
 def delivered(outcome: DeliveryOutcome) -> UUID:
     assert outcome.delivery_id is not None
     return outcome.delivery_id
-
-
-def untrue(landing: Landing) -> dict[str, str]:
-    """The checks of `billfold verify` that do not hold."""
-    verdicts = verify(settings=landing.settings, database=landing.database, with_source=False)
-    return {proof.name: proof.detail for each in verdicts for proof in each.proofs if proof.state is ProofState.DIFFERS}
-
-
-def test_pods_stand_in_for_the_instance_to_the_last_decimal(landing: Landing) -> None:
-    outcome = bring_in(
-        landing,
-        instance("1"),
-        pod("web", "0.4", "0.1"),
-        pod("jobs", "0.25", "0.2499"),
-        line_item(cost="7", line_item_resource_id="vol-0123"),
-    )
-
-    assert outcome.billed_cost == {"USD": Decimal(8)}
-    assert ledger(landing) == [
-        ("not allocated", "", Decimal("0.0001")),
-        ("parent", "", Decimal(-1)),
-        ("workload", "jobs", Decimal("0.4999")),
-        ("workload", "web", Decimal("0.5")),
-    ]
-    assert landing.value("SELECT sum(cost) FROM billing_split_cost") == 0
-    assert outcome.findings == ()
-    assert untrue(landing) == {}
-
-
-def test_the_view_names_what_a_workload_is(landing: Landing) -> None:
-    bring_in(
-        landing,
-        instance("1"),
-        instance("2", resource_id=OTHER),
-        pod("web", "0.5"),
-        pod("old", "0.25", resource_tags='{"aws:eks:cluster-name":"named","aws:eks:namespace":"also"}'),
-        task("api", "1", parent=OTHER),
-        job("report", "0.5", parent=OTHER),
-    )
-
-    found = landing.records('SELECT * FROM focus_split_cost ORDER BY "x_Allocation" DESC, "AllocatedResourceName"')
-
-    named = [
-        "x_Cluster",
-        "x_Namespace",
-        "x_Pod",
-        "x_Task",
-        "x_Deployment",
-        "x_EcsService",
-        "x_BatchJobQueue",
-        "AllocatedResourceName",
-        "ResourceId",
-    ]
-    assert [[row[name] for name in named] for row in found[:4]] == [
-        [CLUSTER, None, None, "api", None, "api-service", None, "api", OTHER],
-        ["named", "also", "old", None, None, None, None, "old", INSTANCE],
-        [CLUSTER, None, None, "report", None, None, "night", "report", OTHER],
-        [CLUSTER, NAMESPACE, "web", None, "web", None, None, "web", INSTANCE],
-    ]
-    assert found[3]["AllocatedTags"]["app"] == "web"
-    assert found[3]["AllocatedMethodDetails"] == {
-        "Elements": [{"UsageUnit": "Units", "UsageQuantity": 0.5, "x_SplitUsageRatio": 0.125}]
-    }
-    assert {(row["x_Allocation"], row["AllocatedResourceId"], row["EffectiveCost"]) for row in found[4:]} == {
-        ("not allocated", None, Decimal("0.25")),
-        ("not allocated", None, Decimal("0.5")),
-    }
-    assert landing.value('SELECT sum("EffectiveCost") FROM focus_split_cost') == 3
-
-
-def test_what_a_commitment_covers_is_split_at_its_share(landing: Landing) -> None:
-    bring_in(
-        landing,
-        instance(
-            "2",
-            "SavingsPlanCoveredUsage",
-            savings_plan_savings_plan_a_r_n=PLAN,
-            savings_plan_savings_plan_effective_cost="1.2",
-        ),
-        line_item("SavingsPlanNegation", "-2", savings_plan_savings_plan_a_r_n=PLAN),
-        instance(
-            "0",
-            "DiscountedUsage",
-            OTHER,
-            reservation_reservation_a_r_n=RESERVATION,
-            reservation_effective_cost="0.7",
-        ),
-        instance("0.3", line_item_usage_type="USE1-SpotUsage:m5.xlarge", pricing_term="Spot", **NIGHT),
-        pod("web", "1.2"),
-        pod("api", "0.7", parent=OTHER),
-        pod("spot", "0.2", "0.1", **NIGHT),
-    )
-
-    assert ledger(landing) == [
-        *(("parent", "", Decimal(cost)) for cost in ("-1.2", "-0.7", "-0.3")),
-        ("workload", "api", Decimal("0.7")),
-        ("workload", "spot", Decimal("0.3")),
-        ("workload", "web", Decimal("1.2")),
-    ]
-
-
-def test_an_hour_that_is_half_covered_has_two_parents(landing: Landing) -> None:
-    bring_in(
-        landing,
-        instance("0.4", line_item_usage_amount="0.5"),
-        instance(
-            "0.5",
-            "SavingsPlanCoveredUsage",
-            savings_plan_savings_plan_a_r_n=PLAN,
-            savings_plan_savings_plan_effective_cost="0.3",
-        ),
-        line_item("SavingsPlanNegation", "-0.5", savings_plan_savings_plan_a_r_n=PLAN),
-        pod("web", "0.6", "0.1"),
-    )
-
-    assert ledger(landing) == [
-        ("parent", "", Decimal("-0.4")),
-        ("parent", "", Decimal("-0.3")),
-        ("workload", "web", Decimal("0.7")),
-    ]
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"line_item_usage_type": "USE1-DataTransfer-Out-Bytes", "product_product_family": "Data Transfer"},
-        {"line_item_usage_type": "USE1-CPUCredits:t3", "product_product_family": "CPU Credits"},
-        {"line_item_usage_type": "USE1-SoftwareUsage:m5.xlarge", "line_item_product_code": "8gcyo6zc49kfzzlfmrd2"},
-        {"line_item_line_item_type": "Tax"},
-        {"line_item_usage_account_id": "777788889999"},
-        NIGHT,
-    ],
-)
-def test_only_the_hours_of_the_instance_are_split(landing: Landing, columns: dict[str, str]) -> None:
-    bring_in(landing, instance("1"), instance("5", **columns), pod("web", "1"))
-
-    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
-
-
-def test_an_export_that_selects_no_kinds_of_usage_is_split_by_resource(landing: Landing) -> None:
-    unselected = dict.fromkeys(("line_item_usage_type", "line_item_operation", "product_product_family"), "")
-    bring_in(
-        landing,
-        instance("1", **unselected),
-        pod("web", "0.75", "0.25", line_item_usage_type="", line_item_operation=""),
-    )
-
-    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
-
-
-def test_a_bill_on_net_basis_is_split_by_its_net_columns(landing: Landing) -> None:
-    bring_in(
-        landing,
-        instance("1", line_item_net_unblended_cost="0.9"),
-        pod("web", "0.6", "0.4", split_line_item_net_split_cost="0.5", split_line_item_net_unused_cost="0.4"),
-    )
-
-    assert ledger(landing) == [("parent", "", Decimal("-0.9")), ("workload", "web", Decimal("0.9"))]
-
-
-def test_a_bill_with_discounts_in_columns_is_split_by_its_net_columns_too(landing: Landing) -> None:
-    bring_in(
-        landing,
-        instance("1", discount_total_discount="-0.1"),
-        pod("web", "0.6", "0.4", split_line_item_net_split_cost="0.5", split_line_item_net_unused_cost="0.4"),
-    )
-
-    assert landing.value("SELECT cost_basis FROM billing_statements") == "gross plus discounts"
-    assert ledger(landing) == [("parent", "", Decimal("-0.9")), ("workload", "web", Decimal("0.9"))]
-    assert untrue(landing) == {}
-
-
-def test_legacy_columns_are_the_same(landing: Landing) -> None:
-    names = {
-        "bill_payer_account_id": "bill/PayerAccountId",
-        "bill_billing_period_start_date": "bill/BillingPeriodStartDate",
-        "line_item_line_item_type": "lineItem/LineItemType",
-        "line_item_unblended_cost": "lineItem/UnblendedCost",
-        "line_item_usage_start_date": "lineItem/UsageStartDate",
-        "line_item_usage_end_date": "lineItem/UsageEndDate",
-        "line_item_usage_account_id": "lineItem/UsageAccountId",
-        "line_item_currency_code": "lineItem/CurrencyCode",
-        "line_item_product_code": "lineItem/ProductCode",
-        "line_item_resource_id": "lineItem/ResourceId",
-        "line_item_operation": "lineItem/Operation",
-        "line_item_usage_type": "lineItem/UsageType",
-        "split_line_item_parent_resource_id": "splitLineItem/ParentResourceId",
-        "split_line_item_split_cost": "splitLineItem/SplitCost",
-        "split_line_item_unused_cost": "splitLineItem/UnusedCost",
-        "split_line_item_public_on_demand_split_cost": "splitLineItem/PublicOnDemandSplitCost",
-    }
-    items = [
-        {names[name]: value for name, value in item.items() if name in names}
-        for item in (instance("1"), pod("web", "0.5", "0.25"))
-    ]
-    items[1]["resourceTags/aws:eks:cluster-name"] = "legacy"
-    write_object(landing.root, f"{PERIOD}.csv.gz", gzip.compress(as_csv(items), mtime=0))
-
-    outcome = landing.ingest()
-
-    assert outcome.exit_error is None
-    assert ledger(landing) == [
-        ("not allocated", "", Decimal("0.25")),
-        ("parent", "", Decimal(-1)),
-        ("workload", "web", Decimal("0.75")),
-    ]
-    assert landing.query(
-        'SELECT "x_Cluster", "ListCost", "x_UnusedCost" FROM focus_split_cost WHERE "x_Allocation" = \'workload\''
-    ) == [("legacy", None, Decimal("0.25"))]
-    assert landing.broken_rules() == []
-
-
-def test_a_daily_bill_is_split_by_days(landing: Landing) -> None:
-    bring_in(landing, instance("24", **DAY), pod("web", "10", "14", split_line_item_split_usage_ratio="", **DAY))
-
-    assert ledger(landing) == [("parent", "", Decimal(-24)), ("workload", "web", Decimal(24))]
-
-
-def test_each_currency_is_split_by_itself(landing: Landing) -> None:
-    outcome = bring_in(
-        landing,
-        instance("1"),
-        instance("2", line_item_currency_code="EUR"),
-        pod("web", "1"),
-        pod("api", "1.5", line_item_currency_code="EUR"),
-        pod("cny", "3", line_item_currency_code="CNY"),
-    )
-
-    assert landing.query("SELECT billing_currency, sum(cost) FROM billing_split_cost GROUP BY 1 ORDER BY 1") == [
-        ("CNY", 0),
-        ("EUR", 0),
-        ("USD", 0),
-    ]
-    assert [finding for finding in outcome.findings if "split cost" in finding] == [
-        "1 split cost rows, 3 CNY in all, name a parent resource whose charge is not in the bill: their cost is not"
-        " counted",
-        "split cost allocation leaves 0.5 EUR of the parents' effective cost not allocated",
-    ]
-
-
-def test_identical_rows_all_count(landing: Landing) -> None:
-    bring_in(landing, instance("1"), instance("1"), *[pod("web", "0.5")] * 3)
-
-    assert ledger(landing) == [
-        ("not allocated", "", Decimal("0.5")),
-        *[("parent", "", Decimal(-1))] * 2,
-        *[("workload", "web", Decimal("0.5"))] * 3,
-    ]
-
-
-def test_the_share_of_a_parent_that_is_not_in_the_bill_does_not_count(landing: Landing) -> None:
-    outcome = bring_in(landing, pod("web", "0.5", "0.25"), pod("lost", "0", parent=""), line_item(cost="3"))
-
-    assert landing.query("SELECT has_parent, cost, split_cost FROM billing_split_cost ORDER BY split_cost") == [
-        (False, 0, 0),
-        (False, 0, Decimal("0.5")),
-    ]
-    assert outcome.findings == (
-        "1 split cost rows, 0.75 USD in all, name a parent resource whose charge is not in the bill: their cost is not"
-        " counted",
-    )
-    [[state, cost, detail]] = landing.query("SELECT state, cost, detail FROM billing_checks WHERE name = 'split_cost'")
-    assert (state, cost) == ("warned", {"USD": "0.75"})
-    assert detail.startswith(
-        f"containers' costs differ from their instances' in hours such as {INSTANCE} 2026-05-03 04:00"
-    )
-    assert untrue(landing) == {}
 
 
 def test_a_parent_that_comes_later_is_replaced_from_then_on(landing: Landing) -> None:
@@ -477,47 +182,6 @@ def test_a_client_that_is_purged_leaves_none(landing: Landing) -> None:
     clients.remove(landing.database, "acme", purge=True)
 
     assert landing.count("billing_split_cost") == landing.count("billing_split_cost_history") == 0
-
-
-def test_a_fargate_row_is_a_charge_as_ever(landing: Landing) -> None:
-    outcome = bring_in(
-        landing,
-        task("api", "0.3", "0.2", line_item_operation="FargateTask", line_item_unblended_cost="0.5", parent=""),
-    )
-
-    assert outcome.billed_cost == {"USD": Decimal("0.5")}
-    assert landing.count("billing_split_cost") == 0
-
-
-def test_a_new_kind_of_split_row_is_known_by_its_parent(landing: Landing) -> None:
-    outcome = bring_in(landing, instance("1"), pod("web", "1", line_item_operation="NewPod-EC2"))
-
-    assert outcome.billed_cost == {"USD": Decimal(1)}
-    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
-
-
-def test_a_new_kind_of_split_row_with_a_cost_of_its_own_is_charged_too(landing: Landing) -> None:
-    outcome = bring_in(
-        landing, instance("1"), pod("web", "1", line_item_operation="NewPod-EC2", line_item_unblended_cost="0.25")
-    )
-
-    assert outcome.billed_cost == {"USD": Decimal("1.25")}
-    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
-    assert outcome.findings == (
-        "1 rows name a parent resource as split cost rows do, and have an unblended cost: they are charged too",
-    )
-    assert untrue(landing) == {}
-
-
-def test_the_unblended_cost_of_a_split_row_is_left_out_and_reported(landing: Landing) -> None:
-    outcome = bring_in(landing, instance("1"), pod("web", "1", line_item_unblended_cost="0.25"))
-
-    assert outcome.billed_cost == {"USD": Decimal(1)}
-    assert outcome.findings == (
-        "1 split cost rows have an unblended cost, 0.25 USD in all: it is left out, because the instance's charge"
-        " holds it",
-    )
-    assert untrue(landing) == {}
 
 
 @pytest.mark.parametrize(
