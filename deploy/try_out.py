@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def fill(settings: Settings, database: Database) -> None:
-    """Make what stands in AWS, the events of the bills last."""
+    """Create everything in AWS, the events of the bills last."""
     assert settings.endpoint_url
     assert settings.our_account_id
     assert settings.queue_url
@@ -91,7 +91,7 @@ def find_client(settings: Settings, database: Database) -> Client:
 
 
 def notify_queue(aws: LocalAws, name: str) -> None:
-    """Make the queue with its dead letters, and let the bucket tell it of every new object."""
+    """Create the queue with its dead-letter queue, and let the bucket announce every new object on it."""
     sqs = aws.client("sqs")
 
     def make_queue(called: str, **attributes: str) -> str:
@@ -107,7 +107,7 @@ def notify_queue(aws: LocalAws, name: str) -> None:
 
 
 def make_token(database: Database) -> str:
-    """A new token that may do everything; the one of an earlier run ends, because nobody can be told it again."""
+    """A new token that may do everything; that of an earlier run is revoked, as its secret cannot be shown again."""
     try:
         tokens.revoke(database, TOKEN_NAME)
     except UsageError:

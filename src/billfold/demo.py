@@ -26,7 +26,7 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoClient:
-    """A client of the demo: its payer account, and the external id that its role asks for."""
+    """A client of the demo: its payer account, and the external id that its role requires."""
 
     client_id: str
     account_id: str
@@ -38,7 +38,7 @@ class DemoClient:
         return f"{self.client_id}-billing-exports"
 
     def with_role(self, role_arn: str) -> Client:
-        """The client as an ingest takes it."""
+        """The client with this role, as `ingest` takes it."""
         return Client(
             client_id=self.client_id,
             role_arn=role_arn,
@@ -58,7 +58,7 @@ CLIENTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What the demo ingested, how long that took, and what to query while the demo is open."""
+    """What the demo ingested, how long that took, and the object to query it with while the demo is open."""
 
     outcomes: tuple[DeliveryOutcome, ...]
     ingest_seconds: float
@@ -130,7 +130,7 @@ def _period(text: str) -> BillingPeriod:
 
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """boto3 finds its credentials in the environment: while the demo runs, the demo's stand there."""
+    """Set the demo's AWS credentials in the environment while it runs, because boto3 reads them there."""
     before = dict(os.environ)
     os.environ.update(variables)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):

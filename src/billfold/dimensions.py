@@ -1,4 +1,4 @@
-"""The dimensions of charges: which attributes make a member, shared by the mapping and the tables."""
+"""The dimensions of charges: which attributes identify a member, shared by the mapping and the tables."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
-    """One dimension table `dim_<name>`; a member is the whole of its attributes.
+    """One dimension table `dim_<name>`; a member is identified by all of its attributes.
 
     `of_client`: members belong to the client whose bill names them. `json_attributes` are JSON objects. `roles` are the
     key columns of the charge, each with the prefix of its attributes among the charge's columns. `more_sources` are
-    columns of the charge that its attributes are made of beside those of their own names.
+    other columns of the charge from which attributes are made.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Dimension:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The charge's columns, without their prefix, that tell members apart."""
+        """The charge's columns, without their prefix, that identify a member."""
         return (*self.attributes, *self.more_sources)
 
     @property
@@ -98,7 +98,7 @@ DIMENSIONS = (
         ),
         of_client=True,
     ),
-    # Who called is told apart with the tags: both say whose a cost is, and one rollup serves both.
+    # The caller is part of the set of tags: both attribute a cost, and one rollup serves both.
     Dimension(
         name="tag_set",
         attributes=("tags", "cost_categories", "iam_principal", "user_identifier"),

@@ -1,4 +1,4 @@
-"""The JSON documents of `--json` and of the API: scripts rely on their names."""
+"""The JSON documents of `--json` and of the API. Scripts rely on their field names."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     )
     from billfold.store.jobs.requests import RequestedDelivery
 
-# Fields that hold amounts by currency.
+# Fields with amounts by currency.
 _MONEY = ("source_cost", "billed_cost", "billed_cost_before", "billed_cost_after", "cost")
 
 
 class JsonText(str):
-    """A value of PostgreSQL's json or jsonb as it writes it: parsing would round its numbers."""
+    """A json or jsonb value as PostgreSQL writes it: parsing would round its numbers."""
 
     __slots__ = ()
 
 
 def format_money(amount: Decimal | str) -> str:
-    """An exact amount in plain notation, without zeros that say nothing: 1E+2 is 100, -0.00 is 0."""
+    """An exact amount in plain notation, without trailing zeros: 1E+2 is 100, -0.00 is 0."""
     text = format(Decimal(amount), "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
@@ -51,7 +51,7 @@ def format_money(amount: Decimal | str) -> str:
 
 
 def shortest(amount: Decimal | str) -> Decimal:
-    """The same amount without zeros that say nothing, as a figure of a CSV."""
+    """The same amount without trailing zeros, as a figure of a CSV."""
     return Decimal(format_money(amount))
 
 
@@ -61,7 +61,7 @@ def ingest_document(outcomes: Sequence[DeliveryOutcome]) -> dict[str, Any]:
 
 
 def failure_document(list_name: str | None, error_code: str, message: str) -> dict[str, Any]:
-    """The document of a command that failed as a whole: its list is there and empty."""
+    """The document of a command that failed as a whole: its list is present and empty."""
     return {**({list_name: []} if list_name else {}), "error": {"code": error_code, "message": message}}
 
 
@@ -90,9 +90,9 @@ def report_document(
 
 
 def costs_document(report: CostReport) -> dict[str, Any]:
-    """Costs by the columns asked for, and the totals by month and currency."""
+    """Costs by the requested columns, and the totals by month and currency."""
 
-    def spell(row: CostRow, columns: Iterable[str]) -> dict[str, str]:
+    def describe(row: CostRow, columns: Iterable[str]) -> dict[str, str]:
         group = dict(zip(columns, row.group, strict=True))
         return {**group, "currency": row.currency, "cost": format_money(row.amount)}
 
@@ -100,14 +100,14 @@ def costs_document(report: CostReport) -> dict[str, Any]:
         "metric": report.metric,
         "split": report.is_split,
         "as_of": report.as_of,
-        "costs": [spell(row, map(str, report.columns)) for row in report.rows],
-        "totals": [spell(total, ["month"]) for total in report.totals],
+        "costs": [describe(row, map(str, report.columns)) for row in report.rows],
+        "totals": [describe(total, ["month"]) for total in report.totals],
         "is_truncated": report.is_truncated,
     }
 
 
 def changes_document(report: ChangeReport) -> dict[str, Any]:
-    """What moved: each statement with its ends, totals and the groups that differ, then the totals of all."""
+    """What changed: each statement with its ends, totals and the groups that differ, then the totals of all."""
     return {
         "metric": report.metric,
         "by": list(report.columns),
@@ -118,7 +118,7 @@ def changes_document(report: ChangeReport) -> dict[str, Any]:
 
 
 def describe_client(client: Client) -> dict[str, Any]:
-    """What may be told of a client: its external id is between it and us."""
+    """The public fields of a client: its external id is a secret between it and us."""
     return {
         "client": client.client_id,
         "registered": client.is_registered,
@@ -139,7 +139,7 @@ def describe_client(client: Client) -> dict[str, Any]:
 
 
 def client_document(client: Client, fresh: ClientFreshness | None) -> dict[str, Any]:
-    """The same, and when something came, when it was looked for, whether it is expected, and since when it is late."""
+    """The same, with the last delivery, the last listing, whether it is expected, and since when it is late."""
     return {
         **describe_client(client),
         "last_delivered_at": fresh.last_delivered_at if fresh else None,
@@ -151,11 +151,11 @@ def client_document(client: Client, fresh: ClientFreshness | None) -> dict[str, 
 
 def dump(document: Mapping[str, Any]) -> str:
     """The document as text; instants are ISO 8601, ids are text."""
-    return json.dumps(document, indent=2, ensure_ascii=False, default=_spell_value) + "\n"
+    return json.dumps(document, indent=2, ensure_ascii=False, default=_encode_value) + "\n"
 
 
 def dump_row(columns: Sequence[str], row: Sequence[Any]) -> str:
-    """One row of the operator's query as an object; JSON of PostgreSQL's stands in it as it is."""
+    """One row of the operator's query as an object; JSON values of PostgreSQL are unchanged."""
     fields = (
         f"{json.dumps(name, ensure_ascii=False)}: {_dump_value(value)}"
         for name, value in zip(columns, row, strict=True)
@@ -230,10 +230,10 @@ def _spell_amounts(amounts: Mapping[str, Decimal | str]) -> dict[str, str]:
     return {currency: format_money(amount) for currency, amount in sorted(amounts.items())}
 
 
-def _spell_value(value: Any) -> str:
+def _encode_value(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
-    assert isinstance(value, UUID), f"{type(value).__name__} has no spelling in JSON"
+    assert isinstance(value, UUID), f"{type(value).__name__} has no form in JSON"
     return str(value)
 
 

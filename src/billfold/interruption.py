@@ -1,15 +1,15 @@
-"""An interruption: SIGINT, SIGTERM or SIGHUP ends a command within two seconds, at whatever stage it is.
+"""An interruption: SIGINT, SIGTERM or SIGHUP ends a command within two seconds, at any stage.
 
 Only the command line watches for signals (`watching`); as a library Billfold leaves them alone.
 
     handler  runs in the main thread and raises Interruption there, which unwinds the work
-    watcher  hears of the signal at once, even while the main thread is inside of DuckDB, libpq or Arrow
-    stopper  ends what the work runs outside of Python, again and again, until the work has ended (`stoppable`)
-    settler  ends its PostgreSQL sessions, and only then writes down how each attempt was left (`unfinished`)
+    watcher  receives the signal at once, even while the main thread is inside DuckDB, libpq or Arrow
+    stopper  stops what the work runs outside Python, again and again, until the work has ended (`stoppable`)
+    settler  ends its PostgreSQL sessions, and only then records the state of each attempt (`unfinished`)
 
-No work is committed once an interruption was asked for: `check` raises before. What a driver reports because it was
-stopped is the interruption too: `stoppable` raises that instead. Where the work does not come to its end in time, the
-watcher ends the process without it: by then nothing is left to write.
+No work is committed after an interruption is requested: `check` raises first. An error that a driver reports because
+it was stopped becomes the interruption: see `stoppable`. If the work does not end in time, the watcher ends the
+process: by then nothing is left to write.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from types import FrameType
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# The work has this long to end by itself, and everything together has not two seconds.
+# The work has this long to end by itself; everything together takes less than two seconds.
 UNWINDING_SECONDS = 1.2
 LIMIT_SECONDS = 1.7
 _STOP_EVERY_SECONDS = 0.05
 
-# Ends sessions of PostgreSQL, each given as what it is known by, and returns when they have ended.
+# Ends sessions of PostgreSQL, given by their names, and returns when they have ended.
 EndSessions = Callable[[Sequence[Any]], None]
 
 
 class Interruption(BaseException):
-    """The command was asked to end. It is no Exception: nothing that tolerates a failure may swallow it."""
+    """The command is to end. It is not an Exception: code that tolerates a failure must not swallow it."""
 
 
 class _Running:
-    """What the process runs outside of Python."""
+    """What the process runs outside Python."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self.stop = stop
         self.lock = threading.Lock()
 
 
-# What a handler writes is a plain list, because a handler may take no lock: the signals that ask for an interruption.
-_asked: list[int] = []
+# The signals that requested an interruption: a plain list, because a signal handler must not take a lock.
+_signals: list[int] = []
 _has_begun = threading.Event()
 _settled = threading.Event()
-# Changed by single steps only, in whatever thread.
+# Changed by atomic steps only, in any thread.
 _running: dict[object, _Running] = {}
 _sessions: dict[object, tuple[EndSessions, Any]] = {}
 _unfinished: dict[object, Callable[[], str]] = {}
@@ -60,28 +60,28 @@ _done: list[str] = []
 _sentences: list[str] = []
 
 
-def is_asked() -> bool:
-    """Whether the command was asked to end."""
-    return bool(_asked)
+def is_requested() -> bool:
+    """Whether the command is to end."""
+    return bool(_signals)
 
 
 def check() -> None:
-    """Raise Interruption where the command was asked to end."""
-    if _asked:
+    """Raise Interruption if the command is to end."""
+    if _signals:
         raise Interruption
 
 
 def pause(seconds: float) -> None:
-    """Sleep, in any thread, and raise Interruption as soon as the command is asked to end."""
+    """Sleep, in any thread, and raise Interruption as soon as the command is to end."""
     _has_begun.wait(seconds)
     check()
 
 
 @contextlib.contextmanager
 def stoppable(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop`, from another thread and perhaps often, when the command is asked to end within the block.
+    """Call `stop`, from another thread and perhaps often, when the command is to end within the block.
 
-    Whatever error leaves the block from then on is the interruption.
+    Any error that leaves the block from then on becomes the interruption.
     """
     key = object()
     running = _Running(stop)
@@ -90,19 +90,19 @@ def stoppable(stop: Callable[[], None]) -> Iterator[None]:
         check()
         yield
     except Exception as error:
-        if _asked:
+        if _signals:
             raise Interruption from error
         raise
     finally:
         _running.pop(key, None)
-        # Nothing is stopped while it is closed.
+        # Nothing may be stopped while it closes.
         with running.lock:
             pass
 
 
 @contextlib.contextmanager
 def session(end: EndSessions, name: Any) -> Iterator[None]:
-    """A session of PostgreSQL that `end` ends by its `name`; whatever error leaves the block then is the interruption.
+    """A session of PostgreSQL that `end` ends by its `name`; any error that then leaves the block is the interruption.
 
     Sessions with the same `end` are ended by one call.
     """
@@ -112,38 +112,38 @@ def session(end: EndSessions, name: Any) -> Iterator[None]:
         check()
         yield
     except Exception as error:
-        if _asked:
+        if _signals:
             raise Interruption from error
         raise
     finally:
-        # A session that was closed now may still be at its last statement: it is ended too.
-        if not _asked:
+        # A session that was just closed may still run its last statement: it is ended too.
+        if not _signals:
             _sessions.pop(key, None)
 
 
 @contextlib.contextmanager
 def unfinished(settle: Callable[[], str]) -> Iterator[None]:
-    """An attempt: if the command is asked to end within the block, `settle` writes down how it was left.
+    """An attempt: if the command is to end within the block, `settle` records its state.
 
-    It is called by another thread when all sessions have ended, and returns a sentence about what the attempt was at.
+    Another thread calls it when all sessions have ended; it returns a sentence that says how far the attempt came.
     """
     key = object()
     _unfinished[key] = settle
     try:
         yield
     finally:
-        if not _asked:
+        if not _signals:
             _unfinished.pop(key, None)
 
 
 def note(sentence: str) -> None:
-    """Something is done for good: an interruption from now on says so."""
+    """Note something that is committed: an interruption from now on reports it."""
     if _watch is not None and _watch.interrupts:
         _done.append(sentence)
 
 
 class Watch:
-    """What `watching` gives: it hears of signals, and says how the work was left."""
+    """What `watching` returns: it receives signals and reports the state of the work."""
 
     def __init__(self, report: Callable[[int, str], None], *, ends_process: bool) -> None:
         self._report = report
@@ -160,27 +160,27 @@ class Watch:
 
     @property
     def interrupts(self) -> bool:
-        """Whether a signal interrupts the work, and does not let it finish."""
+        """Whether a signal interrupts the work instead of letting it finish."""
         return self._hears is None
 
     @property
     def exit_code(self) -> int:
-        """As a shell gives it for a process that the signal has ended."""
-        return 128 + _asked[0]
+        """The exit code of a shell for a process that the signal ended."""
+        return 128 + _signals[0]
 
     def finish(self) -> int:
-        """Wait until what was under way is written down, but not for long; report it and return the exit code."""
-        # Nothing is raised any more.
+        """Wait a short time until the state of the work is recorded; report it and return the exit code."""
+        # No signal raises from here on.
         self._is_raised = True
         self._begin(signal.SIGINT)
         _settled.wait(max(self._began_at + LIMIT_SECONDS - time.monotonic(), 0))
-        self._tell()
+        self._report_once()
         return self.exit_code
 
     def leave(self) -> NoReturn:
         """As `finish`, and end the process.
 
-        Nothing of the interpreter is taken apart: threads may still be inside of a driver, where that is no moment to.
+        The interpreter is not shut down, because threads may still be inside a driver.
         """
         code = self.finish()
         flush_streams()
@@ -188,7 +188,7 @@ class Watch:
         os._exit(code)
 
     def end(self) -> None:
-        """The work is done: from here on a signal only makes the process end sooner."""
+        """Note that the work is done: from here on a signal only makes the process end sooner."""
         self._is_ending = True
 
     def let_finish(self, hear: Callable[[int], None]) -> None:
@@ -200,7 +200,7 @@ class Watch:
         if self._hears is not None:
             self._hears(number)
             return
-        _asked.append(number)
+        _signals.append(number)
         if not self._is_raised and not self._is_ending:
             self._is_raised = True
             raise Interruption
@@ -234,15 +234,15 @@ class Watch:
         self._heard_count += 1
         if self._heard_count > 1 and self._ends_process:
             time.sleep(LIMIT_SECONDS)
-            # It was asked twice: what it works on is free as soon as it is gone.
+            # The second signal: the process's locks are free as soon as it is gone.
             os._exit(0)
 
     def _begin(self, number: int) -> None:
         with self._beginning:
             if self._is_over or _has_begun.is_set():
                 return
-            if not _asked:
-                _asked.append(number)
+            if not _signals:
+                _signals.append(number)
             self._began_at = time.monotonic()
             _has_begun.set()
         threading.Thread(target=self._stop, name="stopper", daemon=True).start()
@@ -266,22 +266,22 @@ class Watch:
             try:
                 _sentences.append(settle())
             except Exception as error:
-                _sentences.append(f"how an attempt was left could not be written down: {' '.join(str(error).split())}")
+                _sentences.append(f"the state of an attempt could not be recorded: {' '.join(str(error).split())}")
         _settled.set()
 
     def _wait_for_end(self) -> None:
-        """Where the process still lives after its time, end it."""
+        """End the process if it still lives after its time."""
         time.sleep(UNWINDING_SECONDS)
-        threading.Thread(target=self._tell, name="report", daemon=True).start()
+        threading.Thread(target=self._report_once, name="report", daemon=True).start()
         time.sleep(max(self._began_at + LIMIT_SECONDS - time.monotonic(), 0))
         os._exit(self.exit_code)
 
-    def _tell(self) -> None:
+    def _report_once(self) -> None:
         with self._reporting:
-            report, self._report = self._report, _tell_nobody
+            report, self._report = self._report, _report_nothing
             if self._is_raised or not self._is_ending:
-                # Else the command has said everything itself.
-                report(_asked[0], _describe())
+                # Otherwise the command has reported everything itself.
+                report(_signals[0], _describe())
 
 
 _watch: Watch | None = None
@@ -291,9 +291,9 @@ _watch: Watch | None = None
 def watching(report: Callable[[int, str], None], *, until_end: bool) -> Iterator[Watch]:
     """Let SIGINT, SIGTERM and SIGHUP end the process; to be called in the main thread.
 
-    `report` is called once, in any thread, with the signal's number and with how the work was left. A signal that the
-    process was started to ignore, as SIGHUP under nohup, stays ignored. The watch lasts until the process ends, which
-    it sees to in time, or else as long as the block.
+    `report` is called once, in any thread, with the signal's number and the state of the work. A signal that the
+    process was started to ignore, as SIGHUP under nohup, stays ignored. With `until_end` the watch lasts until the
+    process ends, which it ensures in time, otherwise as long as the block.
     """
     global _watch
     former = {number: signal.getsignal(number) for number in SIGNALS}
@@ -311,7 +311,7 @@ def watching(report: Callable[[int, str], None], *, until_end: bool) -> Iterator
             signal.set_wakeup_fd(former_descriptor)
             watch.stop()
             _watch = None
-            _asked.clear()
+            _signals.clear()
             for sentences in (_done, _sentences):
                 sentences.clear()
             for event in (_has_begun, _settled):
@@ -321,25 +321,25 @@ def watching(report: Callable[[int, str], None], *, until_end: bool) -> Iterator
 def let_finish(hear: Callable[[int], None]) -> None:
     """From now on a signal interrupts nothing: `hear` is called with its number, in the main thread.
 
-    The caller lets its work finish. A second signal ends the process within two seconds all the same. Where nobody
-    watches, nothing happens.
+    The caller lets its work finish. A second signal still ends the process within two seconds. Without a watch
+    nothing happens.
     """
     if _watch is None:
         return
     _watch.let_finish(hear)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # A service hears of them even where its shell ignores the keyboard for it.
+        # A service receives them even if its shell ignores the keyboard for it.
         signal.signal(number, _watch.handle)
 
 
 def leave_now(code: int) -> NoReturn:
-    """End the process at once, whatever threads still run: nobody can end them, and what they hold is free with it."""
+    """End the process at once, even if threads still run: they cannot be stopped, and this frees their locks."""
     flush_streams()
     os._exit(code)
 
 
 def flush_streams() -> None:
-    """Write out what standard output and standard error still hold; a reader that is gone is no failure."""
+    """Flush standard output and standard error; a reader that is gone is not an error."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -351,14 +351,14 @@ def is_watched() -> bool:
 
 
 def _describe() -> str:
-    """What is done for good, at last, and how the rest was left."""
+    """What was committed last, and the state of the rest."""
     sentences = list(dict.fromkeys([*_done[-1:], *_sentences]))
     if len(_done) > 1:
         sentences.insert(0, f"{len(_done) - 1} done before")
     if not _settled.is_set():
-        sentences.append("PostgreSQL did not answer in time: the next attempt ends what is left running")
+        sentences.append("PostgreSQL did not answer in time: the next attempt ends what still runs")
     return "; ".join(sentences)
 
 
-def _tell_nobody(_number: int, _text: str) -> None:
+def _report_nothing(_number: int, _text: str) -> None:
     return

@@ -1,4 +1,4 @@
-"""Amounts of money: exact arithmetic for every amount that PostgreSQL holds, and rounding for people to read.
+"""Amounts of money: exact arithmetic for every amount that PostgreSQL can store, and rounding for display.
 
 Python's own context rounds sums to 28 digits and raises InvalidOperation where an amount of 1e26 is rounded to the
 cent. The wider one is set for the whole process, so that no page, report or command has to remember it.
@@ -15,7 +15,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 DIGITS = 150_000
 # The largest amount that a chart draws: JSON has no larger number.
 _MAX_DRAWN = Decimal(10) ** 300
-# ISO 4217: the decimals of a currency's minor unit, where they are not two.
+# ISO 4217: the decimals of a currency's minor unit, if they are not two.
 _DECIMALS: Mapping[str, int] = {
     **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
     **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
@@ -27,7 +27,7 @@ _TINY_UNITS = 10
 # Quantities, such as hours and gigabytes, have no minor unit.
 _QUANTITY_DECIMALS = 6
 SMALLEST_QUANTITY = Decimal("0.000001")
-# Wider than any amount that a bill can hold.
+# Wider than any amount in a bill.
 _WIDE = Context(prec=2000, rounding=ROUND_HALF_EVEN)
 _PERCENT_STEP = Decimal("0.1")
 
@@ -35,20 +35,20 @@ NEW = "new"
 
 
 def use_wide_context() -> None:
-    """Make the wide context that of this thread and of every thread that starts later."""
+    """Use the wide context in this thread and in every thread that starts later."""
     decimal.DefaultContext.prec = DIGITS
     decimal.getcontext().prec = DIGITS
 
 
 def axis_place(amount: Decimal) -> float:
-    """The amount as a place on a chart's axis. Raises ValueError where it is too large for one, or not a number."""
+    """The amount as a place on a chart's axis. Raises ValueError if it is too large, or not a number."""
     if not amount.is_finite() or abs(amount) > _MAX_DRAWN:
-        raise ValueError(f"no chart has a place for {amount:.3e}")
+        raise ValueError(f"{amount:.3e} does not fit on a chart")
     return float(amount)
 
 
 def count_decimals(currency: str) -> int:
-    """The decimals that amounts in a currency are shown with; two where nobody knows it."""
+    """The decimals that amounts in a currency are shown with; two for an unknown currency."""
     return _DECIMALS.get(currency, _USUAL_DECIMALS)
 
 
@@ -89,6 +89,6 @@ def find_percentage(change: Decimal, base: Decimal, currency: str = "") -> Decim
 def round_to(amount: Decimal, decimals: int) -> Decimal:
     """The amount with this many decimals, half to even; a zero has no sign. Raises ValueError for NaN."""
     if not amount.is_finite():
-        raise ValueError(f"{amount} is no amount")
+        raise ValueError(f"{amount} is not an amount")
     # Adding zero takes the sign from what rounds to a negative zero.
     return _WIDE.add(amount.quantize(Decimal(1).scaleb(-decimals), context=_WIDE), Decimal(0))

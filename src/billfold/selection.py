@@ -1,4 +1,4 @@
-"""What a report is of: what it sums, groups by and leaves out, as values, and the words that stand for them."""
+"""What a report shows: what it sums, groups by and leaves out, as values, and the words for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CostColumn(StrEnum):
     The category is the charge's (Usage, Purchase, Tax), pricing its pricing category, commitment its commitment
     discount status. The IAM principal made the call that is charged, the user identifier is that of a workforce user.
 
-    Split cost allocation knows the parent, which is the instance, and the workloads on it. Cluster, namespace, workload
+    Split cost allocation has a parent, which is the instance, and the workloads on it. Cluster, namespace, workload
     and pod are those of EKS: a Deployment has its name rather than that of its ReplicaSet. For ECS they are cluster,
     none, service and task; for Batch compute environment, job queue, job definition and task. They are NOT_ALLOCATED
     for the rest of a parent's cost, and '' for what is not split.
@@ -58,7 +58,7 @@ class CostColumn(StrEnum):
     MONTH = "month"
 
 
-# Only costs with workloads in place of their parents have these.
+# Only split costs, where workloads replace their parents, have these.
 SPLIT_COLUMNS = (CostColumn.PARENT, CostColumn.CLUSTER, CostColumn.NAMESPACE, CostColumn.WORKLOAD, CostColumn.POD)
 NOT_ALLOCATED = "not allocated"
 
@@ -101,7 +101,7 @@ class ChargeCategory(StrEnum):
 
 
 class Preset(StrEnum):
-    """What can be left out: taxes and credits by charge category; refunds by what the bill calls them.
+    """What can be left out: taxes and credits by charge category; refunds by the bill's own mark.
 
     A refund is CUR's line item type Refund. FOCUS has no such mark: there all corrections of what was invoiced, other
     than credits, are left out (an inference).
@@ -114,10 +114,10 @@ class Preset(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which costs a report is of: of each field one of its values must hold; an empty field lets everything through.
+    """Which costs a report shows: values of one field are alternatives, several fields must all match.
 
-    The value '' stands for none. A service is known by its name or by its code. Of every tag key and every cost
-    category that is named, one of its values must hold.
+    An empty field matches everything; the value '' means none. A service has a name and a code; either
+    matches. Of every named tag key and cost category, one of the values must match.
     """
 
     services: Sequence[str] = ()
@@ -137,7 +137,7 @@ class Selection:
     without: Sequence[Preset] = ()
 
     def columns(self) -> set[str]:
-        """The columns that it looks at."""
+        """The columns that it filters."""
         looked_at = {
             CostColumn.SERVICE: self.services,
             CostColumn.ACCOUNT: self.accounts,
@@ -157,7 +157,7 @@ class Selection:
         return {column for column, values in looked_at.items() if values}
 
     def parameters(self) -> dict[str, Any]:
-        """The selection as the query binds it."""
+        """The selection as parameters of the query."""
         return {
             "services": list(self.services) or None,
             "accounts": list(self.accounts) or None,
@@ -191,7 +191,7 @@ DEFAULT_CHANGE_COLUMNS = (ChangeColumn.ACCOUNT, ChangeColumn.SERVICE, ChangeColu
 
 
 class FileFormat(StrEnum):
-    """What an export is written as."""
+    """The format of an export."""
 
     CSV = "csv"
     PARQUET = "parquet"
@@ -199,7 +199,7 @@ class FileFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which rows a report shows; None lets everything through.
+    """Which rows a report shows; None matches everything.
 
     `state` is a run's status or a delivery's state. Lists of statements, publications, changes and checks look at
     `statement`, those of publications, deliveries and runs at `delivery` and at `after` too: the instant and the id of
@@ -220,7 +220,7 @@ class Filter:
     limit: int = DEFAULT_LIMIT
 
     def parameters(self) -> dict[str, Any]:
-        """The filter as the queries bind it."""
+        """The filter as parameters of the queries."""
         after_at, after_id = self.after or (None, None)
         after_period, after_client, after_export, after_statement = self.after_statement or (None,) * 4
         return {
@@ -245,7 +245,7 @@ def parse_cost_columns(by: Sequence[str]) -> list[CostColumn | KeyColumn]:
     """
     names = _words(by)
     if not names:
-        raise UsageError("costs cannot be grouped by nothing", advice=f"use {_COLUMNS}")
+        raise UsageError("no columns to group costs by", advice=f"use {_COLUMNS}")
     return list(dict.fromkeys(map(_parse_column, names)))
 
 
@@ -255,21 +255,21 @@ def parse_presets(without: Sequence[str]) -> list[Preset]:
     unknown = [name for name in names if name not in list(Preset)]
     if unknown or (without and not names):
         raise UsageError(
-            f"costs cannot leave out {unknown[0] if unknown else 'nothing'}", advice=f"use {', '.join(Preset)}"
+            f"{unknown[0] if unknown else 'nothing'} cannot be left out of costs", advice=f"use {', '.join(Preset)}"
         )
     return list(dict.fromkeys(map(Preset, names)))
 
 
 def parse_pairs(option: str, words: Sequence[str]) -> dict[str, list[str]]:
-    """The values by key of `--tag KEY=VALUE`, split at the first equals sign; no value stands for none.
+    """The values by key of `--tag KEY=VALUE`, split at the first equals sign; an empty value means none.
 
-    An equals sign inside of a key is written `\\=`; values need no such care.
+    An equals sign inside a key is written `\\=`; values need no escape.
     """
     values: dict[str, list[str]] = {}
     for word in check_texts(option, words):
         pair = _PAIR.fullmatch(word)
         if pair is None:
-            raise UsageError(f"{option} {word!r} is no KEY=VALUE", advice="KEY= asks for what has no value")
+            raise UsageError(f"{option} {word!r} is not KEY=VALUE", advice="KEY= selects what has no value")
         values.setdefault(pair[1].replace("\\=", "="), []).append(pair[2])
     return values
 
@@ -280,7 +280,7 @@ def format_pair(key: str, value: str) -> str:
 
 
 def check_texts(option: str, words: Sequence[str]) -> list[str]:
-    """The words as they are; raises UsageError for bytes that are no text, which PostgreSQL could not compare."""
+    """The words unchanged; raises UsageError for bytes that are not text, which PostgreSQL could not compare."""
     for word in words:
         try:
             word.encode()

@@ -1,6 +1,6 @@
-"""CSV that people open in a spreadsheet: exact amounts, and texts that no spreadsheet runs as a formula.
+"""CSV that people open in a spreadsheet: exact amounts, and texts that a spreadsheet does not run as formulas.
 
-What Billfold or anybody else reads back exactly is `billfold export`, which changes no text.
+To read data back exactly, use `billfold export`, which does not change texts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
 
-# A text, which is made neutral, or a figure, which stays a number whatever its sign is.
+# A text, which is made neutral, or a figure, which stays a number even if it is negative.
 Cell = str | Decimal
 
 MARK = "'"
@@ -22,7 +22,7 @@ _STARTS_CELL = "\t\r\n"
 
 
 def write_header(names: Sequence[str]) -> str:
-    """The header's line: names are ours, or begin with a word of ours (`tag:`), and stay as they are."""
+    """The header's line: names come from Billfold or begin with one of its words (`tag:`), and do not change."""
     return _line(names)
 
 
@@ -32,17 +32,17 @@ def write_row(cells: Sequence[Cell]) -> str:
 
 
 def neutral(text: str) -> str:
-    """The text, with an apostrophe before what a spreadsheet would run; `original` takes it away."""
+    """The text, with an apostrophe before what a spreadsheet would run; `original` removes it."""
     return MARK + text if _runs(text) else text
 
 
 def original(text: str) -> str:
-    """The text that `neutral` made this of; any other text as it is."""
+    """The text that `neutral` changed to this; any other text unchanged."""
     return text[1:] if text.startswith(MARK) and _runs(text[1:]) else text
 
 
 def _runs(text: str) -> bool:
-    """Whether the text begins like a formula, after blanks, quotes and characters that nobody sees.
+    """Whether the text begins like a formula, after blanks, quotes and invisible characters.
 
     Full-width and small forms of the signs count too: a spreadsheet may read them as the plain ones.
     """
@@ -57,7 +57,7 @@ def _runs(text: str) -> bool:
 
 def _line(values: Sequence[str]) -> str:
     text = io.StringIO()
-    # Python before 3.13 leaves a lone carriage return unquoted, which no reader could tell from a line's end.
+    # Python before 3.13 leaves a lone carriage return unquoted, which readers take for the end of a line.
     plain = csv.writer(text, lineterminator="\n")
     careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     (careful if any("\r" in value for value in values) else plain).writerow(values)

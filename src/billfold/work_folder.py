@@ -17,7 +17,7 @@ from billfold.errors import ConfigurationError, SpoolFullError
 from billfold.log import Event
 from billfold.settings import Settings
 
-# The disk is full, or the user's quota is; or a file would be larger than the process may write.
+# The disk or the user's quota is full, or a file would be larger than the process may write.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # DuckDB allows its temporary files as much as the disk has free when it starts, and says so when that is used up.
 _SPILL_LIMIT = "'max_temp_directory_size'"
@@ -29,11 +29,11 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def work_folder(settings: Settings, purpose: str) -> Iterator[Path]:
-    """A folder of this work's own in the spool, gone afterwards whatever happens.
+    """A folder in the spool for one piece of work, removed at the end even after an error.
 
-    What a killed process left there is removed first: the lock on its folder died with it. Raises ConfigurationError
-    for a spool that this user may not write, and SpoolFullError where the disk is full: also where a library met that
-    in the middle of the work, in words of its own.
+    Folders that killed processes left are removed first: their locks died with them. Raises ConfigurationError for a
+    spool that this user cannot write, and SpoolFullError if the disk is full, even if a library reports that with an
+    error of its own during the work.
     """
     assert purpose in _PURPOSES
     try:
@@ -59,14 +59,14 @@ def work_folder(settings: Settings, purpose: str) -> Iterator[Path]:
 
 
 def no_space(what: str, folder: Path) -> SpoolFullError:
-    """The error for a disk that cannot take a file, or so many bytes, now: it may when other work has ended."""
+    """The error for a full disk; it is retryable, because other work that ends frees space."""
     return SpoolFullError(
         f"no room for {what} in {folder}", advice="free some space, or set BILLFOLD_SPOOL to a folder on a larger disk"
     )
 
 
 def is_of_full_disk(error: BaseException | None, folder: Path) -> bool:
-    """Whether the error, or what caused it, is that the folder's disk takes no more.
+    """Whether the error, or its cause, is that the folder's disk is full.
 
     PostgreSQL reports its own full disk in the same words, but never with the path of this folder.
     """
@@ -83,9 +83,9 @@ def is_of_full_disk(error: BaseException | None, folder: Path) -> bool:
 
 
 def _make(spool_folder: Path, purpose: str) -> tuple[Path, int]:
-    """The folder, and the descriptor that holds its lock."""
+    """The folder, and the descriptor that keeps its lock."""
     spool_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Between its making and its locking a folder looks like a dead one: one process at a time.
+    # A folder that is not locked yet looks like a dead process's: one process at a time.
     with _opened(spool_folder) as spool:
         _lock(spool, fcntl.LOCK_EX)
         _clear(spool_folder)
@@ -120,7 +120,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 
 def _lock(descriptor: int, how: int) -> bool:
-    """Whether the lock was taken; where a file system has none, no folder is ever taken for a dead one's."""
+    """Whether the lock was taken; on a file system without locks, no folder is taken for a dead process's."""
     try:
         fcntl.flock(descriptor, how)
     except OSError:

@@ -23,7 +23,7 @@ from billfold.store.deliveries import runs, statements
 
 log = structlog.get_logger(__name__)
 
-# Called before each attempt: the delivery's place (from 1), the number of deliveries, and the delivery.
+# Called before each attempt with the delivery's place (from 1), the number of deliveries, and the delivery.
 OnDelivery = Callable[[int, int, Delivery], None]
 
 
@@ -59,14 +59,14 @@ def backfill(
 ) -> BackfillReport:
     """Ingest what is not current below the client's prefix, the oldest billing period first.
 
-    It asks the database what is current, so it goes on where an earlier one was interrupted. A delivery that fails, is
-    held or was rolled back does not stop the others. `since` is the first billing period that is wanted.
+    It reads from the database what is current, so it continues after an interruption. A delivery that fails, is held or
+    was rolled back does not stop the others. `since` is the first billing period to ingest.
 
-    The month of a file without a manifest may be told by its content alone: it is known where this very version was
-    read before. Another version takes the place of the one before it, and a file that was never read comes last; what
-    turns out to be of a month before `since` is left pending.
+    The month of a file without a manifest may be only in its content: it is known if this version was read before.
+    A new version is ordered by the month of the one before it, and a file that was never read comes last; one that
+    turns out to be of a month before `since` stays pending.
 
-    Raises ConfigurationError where no bucket is configured, and what keeps any delivery from being tried.
+    Raises ConfigurationError if no bucket is configured, and the error that prevents every attempt.
     """
     if client.bucket is None:
         require(settings, "AWS_BILLING_BUCKET", purpose="backfill")

@@ -61,10 +61,10 @@ class Decision:
 
 
 def switch(statement_id: int, *, counted: bool, settings: Settings, database: Database) -> Switch:
-    """Count a statement in place of those that hold the same bill, or exclude it from costs.
+    """Count a statement instead of those with the same bill, or exclude it from costs.
 
     A statement that is replaced is counted again once no other statement of its bill is. Raises UsageError for a
-    statement that does not exist or was never published, and RunConflictError while a worker holds one of the
+    statement that does not exist or was never published, and RunConflictError while a worker has one of the
     statements, or if another bill came in meanwhile.
     """
     [chosen] = list_statements(database, client=None, export=None, period=None, statement_id=statement_id)
@@ -82,11 +82,11 @@ def switch(statement_id: int, *, counted: bool, settings: Settings, database: Da
 
 
 def decide(one: int, other: int, *, choice: Relation | None, settings: Settings, database: Database) -> Decision:
-    """Treat two statements as parts of one bill, or as duplicates, whatever they hold; None lets their content decide.
+    """Treat two statements as parts of one bill or as duplicates, regardless of their content; with None that decides.
 
     Both parts are counted, unless an operator excluded one or it is a duplicate of a third statement; of duplicates the
     one published first is counted. Raises UsageError for statements that do not exist, were never published or are not
-    of one client and month, and RunConflictError while a worker holds one of them.
+    of one client and month, and RunConflictError while a worker has one of them.
     """
     if one == other:
         raise UsageError(f"statement {one} is named twice", advice="name two statements")
@@ -147,7 +147,7 @@ def _decide(
 
 
 def _find_concerned(bulk: BulkConnection, statement_id: int) -> frozenset[int]:
-    """The counted statements that hold the same bill, and the duplicates of those."""
+    """The counted statements with the same bill, and the duplicates of those."""
     counted = [each.statement_id for each in counting.list_overlaps(bulk, statement_id) if each.is_counted]
     duplicates = [
         each.statement_id
@@ -165,7 +165,7 @@ def _hold(statement_ids: Collection[int], settings: Settings, database: Database
         unpublished = set()
         for statement_id in sorted(statement_ids):
             connection = connections.enter_context(connect(database.conninfo))
-            # One that is empty now is claimed by what it held before.
+            # A statement that is empty now is claimed by its earlier bill.
             publications = history.list_publications(connection, statement_id)
             delivered = [each.delivery_id for each in publications if each.delivery_id is not None]
             if delivered:
@@ -177,14 +177,14 @@ def _hold(statement_ids: Collection[int], settings: Settings, database: Database
 
 
 def _lock(bulk: BulkConnection, statement_ids: Iterable[int]) -> None:
-    """Lock the rows of claimed statements; raises RunConflictError if another transaction holds one."""
+    """Lock the rows of claimed statements; raises RunConflictError if another transaction has locked one."""
     if not all(counting.try_lock(bulk, statement_id, is_claimed=True) for statement_id in sorted(statement_ids)):
         raise RunConflictError("another bill of the month is being published", advice="try again")
 
 
 def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Collection[int], *, counted: bool) -> Switch:
     own = chosen.statement_id
-    # Publishers take this lock before they touch other statements than their own.
+    # Publishers take this lock before they change statements other than their own.
     publications.lock_bucket(bulk, client_id=chosen.client_id)
     _lock(bulk, held)
     if counted and {own, *_find_concerned(bulk, own)} != set(held):
@@ -219,7 +219,7 @@ def _switch(bulk: BulkConnection, chosen: VerifiedStatement, held: Collection[in
 
 
 def _count_parts(bulk: BulkConnection, statement_ids: Iterable[int]) -> Iterator[int]:
-    """Count the duplicates of statements that are no longer counted, unless another counted one holds their bill."""
+    """Count the duplicates of statements that are no longer counted, unless another counted one has their bill."""
     for statement_id in sorted(statement_ids):
         _, is_duplicate = counting.read(bulk, statement_id)
         if is_duplicate and not any(each.is_counted for each in counting.list_overlaps(bulk, statement_id)):

@@ -59,7 +59,7 @@ def retrying(settings: Settings) -> Retrying:
     """Retry what can succeed later: exponential backoff with jitter, up to INGEST_RETRY_MAX_ATTEMPTS."""
     return Retrying(
         retry=retry_if_exception(
-            lambda error: isinstance(error, BillfoldError) and error.retryable and not interruption.is_asked()
+            lambda error: isinstance(error, BillfoldError) and error.retryable and not interruption.is_requested()
         ),
         sleep=interruption.pause,
         stop=stop_after_attempt(settings.retry_max_attempts),

@@ -1,4 +1,4 @@
-"""Overlap: all parts of one bill are counted, and one of several duplicates, whatever is published or rolled back.
+"""Overlap: all parts of one bill are counted, and one of several duplicates, after every publication and rollback.
 
 What a statement has in common with others can change with every publication that adds or removes rows. Each such
 publication recounts in its own transaction, under the lock of the client's publications.
@@ -28,7 +28,7 @@ from billfold.store.deliveries.parts import Evidence, judge, share_amounts, shar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Before:
-    """Before a transaction changes its rows: whether the statement is counted, and which may hold the same bill."""
+    """Before a transaction changes rows: whether the statement is counted, and which may have the same bill."""
 
     candidates: Mapping[int, Candidate]
     is_counted: bool
@@ -76,10 +76,10 @@ def recount(
     delivery_id: UUID | None = None,
     form: Form | None = None,
 ) -> Recount:
-    """Compare a statement with those that may hold the same bill, and count it unless one of them is counted already.
+    """Compare a statement with those that may have the same bill, and count it unless one of them is counted already.
 
-    A statement that is counted stays counted, unless this one was counted too and now holds all of it and more. Other
-    statements that were duplicates of this one and now hold other charges are counted again. If two duplicates are both
+    A statement that is counted stays counted, unless this one was counted too and now has all of it and more. Other
+    statements that were duplicates of this one and now have other charges are counted again. If two duplicates are both
     counted, an operator decided so: it stays, with a finding. A statement that an operator excluded stays excluded.
     `delivery_id` and `form` are those of the delivery being published.
     """
@@ -112,7 +112,7 @@ def recount(
         findings.append(describe_not_counted(statement_id, others, found, before.candidates))
     if not counting.is_empty(bulk, statement_id):
         concerned = (before.overlapping | {each.statement_id for each in candidates}) - {*switched}
-        # It has no publication yet: others do not see it.
+        # The statement has no publication yet: others do not see it.
         blocked = [each.statement_id for each in candidates if each.decided is not Relation.PARTS]
         again = _count_again(bulk, concerned, blocked=blocked if counting.read(bulk, statement_id)[0] else ())
         switched += again.counted
@@ -163,7 +163,7 @@ def _compare_all(
     *,
     forget: bool = True,
 ) -> dict[int, Evidence]:
-    """What the content of the statement and of each candidate says, which is kept."""
+    """Compare the statement's content with that of each candidate, and store the evidence."""
     period = counting.read_period(bulk, statement_id)
     found = {}
     for each in candidates:
@@ -195,7 +195,7 @@ def _compare(bulk: BulkConnection, period: BillingPeriod, here: int, there: int,
 
 
 def _find_changed(before: Before, candidates: Iterable[Candidate], found: Mapping[int, Evidence]) -> Iterator[int]:
-    """The other statements of which more or less is counted twice, or missing, than before."""
+    """The other statements of which more or less than before is counted twice or missing."""
     now = {each.statement_id: each.decided for each in candidates}
     yield from (key for key in before.overlapping if key not in now)
     for key, relation in now.items():
@@ -206,7 +206,7 @@ def _find_changed(before: Before, candidates: Iterable[Candidate], found: Mappin
 
 
 def _has_grown_over(before: Before, others: Iterable[Candidate], found: Mapping[int, Evidence]) -> bool:
-    """Whether a counted statement now holds all of these and more, which it did not before."""
+    """Whether a counted statement now contains all of these and more, and did not before."""
     return (
         before.is_counted
         and not before.is_empty
@@ -222,7 +222,7 @@ def _has_grown_over(before: Before, others: Iterable[Candidate], found: Mapping[
 
 
 def _stop_counting(bulk: BulkConnection, others: Sequence[Candidate]) -> bool:
-    """Stop counting these statements; False, and nothing done, if a worker holds one of them."""
+    """Stop counting these statements; False, and nothing done, if a worker has locked one of them."""
     if not all(counting.try_lock(bulk, each.statement_id) for each in others):
         return False
     for each in others:
@@ -232,7 +232,7 @@ def _stop_counting(bulk: BulkConnection, others: Sequence[Candidate]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CountedAgain:
-    """Statements that are counted again, and those that would be if no other worker held them."""
+    """Statements that are counted again, and those that would be if another worker had not locked them."""
 
     counted: tuple[int, ...]
     waiting: tuple[int, ...]
@@ -245,7 +245,7 @@ def _count_again(
     blocked: Collection[int] = (),
     claimed: Collection[int] = (),
 ) -> _CountedAgain:
-    """Count the duplicates whose bill no counted statement holds any more, the one published first leading.
+    """Count the duplicates whose bill is no longer in any counted statement, the one published first before others.
 
     `blocked` statements stay as they are; the caller has claimed the `claimed` ones.
     """

@@ -1,4 +1,4 @@
-"""Release: let a held delivery through, as long as it is still at its key."""
+"""Release: ingest a held delivery, if it is still at its key."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def release(
     database: Database,
     progress: Progress | None = None,
 ) -> list[DeliveryOutcome]:
-    """Ingest a held delivery although it leaves little of the current bill.
+    """Ingest a held delivery although it removes much of the current bill.
 
-    The permit is kept until the delivery or a newer one is published, so that a failed attempt can be repeated. Raises
-    UsageError for a delivery that is not held, is another client's, or is no longer at its key: then nothing is let
-    through. If the key cannot be resolved, the outcome says why.
+    The release is valid until the delivery or a newer one is published, so that a failed attempt can be repeated.
+    Raises UsageError for a delivery that is not held, is another client's, or is no longer at its key: then nothing is
+    released. If the key cannot be resolved, the outcome says why.
     """
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
@@ -70,7 +70,7 @@ def release(
 
 
 def permit(connection: Connection, stored: StoredDelivery, *, token_id: int | None = None) -> bool:
-    """Let a held delivery through at its next attempt; False for one that is no longer held.
+    """Release a held delivery for its next attempt; False if it is no longer held.
 
     The log names the token of a request over HTTP.
     """
@@ -98,5 +98,5 @@ def not_held(stored: StoredDelivery) -> UsageError:
 def _not_there(stored: StoredDelivery, instead: str) -> UsageError:
     return UsageError(
         f"delivery {stored.delivery_id} is no longer at {address(stored.bucket, stored.key)}: {instead}",
-        advice="`billfold ingest` or `billfold backfill` brings in what is there now",
+        advice="`billfold ingest` or `billfold backfill` ingests the files that are there now",
     )

@@ -1,4 +1,4 @@
-"""Sources: which deliveries a source holds, and an outcome for everything in it that is no delivery."""
+"""Sources: the deliveries of a source, and an outcome for everything in it that is not a delivery."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def find_deliveries(ingestion: Ingestion, source: str) -> tuple[list[tuple[Bucke
     try:
         bucket, key = retrying(settings)(locate_source, source, client, settings, database)
     except (SourceError, InputError) as error:
-        # The role refuses us, a path does not exist, a local manifest cannot be read: there is no bucket to name.
+        # The role denies access, a path does not exist, or a local manifest cannot be read: no bucket is known.
         return [], [refuse(ingestion, "" if ingestion.is_typed else client.bucket or "", source, error)]
     if ingestion.is_typed:
         try:
@@ -84,7 +84,7 @@ def resolve_all(
     if ingestion.month:
         if len(deliveries) + len(refused) > 1:
             raise UsageError(
-                f"a month can be named for one file only, and {address(bucket.name, key)} holds"
+                f"a month can be named for one file only, and {address(bucket.name, key)} has"
                 f" {len(deliveries) + len(refused)} deliveries",
                 advice="name the file itself",
             )
@@ -93,7 +93,7 @@ def resolve_all(
 
 
 def name_month(delivery: Delivery, month: BillingPeriod) -> Delivery:
-    """The delivery with the month that somebody named; raises UsageError if it is of another month."""
+    """The delivery with the named month; raises UsageError if it is of another month."""
     if delivery.period is None:
         return replace(delivery, period=month, is_month_named=True)
     if delivery.period != month:
@@ -106,7 +106,7 @@ def name_month(delivery: Delivery, month: BillingPeriod) -> Delivery:
 
 
 def refuse(ingestion: Ingestion, bucket: str, key: str, error: BillfoldError) -> DeliveryOutcome:
-    """The outcome of a source that is no delivery: a failed run under the requested key.
+    """The outcome of a source that is not a delivery: a failed run under the requested key.
 
     A source that somebody typed leaves a run only if it is a known client's: see `typed_sources`.
     """

@@ -105,7 +105,7 @@ def check_commitments(bill: CheckedBill) -> Finding:
 def check_overlap(bill: CheckedBill) -> Finding:
     """Bills, or parts of them, that are counted twice or not at all."""
     finding = _warn_of(bill.find("check_overlap"), "this bill is", passed="this bill is counted once")
-    relations = bill.find("tell_relations").names
+    relations = bill.find("describe_relations").names
     return replace(finding, detail="; ".join((finding.detail, *relations[:_MAX_NAMES]))) if relations else finding
 
 

@@ -19,7 +19,7 @@ MAX_SHARED_BILLS = 60
 
 
 class BillState(StrEnum):
-    """The worst known of a bill. `failed`: its charges do not agree with its source."""
+    """The worst known state of a bill. `failed`: its charges do not agree with its source."""
 
     FAILED = "failed"
     UNCHECKED = "unchecked"
@@ -88,8 +88,8 @@ def report_quality(database: Database, wanted: Filter, *, check: str | None = No
         bills = quality.list_bills(connection, parameters)
         page = bills[: wanted.limit]
         ids = [bill.statement_id for bill in page]
-        asked = {**Filter().parameters(), "every": False, "statements": ids}
-        checks = reading.fetch(connection, "list_checks", CheckRow, asked) if ids else ()
+        parameters = {**Filter().parameters(), "every": False, "statements": ids}
+        checks = reading.fetch(connection, "list_checks", CheckRow, parameters) if ids else ()
         daily = quality.sum_daily_costs(connection, ids) if ids else {}
         return QualityReport(
             counts=quality.count_bills(connection, parameters),

@@ -32,7 +32,7 @@ class ComparedPublication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRow:
-    """Exact costs of one group before and after: `group` holds a value for each requested column, '' for none.
+    """Exact costs of one group before and after: `group` has a value for each requested column, '' for none.
 
     A total has no group.
     """
@@ -46,7 +46,7 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementChange:
-    """How one statement moved from the publication `earlier` (None: it was empty) to the publication `later`.
+    """How one statement changed from the publication `earlier` (None: it was empty) to the publication `later`.
 
     `rows_added` and `rows_removed` are line items, summed over the publications after `earlier` up to `later`. Totals
     are of everything in the statement at either end, by currency; `groups` are those that differ, the largest
@@ -75,7 +75,7 @@ class StatementChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeReport:
-    """How statements moved, the newest month first, including those that did not.
+    """How statements changed, the newest month first, including those that did not.
 
     `totals` hold by currency what all statements that counted at either end cost there: between two moments they are
     the costs as of the one and as of the other. `group_count` is the number of groups that differ, even where a limit
@@ -90,7 +90,7 @@ class ChangeReport:
 
     @property
     def closed_months_moved(self) -> int:
-        """The number of statements whose month moved although it was over."""
+        """The number of statements that changed after their month was over."""
         return sum(change.closed_month_moved for change in self.changes)
 
 
@@ -161,7 +161,7 @@ def list_changes(
     metric: Metric = Metric.BILLED,
     limit: int | None = None,
 ) -> ChangeReport:
-    """How the statements that match `wanted`, counted or not, moved from `start` to `end`.
+    """How the statements that match `wanted`, counted or not, changed from `start` to `end`.
 
     Without `end` it is the present; without `start` the publication before the one that is current at the end, so that
     the default shows what each statement's latest publication moved. A statement without a publication at the end is

@@ -16,7 +16,7 @@ from billfold.store.reports import costs, reading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostRow:
-    """The cost of one group: `group` holds a value for each column that the report groups by, '' for none."""
+    """The cost of one group: `group` has a value for each column that the report groups by, '' for none."""
 
     group: tuple[str, ...]
     currency: str
@@ -25,7 +25,7 @@ class CostRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostReport:
-    """Costs of the counted statements, the dearest first, and the total of each month and currency.
+    """Costs of the counted statements, the most expensive first, and the total of each month and currency.
 
     The totals cover everything that was requested, even if `is_truncated` says that the rows do not. `as_of` is the
     moment of the costs, None for the present. If it `is_split`, workloads replace their parents.

@@ -45,8 +45,8 @@ def export_charges(
     """Write the charges of the counted statements of some months under the columns of `focus_cost_and_usage`.
 
     Maps are JSON text. CSV: null is an empty field, instants are ISO 8601 in UTC. Parquet: instants are UTC, numbers
-    DECIMAL(38, scale) with the scale that the values need, or text if 38 digits are too few. A file stands
-    under its name only when it is whole. Raises UsageError where nothing is counted or the target cannot be written,
+    DECIMAL(38, scale) with the scale that the values need, or text if 38 digits are too few. A file gets
+    its name only when it is complete. Raises UsageError where nothing is counted or the target cannot be written,
     and ReconciliationError if the charges are not those of the publications.
     """
     with open_charges(database) as snapshot:

@@ -139,7 +139,7 @@ class Instruments:
             with reading.read(self._database, statement_timeout=f"{self._timeout_seconds()}s") as connection:
                 yield connection
         except StoreLimitError as error:
-            # One slow reading is no reason to raise a limit.
+            # One slow reading does not justify a higher limit.
             raise StoreUnavailableError("the instruments take too long to read", advice="try again") from error
 
     @contextmanager
@@ -212,7 +212,7 @@ def _list_levels(levels: _Levels) -> Iterator[tuple[str, tuple[str, ...], Decima
 def _distribute(
     counted: Mapping[_Key, Decimal], name: str, bounds: Sequence[float]
 ) -> dict[tuple[str, ...], Distribution]:
-    """The durations of one name by their labels: a value is in every bucket whose bound holds it."""
+    """The durations of one name by their labels: a value is in every bucket whose bound is not below it."""
     found = {}
     for labels in {key.labels for key in counted if key.name == name}:
         by_holds = [int(counted.get(_Key(name, None, labels, holds), 0)) for holds in range(len(bounds) + 1)]

@@ -1,4 +1,4 @@
-"""Moves: the latest publications with what each moved, and the changes of one of their statements."""
+"""Moves: the latest publications with what each changed, and the changes of one of their statements."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.store.database import Connection, Database
 from billfold.store.reports import reading
 
-# This many publications of a statement are offered; any other is reached by its number.
+# This many publications of a statement are offered; any other is available by its number.
 MAX_ENDS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A publication and what it moved; money is exact text by currency.
+    """A publication and what it changed; money is exact text by currency.
 
-    `difference` is of the requested metric, and holds the currencies in which at least one account, service,
+    `difference` is of the requested metric, and has the currencies in which at least one account, service,
     region, day and charge category differs. A statement's first publication adds its bill and moves nothing.
     `closed_month_moved`: it moved although the billing period was over (UTC). The billed costs are those of
     the whole statement, for any metric. `is_standing` and `is_current` are as in `PublicationRow`.
@@ -60,7 +60,7 @@ class LookInto:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveReport:
-    """Publications, the newest first, and what one statement moved; all of it as of one moment.
+    """Publications, the newest first, and what changed in one statement, as of one moment.
 
     `has_more` says whether older ones follow. `looked_into` is None if nothing was chosen and none of them moved
     anything, `change` also if there is no such bill. `group_count` is the number of groups that differ in `change`.
@@ -79,7 +79,7 @@ class MoveReport:
 def list_moves(
     database: Database, wanted: Filter, *, metric: Metric = Metric.BILLED, offset: int = 0
 ) -> tuple[Move, ...]:
-    """What each publication moved, as `list_changes` reports it; at most `wanted.limit` of them."""
+    """What each publication changed, as `list_changes` reports it; at most `wanted.limit` of them."""
     with reading.read(database) as connection:
         return _read_moves(connection, wanted, metric=metric, offset=offset)
 
@@ -136,6 +136,6 @@ def _read_moves(connection: Connection, wanted: Filter, *, metric: Metric, offse
 
 
 def _find_newest(moves: tuple[Move, ...]) -> LookInto | None:
-    """The newest publication that moved something."""
+    """The newest publication that changed something."""
     newest = next((move for move in moves if move.has_moved), None)
     return LookInto(statement=newest.statement_id, start=newest.number - 1, end=newest.number) if newest else None

@@ -43,6 +43,6 @@ def list_owners(database: Database, client: str | None = None) -> tuple[OwnerRow
 
 
 def list_accounts_without_owner(database: Database, client: str | None = None) -> tuple[UnownedRow, ...]:
-    """The accounts that have costs and no owner, those of the latest month first, the dearest first of them."""
+    """The accounts that have costs and no owner, the latest month first, then the most expensive first."""
     with reading.read(database) as connection:
         return reading.fetch(connection, "list_accounts_without_owner", UnownedRow, {"client": client})

@@ -97,7 +97,7 @@ class SpendingReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargePage:
-    """Charges of one month, the dearest first; `last` is where the next page begins, None if none follows."""
+    """Charges of one month, the most expensive first; `last` is where the next page begins, None if none follows."""
 
     rows: tuple[spending.ChargeRow, ...]
     last: spending.ChargePlace | None
@@ -106,7 +106,7 @@ class ChargePage:
 def report_spending(
     database: Database, question: Question, *, today: date | None = None, limit: int = DEFAULT_GROUP_LIMIT
 ) -> SpendingReport:
-    """Everything that the page of costs shows, as of one moment; at most `limit` groups, the dearest first.
+    """Everything that the page of costs shows, as of one moment; at most `limit` groups, the most expensive first.
 
     Raises UsageError for months in the wrong order.
     """
@@ -131,7 +131,7 @@ def list_charges(
     after: spending.ChargePlace | None = None,
     limit: int = 50,
 ) -> ChargePage:
-    """The charges behind a month's sums, the dearest first: those that follow `after`, or the first ones."""
+    """The charges behind a month's sums, the most expensive first: those after `after`, or the first ones."""
     with reading.read(database) as connection:
         found = spending.list_charges(
             connection,
@@ -319,7 +319,7 @@ def _add_up(amounts: Iterable[tuple[str, str, Decimal]]) -> dict[tuple[str, str]
 def _make_groups(
     by_month: Iterable[costs.SummedCost], compared: Iterable[costs.SummedCost], last: BillingPeriod
 ) -> dict[str, tuple[Group, ...]]:
-    """The groups of each currency, the dearest first; one that is of the month before alone is among them."""
+    """The groups of each currency, the most expensive first, including those of the month before only."""
     by_month = list(by_month)
     amounts = _add_up((row.place[0], row.currency, row.amount) for row in by_month)
     month = {(row.place[0], row.currency): row.amount for row in by_month if row.place[1] == str(last)}

@@ -14,7 +14,7 @@ from billfold.errors import UsageError
 
 @contextmanager
 def write_whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file beside `path` that replaces it at the end; on any failure it is removed and `path` stays as it is.
+    """A file beside `path` that replaces it at the end; on any failure it is removed and `path` does not change.
 
     Raises UsageError if the file cannot be written, or exists and `overwrite` is not set.
     """
@@ -38,4 +38,4 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
     if target.exists() and not target.is_file():
         raise UsageError(f"{target} is not a file", advice="use - for standard output")
     if target.exists() and not overwrite:
-        raise UsageError(f"{target} is there already", advice="--force replaces it")
+        raise UsageError(f"{target} already exists", advice="--force replaces it")

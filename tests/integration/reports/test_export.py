@@ -255,7 +255,7 @@ def test_a_file_that_is_there_is_replaced_only_when_it_is_asked_for(landed_may: 
     file = tmp_path / "may.csv"
     file.write_text("mine")
 
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         export(landed_may, file)
     assert file.read_text() == "mine"
 

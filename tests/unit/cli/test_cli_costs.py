@@ -63,7 +63,7 @@ def test_a_key_goes_from_the_first_colon_to_the_comma() -> None:
 @pytest.mark.parametrize(
     ("by", "complaint"),
     [
-        ([""], "grouped by nothing"),
+        ([""], "no columns to group costs by"),
         (["wallet"], "grouped by wallet"),
         (["Month"], "grouped by Month"),
         (["service:x"], "grouped by service:x"),
@@ -87,7 +87,7 @@ def test_pairs_are_parted_at_the_first_equals_sign() -> None:
 
 @pytest.mark.parametrize("word", ["env", "=prod", ""])
 def test_what_is_no_pair_is_refused(word: str) -> None:
-    with pytest.raises(UsageError, match="is no KEY=VALUE"):
+    with pytest.raises(UsageError, match="is not KEY=VALUE"):
         parse_pairs("--tag", [word])
 
 
@@ -95,7 +95,7 @@ def test_presets_come_together_or_one_by_one() -> None:
     assert parse_presets([]) == []
     assert parse_presets(["tax,Credit", "refund", "tax"]) == [Preset.TAX, Preset.CREDIT, Preset.REFUND]
     for words in (["wine"], [","]):
-        with pytest.raises(UsageError, match="cannot leave out"):
+        with pytest.raises(UsageError, match="cannot be left out"):
             parse_presets(words)
 
 

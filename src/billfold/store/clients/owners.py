@@ -13,7 +13,7 @@ from billfold.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountOwner:
-    """The owner of an account of 12 digits. A name of None keeps the known one, an empty one removes it."""
+    """The owner of a 12-digit account. A name of None keeps the known name, an empty one removes it."""
 
     account_id: str
     owner: str
@@ -22,7 +22,7 @@ class AccountOwner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnersWritten:
-    """How many accounts got an owner, another owner or name, neither, or lost theirs."""
+    """How many accounts got an owner, changed owner or name, stayed the same, or lost their owner."""
 
     added_count: int
     changed_count: int
@@ -31,7 +31,7 @@ class OwnersWritten:
 
 
 def list_foreign_accounts(connection: Connection, client_id: str, account_ids: Sequence[str]) -> dict[str, str]:
-    """Those of the accounts that belong to another client and not to this one, each with that client."""
+    """The accounts that belong to another client and not to this one too, each with that client."""
     parameters = {"client": client_id, "account_ids": list(account_ids)}
     return dict(connection.execute(_query("list_foreign_accounts"), parameters).fetchall())
 
@@ -39,7 +39,7 @@ def list_foreign_accounts(connection: Connection, client_id: str, account_ids: S
 def write_owners(
     connection: Connection, client_id: str, owners: Sequence[AccountOwner], *, is_whole: bool
 ) -> OwnersWritten:
-    """Write them all or, where PostgreSQL refuses one, none; `is_whole`: the client's other accounts lose theirs."""
+    """Write all owners or, on an error, none; `is_whole` removes the owners of the client's other accounts."""
     parameters = {
         "client": client_id,
         "account_ids": [owner.account_id for owner in owners],
@@ -53,7 +53,7 @@ def write_owners(
 
 
 def remove_owner(connection: Connection, client_id: str, account_id: str) -> str | None:
-    """Remove the owner of an account; returns the owner, None if it had none."""
+    """Remove the account's owner and return it; None if it had none."""
     row = connection.execute(_query("remove_owner"), {"client": client_id, "account_id": account_id}).fetchone()
     return row[0] if row else None
 

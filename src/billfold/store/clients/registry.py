@@ -12,7 +12,7 @@ from billfold.sql import read_queries
 from billfold.store.clients.tokens import revoke_of_client
 from billfold.store.database import Connection
 
-# What belongs to statements, and what names its client itself: each only refers to tables that stand behind it.
+# Tables with rows of statements, and tables that name the client: each refers only to tables later in the list.
 _TABLES_OF_STATEMENTS = (
     "billing_checks",
     "billing_statement_pairs",
@@ -45,7 +45,7 @@ _TABLES_OF_CLIENTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What the tables hold of a client; `trace_count` counts its deliveries, and its runs of which anything was tried.
+    """How many rows a client has; `trace_count` counts its deliveries, and its runs that were tried.
 
     `owner_count` counts the accounts whose owners the operator wrote.
     """
@@ -57,13 +57,13 @@ class Holdings:
 
 
 def find_client(connection: Connection, client_id: str) -> Client | None:
-    """The client of this id, registered or kept from the settings; None if there is none."""
+    """The client with this id, registered or described by the settings; None if it does not exist."""
     found = _find(connection, client_id)
     return found[0] if found else None
 
 
 def list_clients(connection: Connection) -> list[Client]:
-    """All clients, by their ids."""
+    """All clients, ordered by id."""
     return _find(connection, None)
 
 
@@ -73,53 +73,53 @@ def _find(connection: Connection, client_id: str | None) -> list[Client]:
 
 
 def find_owner(connection: Connection, bucket: str, key: str) -> str | None:
-    """The id of the registered client whose folder holds the key; folders do not overlap."""
+    """The id of the registered client whose folder contains the key; folders do not overlap."""
     row = connection.execute(_query("find_owner"), {"bucket": bucket, "key": key}).fetchone()
     return row[0] if row else None
 
 
 def find_overlapping(connection: Connection, client: Client) -> tuple[str, str] | None:
-    """Id and prefix of another client whose folder this one's is, holds or lies in."""
+    """Id and prefix of another client whose folder equals this one's, contains it or lies in it."""
     parameters = {"client_id": client.client_id, "bucket": client.bucket, "prefix": client.prefix}
     row = connection.execute(_query("find_overlapping"), parameters).fetchone()
     return (row[0], row[1]) if row else None
 
 
 def lock_clients(connection: Connection) -> None:
-    """Keep others from registering a client until this transaction ends."""
+    """Keep others from registering a client before this transaction ends."""
     connection.execute(_query("lock_clients"))
 
 
 def insert_client(connection: Connection, client: Client) -> None:
-    """Keep a new client in the registry, or take one into it that settings described."""
+    """Register a new client, or one that the settings described."""
     connection.execute(_query("insert_client"), asdict(client))
 
 
 def update_client(connection: Connection, client: Client) -> None:
-    """Keep what may change of a registered client."""
+    """Update the fields of a registered client that may change."""
     connection.execute(_query("update_client"), asdict(client))
 
 
 def set_enabled(connection: Connection, client_id: str, *, enabled: bool) -> bool:
-    """Enable or disable ingests of the client; False if there is no such client."""
+    """Enable or disable the client; False if it does not exist."""
     return connection.execute(_query("set_enabled"), {"client_id": client_id, "enabled": enabled}).rowcount == 1
 
 
 def set_external_id(connection: Connection, client_id: str, external_id: str) -> bool:
-    """Set another external id of a registered client; False if there is no such client."""
+    """Change the external id of a registered client; False if it does not exist."""
     parameters = {"client_id": client_id, "external_id": external_id}
     return connection.execute(_query("set_external_id"), parameters).rowcount == 1
 
 
 def count_holdings(connection: Connection, client_id: str) -> Holdings:
-    """What the tables hold of the client."""
+    """How many rows the tables have of the client."""
     row = connection.execute(_query("count_rows"), {"client_id": client_id}).fetchone()
     assert row is not None
     return Holdings(statement_count=row[0], row_count=row[1], trace_count=row[2], owner_count=row[3])
 
 
 def delete_client(connection: Connection, client_id: str) -> None:
-    """Delete the client and every row of it, and end its tokens; needs an open transaction."""
+    """Delete the client with all its rows and revoke its tokens; needs an open transaction."""
     parameters = {"client_id": client_id}
     for name in ("forget_current", "forget_publications_of_deliveries"):
         connection.execute(_query(name), parameters)
@@ -129,7 +129,7 @@ def delete_client(connection: Connection, client_id: str) -> None:
     _delete(connection, "purge_rows", "billing_publications", parameters)
     for table in _TABLES_OF_CLIENTS:
         _delete(connection, "purge_of_client", table, parameters)
-    # A later client of the same name is another one.
+    # A later client of the same name is another client.
     revoke_of_client(connection, client_id)
 
 

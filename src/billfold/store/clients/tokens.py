@@ -1,4 +1,4 @@
-"""Tokens in PostgreSQL: their hashes, what each may do, and when it was used."""
+"""Tokens in PostgreSQL: their hashes, their scopes, and when they were last used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from billfold.store.database import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """What is known of a token. `client_id` is the only client that it reaches, None reaches all of them."""
+    """A token. `client_id` is the only client that it can reach; None reaches all clients."""
 
     token_id: int
     name: str
@@ -37,7 +37,7 @@ def insert_token(
     client_id: str | None,
     expires_days: int | None,
 ) -> Token | None:
-    """Keep a new token; None if one in force has this name."""
+    """Store a new token; None if a valid one has this name."""
     parameters = {
         "name": name,
         "token_hash": token_hash,
@@ -49,28 +49,28 @@ def insert_token(
 
 
 def list_tokens(connection: Connection) -> list[Token]:
-    """All tokens that were ever made, the oldest first."""
+    """All tokens that were ever made, oldest first."""
     with connection.cursor(row_factory=class_row(Token)) as cursor:
         return cursor.execute(_query("list_tokens")).fetchall()
 
 
 def find_token(connection: Connection, token_hash: bytes) -> Token | None:
-    """The token of this hash; None if there is none, or it is revoked or expired."""
+    """The valid token with this hash; None if it does not exist, is revoked or has expired."""
     return _one(connection, "find_token", {"token_hash": token_hash})
 
 
 def note_use(connection: Connection, token_id: int) -> None:
-    """Keep that the token was used now, unless that was written within the last minute."""
+    """Record that the token was used now, at most once a minute."""
     connection.execute(_query("note_use"), {"token_id": token_id})
 
 
 def revoke_token(connection: Connection, *, token_id: int | None, name: str | None) -> Token | None:
-    """End the token of this id or name; None if none in force has it."""
+    """Revoke the valid token with this id or name; None if there is none."""
     return _one(connection, "revoke_token", {"token_id": token_id, "name": name})
 
 
 def revoke_of_client(connection: Connection, client_id: str) -> None:
-    """End all tokens that were for this client alone."""
+    """Revoke all tokens of this client."""
     connection.execute(_query("revoke_of_client"), {"client_id": client_id})
 
 

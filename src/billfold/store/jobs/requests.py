@@ -1,4 +1,4 @@
-"""Requested deliveries: their rows are the queue of the server's worker, and survive any crash."""
+"""Requested deliveries: their rows are the queue of the server's worker and survive every restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from billfold.store.deliveries.records import StoredDelivery
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedDelivery:
-    """A delivery as its requester sees it, without its money. `asked_at` is None if it is not queued."""
+    """What a request returns: a delivery without its costs. `asked_at` is None if it is not waiting."""
 
     delivery_id: UUID
     client_id: str
@@ -29,7 +29,7 @@ class RequestedDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenDelivery:
-    """A request that a worker took, for the `taken_count`th time; `asked_at` identifies the request."""
+    """A delivery that a worker has taken, for the `taken_count`th time since the request of `asked_at`."""
 
     delivery: StoredDelivery
     asked_at: datetime
@@ -38,7 +38,7 @@ class TakenDelivery:
 
 
 def request(connection: Connection, delivery_id: UUID, requested_by: TriggerSource) -> None:
-    """Queue the delivery for the next free worker.
+    """Let a worker take the delivery as soon as it can.
 
     A failed delivery, or a held one that was released, is pending again, with its runs.
     """
@@ -49,7 +49,7 @@ def request(connection: Connection, delivery_id: UUID, requested_by: TriggerSour
 
 
 def show(connection: Connection, delivery_id: UUID) -> RequestedDelivery:
-    """The delivery as its requester sees it."""
+    """The delivery's present state."""
     with connection.cursor(row_factory=class_row(RequestedDelivery)) as cursor:
         row = cursor.execute(_query("show"), {"delivery_id": delivery_id}).fetchone()
     assert row is not None
@@ -58,7 +58,7 @@ def show(connection: Connection, delivery_id: UUID) -> RequestedDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prospect:
-    """What another attempt would meet: a newer current delivery, and how the last attempt failed."""
+    """What matters to another attempt: a newer delivery that is current, and how the last attempt failed."""
 
     newer_delivery_id: UUID | None
     error_code: str | None
@@ -73,7 +73,7 @@ def read_prospect(connection: Connection, delivery_id: UUID) -> Prospect:
 
 
 def take(connection: Connection) -> TakenDelivery | None:
-    """The next request that is due; no other worker takes it before `let_go` or the end of this connection."""
+    """Take the next delivery that is due; no other worker takes it until `let_go` or the end of this connection."""
     row = connection.execute(_query("lock_due")).fetchone()
     if row is None:
         return None
@@ -92,12 +92,12 @@ def take(connection: Connection) -> TakenDelivery | None:
 
 
 def let_go(connection: Connection, delivery_id: UUID) -> None:
-    """Let other workers take it again."""
+    """Let other workers take the delivery again."""
     connection.execute(_query("unlock"), {"delivery_id": delivery_id})
 
 
 def postpone(connection: Connection, taken: TakenDelivery, seconds: int) -> None:
-    """Try it again after this time, or at once if it was requested again meanwhile."""
+    """Try the delivery again after this time, or at once if it was requested again meanwhile."""
     parameters = {"delivery_id": taken.delivery.delivery_id, "asked_at": taken.asked_at, "seconds": seconds}
     connection.execute(_query("postpone"), parameters)
 
@@ -108,7 +108,7 @@ def finish(connection: Connection, taken: TakenDelivery, reason: str) -> None:
 
 
 def give_up(connection: Connection, taken: TakenDelivery, *, error_code: str, message: str) -> None:
-    """Give the request up. A delivery that is still pending, because it could not even start, has failed."""
+    """Give up the request. A delivery that is still pending, because it could not even start, has failed."""
     _end(connection, taken, DeliveryState.FAILED, RunStatus.FAILED, error_code=error_code, error_message=message)
 
 

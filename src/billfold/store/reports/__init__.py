@@ -1,1 +1,1 @@
-"""What the reports read: each in one read-only transaction that sees a single moment (`reading`)."""
+"""The queries of reports. Each report reads in one read-only transaction, as of a single moment (`reading`)."""

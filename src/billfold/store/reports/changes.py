@@ -1,4 +1,4 @@
-"""Changes: the costs of statements at two publications of each."""
+"""Changes: how the costs of statements differ between two publications of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHANGE_COLUMNS = ("account", "service", "region", "day", "category")
 
 
 class Span(Protocol):
-    """The publications between which a statement's costs are compared; none to begin with means nothing."""
+    """The two publications of a statement that are compared; without a first one the statement was empty."""
 
     @property
     def statement_id(self) -> int: ...
@@ -34,8 +34,8 @@ class ChangedCost:
     """A group that differs (level 0), the total of a statement (1) or of all (3); costs are exact.
 
     `has_moved` says whether any daily cost of its statement differs, `restated_late` whether publications after the
-    month's end moved any; a total that nothing at either end belongs to is not `is_held`. The `group_count` of every
-    row is of all groups that differ.
+    month's end changed any; a total without charges at both ends is not `is_held`. `group_count`, the same in every
+    row, counts all groups that differ.
     """
 
     level: int

@@ -1,4 +1,4 @@
-"""What the checks of a statement's bill read and keep: a writer's transaction with what they share gathered once."""
+"""What the checks of a statement's bill read and store; tables that they share are built once in the transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from billfold.store.reports.conformance import Judgement, judge_added
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What one check's query found: how many, their exact cost by currency, and the names of what they are."""
+    """What one check found: the number of rows, their exact cost by currency, and names that say what they are."""
 
     row_count: int
     cost: Mapping[str, Decimal]
@@ -32,7 +32,7 @@ class Found:
 
 
 class CheckedBill:
-    """A statement's current bill, as one transaction sees it."""
+    """The bill of a statement's current publication, as one transaction sees it."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class CheckedBill:
         currency: str,
         rows_added: int,
         row_count: int,
-        tells_fees: bool,
+        has_fees: bool,
     ) -> None:
         self._connection = connection
         self._statement_id = statement_id
@@ -57,8 +57,8 @@ class CheckedBill:
         names = {name: sql.Identifier(table) for name, table in partitions(period).items()}
         planner.prefer_scans(self._query, period, row_count=row_count)
         self._create("create_checked_charge", **names)
-        # What a FOCUS export's commitments cost is in no column of it.
-        self.has_commitments: bool = tells_fees and self._one("has_commitments")[0]
+        # FOCUS exports have no column with what a commitment costs.
+        self.has_commitments: bool = has_fees and self._one("has_commitments")[0]
         if self.has_commitments:
             # The raw rows are read for commitments alone.
             self._create(
@@ -70,7 +70,7 @@ class CheckedBill:
         planner.allow_lookups(self._query)
 
     def find(self, name: str, **parameters: Any) -> Found:
-        """The findings of the query of this name."""
+        """Run the query of this name."""
         rows = self._connection.execute(_query(name), {"statement_id": self._statement_id, **parameters}).fetchall()
         return Found(
             row_count=sum(row[1] for row in rows),
@@ -83,12 +83,12 @@ class CheckedBill:
         return dict(self._connection.execute(_query("sum_usage")).fetchall())
 
     def count_commitments(self) -> tuple[int, int]:
-        """How many commitments the charges name, and of how many of them the bill holds the fees."""
+        """How many commitments the charges name, and for how many of them the bill has the fees."""
         named, with_fees = self._one("count_commitments")
         return named, with_fees
 
     def judge_added(self) -> Judgement:
-        """How the charges that the current publication added keep the must-rules of FOCUS."""
+        """Judge the charges that the current publication added by the must-rules of FOCUS."""
         return judge_added(
             self._connection,
             self._period,
@@ -98,7 +98,7 @@ class CheckedBill:
         )
 
     def keep(self, name: str, *, state: str, row_count: int, cost: Mapping[str, Decimal], detail: str) -> None:
-        """Keep the outcome of a check in the place of an earlier one of the same publication."""
+        """Store the result of a check; it replaces an earlier result of the same publication."""
         self._connection.execute(
             _query("keep_check"),
             {
@@ -128,7 +128,7 @@ class CheckedBill:
 
 @contextmanager
 def open_checked_bill(database: Database, statement_id: int) -> Iterator[CheckedBill | None]:
-    """The bill that stands, in a transaction that keeps what is found at its end; None if the statement is empty."""
+    """The statement's current bill, in a transaction that commits at the end; None if the statement is empty."""
     with connect(database.conninfo) as connection:
         connection.execute(_query("lock_checks"), {"statement_id": statement_id})
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -147,7 +147,7 @@ def open_checked_bill(database: Database, statement_id: int) -> Iterator[Checked
                 currency=row[5],
                 rows_added=row[6],
                 row_count=row[7],
-                tells_fees=row[8],
+                has_fees=row[8],
             )
 
 

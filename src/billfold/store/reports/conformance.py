@@ -1,4 +1,4 @@
-"""How charges keep the rules of FOCUS: the rules of a statement, or of one publication's charges, in one scan."""
+"""Conformance to FOCUS: judges the charges of a statement, or of one publication, in one scan."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def judge_columns(connection: Connection) -> tuple[tuple[BrokenRule, ...], tuple
     present = [name for (name,) in connection.execute(_query("list_view_columns"))]
     known = [rule for rule in type_rules() if rule.column in present]
     conditions = ", ".join(rule.condition for rule in known)
-    # Nothing but the package's own rules and the names that they hold is put into the query.
+    # Only the package's own rules and their column names are put into the query.
     row = connection.execute(_query("find_broken_types").decode().format(conditions=conditions).encode()).fetchone()
     assert row is not None
     wrong = {rule.rule for rule, is_broken in zip(known, row, strict=True) if is_broken}
@@ -85,7 +85,7 @@ def judge_added(
 
 
 class _Scan:
-    """The view over some charges of a statement; into its queries goes nothing but the package's own rules."""
+    """The view over some charges of a statement; only the package's own rules are put into its queries."""
 
     def __init__(
         self,
@@ -100,8 +100,8 @@ class _Scan:
         self._parameters = {"statement_ids": [statement_id], "added_by": added_by}
         self._names = {
             "fact": partitions(period)["fact"],
-            # Nothing is newer than what is current. Asked for one publication alone, the planner would expect a handful
-            # of charges and build its hash tables of them.
+            # No charge is newer than the current publication. With an equals sign the planner would expect few charges
+            # and build its hash tables from them.
             "added": "" if added_by is None else "AND fact.added_by >= %(added_by)s",
             "view": _escape(_read_view(connection)),
         }
@@ -114,7 +114,7 @@ class _Scan:
     def judge(self, rules: Sequence[Rule]) -> Judgement:
         counts = ", ".join(f"count(*) FILTER (WHERE {_condition(rule)})" for rule in rules)
         [(charge_count, *counted)] = self._run("count_broken", counts=counts)
-        # The most frequent first: where one is broken, the others need not be looked at.
+        # The most frequent first: if one is broken, PostgreSQL does not evaluate the others.
         broken = sorted(
             ((rule, count) for rule, count in zip(rules, counted, strict=True) if count), key=lambda pair: -pair[1]
         )
@@ -139,7 +139,7 @@ class _Scan:
         )
 
     def find_example(self, rule: Rule) -> Mapping[str, Any]:
-        """The columns that a rule names, and a few that tell which charge it is; numbers are exact text."""
+        """The columns that a rule names, and a few that identify the charge; numbers are exact text."""
         [(text,)] = self._run("find_example", condition=_condition(rule))
         charge = json.loads(text, parse_float=str, parse_int=_read_int)
         # A rule over all texts shows those that break it; that a column is empty matters where few are named.
@@ -156,7 +156,7 @@ class _Scan:
 
 
 def _read_int(text: str) -> int | str:
-    # Python refuses integers of thousands of digits, and a tag can hold one.
+    # Python rejects integers of thousands of digits, and a tag can contain one.
     return int(text) if len(text) < 40 else text
 
 
@@ -177,7 +177,7 @@ def _condition(rule: Rule) -> str:
 
 
 def _escape(text: str) -> str:
-    """A per cent sign of SQL's among parameters."""
+    """The SQL with its per cent signs escaped for a query with parameters."""
     return text.replace("%", "%%")
 
 

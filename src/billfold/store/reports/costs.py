@@ -1,4 +1,4 @@
-"""Sums of costs: from the daily costs, with or without tags, where these can answer, else from the charges."""
+"""Sums of costs: from the daily costs, with or without tags, where these suffice, else from the charges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from billfold.sql import read_queries
 from billfold.store.database import Connection
 from billfold.store.reports.reading import COST_METRICS
 
-# What costs are grouped and filtered by, and the keys of a charge that tell it.
+# What costs are grouped and filtered by, and the keys of a charge that identify it.
 COLUMN_KEYS: Mapping[str, tuple[str, ...]] = {
     "service": ("service_key",),
     "service-category": ("service_key",),
@@ -48,7 +48,7 @@ _CALLERS: Mapping[str, str] = {"iam_principals": "iam_principal", "user_identifi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummedCost:
-    """The exact cost of a group (level 0) or the total of a month (1); `place` holds the values, '' for none."""
+    """The exact cost of a group (level 0) or the total of a month (1); `place` has the values, '' for none."""
 
     level: int
     place: Sequence[str]
@@ -70,7 +70,7 @@ class MeasuredCost:
     """What the pace of one client in one currency is made of; all amounts are exact.
 
     `amount` is the month's, `before` that of the month before, `before_to_date` a part of it. `usage` and `recurring`
-    are those of the days that the rate is taken from, `replaced` is what the rate stands in for.
+    are those of the days that the rate is taken from, `replaced` is what the rate replaces.
     """
 
     client: str
@@ -94,10 +94,10 @@ def sum_costs(
     only: Collection[str] | None = None,
     last_days: Collection[LastDay] | None = None,
 ) -> tuple[SummedCost, ...]:
-    """Groups by the columns, the dearest first and at most `limit` of them, then the totals by month.
+    """Groups by the columns, the most expensive first and at most `limit` of them, then the totals by month.
 
     A column is one of COLUMN_KEYS; `tag` and `cost-category` are followed by a colon and a key. `filtered_by` are those
-    that `parameters` looks at. Where it `is_split`, workloads stand in for their parents. With `last_days` only charges
+    that `parameters` looks at. Where it `is_split`, workloads replace their parents. With `last_days` only charges
     up to these days are summed. `only` keeps the groups with these values of the last column, and spoils the totals.
     """
     query, bound = compose_sum(
@@ -138,7 +138,7 @@ def compose_sum(
     only: Collection[str] | None = None,
     last_days: Collection[LastDay] | None = None,
 ) -> tuple[sql.Composed, dict[str, Any]]:
-    """The query of `sum_costs` and all that it binds: the daily costs wherever these can answer."""
+    """The query of `sum_costs` and its parameters: it reads the daily costs where these suffice."""
     kinds = {*filtered_by, *map(_kind, columns)}
     groups = list(_groups(columns))
     narrowed_group = groups[-1] if only is not None and COLUMN_KEYS[_kind(columns[-1])] == ("tag_set_key",) else None
@@ -163,7 +163,7 @@ def _compose_selected(
     last_days: Collection[LastDay] | None = None,
     narrowed_group: sql.Composable | None = None,
 ) -> tuple[sql.Composed, dict[str, Any]]:
-    """What passes the filters, and all that it binds; it knows the columns of these kinds."""
+    """The query for what passes the filters, with its parameters; it has the columns of these kinds."""
     assert metric in COST_METRICS
     assert metric == "effective" or not is_split, "split costs are effective costs"
     keys = {key for kind in kinds for key in COLUMN_KEYS[kind]} | ({"charge_date"} if last_days is not None else set())
@@ -231,7 +231,7 @@ def _placeholder(place: int) -> str:
 
 
 def _source(keys: Collection[str], *, is_past: bool) -> str:
-    """The smallest that knows these keys: of tags the past is known by charges alone."""
+    """The smallest source that has these keys; past tags are only in the charges."""
     if "invoice_id" in keys or (is_past and "tag_set_key" in keys):
         source = "charges"
     else:

@@ -1,4 +1,4 @@
-"""The charges as FOCUS rows, out of one snapshot: as CSV, or as Arrow batches for Parquet; never all at once."""
+"""The charges as FOCUS rows from one snapshot: as CSV, or as Arrow batches for Parquet, in bounded memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from billfold.sql import read_queries
 from billfold.store.database import Connection, Database, connect_bulk
 from billfold.store.reports import reading
 
-# What a decimal of Parquet's 16 bytes holds, and what most of its readers know.
+# The digits of Parquet's decimal of 16 bytes, the largest that most readers support.
 MAX_DECIMAL_DIGITS = 38
 
 
@@ -41,7 +41,7 @@ class _Column:
 
 
 class ChargesSnapshot:
-    """The charges of the counted statements as they stood at one moment, whatever is published meanwhile."""
+    """The charges of the counted statements as of one moment, unaffected by later publications."""
 
     def __init__(self, database: Database, connection: Connection) -> None:
         self._database = database
@@ -58,7 +58,7 @@ class ChargesSnapshot:
             return cursor.execute(_query("list_statements"), parameters).fetchall()
 
     def copy_csv(self, statement_ids: Sequence[int], target: BinaryIO) -> int:
-        """Write a header and the charges of these statements; gives how many charges they were."""
+        """Write a header and the charges of these statements; returns the number of charges."""
         columns = ", ".join(f"{column.csv_expression} AS {_quote(column.name)}" for column in self._columns)
         query = _query("copy_csv").format(columns=columns, statements=_list(statement_ids))
         with self._connection.cursor() as cursor:
@@ -68,8 +68,8 @@ class ChargesSnapshot:
             return cursor.rowcount
 
     def describe(self, statement_ids: Sequence[int]) -> pa.Schema:
-        """The columns' types. Numbers have the scale that the statements' values need, and are text where 38 digits
-        cannot hold them all."""
+        """The columns' types. Numbers have the scale that the statements' values need, and are text if 38 digits
+        are too few."""
         numeric = [column for column in self._columns if column.type == "numeric"]
         query = _query("read_charges").format(
             columns=", ".join(column.measure for column in numeric), statements=_list(statement_ids)

@@ -1,7 +1,7 @@
 """The rules of FOCUS 1.2, as `focus_rules.csv` states them: what each column is, and what breaks it.
 
-The table has one line for each rule, for whoever knows the specification to read and edit. `breaks` is a condition of
-SQL over the columns of focus_cost_and_usage, whose names stand bare in it: a charge breaks the rule where it is true.
+The table has one line for each rule, for people who know the specification to read and edit. `breaks` is a condition of
+SQL over the columns of focus_cost_and_usage, whose names appear unquoted in it: a charge breaks the rule if it is true.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WORDS = re.compile(r"'(?:[^']|'')*'|\b[A-Za-z_]\w*\b")
 
 
 class RuleKind(StrEnum):
-    """What a rule speaks of; rules of kind `type` are about the view, all others about each charge."""
+    """What a rule is about; rules of kind `type` are about the view, all others about each charge."""
 
     TYPE = "type"
     NULL = "null rule"
@@ -73,7 +73,7 @@ def columns() -> tuple[str, ...]:
 
 @cache
 def type_rules() -> tuple[Rule, ...]:
-    """The rules about the view's columns: asked once, whatever the view holds."""
+    """The rules about the view's columns: judged once, without any charges."""
     return tuple(rule for rule in _read() if rule.kind is RuleKind.TYPE)
 
 

@@ -1,4 +1,4 @@
-"""Which clients' folders are due to be listed, by the database's clock, and who is listing them now."""
+"""Which clients' folders are due to be listed, by the database's clock, and the lock for listing one."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from billfold.store.database import Connection
 
 
 def list_due(connection: Connection) -> list[str]:
-    """The enabled clients of the registry whose interval has gone by, the longest overdue first."""
+    """The enabled clients of the registry whose interval has passed, the longest overdue first."""
     return [client_id for (client_id,) in connection.execute(_query("list_due"))]
 
 
 def is_due(connection: Connection, client_id: str) -> bool:
-    """Whether the client's interval has gone by; true for one that was never seen."""
+    """Whether the client's interval has passed; true if its folder was never listed."""
     row = connection.execute(_query("is_due"), {"client_id": client_id}).fetchone()
     return row is None or bool(row[0])
 
 
 def try_lock_client(connection: Connection, client_id: str) -> bool:
-    """Whether this connection is the one that lists the client's folder, as long as it is open."""
+    """Lock the client's folder for this connection, as long as it lives; False if another one lists it."""
     return bool(_value(connection, "try_lock_client", {"client_id": client_id}))
 
 
 def read_clock(connection: Connection) -> datetime:
-    """The current time of the database."""
+    """The present moment, by the database's clock."""
     moment = _value(connection, "read_clock", {})
     assert isinstance(moment, datetime)
     return moment
 
 
 def mark_backfilled(connection: Connection, client_id: str, began_at: datetime) -> None:
-    """Record that a complete listing of the client's folder began then."""
+    """Record that the client's folder was listed to the end, by a listing that began at this moment."""
     connection.execute(_query("mark_backfilled"), {"client_id": client_id, "began_at": began_at})
 
 

@@ -1,4 +1,4 @@
-"""Data quality of current bills: their states, their checks in sum, and the sums of their daily costs."""
+"""Data quality of current bills: their states, their checks in total, and the sums of their daily costs."""
 
 from __future__ import annotations
 
@@ -106,12 +106,12 @@ def list_bills(connection: Connection, parameters: Mapping[str, Any]) -> tuple[J
 
 
 def sum_warnings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[CheckSum, ...]:
-    """Each check of a current bill."""
+    """Each check of the current bills, in total."""
     return _fetch(connection, "sum_warnings", CheckSum, parameters)
 
 
 def sum_daily_costs(connection: Connection, statement_ids: Sequence[int]) -> dict[int, Mapping[str, str]]:
-    """The billed cost in the daily costs of each statement, exact text by currency."""
+    """The billed cost of each statement's daily costs, exact text by currency."""
     sums = _fetch(connection, "sum_daily_costs", _DailySum, {"statement_ids": list(statement_ids)})
     return {each.statement_id: each.cost for each in sums}
 

@@ -21,7 +21,7 @@ COST_METRICS = ("billed", "effective", "list", "contracted")
 
 
 # Sums of many cells: with less memory the planner sorts them all for fear of many groups, and compiling takes longer
-# than adding up. It is asked for only as far as it is needed.
+# than adding up. It is only as large as needed.
 _SUMMING = {"work_mem": "64MB", "jit": "off"}
 # Where the queries of the reports are.
 _FILES = (
@@ -50,17 +50,17 @@ def fetch(connection: Connection, name: str, row: type[Row], parameters: Mapping
 
 
 def list_clients(connection: Connection) -> tuple[str, ...]:
-    """The ids of all clients that were ever ingested."""
+    """The ids of all clients with ingested bills."""
     return tuple(client for (client,) in connection.execute(_query("list_clients")))
 
 
 def list_eldest_clients(connection: Connection, limit: int) -> frozenset[str]:
-    """The ids of the oldest clients, at most `limit`."""
+    """The ids of the oldest clients, at most `limit` of them."""
     return frozenset(client for (client,) in connection.execute(_query("list_eldest_clients"), {"limit": limit}))
 
 
 def list_deliveries_between(connection: Connection, first: UUID, last: UUID, *, most: int) -> list[UUID]:
-    """The ids of deliveries from the first to the last of these, at most `most`."""
+    """The ids of deliveries from the first to the last of these, at most `limit` of them."""
     parameters = {"first": first, "last": last, "most": most}
     return [found for (found,) in connection.execute(_query("find_deliveries_between"), parameters)]
 

@@ -1,4 +1,4 @@
-"""What pages about costs read besides the sums: the months that there are, and the charges of one."""
+"""What pages about costs read besides the sums: the months with bills, and the charges of one month."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from billfold.store.reports.reading import COST_METRICS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeRow:
-    """A charge; instants are UTC, `amount` is exact, '' stands for what the bill does not say.
+    """A charge; instants are UTC, `amount` is exact, '' means that the bill does not say.
 
     It `is_split` where workloads have shares of it.
     """
@@ -46,7 +46,7 @@ class ChargeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargePlace:
-    """Where a charge stands in the order of a month's charges: the dearest first, and the same cost by its key."""
+    """The place of a charge in the order of a month's charges: the most expensive first, equal costs by key."""
 
     cost: Decimal
     statement_id: int
@@ -89,7 +89,7 @@ class ChargedDays:
 
 
 def list_months(connection: Connection, client: str | None) -> tuple[date, ...]:
-    """The first days of the months that counted statements are of, the newest first."""
+    """The first days of the months with counted statements, the newest first."""
     return tuple(month for (month,) in connection.execute(_query("list_months"), {"client": client}))
 
 
@@ -103,7 +103,7 @@ def list_charged_days(
 
 
 def has_split(connection: Connection, parameters: Mapping[str, Any]) -> bool:
-    """Whether counted statements of these months hold split costs."""
+    """Whether counted statements of these months have split costs."""
     row = connection.execute(_query("has_split"), parameters).fetchone()
     assert row
     return bool(row[0])
@@ -123,7 +123,7 @@ def sum_savings(connection: Connection, parameters: Mapping[str, Any]) -> tuple[
 def list_charges(
     connection: Connection, metric: str, parameters: Mapping[str, Any], *, after: ChargePlace | None
 ) -> tuple[ChargeRow, ...]:
-    """Charges of one month, the dearest first: those that follow `after`, and at most `limit` of them."""
+    """Charges of one month, the most expensive first: those that follow `after`, and at most `limit` of them."""
     assert metric in COST_METRICS
     names = [field.name for field in fields(ChargePlace)]
     bound = {**parameters, **{f"after_{name}": getattr(after, name, None) for name in names}}
@@ -135,7 +135,7 @@ def list_charges(
 
 
 def _choose(*, by_tag_set: bool) -> sql.Composed:
-    """The condition for what is asked for."""
+    """The condition for the requested charges."""
     chosen_tags = choose_by_tag_set() if by_tag_set else sql.SQL("true")
     return sql.SQL(_query("chosen")).format(
         chosen_tags=chosen_tags, chosen_accounts=sql.SQL(_query("chosen_accounts")), is_refund=sql.SQL(refunds())

@@ -1,4 +1,4 @@
--- Who owns which account: the operator's own list. A filter that is NULL matches everything.
+-- The owners of accounts, as the operator lists them. A filter that is NULL matches everything.
 
 -- name: write_owners
 -- A name that is NULL keeps the present one, an empty one removes it. A line without a change writes nothing. If the

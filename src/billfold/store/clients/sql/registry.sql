@@ -23,7 +23,7 @@ ORDER BY client_id LIMIT 1
 SELECT client_id FROM billing_clients WHERE is_registered AND bucket = %(bucket)s AND starts_with(%(key)s, prefix)
 
 -- name: insert_client
--- A row that settings wrote is taken over; a registered one never is.
+-- A client that the settings described is registered; a registered one is never replaced.
 INSERT INTO billing_clients (client_id, role_arn, external_id, bucket, prefix, region, account_id, currency, is_registered,
     enabled, source_identity, kms_key_arn, max_deliveries, max_file_bytes, refresh_hours)
 VALUES (%(client_id)s, %(role_arn)s, %(external_id)s, %(bucket)s, %(prefix)s, %(region)s, %(account_id)s, %(currency)s,
@@ -34,7 +34,7 @@ ON CONFLICT (client_id) DO UPDATE SET
     enabled = true, source_identity = excluded.source_identity, kms_key_arn = excluded.kms_key_arn,
     max_deliveries = excluded.max_deliveries, max_file_bytes = excluded.max_file_bytes,
     refresh_hours = excluded.refresh_hours,
-    -- Another folder was never listed.
+    -- A new folder has not been listed yet.
     backfilled_at = CASE WHEN (billing_clients.bucket, billing_clients.prefix)
         IS NOT DISTINCT FROM (excluded.bucket, excluded.prefix) THEN billing_clients.backfilled_at END
 WHERE NOT billing_clients.is_registered
@@ -62,7 +62,7 @@ SELECT count(*), coalesce(sum(row_count), 0)::bigint,
 FROM billing_statements WHERE client_id = %(client_id)s
 
 -- name: purge_rows
--- One of the tables that hold the rows of statements.
+-- From one of the tables with rows of statements.
 DELETE FROM {table} WHERE statement_id IN (SELECT statement_id FROM billing_statements WHERE client_id = %(client_id)s)
 
 -- name: forget_current
@@ -76,5 +76,5 @@ DELETE FROM billing_delivery_files
 WHERE delivery_id IN (SELECT delivery_id FROM billing_deliveries WHERE client_id = %(client_id)s)
 
 -- name: purge_of_client
--- One of the tables that name the client themselves.
+-- From one of the tables that name the client.
 DELETE FROM {client_table} WHERE client_id = %(client_id)s

@@ -1,7 +1,7 @@
--- Tokens: their hashes, and what each may do.
+-- Tokens: their hashes and scopes.
 
 -- name: insert_token
--- The name of a token in force is refused: no row is returned.
+-- If a valid token has this name, no row is returned.
 INSERT INTO billing_tokens (name, token_hash, scopes, client_id, expires_at)
 VALUES (%(name)s, %(token_hash)s, %(scopes)s, %(client_id)s, now() + make_interval(days => %(expires_days)s::integer))
 ON CONFLICT (name) WHERE revoked_at IS NULL DO NOTHING
@@ -13,7 +13,7 @@ SELECT token_id, name, scopes, client_id, created_at, expires_at, last_used_at, 
 FROM billing_tokens ORDER BY token_id
 
 -- name: find_token
--- The token of this hash, if it is in force.
+-- The token with this hash, if it is valid.
 SELECT token_id, name, scopes, client_id, created_at, expires_at, last_used_at, revoked_at, false AS is_expired
 FROM billing_tokens
 WHERE token_hash = %(token_hash)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
@@ -24,7 +24,7 @@ UPDATE billing_tokens SET last_used_at = now()
 WHERE token_id = %(token_id)s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 
 -- name: revoke_token
--- By its id, or by its name as long as it is in force.
+-- By its id, or by its name while it is valid.
 UPDATE billing_tokens SET revoked_at = now()
 WHERE revoked_at IS NULL AND (token_id = %(token_id)s OR name = %(name)s)
 RETURNING token_id, name, scopes, client_id, created_at, expires_at, last_used_at, revoked_at,

@@ -162,7 +162,7 @@ identified AS (
         SELECT *, CASE WHEN $4::integer = 1 OR has_service AND NOT ($3::integer = 1 AND has_meter) THEN service_code END
             AS service_id
         FROM named CROSS JOIN known
-    ) AS told
+    ) AS with_service
 ),
 -- A month's cost in one line item is compared with what its days cost together.
 grained AS (
@@ -241,7 +241,7 @@ WHERE statement_id = ANY (string_to_array($1::text, ',')::integer[])
 GROUP BY statement_id ORDER BY min(publication_id)
 
 -- name: try_claim
--- Whether nobody works on the statement: then nobody can start before this transaction ends. See `claims.claim`.
+-- Claims the statement unless another worker has it, until this transaction ends. See `claims.claim`.
 SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', statement.client_id, statement.bucket, statement.export_path,
     coalesce(CASE WHEN delivery.manifest_key IS NOT NULL THEN to_char(delivery.billing_period, 'YYYY-MM') END, '')), 0))
 FROM billing_statements AS statement
@@ -262,12 +262,12 @@ WITH switch AS (
         charges_after, billed_cost_before, billed_cost_after, gross_cost_after, net_cost_after, left_out, unproved_cost)
     OVERRIDING SYSTEM VALUE
     SELECT nextval(pg_get_serial_sequence('billing_publications', 'publication_id')), statement.statement_id,
-        stood.number + 1, 'switch', statement.current_delivery_id, $2::text::timestamptz, statement.counted,
-        stood.hash_version, stood.mapping_version, stood.cost_basis, stood.rows_after, 0, 0, stood.rows_after,
-        stood.charges_after, stood.charges_after, stood.billed_cost_after, stood.billed_cost_after,
-        stood.gross_cost_after, stood.net_cost_after, stood.left_out, stood.unproved_cost
+        prior.number + 1, 'switch', statement.current_delivery_id, $2::text::timestamptz, statement.counted,
+        prior.hash_version, prior.mapping_version, prior.cost_basis, prior.rows_after, 0, 0, prior.rows_after,
+        prior.charges_after, prior.charges_after, prior.billed_cost_after, prior.billed_cost_after,
+        prior.gross_cost_after, prior.net_cost_after, prior.left_out, prior.unproved_cost
     FROM billing_statements AS statement
-    JOIN billing_publications AS stood ON stood.publication_id = statement.current_publication_id
+    JOIN billing_publications AS prior ON prior.publication_id = statement.current_publication_id
     WHERE statement.statement_id = $1::integer
     RETURNING publication_id
 )

@@ -31,7 +31,8 @@ SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') A
 FROM billing_deliveries WHERE delivery_id = %(delivery_id)s
 
 -- name: read_prospect
--- The statement's current delivery, if it is newer. A later version of a single file replaces it, whatever its month.
+-- The statement's current delivery, if it is newer. A later version of a single file replaces it, even if its month
+-- differs.
 SELECT
     (SELECT newer.delivery_id FROM billing_statements AS statement
         JOIN billing_deliveries AS newer ON newer.delivery_id = statement.current_delivery_id
@@ -44,8 +45,8 @@ SELECT
 FROM billing_deliveries AS delivery WHERE delivery_id = %(delivery_id)s
 
 -- name: lock_due
--- A session lock, as long as a worker has it: the first free one; the others are not tried. Clients take turns, so that
--- one with many requests keeps nobody waiting.
+-- Locks the first free delivery for this session and does not try the others. Clients take turns, so that a client with
+-- many requests does not keep the others waiting.
 SELECT delivery_id FROM (
     SELECT delivery_id FROM (
         SELECT delivery_id, row_number() OVER (PARTITION BY client_id ORDER BY not_before, delivery_id) AS place

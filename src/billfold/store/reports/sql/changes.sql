@@ -1,7 +1,7 @@
--- What moved between two publications of a statement. Every filter that is NULL lets everything through.
+-- What changed between two publications of a statement. A filter that is NULL matches everything.
 
 -- name: match_statements
--- The statements that a filter lets through, with the number of the last publication of each.
+-- The statements that match the filters, with the number of the last publication of each.
 SELECT statement.statement_id, statement.export_name, to_char(statement.billing_period, 'YYYY-MM') AS billing_period,
     (SELECT coalesce(max(number), 0) FROM billing_publications AS publication
         WHERE publication.statement_id = statement.statement_id) AS last_number
@@ -13,8 +13,8 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
 ORDER BY statement.statement_id
 
 -- name: list_spans
--- Of each statement the publications `later`, which stood at the end that was asked for (the last one where none was),
--- and `earlier`, which stood at the beginning (the one before `later` where none was asked for); none for nothing.
+-- Two publications of each statement: `later`, current at the requested end (without one, the latest), and `earlier`,
+-- current at the requested start (without one, the publication before `later`); NULL if the statement was empty.
 SELECT
     statement.statement_id, statement.client_id, statement.export_name,
     to_char(statement.billing_period, 'YYYY-MM') AS billing_period,
@@ -54,18 +54,18 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
 ORDER BY statement.billing_period DESC, statement.client_id, statement.export_name, statement.statement_id
 
 -- name: sum_changes
--- What a statement held after a publication is its daily costs less all later restatements; a statement without an
--- earlier publication held nothing. Level 0 are the groups that moved, 1 the totals of each statement, 3 of all that
--- counted. Whatever columns are asked for, `has_moved` tells of any daily cost that differs, `restated_late` of any that
--- publications after the month's end moved.
+-- A statement's costs after a publication are its daily costs less all later restatements; without an earlier
+-- publication it was empty. Level 0 are the groups that changed, 1 the totals of each statement, 3 the totals of all
+-- counted ones. With any grouping, `has_moved` says whether any daily cost differs, and `restated_late` whether publications
+-- after the month's end changed any.
 WITH span AS (
     SELECT * FROM unnest(
         %(statement_ids)s::integer[], %(from_ids)s::bigint[], %(to_ids)s::bigint[], %(from_counted)s::boolean[],
         %(to_counted)s::boolean[]
     ) AS span (statement_id, from_id, to_id, from_counted, to_counted)
 ),
--- Each entry is one of four: what stands now, and what was moved before the end (early, or late: when the month was
--- over) or after it.
+-- Each entry is one of four: a current cost, or a change before the end (early, or late: after the month was over)
+-- or after it.
 entry AS MATERIALIZED (
     SELECT statement_id, from_id, charge_date, billing_account_key, sub_account_key, service_key, region_key, charge_key,
         billing_currency, charge_count, is_now, is_early, is_late, is_after,
@@ -85,14 +85,14 @@ entry AS MATERIALIZED (
             publication_id <= to_id AND published_at >= (billing_period + interval '1 month') AT TIME ZONE 'UTC',
             publication_id > to_id
         FROM span
-        -- The publications first: few of them are asked for, and each moved many rows.
+        -- The publications first: few of them match, and each changed many rows.
         JOIN billing_publications USING (statement_id)
         JOIN billing_restatement USING (statement_id, publication_id)
         WHERE publication_id > coalesce(from_id, 0)
     ) AS unpriced
 ),
--- What stood at both ends, by the columns that are asked for. Keys come first: names are looked up once for each cell, not
--- for each time that it moved.
+-- The costs at both ends, by the requested columns. They are summed by key first, so that names are looked up once for
+-- each cell and not for each of its changes.
 held AS (
     SELECT
         statement_id,
@@ -112,8 +112,8 @@ held AS (
     FROM entry
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 ),
--- Sums of nothing do not tell that nothing moved: one cell may have lost what another won. Sums of a day cannot deceive
--- the other way: those by key can, where members that share a name have lost and won the same.
+-- A sum of zero does not mean that nothing changed: one cell may have lost what another gained. A day's sum that is not
+-- zero is always a change; a sum by key is not, because members that share a name may have lost and gained the same.
 unclear AS (
     SELECT statement_id
     FROM (
@@ -162,7 +162,7 @@ moved AS (
     ) AS finest
     GROUP BY statement_id
 ),
-asked AS (
+requested AS (
     SELECT
         statement_id, currency, from_counted, to_counted, new, new_count,
         CASE WHEN is_new THEN 0 ELSE new - difference END AS old,
@@ -183,7 +183,7 @@ summed AS (
         sum(old_count) <> 0 OR sum(new_count) <> 0 AS is_held,
         coalesce(sum(old_count) FILTER (WHERE from_counted) <> 0, false)
             OR coalesce(sum(new_count) FILTER (WHERE to_counted) <> 0, false) AS is_counted
-    FROM asked
+    FROM requested
     GROUP BY GROUPING SETS (
         (statement_id, account, service, region, day, category, currency), (statement_id, currency), (currency)
     )
@@ -209,8 +209,8 @@ WHERE level > 0 OR %(limit)s::bigint IS NULL OR place <= %(limit)s
 ORDER BY level, place
 
 -- name: list_moves
--- The publications, the newest first, each with what it moved by currency: nothing where it is the first, which moves
--- no bill but brings one. What differs is told by the same groups as in sum_changes.
+-- The publications, the newest first, each with what it changed by currency. The first publication of a statement
+-- changes nothing. Differences are found by the same groups as in sum_changes.
 WITH chosen AS (
     SELECT publication.publication_id, publication.statement_id, statement.client_id, statement.export_name,
         statement.billing_period, publication.number, publication.kind, publication.published_at, publication.counted,
@@ -238,7 +238,7 @@ entry AS NOT MATERIALIZED (
 total AS (
     SELECT publication_id, currency, sum(cost) AS difference FROM entry GROUP BY publication_id, currency
 ),
--- A sum of nothing does not tell that nothing moved: one cell may have lost what another won.
+-- A sum of zero does not mean that nothing changed: one cell may have lost what another gained.
 shifted AS (
     SELECT publication_id, currency
     FROM total

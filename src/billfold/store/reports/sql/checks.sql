@@ -1,8 +1,8 @@
--- The named checks of a statement's bill. Each check's query gives, by currency, how many charges (or whatever its
--- comment says) it found, their exact cost, and what they are, the dearest first.
+-- The checks of a statement's bill. Each query returns, by currency, how many charges it found (or what its comment
+-- counts), their exact cost, and their names, the most expensive first.
 
 -- name: find_subject
--- Nothing where the statement is empty.
+-- No row if the statement is empty.
 SELECT statement.statement_id, statement.billing_period, publication.publication_id, publication.delivery_id,
     publication.cost_basis, statement.currency, publication.rows_added, statement.row_count,
     delivery.format IS DISTINCT FROM 'focus'
@@ -12,11 +12,11 @@ LEFT JOIN billing_deliveries AS delivery ON delivery.delivery_id = publication.d
 WHERE statement.statement_id = %(statement_id)s AND publication.delivery_id IS NOT NULL
 
 -- name: lock_checks
--- Two that check one statement take turns; held by the session, so that the transaction sees what the first one left.
+-- Two that check one statement take turns. A lock of the session, so that the transaction sees the first one's result.
 SELECT pg_advisory_lock(hashtextextended('billfold checks of ' || %(statement_id)s::text, 0))
 
 -- name: create_checked_charge
--- One scan of the charges: by what can be told apart, without resources and prices.
+-- One scan of the charges, summed by everything except resources and prices.
 CREATE TEMP TABLE checked_charge ON COMMIT DROP AS
 SELECT commitment_key, tag_set_key, charge_key, billing_currency, occurrence = 0 AS is_residual,
     sum(billed_cost) AS billed_cost, sum(effective_cost) AS effective_cost, count(*) AS charge_count
@@ -28,12 +28,12 @@ SELECT EXISTS (SELECT FROM checked_charge WHERE commitment_key IS NOT NULL)
 
 -- name: create_checked_line_item
 -- The line items of commitments, in the headers of legacy CUR and of CUR 2.0. A text search is many times faster than
--- reading the JSON of every row to find the few; what it finds too many is left out by the type itself.
+-- reading the JSON of every row to find the few; the type then excludes false matches.
 CREATE TEMP TABLE checked_line_item ON COMMIT DROP AS
 SELECT line_item_type, commitment_id, coalesce(currency, {default_currency}) AS billing_currency, starts_at::timestamptz AS starts_at,
     CASE WHEN {is_net} THEN coalesce(billfold_number(net_cost), billfold_number(gross_cost))
         ELSE billfold_number(gross_cost) END AS cost,
-    -- On net basis a number without its net twin stands for itself, as in the mapping.
+    -- On net basis a number without a net counterpart is used as it is, as in the mapping.
     coalesce(billfold_number(recurring), billfold_number(amortized)) IS NOT NULL AS has_fee,
     coalesce(CASE WHEN {is_net} THEN billfold_number(net_recurring) END, billfold_number(recurring), 0)
         + coalesce(CASE WHEN {is_net} THEN billfold_number(net_amortized) END, billfold_number(amortized), 0) AS fee,
@@ -86,7 +86,7 @@ FROM (
 WHERE line_item_type IN ('SavingsPlanCoveredUsage', 'SavingsPlanNegation', 'SavingsPlanRecurringFee', 'RIFee')
 
 -- name: check_unmapped_services
--- A product of AWS's that stands in Other although nobody put it there; a seller's in AWS Marketplace has no category.
+-- An AWS product in the category Other that no mapping puts there; a Marketplace seller's product has no category.
 SELECT billing_currency, sum(charge_count)::bigint, sum(billed_cost), array_agg(service ORDER BY billed_cost DESC, service)
 FROM (
     SELECT daily.billing_currency, coalesce(service.service_code, service.service_name, 'without a name') AS service,
@@ -97,7 +97,7 @@ FROM (
     WHERE daily.statement_id = %(statement_id)s
         AND service.service_category = 'Other'
         AND charge.charge_category NOT IN ('Tax', 'Credit')
-        -- What Savings Plans leave over belongs to no service.
+        -- The residual of Savings Plans has no service.
         AND NOT (charge.charge_category = 'Adjustment' AND charge.line_item_type IS NULL AND service.service_code IS NULL)
         AND coalesce(service.service_code <> ALL (%(known)s::text[]), true)
         AND coalesce(service.service_name <> ALL (%(known)s), true)
@@ -130,8 +130,8 @@ FROM (
 ) AS unknown GROUP BY billing_currency
 
 -- name: check_untagged_cost
--- Usage without a tag of the client's own, by its effective cost: what a commitment covers is billed 0. Nobody can tag
--- what a commitment leaves unused. Tags of the account, the user or the principal count; a key whose value is null does not.
+-- Usage without a tag of the client's own, by its effective cost: usage that a commitment covers is billed 0. The unused
+-- part of a commitment cannot be tagged. Tags of the account, the user or the principal count; a key whose value is null does not.
 SELECT charged.billing_currency, sum(charge_count)::bigint, sum(effective_cost), ARRAY[]::text[]
 FROM checked_charge AS charged
 JOIN dim_charge AS charge USING (charge_key)
@@ -154,8 +154,8 @@ SELECT billing_currency, sum(charge_count)::bigint, sum(billed_cost), ARRAY[]::t
 FROM checked_charge WHERE is_residual GROUP BY billing_currency
 
 -- name: check_savings_plan_hours
--- The hours in which a plan's covered usage and negations do not cancel out; the cost is the sum of what each leaves
--- over, whatever its sign.
+-- The hours in which a plan's covered usage and negations do not cancel out; the cost is the sum of the absolute
+-- residuals.
 SELECT billing_currency, count(*)::bigint, sum(abs(left_over)),
     (array_agg(commitment_id || ' ' || to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00') ORDER BY abs(left_over) DESC))[1:3]
 FROM (
@@ -170,8 +170,8 @@ GROUP BY billing_currency
 -- name: check_commitment_identity
 -- The commitments whose used and unused cost is not what they cost in the month: of a Savings Plan the recurring and the
 -- amortised upfront commitment of its fee rows, of a reserved instance the amortised upfront fee and what its RIFee rows
--- cost. The cost is the sum of the differences, whatever their sign. Only commitments whose fees this bill holds. What was
--- given back of a fee may leave its usage covered: it counts, or it does not.
+-- cost. The cost is the sum of the absolute differences. Only commitments whose fees this bill has. A refunded
+-- fee may leave its usage covered, so that it may count or not.
 SELECT billing_currency, count(*)::bigint, sum(abs(difference)),
     (array_agg(commitment_id ORDER BY abs(difference) DESC, commitment_id))[1:3]
 FROM (
@@ -201,7 +201,7 @@ GROUP BY billing_currency
 
 -- name: check_split_cost
 -- The parents whose effective cost is not what their workloads cost together, hour by hour, and those that are not in the
--- bill though workloads name them; the cost is the sum of the differences, whatever their sign.
+-- bill though workloads name them; the cost is the sum of the absolute differences.
 SELECT billing_currency, count(*)::bigint, sum(abs(difference)),
     (array_agg(parent_resource_id || ' ' || to_char(charge_period_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00')
         ORDER BY abs(difference) DESC, parent_resource_id, charge_period_start))[1:3]
@@ -218,8 +218,8 @@ WHERE difference <> 0
 GROUP BY billing_currency
 
 -- name: check_overlap
--- A bill that counts beside another statement of the same bill, or that nobody counts: with all its cost. Else what of it
--- is missing from the costs, because what counts in its place does not hold it, or what counts twice of two parts.
+-- A bill that is counted beside another statement of the same bill, or that is not counted at all: all of its cost. Else
+-- the cost that is missing, because the statement counted in its place does not have it, or that two parts count twice.
 WITH overlap AS (
     SELECT string_agg('statement ' || statement_id || ' (' || export_name || ')', ', ') AS named,
         string_agg('statement ' || statement_id || ' (' || export_name || ')', ', ') FILTER (WHERE counted) AS counted_named,
@@ -261,8 +261,8 @@ SELECT in_both.currency, charges_after, in_both.cost, ARRAY['counted twice in pa
 FROM subject JOIN in_both ON in_both.relation = 'parts' AND in_both.decided_by = 'content'
 WHERE counted AND NOT is_any_counted AND in_both.cost <> 0
 
--- name: tell_relations
--- How the statement relates to others of its month, and by what that is known.
+-- name: describe_relations
+-- How the statement relates to others of its month, and the evidence for it.
 SELECT 'none', 0, 0, ARRAY[
     'statement ' || other.statement_id || ' (' || other.export_name || '): ' || related.relation
     || ', decided by ' || related.decided_by
@@ -274,7 +274,7 @@ WHERE related.statement_id = %(statement_id)s
 ORDER BY other.statement_id
 
 -- name: check_net_proof
--- What the billed costs are off the gross costs less the discounts, where that is more than rounding.
+-- The difference between the billed costs and the gross costs less the discounts, where it is more than rounding.
 SELECT unproved.currency, publication.rows_after, unproved.cost::numeric, ARRAY[]::text[]
 FROM billing_statements AS statement
 JOIN billing_publications AS publication ON publication.publication_id = statement.current_publication_id
@@ -315,7 +315,7 @@ ORDER BY statement.billing_period DESC, statement.client_id, statement.export_na
     publication.number DESC, checked.state DESC, checked.name
 
 -- name: list_unchecked
--- Statements with a bill of which no check was made since it stands: they are older than the checks, or these failed.
+-- Statements whose current bill was never checked: it is older than the checks, or they failed.
 SELECT statement.statement_id
 FROM billing_statements AS statement
 WHERE statement.current_delivery_id IS NOT NULL

@@ -1,7 +1,7 @@
--- What was spent. Every filter that is NULL lets everything through. {metric} is one of the four costs.
+-- Costs. A filter that is NULL matches everything. {metric} is one of the four costs.
 
--- The sources of costs have the same columns. Daily costs know no invoices, nor tags where these are not asked for, and are
--- much smaller than the charges.
+-- The sources of costs have the same columns. Daily costs are much smaller than the charges; they have no invoices, and
+-- tags only if these are requested.
 
 -- name: daily_cost
 SELECT statement_id, billing_period, charge_date, billing_account_key, sub_account_key, service_key, region_key,
@@ -36,8 +36,8 @@ SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::d
 FROM charges_as_of(%(as_of)s)
 
 -- name: split_costs
--- What workloads in place of their parents add to any of the sources. The charge of a parent is taken back as it stands: it
--- belongs to nothing that is allocated.
+-- What is added to any of the sources when workloads replace their parents. The charge of a parent is subtracted
+-- unchanged: it does not belong to anything that is allocated.
 SELECT statement_id, billing_period, (charge_period_start AT TIME ZONE 'UTC')::date AS charge_date,
     billing_account_key, sub_account_key, service_key, region_key, charge_key, NULL::text AS invoice_id, tag_set_key,
     billing_currency, cost,
@@ -59,7 +59,7 @@ FROM split_cost_as_of(%(as_of)s)
 
 -- name: chosen_by_map
 -- The condition for one of the two maps: of each key that is named the value must be one of those that are named. Sets of
--- tags are looked at once each, and stand for their charges; 0 is none.
+-- tags are evaluated once each and represent their charges; 0 is none.
 (%({map})s::jsonb IS NULL OR coalesce(tag_set_key, 0) IN (
     SELECT tag_set.tag_set_key
     FROM (SELECT tag_set_key, {map} FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
@@ -68,7 +68,7 @@ FROM split_cost_as_of(%(as_of)s)
         WHERE NOT accepted ? coalesce(tag_set.{map} ->> wanted.key, ''))))
 
 -- name: chosen_by_caller
--- The condition for one of the two callers: it must be one of those that are named, '' is none.
+-- The condition for one of the two callers: it must be one of the named ones; '' is none.
 (%({callers})s::text[] IS NULL OR coalesce(tag_set_key, 0) IN (
     SELECT tag_set.tag_set_key
     FROM (SELECT tag_set_key, {caller} FROM dim_tag_set UNION ALL SELECT 0, NULL) AS tag_set
@@ -82,13 +82,13 @@ JOIN unnest(%(day_clients)s::text[], %(day_currencies)s::text[], %(days)s::date[
     ON last.client_id = statement.client_id AND last.currency = entry.billing_currency AND entry.charge_date <= last.day
 
 -- name: is_refund
--- CUR marks refunds. FOCUS knows corrections of what was invoiced: what they take back and what they bill again go
--- together, or the same usage would be there twice (I).
+-- CUR marks refunds. FOCUS has corrections of invoiced charges: what they take back and what they bill again are left
+-- out together, or the same usage would count twice (I).
 coalesce(charge.line_item_type = 'Refund' OR charge.line_item_type IS NULL
     AND charge.charge_class = 'Correction' AND charge.charge_category <> 'Credit', false)
 
 -- name: only_by_tag_set
--- The condition that narrows the sets of tags to those that show one of the groups that are asked for.
+-- The condition that narrows the sets of tags to those that show one of the requested groups.
 coalesce(tag_set_key, 0) IN (
     SELECT tag_set.tag_set_key
     FROM (
@@ -97,8 +97,8 @@ coalesce(tag_set_key, 0) IN (
     WHERE coalesce({group}, '') = ANY (%(only)s::text[]))
 
 -- name: selected
--- What passes the filters, with names. First come sums by those keys alone that are asked for: names are looked up once for
--- each sum, not for each charge. As of an earlier moment it is the source that knows which statements counted.
+-- What passes the filters, with names. Sums by the requested keys come first, so that names are looked up once for each
+-- sum and not for each charge. As of an earlier moment the source decides which statements counted.
 cell AS MATERIALIZED (
     SELECT
         billing_period,
@@ -130,7 +130,7 @@ cell AS MATERIALIZED (
         AND {chosen_tags}
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 ),
--- Each reading of it leaves out the tables whose columns are not asked for. A charge without a sub-account is its payer's.
+-- Each query of it skips the tables whose columns it does not use. A charge without a sub-account is its payer's.
 named AS NOT MATERIALIZED (
     SELECT
         statement.client_id AS client,
@@ -203,9 +203,9 @@ selected AS NOT MATERIALIZED (
 )
 
 -- name: sum_costs
--- {group_by} is one or more of the columns of `named` or values of its two maps. Level 0 are the groups, the dearest of
--- them, level 1 the totals by month. {only} narrows the groups alone. A group that costs nothing because workloads stand in
--- for all of it is left out.
+-- {group_by} is one or more of the columns of `named` or values of its two maps. Level 0 are the groups, the most
+-- expensive of them, level 1 the totals by month. {only} narrows the groups alone. A group that costs nothing because
+-- workloads replace all of it is left out.
 WITH {selected}
 SELECT level, place, currency, amount FROM (
     (

@@ -1,7 +1,7 @@
--- What `billfold export` reads, all of it in one snapshot. Every filter that is NULL lets everything through.
+-- What `billfold export` reads, all of it in one snapshot. A filter that is NULL matches everything.
 
 -- name: prefer_hashing
--- A partition that nobody has analysed yet looks empty: a nested loop over it would never end.
+-- A partition that was not analysed yet looks empty: a nested loop over it would never end.
 SELECT set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)
 
 -- name: share_snapshot
@@ -19,7 +19,7 @@ WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
 ORDER BY statement.billing_period, statement.statement_id
 
 -- name: list_columns
--- The view's columns, AWS's and our own last, and how each is spelled: in CSV all is text in the end, for Arrow exact
+-- The view's columns, those that FOCUS does not define last, and the form of each: CSV is all text; for Arrow exact
 -- numbers are text and instants are instants.
 SELECT name, type, spelled AS csv_expression,
     CASE type WHEN 'numeric' THEN spelled || '::text' WHEN 'timestamptz' THEN quoted ELSE spelled END
@@ -40,8 +40,8 @@ FROM (
 ) AS focus
 ORDER BY starts_with(name, 'x_'), place
 
--- The view is asked by statement: that is a column of the charges, so that an index leaves other months out. A month
--- is not: the view makes an instant of it.
+-- The view is filtered by statement, which is a column of the charges, so that an index skips other months. The month
+-- is not: the view turns it into an instant.
 
 -- name: copy_csv
 COPY (SELECT {columns} FROM focus_cost_and_usage WHERE "x_StatementId" IN ({statements})) TO STDOUT (FORMAT csv, HEADER)

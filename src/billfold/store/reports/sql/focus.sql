@@ -1,6 +1,6 @@
--- How the charges of a statement keep the rules of FOCUS. {view} is the definition of focus_cost_and_usage as PostgreSQL
--- holds it: what the view says is what is judged, also of a statement that does not count or of a part of one. To it,
--- `billing_usage_fact` and `billing_statements` are the two names that stand before it here.
+-- Whether the charges of a statement follow the rules of FOCUS. {view} is the definition of focus_cost_and_usage in
+-- PostgreSQL, so that exactly the view is judged, even for a statement that is not counted or for a part of one. In it,
+-- `billing_usage_fact` and `billing_statements` are the two names defined before it here.
 
 -- name: read_view
 SELECT pg_get_viewdef('focus_cost_and_usage'::regclass)
@@ -10,7 +10,7 @@ SELECT attname::text FROM pg_attribute
 WHERE attrelid = 'focus_cost_and_usage'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 
 -- name: find_broken_types
--- A row of nothing: the types of its columns are all that {conditions} look at.
+-- An empty row: {conditions} look only at the types of its columns.
 SELECT {conditions} FROM (SELECT) AS nothing LEFT JOIN focus_cost_and_usage ON false
 
 -- name: list_judged

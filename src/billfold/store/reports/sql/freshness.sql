@@ -1,8 +1,9 @@
--- When AWS delivered last, who waits for too long, and whose folder was not looked through for a while.
--- A delivery is late once one and a half of the client's refresh intervals have gone by: 90 minutes for each hour of it.
+-- When AWS delivered last, which clients are late, and which folders are due to be listed.
+-- A delivery is late after one and a half of the client's refresh intervals: 90 minutes for each hour of it.
 
 -- name: list_client_freshness
--- Every client; `default_client` is NULL where settings describe none. Nothing is expected of a disabled one, of one without a bucket, nor of one that settings described once and do not any more.
+-- Every client; `default_client` is NULL if the settings describe none. A client is not expected to deliver if it is
+-- disabled, has no bucket, or comes from earlier settings.
 SELECT client.client_id, client.refresh_hours, client.backfilled_at, newest.delivered_at AS last_delivered_at,
     expected.is_expected,
     CASE WHEN expected.is_expected AND expected.latest_at < clock_timestamp() THEN expected.latest_at END AS late_since
@@ -20,7 +21,7 @@ WHERE %(client)s::text IS NULL OR client.client_id = %(client)s
 ORDER BY client.client_id
 
 -- name: list_statement_freshness
--- Every statement; AWS is expected to refresh that of an export's newest month alone, and of clients as above.
+-- Every statement; AWS is expected to refresh only the newest month of each export, of clients as above.
 SELECT statement.statement_id, statement.client_id, statement.export_name,
     to_char(statement.billing_period, 'YYYY-MM') AS billing_period, newest.delivered_at AS last_delivered_at,
     publication.published_at,
@@ -42,7 +43,7 @@ WHERE %(client)s::text IS NULL OR statement.client_id = %(client)s
 ORDER BY statement.client_id, statement.export_name, statement.billing_period DESC, statement.statement_id
 
 -- name: list_due
--- The clients of the registry whose folder was not looked through within their interval, the longest overdue first.
+-- The clients of the registry whose folder was not listed within their interval, the longest overdue first.
 SELECT client_id FROM billing_clients
 WHERE enabled AND is_registered
     AND (backfilled_at IS NULL OR backfilled_at + refresh_hours * interval '1 hour' <= clock_timestamp())
@@ -57,7 +58,7 @@ FROM billing_clients WHERE client_id = %(client_id)s
 SELECT pg_try_advisory_lock(hashtextextended('billfold schedule ' || %(client_id)s, 0))
 
 -- name: mark_backfilled
--- What came after it began is for the next time to find.
+-- The next listing finds what came after this one began.
 UPDATE billing_clients SET backfilled_at = %(began_at)s
 WHERE client_id = %(client_id)s AND (backfilled_at IS NULL OR backfilled_at < %(began_at)s)
 

@@ -1,26 +1,26 @@
--- What /metrics shows. Each scrape reads what is new since the last one, or what is open now: never all that was ever done.
--- Parts of counts: `client_id` is NULL where no client parts them, `labels` are the further ones. `holds` is for durations:
--- how many of the ascending bounds are no less than what is counted; NULL is their sum in seconds.
+-- What /metrics shows. Each scrape reads what is new since the last one or open now, never the whole history.
+-- Parts of counts: `client_id` is NULL for counts that are not by client, `labels` are the other labels. `holds` is for
+-- durations: how many of the ascending bounds contain the counted ones; NULL is their sum in seconds.
 
 -- name: measure_database
--- What is of the time up to `settled_at` is committed: a publication takes its moment just before it commits.
+-- Everything up to `settled_at` is committed: a publication takes its moment just before it commits.
 SELECT transaction_timestamp() AS read_at, transaction_timestamp() - interval '10 minutes' AS settled_at,
     pg_database_size(current_database()) AS size_bytes,
     (SELECT numbackends FROM pg_stat_database WHERE datname = current_database()) AS connection_count,
-    current_setting('max_connections')::integer AS connection_limit, asked.*
+    current_setting('max_connections')::integer AS connection_limit, requested.*
 FROM (
     SELECT count(*) AS asked_count,
         coalesce(extract(epoch FROM transaction_timestamp() - min(asked_at)), 0)::float8 AS asked_seconds
     FROM billing_deliveries WHERE asked_at IS NOT NULL
-) AS asked
+) AS requested
 
 -- name: list_eldest_clients
--- In the order in which they came: a new client never takes the place of an older one.
+-- The oldest first: a new client never takes the place of an older one.
 SELECT client_id FROM billing_clients ORDER BY created_at, client_id LIMIT %(limit)s
 
 -- name: tally_runs
 -- File versions that came in since a moment, each counted once: a success stays a success. They are added up before they are
--- parted: at the first scrape these are years.
+-- split: the first scrape reads years.
 WITH added AS (
     SELECT client_id, finished_at <= %(settled_at)s AS is_settled, count(*) AS runs, sum(rows_read) AS rows,
         coalesce(sum(size_bytes), 0) AS bytes
@@ -51,8 +51,8 @@ CROSS JOIN LATERAL (VALUES
 GROUP BY 1, 2, 3, 5
 
 -- name: tally_durations
--- How long the stages of the same took, and how long after AWS's delivery they came. Each duration is looked at once, by
--- several processes where there are years of them: a set-returning function beside other branches would keep it to one.
+-- How long the stages of these publications took, and how long after AWS's delivery they came. Each duration is read
+-- once, by several processes if there are years of them: a set-returning function beside other branches allows only one.
 WITH published AS NOT MATERIALIZED (
     SELECT publication.published_at, publication.published_at <= %(settled_at)s AS is_settled, delivery.timings,
         delivery.delivered_at, delivery.started_at, delivery.finished_at
@@ -69,7 +69,7 @@ WITH published AS NOT MATERIALIZED (
         (NULL, extract(epoch FROM published.published_at - published.delivered_at)::double precision)
     ) AS whole (stage, seconds)
 ), placed AS (
-    -- Turned round, because width_bucket takes a value that equals a bound for one above it.
+    -- Negative, because width_bucket puts a value that equals a bound above it.
     SELECT stage, is_settled, width_bucket(-greatest(seconds, 0), CASE WHEN stage IS NULL
             THEN %(publication_delay)s::double precision[]
             ELSE %(stage_duration)s::double precision[] END) AS holds,
@@ -83,8 +83,8 @@ FROM placed CROSS JOIN LATERAL (VALUES (placed.holds, placed.count), (NULL, plac
 GROUP BY 1, 3, 4, 5
 
 -- name: count_open
--- What stands at this moment. Of `check_warned_rows` and `check_warned_cost` it is what the checks of the bills that stand found, of
--- `reconciliation_difference` what these bills are off what their source says, whatever its sign.
+-- The present state. `check_warned_rows` and `check_warned_cost` are what the checks of current bills found;
+-- `reconciliation_difference` is the absolute difference between these bills and their source.
 SELECT 'runs' AS name, client_id, ARRAY[status] AS labels, NULL::integer AS holds, false AS is_settled,
     count(*)::numeric AS value
 FROM billing_ingestion_runs WHERE status <> 'success' GROUP BY 2, 3

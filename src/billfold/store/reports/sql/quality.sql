@@ -1,9 +1,9 @@
--- How good the bills are that stand: their checks, and whether the source, the charges and the daily costs agree. Every
--- filter that is NULL lets everything through.
+-- Data quality of current bills: their checks, and whether the source, the charges and the daily costs agree. A filter
+-- that is NULL matches everything.
 
 -- name: judged_bill
--- The bills, each with its state: what is worst of it. Where source and charges differ nothing is published: a bill that
--- failed was changed afterwards. `severe` are the checks that may make amounts wrong.
+-- The bills, each with the worst of its states. A bill whose source and charges differ is not published: a failed one
+-- was changed afterwards. `severe` are the checks that may make amounts wrong.
 SELECT
     statement.statement_id, statement.client_id, statement.export_name,
     to_char(statement.billing_period, 'YYYY-MM') AS billing_period, statement.counted, statement.yields,
@@ -22,7 +22,7 @@ JOIN billing_deliveries AS delivery ON delivery.delivery_id = publication.delive
 CROSS JOIN LATERAL (
     SELECT count(*) AS check_count, count(*) FILTER (WHERE checked.state = 'warned') AS warned_count,
         count(*) FILTER (WHERE checked.state = 'warned' AND name = ANY (%(severe)s::text[])) AS severe_count,
-        coalesce(bool_or(checked.state = 'warned' AND name = %(check)s), false) AS is_asked_for,
+        coalesce(bool_or(checked.state = 'warned' AND name = %(check)s), false) AS is_requested,
         max(checked.checked_at) AS checked_at
     FROM billing_checks AS checked WHERE checked.publication_id = publication.publication_id
 ) AS found
@@ -36,7 +36,7 @@ CROSS JOIN LATERAL (
 WHERE (%(client)s::text IS NULL OR statement.client_id = %(client)s)
     AND (%(export)s::text IS NULL OR statement.export_name = %(export)s)
     AND (%(period)s::date IS NULL OR statement.billing_period = %(period)s)
-    AND (%(check)s::text IS NULL OR found.is_asked_for)
+    AND (%(check)s::text IS NULL OR found.is_requested)
 
 -- name: count_bills
 SELECT count(*) AS bill_count, count(*) FILTER (WHERE state = 'failed') AS failed_count,
@@ -57,8 +57,8 @@ ORDER BY array_position(ARRAY['failed', 'severe', 'unchecked', 'warned', 'passed
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- name: sum_warnings
--- Each check over the bills that stand: how many were checked and warned, and what the warned ones are about. Money is of
--- the bills that count: another export of the same bill would tell of the same money again.
+-- Each check over the current bills: how many were checked, how many warned, and what the warnings are about. Costs are
+-- those of counted bills: another export of the same bill would repeat the same costs.
 WITH checked AS (
     SELECT checked.name, checked.state = 'warned' AS is_warned, checked.row_count, checked.cost, statement.counted
     FROM billing_statements AS statement
@@ -85,7 +85,7 @@ GROUP BY name, amount.cost
 ORDER BY name
 
 -- name: sum_daily_costs
--- What stands in the daily costs of these statements, by currency.
+-- The sums of the daily costs of these statements, by currency.
 SELECT statement_id, jsonb_object_agg(billing_currency, cost::text) AS cost
 FROM (
     SELECT statement_id, billing_currency, sum(billed_cost) AS cost FROM billing_daily_cost

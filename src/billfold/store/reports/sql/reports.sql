@@ -1,4 +1,4 @@
--- What the reports show. Every filter that is NULL lets everything through.
+-- What the reports show. A filter that is NULL matches everything.
 
 -- name: list_clients
 SELECT client_id FROM billing_clients ORDER BY client_id
@@ -52,14 +52,14 @@ SELECT
     delivery.error_message, delivery.last_error_code, delivery.last_error_message, delivery.created_at,
     delivery.started_at, delivery.finished_at,
     extract(epoch FROM delivery.finished_at - delivery.started_at)::float8 AS duration_seconds, delivery.timings,
-    -- One that holds the files of the current delivery is published without a publication of its own.
+    -- One with the files of the current delivery is published without a publication of its own.
     coalesce((
         SELECT min(published_at) FROM billing_publications AS publication
         WHERE publication.statement_id = delivery.statement_id AND publication.delivery_id = delivery.delivery_id
             AND publication.kind = 'delivery'
     ), CASE WHEN delivery.state = 'published' THEN delivery.finished_at END) AS published_at,
     -- The later one that had come in last when this one was given up, or else the first that came in after that. Any
-    -- later version of a standalone file has its place, whatever month that is of.
+    -- later version of a standalone file replaces it, even if its month differs.
     CASE WHEN delivery.state = 'superseded' THEN (
         SELECT later.delivery_id FROM billing_deliveries AS later
         WHERE (later.client_id, later.bucket, later.export_path)

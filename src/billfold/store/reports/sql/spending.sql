@@ -1,4 +1,4 @@
--- What pages about costs need besides the sums: which months there are, and the charges themselves.
+-- What pages about costs need besides the sums: the months with bills, and the charges themselves.
 
 -- name: list_months
 SELECT DISTINCT billing_period FROM billing_statements
@@ -7,8 +7,8 @@ ORDER BY billing_period DESC
 
 -- name: list_charged_days
 -- For each client and currency in the bills of a month and of the month before: the first day that these bills charge, and
--- the last day of the month with usage in them. A bill is charged up to one day in all of its currencies: one that it
--- seldom charges has no day of its own. No filter of costs changes these days.
+-- the last day of the month with usage in them. A bill is charged up to one day in all of its currencies: a currency
+-- that it seldom charges has no day of its own. No filter of costs changes these days.
 WITH cell AS MATERIALIZED (
     SELECT statement_id, billing_period, billing_currency, charge_key, min(charge_date) AS first_on,
         max(charge_date) FILTER (
@@ -49,7 +49,7 @@ SELECT EXISTS (
         AND (%(client)s::text IS NULL OR statement.client_id = %(client)s))
 
 -- name: sum_savings
--- Usage of one month by what pays for it. {charged} is the daily costs, with tags where some are asked for.
+-- Usage of one month by what pays for it. {charged} is the daily costs, with tags if some are requested.
 SELECT *, list - contracted AS negotiated, covered - covered_effective - unused AS net FROM (
     SELECT
         fact.billing_currency AS currency,
@@ -69,8 +69,8 @@ SELECT *, list - contracted AS negotiated, covered - covered_effective - unused 
 ) AS saved
 
 -- name: chosen
--- Which charges or daily costs of one month are asked for: the same ones that `selected` of costs.sql lets through. The last
--- condition is that for sets of tags, or true.
+-- Which charges or daily costs of one month are requested: the same ones that `selected` of costs.sql returns. The last
+-- condition is the one for sets of tags, or true.
 fact.billing_period = %(month)s
     AND fact.statement_id = ANY (ARRAY(
         SELECT statement.statement_id FROM billing_statements AS statement
@@ -98,7 +98,7 @@ fact.billing_period = %(month)s
     AND {chosen_tags}
 
 -- name: chosen_accounts
--- The accounts that are asked for, or whose owners are.
+-- The requested accounts, or those whose owners are requested.
 SELECT account.account_key FROM dim_account AS account
 LEFT JOIN billing_account_owners AS owned
     ON owned.client_id = account.client_id AND owned.account_id = account.account_id
