@@ -174,7 +174,7 @@ class _Holding:
     """Is asked for each module before it is imported, and holds at one of the last ones."""
 
     def find_spec(self, name: str, *_: Any) -> None:
-        if name == "billfold.cli.commands.worker":
+        if name == "billfold.cli.commands.version":
             _tell()
             time.sleep(LIMIT_SECONDS)
 
@@ -188,10 +188,15 @@ def _hold_at(place: Place) -> None:
     module = importlib.import_module(place.module)
     function = getattr(module, place.function)
 
+    is_reached = False
+
     @wraps(function)
     def held(*arguments: Any, **named: Any) -> Any:
-        # What is written down after the interruption may pass the same place.
-        setattr(module, place.function, function)
+        nonlocal is_reached
+        if is_reached:
+            # What is written down after the interruption may pass the same place.
+            return function(*arguments, **named)
+        is_reached = True
         result = function(*arguments, **named) if place.moment == "after" else None
         _tell()
         match place.inside:

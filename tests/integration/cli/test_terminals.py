@@ -42,7 +42,7 @@ COMMANDS: dict[tuple[str, ...], tuple[tuple[str, str], ...]] = {
         ("Account", ACCOUNT), ("Owner", SPELLED), ("Service", SERVICE), ("Day", "2026-05-03"), ("Billed", SHOWN),
     ),
     ("changes",): (("Service", SERVICE), ("New", SHOWN), ("Difference", f"+{SHOWN}"), ("Account", ACCOUNT)),
-    ("checks",): (("Check", "focus_rules"), ("Bill", f"{CLIENT} {EXPORT} 2026-05"), ("Detail", "makes")),
+    ("checks",): (("Check", "focus_rules"), ("Bill", f"{CLIENT} {EXPORT} 2026-05"), ("Detail", "usage")),
     ("validate",): (),
     ("owner", "list"): (("Owner", SPELLED), ("Account", ACCOUNT), ("Name", SERVICE)),
     ("owner", "list", "--missing"): (("Account", UNOWNED), ("Billed", "-12,345,678,901,234,567,890.12")),

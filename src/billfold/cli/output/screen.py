@@ -90,7 +90,7 @@ class FetchBar:
         self._task: TaskID | None = None
 
     def __enter__(self) -> FetchBar:
-        self._bars.start()
+        # It starts with the first delivery: what fails before leaves only its error line.
         return self
 
     def __exit__(
@@ -100,6 +100,7 @@ class FetchBar:
 
     def started(self, total_bytes: int) -> None:
         """A delivery is fetched; a bar that is left of another one goes."""
+        self._bars.start()
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task("Fetching", total=total_bytes)
