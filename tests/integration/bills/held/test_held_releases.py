@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from billfold.aws import Bucket
-from billfold.bills import ingest
+from billfold.bills import delivery as delivery_module
 from billfold.errors import UsageError
 from billfold.model import Delivery, DeliveryState, SpooledFile
 from tests.bills.landing import Landing
@@ -60,14 +60,14 @@ def test_a_release_that_is_overtaken_while_it_is_read_lets_nothing_through(
     landing.ingest()
     write_bill(landing.root, described("1"), revision=2)
     held = landing.ingest()
-    fetch = ingest.fetch_delivery
+    fetch = delivery_module.fetch_delivery
 
     def replace_first(bucket: Bucket, delivery: Delivery, *arguments: Any) -> tuple[SpooledFile, ...]:
-        monkeypatch.setattr(ingest, "fetch_delivery", fetch)
+        monkeypatch.setattr(delivery_module, "fetch_delivery", fetch)
         write_bill(landing.root, described("1", "2", "4"), revision=3)
         return fetch(bucket, delivery, *arguments)
 
-    monkeypatch.setattr(ingest, "fetch_delivery", replace_first)
+    monkeypatch.setattr(delivery_module, "fetch_delivery", replace_first)
 
     with pytest.raises(UsageError, match=r"replaced it meanwhile and is published"):
         let_through(landing, held.delivery_id)
