@@ -37,7 +37,7 @@ class Counting:
         return self._switch(statement, counted=False)
 
     def parts(self, statement: int, other: int) -> Decision:
-        """Treat two statements as parts of one bill, whatever they contain: both are counted.
+        """Treat two statements as parts of one bill, regardless of their content: both are counted.
 
         >>> billfold.counting.parts(1, 2).counted
         (2,)
@@ -47,7 +47,7 @@ class Counting:
         return self._decide(statement, other, Relation.PARTS)
 
     def duplicates(self, statement: int, other: int) -> Decision:
-        """Treat two statements as the same bill, whatever they contain: the one published first is counted.
+        """Treat two statements as the same bill, regardless of their content: the one published first is counted.
 
         >>> billfold.counting.duplicates(1, 2).choice
         <Relation.DUPLICATES: 'duplicates'>

@@ -73,7 +73,7 @@ def test_the_beginning_of_an_id_is_enough_where_it_means_one_message(queues: Que
     found = find_dead_letter(queues, first[:8], limit=1000)
     with pytest.raises(UsageError, match="the dead letter ffffffff does not exist"):
         find_dead_letter(queues, "ffffffff", limit=1000)
-    with pytest.raises(UsageError, match=f"no dead letter {first[:7]}"):
+    with pytest.raises(UsageError, match=f"the dead letter {first[:7]} does not exist"):
         find_dead_letter(queues, first[:7], limit=1000)
     redriven = redrive(queues, [second[:8].upper()], limit=1000)
 
@@ -148,7 +148,7 @@ def test_a_message_that_is_not_there_is_told_and_the_others_are_sent(queues: Que
 
     assert redriven.missing_ids == ("gone",)
     assert redriven.sent_count == 1
-    with pytest.raises(UsageError, match="no dead letter gone"):
+    with pytest.raises(UsageError, match="the dead letter gone does not exist"):
         find_dead_letter(queues, "gone", limit=10)
 
 

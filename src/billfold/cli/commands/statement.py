@@ -52,7 +52,7 @@ def uncount(statement: StatementId, as_json: Json = False) -> int:
 
 @statement_app.command(epilog="Example: `billfold statement parts 4 7`")
 def parts(one: StatementId, other: OtherStatementId, as_json: Json = False) -> int:
-    """Treat two statements as parts of one bill, whatever they contain: both are counted.
+    """Treat two statements as parts of one bill, regardless of their content: both are counted.
 
     This also holds for later deliveries, until `statement duplicates` or `statement compare` of the two. One
     transaction.
@@ -63,7 +63,7 @@ def parts(one: StatementId, other: OtherStatementId, as_json: Json = False) -> i
 
 @statement_app.command(epilog="Example: `billfold statement duplicates 4 7`")
 def duplicates(one: StatementId, other: OtherStatementId, as_json: Json = False) -> int:
-    """Treat two statements as the same bill, whatever they contain: the one published first is counted.
+    """Treat two statements as the same bill, regardless of their content: the one published first is counted.
 
     This also holds for later deliveries, until `statement parts` or `statement compare` of the two. `statement count`
     counts the other one instead. One transaction.
