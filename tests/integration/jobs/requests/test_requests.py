@@ -59,7 +59,7 @@ def test_a_folder_of_too_many_deliveries_is_refused_as_a_whole(
     calls: list[Call] = []
     faulty.plan = calls.append
 
-    with pytest.raises(UsageError, match="name a folder within it, or a manifest"):
+    with pytest.raises(UsageError, match="name a folder inside it, or a manifest"):
         ask_for(fleet, "exports/")
 
     assert [call for call in calls if call.is_download] == []
