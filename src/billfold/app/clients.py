@@ -73,7 +73,7 @@ class Clients:
         return found
 
     def find_owner(self, bucket: str, key: str) -> Client | None:
-        """The client that an object belongs to, also a disabled one; None if it belongs to nobody.
+        """The client that an object belongs to, also a disabled one; None if it belongs to none.
 
         >>> billfold.clients.find_owner("acme-billing", "exports/metadata/Manifest.json").client_id
         'acme'

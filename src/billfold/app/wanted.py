@@ -60,7 +60,7 @@ class Listed(Which, total=False):
 
 
 class CostFilters(TypedDict, total=False):
-    """Which costs: values of one filter are alternatives, several filters must all hold, and '' stands for no value.
+    """Which costs: values of one filter are alternatives, several filters must all match, and '' means no value.
 
     A service has a name and a code, either will do. `tag` and `cost_category` have values by key. `without` leaves out
     `tax`, `credit` or `refund`. From `cluster` on they are of split cost allocation: see `costs`.

@@ -120,7 +120,7 @@ def _translate(error: aws.ClientError, place: str, permission: str, account_id: 
     if code in _BUSY or status >= 500 or status == 429:
         return SourceUnavailableError(f"{place} does not answer now: {code}")
     if code in _EXPIRED:
-        # The next attempt assumes the role again; credentials that nobody renews would fail every time.
+        # The next attempt assumes the role again; credentials that are not renewed would fail every time.
         return SourceUnavailableError(f"{place}: the AWS session has expired", advice="sign in again if it is your own")
     if code in _REFUSED_KEYS:
         return AccessDeniedError(

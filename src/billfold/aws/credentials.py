@@ -104,7 +104,7 @@ def role_request(client: Client, bucket: str | None) -> dict[str, Any]:
 
 
 class _SharedLoader(Loader):
-    """botocore's description of AWS's services, read once: it takes each session a quarter of a second."""
+    """botocore's description of AWS services, read once: each session would need a quarter of a second."""
 
     @property
     def search_paths(self) -> list[str]:

@@ -108,7 +108,7 @@ def _find_files(bucket: Bucket, manifest: Manifest, listed: Listing) -> tuple[So
         return _find_local_files(bucket, manifest, listed)
     if manifest.bucket not in (None, bucket.name):
         # A bill that was replicated into a central bucket. Its files are only looked for here: a client's bill is
-        # always read from the client's bucket, whichever bucket a manifest names.
+        # always read from the client's bucket, even if a manifest names another one.
         _log.info(Event.MANIFEST_OF_ANOTHER_BUCKET, key=manifest.key, names=manifest.bucket, bucket=bucket.name)
     keys = manifest.file_keys
     found = _find_all(bucket, keys, listed)

@@ -29,7 +29,7 @@ def judge_notification(answer: Mapping[str, Any], client: Client, queue_url: str
         str(entry.get("QueueArn") or entry.get("TopicArn"))
         for kind in ("QueueConfigurations", "TopicConfigurations")
         for entry in answer.get(kind, ())
-        if _tells_of(entry, client.prefix)
+        if _announces(entry, client.prefix)
     ]
     if not targets:
         return Probe(
@@ -53,7 +53,7 @@ def judge_notification(answer: Mapping[str, Any], client: Client, queue_url: str
     )
 
 
-def _tells_of(entry: Mapping[str, Any], prefix: str) -> bool:
+def _announces(entry: Mapping[str, Any], prefix: str) -> bool:
     """Whether a notification covers every manifest that is created below the prefix."""
     is_of_creation = any(event.startswith("s3:ObjectCreated:") for event in entry.get("Events", ()))
     rules = [

@@ -102,7 +102,7 @@ def find_kind(bucket: Bucket, source: SourceObject) -> str | None:
         return None
 
 
-def tells_nothing(bucket: Bucket, source: SourceObject) -> bool:
+def has_no_text(bucket: Bucket, source: SourceObject) -> bool:
     """Whether a file outside every layout cannot begin a bill: it is empty, or binary."""
     if find_places(source.key) or period_of(source.key) is not None or is_manifest(source.key):
         return False

@@ -64,7 +64,7 @@ def ingest_claimed(
     delivery: Delivery,
     registered: RegisteredDelivery,
 ) -> DeliveryOutcome:
-    """Bring the delivery in, unless there is nothing to do or an obstacle; `connection` holds the claim."""
+    """Ingest the delivery, unless it is current or something prevents it; `connection` has the claim."""
     client, settings = ingestion.client, ingestion.settings
     claims.end_abandoned(connection, registered.delivery_id)
     # While the claim was waited for, the delivery may have been rolled back or released.
@@ -137,7 +137,7 @@ def _publish(
     statement = plan.prior.statement
     match published:
         case PublishedBill():
-            # The bill is in, whatever the checks find or miss.
+            # The bill is published, even if its checks fail.
             for checked in (statement.statement_id, *sorted(published.affected)):
                 record_checks(ingestion.database, statement_id=checked)
             return outcomes.published(ingestion.client, delivery, registered, period, published)

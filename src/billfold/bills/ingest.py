@@ -31,7 +31,7 @@ def ingest(
 ) -> list[DeliveryOutcome]:
     """Ingest every delivery of `source`, the oldest billing period first, and return how each of them ended.
 
-    `month` is the billing period of a single file that names none, whatever day the usage in it starts. Files in a
+    `month` is the billing period of a single file that names none, regardless of when its usage starts. Files in a
     folder that are not bills are left out and passed to `on_left_out`; so is the source itself if it `is_event`.
 
     A delivery that fails is an outcome with its error, and does not stop the others. A typing error leaves no trace:

@@ -223,7 +223,7 @@ def publish(opened: _OpenPublication, mapped: MappedBill, after: Totals, finding
 def _open(
     plan: PublicationPlan, bulk: BulkConnection, comparison: Comparison, columns: Mapping[str, str]
 ) -> _OpenPublication:
-    """Lock the statement, which nobody may have published since it was compared."""
+    """Lock the statement and check that it was not published since it was compared."""
     statement = plan.prior.statement
     publication_id = publications.begin_publication(
         bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
@@ -250,7 +250,7 @@ def _find_loss(opened: _OpenPublication, mapped: MappedBill) -> str | None:
     """What the bill would lose of the statement, and of the standalone files whose rows it takes over."""
     prior, ledger = opened.plan.prior, mapped.ledger
     if not opened.comparison.rows_removed and not prior.standalone:
-        # Everything stays: what is added loses nothing, whatever its sign.
+        # Everything stays: what is added loses nothing, even if it is negative.
         return None
     before = [
         Worth(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from billfold.aws import LOCAL_SCHEME, Bucket, address, is_local
-from billfold.aws.other_files import find_kind, tells_nothing
+from billfold.aws.other_files import find_kind, has_no_text
 from billfold.errors import BillfoldError, SourceError, SourceNotFoundError, UnknownFormatError
 from billfold.model import Client
 from billfold.settings import Settings
@@ -27,7 +27,7 @@ def refuse_other_file(bucket: Bucket, key: str, client: Client, database: Databa
         return
     try:
         source = bucket.head(key)
-        kind = find_kind(bucket, source) or ("it holds no text" if tells_nothing(bucket, source) else None)
+        kind = find_kind(bucket, source) or ("it holds no text" if has_no_text(bucket, source) else None)
     except SourceError:
         # A folder, or a file that is missing or cannot be read: its resolution reports that.
         return

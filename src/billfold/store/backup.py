@@ -198,7 +198,7 @@ def _find_others(settings: Settings, source: Path) -> list[tuple[Path, Path]]:
 
 
 def _remove_remains(home: Path) -> None:
-    """Remove what a killed restore left unfinished: nobody else uses the home now."""
+    """Remove what a killed restore left unfinished: no other process uses the home now."""
     for remains in home.glob(".*.new-*"):
         shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
 

@@ -154,7 +154,7 @@ def _refuse_path(home: Path) -> None:
 
 
 def _make_parents(folder: Path) -> None:
-    """As `mkdir -p` does, but the user that PostgreSQL runs as may enter what root makes, whatever the umask."""
+    """As `mkdir -p` does, but the user that PostgreSQL runs as may enter what root makes, with any umask."""
     if not folder.exists():
         _make_parents(folder.parent)
         folder.mkdir(exist_ok=True)

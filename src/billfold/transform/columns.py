@@ -124,7 +124,7 @@ def describe_columns(headers: Sequence[str], export_format: ExportFormat, *, fil
         seen[header] = position
     columns = [_describe(position, header, export_format) for position, header in enumerate(headers)]
     _refuse_missing(columns, export_format, file=file)
-    return tuple(_tell_apart(columns))
+    return tuple(_distinguish(columns))
 
 
 def needed_columns(export_format: ExportFormat) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ def _refuse_missing(columns: Sequence[SourceColumn], export_format: ExportFormat
         )
 
 
-def _tell_apart(columns: Sequence[SourceColumn]) -> list[SourceColumn]:
+def _distinguish(columns: Sequence[SourceColumn]) -> list[SourceColumn]:
     """Give the second of two headers with one canonical name its own name, so that neither is lost."""
     taken: set[str] = set()
     distinct = []

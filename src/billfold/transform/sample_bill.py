@@ -18,7 +18,7 @@ from billfold.period import BillingPeriod
 from billfold.sql import read_script
 from billfold.transform.session import quote
 
-# The columns of a CUR 2.0 export with resources and split cost data chosen, in the order of AWS's dictionary.
+# The columns of a CUR 2.0 export with resources and split cost data chosen, in the order of the AWS data dictionary.
 CUR2_COLUMNS = """
     bill_bill_type bill_billing_entity bill_billing_period_end_date bill_billing_period_start_date bill_invoice_id
     bill_invoicing_entity bill_payer_account_id bill_payer_account_name cost_category discount

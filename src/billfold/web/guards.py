@@ -87,7 +87,7 @@ class Guards:
             answer = self._refuse(scope) or self._app
             await answer(scope, _limited(receive, self._max_request_bytes), send_with_headers)
         except ClientDisconnect:
-            # The client is gone or was too slow: nobody waits for a response.
+            # The client is gone or was too slow: no one waits for a response.
             return
         except Exception as error:
             log.error(Event.INTERNAL_ERROR, path=scope["path"], exc_info=error)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def backfill_document(report: BackfillReport) -> dict[str, Any]:
-    """The deliveries that were tried, as `ingest` tells them, and how many statements were in which state."""
+    """The deliveries that were tried, as `ingest` reports them, and how many statements were in which state."""
     return {
         **ingest_document(report.outcomes),
         "summary": {"statements": report.statement_count, **report.counts},

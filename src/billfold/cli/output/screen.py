@@ -57,14 +57,14 @@ class Screen(Console):
 
 
 def show_error(text: str) -> None:
-    """One line for each line of an error, in red on a terminal; the exit code stays where nobody can read it."""
+    """One line for each line of an error, in red on a terminal; the exit code is the same if no one can read it."""
     with suppress(OSError):
         for line in text.splitlines() or [""]:
             Screen(stderr=True).print(Text(f"error: {printable(line)}", style="bold red"), soft_wrap=True)
 
 
 def print_line(screen: Console, text: str, *, style: str) -> None:
-    """One line in a style, whatever the data in it."""
+    """One line in a style, with any data in it."""
     screen.print(Text(printable(text), style=style), soft_wrap=True)
 
 

@@ -207,7 +207,7 @@ def _query(table: ExportTable, contents: ExportContents) -> _Query:
     if not contents.iam_principal_data:
         del included["INCLUDE_IAM_PRINCIPAL_DATA"]
     added = [column for is_on, columns in included.values() if is_on for column in columns]
-    # AWS: whoever selects `tags` need not select the other two, which it holds.
+    # AWS: `tags` contains the other two, which need not be selected.
     tags = ["tags"] if contents.tags else ["cost_category", "resource_tags"]
     return _Query(
         table="COST_AND_USAGE_REPORT",

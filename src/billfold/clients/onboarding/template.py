@@ -21,7 +21,7 @@ from billfold.settings import has_template_syntax
 
 _POLICY_VERSION = "2012-10-17"
 _ROLE_ARN = re.compile(r"arn:(aws[a-z-]*):iam::(\d{12}):role(/(?:.*/)?)([^/]+)", re.ASCII)
-# A role that is assumed by a role has sessions of at most an hour, whatever it allows (AWS: "role chaining").
+# A role that is assumed by a role has sessions of at most an hour, even if it allows more (AWS: "role chaining").
 _SESSION_SECONDS = 3600
 
 

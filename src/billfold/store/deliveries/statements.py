@@ -71,7 +71,7 @@ class KnownLocation:
 
 
 def absolute_key(bucket: str, key: str) -> str:
-    """A key, or an export's path, with its bucket: the same whichever folder above a local file is its bucket."""
+    """A key, or an export's path, with its bucket: the same for any folder above a local file that is its bucket."""
     return bucket if key == "." else f"{bucket.removesuffix('/')}/{key}"
 
 

@@ -132,7 +132,7 @@ def list_statements(
 
 
 class Snapshot:
-    """One statement at one moment, whatever is published meanwhile."""
+    """One statement as of one moment, unaffected by later publications."""
 
     def __init__(self, bulk: BulkConnection, statement: VerifiedStatement) -> None:
         self.bulk = self._bulk = bulk

@@ -14,7 +14,7 @@ from billfold.web.api.parameters import refuse_unknown
 
 def make_router() -> APIRouter:
     """All routes of the API."""
-    # The gate has checked the token before. This only tells readers of the OpenAPI document how to send one.
+    # The gate has checked the token before. This only shows readers of the OpenAPI document how to send one.
     token = HTTPBearer(
         auto_error=False, scheme_name="token", description="The token that `billfold token add` printed."
     )

@@ -5,7 +5,7 @@
 SELECT pg_advisory_lock(hashtextextended(%(statement)s, 0))
 
 -- name: end_abandoned_deliveries
--- With the claim it is certain that nobody works on the statement: a dead worker left what is still running.
+-- With the claim no other worker has the statement: what is still running was left by a dead worker.
 UPDATE billing_deliveries SET state = 'failed', finished_at = clock_timestamp(), error_code = 'interrupted',
     error_message = 'the worker ended before the delivery did', last_error_code = 'interrupted',
     last_error_message = 'the worker ended before the delivery did'

@@ -11,7 +11,7 @@ SELECT nextval(pg_get_serial_sequence('billing_publications', 'publication_id'))
 SELECT pg_advisory_xact_lock(hashtextextended('billfold publications of ' || $1::text, 0))
 
 -- name: take_moment
--- The time of this publication. A statement's times only go forward, whatever the server's clock does.
+-- The time of this publication. A statement's times only go forward, even if the server's clock does not.
 SELECT greatest(clock_timestamp(), max(published_at) + interval '1 microsecond')::text
 FROM billing_publications WHERE statement_id = ANY (string_to_array($1::text, ',')::integer[])
 

@@ -254,7 +254,7 @@ WHERE NOT EXISTS (
 DROP TABLE split_staging, split_place, split_parent, split_flip, split_due
 
 -- name: sum_split
--- By currency: how much is not allocated, whatever its sign, and the cost of workloads whose parents are not in the bill.
+-- By currency: the absolute amount that is not allocated, and the cost of workloads whose parents are not in the bill.
 SELECT billing_currency,
     coalesce(sum(abs(cost)) FILTER (WHERE allocation = 'not allocated'), 0)::text,
     count(*) FILTER (WHERE NOT has_parent AND coalesce(split_cost, 0) + coalesce(unused_cost, 0) <> 0)::bigint,

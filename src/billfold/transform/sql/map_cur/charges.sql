@@ -21,7 +21,7 @@ WITH made_row AS (
         -- A product without a region is in the region of its availability zone.
         coalesce(product_region_code, nullif(regexp_extract(line_item_availability_zone, '^(([a-z]+-)+[0-9]+)[a-z]$', 1), ''))
             AS region_code,
-        -- A seller's product, a support plan or a fee has no SKU: its product code stands in.
+        -- A seller's product, a support plan or a fee has no SKU: its product code replaces it.
         CASE WHEN charge_category IN ('Usage', 'Purchase') THEN line_item_product_code END AS other_sku,
         charge_category = 'Usage' AND kind NOT IN ('spot', 'discount', 'usage refund') AS has_list_price,
         CASE

@@ -95,7 +95,7 @@ SELECT
         THEN coalesce(savings_plan_savings_plan_a_r_n, reservation_reservation_a_r_n) END AS commitment_id,
     is_return AND kind IN ('plan fee', 'plan upfront', 'reservation fee', 'reservation upfront') AS is_returned_fee,
     -- What the line item makes if it is added: its charge; the charge of the unused share of a commitment's fee (S:
-    -- EffectiveCost of a purchase is 0, what nobody used is a Usage row); a workload of split cost allocation.
+    -- EffectiveCost of a purchase is 0, what was not used is a Usage row); a workload of split cost allocation.
     list_filter(
         [
             -- The fee row of an all-upfront commitment costs nothing: it carries the amortisation only (A).
