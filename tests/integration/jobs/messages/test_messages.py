@@ -14,7 +14,7 @@ from billfold.jobs.results import Dead, Done
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described
-from tests.integration.jobs.intake.conftest import DATA, MANIFEST, deliver, events, take
+from tests.integration.jobs.messages.conftest import DATA, MANIFEST, deliver, events, take
 from tests.messages import ACCOUNT, S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record
 
 

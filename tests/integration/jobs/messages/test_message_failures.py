@@ -26,7 +26,7 @@ from billfold.store.jobs.slots import open_slots, take_slot, take_turn
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
-from tests.integration.jobs.intake.conftest import DATA, MANIFEST, WORKER, deliver, events, message, take
+from tests.integration.jobs.messages.conftest import DATA, MANIFEST, WORKER, deliver, events, message, take
 from tests.messages import S3_TEST_EVENT, eventbridge_event, request, s3_event, s3_record
 from tests.processes.faulty_aws import Call, Fault, faulty_aws
 

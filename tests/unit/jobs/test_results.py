@@ -1,4 +1,4 @@
-"""What becomes of a message: which result wins, how long it waits, and what its dead letter says."""
+"""The result of a message: which one wins, how long a retry waits, and what a dead letter says."""
 
 from __future__ import annotations
 
