@@ -47,7 +47,7 @@ def test_costs_come_as_csv_by_owners_that_a_file_names(operator: Operator) -> No
     assert (imported.code, imported.out) == (0, "default: 1 added, 0 changed, 0 unchanged, 0 removed\n")
     assert (by_owner.out, by_owner.err) == ("owner,month,currency,cost\npayments,2026-05,USD,3.75\n", "")
     assert [(owner["account_id"], owner["owner"]) for owner in listed["owners"]] == [("444455556666", "payments")]
-    assert removed.out == "444455556666: no owner any more (it was payments)\n"
+    assert removed.out == "444455556666: no longer has an owner (was payments)\n"
     assert (bad.code, len(bad.error_lines)) == (4, 1)
     assert "line 2, column account_id, value '4444'" in bad.error_lines[0]
 

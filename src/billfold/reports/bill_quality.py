@@ -88,8 +88,8 @@ def report_quality(database: Database, wanted: Filter, *, check: str | None = No
         bills = quality.list_bills(connection, parameters)
         page = bills[: wanted.limit]
         ids = [bill.statement_id for bill in page]
-        parameters = {**Filter().parameters(), "every": False, "statements": ids}
-        checks = reading.fetch(connection, "list_checks", CheckRow, parameters) if ids else ()
+        of_page = {**Filter().parameters(), "every": False, "statements": ids}
+        checks = reading.fetch(connection, "list_checks", CheckRow, of_page) if ids else ()
         daily = quality.sum_daily_costs(connection, ids) if ids else {}
         return QualityReport(
             counts=quality.count_bills(connection, parameters),
