@@ -16,7 +16,7 @@ from billfold.dimensions import DIMENSIONS
 from billfold.errors import InvalidValueError, RunConflictError
 from billfold.model import Delivery, DeliveryState, RunStatus, TriggerSource
 from billfold.store.database import BulkConnection, Database, connect, connect_bulk
-from billfold.store.deliveries import attempts, claims, registration
+from billfold.store.deliveries import attempts, claims, members, registration
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, PLAN, as_csv, described, line_item, write_bill, write_delivery, write_object
 
@@ -288,7 +288,7 @@ def test_new_members_are_found_without_asking_the_whole_dimension_for_each(
         " FROM generate_series(1, 200000) AS n"
     )
     landing.execute("ANALYZE dim_resource")
-    members = pa.table(
+    found = pa.table(
         {
             "member_hash": [hashlib.md5(b"1").digest(), bytes(16)],
             "client_id": ["acme", "acme"],
@@ -296,7 +296,7 @@ def test_new_members_are_found_without_asking_the_whole_dimension_for_each(
         }
     )
 
-    keys = members.ensure_members(explaining, dimension, members.to_reader()).read_all()
+    keys = members.ensure_members(explaining, dimension, found.to_reader()).read_all()
 
     [plan] = explaining.plans
     assert "Anti Join" in plan

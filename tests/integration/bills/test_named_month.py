@@ -115,7 +115,7 @@ def test_a_month_is_of_one_delivery_and_must_be_its_manifests(landing: Landing) 
 
     with pytest.raises(UsageError, match="is of 2026-05, as its manifest says"):
         ingest_as(landing, manifest, "2026-04")
-    with pytest.raises(UsageError, match="holds 2 deliveries: name the file itself"):
+    with pytest.raises(UsageError, match="has 2 deliveries: name the file itself"):
         ingest_as(landing, landing.root, "2026-05")
 
 

@@ -125,7 +125,7 @@ def defective(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     return break_for_bad
 
 
-@pytest.mark.parametrize(("module", "name"), [("ingest", "fetch_delivery"), ("exports.resolve", "read_manifest")])
+@pytest.mark.parametrize(("module", "name"), [("bills.delivery", "fetch_delivery"), ("aws.folder", "read_manifest")])
 def test_what_nobody_foresaw_fails_its_delivery_and_no_other(
     landing: Landing, defective: Callable[[str, str], None], module: str, name: str
 ) -> None:
@@ -153,7 +153,7 @@ def test_what_nobody_foresaw_stops_no_backfill(registry: Registry, defective: Ca
     client = registry.add("acme")
     for export in ("exports/bad", "exports/good"):
         registry.deliver(client, "1.25", export_path=export)
-    defective("ingest", "fetch_delivery")
+    defective("bills.delivery", "fetch_delivery")
 
     report = backfill(client=client, settings=registry.settings, database=registry.database)
 

@@ -190,7 +190,7 @@ def test_a_file_replaced_or_gone_during_the_fetch_tears_it_and_the_next_attempt_
     deliver(aws, tmp_path / "tree")
     [delivery] = resolve(bucket, "")
 
-    with pytest.raises(TornDeliveryError, match=f"s3://{BUCKET}/{SECOND} (changed|went away)") as caught:
+    with pytest.raises(TornDeliveryError, match=f"s3://{BUCKET}/{SECOND} (changed|disappeared)") as caught:
         fetch(bucket, delivery, tmp_path / "first", lambda: tear(aws, SECOND))
     content = put_next(aws, DATA, SECOND)
     finish_next(aws, tmp_path / "tree")
@@ -236,7 +236,7 @@ def test_a_manifest_that_changes_before_it_is_read_tears_the_delivery(
     listed = bucket.head(MANIFEST)
     tear(aws, MANIFEST)
 
-    with pytest.raises(TornDeliveryError, match=f"s3://{BUCKET}/{MANIFEST} (changed|went away)"):
+    with pytest.raises(TornDeliveryError, match=f"s3://{BUCKET}/{MANIFEST} (changed|disappeared)"):
         read_manifest(bucket, listed)
 
 
@@ -247,7 +247,7 @@ def test_a_standalone_file_that_goes_away_is_not_found_by_the_next_attempt(
     [delivery] = resolve(bucket, "november.csv.gz")
     delete(aws, "november.csv.gz")
 
-    with pytest.raises(TornDeliveryError, match=r"november\.csv\.gz went away"):
+    with pytest.raises(TornDeliveryError, match=r"november\.csv\.gz disappeared"):
         fetch_delivery(bucket, delivery, tmp_path, bucket.settings, SilentProgress())
 
     with pytest.raises(SourceNotFoundError):

@@ -173,7 +173,7 @@ def test_another_clients_bucket_is_not_opened(registry: Registry, sent: Sent) ->
     registry.deliver(registry.add("globex"), "1")
     sent.calls.clear()
 
-    with pytest.raises(UsageError, match="not that of client acme"):
+    with pytest.raises(UsageError, match="does not belong to client acme"):
         locate("s3://globex-bills/exports/", acme, registry.settings)
 
     assert sent.calls == []

@@ -213,7 +213,7 @@ def test_a_form_runs_doctor_and_the_page_shows_its_results(registry: Registry, s
     page = answer.body.decode()
     assert answer.headers["Refresh"] is None
     assert re.search(r"took [\d.]+ m?s", page)
-    assert "the 4 needed ones among them" in page
+    assert "including the 4 required ones" in page
     # moto's roles let anybody in, which doctor must find; what is missing stands first.
     assert page.index(">failed<") < page.index(">ok<")
     assert acme.external_id
