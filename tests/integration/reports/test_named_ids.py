@@ -193,7 +193,7 @@ def test_a_local_folders_delivery_is_not_offered_another_attempt(world: World) -
 # What keeps another attempt from working, how to take it back, and what is said of it.
 HINDRANCES = {
     "is disabled": ("UPDATE billing_clients SET enabled = false", "UPDATE billing_clients SET enabled = true"),
-    "is of other-bills": (
+    "is in other-bills": (
         "UPDATE billing_deliveries SET bucket = 'other-bills'",
         "UPDATE billing_deliveries SET bucket = 'acme-bills'",
     ),
