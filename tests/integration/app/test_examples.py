@@ -102,7 +102,7 @@ def embedded_home() -> Iterator[Path]:
 @pytest.fixture
 def in_aws(
     names: dict[str, Any], local_aws: LocalAws, landed: tuple[Settings, Database, Path], environment: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[None]:
     """The client's bucket and role in a local AWS."""
     settings, _, bucket = landed
     for name, value in local_aws.environment().items():
@@ -113,6 +113,8 @@ def in_aws(
     local_aws.create_role("billfold-acme", "111122223333", known.external_id)
     at_aws = settings.model_copy(update={"endpoint_url": local_aws.endpoint_url})
     names["billfold"] = Billfold(at_aws, database=names["billfold"].database)
+    yield
+    local_aws.reset()
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
