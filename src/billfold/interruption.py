@@ -302,10 +302,19 @@ def watching(report: Callable[[int, str], None], *, until_end: bool) -> Iterator
     for number, handler in former.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, watch.handle)
+    former_hook = sys.unraisablehook
+
+    def ignore(unraisable: sys.UnraisableHookArgs) -> None:
+        # A signal that arrives inside a finalizer cannot be raised there. The next `check` raises it.
+        if not issubclass(unraisable.exc_type, Interruption):
+            former_hook(unraisable)
+
+    sys.unraisablehook = ignore
     try:
         yield watch
     finally:
         if not until_end:
+            sys.unraisablehook = former_hook
             for number, handler in former.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(former_descriptor)

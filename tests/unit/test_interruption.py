@@ -56,3 +56,19 @@ def test_what_nobody_interrupts_goes_on() -> None:
 def test_an_error_is_itself_where_nobody_interrupts() -> None:
     with pytest.raises(ValueError, match="wrong"), interruption.session(lambda _: None, "name"):
         raise ValueError("wrong")
+
+
+def test_a_signal_inside_a_finalizer_prints_no_traceback_and_the_next_step_is_interrupted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with interruption.watching(lambda _number, _text: None, until_end=False) as watch:
+        Finalized()
+        with pytest.raises(interruption.Interruption):
+            interruption.check()
+        assert watch.finish() == 143
+
+    assert capsys.readouterr().err == ""
