@@ -5,7 +5,7 @@
 PYTHON ?= python3 python3.13 python3.12 python3.11
 PIP_TOOLS = pip-tools==7.6.2
 
-# Tests start hundreds of processes, which would compile everything anew.
+# Tests start hundreds of processes, each of which would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
 VENV = .venv
@@ -47,7 +47,7 @@ PYTEST = $(BIN)/python -m pytest -p tests.no_skips --durations 20
 PARALLEL = -n $(JOBS) --dist worksteal
 JOBS ?= 4
 
-# Tests of documents and of deployment files have a lane of their own: whoever changes Python runs the others.
+# Tests of documents and of deployment files have a lane of their own: run the others after a change of Python.
 DOCUMENTS = tests/unit/deploy tests/integration/deploy tests/e2e/test_try_out.py
 
 quick: ## Check, and run the unit tests: under a minute.
@@ -95,7 +95,7 @@ screenshot: $(VENV)/.browser ## Photograph the dashboard with the demo's bills, 
 compile = $(VENV)-lock/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-lock: ## Write requirements*.txt anew from pyproject.toml (needs Python 3.11).
+lock: ## Rewrite requirements*.txt from pyproject.toml (needs Python 3.11).
 	@set -e; $(call find_python,sys.version_info[:2] == (3, 11),Python 3.11); \
 	"$$python" -m venv --clear $(VENV)-lock; \
 	$(VENV)-lock/bin/python -m pip --disable-pip-version-check -qq install '$(PIP_TOOLS)'

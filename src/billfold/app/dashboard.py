@@ -12,7 +12,7 @@ from billfold.app.wanted import Month, as_period
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
     from billfold.aws.queue_levels import QueueWatch
-    from billfold.reports import Calendar, Choices, LookInto, Move, MoveReport, Named
+    from billfold.reports import Calendar, Choices, ComparedRange, Move, MoveReport, Named
     from billfold.reports.bill_quality import QualityReport
     from billfold.reports.instruments import Instruments
     from billfold.reports.spending import ChargePage, Question, SpendingReport
@@ -67,7 +67,7 @@ class Dashboard:
     def moves_in_detail(
         self,
         wanted: Filter,
-        look_into: LookInto | None,
+        compared: ComparedRange | None,
         *,
         column: ChangeColumn,
         metric: Metric,
@@ -85,7 +85,7 @@ class Dashboard:
         from billfold.reports import report_moves
 
         return report_moves(
-            self._billfold.database, wanted, look_into, column=column, metric=metric, limit=limit, offset=offset
+            self._billfold.database, wanted, compared, column=column, metric=metric, limit=limit, offset=offset
         )
 
     def quality(self, wanted: Filter, *, check: str | None = None, offset: int = 0) -> QualityReport:

@@ -24,7 +24,7 @@ def find_drift(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, 
 
     Both sides are AWS's headers with their types, from `Bill.describe_columns`; if one of them is empty, there is
     nothing to compare. A column without a value has no type. A CSV's type is judged from a sample, so a text column
-    that becomes narrower is no finding; the opposite is one. Between a CSV and a Parquet file only kinds of types are
+    that becomes narrower is not a finding; the opposite is. Between a CSV and a Parquet file only kinds of types are
     compared, and a text that Parquet declares agrees with all: an account id looks like a number in a CSV. A column
     that had several types may have any of them.
     """

@@ -171,7 +171,7 @@ def set_aside(
 
 
 def refused(client: Client, key: str, run_id: UUID | None, error: BillfoldError) -> DeliveryOutcome:
-    """The source is no delivery at all."""
+    """The source is not a delivery."""
     run = (
         RunOutcome(ingestion_run_id=run_id, source_s3_key=key, status=RunStatus.FAILED, error_code=error.error_code)
         if run_id

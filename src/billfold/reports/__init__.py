@@ -32,7 +32,7 @@ from billfold.reports.lists import (
     list_runs,
     list_statements,
 )
-from billfold.reports.moves import LookInto, Move, MoveReport, list_moves, report_moves
+from billfold.reports.moves import ComparedRange, Move, MoveReport, list_moves, report_moves
 from billfold.reports.owners import OwnerRow, UnownedRow, list_accounts_without_owner, list_owners
 from billfold.selection import (
     DEFAULT_CHANGE_COLUMNS,
@@ -72,6 +72,7 @@ __all__ = [
     "Choices",
     "ClientFreshness",
     "ComparedPublication",
+    "ComparedRange",
     "ConformanceReport",
     "CostColumn",
     "CostReport",
@@ -82,7 +83,6 @@ __all__ = [
     "Filter",
     "JudgedStatement",
     "KeyColumn",
-    "LookInto",
     "MapColumn",
     "Metric",
     "Move",

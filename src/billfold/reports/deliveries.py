@@ -16,7 +16,7 @@ CALENDAR_DAYS = 35
 MAX_CALENDAR_ROWS = 60
 
 # States that need attention come before running ones, and those before good ones.
-_GRAVEST_FIRST = (
+_WORST_FIRST = (
     DeliveryState.FAILED,
     DeliveryState.HELD,
     DeliveryState.ROLLED_BACK,
@@ -38,9 +38,9 @@ class CalendarDay:
     delivery_id: UUID | None
 
     @property
-    def gravest(self) -> str:
+    def worst_state(self) -> str:
         """The most important state of the day: a failure is shown first."""
-        return next(state for state in _GRAVEST_FIRST if state in self.states)
+        return next(state for state in _WORST_FIRST if state in self.states)
 
     @property
     def delivery_count(self) -> int:

@@ -50,8 +50,8 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookInto:
-    """The statement that is looked into, and the numbers of the publications at both ends: see `list_changes`."""
+class ComparedRange:
+    """The chosen statement, and the numbers of the publications at both ends: see `list_changes`."""
 
     statement: int
     start: int | None = None
@@ -62,14 +62,14 @@ class LookInto:
 class MoveReport:
     """Publications, the newest first, and what changed in one statement, as of one moment.
 
-    `has_more` says whether older ones follow. `looked_into` is None if nothing was chosen and none of them moved
+    `has_more` says whether older ones follow. `compared` is None if nothing was chosen and none of them moved
     anything, `change` also if there is no such bill. `group_count` is the number of groups that differ in `change`.
     `ends` are the latest publications of that statement.
     """
 
     rows: tuple[Move, ...]
     has_more: bool
-    looked_into: LookInto | None
+    compared: ComparedRange | None
     change: StatementChange | None
     group_count: int
     ends: tuple[PublicationRow, ...]
@@ -87,7 +87,7 @@ def list_moves(
 def report_moves(
     database: Database,
     wanted: Filter,
-    look_into: LookInto | None,
+    compared: ComparedRange | None,
     *,
     column: ChangeColumn,
     metric: Metric,
@@ -102,7 +102,7 @@ def report_moves(
     with reading.read(database) as connection:
         rows = _read_moves(connection, replace(wanted, limit=wanted.limit + 1), metric=metric, offset=offset)
         page = rows[: wanted.limit]
-        chosen = look_into or _find_newest(page)
+        chosen = compared or _find_newest(page)
         changes: tuple[StatementChange, ...] = ()
         group_count = 0
         ends: tuple[PublicationRow, ...] = ()
@@ -122,7 +122,7 @@ def report_moves(
         return MoveReport(
             rows=page,
             has_more=len(rows) > len(page),
-            looked_into=chosen,
+            compared=chosen,
             change=next(iter(changes), None),
             group_count=group_count,
             ends=ends,
@@ -135,7 +135,7 @@ def _read_moves(connection: Connection, wanted: Filter, *, metric: Metric, offse
     return reading.fetch(connection, "list_moves", Move, parameters)
 
 
-def _find_newest(moves: tuple[Move, ...]) -> LookInto | None:
+def _find_newest(moves: tuple[Move, ...]) -> ComparedRange | None:
     """The newest publication that changed something."""
     newest = next((move for move in moves if move.has_moved), None)
-    return LookInto(statement=newest.statement_id, start=newest.number - 1, end=newest.number) if newest else None
+    return ComparedRange(statement=newest.statement_id, start=newest.number - 1, end=newest.number) if newest else None

@@ -227,7 +227,7 @@ def _await_end(home: Path, postmaster: subprocess.Popen[bytes] | int, no_users: 
 
 
 def _await_process(pid: int) -> None:
-    """Wait for a process that is no child of this one."""
+    """Wait for a process that this one did not start."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

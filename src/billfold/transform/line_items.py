@@ -65,7 +65,7 @@ _DISCOUNT_MAP = "discount"
 _DISCOUNT_PREFIX = "discount_"
 _TOTAL_DISCOUNT = "discount_total_discount"
 _FOCUS_WORD = re.compile(r'"([A-Za-z_]+)"')
-# In a column that the mapping reads with one of these macros, nan is no value.
+# In a column that the mapping reads with one of these macros, nan is not a value.
 _READ_BY_MACRO = re.compile(r'(?:number_text|magnitude|instant)\("?([A-Za-z_]+)"?\)')
 
 

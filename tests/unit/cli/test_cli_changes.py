@@ -148,13 +148,13 @@ def test_movers_of_all_statements_stand_in_one_order() -> None:
 def test_a_closed_month_that_moved_has_a_line_of_its_own() -> None:
     lines = shown(report(change(closed_month_moved=True)))
 
-    assert lines[-1] == "closed month changed: acme-cur2 2026-05: +1.50 USD (was 100.00)"
+    assert lines[-1] == "past month changed: acme-cur2 2026-05: +1.50 USD (was 100.00)"
 
 
 def test_a_closed_month_that_came_from_nothing_claims_no_amount() -> None:
     lines = shown(report(change(closed_month_moved=True, earlier=None)))
 
-    assert lines[-1] == "closed month changed: acme-cur2 2026-05: after its first publication"
+    assert lines[-1] == "past month changed: acme-cur2 2026-05: after its first publication"
 
 
 def test_a_closed_month_whose_total_stayed_says_so() -> None:

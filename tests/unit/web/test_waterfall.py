@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from billfold.reports import ChangeRow, ComparedPublication, LookInto, MoveReport, StatementChange
+from billfold.reports import ChangeRow, ComparedPublication, ComparedRange, MoveReport, StatementChange
 from billfold.reports.lists import Choices
 from billfold.web.forms.change_query import read_change_query
 from billfold.web.pages.waterfall import DRAWN_MOVERS, SHOWN_MOVERS, Movement, list_movements
@@ -46,7 +46,7 @@ def draw(old: str, *moves: str, counted: bool = True, group_count: int | None = 
     report = MoveReport(
         rows=(),
         has_more=False,
-        looked_into=LookInto(statement=3),
+        compared=ComparedRange(statement=3),
         change=change,
         group_count=len(groups) if group_count is None else group_count,
         ends=(),

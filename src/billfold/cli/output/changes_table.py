@@ -1,4 +1,4 @@
-"""Changes for people: the largest ones, then each statement's total, then the closed months that changed."""
+"""Changes for people: the largest ones, then each statement's total, then the past months that changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLOSED_STYLE = "bold yellow"
 
 
 def show_changes(console: Console, report: ChangeReport) -> None:
-    """The movers, the totals of the statements that moved, and a line for each closed month among them.
+    """The largest changes, the totals of the statements that moved, and a line for each past month among them.
 
     Where nothing moved at all, every statement is shown with its total.
     """
@@ -39,7 +39,7 @@ def show_changes(console: Console, report: ChangeReport) -> None:
     _show_totals(console, report, moved or report.changes, names)
     for change in report.changes:
         if change.closed_month_moved:
-            line = f"closed month changed: {names[change.statement_id]}: {_spell_move(change)}"
+            line = f"past month changed: {names[change.statement_id]}: {_spell_move(change)}"
             console.print(Text(printable(line), style=_CLOSED_STYLE), soft_wrap=True)
 
 

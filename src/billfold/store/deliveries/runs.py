@@ -82,7 +82,7 @@ def record_failed_source(
     error: BillfoldError,
     trigger: TriggerSource,
 ) -> UUID | None:
-    """Record a failed run for a source that is no delivery; None if that version is ingested already."""
+    """Record a failed run for a source that is not a delivery; None if that version is ingested already."""
     row = connection.execute(
         _query("record_failed_source"),
         {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Query
 
-from billfold.app.values import LookInto
+from billfold.app.values import ComparedRange
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
 from billfold.selection import ChangeColumn, Filter, Metric
@@ -50,11 +50,11 @@ class ChangeQuery:
         return Filter(client=client, export=self.export, period=self.period, limit=limit)
 
     @property
-    def comparison(self) -> LookInto | None:
+    def comparison(self) -> ComparedRange | None:
         """The comparison; None if the page chooses."""
-        return LookInto(statement=self.statement, start=self.start, end=self.end) if self.statement else None
+        return ComparedRange(statement=self.statement, start=self.start, end=self.end) if self.statement else None
 
-    def with_comparison(self, chosen: LookInto | None) -> ChangeQuery:
+    def with_comparison(self, chosen: ComparedRange | None) -> ChangeQuery:
         """This query with that comparison, on the same page of the list."""
         if chosen is None:
             return self
@@ -62,7 +62,7 @@ class ChangeQuery:
 
     def step(self, move: Move) -> dict[str, Any]:
         """The parameters that show what a publication changed."""
-        chosen = LookInto(statement=move.statement_id, start=move.number - 1, end=move.number)
+        chosen = ComparedRange(statement=move.statement_id, start=move.number - 1, end=move.number)
         return self.with_comparison(chosen).parameters()
 
     def parameters(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def show_changes(request: Request, billfold: OurBillfold, access: ReadAccess, qu
         offset=(query.page - 1) * PAGE_SIZE,
     )
     # Links name the comparison even if the page chose it.
-    compared = query.with_comparison(report.looked_into)
+    compared = query.with_comparison(report.compared)
     context: dict[str, Any] = {
         "query": query,
         "compared": compared,

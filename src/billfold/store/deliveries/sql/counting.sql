@@ -31,7 +31,7 @@ SELECT billing_period::text FROM billing_statements WHERE statement_id = $1::int
 
 -- name: compare_line_items
 -- The equal line items of two statements, by currency. Identical ones are counted with their multiplicity, because each
--- has its own occurrence. The residual of Savings Plans (occurrence 0) is no line item.
+-- has its own occurrence. The residual of Savings Plans (occurrence 0) is not a line item.
 WITH line_item AS (
     SELECT billing_currency, here_count > 0 AS is_here, there_count > 0 AS is_there,
         coalesce(here_amount, 0) AS here_amount, coalesce(there_amount, 0) AS there_amount,
