@@ -9,6 +9,7 @@ from billfold.model import Client
 
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
+    from billfold.app.wanted import AnyClient
     from billfold.clients.onboarding import Onboarding
     from billfold.reports import ClientFreshness, StatementFreshness
     from billfold.store.clients.registry import Holdings
@@ -162,17 +163,6 @@ class Clients:
 
         return make_plan(self._billfold.settings, **options)
 
-    def list_onboarding_steps(self, client: Client, plan: Onboarding, file: str) -> Sequence[str]:
-        """What is to be done with the template in `file`, one line each.
-
-        >>> plan = billfold.clients.plan_onboarding(our_account="999988887777")
-        >>> bool(billfold.clients.list_onboarding_steps(billfold.clients.find("acme"), plan, "acme.json"))
-        True
-        """
-        from billfold.clients.onboarding import next_steps
-
-        return next_steps(client, plan, file)
-
     def onboard(
         self, plan: Onboarding, *, client: str | None = None, iam_only: bool = False, new_external_id: bool = False
     ) -> tuple[Client, dict[str, Any]]:
@@ -197,17 +187,17 @@ class Clients:
             document = write(found, plan)
         return found, document
 
-    def onboarding_steps(self, plan: Onboarding, *, client: str | None = None, file: str) -> Sequence[str]:
+    def onboarding_steps(self, plan: Onboarding, *, client: AnyClient = None, file: str) -> Sequence[str]:
         """What to do with the template in `file`, in order: comments begin with #, everything else is a command.
 
-        >>> from billfold.clients.onboarding.template import Onboarding
-        >>> steps = billfold.clients.onboarding_steps(Onboarding(our_account_id="999988887777"), file="acme.json")
+        >>> plan = billfold.clients.plan_onboarding(our_account="999988887777")
+        >>> steps = billfold.clients.onboarding_steps(plan, file="acme.json")
         >>> any("--template-file acme.json" in step for step in steps)
         True
         """
-        from billfold.clients.onboarding import template as onboarding
+        from billfold.clients.onboarding import next_steps
 
-        return onboarding.next_steps(self.prepare_onboarding(client), plan, file)
+        return next_steps(client if isinstance(client, Client) else self.prepare_onboarding(client), plan, file)
 
     def freshness(self, client: str | None = None) -> tuple[ClientFreshness, ...]:
         """When each client's last delivery came, and which clients are late.

@@ -29,6 +29,7 @@ from billfold.app.wanted import (
 )
 from billfold.errors import UsageError
 from billfold.model import DeliveryState, Probe, RunStatus
+from billfold.selection import DEFAULT_COST_LIMIT
 
 if TYPE_CHECKING:
     from billfold.model import CheckState
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from billfold.store.query import QueryResult
     from billfold.verification import Verdict
 
-_DEFAULT_COST_LIMIT = 10_000
-
 
 class Reading(Opened):
     """What can be asked without changing anything."""
@@ -65,7 +64,7 @@ class Reading(Opened):
         until: Month | None = None,
         as_of: Moment | None = None,
         split: bool = False,
-        limit: int = _DEFAULT_COST_LIMIT,
+        limit: int = DEFAULT_COST_LIMIT,
         **filters: Unpack[CostFilters],
     ) -> CostReport:
         """Costs of the counted statements by group and currency, the largest first; amounts are exact.

@@ -161,7 +161,7 @@ def onboard(
     if iam_json:
         advice.print(printable(f"# The role: {found.role_arn}, with sessions of an hour"))
     else:
-        for step in clients.list_onboarding_steps(found, plan, str(output or _UNNAMED)):
+        for step in clients.onboarding_steps(plan, client=found, file=str(output or _UNNAMED)):
             advice.print(printable(step))
     return ExitCode.SUCCESS
 
