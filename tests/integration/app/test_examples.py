@@ -92,9 +92,10 @@ def names(
 
 
 @pytest.fixture
-def embedded_home() -> Iterator[Path]:
-    """A home for an embedded PostgreSQL; a socket's path must be short."""
+def short_folder() -> Iterator[Path]:
+    """A folder for homes of embedded PostgreSQL: a socket's path must be short, and root's server must get there."""
     folder = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
+    folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -126,8 +127,8 @@ def test_every_method_has_an_example_that_runs(
     if example.name == "Billfold.backfill":
         request.getfixturevalue("in_aws")
     if example.name in ("Billfold.back_up", "Billfold.restore"):
-        home = request.getfixturevalue("embedded_home")
-        names["settings"] = names["settings"].model_copy(update={"home": home})
+        names["folder"] = request.getfixturevalue("short_folder")
+        names["settings"] = names["settings"].model_copy(update={"home": names["folder"] / "home"})
     if example.name.startswith(Counting.__name__):
         # The same bill as another export.
         write_sample_bill(replace(_BILL, export_name="copy"), names["folder"])
