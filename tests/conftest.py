@@ -11,6 +11,7 @@ import structlog
 from billfold.settings import Settings, load_settings
 from tests.bills.page_bills import page_bills as page_bills
 from tests.declared_events import assert_declared
+from tests.folders import use_memory
 from tests.order import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.services import aws as aws
 from tests.services import copy_database as copy_database
@@ -22,6 +23,8 @@ from tests.services import local_aws as local_aws
 from tests.services import new_database as new_database
 from tests.services import registry as registry
 from tests.services import shared_landing as shared_landing
+
+use_memory()
 
 
 @pytest.fixture(autouse=True)

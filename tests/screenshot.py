@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, ViewportSize
@@ -13,6 +11,7 @@ from billfold.demo import open_demo
 from billfold.log import configure_logging
 from billfold.settings import load_settings
 from tests.browser import run_browser, sign_in
+from tests.folders import short_folder
 from tests.processes.web_server import run_web_server
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "costs.png"
@@ -28,9 +27,7 @@ def main() -> None:
     options.add_argument("--line-items", type=int, default=LINE_ITEMS, help="of each of the demo's four bills")
     options.add_argument("--output", type=Path, default=PICTURE)
     given = options.parse_args()
-    # A socket's path must be short.
-    home = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
-    try:
+    with short_folder() as home:
         settings = load_settings().model_copy(update={"home": home, "log_level": "error"})
         configure_logging(settings)
         with (
@@ -40,8 +37,6 @@ def main() -> None:
         ):
             given.output.parent.mkdir(parents=True, exist_ok=True)
             given.output.write_bytes(photograph(browser, f"http://127.0.0.1:{server.port}/?metric=effective"))
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
     size = given.output.stat().st_size
     print(f"{given.output}: {size:,} bytes")
     assert size <= LIMIT_BYTES, "the picture is too large for a README"

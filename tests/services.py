@@ -5,8 +5,6 @@ tests/conftest.py names these fixtures, so that every test has the same servers.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -24,6 +22,7 @@ from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
 from tests.bills.landing import Landing
+from tests.folders import short_folder
 from tests.registry import Registry
 
 _TEMPLATE = "billfold_template"
@@ -35,9 +34,7 @@ CopyDatabase = Callable[[Database], Database]
 @contextmanager
 def run_bare_server(version: int) -> Iterator[str]:
     """A server as it is when it is new; gone with its files at the end."""
-    # Inside the deep temporary folders of pytest the socket's path would be too long.
-    home = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
-    try:
+    with short_folder() as home:
         conninfo = start_embedded(home, postgres_version=version)
         with connect(conninfo) as connection:
             # Nothing here must survive a power cut.
@@ -46,8 +43,6 @@ def run_bare_server(version: int) -> Iterator[str]:
             connection.execute("SELECT pg_reload_conf()")
         yield conninfo
         stop_embedded(home)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager

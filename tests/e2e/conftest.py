@@ -61,7 +61,7 @@ def ingested() -> Iterator[tuple[Operator, Ended]]:
         write_bill(operator.folder / "bucket", described("1.25", "2.50"))
         # With the server kept up no command waits for its start and its stop.
         with operator.server():
-            ended = operator.run("ingest", "bucket", "--json")
+            ended = operator.run_cold("ingest", "bucket", "--json")
             assert ended.code == 0, ended.err
             yield operator, ended
 

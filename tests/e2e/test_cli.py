@@ -279,4 +279,4 @@ def test_an_interruption_is_told_without_a_traceback(newcomer: Operator, signal_
 def test_the_version_is_printed(newcomer: Operator) -> None:
     from billfold import __version__
 
-    assert newcomer.run("version").out == newcomer.call("--version").out == f"billfold {__version__}\n"
+    assert newcomer.run_cold("version").out == newcomer.call("--version").out == f"billfold {__version__}\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from decimal import Decimal
 
 import psycopg
 import pytest
 
 from tests.processes.operator import Operator
+from tests.processes.warm_process import WarmProcess
 
 LISTS = ("runs", "deliveries", "statements", "publications", "costs", "changes")
 
@@ -123,21 +122,11 @@ def test_queries_and_reports_work_while_an_ingest_holds_its_transaction(operator
 
 
 def test_a_reader_that_leaves_early_gets_no_complaint(operator: Operator) -> None:
-    command = [sys.executable, "-m", "billfold", "sql", "SELECT generate_series(1, 90000)"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=operator.folder,
-        env=operator.environment(),
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.readline()
-    process.stdout.close()
-
-    complaint = process.stderr.read()
-    process.stderr.close()
+    with operator.start(WarmProcess, "-m", "billfold", "sql", "SELECT generate_series(1, 90000)") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        complaint = process.stderr.read()
 
     assert (process.wait(timeout=60), complaint) == (0, "")

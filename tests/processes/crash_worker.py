@@ -80,12 +80,15 @@ class Worker:
     @contextmanager
     def start(cls, settings: Settings, *, conninfo: str, client_id: str, dies_at: str | None = None) -> Iterator[Self]:
         """A worker with these settings for this database; it is killed, if it still lives, at the end."""
+        # The process, which runs this file too, does without the tests' modules.
+        from tests.processes.warm_process import WarmProcess
+
         with tempfile.TemporaryDirectory(prefix="billfold-worker-") as name:
             folder = Path(name)
             environment = _environment(settings) | {"DATABASE_URL": conninfo, "BILLFOLD_CLIENT": client_id}
             with (
                 (folder / "log").open("w") as log,
-                subprocess.Popen(
+                WarmProcess(
                     [sys.executable, "-P", __file__, *([dies_at] if dies_at else [])],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.folders import short_folder
 
 
 class Gateway:
@@ -55,8 +56,8 @@ def _pass_on(reader: socket.socket, writer: socket.socket) -> None:
 @contextmanager
 def gateway(conninfo: str) -> Iterator[Gateway]:
     """A way to the server of this connection string, which has a Unix socket; closed at the end."""
-    with tempfile.TemporaryDirectory(prefix="bf-", dir="/tmp") as folder:
-        way = Gateway(folder, conninfo)
+    with short_folder() as folder:
+        way = Gateway(str(folder), conninfo)
         try:
             yield way
         finally:

@@ -133,9 +133,12 @@ def held_command(
 
     It is started to ignore a signal, as under nohup, where one is `ignored`.
     """
+    # The process, which runs this file too, does without the tests' modules.
+    from tests.processes.warm_process import WarmProcess
+
     with (
         tempfile.TemporaryDirectory(prefix="billfold-held-") as folder,
-        subprocess.Popen(
+        (subprocess.Popen if place == IMPORTS else WarmProcess)(
             [sys.executable, "-P", __file__, place, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

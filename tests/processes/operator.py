@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,8 +17,12 @@ import pytest
 
 from billfold.cli import main
 from billfold.store.database import Database
+from tests.folders import short_folder
 from tests.processes import homes
+from tests.processes.warm_process import WarmProcess
 
+# Nothing here takes nearly as long; who waits longer waits for a process that hangs.
+LIMIT_SECONDS = 120
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "SYSTEMROOT")
 
 
@@ -59,16 +61,26 @@ class Operator:
         return self.run_python("-m", "billfold", *words, stdin=stdin, **variables)
 
     def run_python(self, *words: str, stdin: str = "", **variables: str) -> Ended:
-        ended = subprocess.run(
+        with self.start(WarmProcess, *words, **variables) as process:
+            out, err = process.communicate(stdin, timeout=LIMIT_SECONDS)
+        return Ended(code=process.returncode, out=out, err=err)
+
+    def run_cold(self, *words: str, **variables: str) -> Ended:
+        """The command as a process that imports everything itself."""
+        with self.start(subprocess.Popen, "-m", "billfold", *words, **variables) as process:
+            out, err = process.communicate(timeout=LIMIT_SECONDS)
+        return Ended(code=process.returncode, out=out, err=err)
+
+    def start(self, kind: type[subprocess.Popen[str]], *words: str, **variables: str) -> subprocess.Popen[str]:
+        return kind(
             [sys.executable, *words],
-            input=stdin,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
             env=self.environment(**variables),
-            timeout=120,
         )
-        return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)
 
     def call(self, *words: str, stdin: str = "", **variables: str) -> Ended:
         """The command within this process, with the same environment and its own streams."""
@@ -119,13 +131,6 @@ class Operator:
 @contextmanager
 def new_operator() -> Iterator[Operator]:
     """Has nothing yet."""
-    # Inside the deep temporary folders of pytest the path of the server's socket would be too long.
-    home = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
-    # For root PostgreSQL runs as another user, who must be able to enter.
-    home.chmod(0o755)
-    try:
-        folder = home / "work"
-        folder.mkdir()
-        yield Operator(home=home / "home", folder=folder)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with short_folder() as folder:
+        (folder / "work").mkdir()
+        yield Operator(home=folder / "home", folder=folder / "work")

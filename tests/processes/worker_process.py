@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.processes.warm_process import WarmProcess
 from tests.processes.web_server import WebServer
 
 # Nothing here takes nearly as long; who waits longer waits for a process that hangs.
@@ -103,7 +104,7 @@ def _start(environment: Mapping[str, str], *words: str) -> Iterator[WorkerProces
         log = Path(name) / "log"
         with (
             log.open("w") as stderr,
-            subprocess.Popen(
+            WarmProcess(
                 [sys.executable, "-m", "billfold", *words],
                 stdout=subprocess.PIPE,
                 stderr=stderr,

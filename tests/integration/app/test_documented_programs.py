@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +15,7 @@ from billfold import Billfold, DeliveryState
 from billfold.period import BillingPeriod
 from billfold.settings import load_settings
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
+from tests.folders import short_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -36,10 +35,9 @@ _BILL = SampleBill(
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A folder for an embedded PostgreSQL; a socket's path must be short."""
-    folder = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    """A folder for an embedded PostgreSQL."""
+    with short_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

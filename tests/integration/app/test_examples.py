@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import doctest
 import inspect
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -28,6 +26,7 @@ from billfold.period import BillingPeriod
 from billfold.settings import load_settings
 from billfold.store.database import Database
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
+from tests.folders import short_folder
 from tests.services import CopyDatabase, NewDatabase
 
 CLASSES = (app.Billfold, Clients, Owners, Tokens, Counting, Requests, Dashboard)
@@ -91,13 +90,10 @@ def names(
     }
 
 
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A folder for homes of embedded PostgreSQL: a socket's path must be short, and root's server must get there."""
-    folder = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture(name="short_folder")
+def _short_folder() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

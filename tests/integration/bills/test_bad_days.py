@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +27,7 @@ from billfold.store.migrate import migrate_database
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
+from tests.folders import short_folder
 from tests.messages import ACCOUNT, Mailbox, s3_event
 from tests.processes.faulty_aws import CUT, Call, Fault, faulty_aws
 
@@ -122,15 +121,11 @@ def test_what_aws_refuses_for_a_while_comes_in_once_in_the_end(
 @contextmanager
 def server_of_its_own(settings: Settings, root: Path) -> Iterator[tuple[Landing, Path]]:
     """A landing on a server that nobody else uses, and the folder of that server's data."""
-    # Inside the deep temporary folders of pytest the socket's path would be too long.
-    home = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
-    try:
+    with short_folder() as home:
         database = Database(conninfo=start_embedded(home, postgres_version=16), reader_conninfo=None, is_embedded=True)
         migrate_database(database)
         yield Landing.make(database, settings, root), home / "postgres"
         stop_embedded(home)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def crash(data: Path) -> None:

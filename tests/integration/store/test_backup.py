@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,9 @@ from billfold.store import backup
 from billfold.store.backup import back_up, restore
 from billfold.store.embedded import start_embedded, stop_embedded
 from tests.bills.line_items import described, write_bill
+from tests.folders import short_folder
 from tests.processes.homes import lose_power, use
+from tests.processes.warm_process import WarmProcess
 
 pytestmark = pytest.mark.slow
 
@@ -42,12 +43,9 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
 
 @pytest.fixture(scope="module")
 def root() -> Iterator[Path]:
-    """Inside the deep temporary folders of pytest the socket's path would be too long."""
-    folder = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    lose_power(folder)
-    shutil.rmtree(folder)
+    with short_folder() as folder:
+        yield folder
+        lose_power(folder)
 
 
 def run(home: Path, *words: str) -> dict[str, Any]:
@@ -66,7 +64,7 @@ def run(home: Path, *words: str) -> dict[str, Any]:
 
 @contextmanager
 def writing(conninfo: str) -> Iterator[None]:
-    writer = subprocess.Popen(
+    writer = WarmProcess(
         [sys.executable, "-c", _WRITER, conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert writer.stdout is not None

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from billfold.store.database import connect, connect_bulk
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.home import claim_home, explain, runner_of, wheel_programs
 from tests.at_length import rounds
+from tests.folders import short_folder
 from tests.processes.homes import (
     UNSHARE,
     count_starts,
@@ -45,14 +45,11 @@ _MOST_SECONDS = 3.0
 
 @pytest.fixture(scope="module")
 def root() -> Iterator[Path]:
-    """Inside the deep temporary folders of pytest the socket's path would be too long."""
-    folder = Path(tempfile.mkdtemp(prefix="bf-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        lose_power(folder)
-        shutil.rmtree(folder)
+    with short_folder() as folder:
+        try:
+            yield folder
+        finally:
+            lose_power(folder)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from billfold.store.deliveries import claims
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.integration.bills.promises.conftest import FACT, RAW, USD
+from tests.processes.warm_process import WarmProcess
 
 
 def test_a_reader_sees_the_old_bill_or_the_new_one_and_nothing_between(on_each: Landing) -> None:
@@ -150,7 +151,7 @@ def test_a_killed_worker_leaves_nothing_half_written_and_the_next_finishes_its_w
         command = [sys.executable, "-c", INGEST_IN_ANOTHER_PROCESS, str(on_each.root), on_each.database.conninfo]
         # The working directory is the test's own: a relative entry of PYTHONPATH would not be found there.
         paths = os.pathsep.join(str(Path(billfold.__file__).parents[1]) if path == "src" else path for path in sys.path)
-        worker = subprocess.Popen(
+        worker = WarmProcess(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths}
         )
         _await(gate, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
