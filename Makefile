@@ -11,6 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+HASHED = --require-hashes --no-deps --only-binary :all:
 PIP = $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # Shell text that puts into $$python the first candidate for which the given Python expression holds.
@@ -125,10 +126,11 @@ $(VENV)/.libraries: requirements.txt
 	@set -e; $(call find_python,sys.version_info >= (3, 11),Python 3.11 or newer); \
 	echo "Making $(VENV) with $$("$$python" --version)"; \
 	"$$python" -m venv --clear $(VENV)
-	@# pip unpacks on one core: two of it share the libraries. Python compiles what is imported, when it is.
-	@awk -v folder=$(VENV) '/^[a-zA-Z0-9]/ { n++ } { print > (folder "/requirements-" n % 2 ".txt") }' requirements.txt
-	@install() { $(PIP) install --no-compile --require-hashes --no-deps --only-binary :all: --requirement "$$1"; }; \
-	install $(VENV)/requirements-0.txt & install $(VENV)/requirements-1.txt && wait $$!
+	@# uv installs in seconds what takes pip a minute; where it cannot, pip does, with its own settings.
+	@awk '/^[a-zA-Z0-9]/ { is_uv = /^uv==/ } is_uv' requirements.txt >$(VENV)/requirements-uv.txt
+	@$(PIP) install $(HASHED) --no-compile --requirement $(VENV)/requirements-uv.txt && \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python $(HASHED) --requirement requirements.txt || \
+		$(PIP) install $(HASHED) --no-compile --requirement requirements.txt
 	@touch $@
 
 $(INSTALLED): $(VENV)/.libraries pyproject.toml

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +18,7 @@ IMPORT = (
 # Each of the demo's four bills. Enough for every kind of row that the demo generates.
 LINE_ITEMS = 1_000
 BILLS = 4
-# Pinned so that a release of today's commit can be repeated; uv only if the machine has none.
-UV = "uv==0.13.9"
+# Pinned so that a release of today's commit can be repeated.
 TWINE = "twine==7.0.0"
 
 
@@ -49,15 +47,14 @@ class Installed:
 
 
 def get_tools(folder: Path) -> Tools:
-    """Install twine into an environment of its own, and uv if this machine has none."""
-    found = shutil.which("uv")
+    """The environment's uv, and twine in an environment of its own."""
     python = _make_environment(folder)
     run(
-        [python, "-m", "pip", "install", "--quiet", TWINE, *([] if found else [UV])],
+        [python, "-m", "pip", "install", "--quiet", TWINE],
         directory=folder,
         environment=installing_environment(),
     )
-    return Tools(uv=Path(found or folder / "bin/uv"), twine=folder / "bin/twine")
+    return Tools(uv=Path(sys.executable).with_name("uv"), twine=folder / "bin/twine")
 
 
 def install_with_pip(archive: Path, folder: Path, pins: Pins, tools: Tools) -> Installed:
