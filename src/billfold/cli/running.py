@@ -6,12 +6,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import typer
-
 from billfold import interruption
-from billfold.cli.application import LIST_NAMES, choose_application
+from billfold.cli.command_list import LIST_NAMES
 from billfold.cli.exits import ExitCode, exit_code
-from billfold.cli.output.streams import discard_output, write_document
+from billfold.cli.output.streams import discard_output, print_version, write_document
 from billfold.errors import BillfoldError, as_internal
 from billfold.log import Event
 
@@ -34,21 +32,18 @@ def run(words: Sequence[str]) -> ExitCode:
 
 def _run(words: Sequence[str]) -> ExitCode:
     try:
-        code = typer.main.get_command(choose_application(words)).main(
-            list(words) or ["--help"], prog_name="billfold", standalone_mode=False
-        )
-    except typer.TyperException as error:
-        # The command line itself is wrong; commands fail with errors of Billfold's.
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "billfold"
-        # A group without a command has shown its help and says nothing more.
-        message = error.format_message().replace("Value error, ", "").rstrip(".") or "which command?"
-        return _fail(words, ExitCode.USAGE, "usage", f"{message}: see {path} --help")
+        match list(words):
+            case ["--version"]:
+                print_version()
+            case [] | ["-h"] | ["--help"]:
+                from billfold.cli.overview import show_overview
+
+                show_overview()
+            case _:
+                return _run_command(words)
     except BillfoldError as error:
         interruption.check()
         return _fail(words, exit_code([error]), error.error_code, str(error))
-    except typer.Abort:
-        raise interruption.Interruption from None
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -59,6 +54,28 @@ def _run(words: Sequence[str]) -> ExitCode:
         else:
             traceback.print_exc()
         return _fail(words, ExitCode.INTERNAL, "internal", str(as_internal(error)))
+    return ExitCode.SUCCESS
+
+
+def _run_command(words: Sequence[str]) -> ExitCode:
+    # Typer takes longer to load than the overview of the commands takes altogether.
+    import typer
+
+    from billfold.cli.application import choose_application
+
+    try:
+        code = typer.main.get_command(choose_application(words)).main(
+            list(words), prog_name="billfold", standalone_mode=False
+        )
+    except typer.TyperException as error:
+        # The command line itself is wrong; commands fail with errors of Billfold's.
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "billfold"
+        # A group without a command has shown its help and says nothing more.
+        message = error.format_message().replace("Value error, ", "").rstrip(".") or "which command?"
+        return _fail(words, ExitCode.USAGE, "usage", f"{message}: see {path} --help")
+    except typer.Abort:
+        raise interruption.Interruption from None
     if code == ExitCode.INTERRUPTED:
         # What typer makes of a KeyboardInterrupt.
         raise interruption.Interruption

@@ -7,12 +7,21 @@ import subprocess
 import sys
 
 import pytest
+import typer
+
+# It looks at FORCE_COLOR once.
+import typer.rich_utils
+from rich.style import Style
+from rich.text import Text
 
 from billfold.cli import app, main
-from billfold.cli.application import PANELS
+from billfold.cli.application import choose_application
+from billfold.cli.command_list import PANELS
 
 # Each takes longer to load than all that the help needs.
 _HEAVY = ("boto3", "duckdb", "fastapi", "psycopg", "pyarrow", "pydantic_settings", "structlog")
+# The overview does without these too.
+_LIBRARIES_OF_COMMANDS = ("markdown_it", "pydantic", "pygments", "typer")
 
 
 def _list_own_summaries() -> dict[str, str]:
@@ -25,6 +34,36 @@ def _list_own_summaries() -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in {**commands, **groups}.items()}
 
 
+def _seen(printed: str) -> list[tuple[str, object]]:
+    """Each character with its style, of which only the background is seen of a blank."""
+    text = Text.from_ansi(printed)
+    styles = [Style()] * len(text)
+    for span in text.spans:
+        for place in range(span.start, span.end):
+            styles[place] += Style.parse(str(span.style))
+    return [
+        (character, style.bgcolor if character.isspace() else style)
+        for character, style in zip(text.plain, styles, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 57, 80, 200])
+def test_the_overview_looks_as_typer_draws_it(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    words = ["--help"]
+
+    typer.main.get_command(choose_application(words)).main(words, prog_name="billfold", standalone_mode=False)
+    drawn_by_typer = capsys.readouterr().out
+    assert main(words) == 0
+    drawn = capsys.readouterr().out
+
+    assert "\x1b[" in drawn
+    assert _seen(drawn) == _seen(drawn_by_typer)
+
+
 def test_the_overview_says_of_each_command_what_its_own_help_says() -> None:
     overview = {name: summary for commands in PANELS.values() for name, summary in commands.items()}
 
@@ -32,12 +71,22 @@ def test_the_overview_says_of_each_command_what_its_own_help_says() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "--version", "version", "costs --help", "ingest --help", "statement --help"]
+    ("words", "unwanted"),
+    [
+        ("", _HEAVY + _LIBRARIES_OF_COMMANDS),
+        ("--help", _HEAVY + _LIBRARIES_OF_COMMANDS),
+        ("-h", _HEAVY + _LIBRARIES_OF_COMMANDS),
+        ("--version", (*_HEAVY, *_LIBRARIES_OF_COMMANDS, "rich")),
+        ("version", _HEAVY),
+        ("costs --help", _HEAVY),
+        ("ingest --help", _HEAVY),
+        ("statement --help", _HEAVY),
+    ],
 )
-def test_help_and_version_load_no_driver(words: str) -> None:
+def test_help_and_version_load_no_driver(words: str, unwanted: tuple[str, ...]) -> None:
     program = (
         "import sys; from billfold.cli import main; code = main(sys.argv[1:]);"
-        f" print('loaded:', *sorted({{*{_HEAVY}}} & {{*sys.modules}}), file=sys.stderr); sys.exit(code)"
+        f" print('loaded:', *sorted({{*{unwanted}}} & {{*sys.modules}}), file=sys.stderr); sys.exit(code)"
     )
 
     run = subprocess.run([sys.executable, "-c", program, *words.split()], capture_output=True, text=True, check=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from billfold.cli.application import app, print_version
+from billfold.cli.application import app
 from billfold.cli.exits import ExitCode
+from billfold.cli.output.streams import print_version
 
 
 @app.command()
