@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import signal
 
-import adbc_driver_manager.dbapi
 import pytest
 
 from billfold import interruption
 from billfold.cli import main
-from billfold.store import database
 
 
 def test_nothing_that_is_imported_handles_a_signal() -> None:
@@ -39,11 +37,6 @@ def test_a_signal_within_another_program_ends_the_command_alone(
     assert (code, told.err) == (143, "error: interrupted by SIGTERM\n")
     assert '"interrupted"' in told.out
     interruption.check()
-
-
-def test_the_bulk_loaders_driver_still_calls_what_keeps_it_from_handling_a_signal() -> None:
-    assert adbc_driver_manager.dbapi._blocking_call is database._call  # type: ignore[attr-defined]
-    assert adbc_driver_manager.dbapi.Cursor.execute.__globals__["_blocking_call"] is database._call
 
 
 def test_what_nobody_interrupts_goes_on() -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import adbc_driver_manager
-import adbc_driver_manager.dbapi
-import adbc_driver_postgresql.dbapi
 import psycopg
 import pyarrow as pa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -19,6 +17,7 @@ from psycopg.rows import TupleRow
 from billfold import interruption
 from billfold.errors import BillfoldError, ConfigurationError, RunConflictError
 from billfold.settings import Settings
+from billfold.store.bulk_driver import DriverConnection
 from billfold.store.driver_errors import is_from_postgres, translate
 from billfold.store.embedded import revive, start_embedded
 from billfold.store.session import tune_query
@@ -120,13 +119,13 @@ class BulkConnection:
     Nothing is committed before `commit`; a transaction that ends without it is rolled back.
     """
 
-    def __init__(self, connection: Any, conninfo: str) -> None:
+    def __init__(self, connection: DriverConnection, conninfo: str) -> None:
         self._connection = connection
         self._conninfo = conninfo
         self._backend_pid = 0
 
     @classmethod
-    def tuned(cls, connection: Any, conninfo: str) -> Self:
+    def tuned(cls, connection: DriverConnection, conninfo: str) -> Self:
         """A new connection of the driver, its session set up."""
         bulk = cls(connection, conninfo)
         [settings] = bulk.query(tune_query({}))
@@ -143,22 +142,20 @@ class BulkConnection:
 
     def execute(self, sql: str, *parameters: Any) -> None:
         """Run one statement with bound parameters ($1, $2, …)."""
-        with translate_errors(), self._connection.cursor() as cursor:
-            cursor.execute(sql, parameters or None)
+        with translate_errors():
+            self._connection.execute(sql, parameters)
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a query that returns few of them."""
-        with translate_errors(), self._connection.cursor() as cursor:
-            cursor.execute(sql, parameters or None)
-            return [tuple(row) for row in cursor.fetchall()]
+        with translate_errors():
+            return self._connection.query(sql, parameters)
 
     @contextmanager
     def stream(self, sql: str, *parameters: Any) -> Iterator[pa.RecordBatchReader]:
         """The rows of a query as an Arrow stream, in bounded memory."""
-        with translate_errors(), self._connection.cursor() as cursor:
-            cursor.execute(sql, parameters or None)
+        with translate_errors(), self._connection.stream(sql, parameters) as rows:
             try:
-                yield cursor.fetch_record_batch()
+                yield rows
             except Exception as error:
                 if isinstance(error, BillfoldError) or not is_from_postgres(error):
                     raise
@@ -166,8 +163,8 @@ class BulkConnection:
 
     def load(self, table: str, rows: pa.RecordBatchReader, *, temporary: bool = False) -> None:
         """COPY a stream into an existing table; columns are found by name, types must be the table's."""
-        with translate_errors(), self._connection.cursor() as cursor:
-            cursor.adbc_ingest(table, rows, mode="append", temporary=temporary)
+        with translate_errors():
+            self._connection.load(table, rows, temporary=temporary)
 
     @contextmanager
     def beside(self) -> Iterator[BulkConnection]:
@@ -176,7 +173,7 @@ class BulkConnection:
         It costs a tenth of the first one, for which the driver reads the columns of all tables.
         """
         with translate_errors():
-            connection = self._connection.adbc_clone()
+            connection = self._connection.open_another()
         try:
             another = BulkConnection.tuned(connection, self._conninfo)
             with another.stoppable():
@@ -215,9 +212,9 @@ def _read_pgoptions() -> str:
     return next((each.val.decode() for each in defaults if each.keyword == b"options" and each.val), "")
 
 
-def _open_bulk(conninfo: str, **startup: str) -> tuple[Any, BulkConnection]:
+def _open_bulk(conninfo: str, **startup: str) -> tuple[DriverConnection, BulkConnection]:
     with translate_errors():
-        connection = adbc_driver_postgresql.dbapi.connect(make_conninfo(_tuned(conninfo), **startup))
+        connection = DriverConnection.open(make_conninfo(_tuned(conninfo), **startup))
     try:
         return connection, BulkConnection.tuned(connection, conninfo)
     except BaseException:
@@ -245,20 +242,6 @@ def end_sessions(sessions: Sequence[tuple[str, int]]) -> None:
             while ended and time.monotonic() < until:
                 time.sleep(_LOOK_SECONDS)
                 ended = connection.execute(_LIST_SESSIONS, [pids]).fetchall()
-
-
-def _call(function: Callable[..., Any], arguments: Any, named: Any, cancel: Any) -> Any:
-    """Call the driver without its own handler of SIGINT, which hides the signal, while signals are watched.
-
-    This is the only place where that is possible; a test with real signals covers it.
-    """
-    if interruption.is_watched():
-        return function(*arguments, **named)
-    return _driver_call(function, arguments, named, cancel)
-
-
-_driver_call: Callable[..., Any] = adbc_driver_manager.dbapi._blocking_call  # type: ignore[attr-defined]
-adbc_driver_manager.dbapi._blocking_call = _call  # type: ignore[attr-defined, assignment]
 
 
 @contextmanager

@@ -1,0 +1,126 @@
+"""ADBC's driver for PostgreSQL: one connection of the bulk loader, in a transaction.
+
+The driver's DB-API module does the same, but imports Arrow's data sets and compute functions, which nothing here uses
+and which take longer to load than the rest of an ingest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import adbc_driver_postgresql
+import pyarrow as pa
+from adbc_driver_manager import (
+    INGEST_OPTION_MODE,
+    INGEST_OPTION_MODE_APPEND,
+    INGEST_OPTION_TARGET_TABLE,
+    AdbcConnection,
+    AdbcDatabase,
+    AdbcStatement,
+    ArrowArrayStreamHandle,
+    StatementOptions,
+)
+from adbc_driver_manager._lib import _blocking_call
+from adbc_driver_manager._reader import AdbcRecordBatchReader
+
+from billfold import interruption
+
+
+class DriverConnection:
+    """One connection of the driver; errors leave it as the driver's."""
+
+    def __init__(self, database: AdbcDatabase, *, owns_database: bool) -> None:
+        self._database = database
+        self._owns_database = owns_database
+        self._connection = AdbcConnection(database)
+        try:
+            self._connection.set_autocommit(False)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @classmethod
+    def open(cls, conninfo: str) -> DriverConnection:
+        """Connect; the driver reads the columns of all tables."""
+        database = adbc_driver_postgresql.connect(conninfo)
+        try:
+            return cls(database, owns_database=True)
+        except BaseException:
+            database.close()
+            raise
+
+    def open_another(self) -> DriverConnection:
+        """Another connection, to be closed before this one, with a transaction of its own."""
+        return DriverConnection(self._database, owns_database=False)
+
+    def execute(self, sql: str, parameters: Sequence[Any]) -> None:
+        """Run one statement with bound parameters ($1, $2, …)."""
+        with self._run(sql, parameters) as (_, handle):
+            handle.release()
+
+    def query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The rows of a query that returns few of them."""
+        with self._run(sql, parameters) as (statement, handle), _open_stream(handle) as rows:
+            table = _call(statement, rows.read_all)
+        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+    @contextmanager
+    def stream(self, sql: str, parameters: Sequence[Any]) -> Iterator[pa.RecordBatchReader]:
+        """The rows of a query as an Arrow stream."""
+        with self._run(sql, parameters) as (_, handle), _open_stream(handle) as rows:
+            # Arrow's own reader: DuckDB would look for it in vain inside the driver's.
+            yield rows._reader
+
+    def load(self, table: str, rows: pa.RecordBatchReader, *, temporary: bool) -> None:
+        """COPY a stream into an existing table."""
+        with closing(AdbcStatement(self._connection)) as statement:
+            statement.set_options(
+                **{
+                    INGEST_OPTION_TARGET_TABLE: table,
+                    INGEST_OPTION_MODE: INGEST_OPTION_MODE_APPEND,
+                    StatementOptions.INGEST_TEMPORARY.value: str(temporary).lower(),
+                }
+            )
+            statement.bind_stream(rows)
+            _call(statement, statement.execute_update)
+
+    def commit(self) -> None:
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        self._connection.rollback()
+
+    def close(self) -> None:
+        """Close the connection, which rolls back what is not committed."""
+        self._connection.close()
+        if self._owns_database:
+            self._database.close()
+
+    @contextmanager
+    def _run(self, sql: str, parameters: Sequence[Any]) -> Iterator[tuple[AdbcStatement, ArrowArrayStreamHandle]]:
+        with closing(AdbcStatement(self._connection)) as statement:
+            statement.set_sql_query(sql)
+            _call(statement, statement.prepare)
+            if parameters:
+                names = [str(place) for place in range(len(parameters))]
+                statement.bind(pa.record_batch([[value] for value in parameters], names=names))
+            handle, _row_count = _call(statement, statement.execute_query)
+            yield statement, handle
+
+
+def _open_stream(handle: ArrowArrayStreamHandle) -> closing[AdbcRecordBatchReader]:
+    # It reports an error of PostgreSQL with its code, where Arrow's own reader has only words.
+    return closing(AdbcRecordBatchReader._import_from_c(handle.address))
+
+
+def _call(statement: AdbcStatement, function: Callable[[], Any]) -> Any:
+    """Call what may take long; Ctrl-C in a program that uses Billfold cancels it.
+
+    While the command line watches for signals it ends the session itself: the driver's own handler would hide the
+    signal.
+    """
+    if interruption.is_watched():
+        return function()
+    return _blocking_call(function, (), {}, statement.cancel)
