@@ -15,7 +15,6 @@ import pyarrow.csv as arrow_csv
 
 from billfold import interruption
 from billfold.errors import MalformedFileError
-from billfold.transform.parquet_batches import first_line
 from billfold.transform.shape import Shape, SourceFile
 
 MAX_HEADER_BYTES = 1 << 20
@@ -196,3 +195,9 @@ def explain(error: duckdb.Error, shape: Shape) -> MalformedFileError | None:
         line=physical_line(file.unpacked.path, int(line[1]) - 1, count_blank=True) if line else None,
         advice=REFUSED_ADVICE,
     )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a reader's message."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -18,6 +18,7 @@ import pyarrow.parquet as parquet
 
 from billfold import interruption
 from billfold.errors import MalformedFileError, SourceLimitError
+from billfold.transform.csv_files import first_line
 
 DAMAGED_ADVICE = "the file is truncated or damaged: wait for the next delivery or ask AWS for it again"
 MAX_FOOTER_BYTES = 32 * 2**20
@@ -145,12 +146,6 @@ def read_batches(rows: ParquetRows) -> Iterator[pa.RecordBatch]:
 def damaged(key: str, problem: str, error: BaseException) -> MalformedFileError:
     """The error for a file that pyarrow or DuckDB cannot read, with the first line of the reader's message."""
     return MalformedFileError(f"{problem} ({first_line(error)})", file=key, advice=DAMAGED_ADVICE)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of a reader's message."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _describe_chunks(session: duckdb.DuckDBPyConnection, path: Path, column_count: int) -> tuple[int, frozenset[int]]:

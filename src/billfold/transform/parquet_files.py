@@ -62,9 +62,7 @@ def read_parquet_schema(session: duckdb.DuckDBPyConnection, file: SourceFile) ->
 def read_all_with_pyarrow(
     session: duckdb.DuckDBPyConnection, shape: Shape, files: Sequence[UnpackedFile], max_unpacked_bytes: int | None
 ) -> list[tuple[SourceFile, ParquetProof]]:
-    """What the second reader finds in each Parquet file as delivered, before DuckDB writes any of its rows."""
-    if shape.kind != "parquet":
-        return []
+    """What the second reader finds in each file as delivered."""
     columns = [
         ParquetColumn(column=column, type_name=type_name, text=as_text(shape, column, type_name))
         for column, type_name in zip(shape.columns, shape.types, strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -22,9 +23,11 @@ from billfold.transform.csv_files import (
     read_csv_header,
     refuse_nul,
 )
-from billfold.transform.parquet_files import read_all_with_pyarrow, read_parquet_schema, spell_wide_decimals
-from billfold.transform.parquet_proof import require_agreement
 from billfold.transform.shape import Shape, SourceFile, scan_parquet, select_file_rows, select_rows
+
+if TYPE_CHECKING:
+    # What reads Parquet loads Arrow's compute functions, for which a small CSV file need not wait.
+    from billfold.transform.parquet_proof import ParquetProof
 
 # AWS's widest exports have some 300 columns beside those of tags and cost categories, of which it allows 1,000. Memory
 # grows with the columns: DuckDB holds 2,048 rows of all of them for each processor.
@@ -52,7 +55,7 @@ def parse(
     with ThreadPoolExecutor(max_workers=1) as beside:
         for shape in shapes:
             counts = beside.submit(_count_all, shape)
-            proofs = read_all_with_pyarrow(session, shape, files, limit)
+            proofs = _read_proofs(session, shape, files, limit)
             session.execute(f"CREATE TABLE {shape.table} AS SELECT * FROM ({select_rows(shape)}) WHERE false")
             try:
                 session.execute(f"INSERT INTO {shape.table} {select_rows(shape)}")
@@ -61,9 +64,7 @@ def parse(
                     raise
                 raise refusal from error
             _refuse_other_counts(session, shape, counts.result())
-            for file, proof in proofs:
-                rows = f"{shape.table} WHERE file_number = {file.file_number}"
-                require_agreement(session, proof, loaded=rows, scan=scan_parquet(shape, file))
+            _require_agreement(session, shape, proofs)
     return shapes
 
 
@@ -104,6 +105,8 @@ def raise_at_first(
 
 def _read_shape(session: duckdb.DuckDBPyConnection, file: SourceFile, max_unpacked_bytes: int | None) -> Shape:
     if file.unpacked.kind == "parquet":
+        from billfold.transform.parquet_files import read_parquet_schema, spell_wide_decimals
+
         file, spelled = spell_wide_decimals(session, file, max_unpacked_bytes)
         headers, types = read_parquet_schema(session, file)
         types = [spelled.get(position, name) for position, name in enumerate(types)]
@@ -162,6 +165,29 @@ def _count_all(shape: Shape) -> dict[int, int]:
     if shape.kind != "csv":
         return {}
     return {file.file_number: count_rows(file, len(shape.columns)) for file in shape.files}
+
+
+def _read_proofs(
+    session: duckdb.DuckDBPyConnection, shape: Shape, files: Sequence[UnpackedFile], max_unpacked_bytes: int | None
+) -> list[tuple[SourceFile, ParquetProof]]:
+    """What the second reader finds in each Parquet file as delivered, before DuckDB writes any of its rows."""
+    if shape.kind != "parquet":
+        return []
+    from billfold.transform.parquet_files import read_all_with_pyarrow
+
+    return read_all_with_pyarrow(session, shape, files, max_unpacked_bytes)
+
+
+def _require_agreement(
+    session: duckdb.DuckDBPyConnection, shape: Shape, proofs: Sequence[tuple[SourceFile, ParquetProof]]
+) -> None:
+    if not proofs:
+        return
+    from billfold.transform.parquet_proof import require_agreement
+
+    for file, proof in proofs:
+        rows = f"{shape.table} WHERE file_number = {file.file_number}"
+        require_agreement(session, proof, loaded=rows, scan=scan_parquet(shape, file))
 
 
 def _refuse_other_counts(session: duckdb.DuckDBPyConnection, shape: Shape, counts: Mapping[int, int]) -> None:
