@@ -23,14 +23,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from billfold.errors import ConfigurationError, StoreUnavailableError
 from billfold.store import keeper
 from billfold.store.home import explain, make_home, programs_for, runner_of
 from billfold.store.keeper import KEEPER_LOCK, PORT, SERVER_LOCK, SOCKET_NAME, USERS_LOCK, Plan, read_postmaster
+
+if TYPE_CHECKING:
+    import psutil
 
 START_LOCK = "start.lock"
 MAX_WAIT_SECONDS = 60.0
@@ -282,6 +285,9 @@ def _refuse_older_server(home: Path) -> None:
 
 def _servers(data: Path) -> Iterator[psutil.Process]:
     """The processes of PostgreSQL in this namespace that work in the folder; the postmaster is the oldest."""
+    # Who joins a server that runs already looks for none.
+    import psutil
+
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if process.name().startswith("postgres") and Path(process.cwd()).samefile(data):
