@@ -13,23 +13,12 @@ from uuid import UUID
 if TYPE_CHECKING:
     from billfold.errors import BillfoldError
     from billfold.model import Client, DeliveryOutcome
-    from billfold.reports import (
-        ChangeReport,
-        ChangeRow,
-        CheckRow,
-        ClientFreshness,
-        ComparedPublication,
-        CostReport,
-        CostRow,
-        DeliveryRow,
-        OwnerRow,
-        PublicationRow,
-        RunRow,
-        StatementChange,
-        StatementFreshness,
-        StatementRow,
-        UnownedRow,
-    )
+    from billfold.reports.changes import ChangeReport, ChangeRow, ComparedPublication, StatementChange
+    from billfold.reports.checks import CheckRow
+    from billfold.reports.costs import CostReport, CostRow
+    from billfold.reports.freshness import ClientFreshness, StatementFreshness
+    from billfold.reports.lists import DeliveryRow, PublicationRow, RunRow, StatementRow
+    from billfold.reports.owners import OwnerRow, UnownedRow
     from billfold.store.jobs.requests import RequestedDelivery
 
 # Fields with amounts by currency.

@@ -14,7 +14,7 @@ from functools import partial
 
 import psycopg
 
-from billfold.reports import sum_costs
+from billfold.reports.costs import sum_costs
 from billfold.selection import CostColumn, KeyColumn, MapColumn
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from billfold import reports
-from billfold.reports import ChangeReport, ChangeRow, StatementChange
+from billfold.reports.changes import ChangeReport, ChangeRow, StatementChange, list_changes
 from billfold.selection import Filter
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item
@@ -65,7 +64,7 @@ class Restated:
 
     def changes(self, **options: Any) -> ChangeReport:
         wanted = Filter(statement=options.pop("statement", None), period=options.pop("period", None))
-        return reports.list_changes(self.landing.database, wanted, **options)
+        return list_changes(self.landing.database, wanted, **options)
 
     def change(self, statement: int, **options: Any) -> StatementChange:
         [change] = self.changes(statement=statement, **options).changes

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
-from billfold import reports
 from billfold.period import parse_period
+from billfold.reports.costs import sum_costs
 from billfold.selection import CostColumn, Selection
 from billfold.store.database import Database
 from tests.bills.landing import Landing
@@ -102,7 +102,7 @@ def read_csv(address: str, query: str) -> list[dict[str, str]]:
 
 
 def total(database: Database, currency: str, **wanted: Any) -> Decimal:
-    found = reports.sum_costs(database, columns=[CostColumn.MONTH], **wanted)
+    found = sum_costs(database, columns=[CostColumn.MONTH], **wanted)
     return sum((row.amount for row in found.totals if row.currency == currency), Decimal(0))
 
 
@@ -127,7 +127,7 @@ def test_csv_holds_the_exact_sums_of_the_page(visitor: Visitor, bills: Landing, 
 
     rows = read_csv(address, "?group=region&since=2026-05")
 
-    found = reports.sum_costs(bills.database, columns=[CostColumn.REGION], month=MAY)
+    found = sum_costs(bills.database, columns=[CostColumn.REGION], month=MAY)
     assert {(row["region"], row["currency"]): Decimal(row["cost"]) for row in rows} == {
         (row.group[0], row.currency): row.amount for row in found.rows
     }

@@ -17,8 +17,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import billfold
-from billfold import reports
 from billfold.aws import LocalAws
+from billfold.reports.costs import sum_costs
 from billfold.settings import Settings
 from billfold.store import rights
 from billfold.store.database import Database, connect
@@ -144,7 +144,7 @@ def test_the_worker_brings_the_bills_in_and_the_token_shows_them(
     token, report = first_run
 
     assert [report["states"]["published"], report["dead"], report["stuck"]] == [2, 0, 0], report
-    assert reports.sum_costs(site.database).totals
+    assert sum_costs(site.database).totals
     assert ask(site, settings, token, "bf_nobody") == [200, 401]
 
 
@@ -162,7 +162,7 @@ def test_each_role_may_do_its_part_and_no_more(site: Site) -> None:
 
 @pytest.mark.usefixtures("first_run")
 def test_a_backup_is_restored_as_the_document_says(site: Site, server: str, tmp_path: Path) -> None:
-    before = reports.sum_costs(site.database)
+    before = sum_costs(site.database)
     variables = {
         "PATH": f"{wheel_programs(16)}:{os.environ['PATH']}",
         "ADMIN": server,
@@ -177,7 +177,7 @@ def test_a_backup_is_restored_as_the_document_says(site: Site, server: str, tmp_
     site.run("serve", ["-m", *shlex.split(verify)])
 
     assert before.totals
-    assert reports.sum_costs(site.database) == before
+    assert sum_costs(site.database) == before
     with connect(server) as connection:
         assert connection.execute("SELECT 1 FROM pg_database WHERE datname = 'billing_before'").fetchone()
     with connect(site.database.conninfo) as connection:
@@ -187,11 +187,11 @@ def test_a_backup_is_restored_as_the_document_says(site: Site, server: str, tmp_
 
 def test_the_try_out_can_be_run_again(site: Site, first_run: tuple[str, dict[str, Any]], settings: Settings) -> None:
     """The client and its costs stay as they are, and the former token ends."""
-    costs = reports.sum_costs(site.database)
+    costs = sum_costs(site.database)
 
     token = try_out(site)
     report = drain(site)
 
     assert [report["dead"], report["stuck"]] == [0, 0], report
-    assert reports.sum_costs(site.database) == costs
+    assert sum_costs(site.database) == costs
     assert ask(site, settings, first_run[0], token) == [401, 200]

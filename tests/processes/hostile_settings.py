@@ -18,7 +18,9 @@ from billfold.bills.rollback import roll_back
 from billfold.documents import changes_document, costs_document, dump
 from billfold.model import DeliveryState
 from billfold.period import BillingPeriod
-from billfold.reports import export_charges, list_changes, sum_costs
+from billfold.reports.changes import list_changes
+from billfold.reports.costs import sum_costs
+from billfold.reports.export import export_charges
 from billfold.selection import ChangeColumn, CostColumn, FileFormat, Filter
 from billfold.store.database import Database
 from billfold.store.query import run_query

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from billfold.reports import ChangeRow, StatementChange, list_changes
+from billfold.reports.changes import ChangeRow, StatementChange, list_changes
 from billfold.selection import ChangeColumn, Filter, Metric
 from tests.bills.landing import Landing
 from tests.restatement_model.bills import DailyCosts, Group, difference

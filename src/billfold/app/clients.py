@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
     from billfold.app.wanted import AnyClient
     from billfold.clients.onboarding import Onboarding
-    from billfold.reports import ClientFreshness, StatementFreshness
+    from billfold.reports.freshness import ClientFreshness, StatementFreshness
     from billfold.store.clients.registry import Holdings
 
 
@@ -205,10 +205,10 @@ class Clients:
         >>> [row.client_id for row in billfold.clients.freshness()]
         ['acme']
         """
-        from billfold import reports
+        from billfold.reports.freshness import list_client_freshness
 
         described = self._billfold.settings.described_client_id
-        return reports.list_client_freshness(self._billfold.database, described, client)
+        return list_client_freshness(self._billfold.database, described, client)
 
     def statement_freshness(self, client: str | None = None) -> tuple[StatementFreshness, ...]:
         """The same for each statement.
@@ -216,7 +216,7 @@ class Clients:
         >>> [row.export_name for row in billfold.clients.statement_freshness("acme")]
         ['cost-and-usage']
         """
-        from billfold import reports
+        from billfold.reports.freshness import list_statement_freshness
 
         described = self._billfold.settings.described_client_id
-        return reports.list_statement_freshness(self._billfold.database, described, client)
+        return list_statement_freshness(self._billfold.database, described, client)

@@ -12,9 +12,12 @@ from billfold.app.wanted import Month, as_period
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
     from billfold.aws.queue_levels import QueueWatch
-    from billfold.reports import Calendar, Choices, ComparedRange, Move, MoveReport, Named
     from billfold.reports.bill_quality import QualityReport
+    from billfold.reports.deliveries import Calendar
+    from billfold.reports.identifiers import Named
     from billfold.reports.instruments import Instruments
+    from billfold.reports.lists import Choices
+    from billfold.reports.moves import ComparedRange, Move, MoveReport
     from billfold.reports.spending import ChargePage, Question, SpendingReport
     from billfold.selection import ChangeColumn, Filter, Metric
     from billfold.store.reports.spending import ChargePlace
@@ -55,11 +58,11 @@ class Dashboard:
     def moves(self, wanted: Filter, *, metric: Metric | None = None, offset: int = 0) -> tuple[Move, ...]:
         """The publications that changed a bill, the largest change first.
 
-        >>> from billfold.reports import Filter
+        >>> from billfold.selection import Filter
         >>> len(billfold.dashboard.moves(Filter()))
         1
         """
-        from billfold.reports import list_moves
+        from billfold.reports.moves import list_moves
         from billfold.selection import Metric
 
         return list_moves(self._billfold.database, wanted, metric=metric or Metric.BILLED, offset=offset)
@@ -76,13 +79,13 @@ class Dashboard:
     ) -> MoveReport:
         """The same with one of them in detail, by `column`.
 
-        >>> from billfold.reports import ChangeColumn, Filter, Metric
+        >>> from billfold.selection import ChangeColumn, Filter, Metric
         >>> column, metric = ChangeColumn.SERVICE, Metric.BILLED
         >>> report = billfold.dashboard.moves_in_detail(Filter(), None, column=column, metric=metric, limit=9)
         >>> len(report.rows)
         1
         """
-        from billfold.reports import report_moves
+        from billfold.reports.moves import report_moves
 
         return report_moves(
             self._billfold.database, wanted, compared, column=column, metric=metric, limit=limit, offset=offset
@@ -91,7 +94,7 @@ class Dashboard:
     def quality(self, wanted: Filter, *, check: str | None = None, offset: int = 0) -> QualityReport:
         """The current bills with their checks, the worst first.
 
-        >>> from billfold.reports import Filter
+        >>> from billfold.selection import Filter
         >>> len(billfold.dashboard.quality(Filter()).bills)
         1
         """
@@ -106,7 +109,7 @@ class Dashboard:
         >>> billfold.dashboard.calendar(until=date(2026, 6, 30)).days[-1]
         datetime.date(2026, 6, 30)
         """
-        from billfold.reports import list_calendar
+        from billfold.reports.deliveries import list_calendar
 
         return list_calendar(self._billfold.database, client=client, until=until)
 
@@ -116,7 +119,7 @@ class Dashboard:
         >>> billfold.dashboard.choices().periods
         ['2026-05']
         """
-        from billfold.reports import list_choices
+        from billfold.reports.lists import list_choices
 
         return list_choices(self._billfold.database, client)
 
@@ -139,7 +142,7 @@ class Dashboard:
         >>> billfold.dashboard.find_named(statement=1).statement_client
         'acme'
         """
-        from billfold.reports import find_named
+        from billfold.reports.identifiers import find_named
 
         return find_named(self._billfold.database, client=client, statement=statement, delivery=delivery)
 
@@ -150,7 +153,7 @@ class Dashboard:
         >>> len(billfold.dashboard.shorten_delivery_ids([delivery])[str(delivery)])
         8
         """
-        from billfold.reports import shorten_delivery_ids
+        from billfold.reports.identifiers import shorten_delivery_ids
 
         return shorten_delivery_ids(self._billfold.database, delivery_ids)
 

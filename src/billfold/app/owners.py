@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
-    from billfold.reports import OwnerRow, UnownedRow
+    from billfold.reports.owners import OwnerRow, UnownedRow
     from billfold.store.clients.owners import OwnersWritten
 
 
@@ -30,9 +30,9 @@ class Owners:
         >>> [(row.account_id, row.owner) for row in billfold.owners.list()]
         [('111122223333', 'Platform')]
         """
-        from billfold import reports
+        from billfold.reports.owners import list_owners
 
-        return reports.list_owners(self._billfold.database, client)
+        return list_owners(self._billfold.database, client)
 
     def list_missing(self, client: str | None = None) -> tuple[UnownedRow, ...]:
         """The accounts that have costs and no owner, with their billed cost of the latest month.
@@ -40,9 +40,9 @@ class Owners:
         >>> [row.client_id for row in billfold.owners.list_missing("globex")]
         []
         """
-        from billfold import reports
+        from billfold.reports.owners import list_accounts_without_owner
 
-        return reports.list_accounts_without_owner(self._billfold.database, client)
+        return list_accounts_without_owner(self._billfold.database, client)
 
     def set(self, account_id: str, owner: str, *, name: str | None = None, client: str | None = None) -> OwnersWritten:
         """Set an account's owner; costs of earlier months show it too.

@@ -33,17 +33,12 @@ from billfold.selection import DEFAULT_COST_LIMIT
 
 if TYPE_CHECKING:
     from billfold.model import CheckState
-    from billfold.reports import (
-        ChangeReport,
-        CheckReport,
-        ConformanceReport,
-        CostReport,
-        DeliveryRow,
-        ExportReport,
-        PublicationRow,
-        RunRow,
-        StatementRow,
-    )
+    from billfold.reports.changes import ChangeReport
+    from billfold.reports.checks import CheckReport
+    from billfold.reports.conformance import ConformanceReport
+    from billfold.reports.costs import CostReport
+    from billfold.reports.export import ExportReport
+    from billfold.reports.lists import DeliveryRow, PublicationRow, RunRow, StatementRow
     from billfold.selection import FileFormat, Metric
     from billfold.store.query import QueryResult
     from billfold.verification import Verdict
@@ -78,7 +73,7 @@ class Reading(Opened):
         ...     print(*row.group, row.currency, round(row.amount, 2))
         2026-05 USD 9631.66
         """
-        from billfold.reports import sum_costs
+        from billfold.reports.costs import sum_costs
         from billfold.selection import Metric
 
         return sum_costs(
@@ -114,7 +109,7 @@ class Reading(Opened):
         >>> [change.statement_id for change in billfold.changes(by="service", month="2026-05").changes]
         [1]
         """
-        from billfold.reports import list_changes
+        from billfold.reports.changes import list_changes
         from billfold.selection import Metric
 
         refuse_unknown_statement(self.database, which.get("statement"))
@@ -134,9 +129,9 @@ class Reading(Opened):
         >>> [(row.billing_period, row.counted) for row in billfold.statements(client="acme")]
         [('2026-05', True)]
         """
-        from billfold import reports
+        from billfold.reports.lists import list_statements
 
-        return reports.list_statements(self.database, as_filter(which))
+        return list_statements(self.database, as_filter(which))
 
     def deliveries(
         self, *, state: DeliveryState | str | None = None, **which: Unpack[Listed]
@@ -146,9 +141,9 @@ class Reading(Opened):
         >>> [row.is_current for row in billfold.deliveries(state="published")]
         [True]
         """
-        from billfold import reports
+        from billfold.reports.lists import list_deliveries
 
-        return reports.list_deliveries(self.database, as_filter(which, state=as_member(DeliveryState, state, "state")))
+        return list_deliveries(self.database, as_filter(which, state=as_member(DeliveryState, state, "state")))
 
     def runs(self, *, status: RunStatus | str | None = None, **which: Unpack[Listed]) -> tuple[RunRow, ...]:
         """The runs, the newest first: each is the ingestion of one version of one data file.
@@ -156,9 +151,9 @@ class Reading(Opened):
         >>> [(row.status, row.rows_read) for row in billfold.runs(month="2026-05")]
         [('success', 100)]
         """
-        from billfold import reports
+        from billfold.reports.lists import list_runs
 
-        return reports.list_runs(self.database, as_filter(which, state=as_member(RunStatus, status, "status")))
+        return list_runs(self.database, as_filter(which, state=as_member(RunStatus, status, "status")))
 
     def publications(self, **which: Unpack[Listed]) -> tuple[PublicationRow, ...]:
         """The publications, the newest first: each is one change of a statement's bill.
@@ -166,10 +161,10 @@ class Reading(Opened):
         >>> [(row.number, row.kind) for row in billfold.publications(statement=1)]
         [(1, 'delivery')]
         """
-        from billfold import reports
+        from billfold.reports.lists import list_publications
 
         refuse_unknown_statement(self.database, which.get("statement"))
-        return reports.list_publications(self.database, as_filter(which))
+        return list_publications(self.database, as_filter(which))
 
     def checks(
         self,
@@ -186,17 +181,20 @@ class Reading(Opened):
         >>> {str(row.state) for row in billfold.checks(state="warned", refresh=True).rows}
         {'warned'}
         """
-        from billfold import reports
         from billfold.model import CheckState
         from billfold.quality.checks import make_checks
+        from billfold.reports.checks import list_checks
+        from billfold.selection import MAX_LIMIT
 
         refuse_unknown_statement(self.database, which.get("statement"))
-        listed: Listed = {"limit": reports.MAX_LIMIT, **which}
+        listed: Listed = {"limit": MAX_LIMIT, **which}
         if refresh:
-            for found in reports.list_statements(self.database, as_filter(listed)):
+            from billfold.reports.lists import list_statements
+
+            for found in list_statements(self.database, as_filter(listed)):
                 make_checks(self.database, statement_id=found.statement_id)
         wanted = as_filter(listed, state=as_member(CheckState, state, "state"))
-        return reports.list_checks(self.database, wanted, every=every)
+        return list_checks(self.database, wanted, every=every)
 
     def validate(self, **which: Unpack[Which]) -> ConformanceReport:
         """Whether the charges follow the rules of FOCUS 1.2: broken rules with rows, cost and an example.
@@ -204,9 +202,9 @@ class Reading(Opened):
         >>> [judged.is_conformant for judged in billfold.validate().statements]
         [True]
         """
-        from billfold import reports
+        from billfold.reports.conformance import judge_conformance
 
-        return reports.judge_conformance(self.database, as_filter(which))
+        return judge_conformance(self.database, as_filter(which))
 
     def verify(
         self,
@@ -254,7 +252,7 @@ class Reading(Opened):
         >>> billfold.export(folder / "may.parquet", month="2026-05").months
         ('2026-05',)
         """
-        from billfold.reports import export_charges
+        from billfold.reports.export import export_charges
         from billfold.selection import FileFormat
 
         first, last = as_period(month), as_period(until)

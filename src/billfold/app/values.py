@@ -9,20 +9,13 @@ from billfold.clients.onboarding.events import Destination
 from billfold.clients.onboarding.export import ExportContents
 from billfold.clients.onboarding.template import Onboarding
 from billfold.quality import CHECKS, Severity, describe_check
-from billfold.reports import (
-    CheckRow,
-    ClientFreshness,
-    ComparedRange,
-    DeliveryRow,
-    OwnerRow,
-    PublicationRow,
-    RunRow,
-    StatementFreshness,
-    StatementRow,
-    UnownedRow,
-)
 from billfold.reports.bill_quality import BillState
+from billfold.reports.checks import CheckRow
 from billfold.reports.costs import choose_metric
+from billfold.reports.freshness import ClientFreshness, StatementFreshness
+from billfold.reports.lists import DeliveryRow, PublicationRow, RunRow, StatementRow
+from billfold.reports.moves import ComparedRange
+from billfold.reports.owners import OwnerRow, UnownedRow
 from billfold.reports.spending import Question
 from billfold.store.jobs.requests import RequestedDelivery
 from billfold.store.reports.spending import ChargePlace

@@ -110,9 +110,9 @@ def as_point(point: Point | None) -> int | datetime | None:
 
 def as_delivery_id(database: Database, delivery: DeliveryId) -> UUID:
     """The delivery's id; raises UsageError for text that names no delivery, or more than one."""
-    from billfold import reports
+    from billfold.reports.identifiers import find_delivery_id
 
-    return delivery if isinstance(delivery, UUID) else reports.find_delivery_id(database, delivery)
+    return delivery if isinstance(delivery, UUID) else find_delivery_id(database, delivery)
 
 
 def as_member(kind: type[Word], word: str | None, what: str) -> Word | None:
@@ -201,7 +201,9 @@ def as_filter(which: Listed | Which, **more: object) -> Filter:
 
 def refuse_unknown_statement(database: Database, statement: int | None) -> None:
     """Raise UsageError for a statement that does not exist: an empty list would say that nothing happened to it."""
-    from billfold import reports
+    if statement is None:
+        return
+    from billfold.reports.identifiers import find_named
 
-    if statement is not None and reports.find_named(database, statement=statement).statement_client is None:
+    if find_named(database, statement=statement).statement_client is None:
         raise UsageError(f"there is no such statement {statement}", advice="`billfold statements` lists them")

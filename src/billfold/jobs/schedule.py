@@ -28,7 +28,7 @@ from billfold.store.reports import freshness
 
 if TYPE_CHECKING:
     from billfold.bills.backfill import BackfillReport
-    from billfold.reports import ClientFreshness
+    from billfold.reports.freshness import ClientFreshness
 
 DEFAULT_CONCURRENCY = 2
 # The longest wait of a client that failed.

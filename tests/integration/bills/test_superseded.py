@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 from uuid import UUID
 
-from billfold import reports
 from billfold.bills.rollback import roll_back
 from billfold.model import DeliveryOutcome, DeliveryState
+from billfold.reports.lists import list_deliveries
 from billfold.selection import Filter
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described, write_bill, write_object
@@ -22,7 +22,7 @@ def bring(landing: Landing, *costs: str, revision: int, **options: str) -> Deliv
 
 def find_successor(landing: Landing, outcome: DeliveryOutcome) -> UUID | None:
     """What took the place of a delivery, which has to be superseded by now."""
-    [row] = reports.list_deliveries(landing.database, Filter(delivery=outcome.delivery_id))
+    [row] = list_deliveries(landing.database, Filter(delivery=outcome.delivery_id))
     assert row.state == DeliveryState.SUPERSEDED
     return row.superseded_by
 

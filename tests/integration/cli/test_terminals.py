@@ -9,12 +9,13 @@ from uuid import UUID
 
 import pytest
 
-from billfold import reports
 from billfold.clients import owners, tokens
 from billfold.clients.registry import register
 from billfold.errors import UsageError
 from billfold.model import Scope
 from billfold.quality import make_checks
+from billfold.reports.identifiers import find_delivery_id, shorten_delivery_ids
+from billfold.reports.lists import list_deliveries, list_statements
 from billfold.selection import Filter
 from billfold.store.database import connect
 from tests.bills.landing import Landing
@@ -68,7 +69,7 @@ def world(shared_landing: Landing) -> Landing:
     other = replace(landing, root=landing.root.parent / "other").with_client(client_id="acme")
     other.ingest(write_bill(other.root, [line_item(cost="3")]))
     landing.execute("UPDATE billing_publications SET published_at = now() - interval '9 days'")
-    for statement in reports.list_statements(landing.database, Filter()):
+    for statement in list_statements(landing.database, Filter()):
         make_checks(landing.database, statement_id=statement.statement_id)
     owners.set_owner(landing.database, landing.settings, "acme", ACCOUNT, "payments", None)
     with connect(landing.database.conninfo) as connection:
@@ -127,8 +128,8 @@ def test_an_ingest_on_a_terminal_keeps_its_values_whole(
 
 def test_a_shown_id_is_accepted_by_the_commands_that_take_one(world: Landing, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("BILLFOLD_CLIENT", "acme")
-    [shown] = reports.list_deliveries(world.database, Filter(client="acme"))
-    short = reports.shorten_delivery_ids(world.database, [shown.delivery_id])[str(shown.delivery_id)]
+    [shown] = list_deliveries(world.database, Filter(client="acme"))
+    short = shorten_delivery_ids(world.database, [shown.delivery_id])[str(shown.delivery_id)]
 
     _, text = run_on_pty(200, "deliveries", "--client", "acme")
     code, refusal = run_on_pty(200, "release", short)
@@ -174,17 +175,17 @@ def test_an_ambiguous_id_is_refused_with_its_candidates(landing: Landing) -> Non
         )
 
     with pytest.raises(UsageError) as refusal:
-        reports.find_delivery_id(landing.database, "ABCDEF00")
+        find_delivery_id(landing.database, "ABCDEF00")
 
     assert str(refusal.value) == (
         f"'ABCDEF00' is the beginning of 7 delivery ids: {', '.join(map(str, ids[:5]))} and 2 more: give more"
         " characters of it"
     )
-    assert reports.find_delivery_id(landing.database, "abcdef00-0003") == ids[3]
-    assert reports.find_delivery_id(landing.database, "abcdef000003") == ids[3]
-    assert reports.find_delivery_id(landing.database, str(ids[3]).upper()) == ids[3]
+    assert find_delivery_id(landing.database, "abcdef00-0003") == ids[3]
+    assert find_delivery_id(landing.database, "abcdef000003") == ids[3]
+    assert find_delivery_id(landing.database, str(ids[3]).upper()) == ids[3]
     # A prefix differs from the ids of all deliveries, not of the shown ones alone.
-    assert reports.shorten_delivery_ids(landing.database, [ids[3], None]) == {str(ids[3]): "abcdef00-0003"}
+    assert shorten_delivery_ids(landing.database, [ids[3], None]) == {str(ids[3]): "abcdef00-0003"}
 
 
 @pytest.mark.parametrize("command", ["changes", "publications", "checks", "validate"])

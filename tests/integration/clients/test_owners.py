@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from billfold import reports
 from billfold.clients import owners
 from billfold.errors import InputError, InvalidValueError, MalformedFileError, MissingColumnError, UsageError
+from billfold.reports.costs import sum_costs
+from billfold.reports.owners import list_accounts_without_owner, list_owners
 from billfold.selection import CostColumn
 from billfold.store.clients.owners import OwnersWritten
 from tests.bills.landing import Landing
@@ -41,7 +42,7 @@ def put(landing: Landing, account: str, owner: str, name: str | None = None, *, 
 
 
 def listed(landing: Landing) -> list[tuple[str, str, str | None]]:
-    return [(row.account_id, row.owner, row.account_name) for row in reports.list_owners(landing.database)]
+    return [(row.account_id, row.owner, row.account_name) for row in list_owners(landing.database)]
 
 
 def counts(added: int = 0, changed: int = 0, unchanged: int = 0, removed: int = 0) -> OwnersWritten:
@@ -59,10 +60,10 @@ def test_an_owner_is_set_and_changed_and_keeps_the_name_that_is_not_mentioned(of
 
 def test_what_is_set_again_is_not_written_again(office: Landing) -> None:
     put(office, ACCOUNT, "payments", "prod")
-    before = reports.list_owners(office.database)
+    before = list_owners(office.database)
 
     assert put(office, ACCOUNT, "payments", "prod") == counts(unchanged=1)
-    assert reports.list_owners(office.database) == before
+    assert list_owners(office.database) == before
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_another_client_must_be_known(office: Landing) -> None:
 
     office.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
     assert put(office, ACCOUNT, "others", client="acme") == counts(added=1)
-    assert [row.owner for row in reports.list_owners(office.database, "acme")] == ["others"]
+    assert [row.owner for row in list_owners(office.database, "acme")] == ["others"]
 
 
 def test_a_removed_owner_is_gone_and_cannot_go_twice(office: Landing) -> None:
@@ -106,11 +107,11 @@ def test_importing_the_same_file_twice_changes_nothing(office: Landing) -> None:
     file = f'\ufeffAccount_ID, owner ,account_name\r\n\r\n{ACCOUNT},"Payments, EU",prod\r\n{OTHER}, shops ,\r\n,,\r\n'
 
     assert bring_in(office, file) == counts(added=2)
-    before = reports.list_owners(office.database)
+    before = list_owners(office.database)
     assert listed(office) == [(ACCOUNT, "Payments, EU", "prod"), (OTHER, "shops", None)]
 
     assert bring_in(office, file) == bring_in(office, file, is_whole=True) == counts(unchanged=2)
-    assert reports.list_owners(office.database) == before
+    assert list_owners(office.database) == before
 
 
 def test_an_import_leaves_other_accounts_alone_unless_it_is_the_whole_list(office: Landing) -> None:
@@ -205,7 +206,7 @@ def test_accounts_that_cost_something_and_belong_to_nobody_are_listed_with_their
     office.ingest_all()
 
     def missing() -> list[tuple[str, str | None, str, str, str]]:
-        rows = reports.list_accounts_without_owner(office.database)
+        rows = list_accounts_without_owner(office.database)
         return [
             (row.account_id, row.account_name, row.billing_period, row.currency, format(row.cost.normalize(), "f"))
             for row in rows
@@ -216,7 +217,7 @@ def test_accounts_that_cost_something_and_belong_to_nobody_are_listed_with_their
         (ACCOUNT, "new name", "2026-06", "USD", "2.25"),
         (OTHER, None, "2026-05", "USD", "9"),
     ]
-    assert reports.list_accounts_without_owner(office.database, "acme") == ()
+    assert list_accounts_without_owner(office.database, "acme") == ()
 
     put(office, ACCOUNT, "payments")
     assert [row[0] for row in missing()] == [OTHER]
@@ -230,7 +231,7 @@ def test_a_new_owner_shows_in_the_costs_without_a_publication(office: Landing) -
     office.ingest()
 
     def by_owner() -> dict[str, str]:
-        report = reports.sum_costs(office.database, columns=[CostColumn.OWNER])
+        report = sum_costs(office.database, columns=[CostColumn.OWNER])
         return {row.group[0]: format(row.amount.normalize(), "f") for row in report.rows}
 
     assert by_owner() == {"": "1.5"}

@@ -17,8 +17,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
-from billfold import reports
 from billfold.clients.owners import set_owner
+from billfold.reports.costs import sum_costs
 from billfold.store.database import Database
 from billfold.web.metrics import FAMILIES
 from tests.bills.landing import Landing
@@ -237,7 +237,7 @@ def test_every_choice_is_found(landed: Landing) -> None:
 
 
 def test_no_query_adds_currencies_and_the_sums_are_those_of_the_reports(landed: Landing) -> None:
-    expected = {total.currency: total.amount for total in reports.sum_costs(landed.database).totals}
+    expected = {total.currency: total.amount for total in sum_costs(landed.database).totals}
     by_title = {parameters.values[1]["title"]: parameters.values[2]["rawSql"] for parameters in targets("postgres")}
     of_costs = [parameters.values for parameters in targets("postgres") if parameters.values[0] == "costs"]
 

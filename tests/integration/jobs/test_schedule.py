@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from billfold import Billfold, clients, reports
+from billfold import Billfold, clients
 from billfold.jobs.schedule import Visit, VisitState, finish_pass, keep_schedule, report_late, visit_due
 from billfold.model import Client
+from billfold.reports.freshness import list_client_freshness, list_statement_freshness
 from billfold.store.database import connect
 from billfold.store.jobs.slots import open_slots, take_slot
 from billfold.store.reports import freshness
@@ -308,11 +309,11 @@ def test_a_client_without_a_delivery_is_late_after_one_and_a_half_intervals(
         assert bool(late) == is_late
         assert [event["event"] for event in events] == ["client_late"] * is_late
 
-    [row] = reports.list_client_freshness(registry.database, "default", "acme")
+    [row] = list_client_freshness(registry.database, "default", "acme")
     assert row.last_delivered_at
     assert row.late_since
     assert row.late_since - row.last_delivered_at == timedelta(hours=15)
-    [statement] = reports.list_statement_freshness(registry.database, None)
+    [statement] = list_statement_freshness(registry.database, None)
     assert statement.late_since == row.late_since
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from billfold import reports
 from billfold.bills.rollback import roll_back
 from billfold.documents import format_money
 from billfold.model import DeliveryState
 from billfold.period import parse_period
 from billfold.quality import CHECKS, make_checks, record_checks
-from billfold.reports import CheckRow
+from billfold.reports.checks import CheckRow, list_checks
 from billfold.selection import Filter
 from billfold.store.database import Database, connect
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
@@ -64,7 +63,7 @@ def reservation(used: str = "0.1", upfront: str = "0.75") -> list[dict[str, str]
 
 
 def checks_of(landing: Landing, *, every: bool = False, **wanted: Any) -> dict[str, CheckRow]:
-    report = reports.list_checks(landing.database, Filter(limit=1000, **wanted), every=every)
+    report = list_checks(landing.database, Filter(limit=1000, **wanted), every=every)
     return {row.name: row for row in report.rows}
 
 
@@ -195,8 +194,8 @@ def test_each_publication_keeps_its_checks_and_a_rollback_has_its_own_when_they_
     write_bill(landing.root, [line_item(cost="2", product_region_code="us-east-1")], revision=2)
     second = landing.ingest()
 
-    current = reports.list_checks(landing.database, Filter(limit=1000)).rows
-    every = reports.list_checks(landing.database, Filter(limit=1000), every=True).rows
+    current = list_checks(landing.database, Filter(limit=1000)).rows
+    every = list_checks(landing.database, Filter(limit=1000), every=True).rows
     warned = checks_of(landing, state="warned", every=True)
 
     assert {(row.delivery_id, row.publication_number, row.is_current) for row in current} == {
@@ -210,7 +209,7 @@ def test_each_publication_keeps_its_checks_and_a_rollback_has_its_own_when_they_
     roll_back(second.delivery_id, settings=landing.settings, database=landing.database)
     record_checks(landing.database, statement_id=1)
 
-    report = reports.list_checks(landing.database, Filter(limit=1000))
+    report = list_checks(landing.database, Filter(limit=1000))
     assert report.unchecked == ()
     [region] = [row for row in report.rows if row.name == "unmapped_regions"]
     assert (region.publication_number, region.state, region.cost) == (3, "warned", {"USD": "1"})
@@ -223,7 +222,7 @@ def test_an_empty_statement_has_nothing_to_check(landing: Landing) -> None:
     roll_back(only.delivery_id, settings=landing.settings, database=landing.database)
 
     assert make_checks(landing.database, statement_id=1) == ()
-    assert reports.list_checks(landing.database, Filter()).unchecked == ()
+    assert list_checks(landing.database, Filter()).unchecked == ()
 
 
 def test_checks_that_fail_leave_the_delivery_published(landing: Landing) -> None:
@@ -236,7 +235,7 @@ def test_checks_that_fail_leave_the_delivery_published(landing: Landing) -> None
     assert outcome.state is DeliveryState.PUBLISHED
     assert [event["statement_id"] for event in events if event["event"] == "checks_failed"] == [1]
     landing.execute("ALTER TABLE elsewhere RENAME TO billing_checks")
-    assert reports.list_checks(landing.database, Filter()).unchecked == (1,)
+    assert list_checks(landing.database, Filter()).unchecked == (1,)
 
 
 def test_a_warned_check_is_logged_with_its_exact_money_until_it_is_made_again(landing: Landing) -> None:

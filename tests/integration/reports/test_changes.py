@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from billfold import reports
 from billfold.documents import report_document
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
+from billfold.reports.changes import list_changes
+from billfold.reports.costs import sum_costs
+from billfold.reports.lists import list_publications
 from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.store.database import Database
 from tests.bills.landing import Landing
@@ -111,7 +113,7 @@ def test_a_first_publication_comes_from_nothing(landing: Landing) -> None:
     write_bill(landing.root, described("1.25", "2"))
     outcome = landing.ingest()
 
-    [change] = reports.list_changes(landing.database, Filter()).changes
+    [change] = list_changes(landing.database, Filter()).changes
 
     assert change.earlier is None
     assert (change.later.number, change.later.kind, change.later.delivery_id) == (1, "delivery", outcome.delivery_id)
@@ -184,7 +186,7 @@ def test_the_totals_of_all_are_the_costs_as_of_both_moments(restated_copy: Resta
 
         for side, moment in enumerate((start, end)):
             spent: dict[str, Decimal] = {}
-            for total in reports.sum_costs(database, as_of=moment).totals:
+            for total in sum_costs(database, as_of=moment).totals:
                 spent[total.currency] = spent.get(total.currency, Decimal(0)) + total.amount
             assert {currency: sums[side] for currency, sums in totals.items() if sums[side]} == spent, (start, end)
 
@@ -255,8 +257,8 @@ def test_a_limit_leaves_groups_out_and_no_total(restated: Restated) -> None:
 
 
 def test_publications_are_listed_the_newest_first(restated: Restated) -> None:
-    rows = reports.list_publications(restated.landing.database, Filter())
-    may = reports.list_publications(restated.landing.database, Filter(statement=restated.may, limit=2))
+    rows = list_publications(restated.landing.database, Filter())
+    may = list_publications(restated.landing.database, Filter(statement=restated.may, limit=2))
 
     assert [(row.billing_period, row.number) for row in rows[:3]] == [("2026-06", 2), ("2026-05", 5), ("2026-05", 4)]
     assert [(row.number, row.is_current) for row in may] == [(5, True), (4, False)]

@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from billfold import reports
 from billfold.cli.commands.validate import conformance_document
 from billfold.cli.exits import ExitCode, exit_code
 from billfold.errors import UsageError
 from billfold.period import parse_period
+from billfold.reports.conformance import ConformanceReport, judge_conformance
 from billfold.selection import Filter
 from billfold.store.database import Database, connect
 from billfold.store.reports.conformance import BrokenRule, judge_added
@@ -192,7 +192,7 @@ def test_examples_are_of_rules_that_there_are() -> None:
 
 
 def test_the_view_has_the_columns_of_focus(database: Database) -> None:
-    report = reports.judge_conformance(database, Filter())
+    report = judge_conformance(database, Filter())
 
     assert report.foreign_columns == ()
     assert {broken.rule.rule for broken in report.broken_columns} == set()
@@ -203,7 +203,7 @@ def test_a_column_that_is_missing_strange_or_of_another_type_is_told(landing: La
     landing.execute('ALTER VIEW focus_cost_and_usage RENAME COLUMN "BilledCost" TO "Tax"')
     landing.execute('ALTER VIEW focus_cost_and_usage RENAME COLUMN "SkuId" TO "BilledCost"')
 
-    report = reports.judge_conformance(landing.database, Filter())
+    report = judge_conformance(landing.database, Filter())
 
     broken = {one.rule.rule for one in report.broken_columns}
     assert (
@@ -242,14 +242,14 @@ def end_too_early(landing: Landing) -> None:
     )
 
 
-def find(report: reports.ConformanceReport, rule: str) -> BrokenRule:
+def find(report: ConformanceReport, rule: str) -> BrokenRule:
     [statement] = report.statements
     [found] = [one for one in statement.judgement.broken if one.rule.rule == rule]
     return found
 
 
 def test_charges_and_money_that_break_a_rule_are_counted_by_currency(broken: Landing) -> None:
-    report = reports.judge_conformance(broken.database, Filter())
+    report = judge_conformance(broken.database, Filter())
 
     found = find(report, "ChargePeriodEnd-after-start")
     assert found.row_count == 3
@@ -264,17 +264,17 @@ def test_charges_and_money_that_break_a_rule_are_counted_by_currency(broken: Lan
 def test_what_only_should_be_fails_nothing(broken: Landing) -> None:
     broken.execute("UPDATE billing_usage_fact SET charge_period_end = charge_period_start")
 
-    report = reports.judge_conformance(broken.database, Filter())
+    report = judge_conformance(broken.database, Filter())
 
     assert find(report, "ChargePeriodEnd-exclusive").row_count == 4
     assert "ChargePeriodEnd-exclusive" not in {one.rule.rule for one in report.statements[0].judgement.broken_musts}
 
 
 def test_a_statement_that_does_not_count_is_judged_too(broken: Landing) -> None:
-    before = conformance_document(reports.judge_conformance(broken.database, Filter()))
+    before = conformance_document(judge_conformance(broken.database, Filter()))
     broken.execute("UPDATE billing_statements SET counted = false")
 
-    after = conformance_document(reports.judge_conformance(broken.database, Filter()))
+    after = conformance_document(judge_conformance(broken.database, Filter()))
 
     assert after["statements"][0].pop("counted") is False
     assert before["statements"][0].pop("counted") is True
@@ -307,7 +307,7 @@ def test_only_the_charges_that_a_publication_added_are_judged(broken: Landing) -
 
 
 def test_statements_are_chosen_and_an_unknown_one_is_refused(broken: Landing) -> None:
-    assert len(reports.judge_conformance(broken.database, Filter(statement=1)).statements) == 1
-    assert reports.judge_conformance(broken.database, Filter(client="other")).statements == ()
+    assert len(judge_conformance(broken.database, Filter(statement=1)).statements) == 1
+    assert judge_conformance(broken.database, Filter(client="other")).statements == ()
     with pytest.raises(UsageError, match="no such statement 99"):
-        reports.judge_conformance(broken.database, Filter(statement=99))
+        judge_conformance(broken.database, Filter(statement=99))

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from billfold import reports
 from billfold.bills.prune import prune
 from billfold.errors import StoreError, UsageError
 from billfold.period import BillingPeriod
+from billfold.reports.costs import sum_costs
 from billfold.selection import (
     SPLIT_COLUMNS,
     ChargeCategory,
@@ -109,7 +109,7 @@ def bring_in_both(landing: Landing) -> None:
 
 def costs(landing: Landing, *columns: CostColumn | KeyColumn, **wanted: Any) -> dict[Any, str]:
     """Amounts by group, without the currency where it is USD; a group of one value stands for itself."""
-    report = reports.sum_costs(landing.database, columns=columns, **wanted)
+    report = sum_costs(landing.database, columns=columns, **wanted)
     assert not report.is_truncated
     for currency in ("USD", "EUR"):
         assert sum(row.amount for row in report.rows if row.currency == currency) == sum(
@@ -231,7 +231,7 @@ def test_a_refund_of_a_tax_is_left_out_with_refunds_and_with_taxes(landing: Land
 
 def test_months_are_bounded_at_both_ends(bills: Landing) -> None:
     def months(**wanted: BillingPeriod) -> set[str]:
-        return {total.group[0] for total in reports.sum_costs(bills.database, **wanted).totals}
+        return {total.group[0] for total in sum_costs(bills.database, **wanted).totals}
 
     assert months(until=MAY) == months(month=MAY) == months(since=MAY, until=MAY) == {"2026-05"}
     assert months(since=JUNE) == months(since=JUNE, until=JULY) == {"2026-06"}

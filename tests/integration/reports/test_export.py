@@ -18,7 +18,7 @@ import pytest
 from billfold.errors import ReconciliationError, StoreError, UsageError
 from billfold.model import Client
 from billfold.period import BillingPeriod
-from billfold.reports import ExportReport, export_charges
+from billfold.reports.export import ExportReport, export_charges
 from billfold.selection import FileFormat
 from billfold.store.database import connect
 from billfold.transform.sample_bill import SampleBill, write_sample_bill

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from billfold import reports
 from billfold.bills.rollback import roll_back
 from billfold.documents import changes_document
 from billfold.period import BillingPeriod
-from billfold.reports import StatementChange
+from billfold.reports.changes import StatementChange, list_changes
+from billfold.reports.lists import list_publications, list_statements
+from billfold.reports.moves import list_moves, report_moves
 from billfold.selection import ChangeColumn, Filter, Metric
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, line_item, write_bill
@@ -77,14 +78,14 @@ def test_the_first_publication_of_a_closed_month_moves_nothing(landing: Landing)
     landing.ingest()
     landing.execute("UPDATE billing_publications SET published_at = '2026-08-01Z'")
 
-    report = reports.list_changes(landing.database, Filter())
+    report = list_changes(landing.database, Filter())
 
     assert report.closed_months_moved == 0
 
 
 @pytest.mark.parametrize("metric", list(Metric))
 def test_each_publication_in_the_list_moved_what_changes_say_of_it(restated: Restated, metric: Metric) -> None:
-    moves = reports.list_moves(restated.landing.database, Filter(limit=100), metric=metric)
+    moves = list_moves(restated.landing.database, Filter(limit=100), metric=metric)
 
     assert [move.published_at for move in moves] == sorted((*MAY_TIMES, *JUNE_TIMES), reverse=True)
     for move in moves:
@@ -103,7 +104,7 @@ def test_each_publication_in_the_list_moved_what_changes_say_of_it(restated: Res
 
 def test_the_list_of_moves_is_filtered_and_paged(restated: Restated) -> None:
     def numbers(offset: int = 0, **wanted: Any) -> tuple[list[tuple[int, int]], bool]:
-        report = reports.report_moves(
+        report = report_moves(
             restated.landing.database,
             Filter(**wanted),
             None,
@@ -126,14 +127,14 @@ def test_what_moves_between_regions_moved(landing: Landing) -> None:
         write_bill(landing.root, [line_item(cost="2.5", product_region_code=region)], revision=revision)
         landing.ingest()
 
-    [change] = reports.list_changes(landing.database, Filter(), columns=[ChangeColumn.REGION]).changes
+    [change] = list_changes(landing.database, Filter(), columns=[ChangeColumn.REGION]).changes
 
     assert {(row.group, row.difference) for row in change.groups} == {
         (("us-east-1",), Decimal("-2.5")),
         (("eu-west-1",), Decimal("2.5")),
     }
     assert change.has_moved
-    [last, _] = reports.list_moves(landing.database, Filter())
+    [last, _] = list_moves(landing.database, Filter())
     assert (dict(last.difference), last.has_moved) == ({"USD": last.difference["USD"]}, True)
     assert Decimal(last.difference["USD"]) == 0
 
@@ -149,7 +150,7 @@ def test_what_moves_between_members_of_one_name_moved_whatever_the_columns_are(l
         landing.ingest()
 
     for columns in [chosen for size in range(1, 6) for chosen in combinations(ChangeColumn, size)]:
-        [change] = reports.list_changes(landing.database, Filter(), columns=columns).changes
+        [change] = list_changes(landing.database, Filter(), columns=columns).changes
         assert (change.has_moved, change.closed_month_moved) == (True, True), columns
         tells_them_apart = {*columns} & {ChangeColumn.ACCOUNT, ChangeColumn.SERVICE, ChangeColumn.DAY}
         assert len(change.groups) == (2 if tells_them_apart else 0), columns
@@ -182,10 +183,10 @@ def test_rollbacks_and_undos_are_publications_like_any(landing: Landing) -> None
     ):
         assert delivery_id
         roll_back(delivery_id, settings=landing.settings, database=landing.database, undo=undo)
-    [statement] = reports.list_statements(landing.database, Filter())
+    [statement] = list_statements(landing.database, Filter())
     restated = Restated(landing=landing, may=statement.statement_id, june=0)
 
-    publications = reports.list_publications(landing.database, Filter())[::-1]
+    publications = list_publications(landing.database, Filter())[::-1]
 
     assert [(row.kind, row.restored_number) for row in publications] == [
         ("delivery", None),
@@ -214,7 +215,7 @@ def test_identical_content_moves_nothing(landing: Landing) -> None:
     # By force it is published although it is what stands.
     landing.ingest(write_bill(landing.root, items[::-1], revision=2), force=True)
 
-    [change] = reports.list_changes(landing.database, Filter()).changes
+    [change] = list_changes(landing.database, Filter()).changes
 
     assert change.earlier
     assert (change.earlier.number, change.later.number, change.rows_added, change.rows_removed) == (1, 2, 0, 0)

@@ -14,7 +14,7 @@ from billfold.cli.output.tables import show_deliveries, show_publications
 from billfold.clients import tokens
 from billfold.errors import UsageError
 from billfold.model import Scope
-from billfold.reports import list_deliveries, list_publications
+from billfold.reports.lists import list_deliveries, list_publications
 from billfold.selection import Filter
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill, write_delivery

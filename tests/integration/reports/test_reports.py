@@ -11,11 +11,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from billfold import reports
 from billfold.documents import costs_document, dump, report_document
 from billfold.errors import StoreError
 from billfold.period import BillingPeriod
-from billfold.reports import CostRow
+from billfold.reports.costs import CostRow, sum_costs
+from billfold.reports.lists import list_deliveries, list_runs, list_statements
 from billfold.selection import CostColumn, Filter, Metric
 from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.reports import reading
@@ -59,7 +59,7 @@ def own_months(two_months: Landing, copy_database: CopyDatabase) -> Landing:
 
 
 def test_costs_are_by_service_and_month_and_currency(two_months: Landing) -> None:
-    report = reports.sum_costs(two_months.database)
+    report = sum_costs(two_months.database)
 
     assert {(row.group[1], row.currency, row.amount) for row in report.rows} == {
         ("2026-05", "EUR", Decimal(5)),
@@ -70,7 +70,7 @@ def test_costs_are_by_service_and_month_and_currency(two_months: Landing) -> Non
 
 
 def test_totals_never_add_two_currencies(two_months: Landing) -> None:
-    report = reports.sum_costs(two_months.database)
+    report = sum_costs(two_months.database)
 
     assert report.totals == (
         CostRow(group=("2026-05",), currency="EUR", amount=Decimal(5)),
@@ -80,8 +80,8 @@ def test_totals_never_add_two_currencies(two_months: Landing) -> None:
 
 
 def test_rows_beyond_the_limit_are_missed_by_no_total(two_months: Landing) -> None:
-    whole = reports.sum_costs(two_months.database)
-    report = reports.sum_costs(two_months.database, limit=1)
+    whole = sum_costs(two_months.database)
+    report = sum_costs(two_months.database, limit=1)
 
     assert report.is_truncated
     assert not whole.is_truncated
@@ -91,7 +91,7 @@ def test_rows_beyond_the_limit_are_missed_by_no_total(two_months: Landing) -> No
 
 def test_every_column_groups_all_of_the_costs(two_months: Landing) -> None:
     for column in CostColumn:
-        report = reports.sum_costs(two_months.database, columns=[column])
+        report = sum_costs(two_months.database, columns=[column])
 
         assert sum(row.amount for row in report.rows) == Decimal("8.600000000000000001"), column
         assert len(set(report.rows)) == len(report.rows), column
@@ -99,21 +99,21 @@ def test_every_column_groups_all_of_the_costs(two_months: Landing) -> None:
 
 def test_every_metric_is_summed(two_months: Landing) -> None:
     for metric in Metric:
-        report = reports.sum_costs(two_months.database, metric=metric)
+        report = sum_costs(two_months.database, metric=metric)
 
         assert sum(row.amount for row in report.rows) == Decimal("8.600000000000000001"), metric
 
 
 def test_costs_of_one_month_or_from_one_on(two_months: Landing) -> None:
-    may = reports.sum_costs(two_months.database, columns=[CostColumn.DAY], month=MAY)
-    later = reports.sum_costs(two_months.database, columns=[CostColumn.MONTH], since=JUNE)
+    may = sum_costs(two_months.database, columns=[CostColumn.DAY], month=MAY)
+    later = sum_costs(two_months.database, columns=[CostColumn.MONTH], since=JUNE)
 
     assert {row.group for row in may.rows} == {("2026-05-03",)}
     assert {row.group for row in later.rows} == {("2026-06",)}
 
 
 def test_costs_of_another_client_are_none(two_months: Landing) -> None:
-    report = reports.sum_costs(two_months.database, client="other")
+    report = sum_costs(two_months.database, client="other")
 
     assert (report.rows, report.totals) == ((), ())
 
@@ -121,7 +121,7 @@ def test_costs_of_another_client_are_none(two_months: Landing) -> None:
 def test_what_is_not_counted_costs_nothing(own_months: Landing) -> None:
     own_months.execute("UPDATE billing_statements SET counted = false WHERE billing_period = '2026-05-01'")
 
-    report = reports.sum_costs(own_months.database)
+    report = sum_costs(own_months.database)
 
     assert [total.group for total in report.totals] == [("2026-06",)]
 
@@ -130,7 +130,7 @@ def test_deliveries_show_which_one_is_current(own_months: Landing) -> None:
     write_bill(own_months.root, [in_june(cost="0.75")], period="2026-06", revision=3)
     own_months.ingest_all()
 
-    rows = reports.list_deliveries(own_months.database, Filter(period=JUNE))
+    rows = list_deliveries(own_months.database, Filter(period=JUNE))
 
     assert [(row.is_current, row.billed_cost, row.rows_added, row.rows_removed) for row in rows] == [
         (True, {"USD": "0.75"}, 1, 1),
@@ -143,14 +143,14 @@ def test_lists_are_filtered_and_limited(own_months: Landing, tmp_path: Path) -> 
     own_months.ingest(tmp_path / "bad.csv")
     database = own_months.database
 
-    assert len(reports.list_runs(database, Filter())) == 3
-    assert [run.error_code for run in reports.list_runs(database, Filter(state="failed"))] == ["malformed_file"]
-    assert [run.billing_period for run in reports.list_runs(database, Filter(period=MAY))] == ["2026-05"]
-    assert reports.list_runs(database, Filter(limit=1))[0].source_s3_key == "bad.csv"
-    assert {row.export_name for row in reports.list_deliveries(database, Filter(export="acme"))} == {"acme"}
-    assert [row.state for row in reports.list_deliveries(database, Filter(state="failed"))] == ["failed"]
-    assert [row.billing_period for row in reports.list_statements(database, Filter())] == ["2026-06", "2026-05"]
-    assert reports.list_statements(database, Filter(client="other")) == ()
+    assert len(list_runs(database, Filter())) == 3
+    assert [run.error_code for run in list_runs(database, Filter(state="failed"))] == ["malformed_file"]
+    assert [run.billing_period for run in list_runs(database, Filter(period=MAY))] == ["2026-05"]
+    assert list_runs(database, Filter(limit=1))[0].source_s3_key == "bad.csv"
+    assert {row.export_name for row in list_deliveries(database, Filter(export="acme"))} == {"acme"}
+    assert [row.state for row in list_deliveries(database, Filter(state="failed"))] == ["failed"]
+    assert [row.billing_period for row in list_statements(database, Filter())] == ["2026-06", "2026-05"]
+    assert list_statements(database, Filter(client="other")) == ()
 
 
 def set_times(landing: Landing, *times: datetime) -> None:
@@ -169,7 +169,7 @@ def test_costs_as_of_a_moment_are_those_that_stood_then(own_months: Landing) -> 
     set_times(own_months, *times)
 
     def june_total(moment: datetime | None) -> list[Decimal]:
-        report = reports.sum_costs(own_months.database, month=JUNE, as_of=moment)
+        report = sum_costs(own_months.database, month=JUNE, as_of=moment)
         assert report.as_of == moment
         assert sum(row.amount for row in report.rows) == sum(total.amount for total in report.totals)
         return [total.amount for total in report.totals]
@@ -184,8 +184,8 @@ def test_costs_as_of_a_moment_are_of_what_counted_then(own_months: Landing) -> N
     set_times(own_months, moment, moment + timedelta(hours=1))
     own_months.execute("UPDATE billing_statements SET counted = false WHERE billing_period = '2026-05-01'")
 
-    then = reports.sum_costs(own_months.database, as_of=moment + timedelta(hours=2))
-    now = reports.sum_costs(own_months.database)
+    then = sum_costs(own_months.database, as_of=moment + timedelta(hours=2))
+    now = sum_costs(own_months.database)
 
     assert [total.group[0] for total in then.totals] == ["2026-05", "2026-05", "2026-06"]
     assert [total.group[0] for total in now.totals] == ["2026-06"]
@@ -194,8 +194,8 @@ def test_costs_as_of_a_moment_are_of_what_counted_then(own_months: Landing) -> N
 def test_costs_as_of_a_moment_say_so_in_the_document(two_months: Landing) -> None:
     moment = datetime(2099, 7, 1, tzinfo=UTC)
 
-    then = json.loads(dump(costs_document(reports.sum_costs(two_months.database, as_of=moment))))
-    now = json.loads(dump(costs_document(reports.sum_costs(two_months.database))))
+    then = json.loads(dump(costs_document(sum_costs(two_months.database, as_of=moment))))
+    now = json.loads(dump(costs_document(sum_costs(two_months.database))))
 
     assert (then.pop("as_of"), now.pop("as_of")) == ("2099-07-01T00:00:00+00:00", None)
     assert then == now
@@ -209,10 +209,8 @@ def test_lists_tell_the_last_error_and_why_a_delivery_does_not_stand(own_months:
         WHERE billing_period = '2026-05-01'"""
     )
 
-    runs = report_document("runs", reports.list_runs(own_months.database, Filter()))["runs"]
-    [held] = report_document("deliveries", reports.list_deliveries(own_months.database, Filter(period=MAY)))[
-        "deliveries"
-    ]
+    runs = report_document("runs", list_runs(own_months.database, Filter()))["runs"]
+    [held] = report_document("deliveries", list_deliveries(own_months.database, Filter(period=MAY)))["deliveries"]
 
     assert {(run["last_error_code"], run["last_error_message"]) for run in runs} == {("torn", None)}
     assert {run["last_failed_at"] for run in runs} == {datetime(2026, 7, 1, tzinfo=UTC)}
@@ -226,8 +224,8 @@ def test_deliveries_and_statements_name_their_publication(own_months: Landing) -
     )
     published = {row[0] for row in own_months.query("SELECT publication_id FROM billing_publications")}
 
-    deliveries = reports.list_deliveries(own_months.database, Filter())
-    june, may = reports.list_statements(own_months.database, Filter())
+    deliveries = list_deliveries(own_months.database, Filter())
+    june, may = list_statements(own_months.database, Filter())
 
     assert {row.publication_id for row in deliveries} == published
     assert (may.publication_kind, may.remembered_since) == ("delivery", datetime(2026, 7, 1, tzinfo=UTC))

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from billfold import reports
 from billfold.cli import main
 from billfold.documents import costs_document
 from billfold.errors import UsageError
 from billfold.period import parse_period
+from billfold.reports.costs import sum_costs
 from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.selection import NOT_ALLOCATED, SPLIT_COLUMNS, CostColumn, KeyColumn, MapColumn, Metric, Selection
 from tests.at_length import rounds
@@ -84,7 +84,7 @@ def server(bills: Landing) -> Iterator[WebServer]:
 
 def costs(landing: Landing, *columns: CostColumn | KeyColumn, **wanted: Any) -> dict[str, str]:
     """What May costs in dollars, by group."""
-    report = reports.sum_costs(landing.database, columns=columns, month=parse_period("2026-05"), **wanted)
+    report = sum_costs(landing.database, columns=columns, month=parse_period("2026-05"), **wanted)
     return {" ".join(row.group): format(row.amount.normalize(), "f") for row in report.rows if row.currency == "USD"}
 
 
@@ -157,8 +157,8 @@ def test_every_grouping_has_the_totals_of_the_bill(
 ) -> None:
     moment = bills.published_at()[-2 if is_past else -1]
 
-    plain = reports.sum_costs(bills.database, metric=Metric.EFFECTIVE, as_of=moment)
-    split = reports.sum_costs(bills.database, columns=columns, split=True, as_of=moment)
+    plain = sum_costs(bills.database, metric=Metric.EFFECTIVE, as_of=moment)
+    split = sum_costs(bills.database, columns=columns, split=True, as_of=moment)
 
     assert split.totals == plain.totals
     for currency in ("USD", "EUR"):
@@ -169,13 +169,9 @@ def test_every_grouping_has_the_totals_of_the_bill(
 
 @pytest.mark.parametrize("column", COLUMNS, ids=str)
 def test_the_past_of_a_split_is_what_the_report_said_then(bills: Landing, column: CostColumn | KeyColumn) -> None:
-    now = reports.sum_costs(bills.database, columns=[column, CostColumn.DAY], split=True)
-    then = reports.sum_costs(
-        bills.database, columns=[column, CostColumn.DAY], split=True, as_of=bills.published_at()[-1]
-    )
-    before = reports.sum_costs(
-        bills.database, columns=[CostColumn.POD, CostColumn.MONTH], as_of=bills.published_at()[-2]
-    )
+    now = sum_costs(bills.database, columns=[column, CostColumn.DAY], split=True)
+    then = sum_costs(bills.database, columns=[column, CostColumn.DAY], split=True, as_of=bills.published_at()[-1])
+    before = sum_costs(bills.database, columns=[CostColumn.POD, CostColumn.MONTH], as_of=bills.published_at()[-2])
 
     assert replace(then, as_of=None) == now
     assert {row.group: row.amount for row in before.rows}.get(("web", "2026-05")) == Decimal("0.45")
@@ -187,19 +183,19 @@ def test_the_past_of_a_split_is_what_the_report_said_then(bills: Landing, column
 )
 def test_only_effective_costs_are_split(bills: Landing, metric: Metric, wanted: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"no {metric} cost"):
-        reports.sum_costs(bills.database, metric=metric, **wanted)
+        sum_costs(bills.database, metric=metric, **wanted)
 
 
 def test_invoices_are_not_split(bills: Landing) -> None:
     with pytest.raises(UsageError, match="have no invoice"):
-        reports.sum_costs(bills.database, columns=[CostColumn.INVOICE], split=True)
+        sum_costs(bills.database, columns=[CostColumn.INVOICE], split=True)
 
 
 @pytest.mark.parametrize("column", SPLIT_COLUMNS, ids=str)
 def test_a_column_of_containers_implies_the_split(bills: Landing, column: CostColumn) -> None:
-    report = reports.sum_costs(bills.database, columns=[column])
+    report = sum_costs(bills.database, columns=[column])
 
-    assert report == reports.sum_costs(bills.database, columns=[column], split=True)
+    assert report == sum_costs(bills.database, columns=[column], split=True)
     assert (report.is_split, report.metric) == (True, Metric.EFFECTIVE)
     assert costs_document(report)["split"] is True
 
@@ -323,4 +319,4 @@ def test_a_bill_without_containers_offers_no_split(landing: Landing) -> None:
         [page] = read(server, "/costs")
 
     assert "Split by workload" not in page
-    assert reports.sum_costs(landing.database, split=True).rows[0].amount == 1
+    assert sum_costs(landing.database, split=True).rows[0].amount == 1

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from billfold.bills.rollback import roll_back
-from billfold.reports import sum_costs
+from billfold.reports.costs import sum_costs
 from billfold.selection import KeyColumn, MapColumn
 from billfold.store.database import connect
 from billfold.store.migrate import list_migrations

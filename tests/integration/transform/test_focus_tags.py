@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.model import ExportFormat
-from billfold.reports import sum_costs
+from billfold.reports.costs import sum_costs
 from billfold.selection import KeyColumn, MapColumn, Selection
 from billfold.settings import Settings
 from billfold.verification import ProofState, verify

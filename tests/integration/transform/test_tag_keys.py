@@ -11,7 +11,7 @@ import pytest
 
 from billfold.cli import main
 from billfold.errors import UsageError
-from billfold.reports import sum_costs
+from billfold.reports.costs import sum_costs
 from billfold.selection import KeyColumn, MapColumn, Selection, format_pair, parse_cost_columns, parse_pairs
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill

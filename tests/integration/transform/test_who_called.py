@@ -13,10 +13,10 @@ from uuid import UUID
 
 import pytest
 
-from billfold import reports
 from billfold.cli import main
 from billfold.period import BillingPeriod
-from billfold.reports import export_charges, sum_costs
+from billfold.reports.costs import sum_costs
+from billfold.reports.export import export_charges
 from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.selection import CostColumn, FileFormat, KeyColumn, MapColumn, Selection
 from billfold.verification import ProofState, verify
@@ -198,4 +198,4 @@ def test_costs_by_caller_read_the_daily_costs(landing: Landing) -> None:
     landing.execute("UPDATE billing_usage_fact SET billed_cost = 0")
 
     assert amounts(landing, CostColumn.IAM_PRINCIPAL) == {ALICE: 1, ROLE: 6, "": 24}
-    assert reports.sum_costs(landing.database).totals[0].amount == Decimal(31)
+    assert sum_costs(landing.database).totals[0].amount == Decimal(31)

@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from billfold import reports
 from billfold.documents import format_money
 from billfold.period import parse_period
+from billfold.reports.changes import list_changes
+from billfold.reports.lists import list_statements
 from billfold.selection import ChangeColumn, Filter, Metric
 from tests.bills.landing import Landing
 from tests.bills.page_bills import MARKUP
@@ -28,7 +29,7 @@ class Shown:
 
 @pytest.fixture
 def shown(page_bills: Landing, pages: Pages) -> Shown:
-    [may] = reports.list_statements(page_bills.database, Filter(period=parse_period("2026-05")))
+    [may] = list_statements(page_bills.database, Filter(period=parse_period("2026-05")))
     return Shown(landing=page_bills, pages=pages, may=may.statement_id)
 
 
@@ -37,7 +38,7 @@ def shown(page_bills: Landing, pages: Pages) -> Shown:
 def test_movers_are_those_of_the_report_to_the_last_digit(shown: Shown, metric: Metric, column: ChangeColumn) -> None:
     rows = shown.pages.read_csv(f"/changes.csv?statement={shown.may}&from=1&to=2&by={column}&metric={metric}")
 
-    [change] = reports.list_changes(
+    [change] = list_changes(
         shown.landing.database, Filter(statement=shown.may), start=1, end=2, columns=[column], metric=metric
     ).changes
     assert [(row[column], row["currency"], row["old"], row["new"], row["difference"]) for row in rows] == [

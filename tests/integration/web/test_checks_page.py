@@ -7,12 +7,13 @@ from decimal import Decimal
 
 import pytest
 
-from billfold import reports
 from billfold.bills.rollback import roll_back
 from billfold.documents import format_money
 from billfold.period import parse_period
 from billfold.quality import CHECKS
 from billfold.reports.bill_quality import report_quality
+from billfold.reports.checks import list_checks
+from billfold.reports.lists import list_statements
 from billfold.selection import Filter
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
@@ -28,7 +29,7 @@ class Shown:
 
     def statement(self, period: str, export: str = "acme") -> int:
         wanted = Filter(client="acme", export=export, period=parse_period(period))
-        [row] = reports.list_statements(self.landing.database, wanted)
+        [row] = list_statements(self.landing.database, wanted)
         return row.statement_id
 
 
@@ -41,7 +42,7 @@ def test_the_table_is_what_the_report_of_checks_says(shown: Shown) -> None:
     rows = [row for row in shown.pages.read_csv("/checks.csv") if row["check"] in CHECKS]
 
     found = {(row["statement"], row["check"], row["state"], row["rows"], row["currency"], row["cost"]) for row in rows}
-    report = reports.list_checks(shown.landing.database, Filter())
+    report = list_checks(shown.landing.database, Filter())
     assert found == {
         (str(row.statement_id), row.name, row.state, str(row.row_count), currency, cost and format_money(cost))
         for row in report.rows

@@ -13,12 +13,17 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
-from billfold import clients, reports
+from billfold import clients
 from billfold.app import Billfold
 from billfold.clients import tokens
 from billfold.clients.owners import set_owner
 from billfold.documents import changes_document, client_document, costs_document, dump, report_document
 from billfold.model import Scope
+from billfold.reports.changes import list_changes
+from billfold.reports.checks import list_checks
+from billfold.reports.costs import sum_costs
+from billfold.reports.lists import list_deliveries, list_publications, list_runs, list_statements
+from billfold.reports.owners import list_accounts_without_owner, list_owners
 from billfold.selection import CostColumn, Filter, Metric
 from billfold.web import create_app
 from billfold.web.cursors import next_cursor
@@ -71,22 +76,19 @@ def as_json(document: Any) -> Any:
 def test_lists_are_the_documents_of_the_command_line(landed: Landing, server: WebServer) -> None:
     database = landed.database
     everything = Filter()
-    changes = reports.list_changes(database, everything)
-    costs = reports.sum_costs(database)
+    changes = list_changes(database, everything)
+    costs = sum_costs(database)
     expected = {
-        "/v1/statements": report_document("statements", reports.list_statements(database, everything))
+        "/v1/statements": report_document("statements", list_statements(database, everything)) | {"next_cursor": None},
+        "/v1/deliveries": report_document("deliveries", list_deliveries(database, everything)) | {"next_cursor": None},
+        "/v1/runs": report_document("runs", list_runs(database, everything)) | {"next_cursor": None},
+        "/v1/publications": report_document("publications", list_publications(database, everything))
         | {"next_cursor": None},
-        "/v1/deliveries": report_document("deliveries", reports.list_deliveries(database, everything))
-        | {"next_cursor": None},
-        "/v1/runs": report_document("runs", reports.list_runs(database, everything)) | {"next_cursor": None},
-        "/v1/publications": report_document("publications", reports.list_publications(database, everything))
-        | {"next_cursor": None},
-        "/v1/checks": report_document("checks", reports.list_checks(database, everything).rows)
-        | {"unchecked_statements": []},
+        "/v1/checks": report_document("checks", list_checks(database, everything).rows) | {"unchecked_statements": []},
         "/v1/costs": costs_document(costs),
         "/v1/changes": changes_document(changes) | {"group_count": changes.group_count},
-        "/v1/owners": report_document("owners", reports.list_owners(database)),
-        "/v1/owners/missing": report_document("accounts", reports.list_accounts_without_owner(database)),
+        "/v1/owners": report_document("owners", list_owners(database)),
+        "/v1/owners/missing": report_document("accounts", list_accounts_without_owner(database)),
         "/v1/clients": {"clients": [client_document(row, None) for row in clients.list_clients(database)]},
     }
 
@@ -103,9 +105,7 @@ def test_lists_are_the_documents_of_the_command_line(landed: Landing, server: We
 
 
 def test_costs_take_what_the_command_takes(landed: Landing, server: WebServer) -> None:
-    report = reports.sum_costs(
-        landed.database, columns=[CostColumn.ACCOUNT], metric=Metric.EFFECTIVE, client="acme", limit=1
-    )
+    report = sum_costs(landed.database, columns=[CostColumn.ACCOUNT], metric=Metric.EFFECTIVE, client="acme", limit=1)
 
     found = get(server, "/v1/costs?by=account&metric=effective&client=acme&limit=1&since=2026-05&tag=team=")
 
@@ -146,7 +146,7 @@ def test_pages_hold_every_row_once(server: WebServer) -> None:
 
 def test_a_token_of_one_client_sees_no_other(landed: Landing, server: WebServer) -> None:
     token = tokens.make(landed.database, "reader", scopes=[Scope.READ], client_id="globex").secret
-    [theirs] = reports.list_statements(landed.database, Filter(client="acme"))
+    [theirs] = list_statements(landed.database, Filter(client="acme"))
     paths = [
         f"/v1/statements/{theirs.statement_id}",
         f"/v1/deliveries/{theirs.current_delivery_id}",

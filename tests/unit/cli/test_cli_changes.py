@@ -18,7 +18,7 @@ from billfold.cli.output.changes_table import show_changes, show_difference
 from billfold.cli.output.grid import show_moment
 from billfold.documents import changes_document
 from billfold.errors import UsageError
-from billfold.reports import ChangeReport, ChangeRow, ComparedPublication, StatementChange
+from billfold.reports.changes import ChangeReport, ChangeRow, ComparedPublication, StatementChange
 from billfold.selection import ChangeColumn, Metric
 
 FIRST, SECOND = (

@@ -13,7 +13,7 @@ from billfold.cli.output.costs_table import show_costs
 from billfold.cli.output.csv_output import refuse_both, write_csv
 from billfold.documents import costs_document
 from billfold.errors import UsageError
-from billfold.reports import CostReport, CostRow
+from billfold.reports.costs import CostReport, CostRow
 from billfold.selection import (
     CostColumn,
     KeyColumn,

@@ -27,23 +27,12 @@ from billfold.cli.output.tables import show_deliveries, show_outcomes, show_publ
 from billfold.jobs.dead_letters import DeadLetter
 from billfold.model import Client, DeliveryOutcome, DeliveryState
 from billfold.period import BillingPeriod
-from billfold.reports import (
-    ChangeReport,
-    ChangeRow,
-    CheckReport,
-    CheckRow,
-    ComparedPublication,
-    CostReport,
-    CostRow,
-    DeliveryRow,
-    JudgedStatement,
-    OwnerRow,
-    PublicationRow,
-    RunRow,
-    StatementChange,
-    StatementRow,
-    UnownedRow,
-)
+from billfold.reports.changes import ChangeReport, ChangeRow, ComparedPublication, StatementChange
+from billfold.reports.checks import CheckReport, CheckRow
+from billfold.reports.conformance import JudgedStatement
+from billfold.reports.costs import CostReport, CostRow
+from billfold.reports.lists import DeliveryRow, PublicationRow, RunRow, StatementRow
+from billfold.reports.owners import OwnerRow, UnownedRow
 from billfold.selection import ChangeColumn, CostColumn, Metric
 from billfold.store.clients.tokens import Token
 from billfold.store.deliveries.history import Forgettable, Forgotten

@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from billfold.reports import ChangeRow, ComparedPublication, ComparedRange, MoveReport, StatementChange
+from billfold.reports.changes import ChangeRow, ComparedPublication, StatementChange
 from billfold.reports.lists import Choices
+from billfold.reports.moves import ComparedRange, MoveReport
 from billfold.web.forms.change_query import read_change_query
 from billfold.web.pages.waterfall import DRAWN_MOVERS, SHOWN_MOVERS, Movement, list_movements
 

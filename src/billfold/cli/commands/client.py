@@ -35,7 +35,7 @@ from billfold.log import Event
 from billfold.model import Client
 
 if TYPE_CHECKING:
-    from billfold.reports import ClientFreshness
+    from billfold.reports.freshness import ClientFreshness
 
 client_app = make_group("client", "Manage the clients whose bills are ingested.")
 

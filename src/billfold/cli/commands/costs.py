@@ -19,7 +19,7 @@ from billfold.spreadsheet import Cell
 
 if TYPE_CHECKING:
     from billfold.app.wanted import CostFilters
-    from billfold.reports import CostReport
+    from billfold.reports.costs import CostReport
 
 _TEXT_FILTERS = (
     "service", "account", "region", "owner", "iam_principal", "user_identifier", "cluster", "namespace", "workload",

@@ -19,7 +19,7 @@ from billfold.period import BillingPeriod
 from billfold.selection import FileFormat, check_texts
 
 if TYPE_CHECKING:
-    from billfold.reports import ExportReport
+    from billfold.reports.export import ExportReport
 
 _STANDARD_OUTPUT = "-"
 _Output = Annotated[

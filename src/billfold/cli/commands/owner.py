@@ -23,7 +23,7 @@ from billfold.errors import AccessDeniedError, SourceError, SourceLimitError, So
 from billfold.selection import check_texts
 
 if TYPE_CHECKING:
-    from billfold.reports import OwnerRow, UnownedRow
+    from billfold.reports.owners import OwnerRow, UnownedRow
     from billfold.store.clients.owners import OwnersWritten
 
 # More than a hundred times the accounts of the largest organisations.

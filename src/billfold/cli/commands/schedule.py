@@ -24,7 +24,7 @@ from billfold.log import Event
 if TYPE_CHECKING:
     from billfold.app import Billfold
     from billfold.jobs.schedule import Visit
-    from billfold.reports import ClientFreshness
+    from billfold.reports.freshness import ClientFreshness
 
 _DEFAULT_INTERVAL_SECONDS = 300
 # Each visit needs the memory of one delivery: see "Disk and memory" in docs/deploying.md.

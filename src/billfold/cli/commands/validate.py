@@ -19,7 +19,7 @@ from billfold.cli.output.streams import write_document
 from billfold.documents import dump, format_money
 
 if TYPE_CHECKING:
-    from billfold.reports import ConformanceReport, JudgedStatement
+    from billfold.reports.conformance import ConformanceReport, JudgedStatement
     from billfold.store.reports.conformance import BrokenRule
 
 _STYLES = {"must": "bold red", "should": "yellow"}

@@ -15,7 +15,7 @@ from billfold.cli.output.screen import printable
 from billfold.money import round_amount, show_minor_unit
 
 if TYPE_CHECKING:
-    from billfold.reports import ChangeReport, ChangeRow, StatementChange
+    from billfold.reports.changes import ChangeReport, ChangeRow, StatementChange
 
 _CLOSED_STYLE = "bold yellow"
 

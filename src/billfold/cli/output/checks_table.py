@@ -16,7 +16,7 @@ from billfold.model import DeliveryOutcome
 
 if TYPE_CHECKING:
     from billfold import Billfold
-    from billfold.reports import CheckReport
+    from billfold.reports.checks import CheckReport
 
 # At most this many statements without checks are named.
 _NAMED_STATEMENTS = 10

@@ -13,7 +13,7 @@ from billfold.cli.output.grid import add_row, add_total, make_table, print_table
 from billfold.selection import CostColumn, KeyColumn
 
 if TYPE_CHECKING:
-    from billfold.reports import CostReport, CostRow
+    from billfold.reports.costs import CostReport, CostRow
 
 # More months than this do not stand side by side.
 _MAX_MONTH_COLUMNS = 6

@@ -25,7 +25,7 @@ from billfold.cli.output.screen import Screen, printable
 from billfold.model import DeliveryOutcome, LeftOutFile
 
 if TYPE_CHECKING:
-    from billfold.reports import DeliveryRow, PublicationRow, RunRow, StatementRow
+    from billfold.reports.lists import DeliveryRow, PublicationRow, RunRow, StatementRow
     from billfold.store.query import QueryResult
 
 # This many rows of a query are measured and shown at once: memory stays small and the first ones appear early.

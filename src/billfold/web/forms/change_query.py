@@ -14,7 +14,7 @@ from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.web.forms.fields import choose, read_month, read_number, read_text
 
 if TYPE_CHECKING:
-    from billfold.reports import Move
+    from billfold.reports.moves import Move
 
 MAX_PAGE = 2_000
 

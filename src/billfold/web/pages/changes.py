@@ -17,7 +17,8 @@ from billfold.web.pages.rendering import frame, render
 from billfold.web.pages.waterfall import MAX_MOVERS, list_movements
 
 if TYPE_CHECKING:
-    from billfold.reports import ChangeReport, Move, StatementChange
+    from billfold.reports.changes import ChangeReport, StatementChange
+    from billfold.reports.moves import Move
 
 PAGE_SIZE = 15
 MAX_CSV_PUBLICATIONS = 200

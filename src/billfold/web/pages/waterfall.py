@@ -14,7 +14,8 @@ from billfold.web.forms.cost_query import NONE
 from billfold.web.pages.rendering import attempt, link
 
 if TYPE_CHECKING:
-    from billfold.reports import ChangeRow, MoveReport, StatementChange
+    from billfold.reports.changes import ChangeRow, StatementChange
+    from billfold.reports.moves import MoveReport
 
 # A comparison reads at most this many groups, for the sums by kind and for the CSV.
 MAX_MOVERS = 10_000

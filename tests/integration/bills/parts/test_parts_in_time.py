@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from billfold import reports
 from billfold.bills.counting import decide, switch
 from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
 from billfold.clients.registry import register, remove
 from billfold.errors import UsageError
 from billfold.model import Relation
+from billfold.reports.lists import list_statements
 from billfold.selection import Filter
 from billfold.store.database import connect
 from billfold.store.deliveries import claims, records
@@ -198,7 +198,7 @@ def test_the_list_of_statements_shows_the_evidence(landing: Landing) -> None:
     deliver(landing, "other", described(*["1"] * 10, *["2"] * 10))
     decide(1, 2, choice=Relation.PARTS, settings=landing.settings, database=landing.database)
 
-    one, other = reports.list_statements(landing.database, Filter())
+    one, other = list_statements(landing.database, Filter())
 
     [seen] = one.related
     assert {key: value for key, value in seen.items() if key != "compared_at"} == {
