@@ -6,21 +6,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.progress import Progress as Bars
 from rich.text import Text
 
 from billfold.cli.output.streams import discard_output
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 # Wide enough for any row: what reads a pipe wants whole lines.
 _PIPE_WIDTH = 100_000
@@ -74,16 +68,18 @@ def printable(text: str) -> str:
 
 
 class FetchBar:
-    """The progress of fetching on standard error; what comes after is a turning wheel."""
+    """The progress of fetching on standard error, for somebody who watches; what comes after is a turning wheel."""
 
     def __init__(self) -> None:
-        self._bars = Bars(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+        from rich import progress
+
+        self._bars = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
             console=Screen(stderr=True, is_live=True),
             transient=True,
         )
