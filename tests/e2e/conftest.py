@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, Page
 
 from billfold.store.database import Database
 from tests.bills.line_items import described, write_bill
@@ -17,27 +17,29 @@ from tests.processes.operator import Ended, Operator, new_operator
 from tests.processes.visitor import DESK, Visitor
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with run_browser() as browser:
         yield browser
 
 
-@pytest.fixture(scope="module")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """The browser of the user who owns the home, for all tests of a module: it loads Plotly once."""
-    context = browser.new_context(viewport=DESK)
+@pytest.fixture(scope="session")
+def page(browser: Browser) -> Iterator[Page]:
+    """The one page of the user who owns the home: each new page would start a process, which compiles Plotly again."""
+    context = browser.new_context()
     sign_in(context)
-    yield context
+    yield context.new_page()
     context.close()
 
 
 @pytest.fixture
-def visitor(context: BrowserContext, address: str) -> Iterator[Visitor]:
-    """Somebody who has nothing to complain of in the end."""
-    visitor = Visitor(page=context.new_page(), address=address)
+def visitor(page: Page, address: str) -> Iterator[Visitor]:
+    """Somebody at a desk, with the page as it was at first, who has nothing to complain of in the end."""
+    page.set_viewport_size(DESK)
+    page.emulate_media(media="screen", color_scheme="light")
+    visitor = Visitor(page=page, address=address)
     yield visitor
-    visitor.page.close()
+    visitor.leave()
     assert visitor.complaints == []
 
 
