@@ -76,7 +76,8 @@ class Visitor:
 def find_severe(page: Page) -> list[tuple[str, str, str]]:
     """What axe finds serious or critical."""
     page.evaluate(AXE_SCRIPT)
-    # Without frames and media there is nothing to wait for.
-    found = page.evaluate("async () => (await axe.run({ iframes: false, preload: false })).violations")
+    # Without frames and media there is nothing to wait for; only violations are described.
+    options = {"resultTypes": ["violations"], "iframes": False, "preload": False}
+    found = page.evaluate("async (options) => (await axe.run(options)).violations", options)
     severe = [each for each in found if each["impact"] in ("serious", "critical")]
     return [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in severe]
