@@ -22,6 +22,7 @@ from tests.services import landing as landing
 from tests.services import local_aws as local_aws
 from tests.services import new_database as new_database
 from tests.services import registry as registry
+from tests.services import shared_aws as shared_aws
 from tests.services import shared_landing as shared_landing
 
 use_memory()

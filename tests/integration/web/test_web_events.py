@@ -32,21 +32,17 @@ class Receiver:
 
 
 @pytest.fixture(scope="module")
-def receiver(shared_landing: Landing, local_aws: LocalAws) -> Iterator[Receiver]:
+def receiver(shared_landing: Landing, shared_aws: LocalAws) -> Iterator[Receiver]:
     """Tests leave nothing in the queue that another one would receive."""
-    with pytest.MonkeyPatch.context() as variables:
-        for name, value in local_aws.environment().items():
-            variables.setenv(name, value)
-        url = local_aws.client("sqs").create_queue(QueueName="work")["QueueUrl"]
-        changes = {"events_secret": SECRET, "queue_url": url, "endpoint_url": local_aws.endpoint_url}
-        landing = shared_landing.with_settings(**changes, region=local_aws.region)
-        for client_id, prefix in (("acme", "exports/"), ("shut", "shut/")):
-            fields = {"client_id": client_id, "bucket": BUCKET, "prefix": prefix, "account_id": ACCOUNT}
-            clients.register(landing.database, landing.settings, fields)
-        clients.set_enabled(landing.database, "shut", enabled=False)
-        with run_web_server(landing.settings, landing.database) as server:
-            yield Receiver(server=server, queue=open_queue(url, landing.settings), landing=landing)
-        local_aws.reset()
+    url = shared_aws.client("sqs").create_queue(QueueName="work")["QueueUrl"]
+    changes = {"events_secret": SECRET, "queue_url": url, "endpoint_url": shared_aws.endpoint_url}
+    landing = shared_landing.with_settings(**changes, region=shared_aws.region)
+    for client_id, prefix in (("acme", "exports/"), ("shut", "shut/")):
+        fields = {"client_id": client_id, "bucket": BUCKET, "prefix": prefix, "account_id": ACCOUNT}
+        clients.register(landing.database, landing.settings, fields)
+    clients.set_enabled(landing.database, "shut", enabled=False)
+    with run_web_server(landing.settings, landing.database) as server:
+        yield Receiver(server=server, queue=open_queue(url, landing.settings), landing=landing)
 
 
 @pytest.fixture
