@@ -35,7 +35,10 @@ def _plain_logging() -> None:
     A command that ran in this process before has left its level behind.
     """
     structlog.reset_defaults()
-    structlog.get_config()["processors"].insert(0, assert_declared)
+    processors = structlog.get_config()["processors"]
+    # By default a traceback shows all local variables, which takes a second to write.
+    processors[-1] = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    processors.insert(0, assert_declared)
 
 
 @pytest.fixture(scope="session")
