@@ -22,6 +22,7 @@ from tests.services import landing as landing
 from tests.services import local_aws as local_aws
 from tests.services import new_database as new_database
 from tests.services import registry as registry
+from tests.services import shared_aws as shared_aws
 from tests.services import shared_landing as shared_landing
 
 use_memory()
@@ -34,7 +35,10 @@ def _plain_logging() -> None:
     A command that ran in this process before has left its level behind.
     """
     structlog.reset_defaults()
-    structlog.get_config()["processors"].insert(0, assert_declared)
+    processors = structlog.get_config()["processors"]
+    # By default a traceback shows all local variables, which takes a second to write.
+    processors[-1] = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    processors.insert(0, assert_declared)
 
 
 @pytest.fixture(scope="session")

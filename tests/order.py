@@ -2,7 +2,7 @@
 
 With `--dist worksteal` each process first gets an equal part of the list, in its order, and later takes tests over from
 the ends of other parts. So slow modules are dealt out to the beginnings of the parts, and whatever is left at the end
-is short. A module's tests stay together: they share what it has landed.
+is short. A module's tests stay together: they share what it has landed; so do those of some folders.
 """
 
 from __future__ import annotations
@@ -33,15 +33,23 @@ SLOWEST = (
     "tests/integration/",
 )
 
+# Folders whose modules share a browser, or bills and a server.
+SHARING = ("tests/e2e/pages/", "tests/integration/web/")
+
 
 def deal(names: Sequence[str], parts: int) -> list[list[int]]:
     """The places of tests, given by their names in order, in so many parts of about equal length."""
-    modules = [list(places) for _, places in groupby(range(len(names)), lambda place: names[place].partition("::")[0])]
+    modules = [list(places) for _, places in groupby(range(len(names)), lambda place: _place_of(names[place]))]
     modules.sort(key=lambda places: _rank(names[places[0]]))
     dealt: list[list[int]] = [[] for _ in range(parts)]
     for places in modules:
         min(dealt, key=len).extend(places)
     return dealt
+
+
+def _place_of(name: str) -> str:
+    """What stays together with the test: its folder, or only its module."""
+    return next((folder for folder in SHARING if name.startswith(folder)), name.partition("::")[0])
 
 
 def _rank(name: str) -> int:

@@ -160,6 +160,16 @@ def aws(local_aws: LocalAws, environment: pytest.MonkeyPatch) -> Iterator[LocalA
     local_aws.reset()
 
 
+@pytest.fixture(scope="module")
+def shared_aws(local_aws: LocalAws) -> Iterator[LocalAws]:
+    """The same for all tests of a module, none of which takes `aws`, which would empty it."""
+    with pytest.MonkeyPatch.context() as variables:
+        for name, value in local_aws.environment().items():
+            variables.setenv(name, value)
+        yield local_aws
+    local_aws.reset()
+
+
 @pytest.fixture
 def here(aws: LocalAws) -> Settings:
     """The settings that lead to the local AWS."""

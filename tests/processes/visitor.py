@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, ViewportSize, expect
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import ConsoleMessage, Error, Page, Request, ViewportSize, expect
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESK: ViewportSize = {"width": 1280, "height": 900}
 
 
-@dataclass(slots=True, kw_only=True)
+# Playwright keeps notes on the object whose methods it calls, which slots would not let it.
+@dataclass(kw_only=True)
 class Visitor:
     """Somebody with a page; `complaints` holds its console's errors and requests to other hosts than `address`."""
 
@@ -24,9 +25,15 @@ class Visitor:
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.on("console", lambda told: self.complaints.append(told.text) if told.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self._notice(request.url))
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", self._catch)
+        self.page.on("request", self._notice)
+
+    def leave(self) -> None:
+        """Leave the page to the next visitor."""
+        self.page.remove_listener("console", self._hear)
+        self.page.remove_listener("pageerror", self._catch)
+        self.page.remove_listener("request", self._notice)
 
     def visit(self, path: str) -> Page:
         """The page of a path, with all of its charts."""
@@ -54,13 +61,23 @@ class Visitor:
             found[scheme] = find_severe(self.page)
         return {scheme: severe for scheme, severe in found.items() if severe}
 
-    def _notice(self, url: str) -> None:
-        if not url.startswith((self.address, "data:")):
-            self.complaints.append(url)
+    def _hear(self, told: ConsoleMessage) -> None:
+        if told.type == "error":
+            self.complaints.append(told.text)
+
+    def _catch(self, error: Error) -> None:
+        self.complaints.append(str(error))
+
+    def _notice(self, request: Request) -> None:
+        if not request.url.startswith((self.address, "data:")):
+            self.complaints.append(request.url)
 
 
 def find_severe(page: Page) -> list[tuple[str, str, str]]:
     """What axe finds serious or critical."""
-    found = Axe().run(page).response["violations"]
+    page.evaluate(AXE_SCRIPT)
+    # Without frames and media there is nothing to wait for; only violations are described.
+    options = {"resultTypes": ["violations"], "iframes": False, "preload": False}
+    found = page.evaluate("async (options) => (await axe.run(options)).violations", options)
     severe = [each for each in found if each["impact"] in ("serious", "critical")]
     return [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in severe]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.order import SLOWEST, deal
+from tests.order import SHARING, SLOWEST, deal
 
 
 def test_slow_modules_come_first_in_each_part_and_stay_whole() -> None:
@@ -15,3 +15,12 @@ def test_slow_modules_come_first_in_each_part_and_stay_whole() -> None:
         [*slow[:2], *quick[:3]],
         [*slow[2:], *quick[3:]],
     ]
+
+
+def test_modules_of_a_folder_that_share_a_browser_stay_together() -> None:
+    shared = [f"{SHARING[0]}test_{letter}.py::test_{number}" for letter in "ab" for number in range(2)]
+    others = [f"tests/unit/test_{letter}.py::test_it" for letter in "abcd"]
+
+    parts = deal([*shared, *others], 2)
+
+    assert parts == [[0, 1, 2, 3], [4, 5, 6, 7]]

@@ -1,27 +1,30 @@
-"""What routes get from the application that serves them: its `Billfold` and its doctor runs."""
+"""What routes get from the application that serves them, so that they are made once for all applications."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 
 from billfold.app import Billfold
 from billfold.web.doctor_runs import DoctorRuns
+from billfold.web.gate import AccessFinder
+from billfold.web.throttle import Throttle
 
 
-# These need no thread of their own, so they are coroutines.
-async def _find_billfold(request: Request) -> Billfold:
-    billfold = request.app.state.billfold
-    assert isinstance(billfold, Billfold)
-    return billfold
+def _state(name: str, kind: type) -> Any:
+    # This needs no thread of its own, so it is a coroutine.
+    async def find(request: Request) -> Any:
+        value = getattr(request.app.state, name)
+        assert isinstance(value, kind)
+        return value
+
+    return Depends(find)
 
 
-async def _find_doctor_runs(request: Request) -> DoctorRuns:
-    doctor_runs = request.app.state.doctor_runs
-    assert isinstance(doctor_runs, DoctorRuns)
-    return doctor_runs
-
-
-OurBillfold = Annotated[Billfold, Depends(_find_billfold)]
-OurDoctorRuns = Annotated[DoctorRuns, Depends(_find_doctor_runs)]
+OurBillfold = Annotated[Billfold, _state("billfold", Billfold)]
+OurDoctorRuns = Annotated[DoctorRuns, _state("doctor_runs", DoctorRuns)]
+OurFinder = Annotated[AccessFinder, _state("finder", AccessFinder)]
+OurMetrics = Annotated[CollectorRegistry, _state("metrics", CollectorRegistry)]
+OurThrottle = Annotated[Throttle, _state("throttle", Throttle)]

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from billfold import __version__
 from billfold.app import Billfold
 from billfold.web.access import ReadAccess
+from billfold.web.dependencies import OurMetrics
 
 if TYPE_CHECKING:
     from billfold.reports.instruments import Distribution
@@ -99,20 +100,22 @@ FAMILIES = (
     Family("spool_free", "gauge", "Free space on the disk of the spool.", (), "bytes"),
 )
 
+router = APIRouter(include_in_schema=False)
 
-def make_router(billfold: Billfold) -> APIRouter:
-    """The route; it refuses a token of one client, because metrics cover all of them."""
+
+@router.get("/metrics")
+def show_metrics(access: ReadAccess, request: Request, registry: OurMetrics) -> Response:
+    """All metrics; a token of one client is refused, because they cover all of them."""
+    access.require_all_clients()
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(registry), media_type=content_type)
+
+
+def make_registry(billfold: Billfold) -> CollectorRegistry:
+    """What `/metrics` shows of this Billfold."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(billfold))
-    router = APIRouter()
-
-    @router.get("/metrics", include_in_schema=False)
-    def show_metrics(access: ReadAccess, request: Request) -> Response:
-        access.require_all_clients()
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), media_type=content_type)
-
-    return router
+    return registry
 
 
 class _Collector(Collector):

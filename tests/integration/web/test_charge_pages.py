@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from decimal import Decimal
 from uuid import UUID
 
@@ -27,25 +28,29 @@ def may() -> BillingPeriod:
     return period
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 8])
-def test_pages_show_every_charge_once(landing: Landing, limit: int) -> None:
+def test_pages_show_every_charge_once(landing: Landing) -> None:
     items = [line_item(cost=cost, line_item_line_item_description=f"item {n}") for n, cost in enumerate(COSTS)]
     write_bill(landing.root, items)
     landing.ingest()
 
-    pages = []
+    for limit in (1, 2, 3, 8):
+        pages = list(show_pages(landing, limit))
+
+        shown = [row for page in pages for row in page]
+        assert [amount for amount, _ in shown] == sorted(map(Decimal, COSTS), reverse=True), limit
+        assert {description for _, description in shown} == {f"item {n}" for n in range(len(COSTS))}, limit
+        assert {len(page) for page in pages[:-1]} <= {limit}
+
+
+def show_pages(landing: Landing, limit: int) -> Iterator[list[tuple[Decimal, str]]]:
+    """The amounts and descriptions of one page after the other, as its link leads to the next."""
     after = None
     while True:
         page = list_charges(landing.database, Question(), may(), after=after, limit=limit)
-        pages.append([(row.amount, row.description) for row in page.rows])
+        yield [(row.amount, row.description) for row in page.rows]
         if page.last is None:
-            break
+            return
         after = read_charge_cursor(format_charge_cursor(page.last))
-
-    shown = [row for page in pages for row in page]
-    assert [amount for amount, _ in shown] == sorted(map(Decimal, COSTS), reverse=True)
-    assert {description for _, description in shown} == {f"item {n}" for n in range(len(COSTS))}
-    assert {len(page) for page in pages[:-1]} <= {limit}
 
 
 def test_sums_of_more_digits_than_pythons_own_are_not_rounded(landing: Landing) -> None:

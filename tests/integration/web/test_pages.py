@@ -57,6 +57,8 @@ def test_an_empty_database_says_how_to_begin(server: WebServer, path: str, title
 
     assert titles(page) == [title]
     assert f"<code>billfold {command} " in page
+    # Without a chart nobody waits for the library that draws them.
+    assert "plotly" not in page
 
 
 @pytest.mark.parametrize("path", ["/", "/changes", "/checks"])

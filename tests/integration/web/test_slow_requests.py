@@ -11,21 +11,19 @@ import structlog
 from fastapi import Response
 
 from billfold.app import Billfold
-from billfold.settings import Settings
-from billfold.store.database import Database
 from billfold.web import create_app
+from tests.bills.landing import Landing
 from tests.processes.web_server import HOME_SECRET, HOME_TOKEN, WebServer, run_app
 
 SECONDS = 0.5
 ANSWER = 40_000_000
 
 
-@pytest.fixture
-def server(settings: Settings, database: Database) -> Iterator[WebServer]:
-    app = create_app(
-        Billfold(settings.model_copy(update={"events_secret": "0123456789abcdef"}), database=database),
-        home_token=HOME_TOKEN,
-    )
+@pytest.fixture(scope="module")
+def server(shared_landing: Landing) -> Iterator[WebServer]:
+    settings = shared_landing.settings.model_copy(update={"events_secret": "0123456789abcdef"})
+    app = create_app(Billfold(settings, database=shared_landing.database), home_token=HOME_TOKEN)
+    app.get("/test/large")(lambda: Response(b"x" * ANSWER))
     with run_app(app, token=HOME_SECRET, request_seconds=SECONDS) as server:
         yield server
 
@@ -126,18 +124,18 @@ def test_whole_requests_in_small_parts_are_answered(server: WebServer) -> None:
     assert b'{"status":"ok"}' in received
 
 
-def test_a_response_that_is_not_read_is_cut(settings: Settings, database: Database) -> None:
-    app = create_app(Billfold(settings, database=database), home_token=HOME_TOKEN)
-    app.get("/test/large")(lambda: Response(b"x" * ANSWER))
+def test_a_response_that_is_not_read_is_cut(server: WebServer) -> None:
+    request = b"GET /test/large HTTP/1.1\r\nHost: localhost\r\n" + TOKEN + b"\r\n"
 
-    with structlog.testing.capture_logs() as events, run_app(app, request_seconds=SECONDS) as server:
-        request = b"GET /test/large HTTP/1.1\r\nHost: localhost\r\n" + TOKEN + b"\r\n"
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-            connection.sendall(request)
-            deadline = time.monotonic() + 20
-            while not any(event["event"] == "answer_not_read" for event in events):
-                assert time.monotonic() < deadline
-                server.ask("GET", "/healthz")
-        whole = server.send("GET", "/test/large", headers={"Authorization": f"Bearer {HOME_SECRET}"})
+    with (
+        structlog.testing.capture_logs() as events,
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection,
+    ):
+        connection.sendall(request)
+        deadline = time.monotonic() + 20
+        while not any(event["event"] == "answer_not_read" for event in events):
+            assert time.monotonic() < deadline
+            server.ask("GET", "/healthz")
+    whole = server.send("GET", "/test/large")
 
     assert len(whole.body) == ANSWER

@@ -31,12 +31,15 @@ from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, described, write_bill
 from tests.processes.web_server import HOME_SECRET, WebServer, run_web_server
-from tests.services import CopyDatabase
+from tests.services import NewDatabase
 
 
 @pytest.fixture(scope="module")
-def landed_once(shared_landing: Landing) -> Landing:
-    """A bill of two clients; the first one's month was restated, and somebody answers for its account."""
+def landed(shared_landing: Landing) -> Landing:
+    """A bill of two clients; the first one's month was restated, and somebody answers for its account.
+
+    Tests only ask, and make tokens of their own.
+    """
     write_bill(shared_landing.root, described("1.25", "7"))
     shared_landing.ingest()
     write_bill(shared_landing.root, described("1.25", "8.5"), revision=2)
@@ -50,15 +53,16 @@ def landed_once(shared_landing: Landing) -> Landing:
     return shared_landing
 
 
-@pytest.fixture
-def landed(landed_once: Landing, copy_database: CopyDatabase) -> Landing:
-    """What a test does to it is its own."""
-    return replace(landed_once, database=copy_database(landed_once.database))
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(landed: Landing) -> Iterator[WebServer]:
     with run_web_server(landed.settings, landed.database) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def empty_server(shared_landing: Landing, new_database: NewDatabase) -> Iterator[WebServer]:
+    """A server into which nothing ever came."""
+    with run_web_server(shared_landing.settings, new_database(16)) as server:
         yield server
 
 
@@ -166,7 +170,7 @@ def test_a_token_of_one_client_sees_no_other(landed: Landing, server: WebServer)
     assert (status, document["error"]["code"]) == (403, "forbidden")
 
 
-def test_every_error_has_the_same_shape(landing: Landing) -> None:
+def test_every_error_has_the_same_shape(empty_server: WebServer) -> None:
     cases = {
         f"/v1/deliveries/{uuid4()}": (404, "http"),
         "/v1/deliveries/none": (422, "invalid_request"),
@@ -192,8 +196,7 @@ def test_every_error_has_the_same_shape(landing: Landing) -> None:
         "/v1/nothing": (404, "http"),
     }
 
-    with run_web_server(landing.settings, landing.database) as server:
-        answers = {path: server.send("GET", path) for path in cases}
+    answers = {path: empty_server.send("GET", path) for path in cases}
 
     assert {path: (answer.status, answer.error_code) for path, answer in answers.items()} == cases
 
@@ -221,7 +224,7 @@ def test_an_unknown_parameter_is_refused(landed: Landing, server: WebServer) -> 
     assert get(server, "/v1/costs?service=a&service=b&by=service,month", token)["costs"] == []
 
 
-def test_pages_refuse_invalid_parameters(landing: Landing) -> None:
+def test_pages_refuse_invalid_parameters(empty_server: WebServer) -> None:
     parameters = {
         "/costs": "client service account region category tag tag_key group metric since until",
         "/costs.csv": "client service metric since",
@@ -233,8 +236,7 @@ def test_pages_refuse_invalid_parameters(landing: Landing) -> None:
     }
     paths = [f"{page}?{name}=%00" for page, names in parameters.items() for name in names.split()]
 
-    with run_web_server(landing.settings, landing.database) as server:
-        statuses = {path: server.send("GET", path).status for path in paths}
+    statuses = {path: empty_server.send("GET", path).status for path in paths}
 
     assert {path: status for path, status in statuses.items() if status not in (400, 422)} == {}
 

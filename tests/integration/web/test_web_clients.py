@@ -6,17 +6,21 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from billfold import clients
 from billfold.app import Billfold
+from billfold.aws import LocalAws
 from billfold.clients import tokens
 from billfold.clients.onboarding import ExportContents, Onboarding, iam_documents, make_template
 from billfold.errors import UsageError
 from billfold.model import Client, ExportTable, Probe, ProbeState, Scope, TimeGranularity
-from billfold.web.doctor_runs import DoctorRuns
+from billfold.web.doctor_runs import LIMIT_SECONDS, DoctorRuns
 from tests.bills.landing import Landing
 from tests.processes.web_server import Answer, WebServer, run_web_server
 from tests.registry import OUR_ACCOUNT, Registry
@@ -29,12 +33,38 @@ def acme(registry: Registry) -> Client:
     return registry.add("acme")
 
 
-@pytest.fixture
-def server(registry: Registry, acme: Client) -> Iterator[WebServer]:
+@contextmanager
+def run_server(registry: Registry) -> Iterator[WebServer]:
+    """The server of a registry that has acme already."""
     registry.add("globex", refresh_hours=6)
     settings = registry.settings.model_copy(update={"our_account_id": OUR_ACCOUNT, "region": "us-east-1"})
     with run_web_server(settings, registry.database) as server:
         yield server
+
+
+@pytest.fixture
+def server(registry: Registry, acme: Client) -> Iterator[WebServer]:
+    with run_server(registry) as server:
+        yield server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The pages of clients whom tests leave as they are, with tokens of their own; nothing of theirs is in AWS."""
+
+    registry: Registry
+    server: WebServer
+    acme: Client
+    initech: Client
+
+
+@pytest.fixture(scope="module")
+def shown(shared_landing: Landing, local_aws: LocalAws) -> Iterator[Shown]:
+    registry = Registry.make(local_aws, shared_landing.database, shared_landing.settings, shared_landing.root)
+    acme, initech = registry.add("acme"), registry.add("initech", region="us-east-1")
+    with run_server(registry) as server:
+        local_aws.reset()
+        yield Shown(registry=registry, server=server, acme=acme, initech=initech)
 
 
 def send(server: WebServer, path: str, token: str | None = None, *, method: str = "GET", **headers: str) -> Answer:
@@ -50,7 +80,7 @@ def get(server: WebServer, path: str, token: str | None = None) -> str:
 
 
 def make_token(registry: Registry, *scopes: Scope, client: str | None = None) -> str:
-    return tokens.make(registry.database, "somebody", scopes=scopes, client_id=client).secret
+    return tokens.make(registry.database, f"t{uuid4().hex}", scopes=scopes, client_id=client).secret
 
 
 def finish_doctor_runs() -> None:
@@ -103,55 +133,54 @@ def steps(page: str) -> list[str]:
     return re.findall(r'class="badge \w+">([\w ]+)<', onboarding)
 
 
-def test_unknown_clients_are_not_there(server: WebServer) -> None:
+def test_unknown_clients_are_not_there(shown: Shown) -> None:
     for path in ("/clients/nobody", "/clients/nobody/doctor", "/clients/nobody/onboarding/template.json"):
-        assert send(server, path).status == 404
-    assert send(server, "/clients/nobody/doctor", method="POST").status == 404
-    assert send(server, "/clients/%00").status == 422
+        assert send(shown.server, path).status == 404
+    assert send(shown.server, "/clients/nobody/doctor", method="POST").status == 404
+    assert send(shown.server, "/clients/%00").status == 422
 
 
-def test_choosing_a_client_leads_to_its_page(server: WebServer) -> None:
-    answer = send(server, "/clients?client=globex")
+def test_choosing_a_client_leads_to_its_page(shown: Shown) -> None:
+    answer = send(shown.server, "/clients?client=globex")
 
     assert (answer.status, answer.headers["Location"]) == (303, "/clients/globex")
 
 
-def test_a_token_of_one_client_sees_no_page_of_another(registry: Registry, server: WebServer) -> None:
-    token = make_token(registry, Scope.ADMIN, client="globex")
+def test_a_token_of_one_client_sees_no_page_of_another(shown: Shown) -> None:
+    token = make_token(shown.registry, Scope.ADMIN, client="globex")
 
-    assert send(server, "/clients", token).headers["Location"] == "/clients/globex"
-    get(server, "/clients/globex", token)
+    assert send(shown.server, "/clients", token).headers["Location"] == "/clients/globex"
+    get(shown.server, "/clients/globex", token)
     for path in ("", "/doctor", "/onboarding", "/onboarding/template.json", "/onboarding/iam.json"):
-        assert send(server, f"/clients/acme{path}", token).status == 404, path
-    assert send(server, "/clients/acme/doctor", token, method="POST").status == 404
+        assert send(shown.server, f"/clients/acme{path}", token).status == 404, path
+    assert send(shown.server, "/clients/acme/doctor", token, method="POST").status == 404
 
 
-def test_what_the_client_deploys_is_what_onboard_writes(registry: Registry, server: WebServer, acme: Client) -> None:
+def test_what_the_client_deploys_is_what_onboard_writes(shown: Shown) -> None:
     query = f"notify=eventbridge&arn={BUS_ARN}&trail=yes"
-    page = get(server, f"/clients/acme/onboarding?{query}")
+    page = get(shown.server, f"/clients/acme/onboarding?{query}")
 
     files = {
-        name: send(server, f"/clients/acme/onboarding/{name}?notify=&arn=&export=&trail=")
+        name: send(shown.server, f"/clients/acme/onboarding/{name}?notify=&arn=&export=&trail=")
         for name in ("template.json", "iam.json")
     }
 
     plan = Onboarding(our_account_id=OUR_ACCOUNT)
-    assert files["template.json"].document == make_template(acme, plan)
-    assert files["iam.json"].document == iam_documents(acme, plan)
+    assert files["template.json"].document == make_template(shown.acme, plan)
+    assert files["iam.json"].document == iam_documents(shown.acme, plan)
     assert files["template.json"].headers["Content-Disposition"] == 'attachment; filename="acme.json"'
     assert {answer.headers["Cache-Control"] for answer in files.values()} == {"no-store"}
     assert "--stack-name billfold-acme --template-file acme.json" in page
     assert "aws s3api put-bucket-notification-configuration" in page
     linked = re.search(r'href="(/clients/acme/onboarding/template.json[^"]*)"', page)
     assert linked
-    assert "AccessTrail" in json.dumps(send(server, linked[1].replace("&amp;", "&")).document)
+    assert "AccessTrail" in json.dumps(send(shown.server, linked[1].replace("&amp;", "&")).document)
 
 
-def test_the_page_leaves_out_of_an_export_what_its_address_says(registry: Registry, server: WebServer) -> None:
-    client = registry.add("initech", region="us-east-1")
+def test_the_page_leaves_out_of_an_export_what_its_address_says(shown: Shown) -> None:
     address = "/clients/initech/onboarding?export=cur2&split_cost_allocation_data=no&time_granularity=daily"
 
-    page = get(server, address)
+    page = get(shown.server, address)
 
     linked = re.search(r'href="(/clients/initech/onboarding/template.json[^"]*)"', page)
     assert linked
@@ -160,28 +189,28 @@ def test_the_page_leaves_out_of_an_export_what_its_address_says(registry: Regist
         export=ExportTable.CUR2,
         contents=ExportContents(time_granularity=TimeGranularity.DAILY, split_cost_allocation_data=False),
     )
-    assert send(server, linked[1].replace("&amp;", "&")).document == make_template(client, plan)
+    assert send(shown.server, linked[1].replace("&amp;", "&")).document == make_template(shown.initech, plan)
     assert (
         '<option value="no" selected>'
         in page.partition('name="split_cost_allocation_data"')[2].partition("</select>")[0]
     )
     assert 'name="iam_principal_data"' in page
-    assert 'name="iam_principal_data"' not in get(server, "/clients/initech/onboarding?export=focus")
+    assert 'name="iam_principal_data"' not in get(shown.server, "/clients/initech/onboarding?export=focus")
 
 
-def test_only_who_may_see_secrets_is_given_what_holds_them(registry: Registry, server: WebServer) -> None:
-    token = make_token(registry, Scope.READ, Scope.INGEST)
+def test_only_who_may_see_secrets_is_given_what_holds_them(shown: Shown) -> None:
+    token = make_token(shown.registry, Scope.READ, Scope.INGEST)
 
-    page = get(server, "/clients/acme/onboarding", token)
+    page = get(shown.server, "/clients/acme/onboarding", token)
 
     assert "template.json" not in page
     assert "with a token that has the scope admin" in page
     for name in ("template.json", "iam.json"):
-        answer = send(server, f"/clients/acme/onboarding/{name}", token)
+        answer = send(shown.server, f"/clients/acme/onboarding/{name}", token)
         assert (answer.status, b"ExternalId" in answer.body) == (403, False)
 
 
-def test_an_invalid_option_is_explained_on_the_page(server: WebServer) -> None:
+def test_an_invalid_option_is_explained_on_the_page(shown: Shown) -> None:
     for query, told in (
         ("notify=sqs&arn=nothing", "is not a destination of sqs"),
         ("notify=eventbridge&arn=arn:aws:events:us-east-1:111111111111:event-bus/theirs", "not in ours"),
@@ -191,11 +220,11 @@ def test_an_invalid_option_is_explained_on_the_page(server: WebServer) -> None:
         ("export=cur2&tags=perhaps", "each content is empty or"),
         ("export=cur2&time_granularity=yearly", "hourly, daily or monthly"),
     ):
-        assert told in get(server, f"/clients/acme/onboarding?{query}"), query
+        assert told in get(shown.server, f"/clients/acme/onboarding?{query}"), query
 
 
-def test_without_our_own_account_nothing_is_prepared(registry: Registry, acme: Client) -> None:
-    with run_web_server(registry.settings, registry.database) as server:
+def test_without_our_own_account_nothing_is_prepared(shown: Shown) -> None:
+    with run_web_server(shown.registry.settings, shown.registry.database) as server:
         page = get(server, "/clients/acme/onboarding")
 
     assert "BILLFOLD_OUR_ACCOUNT_ID is not set" in page
@@ -221,12 +250,12 @@ def test_a_form_runs_doctor_and_the_page_shows_its_results(registry: Registry, s
     assert "See the results" in get(server, "/clients/acme")
 
 
-def test_who_only_reads_does_not_send_doctor(registry: Registry, server: WebServer) -> None:
-    token = make_token(registry, Scope.READ)
+def test_who_only_reads_does_not_send_doctor(shown: Shown) -> None:
+    token = make_token(shown.registry, Scope.READ)
 
-    assert "<button" not in get(server, "/clients/acme/doctor", token).partition("<main")[2]
-    assert send(server, "/clients/acme/doctor", token, method="POST").status == 403
-    foreign = send(server, "/clients/acme/doctor", method="POST", Origin="https://elsewhere.example")
+    assert "<button" not in get(shown.server, "/clients/acme/doctor", token).partition("<main")[2]
+    assert send(shown.server, "/clients/acme/doctor", token, method="POST").status == 403
+    foreign = send(shown.server, "/clients/acme/doctor", method="POST", Origin="https://elsewhere.example")
     assert foreign.status == 403
 
 
@@ -266,6 +295,10 @@ class Patient:
         self.may_go_on = threading.Event()
         self.error: Exception | None = None
 
+    def runs(self, landing: Landing, *, limit_seconds: float = LIMIT_SECONDS) -> DoctorRuns:
+        billfold = Billfold(landing.settings, database=landing.database)
+        return DoctorRuns(billfold, limit_seconds=limit_seconds, doctor=self.doctor)
+
     def doctor(self, _client_id: str, *, on_probe: Any) -> None:
         on_probe(Probe(name="first", state=ProbeState.OK, found="is there"))
         self.told.set()
@@ -275,9 +308,9 @@ class Patient:
         on_probe(Probe(name="second", state=ProbeState.OK, found="came too late"))
 
 
-def test_a_doctor_run_ends_at_its_limit_and_keeps_its_probes(registry: Registry) -> None:
+def test_a_doctor_run_ends_at_its_limit_and_keeps_its_probes(shared_landing: Landing) -> None:
     patient = Patient()
-    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), limit_seconds=0.2, doctor=patient.doctor)
+    runs = patient.runs(shared_landing, limit_seconds=0.2)
 
     runs.start("acme")
     assert patient.told.wait(timeout=60)
@@ -295,16 +328,14 @@ def test_a_doctor_run_ends_at_its_limit_and_keeps_its_probes(registry: Registry)
     assert (found.is_cut_off, found.started_at) == (True, began)
 
 
-def test_the_page_refreshes_while_doctor_is_running(
-    registry: Registry, acme: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_refreshes_while_doctor_is_running(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     patient = Patient()
     monkeypatch.setattr(
         "billfold.web.application.DoctorRuns",
         lambda billfold: DoctorRuns(billfold, doctor=patient.doctor),
     )
 
-    with run_web_server(registry.settings, registry.database) as server:
+    with run_web_server(shown.registry.settings, shown.registry.database) as server:
         send(server, "/clients/acme/doctor", method="POST")
         assert patient.told.wait(timeout=60)
         answer = send(server, "/clients/acme/doctor")
@@ -317,9 +348,9 @@ def test_the_page_refreshes_while_doctor_is_running(
     assert b"is there" in answer.body
 
 
-def test_a_few_runs_go_on_at_a_time_and_one_of_each_client(registry: Registry) -> None:
+def test_a_few_runs_go_on_at_a_time_and_one_of_each_client(shared_landing: Landing) -> None:
     patient = Patient()
-    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), doctor=patient.doctor)
+    runs = patient.runs(shared_landing)
 
     begun = [runs.start(name) for name in ("acme", "globex", "initech", "acme")]
     patient.may_go_on.set()
@@ -335,11 +366,11 @@ def test_a_few_runs_go_on_at_a_time_and_one_of_each_client(registry: Registry) -
     ("error", "told"),
     [(UsageError("there is no client"), "there is no client"), (RuntimeError("x"), "internal error in Billfold")],
 )
-def test_a_doctor_run_that_fails_says_so(registry: Registry, error: Exception, told: str) -> None:
+def test_a_doctor_run_that_fails_says_so(shared_landing: Landing, error: Exception, told: str) -> None:
     patient = Patient()
     patient.error = error
     patient.may_go_on.set()
-    runs = DoctorRuns(Billfold(registry.settings, database=registry.database), doctor=patient.doctor)
+    runs = patient.runs(shared_landing)
 
     runs.start("acme")
     finish_doctor_runs()

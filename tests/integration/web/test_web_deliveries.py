@@ -42,9 +42,14 @@ def server(copy: Landing) -> Iterator[WebServer]:
 
 
 @pytest.fixture(scope="module")
-def reading(landed: tuple[Landing, dict[str, UUID]]) -> Iterator[WebServer]:
-    """A server for all tests that only look."""
-    with run_web_server(landed[0].settings, copy_of(landed[0].database)) as server:
+def looked_at(landed: tuple[Landing, dict[str, UUID]]) -> Landing:
+    """The same for all tests that only look, with tokens of their own."""
+    return replace(landed[0], database=copy_of(landed[0].database))
+
+
+@pytest.fixture(scope="module")
+def reading(looked_at: Landing) -> Iterator[WebServer]:
+    with run_web_server(looked_at.settings, looked_at.database) as server:
         yield server
 
 
@@ -166,11 +171,11 @@ def test_a_failed_delivery_says_why_and_what_to_do(reading: WebServer, history: 
 
 
 def test_a_held_delivery_says_to_who_may_only_read_how_it_is_let_through(
-    copy: Landing, server: WebServer, history: dict[str, UUID]
+    looked_at: Landing, reading: WebServer, history: dict[str, UUID]
 ) -> None:
-    token = tokens.make(copy.database, "reader", scopes=[Scope.READ]).secret
+    token = tokens.make(looked_at.database, "reader-of-all", scopes=[Scope.READ]).secret
 
-    page = get(server, f"/deliveries/{history['held']}", token)
+    page = get(reading, f"/deliveries/{history['held']}", token)
 
     assert "would leave 1 of 4 rows" in page
     assert f"billfold release {history['held']}" in page
@@ -209,15 +214,15 @@ def test_the_page_shows_attempts_and_earlier_failures(
 
 
 def test_a_token_of_one_client_sees_no_delivery_of_another(
-    copy: Landing, server: WebServer, history: dict[str, UUID]
+    looked_at: Landing, reading: WebServer, history: dict[str, UUID]
 ) -> None:
-    token = tokens.make(copy.database, "reader", scopes=[Scope.READ], client_id="globex").secret
+    token = tokens.make(looked_at.database, "reader", scopes=[Scope.READ], client_id="globex").secret
 
-    page = get(server, "/deliveries", token)
+    page = get(reading, "/deliveries", token)
 
     assert shown(page) == [str(history["globex"])]
     assert "acme</a>" not in page
-    get(server, f"/deliveries/{history['first']}", token, status=404)
-    get(server, f"/deliveries/{uuid4()}", token, status=404)
-    get(server, f"/deliveries/{history['globex']}", token)
-    get(server, "/deliveries?client=acme", token, status=403)
+    get(reading, f"/deliveries/{history['first']}", token, status=404)
+    get(reading, f"/deliveries/{uuid4()}", token, status=404)
+    get(reading, f"/deliveries/{history['globex']}", token)
+    get(reading, "/deliveries?client=acme", token, status=403)

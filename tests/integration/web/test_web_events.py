@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,8 +12,6 @@ import pytest
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import Queue, open_queue
-from billfold.settings import Settings, load_settings
-from billfold.store.database import Database
 from billfold.web.events import MAX_EVENT_BYTES
 from tests.bills.landing import Landing
 from tests.processes.web_server import WebServer, run_web_server
@@ -23,28 +22,37 @@ ACCOUNT = "111122223333"
 PATH = "/v1/events/eventbridge"
 
 
-@pytest.fixture
-def here(aws: LocalAws, environment: pytest.MonkeyPatch) -> Settings:
-    """The settings of a server beside a local AWS with a queue."""
-    environment.setenv("BILLFOLD_EVENTS_SECRET", SECRET)
-    environment.setenv("BILLFOLD_QUEUE_URL", aws.client("sqs").create_queue(QueueName="work")["QueueUrl"])
-    return load_settings()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """A server beside a local AWS, and the queue that it passes events on to."""
+
+    server: WebServer
+    queue: Queue
+    landing: Landing
 
 
-@pytest.fixture
-def queue(here: Settings) -> Queue:
-    assert here.queue_url
-    return open_queue(here.queue_url, here)
-
-
-@pytest.fixture
-def server(here: Settings, database: Database) -> Iterator[WebServer]:
+@pytest.fixture(scope="module")
+def receiver(shared_landing: Landing, shared_aws: LocalAws) -> Iterator[Receiver]:
+    """Tests leave nothing in the queue that another one would receive."""
+    url = shared_aws.client("sqs").create_queue(QueueName="work")["QueueUrl"]
+    changes = {"events_secret": SECRET, "queue_url": url, "endpoint_url": shared_aws.endpoint_url}
+    landing = shared_landing.with_settings(**changes, region=shared_aws.region)
     for client_id, prefix in (("acme", "exports/"), ("shut", "shut/")):
         fields = {"client_id": client_id, "bucket": BUCKET, "prefix": prefix, "account_id": ACCOUNT}
-        clients.register(database, here, fields)
-    clients.set_enabled(database, "shut", enabled=False)
-    with run_web_server(here, database) as server:
-        yield server
+        clients.register(landing.database, landing.settings, fields)
+    clients.set_enabled(landing.database, "shut", enabled=False)
+    with run_web_server(landing.settings, landing.database) as server:
+        yield Receiver(server=server, queue=open_queue(url, landing.settings), landing=landing)
+
+
+@pytest.fixture
+def server(receiver: Receiver) -> WebServer:
+    return receiver.server
+
+
+@pytest.fixture
+def queue(receiver: Receiver) -> Queue:
+    return receiver.queue
 
 
 def event(key: str = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json", **changes: Any) -> bytes:
@@ -116,10 +124,11 @@ def test_an_event_that_is_none_or_too_large_is_refused(server: WebServer, queue:
     assert waiting(queue) == []
 
 
-def test_what_cannot_be_queued_now_is_to_be_sent_again(server: WebServer, aws: LocalAws, queue: Queue) -> None:
-    aws.client("sqs").delete_queue(QueueUrl=queue.url)
+def test_what_cannot_be_queued_now_is_to_be_sent_again(receiver: Receiver) -> None:
+    gone = receiver.landing.with_settings(queue_url=f"{receiver.queue.url}-gone")
 
-    status, document = post(server, event())
+    with run_web_server(gone.settings, gone.database) as server:
+        status, document = post(server, event())
 
     assert (status, document["error"]["code"]) == (503, "source_unavailable")
     assert "the event cannot be queued" in document["error"]["message"]
@@ -130,11 +139,12 @@ def test_health_and_readiness_need_no_secret(server: WebServer) -> None:
     assert server.ask("GET", "/readyz") == (200, {"status": "ok"})
 
 
-def test_a_server_that_is_older_than_its_database_is_not_ready(server: WebServer, landing: Landing) -> None:
-    landing.execute("INSERT INTO billfold_migrations (number, name, sha256) VALUES (9999, 'later', '')")
+def test_a_server_that_is_older_than_its_database_is_not_ready(server: WebServer, receiver: Receiver) -> None:
+    receiver.landing.execute("INSERT INTO billfold_migrations (number, name, sha256) VALUES (9999, 'later', '')")
 
     status, document = server.ask("GET", "/readyz")
 
+    receiver.landing.execute("DELETE FROM billfold_migrations WHERE number = 9999")
     assert (status, document["error"]["code"]) == (503, "schema_version")
 
 
@@ -143,6 +153,8 @@ def test_a_route_that_is_none_fails_in_the_same_shape(server: WebServer) -> None
     assert server.ask("GET", PATH)[1]["error"]["code"] == "http"
 
 
-def test_without_a_secret_there_is_no_route_for_events(here: Settings, database: Database) -> None:
-    with run_web_server(here.model_copy(update={"events_secret": None}), database) as server:
+def test_without_a_secret_there_is_no_route_for_events(receiver: Receiver) -> None:
+    closed = receiver.landing.with_settings(events_secret=None)
+
+    with run_web_server(closed.settings, closed.database) as server:
         assert post(server, event())[0] == 404

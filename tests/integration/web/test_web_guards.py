@@ -87,6 +87,13 @@ def server(shared_landing: Landing) -> Iterator[WebServer]:
         yield server
 
 
+@pytest.fixture
+def database(shared_landing: Landing) -> Iterator[Database]:
+    """The module's database, from which a test's tokens go away."""
+    yield shared_landing.database
+    shared_landing.execute("DELETE FROM billing_tokens")
+
+
 OUR_HOSTS = (
     *("localhost", "localhost:8080", "LOCALHOST", "localhost.", "127.0.0.1:8080", "127.8.9.1", "[::1]", "[::1]:8080"),
     *("billfold.example", "Billfold.Example:443", "other.example", "192.0.2.7:8080"),
@@ -157,8 +164,8 @@ def test_a_form_of_another_site_is_refused(server: WebServer) -> None:
             assert (answer.status, answer.error_code) == (403, "origin"), headers
 
 
-def test_a_page_of_another_site_is_refused_with_any_token(server: WebServer, shared_landing: Landing) -> None:
-    secret = tokens.make(shared_landing.database, "mine", (Scope.ADMIN,)).secret
+def test_a_page_of_another_site_is_refused_with_any_token(server: WebServer, database: Database) -> None:
+    secret = tokens.make(database, "mine", (Scope.ADMIN,)).secret
     headers = {"Authorization": f"Bearer {secret}"}
 
     refused = server.send("POST", "/test/raw", b"", {**headers, "Origin": "https://evil.example"})
@@ -332,7 +339,8 @@ def test_an_unexpected_error_is_reported_without_its_details(server: WebServer) 
 
 
 def test_each_request_is_one_event_without_its_query(limited: Settings, database: Database) -> None:
-    secret = tokens.make(database, "mine", (Scope.READ,)).secret
+    made = tokens.make(database, "mine", (Scope.READ,))
+    secret = made.secret
     headers = {"Authorization": f"Bearer {secret}", "Cookie": f"billfold_token={secret}"}
 
     # An event is logged after its answer: all are there when the server has ended, in the order of their ends.
@@ -362,7 +370,7 @@ def test_each_request_is_one_event_without_its_query(limited: Settings, database
             ("POST", "/sign-in", 401, "info"),
         ]
     )
-    assert {event["token_id"] for event in requests if event["path"] == "/test/item/{item}"} == {1}
+    assert {event["token_id"] for event in requests if event["path"] == "/test/item/{item}"} == {made.token.token_id}
     assert all(event["duration_seconds"] >= 0 for event in requests)
     assert {event["event"] for event in events} == {"request", "signed_in", "token_refused", "sign_in_refused"}
     assert secret not in str(events)

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from billfold import clients
 from billfold.app import Billfold
+from billfold.aws import LocalAws
 from billfold.bills import requests as asking
 from billfold.clients import tokens
 from billfold.model import Client, Scope
@@ -26,6 +27,7 @@ from billfold.web import create_app
 from billfold.web.access import Access
 from billfold.web.pages.rendering import _environment
 from tests.at_length import rounds
+from tests.bills.landing import Landing
 from tests.messages import eventbridge_event
 from tests.processes.web_server import HOME_SECRET, STRANGER, Answer, WebServer, run_web_server
 from tests.registry import ACCOUNT, Registry
@@ -81,13 +83,21 @@ class Office:
         return str(delivery_id)
 
 
-@pytest.fixture
-def office(registry: Registry) -> Iterator[Office]:
+@pytest.fixture(scope="module")
+def shared_office(shared_landing: Landing, shared_aws: LocalAws) -> Iterator[Office]:
+    registry = Registry.make(shared_aws, shared_landing.database, shared_landing.settings, shared_landing.root)
     acme, globex = registry.add("acme"), registry.add("globex")
     for client in (acme, globex):
         registry.deliver(client, "1.25")
     with run_web_server(registry.settings, registry.database) as server:
         yield Office(registry=registry, server=server, acme=acme, globex=globex)
+
+
+@pytest.fixture
+def office(shared_office: Office, shared_landing: Landing) -> Iterator[Office]:
+    """The module's office, where nobody has asked for anything yet."""
+    yield shared_office
+    shared_landing.execute("TRUNCATE billing_deliveries, billing_ingestion_runs, billing_tokens CASCADE")
 
 
 def test_an_ingestion_by_key_is_accepted_with_its_delivery(office: Office) -> None:
@@ -128,6 +138,8 @@ def test_each_failure_has_its_status(office: Office, monkeypatch: pytest.MonkeyP
     }
 
     answers = {name: office.send("/v1/ingestions", body) for name, (body, _) in wrong.items()}
+    clients.set_enabled(office.registry.database, "globex", enabled=True)
+    office.registry.aws.client("s3").delete_object(Bucket="acme-bills", Key="exports/x-Manifest.json")
 
     assert {name: (answer.status, answer.error_code) for name, answer in answers.items()} == {
         name: expected for name, (_, expected) in wrong.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from billfold.documents import changes_document
 from billfold.errors import UsageError
@@ -19,13 +19,14 @@ from billfold.web.api.parameters import (
     OneStatement,
     in_utc,
 )
-from billfold.web.api.responses import PREFIX, answer, describe
+from billfold.web.api.responses import answer, describe
+from billfold.web.api.routers import make_router
 from billfold.web.dependencies import OurBillfold
 
 MAX_CHANGED_GROUPS = 10_000
 _MAX_NUMBER = 2**31 - 1
 
-router = APIRouter(prefix=PREFIX, tags=["changes"])
+router = make_router("changes")
 
 _CHANGES = {
     "type": "object",

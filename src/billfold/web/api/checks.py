@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from billfold.app.values import CheckRow
 from billfold.documents import report_document
 from billfold.model import CheckState
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import OneClient, OneExport, OneMonth, OneStatement
-from billfold.web.api.responses import PREFIX, answer, describe, schema_of_row
+from billfold.web.api.responses import answer, describe, schema_of_row
+from billfold.web.api.routers import make_router
 from billfold.web.dependencies import OurBillfold
 
-router = APIRouter(prefix=PREFIX, tags=["checks"])
+router = make_router("checks")
 
 _CHECKS = {
     "type": "object",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import Path, Response
 
 from billfold.app import Billfold
 from billfold.app.values import OwnerRow, UnownedRow
@@ -12,10 +12,11 @@ from billfold.documents import client_document, report_document
 from billfold.errors import UsageError
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import OneClient
-from billfold.web.api.responses import PREFIX, answer, describe, not_found, schema_of_rows
+from billfold.web.api.responses import answer, describe, not_found, schema_of_rows
+from billfold.web.api.routers import make_router
 from billfold.web.dependencies import OurBillfold
 
-router = APIRouter(prefix=PREFIX, tags=["clients"])
+router = make_router("clients")
 
 _CLIENT = {"type": "object", "required": ["client", "enabled", "late_since"]}
 _CLIENTS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 
 from billfold.app.wanted import CostFilters
 from billfold.documents import costs_document
@@ -21,12 +21,13 @@ from billfold.web.api.parameters import (
     Texts,
     in_utc,
 )
-from billfold.web.api.responses import PREFIX, answer, describe
+from billfold.web.api.responses import answer, describe
+from billfold.web.api.routers import make_router
 from billfold.web.dependencies import OurBillfold
 
 MAX_COST_ROWS = 10_000
 
-router = APIRouter(prefix=PREFIX, tags=["costs"])
+router = make_router("costs")
 
 _AMOUNT = {"type": "object", "required": ["currency", "cost"], "properties": {"cost": {"type": "string"}}}
 _COSTS = {

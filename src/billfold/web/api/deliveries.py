@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from billfold.app.values import ClientFreshness, DeliveryRow, RunRow, StatementFreshness
 from billfold.documents import report_document
@@ -13,7 +13,6 @@ from billfold.model import DeliveryState, RunStatus
 from billfold.web.access import ReadAccess
 from billfold.web.api.parameters import DEFAULT_LIMIT, Cursor, Limit, OneClient, OneExport, OneMonth
 from billfold.web.api.responses import (
-    PREFIX,
     answer,
     answer_one,
     answer_page,
@@ -21,10 +20,11 @@ from billfold.web.api.responses import (
     schema_of_row,
     schema_of_rows,
 )
+from billfold.web.api.routers import make_router
 from billfold.web.cursors import read_cursor, read_moment
 from billfold.web.dependencies import OurBillfold
 
-router = APIRouter(prefix=PREFIX)
+router = make_router()
 
 _DELIVERIES = schema_of_rows("deliveries", DeliveryRow, is_paged=True)
 _FRESHNESS = {

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import HTTPException, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from billfold.app import Billfold
@@ -18,16 +18,16 @@ from billfold.web.access import Access, IngestAccess
 from billfold.web.api.parameters import TEXT_PATTERN
 from billfold.web.api.responses import (
     FAILURES,
-    PREFIX,
     answer,
     describe_failures,
     describe_success,
     not_found,
     schema_of_row,
 )
+from billfold.web.api.routers import make_router
 from billfold.web.dependencies import OurBillfold
 
-router = APIRouter(prefix=PREFIX, tags=["deliveries"])
+router = make_router("deliveries")
 
 _DELIVERY = schema_of_row(RequestedDelivery)
 _DELIVERIES = {

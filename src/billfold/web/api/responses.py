@@ -12,9 +12,6 @@ from billfold.app.values import DeliveryRow, PublicationRow, RunRow, StatementRo
 from billfold.documents import dump, report_document
 from billfold.web.cursors import next_cursor
 
-# Each router has it itself: the request log names a route by its own path.
-PREFIX = "/v1"
-
 Row = TypeVar("Row", RunRow, DeliveryRow, StatementRow, PublicationRow)
 
 _ERROR = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from billfold.app.values import PublicationRow, StatementRow
 from billfold.web.access import ReadAccess
@@ -18,11 +18,12 @@ from billfold.web.api.parameters import (
     OneStatement,
     StatementId,
 )
-from billfold.web.api.responses import PREFIX, answer_one, answer_page, describe, schema_of_row, schema_of_rows
+from billfold.web.api.responses import answer_one, answer_page, describe, schema_of_row, schema_of_rows
+from billfold.web.api.routers import make_router
 from billfold.web.cursors import read_cursor, read_id, read_moment, read_name
 from billfold.web.dependencies import OurBillfold
 
-router = APIRouter(prefix=PREFIX)
+router = make_router()
 
 _STATEMENTS = schema_of_rows("statements", StatementRow, is_paged=True)
 _PUBLICATIONS = schema_of_rows("publications", PublicationRow, is_paged=True)

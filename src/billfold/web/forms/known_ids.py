@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
-from fastapi import HTTPException, Request
+from fastapi import Depends, HTTPException, Request
 
 from billfold.web.access import Access, Scope
 from billfold.web.cursors import MAX_ID
@@ -43,6 +43,9 @@ def refuse_unknown_ids(request: Request, billfold: OurBillfold) -> None:
         number = _read_number(query, name)
         if statement is not None and number is not None and number > named.last_number:
             raise HTTPException(404, f"statement {statement} has no publication {number}")
+
+
+KNOWN_IDS = Depends(refuse_unknown_ids)
 
 
 def _not_found(what: str, value: object) -> HTTPException:

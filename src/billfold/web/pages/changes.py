@@ -12,6 +12,7 @@ from billfold.spreadsheet import Cell
 from billfold.web.access import ReadAccess
 from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.change_query import GROUPS, ChangeQuery, read_change_query
+from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.pages.csv_download import send_csv
 from billfold.web.pages.rendering import frame, render
 from billfold.web.pages.waterfall import MAX_MOVERS, list_movements
@@ -26,7 +27,7 @@ MAX_CSV_PUBLICATIONS = 200
 ChangeQueryOf = Annotated[ChangeQuery, Depends(read_change_query)]
 
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[KNOWN_IDS])
 
 
 @router.get("/changes")

@@ -13,6 +13,7 @@ from billfold.spreadsheet import Cell
 from billfold.web.access import ReadAccess
 from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.check_query import CheckQuery, read_check_query
+from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.pages.csv_download import send_csv
 from billfold.web.pages.rendering import frame, render
 
@@ -31,7 +32,7 @@ _HEADER = (
 CheckQueryOf = Annotated[CheckQuery, Depends(read_check_query)]
 
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[KNOWN_IDS])
 
 
 @router.get("/checks")

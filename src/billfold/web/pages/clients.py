@@ -13,6 +13,7 @@ from billfold.web.api.clients import describe_clients
 from billfold.web.api.responses import not_found
 from billfold.web.dependencies import OurBillfold, OurDoctorRuns
 from billfold.web.forms.fields import read_text
+from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.pages.client_steps import list_steps, path_of
 from billfold.web.pages.rendering import Frame, frame, render
 
@@ -21,7 +22,7 @@ MAX_STATEMENTS = 60
 
 ClientId = Annotated[str, Path(max_length=1_000, pattern=r"^[^\x00]*$")]
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[KNOWN_IDS])
 
 
 @router.get("/clients")

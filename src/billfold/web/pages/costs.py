@@ -16,6 +16,7 @@ from billfold.web.access import ReadAccess
 from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.charge_cursor import format_charge_cursor, read_charge_cursor
 from billfold.web.forms.cost_query import GROUPS, KEY_GROUPS, SPLIT_GROUPS, CostQuery, read_cost_query
+from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.pages.csv_download import send_csv
 from billfold.web.pages.rendering import attempt, frame, link, render
 
@@ -28,7 +29,7 @@ MAX_CSV_GROUPS = 100_000
 CostQueryOf = Annotated[CostQuery, Depends(read_cost_query)]
 
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[KNOWN_IDS])
 
 
 @router.get("/")

@@ -12,6 +12,7 @@ from billfold.web.access import ReadAccess
 from billfold.web.cursors import next_cursor
 from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.delivery_query import DeliveryQuery, read_delivery_query
+from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.pages.rendering import frame, render
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ MAX_FRESHNESS_ROWS = 12
 
 DeliveryQueryOf = Annotated[DeliveryQuery, Depends(read_delivery_query)]
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[KNOWN_IDS])
 
 
 @router.get("/deliveries")

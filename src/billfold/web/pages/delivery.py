@@ -16,6 +16,7 @@ from billfold.web.access import IngestAccess, ReadAccess
 from billfold.web.api.ingestions import release, retry
 from billfold.web.api.responses import not_found
 from billfold.web.dependencies import OurBillfold
+from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.pages.rendering import frame, render
 
 MAX_RUNS = 500
@@ -34,7 +35,7 @@ STAGES = {
     "reconcile": "Compare rows and cost with the source",
 }
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[KNOWN_IDS])
 
 
 @router.get("/deliveries/{delivery_id}")

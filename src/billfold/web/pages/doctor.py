@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from billfold.web.access import IngestAccess, ReadAccess, Scope
 from billfold.web.dependencies import OurBillfold, OurDoctorRuns
 from billfold.web.doctor_runs import LIMIT_SECONDS
+from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.pages.client_steps import path_of
 from billfold.web.pages.clients import ClientId, find_client
 from billfold.web.pages.rendering import render
@@ -17,7 +18,7 @@ from billfold.web.pages.rendering import render
 # While doctor runs.
 _REFRESH_SECONDS = 2
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[KNOWN_IDS])
 
 
 @router.get("/clients/{client_id}/doctor")

@@ -13,6 +13,7 @@ from billfold.errors import ConfigurationError, UsageError
 from billfold.model import ExportTable, Notify, TimeGranularity
 from billfold.web.access import AdminAccess, ReadAccess, Scope
 from billfold.web.dependencies import OurBillfold
+from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.forms.onboarding_query import CONTENTS, OnboardingQuery, read_onboarding_query
 from billfold.web.pages.client_steps import path_of
 from billfold.web.pages.clients import ClientId, find_client
@@ -28,7 +29,7 @@ _GRANULARITY_CHOICES = [("" if each is TimeGranularity.HOURLY else each, each) f
 
 OnboardingQueryOf = Annotated[OnboardingQuery, Depends(read_onboarding_query)]
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[KNOWN_IDS])
 
 
 @router.get("/clients/{client_id}/onboarding")

@@ -9,10 +9,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from billfold.period import parse_period
 from billfold.reports.costs import sum_costs
@@ -28,6 +28,7 @@ from tests.services import NewDatabase, make_shared_landing
 MAY = parse_period("2026-05")
 # A4 with Chromium's margins, in its pixels.
 PAPER: ViewportSize = {"width": 718, "height": 1000}
+THEMES: dict[Literal["light", "dark"], str] = {"light": "rgb(246, 246, 243)", "dark": "rgb(19, 23, 22)"}
 MARKUP = "<script>alert(1)</script>"
 
 
@@ -110,16 +111,14 @@ def digits(amount: Decimal, currency: str) -> str:
     return f"{amount:.2f} {currency}"
 
 
-@pytest.mark.parametrize("currency", ["USD", "EUR"])
-def test_totals_are_what_the_costs_report_says(visitor: Visitor, bills: Landing, currency: str) -> None:
+def test_totals_are_what_the_costs_report_says(visitor: Visitor, bills: Landing) -> None:
     page = visitor.visit("/")
 
-    shown = page.locator(f"[data-total={currency}]")
-
-    exact = total(bills.database, currency)
-    expect(shown).to_have_text(digits(exact, currency))
-    if currency == "USD":
-        expect(shown.locator(".money")).to_have_attribute("title", re.compile(r"^\d+\.\d{3,} USD$"))
+    for currency in ("USD", "EUR"):
+        exact = total(bills.database, currency)
+        expect(page.locator(f"[data-total={currency}]")).to_have_text(digits(exact, currency))
+    money = page.locator("[data-total=USD] .money")
+    expect(money).to_have_attribute("title", re.compile(r"^\d+\.\d{3,} USD$"))
 
 
 def test_csv_holds_the_exact_sums_of_the_page(visitor: Visitor, bills: Landing, address: str) -> None:
@@ -251,15 +250,6 @@ def test_charts_have_the_colours_of_the_page_in_both_themes(visitor: Visitor, sc
     assert (light[0], dark[0]) == ("rgb(47, 125, 104)", "rgb(87, 179, 151)")
 
 
-def test_without_scripts_the_theme_is_the_systems(browser: Browser, address: str) -> None:
-    for scheme, colour in (("light", "rgb(246, 246, 243)"), ("dark", "rgb(19, 23, 22)")):
-        page = browser.new_page(java_script_enabled=False, color_scheme=scheme)
-        sign_in(page.context)
-        page.goto(address)
-        expect(page.locator("body")).to_have_css("background-color", colour)
-        page.close()
-
-
 def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
     page = visitor.visit("/")
 
@@ -290,27 +280,19 @@ def test_arrow_keys_choose_a_client_without_leaving_the_page(visitor: Visitor, b
     assert stayed.endswith("/checks")
 
 
-def test_page_fits_a_phone(visitor: Visitor) -> None:
+def test_page_fits_a_phone_and_columns_of_the_total_are_those_above_it(visitor: Visitor) -> None:
     visitor.page.set_viewport_size(PHONE)
     page = visitor.visit("/")
     visitor.shoot("costs-phone")
 
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-
-
-def test_columns_of_the_total_are_those_above_it_on_a_phone_too(visitor: Visitor) -> None:
-    visitor.page.set_viewport_size(PHONE)
-    page = visitor.visit("/")
-
     edges = page.locator("table.costs").first.evaluate(
         "table => [table.tHead, table.tFoot].map(part => [...part.rows[0].cells].map(cell => cell.offsetLeft))"
     )
-
     assert edges[0] == edges[1]
 
 
 def test_charges_show_their_cost_without_scrolling(visitor: Visitor) -> None:
-    visitor.page.set_viewport_size(DESK)
     page = visitor.visit("/costs/charges?until=2026-05")
 
     room, needed = page.locator(".scroll").evaluate("table => [table.clientWidth, table.scrollWidth]")
@@ -320,7 +302,6 @@ def test_charges_show_their_cost_without_scrolling(visitor: Visitor) -> None:
 
 
 def test_charts_keep_clear_of_what_follows_when_the_window_changes(visitor: Visitor) -> None:
-    visitor.page.set_viewport_size(DESK)
     page = visitor.visit("/")
     figure = page.locator("[data-chart]").last
     expect(figure).to_have_attribute("data-drawn", "yes")
@@ -341,7 +322,6 @@ def test_charts_keep_clear_of_what_follows_when_the_window_changes(visitor: Visi
 
 
 def test_paper_holds_the_whole_page_in_light_colours(visitor: Visitor) -> None:
-    visitor.page.set_viewport_size(DESK)
     page = visitor.visit("/")
     expect(page.locator("[data-chart]").first).to_have_attribute("data-drawn", "yes")
     page.get_by_role("button", name="Switch between light and dark").click()
@@ -368,13 +348,16 @@ def test_paper_holds_the_whole_page_in_light_colours(visitor: Visitor) -> None:
     page.evaluate("localStorage.clear()")
 
 
-def test_without_scripts_the_numbers_are_there_and_nothing_waits_for_ever(reader: Page, address: str) -> None:
+def test_without_scripts_the_numbers_are_there_in_the_systems_theme(reader: Page, address: str) -> None:
     reader.goto(f"{address}/")
 
     expect(reader.get_by_text("The chart needs JavaScript").first).to_be_visible()
     expect(reader.get_by_text("Drawing").first).to_be_hidden()
     expect(reader.get_by_role("button", name="Switch between")).to_be_hidden()
     expect(reader.locator("[data-total=EUR]")).to_be_visible()
+    for scheme, colour in THEMES.items():
+        reader.emulate_media(color_scheme=scheme)
+        expect(reader.locator("body")).to_have_css("background-color", colour)
 
 
 def test_a_browser_sees_failures_as_pages(visitor: Visitor) -> None:
@@ -387,15 +370,14 @@ def test_a_browser_sees_failures_as_pages(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/changes", "/deliveries", "/checks", "/clients"])
-def test_a_new_home_says_how_to_begin(context: BrowserContext, empty_address: str, path: str) -> None:
-    page = context.new_page()
-    page.set_viewport_size(PHONE)
-    page.goto(f"{empty_address}{path}")
+def test_a_new_home_says_how_to_begin(visitor: Visitor, empty_address: str, path: str) -> None:
+    visitor.address = empty_address
+    visitor.page.set_viewport_size(PHONE)
+    page = visitor.visit(path)
 
     expect(page.locator("main code").first).to_contain_text("billfold ")
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     assert find_severe(page) == []
-    page.close()
 
 
 def test_files_are_kept_for_good(address: str, visitor: Visitor) -> None:

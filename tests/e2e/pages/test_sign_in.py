@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from billfold.clients import tokens
 from billfold.model import Scope
 from billfold.settings import load_settings
 from billfold.web.gate import COOKIE
-from tests.browser import run_browser
 from tests.processes.visitor import find_severe
 from tests.processes.web_server import run_web_server
 from tests.services import NewDatabase
@@ -53,13 +52,13 @@ def run_other_site(target: str) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("environment")
-def test_a_person_signs_in_comes_back_and_signs_out(new_database: NewDatabase) -> None:
+def test_a_person_signs_in_comes_back_and_signs_out(new_database: NewDatabase, browser: Browser) -> None:
     database = new_database(16)
     secret = tokens.make(database, "person", (Scope.READ,)).secret
 
-    with run_web_server(load_settings(), database) as server, run_browser() as browser:
+    with run_web_server(load_settings(), database) as server, browser.new_context() as context:
         address = f"http://127.0.0.1:{server.port}"
-        page = browser.new_page()
+        page = context.new_page()
         page.goto(f"{address}/costs?by=service")
         expect(page).to_have_title(re.compile("Sign in"))
         assert find_severe(page) == []
@@ -92,10 +91,12 @@ def test_a_person_signs_in_comes_back_and_signs_out(new_database: NewDatabase) -
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("environment")
-def test_the_owner_of_the_home_opens_the_printed_address_and_nothing_keeps_its_token(new_database: NewDatabase) -> None:
-    with run_web_server(load_settings(), new_database(16)) as server, run_browser() as browser:
+def test_the_owner_of_the_home_opens_the_printed_address_and_nothing_keeps_its_token(
+    new_database: NewDatabase, browser: Browser
+) -> None:
+    with run_web_server(load_settings(), new_database(16)) as server, browser.new_context() as context:
         address = f"http://127.0.0.1:{server.port}"
-        page = browser.new_page()
+        page = context.new_page()
         asked: list[str] = []
         page.on("request", lambda request: asked.append(f"{request.url} {request.headers.get('referer', '')}"))
 
@@ -116,6 +117,7 @@ def test_the_owner_of_the_home_opens_the_printed_address_and_nothing_keeps_its_t
 
         page.goto(f"{address}/costs?token=bf_wrong")
         expect(page).to_have_url(f"{address}/costs")
-        stranger = browser.new_context().new_page()
+        context.clear_cookies()
+        stranger = context.new_page()
         stranger.goto(f"{address}/costs?token=bf_wrong")
         expect(stranger).to_have_url(f"{address}/sign-in?next=%2Fcosts")

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.bills.landing import Landing
 from tests.bills.split_bills import CLUSTER, INSTANCE
 from tests.integration.reports.test_split_reports import bills as bills
-from tests.processes.visitor import DESK, PHONE, Visitor, find_severe
+from tests.processes.visitor import PHONE, Visitor, find_severe
 from tests.processes.web_server import run_web_server
 from tests.services import NewDatabase
 
@@ -24,7 +24,6 @@ def address(bills: Landing) -> Iterator[str]:
 
 
 def test_the_switch_keeps_the_total_and_leads_down_to_pods(visitor: Visitor) -> None:
-    visitor.page.set_viewport_size(DESK)
     page = visitor.visit("/costs?metric=effective&since=2026-05&until=2026-05")
     total = page.locator('[data-total="USD"]').inner_text()
 
@@ -45,7 +44,6 @@ def test_the_switch_keeps_the_total_and_leads_down_to_pods(visitor: Visitor) -> 
 
 
 def test_the_charge_of_an_instance_leads_to_its_workloads(visitor: Visitor) -> None:
-    visitor.page.set_viewport_size(DESK)
     page = visitor.visit("/costs/charges?until=2026-05")
     visitor.shoot("charges-split")
 
