@@ -22,6 +22,7 @@ from billfold.reports.changes import list_changes
 from billfold.reports.costs import sum_costs
 from billfold.reports.export import export_charges
 from billfold.selection import ChangeColumn, CostColumn, FileFormat, Filter
+from billfold.store.bulk_driver import forget_types
 from billfold.store.database import Database
 from billfold.store.query import run_query
 from billfold.transform.sample_bill import SampleBill, SampleFormat, write_sample_bill
@@ -87,6 +88,8 @@ def set_for_database(database: Database, settings: Iterable[tuple[str, str]]) ->
     with psycopg.connect(database.conninfo, autocommit=True) as connection:
         for setting, value in settings:
             connection.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'".encode())
+    # The types are to be read under these settings too.
+    forget_types()
 
 
 def work_through(landing: Landing, folder: Path, *, item_count: int = 100, seed: int = 1) -> dict[str, Any]:

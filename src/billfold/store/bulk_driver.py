@@ -6,6 +6,7 @@ and which take longer to load than the rest of an ingest.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -27,33 +28,36 @@ from adbc_driver_manager._reader import AdbcRecordBatchReader
 
 from billfold import interruption
 
+# One object of the driver serves all connections of the process: it reads the names of all types and the columns of all
+# tables when it is made, which takes longer than everything else that a connection costs. Only PostgreSQL's own types
+# are used here, and every database has those. It has one connection string at a time.
+_opening = threading.Lock()
+_shared: AdbcDatabase | None = None
+
+
+def forget_types() -> None:
+    """Let the next connection read the types again."""
+    global _shared
+    with _opening:
+        _shared = None
+
 
 class DriverConnection:
     """One connection of the driver; errors leave it as the driver's."""
 
-    def __init__(self, database: AdbcDatabase, *, owns_database: bool) -> None:
-        self._database = database
-        self._owns_database = owns_database
-        self._connection = AdbcConnection(database)
+    def __init__(self, conninfo: str) -> None:
+        global _shared
+        with _opening:
+            if _shared is None:
+                _shared = adbc_driver_postgresql.connect(conninfo)
+            else:
+                _shared.set_options(uri=conninfo)
+            self._connection = AdbcConnection(_shared)
         try:
             self._connection.set_autocommit(False)
         except BaseException:
             self._connection.close()
             raise
-
-    @classmethod
-    def open(cls, conninfo: str) -> DriverConnection:
-        """Connect; the driver reads the columns of all tables."""
-        database = adbc_driver_postgresql.connect(conninfo)
-        try:
-            return cls(database, owns_database=True)
-        except BaseException:
-            database.close()
-            raise
-
-    def open_another(self) -> DriverConnection:
-        """Another connection, to be closed before this one, with a transaction of its own."""
-        return DriverConnection(self._database, owns_database=False)
 
     def execute(self, sql: str, parameters: Sequence[Any]) -> None:
         """Run one statement with bound parameters ($1, $2, …)."""
@@ -95,8 +99,6 @@ class DriverConnection:
     def close(self) -> None:
         """Close the connection, which rolls back what is not committed."""
         self._connection.close()
-        if self._owns_database:
-            self._database.close()
 
     @contextmanager
     def _run(self, sql: str, parameters: Sequence[Any]) -> Iterator[tuple[AdbcStatement, ArrowArrayStreamHandle]]:

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from billfold import interruption
 from billfold.errors import BillfoldError, ConfigurationError, RunConflictError
 from billfold.settings import Settings
-from billfold.store.bulk_driver import DriverConnection
+from billfold.store.bulk_driver import DriverConnection, forget_types
 from billfold.store.driver_errors import is_from_postgres, translate
 from billfold.store.embedded import revive, start_embedded
 from billfold.store.session import tune_query
@@ -168,18 +168,9 @@ class BulkConnection:
 
     @contextmanager
     def beside(self) -> Iterator[BulkConnection]:
-        """Another connection, with a transaction of its own.
-
-        It costs a tenth of the first one, for which the driver reads the columns of all tables.
-        """
-        with translate_errors():
-            connection = self._connection.open_another()
-        try:
-            another = BulkConnection.tuned(connection, self._conninfo)
-            with another.stoppable():
-                yield another
-        finally:
-            connection.close()
+        """Another connection, with a transaction of its own."""
+        with connect_bulk(self._conninfo) as another:
+            yield another
 
     def commit(self) -> None:
         interruption.check()
@@ -197,6 +188,7 @@ def connect_bulk(conninfo: str) -> Iterator[BulkConnection]:
     try:
         connection, bulk = _open_bulk(conninfo)
     except _UnknownTypesError:
+        forget_types()
         given = conninfo_to_dict(conninfo).get("options") or _read_pgoptions()
         connection, bulk = _open_bulk(conninfo, options=f"{given} -c quote_all_identifiers=off".strip())
     try:
@@ -214,7 +206,7 @@ def _read_pgoptions() -> str:
 
 def _open_bulk(conninfo: str, **startup: str) -> tuple[DriverConnection, BulkConnection]:
     with translate_errors():
-        connection = DriverConnection.open(make_conninfo(_tuned(conninfo), **startup))
+        connection = DriverConnection(make_conninfo(_tuned(conninfo), **startup))
     try:
         return connection, BulkConnection.tuned(connection, conninfo)
     except BaseException:
@@ -223,7 +215,7 @@ def _open_bulk(conninfo: str, **startup: str) -> tuple[DriverConnection, BulkCon
 
 
 class _UnknownTypesError(Exception):
-    """The driver reads the names of types when it connects, and finds none if quote_all_identifiers is on then.
+    """The driver reads the names of types when it first connects, and finds none if quote_all_identifiers is on then.
 
     Only the startup packet can change that. It is not sent otherwise, because poolers refuse unknown settings.
     """
