@@ -37,6 +37,12 @@ def _types(session: duckdb.DuckDBPyConnection, shape: Shape) -> Iterator[str]:
     if not shape.columns:
         return iter(())
     session.execute(read_script("billfold.transform", "column_types"))
-    kinds = ", ".join(f"bit_or(kind_of({column.sql_name}))" for column in shape.columns)
-    judged = session.execute(f"SELECT {kinds} FROM {shape.table} WHERE rowid < {SAMPLE_ROWS}").fetchall()[0]
-    return (_KINDS.get(bits, "text") for bits in judged)
+    names = ", ".join(column.sql_name for column in shape.columns)
+    # One row for each value: a rule for each column would take longer to plan than the values take to judge.
+    judged = dict(
+        session.execute(
+            f"SELECT name, bit_or(kind_of(value)) FROM (UNPIVOT (SELECT {names} FROM {shape.table}"
+            f" WHERE rowid < {SAMPLE_ROWS}) ON COLUMNS(*) INTO NAME name VALUE value) GROUP BY name"
+        ).fetchall()
+    )
+    return (_KINDS.get(judged.get(column.sql_name), "text") for column in shape.columns)
