@@ -19,7 +19,7 @@ from billfold.transform.account_ids import find_odd_ids
 from billfold.transform.missing_costs import find_missing_costs
 from billfold.transform.parse import parse
 from billfold.transform.session import open_beside, open_session
-from billfold.transform.shape import Shape
+from billfold.transform.shape import Shape, without_empty_columns
 
 # Up to this size, writing the classified line items costs less than binding their view again for each query.
 MAX_KEPT_ROWS = 10_000
@@ -35,6 +35,8 @@ class Bill:
     def __init__(self, session: duckdb.DuckDBPyConnection, mapper: duckdb.DuckDBPyConnection) -> None:
         self._session = session
         self._mapper = mapper
+        # As the files have them, for what concerns the files; and without the columns that are empty in all rows.
+        self._delivered: tuple[Shape, ...] = ()
         self._shapes: tuple[Shape, ...] = ()
         self._families: tuple[tuple[Shape, ...], ...] = ()
         self._has_current_rows = True
@@ -46,12 +48,13 @@ class Bill:
 
     def parse(self, files: Sequence[UnpackedFile], *, max_unpacked_bytes: int | None = None) -> None:
         """Load the files and refuse bad values; no file may hold more text than `max_unpacked_bytes`."""
-        self._shapes = parse(self._session, files, max_unpacked_bytes=max_unpacked_bytes)
-        refusals.refuse_bad_values(self._session, self._shapes)
+        self._delivered = parse(self._session, files, max_unpacked_bytes=max_unpacked_bytes)
+        refusals.refuse_bad_values(self._session, self._delivered)
+        self._shapes = tuple(without_empty_columns(self._session, shape) for shape in self._delivered)
 
     def load_landed(self, rows: pa.RecordBatchReader) -> None:
         """Load landed rows (row_hash, occurrence, row_data as text) instead of files."""
-        self._shapes = landed.load_landed(self._session, rows)
+        self._shapes = self._delivered = landed.load_landed(self._session, rows)
 
     def load_withdrawn(self, rows: pa.RecordBatchReader) -> int:
         """Load withdrawn rows, each with a number instead of its occurrence; returns the number of their families.
@@ -63,7 +66,7 @@ class Bill:
 
     def take_family(self, number: int) -> None:
         """Continue with this family of the withdrawn rows, counted from 0."""
-        self._shapes = self._families[number]
+        self._shapes = self._delivered = self._families[number]
 
     def find_changed(self) -> tuple[str, int, str, str, str] | None:
         """The first loaded row whose content has another hash than its own, in the form of `find_misidentified`."""
@@ -83,11 +86,11 @@ class Bill:
 
     def describe_columns(self) -> dict[str, str]:
         """Every header of the files with its type; empty without files."""
-        return column_types.describe_types(self._session, self._shapes)
+        return column_types.describe_types(self._session, self._delivered)
 
     def find_period(self, *, expected: BillingPeriod | None, fallback: date) -> BillingPeriod:
         """The billing period of all rows."""
-        return refusals.find_period(self._session, self._shapes, expected=expected, fallback=fallback)
+        return refusals.find_period(self._session, self._delivered, expected=expected, fallback=fallback)
 
     def identify(self) -> None:
         """Give every line item its row_hash and occurrence."""
@@ -115,8 +118,8 @@ class Bill:
         """Choose net or gross costs, once for the whole bill."""
         return mapping.choose_cost_basis(self._mapper, self._shapes)
 
-    def prepare_mapping(self, *, basis: CostBasis, currency: str, remap: bool) -> None:
-        """Map the added line items (all of them with `remap`) to charges."""
+    def prepare_mapping(self, *, basis: CostBasis, currency: str, remap: bool, with_charges: bool = True) -> None:
+        """Map the added line items (all of them with `remap`) to charges; without those, only `read_ledger` follows."""
         mapping.prepare_mapping(
             self._mapper,
             self._shapes,
@@ -124,6 +127,7 @@ class Bill:
             currency=currency,
             all_rows=remap or not self._has_current_rows,
             keep_classified=self._count_rows() <= MAX_KEPT_ROWS,
+            with_charges=with_charges,
         )
 
     def _count_rows(self) -> int:
@@ -149,7 +153,7 @@ class Bill:
 
     def lacks_currency(self) -> bool:
         """Whether the export has no currency column."""
-        return line_items.lacks_currency(self._shapes)
+        return line_items.lacks_currency(self._delivered)
 
     def find_odd_values(self, *, basis: CostBasis, currency: str) -> Iterator[str]:
         """One sentence for each kind of value that is published but unusual."""

@@ -12,7 +12,6 @@ from billfold.model import CostBasis, ExportFormat, Residual
 from billfold.period import BillingPeriod
 from billfold.sql import read_script
 from billfold.transform.line_items import create_discount_macros, create_line_items, discount_parts, total_discount
-from billfold.transform.lookups import create_lookups
 from billfold.transform.shape import Shape
 
 # Increased with every change of a rule: a delivery records the version that made its charges.
@@ -95,8 +94,9 @@ def prepare_mapping(
     currency: str,
     all_rows: bool,
     keep_classified: bool,
+    with_charges: bool = True,
 ) -> None:
-    """Create the view `ledger` (all line items' money) and the table `charge` (the added ones' charges).
+    """Create the view `ledger` (all line items' money) and, `with_charges`, the table `charge` (the added ones').
 
     With `all_rows`, all line items are mapped: all are new, or the statement's basis or the mapping has changed.
     With `keep_classified`, the classified line items are written to a table, so that binding the next queries is quick;
@@ -121,22 +121,22 @@ def prepare_mapping(
         + ("" if all_rows else " LEFT JOIN added_row USING (shape, row)")
     )
     create_line_items(session, shapes, currency=currency)
-    create_lookups(session)
     if shapes[0].export_format is ExportFormat.FOCUS:
         session.execute(read_script("billfold.transform", "map_focus"))
     else:
-        _map_cur(session, keep_classified=keep_classified)
+        _map_cur(session, keep_classified=keep_classified, with_charges=with_charges)
 
 
-def _map_cur(session: duckdb.DuckDBPyConnection, *, keep_classified: bool) -> None:
-    """Run the scripts of `sql/map_cur` in the order of their dependencies."""
-    kinds, classified, ledger, services, resources, charges = (
+def _map_cur(session: duckdb.DuckDBPyConnection, *, keep_classified: bool, with_charges: bool) -> None:
+    """Run the scripts of `sql/map_cur` in the order of their dependencies; `kinds` was run when the session began."""
+    classified, ledger, services, resources, charges = (
         read_script("billfold.transform", f"map_cur/{name}")
-        for name in ("kinds", "classified", "ledger", "services", "resources", "charges")
+        for name in ("classified", "ledger", "services", "resources", "charges")
     )
-    session.execute(kinds)
     session.execute(f"CREATE OR REPLACE TEMP {'TABLE' if keep_classified else 'VIEW'} classified AS {classified}")
     session.execute(ledger)
+    if not with_charges:
+        return
     session.execute(services)
     session.execute(resources)
     session.execute(charges)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import duckdb
 
 from billfold.model import ExportFormat, UnpackedFile
 from billfold.transform.columns import ACCOUNT_ID_COLUMNS, SourceColumn, needed_columns
@@ -48,6 +50,23 @@ class Shape:
     def find(self, canonical: str) -> SourceColumn | None:
         """The column with this canonical name, if the files have it."""
         return next((column for column in self.columns if column.canonical == canonical), None)
+
+
+def without_empty_columns(session: duckdb.DuckDBPyConnection, shape: Shape) -> Shape:
+    """The shape without the columns that are empty in all rows: they mean the same as missing ones.
+
+    A wide export fills few of its columns, and each one makes the next queries longer to plan and to run.
+    """
+    if not shape.columns:
+        return shape
+    counts = ", ".join(f"count({column.sql_name})" for column in shape.columns)
+    [found] = session.execute(f"SELECT {counts} FROM {shape.table}").fetchall()
+    kept = [position for position, count in enumerate(found) if count]
+    return replace(
+        shape,
+        columns=tuple(shape.columns[position] for position in kept),
+        types=tuple(shape.types[position] for position in kept),
+    )
 
 
 def select_rows(shape: Shape) -> str:

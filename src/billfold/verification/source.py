@@ -64,7 +64,8 @@ def prove_source(proofs: Proofs, subject: Subject) -> None:
             found_rows = comparison.rows_read_by_file.get(number, 0)
             differences.extend(compare_number(key, "rows_read", found_rows, rows_read))
         proofs.add("source_rows", differences, f"{comparison.rows_unchanged} rows of {len(delivery.files)} files")
-        bill.prepare_mapping(basis=held.cost_basis or CostBasis.GROSS, currency=held.currency, remap=False)
+        basis = held.cost_basis or CostBasis.GROSS
+        bill.prepare_mapping(basis=basis, currency=held.currency, remap=False, with_charges=False)
         with connect_bulk(subject.database.conninfo) as bulk:
             source = sum_ledger(bulk, bill.read_ledger()).totals
         is_mapped_today = held.mapping_version == MAPPING_VERSION

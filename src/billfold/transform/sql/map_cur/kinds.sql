@@ -6,7 +6,7 @@
 
 -- What each kind of line item becomes. `bills`: whether BilledCost is the row's cost (else 0). `effective`: whether
 -- EffectiveCost is the cost, the covering commitment's share, or nothing (a purchase that covers later usage: S, A).
-CREATE OR REPLACE TEMP TABLE kind_rule AS
+CREATE OR REPLACE TABLE kind_rule AS
 FROM (VALUES
     ('on demand',           'Usage',      'Usage-Based', 'Standard',  NULL,   true,  'cost'),
     ('spot',                'Usage',      'Usage-Based', 'Dynamic',   NULL,   true,  'cost'),
@@ -34,22 +34,22 @@ FROM (VALUES
 
 -- What a commitment's refund is for, by its description: the fee (A, C: the rows have no ARN), a discount (C), or neither.
 -- A fee is named as AWS names the fee itself; if a discount is named too, the discount is refunded (I).
-CREATE OR REPLACE TEMP MACRO names_discount(description) AS
+CREATE OR REPLACE MACRO names_discount(description) AS
     regexp_matches(description, '(?i)discount|\b(edp|ppa|spp)\b|private (rate|pricing)');
-CREATE OR REPLACE TEMP MACRO refunds_fee(description) AS coalesce(regexp_matches(description,
+CREATE OR REPLACE MACRO refunds_fee(description) AS coalesce(regexp_matches(description,
     '(?i)^refund (for|of) .*\bfee for ([^ ]+ ){0,4}savings plan|sign up charge for subscription')
     AND NOT names_discount(description), false);
-CREATE OR REPLACE TEMP MACRO refunds_discount(description) AS coalesce(names_discount(description)
+CREATE OR REPLACE MACRO refunds_discount(description) AS coalesce(names_discount(description)
     OR regexp_matches(description, '(?i)\bcredit'), false);
-CREATE OR REPLACE TEMP MACRO refunds_purchase(description) AS coalesce(regexp_matches(description,
+CREATE OR REPLACE MACRO refunds_purchase(description) AS coalesce(regexp_matches(description,
     '(?i)\bfee\b|return|cancel|upfront|purchase|reserved (instance|node|capacity)'), false);
 -- A refund whose description alone shows that a commitment's price is refunded, not its usage (I).
-CREATE OR REPLACE TEMP MACRO refunds_named_purchase(description) AS coalesce(
+CREATE OR REPLACE MACRO refunds_named_purchase(description) AS coalesce(
     regexp_matches(description, '(?i)\b(savings plan|reserved ([a-z]+ )?(instance|node|capacity))')
     AND regexp_matches(description, '(?i)\bfee\b|return|cancel|upfront|purchase')
     AND NOT regexp_matches(description, '(?i)\busage\b|\bcover')
     AND NOT refunds_discount(description), false);
 
 -- A quantity with the sign of the cost, so that its price is not below 0 (S, I).
-CREATE OR REPLACE TEMP MACRO signed_as(cost, quantity) AS
+CREATE OR REPLACE MACRO signed_as(cost, quantity) AS
     CASE WHEN starts_with(cost, '-') AND NOT is_zero(quantity) THEN '-' ELSE '' END || ltrim(quantity, '+-');
