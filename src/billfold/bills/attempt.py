@@ -19,7 +19,7 @@ from billfold.bills.sources import name_month, refuse
 from billfold.errors import BillfoldError, InterruptionError, RunConflictError, as_internal
 from billfold.log import Event
 from billfold.model import Delivery, DeliveryOutcome, DeliveryState, RunStatus
-from billfold.store.database import connect, connect_at_last
+from billfold.store.database import Connection, connect, connect_at_last, translate_errors
 from billfold.store.deliveries import attempts, claims, registration, runs
 from billfold.store.deliveries.registration import RegisteredDelivery
 
@@ -36,18 +36,15 @@ def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) ->
     def attempt() -> DeliveryOutcome:
         # What failed may have been replaced meanwhile: resolve the key again to find the current delivery.
         latest = resolve(bucket, key, tolerate_newer_files=ingestion.force)[0] if failed else delivery
-        place, latest = locate_delivery(
-            latest,
-            bucket,
-            client=ingestion.client,
-            database=ingestion.database,
-            tolerate_newer_files=ingestion.force,
-        )
-        if ingestion.month:
-            latest = name_month(latest, ingestion.month)
         # The claim ends with the attempt's connection.
-        with interruption.unfinished(partial(_record_interruption, ingestion, latest)):
-            return _attempt(ingestion, place, latest, failed)
+        with connect(ingestion.database.conninfo) as connection:
+            place, latest = locate_delivery(
+                connection, latest, bucket, client=ingestion.client, tolerate_newer_files=ingestion.force
+            )
+            if ingestion.month:
+                latest = name_month(latest, ingestion.month)
+            with interruption.unfinished(partial(_record_interruption, ingestion, latest)):
+                return _attempt(ingestion, connection, place, latest, failed)
 
     try:
         return retrying(ingestion.settings)(attempt)
@@ -61,12 +58,12 @@ def ingest_delivery(ingestion: Ingestion, bucket: Bucket, delivery: Delivery) ->
 
 
 def _attempt(
-    ingestion: Ingestion, bucket: Bucket, delivery: Delivery, failed: list[DeliveryOutcome]
+    ingestion: Ingestion, connection: Connection, bucket: Bucket, delivery: Delivery, failed: list[DeliveryOutcome]
 ) -> DeliveryOutcome:
     """One attempt; a failure joins `failed` and is raised."""
     started = time.monotonic()
-    with connect(ingestion.database.conninfo) as connection:
-        registered = registration.register_delivery(connection, ingestion.client, delivery, ingestion.trigger)
+    registration.ensure_client(connection, ingestion.client)
+    registered = registration.register_delivery(connection, ingestion.client, delivery, ingestion.trigger)
     with structlog.contextvars.bound_contextvars(
         client=ingestion.client.client_id,
         delivery_id=str(registered.delivery_id),
@@ -75,7 +72,7 @@ def _attempt(
     ):
         is_claimed = False
         try:
-            with connect(ingestion.database.conninfo) as connection:
+            with translate_errors():
                 claims.claim(connection, ingestion.client, delivery, wait_seconds=ingestion.settings.claim_wait_seconds)
                 is_claimed = True
                 outcome = ingest_claimed(ingestion, connection, bucket, delivery, registered)
@@ -90,7 +87,7 @@ def _attempt(
         outcome = replace(outcome, duration_seconds=time.monotonic() - started)
         if outcome.state is DeliveryState.PUBLISHED:
             interruption.note(f"{describe(delivery)} is published")
-        _skip_unnamed(ingestion, delivery, outcome)
+        _skip_unnamed(ingestion, connection, delivery, outcome)
         _log_finished(outcome)
         return outcome
 
@@ -123,6 +120,7 @@ def _record_failure(
     # Without the claim another worker holds the statement, perhaps with these very runs: only that worker ends them.
     if is_claimed or not isinstance(known, RunConflictError):
         try:
+            # What failed may be the attempt's connection.
             with connect(ingestion.database.conninfo) as connection:
                 attempts.end(connection, registered, DeliveryState.FAILED, RunStatus.FAILED, known)
         except BillfoldError as second:
@@ -131,7 +129,7 @@ def _record_failure(
     return outcomes.unpublished(ingestion.client, delivery, registered, DeliveryState.FAILED, RunStatus.FAILED, known)
 
 
-def _skip_unnamed(ingestion: Ingestion, delivery: Delivery, outcome: DeliveryOutcome) -> None:
+def _skip_unnamed(ingestion: Ingestion, connection: Connection, delivery: Delivery, outcome: DeliveryOutcome) -> None:
     """Skip the month's data files that arrived before the manifest and that it does not name.
 
     The delivery is published even if this fails: the next one does it again.
@@ -139,7 +137,7 @@ def _skip_unnamed(ingestion: Ingestion, delivery: Delivery, outcome: DeliveryOut
     if outcome.state is not DeliveryState.PUBLISHED or delivery.manifest is None or delivery.period is None:
         return
     try:
-        with connect(ingestion.database.conninfo) as connection:
+        with translate_errors():
             unnamed = [
                 waiting.ingestion_run_id
                 for waiting in runs.list_waiting(connection, ingestion.client, delivery)

@@ -139,7 +139,7 @@ def _publish(
         case PublishedBill():
             # The bill is published, even if its checks fail.
             for checked in (statement.statement_id, *sorted(published.affected)):
-                record_checks(ingestion.database, statement_id=checked)
+                record_checks(ingestion.database, statement_id=checked, connection=claimed.connection)
             return outcomes.published(ingestion.client, delivery, registered, period, published)
         case UnchangedBill():
             compared = _summarize(plan, published)

@@ -7,23 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from billfold.aws import LOCAL_SCHEME, Bucket, address, is_local, locate, open_bucket, resolve
+from billfold.aws import LOCAL_SCHEME, Bucket, address, is_local, open_bucket, resolve
 from billfold.errors import InputError, UsageError
 from billfold.model import Client, Delivery, SourceObject
-from billfold.settings import Settings
-from billfold.store.database import Database, connect
+from billfold.store.database import Connection
 from billfold.store.deliveries import statements
 
 
-def locate_source(source: str, client: Client, settings: Settings, database: Database) -> tuple[Bucket, str]:
-    """The bucket and key of a source; a local one is looked for first in the folders of the client's statements."""
-    with connect(database.conninfo) as connection:
-        known = statements.list_buckets(connection, client)
-    return locate(source, client, settings, known_buckets=known)
-
-
 def locate_delivery(
-    delivery: Delivery, bucket: Bucket, *, client: Client, database: Database, tolerate_newer_files: bool
+    connection: Connection, delivery: Delivery, bucket: Bucket, *, client: Client, tolerate_newer_files: bool
 ) -> tuple[Bucket, Delivery]:
     """The bucket and delivery by which a local delivery is known; another folder may be named now.
 
@@ -32,9 +24,8 @@ def locate_delivery(
     if not is_local(bucket.name):
         return bucket, delivery
     if delivery.manifest is not None:
-        return _locate_export(delivery, delivery.manifest, bucket, client, database, tolerate_newer_files)
-    with connect(database.conninfo) as connection:
-        locations = statements.list_locations(connection, client, delivery)
+        return _locate_export(connection, delivery, delivery.manifest, bucket, client, tolerate_newer_files)
+    locations = statements.list_locations(connection, client, delivery)
     counting = [each for each in locations if each.is_current and each.is_counted]
     if len({each.bucket for each in counting}) > 1:
         named = " and ".join(f"as statement {each.statement_id} of {each.bucket}" for each in counting)
@@ -49,15 +40,14 @@ def locate_delivery(
 
 
 def _locate_export(
+    connection: Connection,
     delivery: Delivery,
     manifest: SourceObject,
     bucket: Bucket,
     client: Client,
-    database: Database,
     tolerate_newer_files: bool,
 ) -> tuple[Bucket, Delivery]:
-    with connect(database.conninfo) as connection:
-        locations = statements.list_export_locations(connection, client, delivery)
+    locations = statements.list_export_locations(connection, client, delivery)
     if not locations or locations[0].bucket == bucket.name:
         return bucket, delivery
     known = open_bucket(client, bucket.settings, locations[0].bucket)

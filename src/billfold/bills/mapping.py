@@ -37,20 +37,19 @@ def map_bill(
     """Compute charges and dimension keys of the added line items.
 
     All line items are mapped if `all_charges`, or if the cost basis or the version of the mapping differs from the
-    current bill's. New members are committed on a second connection, because the transaction of `bulk` may be running
-    in another thread.
+    current bill's. New members are committed at once, so `bulk` must have no open transaction.
     """
     statement = prior.statement
-    with timings.measure("map"), bulk.beside() as beside:
+    with timings.measure("map"):
         basis = bill.choose_cost_basis()
         current = (statement.cost_basis, statement.mapping_version)
         remap = all_charges or (statement.publication_id is not None and current != (basis, MAPPING_VERSION))
         bill.prepare_mapping(basis=basis, currency=statement.currency, remap=remap)
-        ledger = sum_ledger(beside, bill.read_ledger())
+        ledger = sum_ledger(bulk, bill.read_ledger())
         _update_residuals(bill, ledger, {} if remap else prior.residuals, prior)
         for dimension in bill.find_dimensions():
             found = bill.read_members(dimension, client_id=client_id)
-            bill.keep_keys(dimension, members.ensure_members(beside, dimension, found))
+            bill.keep_keys(dimension, members.ensure_members(bulk, dimension, found))
         return MappedBill(basis=basis, remap=remap, ledger=ledger)
 
 

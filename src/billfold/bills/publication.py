@@ -1,7 +1,8 @@
 """From a parsed bill to a publication in five steps: compare, land, map, reconcile, publish.
 
 Everything that a reader can see changes in one transaction on the bulk loader's connection. Mapping needs only short
-transactions of its own (for new dimension members), so it runs in a second thread while PostgreSQL loads the raw rows.
+transactions of its own (for new dimension members), so that of a large bill runs in a second thread while PostgreSQL
+loads the raw rows.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from billfold.transform.mapping import MAPPING_VERSION
 # A small delta loads faster into the index of a large statement if it is sorted. Sorting holds whole rows in memory,
 # some KB each, and a month that changes entirely is written all over the index anyway.
 MAX_ORDERED_ROWS = 20_000
+# Up to so many line items, mapping beside landing gains less than the second connection costs.
+MAX_SERIAL_ROWS = 1_000
 # Up to this many line items are mapped while PostgreSQL loads the raw rows; beyond, doing both at once needs too much
 # of DuckDB's memory.
 MAX_PARALLEL_ROWS = 1_500_000
@@ -103,8 +106,8 @@ def publish_bill(plan: PublicationPlan, database: Database) -> PublishedBill | U
         drift = find_drift(plan.prior.columns, columns)
         if plan.is_needless(comparison):
             return UnchangedBill(comparison=comparison, columns=columns, findings=drift)
+        mapping = _start_mapping(plan, bulk, comparison, mapper)
         opened = _open(plan, bulk, comparison, columns)
-        mapping = _start_mapping(opened, mapper)
         land(opened)
         mapped = mapping.result()
         loss = _find_loss(opened, mapped)
@@ -238,12 +241,25 @@ def _open(
     )
 
 
-def _start_mapping(opened: _OpenPublication, mapper: ThreadPoolExecutor) -> Future[MappedBill]:
-    plan = opened.plan
-    mapping = mapper.submit(map_bill, plan.bill, opened.bulk, plan.client.client_id, plan.prior, plan.timings)
-    if sum(opened.comparison.rows_read_by_file.values()) > MAX_PARALLEL_ROWS:
+def _start_mapping(
+    plan: PublicationPlan, bulk: BulkConnection, comparison: Comparison, mapper: ThreadPoolExecutor
+) -> Future[MappedBill]:
+    row_count = sum(comparison.rows_read_by_file.values())
+    if row_count <= MAX_SERIAL_ROWS:
+        # No publication is open yet.
+        mapping = mapper.submit(map_bill, plan.bill, bulk, plan.client.client_id, plan.prior, plan.timings)
+        mapping.result()
+        return mapping
+    mapping = mapper.submit(_map_beside, plan, bulk)
+    if row_count > MAX_PARALLEL_ROWS:
         wait([mapping])
     return mapping
+
+
+def _map_beside(plan: PublicationPlan, bulk: BulkConnection) -> MappedBill:
+    """Map on a connection of its own, because the publishing transaction is open in the other thread."""
+    with bulk.beside() as beside:
+        return map_bill(plan.bill, beside, plan.client.client_id, plan.prior, plan.timings)
 
 
 def _find_loss(opened: _OpenPublication, mapped: MappedBill) -> str | None:

@@ -121,8 +121,8 @@ def _remap(chosen: VerifiedStatement, settings: Settings, database: Database, *,
         ):
             after, recount, findings = _publish(bill, bulk, chosen.client_id, statement)
             interruption.note(f"{name} is remapped")
-    for checked in (chosen.statement_id, *sorted(recount.affected)):
-        record_checks(database, statement_id=checked)
+        for checked in (chosen.statement_id, *sorted(recount.affected)):
+            record_checks(database, statement_id=checked, connection=connection)
     remapping = Remapping(
         statement_id=chosen.statement_id,
         client_id=chosen.client_id,
@@ -166,13 +166,13 @@ def _publish(
     with landing.stream_landed_rows(bulk, period, statement_id=statement.statement_id) as rows:
         bill.load_landed(rows)
     bill.identify_as_landed()
+    prior = PriorState(statement=statement, residuals={}, columns={})
+    mapped = map_bill(bill, bulk, client_id, prior, Timings(), all_charges=True)
     publication_id = publications.begin_publication(
         bulk, statement_id=statement.statement_id, expected_publication_id=statement.publication_id
     )
     place = {"statement_id": statement.statement_id, "publication_id": publication_id}
     before = overlap.find_before(bulk, statement.statement_id)
-    prior = PriorState(statement=statement, residuals={}, columns={})
-    mapped = map_bill(bill, bulk, client_id, prior, Timings(), all_charges=True)
     landing.withdraw_charges(bulk, period, **place)
     landing.land_charges(bulk, period, bill.read_charges(billing_period=period.starts_on, **place))
     split_findings = split_cost.publish(bulk, bill, period, has_withdrawals=False, all_workloads=True, **place)

@@ -76,6 +76,8 @@ def request(
     if not (found or kept) and failures:
         raise next(failure.exit_error for failure in failures if failure.exit_error)
     with connect(database.conninfo) as connection:
+        if found:
+            registration.ensure_client(connection, client)
         requested = [_request(connection, client, delivery, requested_by) for _, delivery in found]
         return (*requested, *(requests.show(connection, delivery_id) for delivery_id in kept))
 

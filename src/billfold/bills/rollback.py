@@ -108,8 +108,8 @@ def roll_back(delivery_id: UUID, *, settings: Settings, database: Database, undo
         ):
             restored = _restore(bulk, connection, stored.client_id, statement, plan)
             interruption.note(f"{statement_name} is {done}")
-    for checked in (statement.statement_id, *restored.overlapping):
-        record_checks(database, statement_id=checked)
+        for checked in (statement.statement_id, *restored.overlapping):
+            record_checks(database, statement_id=checked, connection=connection)
     restoration = Restoration(
         delivery_id=delivery_id,
         current_delivery_id=plan.delivery_id,

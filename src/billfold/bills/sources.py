@@ -7,19 +7,18 @@ from uuid import UUID
 
 import structlog
 
-from billfold.aws import Bucket, address, resolve
+from billfold.aws import Bucket, address, locate, resolve
 from billfold.bills import outcomes
 from billfold.bills.expiry import find_expired
-from billfold.bills.ingestion import Ingestion, keep_client, retrying
+from billfold.bills.ingestion import Ingestion, retrying
 from billfold.bills.left_out import OtherFiles
-from billfold.bills.local_roots import locate_source
 from billfold.bills.typed_sources import leaves_nothing, refuse_other_file
 from billfold.errors import BillfoldError, InputError, SourceError, UsageError, as_internal
 from billfold.log import Event
 from billfold.model import Client, Delivery, DeliveryOutcome
 from billfold.period import BillingPeriod
 from billfold.store.database import Database, connect
-from billfold.store.deliveries import registration, runs
+from billfold.store.deliveries import registration, runs, statements
 
 log = structlog.get_logger(__name__)
 
@@ -27,9 +26,9 @@ log = structlog.get_logger(__name__)
 def find_deliveries(ingestion: Ingestion, source: str) -> tuple[list[tuple[Bucket, Delivery]], list[DeliveryOutcome]]:
     """The deliveries of `source`, each with its bucket, and outcomes for what cannot be resolved."""
     client, settings, database = ingestion.client, ingestion.settings, ingestion.database
-    retrying(settings)(_check_client, database, client)
+    known = retrying(settings)(_list_known_buckets, database, client)
     try:
-        bucket, key = retrying(settings)(locate_source, source, client, settings, database)
+        bucket, key = retrying(settings)(locate, source, client, settings, known_buckets=known)
     except (SourceError, InputError) as error:
         # The role denies access, a path does not exist, or a local manifest cannot be read: no bucket is known.
         return [], [refuse(ingestion, "" if ingestion.is_typed else client.bucket or "", source, error)]
@@ -39,8 +38,6 @@ def find_deliveries(ingestion: Ingestion, source: str) -> tuple[list[tuple[Bucke
         except InputError as error:
             return [], [refuse(ingestion, bucket.name, key, error)]
     deliveries, refused = resolve_all(ingestion, bucket, key)
-    if deliveries:
-        retrying(settings)(keep_client, database, client)
     return [(bucket, delivery) for delivery in deliveries], refused
 
 
@@ -151,6 +148,8 @@ def _keep_or_refuse(ingestion: Ingestion, bucket: Bucket, key: str, error: Billf
     return refuse(ingestion, bucket.name, key, error)
 
 
-def _check_client(database: Database, client: Client) -> None:
+def _list_known_buckets(database: Database, client: Client) -> list[str]:
+    """The buckets and folders of the client's statements; raises UsageError for a client that cannot be one."""
     with connect(database.conninfo) as connection:
         registration.check_client(connection, client)
+        return statements.list_buckets(connection, client)

@@ -15,7 +15,7 @@ from billfold.errors import StoreUnavailableError
 from billfold.log import Event
 from billfold.model import CheckState
 from billfold.quality.table import CHECKS
-from billfold.store.database import Database
+from billfold.store.database import Connection, Database
 from billfold.store.reports.checks import open_checked_bill
 
 log = structlog.get_logger(__name__)
@@ -32,13 +32,15 @@ class CheckOutcome:
     detail: str
 
 
-def record_checks(database: Database, *, statement_id: int) -> tuple[CheckOutcome, ...]:
+def record_checks(
+    database: Database, *, statement_id: int, connection: Connection | None = None
+) -> tuple[CheckOutcome, ...]:
     """Check the current bill, record and log the outcomes; called once the publication is committed.
 
     Never raises because a check fails: the publication stays current, and the event `checks_failed` reports it.
     """
     try:
-        outcomes = make_checks(database, statement_id=statement_id)
+        outcomes = make_checks(database, statement_id=statement_id, connection=connection)
     except StoreUnavailableError as error:
         # Only a defect needs its traceback, not a server that does not answer.
         log.error(Event.CHECKS_FAILED, statement_id=statement_id, error=str(error))
@@ -59,12 +61,14 @@ def record_checks(database: Database, *, statement_id: int) -> tuple[CheckOutcom
     return outcomes
 
 
-def make_checks(database: Database, *, statement_id: int) -> tuple[CheckOutcome, ...]:
+def make_checks(
+    database: Database, *, statement_id: int, connection: Connection | None = None
+) -> tuple[CheckOutcome, ...]:
     """Run every check on the statement's current publication and record the outcomes, all in one transaction.
 
-    An empty statement has no checks. Raises StoreError.
+    It is a transaction of `connection`, else of a new connection. An empty statement has no checks. Raises StoreError.
     """
-    with open_checked_bill(database, statement_id) as bill:
+    with open_checked_bill(database, statement_id, connection=connection) as bill:
         if bill is None:
             return ()
         outcomes = []

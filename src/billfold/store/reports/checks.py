@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,7 @@ from billfold.model import CostBasis
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store import planner
-from billfold.store.database import Connection, Database, connect
+from billfold.store.database import Connection, Database, connect, translate_errors
 from billfold.store.deliveries.partitions import partitions
 from billfold.store.reports.conformance import Judgement, judge_added
 
@@ -54,6 +54,7 @@ class CheckedBill:
         self._publication_id = publication_id
         self._delivery_id = delivery_id
         self._rows_added = rows_added
+        self._kept: list[dict[str, Any]] = []
         names = {name: sql.Identifier(table) for name, table in partitions(period).items()}
         planner.prefer_scans(self._query, period, row_count=row_count)
         self._create("create_checked_charge", **names)
@@ -98,9 +99,8 @@ class CheckedBill:
         )
 
     def keep(self, name: str, *, state: str, row_count: int, cost: Mapping[str, Decimal], detail: str) -> None:
-        """Store the result of a check; it replaces an earlier result of the same publication."""
-        self._connection.execute(
-            _query("keep_check"),
+        """Keep the result of a check for `store`."""
+        self._kept.append(
             {
                 "publication_id": self._publication_id,
                 "name": name,
@@ -110,8 +110,13 @@ class CheckedBill:
                 "row_count": row_count,
                 "cost": Jsonb({currency: format(amount, "f") for currency, amount in sorted(cost.items())}),
                 "detail": detail,
-            },
+            }
         )
+
+    def store(self) -> None:
+        """Store the kept results; each replaces an earlier result of the same publication."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_query("keep_check"), self._kept)
 
     def _create(self, name: str, **names: sql.Composable) -> None:
         query = sql.SQL(read_queries("billfold.store.reports", "checks")[name])
@@ -127,28 +132,64 @@ class CheckedBill:
 
 
 @contextmanager
-def open_checked_bill(database: Database, statement_id: int) -> Iterator[CheckedBill | None]:
-    """The statement's current bill, in a transaction that commits at the end; None if the statement is empty."""
-    with connect(database.conninfo) as connection:
-        connection.execute(_query("lock_checks"), {"statement_id": statement_id})
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+def open_checked_bill(
+    database: Database, statement_id: int, *, connection: Connection | None = None
+) -> Iterator[CheckedBill | None]:
+    """The statement's current bill, in a transaction that commits at the end; None if the statement is empty.
+
+    It is a transaction of this connection, else of one of its own.
+    """
+    with (
+        connect(database.conninfo) if connection is None else nullcontext(connection) as used,
+        translate_errors(),
+        _lock_checks(used, statement_id),
+        _snapshot(used),
+    ):
+        row = used.execute(_query("find_subject"), {"statement_id": statement_id}).fetchone()
+        if row is None:
+            yield None
+            return
+        bill = CheckedBill(
+            used,
+            statement_id=row[0],
+            period=BillingPeriod(row[1]),
+            publication_id=row[2],
+            delivery_id=row[3],
+            basis=CostBasis(row[4]),
+            currency=row[5],
+            rows_added=row[6],
+            row_count=row[7],
+            has_fees=row[8],
+        )
+        yield bill
+        bill.store()
+
+
+@contextmanager
+def _lock_checks(connection: Connection, statement_id: int) -> Iterator[None]:
+    connection.execute(_query("lock_checks"), {"statement_id": statement_id})
+    try:
+        yield
+    finally:
+        if _is_idle(connection):
+            connection.execute(_query("unlock_checks"), {"statement_id": statement_id})
+
+
+@contextmanager
+def _snapshot(connection: Connection) -> Iterator[None]:
+    """A transaction that sees the same all the time."""
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    try:
         with connection.transaction():
-            row = connection.execute(_query("find_subject"), {"statement_id": statement_id}).fetchone()
-            if row is None:
-                yield None
-                return
-            yield CheckedBill(
-                connection,
-                statement_id=row[0],
-                period=BillingPeriod(row[1]),
-                publication_id=row[2],
-                delivery_id=row[3],
-                basis=CostBasis(row[4]),
-                currency=row[5],
-                rows_added=row[6],
-                row_count=row[7],
-                has_fees=row[8],
-            )
+            yield
+    finally:
+        if _is_idle(connection):
+            connection.isolation_level = None
+
+
+def _is_idle(connection: Connection) -> bool:
+    """Whether the session still lives and waits: what is set for the checks ends with it otherwise."""
+    return connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
 
 
 def _query(name: str) -> bytes:

@@ -15,6 +15,9 @@ WHERE statement.statement_id = %(statement_id)s AND publication.delivery_id IS N
 -- Two that check one statement take turns. A lock of the session, so that the transaction sees the first one's result.
 SELECT pg_advisory_lock(hashtextextended('billfold checks of ' || %(statement_id)s::text, 0))
 
+-- name: unlock_checks
+SELECT pg_advisory_unlock(hashtextextended('billfold checks of ' || %(statement_id)s::text, 0))
+
 -- name: create_checked_charge
 -- One scan of the charges, summed by everything except resources and prices.
 CREATE TEMP TABLE checked_charge ON COMMIT DROP AS
