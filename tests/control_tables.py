@@ -51,6 +51,6 @@ FROM billing_deliveries, generate_series(1, 5) AS n,
 
 
 def fill_control_tables(connection: Connection, *, clients: int, deliveries: int) -> None:
-    """So many clients with 24 statements each and so many published deliveries of each, of five files each."""
+    """Clients with 24 statements each, whose published deliveries have five files each."""
     connection.execute(_FILL.format(clients=clients, deliveries=deliveries).encode())
     connection.execute("VACUUM ANALYZE")

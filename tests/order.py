@@ -38,7 +38,7 @@ SHARING = ("tests/e2e/pages/", "tests/integration/web/")
 
 
 def deal(names: Sequence[str], parts: int) -> list[list[int]]:
-    """The places of tests, given by their names in order, in so many parts of about equal length."""
+    """The places of tests, given by their names in order, in `parts` parts of about equal length."""
     modules = [list(places) for _, places in groupby(range(len(names)), lambda place: _place_of(names[place]))]
     modules.sort(key=lambda places: _rank(names[places[0]]))
     dealt: list[list[int]] = [[] for _ in range(parts)]

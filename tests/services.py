@@ -81,7 +81,7 @@ def new_database() -> Iterator[NewDatabase]:
 
 
 def copy_of(database: Database) -> Database:
-    """A copy of a database that nobody is connected to, for whom drops it or lets the server end with it."""
+    """A copy of a database that nobody is connected to; the caller drops it, or it ends with its server."""
     name = f"test_{uuid4().hex}"
     original = psycopg.conninfo.conninfo_to_dict(database.conninfo)["dbname"]
     with connect(make_conninfo(database.conninfo, dbname="postgres")) as connection:

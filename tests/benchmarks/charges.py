@@ -16,7 +16,7 @@ ACCOUNTS, SERVICES, REGIONS, KINDS, TAG_SETS = 40, 20, 6, 6, 500
 
 
 def list_months(first_year: int, count: int) -> list[BillingPeriod]:
-    """So many months from January on."""
+    """Months from January on."""
     return [BillingPeriod(date(first_year + number // 12, number % 12 + 1, 1)) for number in range(count)]
 
 

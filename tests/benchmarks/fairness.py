@@ -34,9 +34,9 @@ from tests.processes.worker_process import start_worker
 from tests.soak.fleet import worker_environment
 
 FLOODING = "flooding"
-# One small delivery for so many of the flood, one after the other.
+# One small delivery for this many of the flood, one after the other.
 FLOOD_PER_SMALL = 8
-# So many of the flood are published before the first small one comes; they tell how fast the worker is.
+# This many of the flood are published before the first small one comes; they tell how fast the worker is.
 FIRST_COUNT = 4
 IDLENESS = 3
 _POLL_SECONDS = 0.1

@@ -26,7 +26,7 @@ from tests.benchmarks.measurement import measure_ingest
 from tests.benchmarks.workbench import fresh_database, parse_options, sample_bill, work_folder
 
 COPY_BLOCK_BYTES = 1 << 20
-# Room to sort in for whoever builds indexes, twice the server's default and more.
+# Room to sort in while indexes are built, twice the server's default and more.
 BUILD_MEMORY = "256MB"
 LOADED = ("raw", "fact")
 
@@ -59,7 +59,7 @@ def main() -> None:
         for number in range(options.runs):
             for name, pairs in pairs_by_name.items():
                 taken: dict[bool, Load] = {}
-                # Whoever comes second finds a busier or a warmer machine: they take turns.
+                # The second one finds a busier or a warmer machine: they take turns.
                 for indexes_last in (False, True) if number % 2 == 0 else (True, False):
                     load = _ingest if name == "cold ingest" else _copy
                     taken[indexes_last] = load(conninfo, bill.period, folder, indexes_last=indexes_last)

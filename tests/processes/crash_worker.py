@@ -122,7 +122,7 @@ class Worker:
         return result
 
     def kill_after(self, seconds: float) -> None:
-        """Kill it after so long, whatever it does then; one that has ended its work waits for it."""
+        """Kill it after this time, whatever it does then; one that has ended its work waits for it."""
         try:
             self._process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:

@@ -84,7 +84,7 @@ def faulty_aws(upstream: str, plan: Plan) -> Iterator[FaultyAws]:
             try:
                 faulty.answer(self)
             except ConnectionError:
-                # Whoever asked is gone.
+                # The client that asked is gone.
                 self.close_connection = True
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer  # noqa: N815

@@ -87,7 +87,7 @@ class HeldCommand:
         self._process.send_signal(number)
 
     def ends_within(self, seconds: float) -> bool:
-        """Whether it ends within so long."""
+        """Whether it ends in this time."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -10,7 +10,7 @@ import pytest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """So many examples of at most so many steps, on that PostgreSQL; the same seed makes the same examples.
+    """This number of examples, each with a limited number of steps; the same seed makes the same examples.
 
     `met` counts what the machine came to: how deliveries ended, what was rolled back and where it crashed.
     """

@@ -37,7 +37,7 @@ class HeldBill:
 
 
 def random_bill(random: Random, count: int) -> list[LineItem]:
-    """So many line items, some of them identical."""
+    """Line items, some of them identical."""
     items = [_random_item(random) for _ in range(count - count // 20)]
     return items + random.choices(items, k=count - len(items))
 
@@ -45,7 +45,7 @@ def random_bill(random: Random, count: int) -> list[LineItem]:
 def restate(
     random: Random, items: Sequence[LineItem], *, changed: int, removed: int, added: int, repeated: int
 ) -> list[LineItem]:
-    """The bill at the next refresh: so many line items cost something else, are gone, are new, or come once more."""
+    """The bill at the next refresh: some line items cost something else, are gone, are new, or come once more."""
     kept = random.sample(items, len(items) - removed)
     recosted = [{**item, "line_item_unblended_cost": _random_cost(random)} for item in kept[:changed]]
     untouched = kept[changed:]

@@ -24,7 +24,7 @@ from tests.processes.worker_process import start_worker
 _FIRST_YEAR = 2020
 _FILE_COUNT = 3
 OBJECT_COUNT = _FILE_COUNT + 1
-# So many events wait in the queue at once, and so many follow together.
+# How many events wait in the queue at once, and how many follow together.
 MAX_WAITING = 1_000
 _SENT_AT_ONCE = 100
 # Longer than any machine takes for what `make soak` tells.

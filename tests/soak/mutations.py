@@ -34,9 +34,9 @@ from tests.soak.damaged_manifest import damage_manifest
 from tests.soak.second_opinion import OtherwiseReadError, read_files
 from tests.soak.valid_exports import ValidExport, spell_manifest, valid_exports, write_export
 
-# So many cases share a client and the good delivery beside them: then both are new.
+# This many cases share a client and the good delivery beside them: then both are new.
 CASES_BESIDE_ONE = 25
-# So many are a trial of `make soak`, in a process of its own.
+# This many are a trial of `make soak`, in a process of its own.
 CASES_OF_A_TRIAL = 100
 MAX_SECONDS_OF_A_CASE = 60
 _MAX_MESSAGE_CHARACTERS = 4_000
@@ -95,7 +95,7 @@ class Case:
 
 
 def run_cases(seed: int, count: int, landing: Landing) -> Report:
-    """Run so many cases, the first of which is `seed`, in this process and against one database."""
+    """Run `count` cases, the first of which is `seed`, in this process and against one database."""
     report = Report()
     # Of a dozen rows each, a second processor's thread costs more than it saves.
     landing = landing.with_settings(retry_max_attempts=1, min_free_bytes=0, threads=1)

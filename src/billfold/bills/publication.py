@@ -31,7 +31,7 @@ from billfold.transform.mapping import MAPPING_VERSION
 # A small delta loads faster into the index of a large statement if it is sorted. Sorting holds whole rows in memory,
 # some KB each, and a month that changes entirely is written all over the index anyway.
 MAX_ORDERED_ROWS = 20_000
-# Up to so many line items, mapping beside landing gains less than the second connection costs.
+# Up to this many line items, mapping beside landing gains less than the second connection costs.
 MAX_SERIAL_ROWS = 1_000
 # Up to this many line items are mapped while PostgreSQL loads the raw rows; beyond, doing both at once needs too much
 # of DuckDB's memory.

@@ -21,7 +21,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get(SIGN_IN_PATH)
 def show_form(request: Request, finder: OurFinder, next: str = "/", here: bool = False) -> Response:
-    """The form; whoever is signed in is sent on."""
+    """The form; a user who is signed in is sent on."""
     if finder.find(request) is not None:
         return RedirectResponse(local_path(next), status_code=303)
     form = _show_form(request, next)

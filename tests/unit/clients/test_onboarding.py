@@ -207,7 +207,7 @@ def test_nothing_is_allowed_by_a_wildcard_that_could_be_named(client: Client, pl
             assert "*" not in values(statement.get("Resource", ""))
             assert statement.get("Principal") != "*"
             if "Principal" in statement:
-                assert statement["Condition"], "whoever comes from outside has to show something"
+                assert statement["Condition"], "a stranger has to show something"
 
 
 @pytest.mark.parametrize(("client", "plan"), PLANS)

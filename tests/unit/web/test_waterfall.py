@@ -26,7 +26,7 @@ def row(old: Decimal, new: Decimal, *group: str) -> ChangeRow:
 
 
 def draw(old: str, *moves: str, counted: bool = True, group_count: int | None = None) -> Movement:
-    """The movement of a total by groups that each moved so much, in this order."""
+    """The movement of a total by groups, in this order, with how much each moved."""
     amounts = [Decimal(move) for move in moves]
     groups = tuple(row(Decimal(1), 1 + amount, f"group {number}") for number, amount in enumerate(amounts))
     change = StatementChange(

@@ -102,7 +102,7 @@ class FetchBar:
         self._task = self._bars.add_task("Fetching", total=total_bytes)
 
     def advanced(self, size_bytes: int) -> None:
-        """So much more of it is here."""
+        """This much more of it is here."""
         assert self._task is not None
         self._bars.advance(self._task, size_bytes)
         if self._bars.tasks[-1].finished:
