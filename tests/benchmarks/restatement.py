@@ -45,7 +45,7 @@ STAGES = ("fetch", "parse", "identify", "compare", "land", "map", "charge", "rec
 class Step:
     """One delivery of a run: which bill stands in the bucket, what the ingest must do, and what it may cost.
 
-    `expected` judges the measurement for a bill of this many line items. `is_multipart` uploads the same bytes in parts,
+    `expected` judges the measurement by the number of line items. `is_multipart` uploads the same bytes in parts,
     which gives them another ETag. Aims are a share of the cold load or seconds.
     """
 
