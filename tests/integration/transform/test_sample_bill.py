@@ -16,6 +16,7 @@ import pytest
 from billfold.period import BillingPeriod
 from billfold.transform.sample_bill import CUR2_COLUMNS, SampleBill, SampleFormat, write_sample_bill
 from tests.bills.landing import Landing
+from tests.bills.verified import untrue
 
 BILL = SampleBill(payer_account_id="111122223333", period=BillingPeriod(date(2026, 5, 1)), line_item_count=350)
 TYPES = set(
@@ -116,16 +117,16 @@ def test_a_revision_alone_changes_the_ids_and_the_order_only(tmp_path: Path) -> 
 
 
 def test_a_revision_changes_about_the_percentage_asked_for_and_replaces_some(tmp_path: Path) -> None:
-    bill = replace(BILL, line_item_count=10_000)
+    bill = replace(BILL, line_item_count=4_000)
     write_sample_bill(bill, tmp_path / "first")
     write_sample_bill(replace(bill, revision=1, changed_percent=2), tmp_path / "changed")
 
     first, changed = read(tmp_path / "first"), read(tmp_path / "changed")
     gone, come = contents(first) - contents(changed), contents(changed) - contents(first)
     assert len(changed) == len(first)
-    assert 150 <= gone.total() == come.total() <= 250
+    assert 50 <= gone.total() == come.total() <= 110
     assert {dict(item)["line_item_line_item_type"] for item in gone | come} == {"Usage"}
-    assert 1 <= (places(gone) - places(come)).total() <= 40
+    assert 1 <= (places(gone) - places(come)).total() <= 20
     assert plan_costs(changed) == 0
 
 
@@ -171,3 +172,5 @@ def test_a_sample_bill_lands_to_the_cent(landing: Landing, sample_format: Sample
     assert outcome.billed_cost == landing.billed() == {"USD": wanted}
     assert adjustments == ([] if balanced else [(Decimal("0.125"),)])
     assert landing.broken_rules() == []
+    if not balanced:
+        assert untrue(landing) == {}
