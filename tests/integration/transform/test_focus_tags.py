@@ -120,25 +120,39 @@ def test_values_that_are_not_strings_stay_what_they_are(landing: Landing) -> Non
     ) == [({"env": "prod", "foo": True, "bar": None, "port": 8080},) * 2, ({}, None)]
 
 
-@pytest.mark.parametrize(
-    "number",
-    ["0", "-1", "1.10", "0.1000000000000000055511151231257827", "123456789012345678901234567890.5", "1e5", "2.50E-3"],
-)
-def test_a_number_is_kept_as_exactly_as_it_is_written(landing: Landing, number: str) -> None:
-    bring_in(landing, focus("1", Tags=f'{{"a": {number}, "b": "{number}"}}'))
+NUMBERS = [
+    "0",
+    "-1",
+    "1.10",
+    "0.1000000000000000055511151231257827",
+    "123456789012345678901234567890.5",
+    "1e5",
+    "2.50E-3",
+]
+ODD_NUMBERS = ['{"a": NaN}', '{"a": -Infinity, "b": 1}', '{"a": 1e99999}', '{"a": {"b": NaN}}']
 
-    [found] = tags(landing)
+
+@pytest.fixture(scope="module")
+def tags_of_numbers(shared_landing: Landing) -> list[Any]:
+    """The tags of one bill: a row for each number, then one for each that PostgreSQL does not have."""
+    texts = [f'{{"a": {number}, "b": "{number}"}}' for number in NUMBERS]
+    bring_in(shared_landing, *(focus("1", Tags=text) for text in (*texts, *ODD_NUMBERS)))
+    return tags(shared_landing)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_number_is_kept_as_exactly_as_it_is_written(tags_of_numbers: list[Any], number: str) -> None:
+    found = tags_of_numbers[NUMBERS.index(number)]
 
     assert found == {"a": Decimal(number), "b": number}
     if "e" not in number.lower():
         assert str(found["a"]) == number
 
 
-@pytest.mark.parametrize("odd", ['{"a": NaN}', '{"a": -Infinity, "b": 1}', '{"a": 1e99999}', '{"a": {"b": NaN}}'])
-def test_what_postgresql_has_no_number_for_is_a_string(landing: Landing, odd: str) -> None:
-    bring_in(landing, focus("1", Tags=odd))
+@pytest.mark.parametrize("odd", ODD_NUMBERS)
+def test_what_postgresql_has_no_number_for_is_a_string(tags_of_numbers: list[Any], odd: str) -> None:
+    found = tags_of_numbers[len(NUMBERS) + ODD_NUMBERS.index(odd)]
 
-    [found] = tags(landing)
     assert isinstance(found if isinstance(found, str) else found["a"], (str, dict))
 
 
