@@ -203,35 +203,27 @@ def test_a_check_tells_how_much_is_not_allocated(
     assert (checks["split_cost"].state, dict(checks["split_cost"].cost)) == (state, amounts)
 
 
+# What is done to one bill, each time in two places that different checks look at.
 TAMPERED = {
-    "a workload costs more": (
-        "UPDATE billing_split_cost SET cost = cost {sign} 1 WHERE allocation = 'workload'",
+    "a workload costs more, a withdrawn one used more": (
+        "UPDATE billing_split_cost SET cost = cost {sign} 1 WHERE allocation = 'workload';"
+        " UPDATE billing_split_cost_history SET split_usage = split_usage {sign} 1 WHERE allocation = 'workload'",
+        {"split_totals", "split_mapped", "split_history", "history_mapped"},
+    ),
+    "a parent is not its charge, a withdrawn one cost more": (
+        "UPDATE billing_split_cost SET cost = cost {sign} (CASE allocation WHEN 'parent' THEN 1 ELSE -1 END)"
+        " WHERE allocation <> 'workload';"
+        " UPDATE billing_split_cost_history SET cost = cost {sign} 1 WHERE allocation = 'parent'",
         {"split_totals", "split_mapped", "split_history"},
     ),
-    "a parent is not its charge": (
-        "UPDATE billing_split_cost SET cost = cost {sign} (CASE allocation WHEN 'parent' THEN 1 ELSE -1 END)"
-        " WHERE allocation <> 'workload'",
-        {"split_totals", "split_mapped"},
-    ),
-    "a usage is another": (
-        "UPDATE billing_split_cost SET split_usage = split_usage {sign} 1",
-        {"split_mapped"},
+    "a usage is another, a row is nobody's publication's": (
+        "UPDATE billing_split_cost SET split_usage = split_usage {sign} 1;"
+        " UPDATE billing_split_cost SET added_by = added_by {sign} 9999 WHERE allocation = 'workload'",
+        {"split_mapped", "split_history"},
     ),
     "a key is no member's": (
         "UPDATE billing_split_cost SET tag_set_key = tag_set_key {sign} 9999 WHERE allocation = 'workload'",
         {"split_totals", "split_mapped"},
-    ),
-    "a withdrawn parent cost more": (
-        "UPDATE billing_split_cost_history SET cost = cost {sign} 1 WHERE allocation = 'parent'",
-        {"split_history"},
-    ),
-    "a withdrawn workload used more": (
-        "UPDATE billing_split_cost_history SET split_usage = split_usage {sign} 1 WHERE allocation = 'workload'",
-        {"history_mapped"},
-    ),
-    "a row is nobody's publication's": (
-        "UPDATE billing_split_cost SET added_by = added_by {sign} 9999 WHERE allocation = 'workload'",
-        {"split_history"},
     ),
 }
 
@@ -241,10 +233,10 @@ def test_verify_finds_what_is_tampered_with(landing: Landing) -> None:
     bring_in(landing, instance("2"), pod("web", "0.6", line_item_usage_amount="0.5"), revision=2)
 
     found = {}
-    for name, (statement, _) in TAMPERED.items():
-        landing.execute(statement.format(sign="+"))
+    for name, (statements, _) in TAMPERED.items():
+        landing.execute(statements.format(sign="+"))
         found[name] = set(untrue(landing))
-        landing.execute(statement.format(sign="-"))
+        landing.execute(statements.format(sign="-"))
 
     assert found == {name: checks for name, (_, checks) in TAMPERED.items()}
     assert untrue(landing) == {}
