@@ -30,6 +30,7 @@ from tests.bills.refusals import (
     parquet_bill,
     parquet_file,
 )
+from tests.services import NewDatabase, make_shared_landing
 
 
 def test_a_bad_restatement_leaves_the_old_bill(landing: Landing) -> None:
@@ -197,66 +198,71 @@ def test_costs_of_any_length_land_to_the_last_decimal(landing: Landing) -> None:
     assert landing.broken_rules() == []
 
 
-@pytest.mark.parametrize(
-    "type_", [pa.float64(), pa.decimal128(38, 10), pa.string(), pa.decimal128(10, 4)], ids=lambda type_: str(type_)
-)
-def test_parquet_costs_land_as_the_shortest_decimal(landing: Landing, type_: pa.DataType) -> None:
-    costs = ["0.1", "0.2", "1234.5678", "-3"]
-    array = pa.array(costs) if type_ == pa.string() else pa.array([Decimal(c) for c in costs]).cast(type_)
-    write_delivery(landing.root, parquet_bill(array), ending="snappy.parquet")
-
-    outcome = landing.ingest()
-
-    assert outcome.billed_cost == {"USD": Decimal("1231.8678")}
-
-
-def test_tiny_parquet_doubles_land_as_the_shortest_decimal(landing: Landing) -> None:
-    write_delivery(landing.root, parquet_bill(pa.array([4.3333e-06, 1e-07, 5e-324])), ending="snappy.parquet")
-
-    outcome = landing.ingest()
-
-    assert outcome.exit_error is None
-    assert landing.query("SELECT billed_cost FROM billing_usage_fact ORDER BY 1") == [
-        (Decimal("5e-324"),),
-        (Decimal("0.0000001"),),
-        (Decimal("0.0000043333"),),
-    ]
+CAFE = line_item(line_item_line_item_description="Café")
+START = datetime(2026, 5, 3, 4, tzinfo=UTC)
+MANY_DIGITS = [Decimal("123456789012345678901234567890.123456789012345"), Decimal("-0.000000000000001")]
+COSTS = [Decimal(cost) for cost in ("-3", "0.1", "0.2", "1234.5678")]
+PARQUET_FILES: dict[str, bytes] = {
+    "doubles": parquet_bill(pa.array(COSTS).cast(pa.float64())),
+    "decimals of many digits": parquet_bill(pa.array(COSTS).cast(pa.decimal128(38, 10))),
+    "decimals of few digits": parquet_bill(pa.array(COSTS).cast(pa.decimal128(10, 4))),
+    "texts": parquet_bill(pa.array([str(cost) for cost in COSTS])),
+    "tiny doubles": parquet_bill(pa.array([4.3333e-06, 1e-07, 5e-324])),
+    "decimals of more than 38 digits": parquet_bill(pa.array(MANY_DIGITS, pa.decimal256(45, 15))),
+    "texts without their annotation": parquet_file(
+        {name: pa.array([value.encode()], pa.binary()) for name, value in CAFE.items()}
+    ),
+    "times in nanoseconds": parquet_file(
+        {
+            **{name: pa.array([value]) for name, value in line_item().items()},
+            "line_item_usage_start_date": pa.array([START], pa.timestamp("ns", tz="UTC")),
+        }
+    ),
+}
 
 
-def test_parquet_decimals_of_more_than_38_digits_land_to_the_last_one(landing: Landing) -> None:
-    costs = [Decimal("123456789012345678901234567890.123456789012345"), Decimal("-0.000000000000001")]
-    write_delivery(landing.root, parquet_bill(pa.array(costs, pa.decimal256(45, 15))), ending="snappy.parquet")
-
-    outcome = landing.ingest()
-
-    assert outcome.exit_error is None
-    assert landing.query("SELECT billed_cost FROM billing_usage_fact ORDER BY 1 DESC") == [(cost,) for cost in costs]
+@pytest.fixture(scope="module")
+def parquet_landing(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """One delivery of all Parquet files."""
+    landing = make_shared_landing(new_database, tmp_path_factory)
+    write_delivery(landing.root, *PARQUET_FILES.values(), ending="snappy.parquet")
+    assert landing.ingest().exit_error is None
     assert landing.broken_rules() == []
+    return landing
 
 
-def test_parquet_texts_without_their_annotation_are_texts(landing: Landing) -> None:
-    item = line_item(line_item_line_item_description="Café")
-    columns = {name: pa.array([value.encode()], pa.binary()) for name, value in item.items()}
-    write_delivery(landing.root, parquet_file(columns), ending="snappy.parquet")
+def _landed(landing: Landing, name: str, column: str) -> list[Any]:
+    """A column of the charges, or of the raw rows, of a Parquet file, in the order of costs."""
+    found = landing.query(
+        f"SELECT {column} FROM billing_usage_fact JOIN raw_aws_billing_rows"
+        " USING (statement_id, row_hash, occurrence) WHERE source_s3_key LIKE %s ORDER BY billed_cost",
+        f"%-{list(PARQUET_FILES).index(name) + 1:05}.snappy.parquet",
+    )
+    return [value for (value,) in found]
 
-    outcome = landing.ingest()
 
-    assert outcome.exit_error is None
-    assert landing.value("SELECT row_data FROM raw_aws_billing_rows") == item
+@pytest.mark.parametrize("kind", ["doubles", "decimals of many digits", "decimals of few digits", "texts"])
+def test_parquet_costs_land_as_the_shortest_decimal(parquet_landing: Landing, kind: str) -> None:
+    assert _landed(parquet_landing, kind, "billed_cost") == COSTS
 
 
-def test_parquet_times_in_nanoseconds_are_times(landing: Landing) -> None:
-    start = datetime(2026, 5, 3, 4, tzinfo=UTC)
-    item = line_item()
-    columns = {name: pa.array([value]) for name, value in item.items()}
-    columns["line_item_usage_start_date"] = pa.array([start], pa.timestamp("ns", tz="UTC"))
-    write_delivery(landing.root, parquet_file(columns), ending="snappy.parquet")
+def test_tiny_parquet_doubles_land_as_the_shortest_decimal(parquet_landing: Landing) -> None:
+    wanted = [Decimal("5e-324"), Decimal("0.0000001"), Decimal("0.0000043333")]
 
-    outcome = landing.ingest()
+    assert _landed(parquet_landing, "tiny doubles", "billed_cost") == wanted
 
-    assert outcome.exit_error is None
-    assert landing.value('SELECT "ChargePeriodStart" FROM focus_cost_and_usage') == start
-    assert landing.value("SELECT row_data FROM raw_aws_billing_rows") == item
+
+def test_parquet_decimals_of_more_than_38_digits_land_to_the_last_one(parquet_landing: Landing) -> None:
+    assert _landed(parquet_landing, "decimals of more than 38 digits", "billed_cost") == MANY_DIGITS[::-1]
+
+
+def test_parquet_texts_without_their_annotation_are_texts(parquet_landing: Landing) -> None:
+    assert _landed(parquet_landing, "texts without their annotation", "row_data") == [CAFE]
+
+
+def test_parquet_times_in_nanoseconds_are_times(parquet_landing: Landing) -> None:
+    assert _landed(parquet_landing, "times in nanoseconds", "charge_period_start") == [START]
+    assert _landed(parquet_landing, "times in nanoseconds", "row_data") == [line_item()]
 
 
 def test_focus_without_effective_cost_takes_what_was_billed(landing: Landing) -> None:
@@ -303,16 +309,25 @@ ODD_FILES: dict[str, bytes] = {
 }
 
 
+@pytest.fixture(scope="module")
+def costs_by_file(shared_landing: Landing) -> dict[str, list[Decimal]]:
+    """The billed costs of each odd file's charges: all are the files of one delivery."""
+    manifest = write_delivery(shared_landing.root, *ODD_FILES.values())
+    assert shared_landing.ingest(manifest).exit_error is None
+    assert shared_landing.broken_rules() == []
+    found: dict[str, list[Decimal]] = {name: [] for name in ODD_FILES}
+    for key, cost in shared_landing.query(
+        "SELECT source_s3_key, billed_cost FROM billing_usage_fact JOIN raw_aws_billing_rows"
+        " USING (statement_id, row_hash, occurrence) ORDER BY billed_cost"
+    ):
+        number = int(key.removesuffix(".csv.gz")[-5:])
+        found[list(ODD_FILES)[number - 1]].append(cost)
+    return found
+
+
 @pytest.mark.parametrize("name", ODD_FILES)
-def test_an_odd_file_lands_as_the_plain_one_does(landing: Landing, name: str) -> None:
-    write_delivery(landing.root, ODD_FILES[name])
-
-    outcome = landing.ingest()
-
-    assert outcome.exit_error is None
-    assert outcome.billed_cost == {"USD": Decimal("3.75")}
-    assert [c["BilledCost"] for c in landing.charges()] == [Decimal("1.25"), Decimal("2.5")]
-    assert landing.broken_rules() == []
+def test_an_odd_file_lands_as_the_plain_one_does(costs_by_file: dict[str, list[Decimal]], name: str) -> None:
+    assert costs_by_file[name] == [Decimal("1.25"), Decimal("2.5")]
 
 
 def test_tags_that_differ_only_in_case_are_both_kept(landing: Landing) -> None:
@@ -336,17 +351,20 @@ def test_tags_that_differ_only_in_case_are_both_kept(landing: Landing) -> None:
     assert landing.value("SELECT row_data FROM raw_aws_billing_rows WHERE row_data::text LIKE '%%lower%%'") == legacy
 
 
-@pytest.mark.parametrize("column", ["resource_tags", "cost_category", "product"])
-def test_a_map_that_is_no_json_object_costs_no_line_item(landing: Landing, column: str) -> None:
+def test_a_map_that_is_no_json_object_costs_no_line_item(landing: Landing) -> None:
+    columns = ("resource_tags", "cost_category", "product")
     texts = ["no json", "[1, 2]", '{"a":', '"text"', '{"a":"\\ud800"}', "NaN", '{"user_a":"b"}']
-    write_bill(landing.root, [item for text in texts for item in described("1.25", **{column: text})])
+    write_bill(landing.root, [item for n in columns for text in texts for item in described("1.25", **{n: text})])
 
     outcome = landing.ingest()
 
     assert outcome.exit_error is None
-    assert landing.billed() == {"USD": Decimal("8.75")}
-    kept = landing.query(f"SELECT row_data ->> '{column}' FROM raw_aws_billing_rows")
-    assert sorted(value for (value,) in kept) == sorted(texts)
+    assert landing.billed() == {"USD": 3 * Decimal("8.75")}
+    for column in columns:
+        kept = landing.query(
+            f"SELECT row_data ->> '{column}' FROM raw_aws_billing_rows WHERE row_data ->> '{column}' <> ''"
+        )
+        assert sorted(value for (value,) in kept) == sorted(texts)
     assert landing.broken_rules() == []
 
 
