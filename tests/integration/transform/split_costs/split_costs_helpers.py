@@ -11,7 +11,8 @@ from tests.bills.line_items import PERIOD, write_bill
 
 LEDGER = """
     SELECT allocation, coalesce(split_part(resource_id, '/', 4), ''), trim_scale(cost)
-    FROM billing_split_cost LEFT JOIN dim_resource USING (resource_key) ORDER BY 1, 2, 3"""
+    FROM billing_split_cost LEFT JOIN dim_resource USING (resource_key)
+    WHERE %s::text[] IS NULL OR parent_resource_id = ANY(%s::text[]) ORDER BY 1, 2, 3"""
 OTHER = "i-0eeeeffff00001111"
 NIGHT = {
     "line_item_usage_start_date": f"{PERIOD}-03T23:00:00.000Z",
@@ -19,9 +20,9 @@ NIGHT = {
 }
 
 
-def ledger(landing: Landing) -> list[tuple[Any, ...]]:
-    """Allocation, pod and cost of each row."""
-    return landing.query(LEDGER)
+def ledger(landing: Landing, parents: list[str] | None = None) -> list[tuple[Any, ...]]:
+    """Allocation, pod and cost of each row, or of those of some parents."""
+    return landing.query(LEDGER, parents, parents)
 
 
 def bring_in(landing: Landing, *items: dict[str, str], revision: int = 1) -> DeliveryOutcome:

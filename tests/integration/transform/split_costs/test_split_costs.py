@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from billfold.model import DeliveryOutcome
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, PLAN, RESERVATION, as_csv, line_item, write_object
 from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
@@ -39,50 +40,33 @@ def test_pods_stand_in_for_the_instance_to_the_last_decimal(landing: Landing) ->
     assert untrue(landing) == {}
 
 
-def test_the_view_names_what_a_workload_is(landing: Landing) -> None:
-    bring_in(
-        landing,
+# What the bill of most tests has beside INSTANCE's and OTHER's line items.
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "data transfer": {
+        "line_item_usage_type": "USE1-DataTransfer-Out-Bytes",
+        "product_product_family": "Data Transfer",
+    },
+    "credits": {"line_item_usage_type": "USE1-CPUCredits:t3", "product_product_family": "CPU Credits"},
+    "software": {
+        "line_item_usage_type": "USE1-SoftwareUsage:m5.xlarge",
+        "line_item_product_code": "8gcyo6zc49kfzzlfmrd2",
+    },
+    "tax": {"line_item_line_item_type": "Tax"},
+    "another account": {"line_item_usage_account_id": "777788889999"},
+    "another hour": NIGHT,
+}
+
+# The parts of one bill, each with instances of its own in the place of INSTANCE and OTHER.
+PARTS = {
+    "the view": [
         instance("1"),
         instance("2", resource_id=OTHER),
         pod("web", "0.5"),
         pod("old", "0.25", resource_tags='{"aws:eks:cluster-name":"named","aws:eks:namespace":"also"}'),
         task("api", "1", parent=OTHER),
         job("report", "0.5", parent=OTHER),
-    )
-
-    found = landing.records('SELECT * FROM focus_split_cost ORDER BY "x_Allocation" DESC, "AllocatedResourceName"')
-
-    named = [
-        "x_Cluster",
-        "x_Namespace",
-        "x_Pod",
-        "x_Task",
-        "x_Deployment",
-        "x_EcsService",
-        "x_BatchJobQueue",
-        "AllocatedResourceName",
-        "ResourceId",
-    ]
-    assert [[row[name] for name in named] for row in found[:4]] == [
-        [CLUSTER, None, None, "api", None, "api-service", None, "api", OTHER],
-        ["named", "also", "old", None, None, None, None, "old", INSTANCE],
-        [CLUSTER, None, None, "report", None, None, "night", "report", OTHER],
-        [CLUSTER, NAMESPACE, "web", None, "web", None, None, "web", INSTANCE],
-    ]
-    assert found[3]["AllocatedTags"]["app"] == "web"
-    assert found[3]["AllocatedMethodDetails"] == {
-        "Elements": [{"UsageUnit": "Units", "UsageQuantity": 0.5, "x_SplitUsageRatio": 0.125}]
-    }
-    assert {(row["x_Allocation"], row["AllocatedResourceId"], row["EffectiveCost"]) for row in found[4:]} == {
-        ("not allocated", None, Decimal("0.25")),
-        ("not allocated", None, Decimal("0.5")),
-    }
-    assert landing.value('SELECT sum("EffectiveCost") FROM focus_split_cost') == 3
-
-
-def test_what_a_commitment_covers_is_split_at_its_share(landing: Landing) -> None:
-    bring_in(
-        landing,
+    ],
+    "commitments": [
         instance(
             "2",
             "SavingsPlanCoveredUsage",
@@ -101,19 +85,8 @@ def test_what_a_commitment_covers_is_split_at_its_share(landing: Landing) -> Non
         pod("web", "1.2"),
         pod("api", "0.7", parent=OTHER),
         pod("spot", "0.2", "0.1", **NIGHT),
-    )
-
-    assert ledger(landing) == [
-        *(("parent", "", Decimal(cost)) for cost in ("-1.2", "-0.7", "-0.3")),
-        ("workload", "api", Decimal("0.7")),
-        ("workload", "spot", Decimal("0.3")),
-        ("workload", "web", Decimal("1.2")),
-    ]
-
-
-def test_an_hour_that_is_half_covered_has_two_parents(landing: Landing) -> None:
-    bring_in(
-        landing,
+    ],
+    "half covered": [
         instance("0.4", line_item_usage_amount="0.5"),
         instance(
             "0.5",
@@ -123,30 +96,131 @@ def test_an_hour_that_is_half_covered_has_two_parents(landing: Landing) -> None:
         ),
         line_item("SavingsPlanNegation", "-0.5", savings_plan_savings_plan_a_r_n=PLAN),
         pod("web", "0.6", "0.1"),
+    ],
+    **{name: [instance("1"), instance("5", **columns), pod("web", "1")] for name, columns in ELSEWHERE.items()},
+    "days": [instance("24", **DAY), pod("web", "10", "14", split_line_item_split_usage_ratio="", **DAY)],
+    "identical": [instance("1"), instance("1"), *[pod("web", "0.5")] * 3],
+    "Fargate": [task("far", "0.3", line_item_operation="FargateTask", line_item_unblended_cost="0.5", parent="")],
+    "a new kind": [instance("1"), pod("web", "1", line_item_operation="NewPod-EC2")],
+    "a new kind with a cost": [
+        instance("1"),
+        pod("web", "1", line_item_operation="NewPod-EC2", line_item_unblended_cost="0.25"),
+    ],
+    "an unblended cost": [instance("1"), pod("web", "1", line_item_unblended_cost="0.125")],
+}
+
+
+def hosts(part: str) -> list[str]:
+    """The instances in the place of INSTANCE and OTHER."""
+    return [f"i-{2 * list(PARTS).index(part) + number:017x}" for number in range(2)]
+
+
+@pytest.fixture(scope="module")
+def outcome(shared_landing: Landing) -> DeliveryOutcome:
+    """All parts landed in one bill, which is proved."""
+    items = [
+        {name: own.get(value, value) for name, value in item.items()}
+        for part, items in PARTS.items()
+        for own in [dict(zip((INSTANCE, OTHER), hosts(part), strict=True))]
+        for item in items
+    ]
+    outcome = bring_in(shared_landing, *items)
+    assert untrue(shared_landing) == {}
+    return outcome
+
+
+def test_the_view_names_what_a_workload_is(shared_landing: Landing, outcome: DeliveryOutcome) -> None:
+    instances = hosts("the view")
+
+    found = shared_landing.records(
+        'SELECT * FROM focus_split_cost WHERE "ResourceId" = ANY(%s)'
+        ' ORDER BY "x_Allocation" DESC, "AllocatedResourceName"',
+        instances,
     )
 
-    assert ledger(landing) == [
+    named = [
+        "x_Cluster",
+        "x_Namespace",
+        "x_Pod",
+        "x_Task",
+        "x_Deployment",
+        "x_EcsService",
+        "x_BatchJobQueue",
+        "AllocatedResourceName",
+        "ResourceId",
+    ]
+    assert [[row[name] for name in named] for row in found[:4]] == [
+        [CLUSTER, None, None, "api", None, "api-service", None, "api", instances[1]],
+        ["named", "also", "old", None, None, None, None, "old", instances[0]],
+        [CLUSTER, None, None, "report", None, None, "night", "report", instances[1]],
+        [CLUSTER, NAMESPACE, "web", None, "web", None, None, "web", instances[0]],
+    ]
+    assert found[3]["AllocatedTags"]["app"] == "web"
+    assert found[3]["AllocatedMethodDetails"] == {
+        "Elements": [{"UsageUnit": "Units", "UsageQuantity": 0.5, "x_SplitUsageRatio": 0.125}]
+    }
+    assert {(row["x_Allocation"], row["AllocatedResourceId"], row["EffectiveCost"]) for row in found[4:]} == {
+        ("not allocated", None, Decimal("0.25")),
+        ("not allocated", None, Decimal("0.5")),
+    }
+    assert sum(row["EffectiveCost"] for row in found) == 3
+
+
+ONE_WORKLOAD = [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
+LEDGERS = {
+    "commitments": [
+        *(("parent", "", Decimal(cost)) for cost in ("-1.2", "-0.7", "-0.3")),
+        ("workload", "api", Decimal("0.7")),
+        ("workload", "spot", Decimal("0.3")),
+        ("workload", "web", Decimal("1.2")),
+    ],
+    "half covered": [
         ("parent", "", Decimal("-0.4")),
         ("parent", "", Decimal("-0.3")),
         ("workload", "web", Decimal("0.7")),
-    ]
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"line_item_usage_type": "USE1-DataTransfer-Out-Bytes", "product_product_family": "Data Transfer"},
-        {"line_item_usage_type": "USE1-CPUCredits:t3", "product_product_family": "CPU Credits"},
-        {"line_item_usage_type": "USE1-SoftwareUsage:m5.xlarge", "line_item_product_code": "8gcyo6zc49kfzzlfmrd2"},
-        {"line_item_line_item_type": "Tax"},
-        {"line_item_usage_account_id": "777788889999"},
-        NIGHT,
     ],
-)
-def test_only_the_hours_of_the_instance_are_split(landing: Landing, columns: dict[str, str]) -> None:
-    bring_in(landing, instance("1"), instance("5", **columns), pod("web", "1"))
+    **dict.fromkeys(ELSEWHERE, ONE_WORKLOAD),
+    "days": [("parent", "", Decimal(-24)), ("workload", "web", Decimal(24))],
+    "identical": [
+        ("not allocated", "", Decimal("0.5")),
+        *[("parent", "", Decimal(-1))] * 2,
+        *[("workload", "web", Decimal("0.5"))] * 3,
+    ],
+    **dict.fromkeys(("a new kind", "a new kind with a cost", "an unblended cost"), ONE_WORKLOAD),
+}
 
-    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
+
+@pytest.mark.parametrize("part", LEDGERS)
+def test_an_instances_hour_is_split_by_its_workloads(
+    shared_landing: Landing, outcome: DeliveryOutcome, part: str
+) -> None:
+    assert ledger(shared_landing, hosts(part)) == LEDGERS[part]
+
+
+def test_a_fargate_row_is_a_charge_as_ever(shared_landing: Landing, outcome: DeliveryOutcome) -> None:
+    charge = "FROM billing_usage_fact JOIN dim_resource USING (resource_key) WHERE resource_id LIKE '%/far'"
+
+    found = shared_landing.query(f"SELECT billed_cost {charge}")
+
+    assert found == [(Decimal("0.5"),)]
+    assert "far" not in [pod for _, pod, _ in ledger(shared_landing)]
+    assert shared_landing.count("billing_split_cost") == sum(len(rows) for rows in LEDGERS.values()) + 8
+
+
+def test_a_workload_is_billed_only_if_it_is_of_a_new_kind_and_has_a_cost(outcome: DeliveryOutcome) -> None:
+    known = ("EKSPod-EC2", "ECSTask-EC2")
+    wanted = sum(
+        Decimal(item["line_item_unblended_cost"])
+        for items in PARTS.values()
+        for item in items
+        if item.get("line_item_operation") not in known
+    )
+
+    assert outcome.billed_cost == {"USD": wanted}
+    assert (
+        "1 rows name a parent resource as split cost rows do, and have an unblended cost: they are charged too"
+        in outcome.findings
+    )
 
 
 def test_an_export_that_selects_no_kinds_of_usage_is_split_by_resource(landing: Landing) -> None:
@@ -222,12 +296,6 @@ def test_legacy_columns_are_the_same(landing: Landing) -> None:
     assert landing.broken_rules() == []
 
 
-def test_a_daily_bill_is_split_by_days(landing: Landing) -> None:
-    bring_in(landing, instance("24", **DAY), pod("web", "10", "14", split_line_item_split_usage_ratio="", **DAY))
-
-    assert ledger(landing) == [("parent", "", Decimal(-24)), ("workload", "web", Decimal(24))]
-
-
 def test_each_currency_is_split_by_itself(landing: Landing) -> None:
     outcome = bring_in(
         landing,
@@ -250,16 +318,6 @@ def test_each_currency_is_split_by_itself(landing: Landing) -> None:
     ]
 
 
-def test_identical_rows_all_count(landing: Landing) -> None:
-    bring_in(landing, instance("1"), instance("1"), *[pod("web", "0.5")] * 3)
-
-    assert ledger(landing) == [
-        ("not allocated", "", Decimal("0.5")),
-        *[("parent", "", Decimal(-1))] * 2,
-        *[("workload", "web", Decimal("0.5"))] * 3,
-    ]
-
-
 def test_the_share_of_a_parent_that_is_not_in_the_bill_does_not_count(landing: Landing) -> None:
     outcome = bring_in(landing, pod("web", "0.5", "0.25"), pod("lost", "0", parent=""), line_item(cost="3"))
 
@@ -279,36 +337,6 @@ def test_the_share_of_a_parent_that_is_not_in_the_bill_does_not_count(landing: L
     assert untrue(landing) == {}
 
 
-def test_a_fargate_row_is_a_charge_as_ever(landing: Landing) -> None:
-    outcome = bring_in(
-        landing,
-        task("api", "0.3", "0.2", line_item_operation="FargateTask", line_item_unblended_cost="0.5", parent=""),
-    )
-
-    assert outcome.billed_cost == {"USD": Decimal("0.5")}
-    assert landing.count("billing_split_cost") == 0
-
-
-def test_a_new_kind_of_split_row_is_known_by_its_parent(landing: Landing) -> None:
-    outcome = bring_in(landing, instance("1"), pod("web", "1", line_item_operation="NewPod-EC2"))
-
-    assert outcome.billed_cost == {"USD": Decimal(1)}
-    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
-
-
-def test_a_new_kind_of_split_row_with_a_cost_of_its_own_is_charged_too(landing: Landing) -> None:
-    outcome = bring_in(
-        landing, instance("1"), pod("web", "1", line_item_operation="NewPod-EC2", line_item_unblended_cost="0.25")
-    )
-
-    assert outcome.billed_cost == {"USD": Decimal("1.25")}
-    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
-    assert outcome.findings == (
-        "1 rows name a parent resource as split cost rows do, and have an unblended cost: they are charged too",
-    )
-    assert untrue(landing) == {}
-
-
 def test_the_unblended_cost_of_a_split_row_is_left_out_and_reported(landing: Landing) -> None:
     outcome = bring_in(landing, instance("1"), pod("web", "1", line_item_unblended_cost="0.25"))
 
@@ -317,4 +345,3 @@ def test_the_unblended_cost_of_a_split_row_is_left_out_and_reported(landing: Lan
         "1 split cost rows have an unblended cost, 0.25 USD in all: it is left out, because the instance's charge"
         " holds it",
     )
-    assert untrue(landing) == {}
