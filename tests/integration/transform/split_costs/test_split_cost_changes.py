@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -27,6 +29,11 @@ from tests.bills.line_items import ACCOUNT, PERIOD, as_csv, line_item, write_bil
 from tests.bills.split_bills import INSTANCE, instance, job, pod, task
 from tests.integration.transform.slow_split import SlowSplit, split_rows_of
 from tests.integration.transform.split_costs.split_costs_helpers import NIGHT, OTHER, bring_in, ledger, untrue
+from tests.services import CopyDatabase, NewDatabase, make_shared_landing
+
+THIRD = "i-0fffffff00002222"
+FOURTH = "i-0bbbbbbb00003333"
+FIFTH = "i-0ccccccc00004444"
 
 
 def delivered(outcome: DeliveryOutcome) -> UUID:
@@ -34,108 +41,153 @@ def delivered(outcome: DeliveryOutcome) -> UUID:
     return outcome.delivery_id
 
 
-def test_a_parent_that_comes_later_is_replaced_from_then_on(landing: Landing) -> None:
-    web = pod("web", "0.5", "0.5")
-    bring_in(landing, web, line_item(cost="3"))
-    bring_in(landing, web, line_item(cost="3"), instance("1"), revision=2)
-
-    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
-    first, second = landing.published_at()
-    for moment, costs in ((first, [0]), (second, [-1, 1])):
-        assert landing.query("SELECT cost FROM split_cost_as_of(%s) ORDER BY 1", moment) == [(cost,) for cost in costs]
-        landing.as_of(moment)
-    bring_in(landing, web, line_item(cost="3"), revision=3)
-    assert ledger(landing) == [("workload", "web", Decimal(0))]
-    assert untrue(landing) == {}
+def rows(landing: Landing, parent: str, table: str = "billing_split_cost") -> list[dict[str, Any]]:
+    """The rows of a parent."""
+    return landing.records(f"SELECT * FROM {table} WHERE parent_resource_id = %s ORDER BY row_hash", parent)
 
 
-def test_a_restated_parent_moves_no_workload(landing: Landing) -> None:
-    pods = [pod("web", "0.5"), pod("api", "0.5")]
-    bring_in(landing, instance("1"), *pods)
-    bring_in(landing, instance("1.25"), *pods, revision=2)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """One bill delivered three times, and what stood after each delivery.
 
-    assert ledger(landing) == [
+    The pod of THIRD comes before its parent, that of INSTANCE with a restated parent, that of OTHER is restated itself,
+    nothing of FOURTH changes, and of FIFTH a pod goes.
+    """
+
+    landing: Landing
+    last: UUID
+    snapshots: list[dict[str, list[tuple[Any, ...]]]]
+    first_rows_of_fourth: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def history(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> History:
+    landing = make_shared_landing(new_database, tmp_path_factory)
+    always = [
+        line_item(cost="3"),
+        pod("web", "0.5", "0.5", parent=THIRD),
+        pod("web", "0.5"),
+        pod("api", "0.5"),
+        instance("1", resource_id=OTHER),
+        pod("api", "0.4", parent=OTHER),
+        instance("1", resource_id=FOURTH),
+        pod("web", "0.5", parent=FOURTH),
+        pod("web", "0.5", parent=FIFTH),
+    ]
+    going = [instance("1", resource_id=FIFTH), pod("gone", "0.4", parent=FIFTH)]
+    revisions = [
+        [*always, *going, instance("1"), pod("web", "0.5", parent=OTHER)],
+        [*always, *going, instance("1.25"), pod("web", "0.6", parent=OTHER), instance("1", resource_id=THIRD)],
+        [*always, instance("2", resource_id=FIFTH), instance("1.25"), pod("web", "0.6", parent=OTHER)],
+    ]
+    revisions[2].append(pod("new", "0.9", parent="i-0ddddddd00005555"))
+    snapshots, fourth, outcomes = [], [], []
+    for revision, items in enumerate(revisions, start=1):
+        outcomes.append(bring_in(landing, *items, revision=revision))
+        snapshots.append(landing.snapshot())
+        fourth.append(rows(landing, FOURTH))
+    return History(landing=landing, last=delivered(outcomes[2]), snapshots=snapshots, first_rows_of_fourth=fourth[0])
+
+
+@pytest.fixture
+def changed(history: History, copy_database: CopyDatabase) -> Landing:
+    """A copy of the bill with its history."""
+    return replace(history.landing, database=copy_database(history.landing.database))
+
+
+@pytest.fixture(scope="module")
+def first(shared_landing: Landing) -> tuple[Landing, UUID]:
+    """A bill that was delivered once."""
+    outcome = bring_in(shared_landing, instance("1"), pod("web", "0.5"), *[pod("twin", "0.1")] * 2)
+    return shared_landing, delivered(outcome)
+
+
+@pytest.fixture
+def once(first: tuple[Landing, UUID], copy_database: CopyDatabase) -> Landing:
+    """A copy of it."""
+    return replace(first[0], database=copy_database(first[0].database))
+
+
+def test_a_history_of_split_costs_is_true(history: History) -> None:
+    assert untrue(history.landing) == {}
+
+
+def test_a_parent_that_comes_later_is_replaced_from_then_on(history: History) -> None:
+    first, second, third = history.landing.published_at()
+
+    for moment, costs in ((first, [0]), (second, [-1, 1]), (third, [0])):
+        found = history.landing.query(
+            "SELECT cost FROM split_cost_as_of(%s) WHERE parent_resource_id = %s ORDER BY 1", moment, THIRD
+        )
+        assert found == [(cost,) for cost in costs]
+        history.landing.as_of(moment)
+    assert ledger(history.landing, [THIRD]) == [("workload", "web", Decimal(0))]
+
+
+def test_a_restated_parent_moves_no_workload(history: History) -> None:
+    assert ledger(history.landing, [INSTANCE]) == [
         ("not allocated", "", Decimal("0.25")),
         ("parent", "", Decimal("-1.25")),
         ("workload", "api", Decimal("0.5")),
         ("workload", "web", Decimal("0.5")),
     ]
-    assert landing.query("SELECT allocation FROM billing_split_cost_history") == [("parent",)]
-    assert untrue(landing) == {}
+    assert [row["allocation"] for row in rows(history.landing, INSTANCE, "billing_split_cost_history")] == ["parent"]
 
 
-def test_a_restated_workload_moves_no_parent(landing: Landing) -> None:
-    bring_in(landing, instance("1"), pod("web", "0.5"), pod("api", "0.4"))
-    bring_in(landing, instance("1"), pod("web", "0.6"), pod("api", "0.4"), revision=2)
-
-    assert ledger(landing) == [
+def test_a_restated_workload_moves_no_parent(history: History) -> None:
+    assert ledger(history.landing, [OTHER]) == [
         ("parent", "", Decimal(-1)),
         ("workload", "api", Decimal("0.4")),
         ("workload", "web", Decimal("0.6")),
     ]
-    assert landing.query("SELECT allocation FROM billing_split_cost_history ORDER BY 1") == [
-        ("not allocated",),
-        ("workload",),
-    ]
-    assert untrue(landing) == {}
+    withdrawn = rows(history.landing, OTHER, "billing_split_cost_history")
+    assert sorted(row["allocation"] for row in withdrawn) == ["not allocated", "workload"]
 
 
-def test_a_delivery_again_writes_nothing(landing: Landing) -> None:
-    items = (instance("1"), pod("web", "0.5"))
-    bring_in(landing, *items)
-    before = landing.query("SELECT * FROM billing_split_cost ORDER BY row_hash")
-    bring_in(landing, *items, line_item(cost="2"), revision=2)
-
-    assert landing.query("SELECT * FROM billing_split_cost ORDER BY row_hash") == before
-    assert landing.count("billing_split_cost_history") == 0
+def test_a_delivery_again_writes_nothing(history: History) -> None:
+    assert rows(history.landing, FOURTH) == history.first_rows_of_fourth
+    assert rows(history.landing, FOURTH, "billing_split_cost_history") == []
 
 
-def test_rollback_and_undo_bring_the_very_split_costs_back(landing: Landing) -> None:
-    bring_in(landing, instance("1"), pod("web", "0.5"), pod("gone", "0.4"))
-    before = landing.snapshot()
-    second = bring_in(landing, instance("2"), pod("web", "0.5"), pod("new", "0.9", parent=OTHER), revision=2)
-    after = landing.snapshot()
+def test_rollback_and_undo_bring_the_very_split_costs_back(history: History, changed: Landing) -> None:
+    _, second, third = history.snapshots
 
-    roll_back(delivered(second), settings=landing.settings, database=landing.database)
-    assert landing.snapshot() == before
-    assert landing.broken_rules() == []
-    assert untrue(landing) == {}
-    roll_back(delivered(second), settings=landing.settings, database=landing.database, undo=True)
-    assert landing.snapshot() == after
-    assert landing.broken_rules() == []
-    assert untrue(landing) == {}
+    roll_back(history.last, settings=changed.settings, database=changed.database)
+    assert changed.snapshot() == second
+    assert changed.broken_rules() == []
+    assert untrue(changed) == {}
+    roll_back(history.last, settings=changed.settings, database=changed.database, undo=True)
+    assert changed.snapshot() == third
+    assert changed.broken_rules() == []
+    assert untrue(changed) == {}
 
 
-def test_a_rollback_of_the_first_delivery_leaves_nothing(landing: Landing) -> None:
-    outcome = bring_in(landing, instance("1"), pod("web", "0.5"))
+def test_a_rollback_of_the_first_delivery_leaves_nothing(first: tuple[Landing, UUID], once: Landing) -> None:
+    roll_back(first[1], settings=once.settings, database=once.database)
 
-    roll_back(delivered(outcome), settings=landing.settings, database=landing.database)
-
-    assert landing.count("billing_split_cost") == 0
-    assert untrue(landing) == {}
+    assert once.count("billing_split_cost") == 0
+    assert untrue(once) == {}
 
 
-def test_a_remap_gives_the_same_split_costs(landing: Landing) -> None:
-    bring_in(landing, instance("1"), pod("web", "0.5"), *[pod("twin", "0.1")] * 2)
-    before = landing.snapshot()
+def test_a_remap_gives_the_same_split_costs(once: Landing) -> None:
+    before = once.snapshot()
 
-    [remapped] = remap(settings=landing.settings, database=landing.database, force=True)
+    [remapped] = remap(settings=once.settings, database=once.database, force=True)
 
-    assert landing.snapshot() == before
-    assert landing.query("SELECT allocation, count(*) FROM billing_split_cost_history GROUP BY 1") == [("workload", 3)]
+    assert once.snapshot() == before
+    assert once.query("SELECT allocation, count(*) FROM billing_split_cost_history GROUP BY 1") == [("workload", 3)]
     assert remapped.findings == ("split cost allocation leaves 0.3 USD of the parents' effective cost not allocated",)
-    assert landing.broken_rules() == []
-    assert untrue(landing) == {}
+    assert once.broken_rules() == []
+    assert untrue(once) == {}
 
 
-def test_a_remap_brings_what_an_older_version_left_out(landing: Landing) -> None:
-    bring_in(landing, instance("1"), pod("web", "0.5"))
-    before = landing.snapshot()
-    landing.execute("DELETE FROM billing_split_cost")
+def test_a_remap_brings_what_an_older_version_left_out(once: Landing) -> None:
+    before = once.snapshot()
+    once.execute("DELETE FROM billing_split_cost")
 
-    remap(settings=landing.settings, database=landing.database, force=True)
+    remap(settings=once.settings, database=once.database, force=True)
 
-    assert landing.snapshot() == before
+    assert once.snapshot() == before
 
 
 def test_a_file_that_a_manifest_takes_over_leaves_its_split_costs_there(landing: Landing) -> None:
@@ -152,36 +204,31 @@ def test_a_file_that_a_manifest_takes_over_leaves_its_split_costs_there(landing:
     assert untrue(landing) == {}
 
 
-def test_prune_forgets_what_was_withdrawn(landing: Landing) -> None:
-    for revision, cost in enumerate(("0.5", "0.6", "0.7"), start=1):
-        bring_in(landing, instance("1"), pod("web", cost), revision=revision)
-        landing.execute(
+def test_prune_forgets_what_was_withdrawn(changed: Landing) -> None:
+    for number in (1, 2, 3):
+        changed.execute(
             "UPDATE billing_publications SET published_at = %s WHERE number = %s",
-            datetime(2026, 6, 1, tzinfo=UTC) + timedelta(days=10 * revision),
-            revision,
+            datetime(2026, 6, 1, tzinfo=UTC) + timedelta(days=10 * number),
+            number,
         )
-    standing = landing.snapshot()
+    standing = changed.snapshot()
 
-    prune(settings=landing.settings, database=landing.database, keep_days=5, now=datetime(2026, 6, 27, tzinfo=UTC))
+    prune(settings=changed.settings, database=changed.database, keep_days=5, now=datetime(2026, 6, 27, tzinfo=UTC))
 
-    assert landing.snapshot() == standing
-    assert landing.query("SELECT DISTINCT removed_by FROM billing_split_cost_history") == [(3,)]
-    first, second = landing.published_at()[:2]
-    assert landing.value("SELECT sum(cost) FROM split_cost_as_of(%s) WHERE allocation = 'workload'", second) == Decimal(
-        "0.6"
-    )
+    assert changed.snapshot() == standing
+    assert changed.query("SELECT DISTINCT removed_by FROM billing_split_cost_history") == [(3,)]
+    first, second = changed.published_at()[:2]
+    then = "SELECT sum(cost) FROM split_cost_as_of(%s) WHERE allocation = 'workload' AND parent_resource_id = %s"
+    assert changed.value(then, second, FIFTH) == Decimal("0.9")
     with pytest.raises(StoreError, match="is pruned"):
-        landing.query("SELECT * FROM split_cost_as_of(%s)", first)
-    assert untrue(landing) == {}
+        changed.query("SELECT * FROM split_cost_as_of(%s)", first)
+    assert untrue(changed) == {}
 
 
-def test_a_client_that_is_purged_leaves_none(landing: Landing) -> None:
-    bring_in(landing, instance("1"), pod("web", "0.5"))
-    bring_in(landing, instance("1"), pod("web", "0.6"), revision=2)
+def test_a_client_that_is_purged_leaves_none(changed: Landing) -> None:
+    clients.remove(changed.database, "acme", purge=True)
 
-    clients.remove(landing.database, "acme", purge=True)
-
-    assert landing.count("billing_split_cost") == landing.count("billing_split_cost_history") == 0
+    assert changed.count("billing_split_cost") == changed.count("billing_split_cost_history") == 0
 
 
 @pytest.mark.parametrize(
@@ -206,7 +253,7 @@ def test_a_check_tells_how_much_is_not_allocated(
 # What is done to one bill, each time in two places that different checks look at.
 TAMPERED = {
     "a workload costs more, a withdrawn one used more": (
-        "UPDATE billing_split_cost SET cost = cost {sign} 1 WHERE allocation = 'workload';"
+        "UPDATE billing_split_cost SET cost = cost {sign} 1 WHERE allocation = 'workload' AND has_parent;"
         " UPDATE billing_split_cost_history SET split_usage = split_usage {sign} 1 WHERE allocation = 'workload'",
         {"split_totals", "split_mapped", "split_history", "history_mapped"},
     ),
@@ -228,18 +275,14 @@ TAMPERED = {
 }
 
 
-def test_verify_finds_what_is_tampered_with(landing: Landing) -> None:
-    bring_in(landing, instance("1"), pod("web", "0.5", line_item_usage_amount="0.5"))
-    bring_in(landing, instance("2"), pod("web", "0.6", line_item_usage_amount="0.5"), revision=2)
-
+def test_verify_finds_what_is_tampered_with(changed: Landing) -> None:
     found = {}
     for name, (statements, _) in TAMPERED.items():
-        landing.execute(statements.format(sign="+"))
-        found[name] = set(untrue(landing))
-        landing.execute(statements.format(sign="-"))
+        changed.execute(statements.format(sign="+"))
+        found[name] = set(untrue(changed))
+        changed.execute(statements.format(sign="-"))
 
     assert found == {name: checks for name, (_, checks) in TAMPERED.items()}
-    assert untrue(landing) == {}
 
 
 def test_the_migration_makes_room_in_months_that_are_there(landing: Landing) -> None:
