@@ -51,31 +51,14 @@ def bring_in(landing: Landing, *items: Mapping[str, str], client: str | None = N
     return target
 
 
-def tags(landing: Landing) -> list[tuple[Any, Any]]:
-    return landing.query('SELECT "Tags", "x_CostCategories" FROM focus_cost_and_usage ORDER BY "ChargeDescription"')
-
-
-def test_the_map_of_all_tags_becomes_tags_and_cost_categories(landing: Landing) -> None:
-    bring_in(
-        landing, line_item(tags=spell(OVERLAPPING)), line_item(tags=spell({"accountTag/a": ""})), line_item(tags="{}")
+def tags(landing: Landing, part: str = "") -> list[tuple[Any, Any]]:
+    """The tags and cost categories of all charges, or of a part of the bill."""
+    return landing.query(
+        'SELECT "Tags", "x_CostCategories" FROM focus_cost_and_usage WHERE "x_UserIdentifier" = %s OR %s = \'\''
+        ' ORDER BY "ChargeDescription"',
+        part,
+        part,
     )
-
-    assert tags(landing) == [
-        (
-            {
-                "department": "teamA",
-                "appName": "app1",
-                "userAttribute/Department": "teamB",
-                "accountTag/department": "teamC",
-                "accountTag/appName": "app3",
-                "iamPrincipal/department": "teamE",
-            },
-            {"department": "teamD"},
-        ),
-        ({"accountTag/a": ""}, None),
-        (None, None),
-    ]
-    assert landing.broken_rules() == []
 
 
 READ_AS = [
@@ -97,27 +80,25 @@ READ_AS = [
 ]
 
 
-def test_a_key_of_the_map_is_read_by_its_prefix(landing: Landing) -> None:
-    bring_in(landing, *(line_item(tags=spell({source: "x"})) for source, _ in READ_AS))
+MINE = {"accountTag/team": "aws", "resourceTags/accountTag/team": "mine"}
+TWICE = {"resourceTags/user:env": "1", "resourceTags/env": "2", "accountTag/env": "3"}
+KINDS = ["Credit", "Refund", "Tax", "Fee", "Usage"]
+BROKEN = ["[1]", "no json", '{"a": ', '"text"', '{"a":1,"a":2}']
 
-    assert tags(landing) == [({key: "x"}, None) for _, key in READ_AS]
-
-
-def test_a_resource_tag_is_never_taken_for_an_account_tag_in_any_column(landing: Landing) -> None:
-    mine = {"accountTag/team": "aws", "resourceTags/accountTag/team": "mine"}
-    bring_in(
-        landing,
-        line_item(tags=spell(mine)),
+# The parts of one bill.
+PARTS: dict[str, list[dict[str, str]]] = {
+    "the map": [
+        line_item(tags=spell(OVERLAPPING)),
+        line_item(tags=spell({"accountTag/a": ""})),
+        line_item(tags="{}"),
+    ],
+    "prefixes": [line_item(tags=spell({source: "x"})) for source, _ in READ_AS],
+    "account tags": [
+        line_item(tags=spell(MINE)),
         line_item(resource_tags=spell({"user_accountTag/team": "mine"}), tags=spell({"accountTag/team": "aws"})),
         line_item(resource_tags=spell({"user:accountTag/team": "mine"})),
-    )
-
-    assert tags(landing) == [(mine, None), (mine, None), ({"resourceTags/accountTag/team": "mine"}, None)]
-
-
-def test_where_both_columns_have_a_key_the_map_counts_and_what_it_lacks_is_added(landing: Landing) -> None:
-    bring_in(
-        landing,
+    ],
+    "both columns": [
         line_item(
             resource_tags=spell({"user_app_name": "old", "user_only_here": "1", "aws_created_by": "old"}),
             cost_category=spell({"cost_center": "old", "only_here": "2"}),
@@ -129,10 +110,61 @@ def test_where_both_columns_have_a_key_the_map_counts_and_what_it_lacks_is_added
                     "costCategory/CostCenter": "new",
                 }
             ),
-        ),
-    )
+        )
+    ],
+    "keys that would become one": [
+        line_item(tags=spell(TWICE)),
+        line_item(resource_tags=spell({"user_env": "1", "env": "2"})),
+    ],
+    "kinds": [line_item(kind, tags=spell({"accountTag/team": "red"})) for kind in KINDS],
+    "no maps": [
+        *(line_item(tags=text) for text in BROKEN),
+        *(line_item(tags=text, resource_tags=spell({"user_a": "b"})) for text in BROKEN),
+    ],
+}
 
-    assert tags(landing) == [
+
+@pytest.fixture(scope="module")
+def bill(shared_landing: Landing) -> Landing:
+    """All parts in one bill, whose rows name theirs."""
+    rows = [{**item, "line_item_user_identifier": part} for part, items in PARTS.items() for item in items]
+    bring_in(shared_landing, *rows)
+    return shared_landing
+
+
+def test_the_map_of_all_tags_becomes_tags_and_cost_categories(bill: Landing) -> None:
+    assert tags(bill, "the map") == [
+        (
+            {
+                "department": "teamA",
+                "appName": "app1",
+                "userAttribute/Department": "teamB",
+                "accountTag/department": "teamC",
+                "accountTag/appName": "app3",
+                "iamPrincipal/department": "teamE",
+            },
+            {"department": "teamD"},
+        ),
+        ({"accountTag/a": ""}, None),
+        (None, None),
+    ]
+    assert bill.broken_rules() == []
+
+
+def test_a_key_of_the_map_is_read_by_its_prefix(bill: Landing) -> None:
+    assert tags(bill, "prefixes") == [({key: "x"}, None) for _, key in READ_AS]
+
+
+def test_a_resource_tag_is_never_taken_for_an_account_tag_in_any_column(bill: Landing) -> None:
+    assert tags(bill, "account tags") == [
+        (MINE, None),
+        (MINE, None),
+        ({"resourceTags/accountTag/team": "mine"}, None),
+    ]
+
+
+def test_where_both_columns_have_a_key_the_map_counts_and_what_it_lacks_is_added(bill: Landing) -> None:
+    assert tags(bill, "both columns") == [
         (
             {"appName": "new", "aws:createdBy": "new", "only_here": "1", "accountTag/onlyHere": "3"},
             {"CostCenter": "new", "only_here": "2"},
@@ -140,18 +172,16 @@ def test_where_both_columns_have_a_key_the_map_counts_and_what_it_lacks_is_added
     ]
 
 
-def test_keys_that_would_become_one_stay_as_aws_wrote_them(landing: Landing) -> None:
-    twice = {"resourceTags/user:env": "1", "resourceTags/env": "2", "accountTag/env": "3"}
-    bring_in(landing, line_item(tags=spell(twice)), line_item(resource_tags=spell({"user_env": "1", "env": "2"})))
-
-    assert tags(landing) == [(twice, None), ({"user_env": "1", "env": "2"}, None)]
+def test_keys_that_would_become_one_stay_as_aws_wrote_them(bill: Landing) -> None:
+    assert tags(bill, "keys that would become one") == [(TWICE, None), ({"user_env": "1", "env": "2"}, None)]
 
 
-def test_account_tags_count_for_every_kind_of_charge(landing: Landing) -> None:
-    kinds = ["Credit", "Refund", "Tax", "Fee", "Usage"]
-    bring_in(landing, *(line_item(kind, tags=spell({"accountTag/team": "red"})) for kind in kinds))
+def test_account_tags_count_for_every_kind_of_charge(bill: Landing) -> None:
+    assert tags(bill, "kinds") == [({"accountTag/team": "red"}, None)] * len(KINDS)
 
-    assert tags(landing) == [({"accountTag/team": "red"}, None)] * len(kinds)
+
+def test_a_map_that_is_not_one_refuses_nothing_and_loses_nothing(bill: Landing) -> None:
+    assert tags(bill, "no maps") == [*((text, None) for text in BROKEN), *[({"a": "b"}, None)] * len(BROKEN)]
 
 
 def test_usage_with_an_account_tag_alone_is_not_untagged(landing: Landing) -> None:
@@ -189,14 +219,6 @@ def test_a_parquet_map_gives_what_the_csv_gives(landing: Landing) -> None:
     )
     assert tags(landing)[0][0]["accountTag/odd"] == values["accountTag/odd"]
     assert tags(landing)[0][0]["empty"] == ""
-
-
-def test_a_map_that_is_not_one_refuses_nothing_and_loses_nothing(landing: Landing) -> None:
-    broken = ["[1]", "no json", '{"a": ', '"text"', '{"a":1,"a":2}']
-    older = [line_item(tags=text, resource_tags=spell({"user_a": "b"})) for text in broken]
-    bring_in(landing, *(line_item(tags=text) for text in broken), *older)
-
-    assert tags(landing) == [*((text, None) for text in broken), *[({"a": "b"}, None)] * len(broken)]
 
 
 # Keys as AWS's snake case leaves them: only these come out of the older columns as they were.

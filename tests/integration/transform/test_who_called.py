@@ -23,6 +23,7 @@ from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill, write_object
 from tests.processes.web_server import run_web_server
+from tests.services import CopyDatabase
 
 ALICE = "arn:aws:iam::444455556666:user/alice"
 ROLE = "arn:aws:sts::444455556666:assumed-role/Search, \u00e9/alice@acme.example"
@@ -49,17 +50,26 @@ def bring_in(landing: Landing, *, spelling: str = "line_item_{}", revision: int 
     assert landing.ingest().exit_error is None
 
 
+@pytest.fixture(scope="module")
+def may(shared_landing: Landing) -> Landing:
+    """The bill of most tests, which only ask it."""
+    bring_in(shared_landing)
+    return shared_landing
+
+
+@pytest.fixture
+def copied(may: Landing, copy_database: CopyDatabase) -> Landing:
+    """The same for tests that change it."""
+    return replace(may, database=copy_database(may.database))
+
+
 def amounts(landing: Landing, *columns: CostColumn | KeyColumn, selection: Selection | None = None) -> dict[str, int]:
     report = sum_costs(landing.database, columns=columns, selection=selection or Selection())
     return {" ".join(row.group): int(row.amount) for row in report.rows}
 
 
-def test_both_callers_stand_in_the_view_and_an_empty_one_is_null(landing: Landing) -> None:
-    bring_in(landing)
-
-    found = landing.query(
-        'SELECT "BilledCost", "x_IamPrincipal", "x_UserIdentifier" FROM focus_cost_and_usage ORDER BY 1'
-    )
+def test_both_callers_stand_in_the_view_and_an_empty_one_is_null(may: Landing) -> None:
+    found = may.query('SELECT "BilledCost", "x_IamPrincipal", "x_UserIdentifier" FROM focus_cost_and_usage ORDER BY 1')
 
     assert found == [
         (1, ALICE, None),
@@ -68,13 +78,13 @@ def test_both_callers_stand_in_the_view_and_an_empty_one_is_null(landing: Landin
         (8, None, WORKER),
         (16, None, None),
     ]
-    assert landing.broken_rules() == []
+    assert may.broken_rules() == []
 
 
-def test_the_view_keeps_its_columns_in_their_order_and_the_new_ones_come_last(landing: Landing) -> None:
+def test_the_view_keeps_its_columns_in_their_order_and_the_new_ones_come_last(may: Landing) -> None:
     names = [
         name
-        for (name,) in landing.query(
+        for (name,) in may.query(
             "SELECT attname::text FROM pg_attribute WHERE attrelid = 'focus_cost_and_usage'::regclass AND attnum > 0"
             " AND NOT attisdropped ORDER BY attnum"
         )
@@ -94,30 +104,25 @@ def test_a_legacy_spelling_is_read_alike(landing: Landing, name: str) -> None:
     assert landing.query('SELECT "x_IamPrincipal", "x_UserIdentifier" FROM focus_cost_and_usage') == [(ALICE, WORKER)]
 
 
-def test_costs_are_grouped_and_filtered_by_who_called(landing: Landing) -> None:
-    bring_in(landing)
-
-    assert amounts(landing, CostColumn.IAM_PRINCIPAL) == {ALICE: 1, ROLE: 6, "": 24}
-    assert amounts(landing, CostColumn.USER_IDENTIFIER) == {WORKER: 8, "": 23}
-    assert amounts(landing, CostColumn.SERVICE, selection=Selection(iam_principals=[ROLE])) == {"AmazonBedrock": 6}
-    assert amounts(landing, CostColumn.SERVICE, selection=Selection(iam_principals=[ROLE, ALICE])) == {
-        "AmazonBedrock": 7
-    }
-    assert amounts(landing, CostColumn.IAM_PRINCIPAL, selection=Selection(iam_principals=[""])) == {"": 24}
-    assert amounts(landing, CostColumn.IAM_PRINCIPAL, selection=Selection(user_identifiers=[WORKER])) == {"": 8}
+def test_costs_are_grouped_and_filtered_by_who_called(may: Landing) -> None:
+    assert amounts(may, CostColumn.IAM_PRINCIPAL) == {ALICE: 1, ROLE: 6, "": 24}
+    assert amounts(may, CostColumn.USER_IDENTIFIER) == {WORKER: 8, "": 23}
+    assert amounts(may, CostColumn.SERVICE, selection=Selection(iam_principals=[ROLE])) == {"AmazonBedrock": 6}
+    assert amounts(may, CostColumn.SERVICE, selection=Selection(iam_principals=[ROLE, ALICE])) == {"AmazonBedrock": 7}
+    assert amounts(may, CostColumn.IAM_PRINCIPAL, selection=Selection(iam_principals=[""])) == {"": 24}
+    assert amounts(may, CostColumn.IAM_PRINCIPAL, selection=Selection(user_identifiers=[WORKER])) == {"": 8}
     assert amounts(
-        landing,
+        may,
         KeyColumn(column=MapColumn.TAG, key="team"),
         selection=Selection(iam_principals=[ROLE], tags={"team": ["blue"]}),
     ) == {"blue": 4}
 
 
-def test_savings_and_charges_of_the_page_follow_the_filter(landing: Landing) -> None:
-    bring_in(landing)
+def test_savings_and_charges_of_the_page_follow_the_filter(may: Landing) -> None:
     question = Question(group=CostColumn.IAM_PRINCIPAL, selection=Selection(iam_principals=[ROLE]))
 
-    [spending] = report_spending(landing.database, question).currencies
-    charges = list_charges(landing.database, question, MAY).rows
+    [spending] = report_spending(may.database, question).currencies
+    charges = list_charges(may.database, question, MAY).rows
 
     assert [(group.name, group.amount) for group in spending.groups] == [(ROLE, 6)]
     assert sum(sum(series.amounts) for series in spending.series) == 6
@@ -127,10 +132,9 @@ def test_savings_and_charges_of_the_page_follow_the_filter(landing: Landing) -> 
 
 
 def test_the_command_the_api_and_the_page_show_who_called(
-    landing: Landing, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    may: Landing, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bring_in(landing)
-    environment.setenv("DATABASE_URL", landing.database.conninfo)
+    environment.setenv("DATABASE_URL", may.database.conninfo)
     capsys.readouterr()
 
     assert main(["costs", "--by", "iam-principal", "--iam-principal", ROLE, "--csv"]) == 0
@@ -140,7 +144,7 @@ def test_the_command_the_api_and_the_page_show_who_called(
     ]
     assert main(["costs", "--by", "user-identifier", "--user-identifier", WORKER, "--csv"]) == 0
     assert f"{WORKER},USD,8" in capsys.readouterr().out
-    with run_web_server(landing.settings, landing.database) as server:
+    with run_web_server(may.settings, may.database) as server:
         status, document = server.ask("GET", f"/v1/costs?by=iam-principal&iam_principal={quote(ROLE, safe='')}")
         page = server.send("GET", f"/costs?group=iam-principal&iam_principal={quote(ROLE, safe='')}")
         sheet = server.send("GET", "/costs.csv?group=user-identifier")
@@ -153,11 +157,10 @@ def test_the_command_the_api_and_the_page_show_who_called(
     assert f"{WORKER},USD,8" in sheet.body.decode()
 
 
-def test_an_exported_file_keeps_who_called_when_it_is_ingested_again(landing: Landing, tmp_path: Path) -> None:
-    bring_in(landing)
+def test_an_exported_file_keeps_who_called_when_it_is_ingested_again(copied: Landing, tmp_path: Path) -> None:
     target = tmp_path / "may.csv"
-    export_charges(landing.database, target, file_format=FileFormat.CSV, first=MAY, last=MAY)
-    other = replace(landing, root=tmp_path / "other").with_client(client_id="globex")
+    export_charges(copied.database, target, file_format=FileFormat.CSV, first=MAY, last=MAY)
+    other = replace(copied, root=tmp_path / "other").with_client(client_id="globex")
     write_object(other.root, "may.csv", target.read_bytes())
 
     other.ingest(other.root / "may.csv")
@@ -166,7 +169,7 @@ def test_an_exported_file_keeps_who_called_when_it_is_ingested_again(landing: La
         'SELECT "BilledCost", "x_IamPrincipal", "x_UserIdentifier" FROM focus_cost_and_usage'
         ' WHERE "x_ClientId" = %s ORDER BY 1'
     )
-    assert landing.query(query, "globex") == landing.query(query, "acme")
+    assert copied.query(query, "globex") == copied.query(query, "acme")
 
 
 def test_a_caller_that_is_restated_moves_its_costs_alone_and_everything_verifies(landing: Landing) -> None:
@@ -193,9 +196,8 @@ def test_a_set_of_tags_without_a_caller_keeps_its_hash(landing: Landing) -> None
     assert found == UUID(hashlib.md5(spelled.encode(), usedforsecurity=False).hexdigest())
 
 
-def test_costs_by_caller_read_the_daily_costs(landing: Landing) -> None:
-    bring_in(landing)
-    landing.execute("UPDATE billing_usage_fact SET billed_cost = 0")
+def test_costs_by_caller_read_the_daily_costs(copied: Landing) -> None:
+    copied.execute("UPDATE billing_usage_fact SET billed_cost = 0")
 
-    assert amounts(landing, CostColumn.IAM_PRINCIPAL) == {ALICE: 1, ROLE: 6, "": 24}
-    assert sum_costs(landing.database).totals[0].amount == Decimal(31)
+    assert amounts(copied, CostColumn.IAM_PRINCIPAL) == {ALICE: 1, ROLE: 6, "": 24}
+    assert sum_costs(copied.database).totals[0].amount == Decimal(31)
