@@ -48,7 +48,7 @@ def test_a_case_is_the_same_each_time() -> None:
 def test_a_broken_promise_is_told_with_its_seed(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.soak.mutations._find_faults", lambda error: ["is broken"])
 
-    report = run_cases(0, 4, landing)
+    report = run_cases(0, 2, landing)
 
     assert report.violations
     assert all(line.startswith("seed ") and line.endswith("is broken") for line in report.violations)

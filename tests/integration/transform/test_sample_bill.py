@@ -65,6 +65,14 @@ def plan_costs(rows: list[dict[str, str]]) -> Decimal:
     )
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bill to which others are compared, written once."""
+    root = tmp_path_factory.mktemp("plain")
+    write_sample_bill(BILL, root)
+    return root
+
+
 @pytest.mark.parametrize("sample_format", SampleFormat)
 def test_the_same_request_gives_the_same_bytes(tmp_path: Path, sample_format: SampleFormat) -> None:
     for name in ("one", "two"):
@@ -73,11 +81,10 @@ def test_the_same_request_gives_the_same_bytes(tmp_path: Path, sample_format: Sa
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
-def test_another_seed_gives_another_bill(tmp_path: Path) -> None:
-    write_sample_bill(BILL, tmp_path / "one")
-    write_sample_bill(replace(BILL, seed=2), tmp_path / "two")
+def test_another_seed_gives_another_bill(plain: Path, tmp_path: Path) -> None:
+    write_sample_bill(replace(BILL, seed=2), tmp_path)
 
-    assert read(tmp_path / "one") != read(tmp_path / "two")
+    assert read(plain) != read(tmp_path)
 
 
 @pytest.mark.parametrize("count", [100, 350, 1001])
@@ -89,28 +96,25 @@ def test_a_bill_has_exactly_the_line_items_asked_for(tmp_path: Path, count: int)
     assert {row["line_item_line_item_type"] for row in rows} == TYPES
 
 
-def test_a_bill_has_the_columns_of_cur_2_and_usage_on_spot(tmp_path: Path) -> None:
-    write_sample_bill(BILL, tmp_path)
+def test_a_bill_has_the_columns_of_cur_2_and_usage_on_spot(plain: Path) -> None:
+    rows = read(plain)
 
-    rows = read(tmp_path)
     assert list(rows[0]) == CUR2_COLUMNS
     assert any(row["pricing_term"] == "Spot" for row in rows)
     assert any(row["bill_billing_entity"] == "AWS Marketplace" for row in rows)
 
 
-def test_savings_plans_net_out_unless_the_switch_says_otherwise(tmp_path: Path) -> None:
-    write_sample_bill(BILL, tmp_path / "balanced")
-    write_sample_bill(replace(BILL, balanced=False), tmp_path / "not")
+def test_savings_plans_net_out_unless_the_switch_says_otherwise(plain: Path, tmp_path: Path) -> None:
+    write_sample_bill(replace(BILL, balanced=False), tmp_path)
 
-    assert plan_costs(read(tmp_path / "balanced")) == 0
-    assert plan_costs(read(tmp_path / "not")) == Decimal("0.125")
+    assert plan_costs(read(plain)) == 0
+    assert plan_costs(read(tmp_path)) == Decimal("0.125")
 
 
-def test_a_revision_alone_changes_the_ids_and_the_order_only(tmp_path: Path) -> None:
-    write_sample_bill(BILL, tmp_path / "first")
-    write_sample_bill(replace(BILL, revision=1), tmp_path / "again")
+def test_a_revision_alone_changes_the_ids_and_the_order_only(plain: Path, tmp_path: Path) -> None:
+    write_sample_bill(replace(BILL, revision=1), tmp_path)
 
-    first, again = read(tmp_path / "first"), read(tmp_path / "again")
+    first, again = read(plain), read(tmp_path)
     assert not {row["identity_line_item_id"] for row in first} & {row["identity_line_item_id"] for row in again}
     assert contents(first) == contents(again)
     assert list(map(content_of, first)) != list(map(content_of, again))
@@ -130,20 +134,18 @@ def test_a_revision_changes_about_the_percentage_asked_for_and_replaces_some(tmp
     assert plan_costs(changed) == 0
 
 
-def test_each_revision_changes_line_items_of_its_own_choice(tmp_path: Path) -> None:
-    write_sample_bill(BILL, tmp_path / "0")
+def test_each_revision_changes_line_items_of_its_own_choice(plain: Path, tmp_path: Path) -> None:
     for revision in (1, 2):
         write_sample_bill(replace(BILL, revision=revision, changed_percent=10), tmp_path / str(revision))
 
-    first, second, third = (contents(read(tmp_path / str(revision))) for revision in range(3))
+    first, second, third = (contents(read(root)) for root in (plain, tmp_path / "1", tmp_path / "2"))
     assert first - second != first - third
 
 
-def test_an_invoice_id_stands_in_every_line_item_and_changes_nothing_else(tmp_path: Path) -> None:
-    write_sample_bill(BILL, tmp_path / "open")
-    write_sample_bill(replace(BILL, invoice_id="2026053101"), tmp_path / "final")
+def test_an_invoice_id_stands_in_every_line_item_and_changes_nothing_else(plain: Path, tmp_path: Path) -> None:
+    write_sample_bill(replace(BILL, invoice_id="2026053101"), tmp_path)
 
-    still_open, final = read(tmp_path / "open"), read(tmp_path / "final")
+    still_open, final = read(plain), read(tmp_path)
     assert {row["bill_invoice_id"] for row in still_open} == {""}
     assert {row["bill_invoice_id"] for row in final} == {"2026053101"}
     assert [row | {"bill_invoice_id": ""} for row in final] == still_open
@@ -158,9 +160,14 @@ def test_the_manifest_names_the_files_that_are_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sample_format", SampleFormat)
 @pytest.mark.parametrize("balanced", [True, False])
-def test_a_sample_bill_lands_to_the_cent(landing: Landing, sample_format: SampleFormat, balanced: bool) -> None:
-    write_sample_bill(replace(BILL, balanced=balanced), landing.root.parent / "csv")
-    wanted = sum(Decimal(row["line_item_unblended_cost"]) for row in read(landing.root.parent / "csv"))
+def test_a_sample_bill_lands_to_the_cent(
+    landing: Landing, plain: Path, tmp_path: Path, sample_format: SampleFormat, balanced: bool
+) -> None:
+    csv_root = plain
+    if not balanced:
+        csv_root = tmp_path / "csv"
+        write_sample_bill(replace(BILL, balanced=False), csv_root)
+    wanted = sum(Decimal(row["line_item_unblended_cost"]) for row in read(csv_root))
     write_sample_bill(replace(BILL, balanced=balanced, sample_format=sample_format, file_count=2), landing.root)
 
     outcome = landing.ingest()
