@@ -154,23 +154,20 @@ def test_an_unknown_line_item_type_is_charged_as_adjustment_and_told(landing: La
     assert landing.value("SELECT findings FROM billing_deliveries") == list(outcome.findings)
 
 
-def test_an_unknown_column_is_kept_in_the_raw_row(landing: Landing) -> None:
-    write_bill(landing.root, [line_item(line_item_quantum_flux="0.7", brand_new='é "x"\n2')])
+def test_a_raw_row_is_what_aws_wrote_with_unknown_columns_and_without_empty_ones(landing: Landing) -> None:
+    items = [
+        line_item(line_item_tax_type="", resource_tags='{"user_env":"prod"}', pricing_term="None"),
+        line_item(cost="2", line_item_quantum_flux="0.7", brand_new='é "x"\n2'),
+    ]
+    write_bill(landing.root, items)
 
     outcome = landing.ingest()
 
-    row = landing.value("SELECT row_data FROM raw_aws_billing_rows")
     assert outcome.state is DeliveryState.PUBLISHED
-    assert (row["line_item_quantum_flux"], row["brand_new"]) == ("0.7", 'é "x"\n2')
-
-
-def test_a_raw_row_is_what_aws_wrote_without_its_empty_columns(landing: Landing) -> None:
-    item = line_item(line_item_tax_type="", resource_tags='{"user_env":"prod"}', pricing_term="None")
-    write_bill(landing.root, [item])
-
-    landing.ingest()
-
-    assert landing.value("SELECT row_data FROM raw_aws_billing_rows") == {n: v for n, v in item.items() if v}
+    cost = "row_data ->> 'line_item_unblended_cost'"
+    assert landing.query(f"SELECT row_data FROM raw_aws_billing_rows ORDER BY {cost}") == [
+        ({name: value for name, value in item.items() if value},) for item in items
+    ]
 
 
 ODD_COSTS = {
@@ -395,7 +392,6 @@ def test_a_path_that_does_not_exist_leaves_a_failed_run(landing: Landing) -> Non
     assert outcome.exit_error is not None
     assert outcome.exit_error.error_code == "source_not_found"
     assert_refused(landing, "source_not_found", str(outcome.exit_error))
-    assert_next_good_delivery_works(landing)
 
 
 def test_a_broken_manifest_named_directly_leaves_a_failed_run(landing: Landing) -> None:
@@ -405,7 +401,6 @@ def test_a_broken_manifest_named_directly_leaves_a_failed_run(landing: Landing) 
 
     assert outcome.exit_error is not None
     assert_refused(landing, "manifest", str(outcome.exit_error))
-    assert_next_good_delivery_works(landing)
 
 
 class RefusingAws(BaseHTTPRequestHandler):
