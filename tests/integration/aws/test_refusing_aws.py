@@ -15,6 +15,8 @@ from billfold.aws import open_bucket, resolve
 from billfold.errors import AccessDeniedError, ConfigurationError, SourceUnavailableError
 from billfold.model import Client, SourceObject
 from billfold.settings import Settings, load_settings
+from tests.bills.landing import Landing
+from tests.bills.refusals import assert_next_good_delivery_works, assert_refused
 
 ROLE = "arn:aws:iam::111122223333:role/billfold-read"
 REFUSAL = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>"
@@ -105,3 +107,18 @@ def test_missing_credentials_are_told_as_such(here: Settings, environment: pytes
 
     with pytest.raises(ConfigurationError, match="No AWS credentials found for s3://acme-bills/"):
         resolve(bucket, "")
+
+
+def test_a_role_that_refuses_us_leaves_a_failed_run(landing: Landing, here: Settings) -> None:
+    there = landing.with_client(role_arn=ROLE, bucket="acme-bills").with_settings(
+        endpoint_url=here.endpoint_url, region="us-east-1"
+    )
+
+    outcome = there.ingest("exports/acme/")
+
+    assert outcome.exit_error is not None
+    assert outcome.exit_error.error_code == "access_denied"
+    assert ROLE in str(outcome.exit_error)
+    assert "\n" not in str(outcome.exit_error)
+    assert_refused(landing, "access_denied", str(outcome.exit_error))
+    assert_next_good_delivery_works(landing)

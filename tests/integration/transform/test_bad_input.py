@@ -5,12 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import threading
 import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -401,48 +398,3 @@ def test_a_broken_manifest_named_directly_leaves_a_failed_run(landing: Landing) 
 
     assert outcome.exit_error is not None
     assert_refused(landing, "manifest", str(outcome.exit_error))
-
-
-class RefusingAws(BaseHTTPRequestHandler):
-    """An STS that lets nobody assume a role."""
-
-    answer = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(403)
-        self.send_header("Content-Length", str(len(self.answer)))
-        self.end_headers()
-        self.wfile.write(self.answer)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        return
-
-
-@pytest.fixture
-def refusing_aws(environment: pytest.MonkeyPatch) -> Iterator[str]:
-    environment.setenv("AWS_ACCESS_KEY_ID", "local")
-    environment.setenv("AWS_SECRET_ACCESS_KEY", "local")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), RefusingAws)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_a_role_that_refuses_us_leaves_a_failed_run(landing: Landing, refusing_aws: str) -> None:
-    role = "arn:aws:iam::111122223333:role/billfold-read"
-    there = landing.with_client(role_arn=role, bucket="acme-bills").with_settings(
-        endpoint_url=refusing_aws, region="us-east-1"
-    )
-
-    outcome = there.ingest("exports/acme/")
-
-    assert outcome.exit_error is not None
-    assert outcome.exit_error.error_code == "access_denied"
-    assert role in str(outcome.exit_error)
-    assert "\n" not in str(outcome.exit_error)
-    assert_refused(landing, "access_denied", str(outcome.exit_error))
-    assert_next_good_delivery_works(landing)

@@ -11,6 +11,16 @@ from tests.bills.landing import Landing
 from tests.bills.line_items import PAYER, described, line_item, write_bill
 from tests.bills.verified import FACT_HISTORY, NET, RAW_HISTORY, plan_rows, untrue, verify_all
 
+LEGACY = {
+    "bill/PayerAccountId": PAYER,
+    "bill/BillingPeriodStartDate": "2026-05-01T00:00:00Z",
+    "lineItem/LineItemType": "Usage",
+    "lineItem/UsageStartDate": "2026-05-03T04:00:00Z",
+    "lineItem/UsageEndDate": "2026-05-03T05:00:00Z",
+    "lineItem/UsageAccountId": PAYER,
+    "lineItem/CurrencyCode": "USD",
+}
+
 
 def test_a_bill_that_went_from_gross_to_net_and_back_is_true(landing: Landing) -> None:
     gross = described("10", "20", **{NET: ""})
@@ -66,20 +76,11 @@ def test_two_currencies_and_odd_values_are_true(landing: Landing) -> None:
 
 
 def test_headers_with_one_meaning_are_read_as_they_were_landed(landing: Landing) -> None:
-    legacy = {
-        "bill/PayerAccountId": PAYER,
-        "bill/BillingPeriodStartDate": "2026-05-01T00:00:00Z",
-        "lineItem/LineItemType": "Usage",
-        "lineItem/UsageStartDate": "2026-05-03T04:00:00Z",
-        "lineItem/UsageEndDate": "2026-05-03T05:00:00Z",
-        "lineItem/UsageAccountId": PAYER,
-        "lineItem/CurrencyCode": "USD",
-    }
     items = [
-        {**legacy, "lineItem/UnblendedCost": "1", "product/transferType": "a", "resourceTags/user:Env": "x"},
-        {**legacy, "lineItem/UnblendedCost": "2", "product/TransferType": "b", "resourceTags/user:env": "y"},
-        {**legacy, "lineItem/UnblendedCost": "3", "product/TransferType": "b", "product/transferType": "c"},
-        {**legacy, "lineItem/UnblendedCost": "4", "resourceTags/user:env": "y", "resourceTags/user:Env": "Y"},
+        {**LEGACY, "lineItem/UnblendedCost": "1", "product/transferType": "a", "resourceTags/user:Env": "x"},
+        {**LEGACY, "lineItem/UnblendedCost": "2", "product/TransferType": "b", "resourceTags/user:env": "y"},
+        {**LEGACY, "lineItem/UnblendedCost": "3", "product/TransferType": "b", "product/transferType": "c"},
+        {**LEGACY, "lineItem/UnblendedCost": "4", "resourceTags/user:env": "y", "resourceTags/user:Env": "Y"},
     ]
     write_bill(landing.root, items)
     landing.ingest()
@@ -88,16 +89,7 @@ def test_headers_with_one_meaning_are_read_as_they_were_landed(landing: Landing)
 
 
 def test_rows_of_an_older_format_may_stand_beside_newer_ones(landing: Landing) -> None:
-    plain = {
-        "bill/PayerAccountId": PAYER,
-        "bill/BillingPeriodStartDate": "2026-05-01T00:00:00Z",
-        "lineItem/LineItemType": "Usage",
-        "lineItem/UsageStartDate": "2026-05-03T04:00:00Z",
-        "lineItem/UsageEndDate": "2026-05-03T05:00:00Z",
-        "lineItem/UsageAccountId": PAYER,
-        "lineItem/CurrencyCode": "USD",
-        "lineItem/UnblendedCost": "1",
-    }
+    plain = {**LEGACY, "lineItem/UnblendedCost": "1"}
     newer = {
         "bill_payer_account_id": PAYER,
         "bill_billing_period_start_date": "2026-05-01T00:00:00Z",
@@ -118,17 +110,7 @@ def test_rows_of_an_older_format_may_stand_beside_newer_ones(landing: Landing) -
 
 
 def test_history_of_every_format_is_true(landing: Landing) -> None:
-    legacy = {
-        "bill/PayerAccountId": PAYER,
-        "bill/BillingPeriodStartDate": "2026-05-01T00:00:00Z",
-        "lineItem/LineItemType": "Usage",
-        "lineItem/UsageStartDate": "2026-05-03T04:00:00Z",
-        "lineItem/UsageEndDate": "2026-05-03T05:00:00Z",
-        "lineItem/UsageAccountId": PAYER,
-        "lineItem/CurrencyCode": "USD",
-        "lineItem/UnblendedCost": "1",
-        "resourceTags/user:env": "one",
-    }
+    legacy = {**LEGACY, "lineItem/UnblendedCost": "1", "resourceTags/user:env": "one"}
     focus = {
         "BilledCost": "4",
         "EffectiveCost": "4",
