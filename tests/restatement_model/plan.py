@@ -30,8 +30,8 @@ class Plan:
         terminalreporter.write_line("met: " + ", ".join(f"{what} {count}" for what, count in self.met.most_common()))
 
 
-# Beside the one example that goes through everything.
-SUITE = Plan(examples=2, steps=8, seed=1)
+# Beside the one bill that goes through everything.
+SUITE = Plan(examples=2, steps=6, seed=2)
 
 _KEY = pytest.StashKey[Plan]()
 
