@@ -73,7 +73,7 @@ def measure_duration(landing: Landing, *, seed: int, item_count: int) -> float:
 def run_trial(landing: Landing, trial: Trial, *, duration_seconds: float) -> TrialReport:
     """Land a bill, kill the ingest of its restatement as the trial says, run it again, and look at everything.
 
-    The landing's database is empty before. `duration_seconds` is that of an undisturbed ingest.
+    The landing's database is empty before, or holds that bill. `duration_seconds` is that of an undisturbed ingest.
     """
     random = Random(trial.seed)
     violations: list[str] = []
