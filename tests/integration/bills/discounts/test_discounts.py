@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from decimal import Decimal
+from collections.abc import Callable
+from decimal import Decimal, localcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pytest
 from billfold.settings import Settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
-from tests.bills.line_items import line_item, write_delivery
+from tests.bills.line_items import as_csv, line_item, write_delivery
 from tests.integration.bills.discounts.discounts_helpers import (
     MINUS,
     PLUS,
@@ -90,19 +91,41 @@ BILLS: dict[str, tuple[list[dict[str, str]], str]] = {
         "149.8765432109876543210987699",
     ),
     "a key that looks like JSON": ([{"discount": '{"a\\": -7, {": -9.0, "b":-4.5}'}, {}], "136.5"),
-    "no discount at all": ([{"discount": "{}", "discount_total_discount": "0.0"}, {"discount": ""}], "150"),
 }
 
 
+@pytest.fixture(scope="module")
+def billed(shared_landing: Landing) -> dict[str, tuple[Decimal, ...]]:
+    """The four costs of each charge of a bill that has all of these rows, each pair in a file with its own columns."""
+    pairs = [
+        [
+            usage(cost, **held) | {"line_item_line_item_description": f"{name}: {cost}"}
+            for cost, held in zip(("100", "50"), columns, strict=True)
+        ]
+        for name, (columns, _) in BILLS.items()
+    ]
+    write_delivery(shared_landing.root, *map(as_csv, pairs), ending="csv")
+    outcome = shared_landing.ingest()
+    assert (outcome.exit_error, outcome.findings) == (None, ())
+    assert basis(shared_landing) == PLUS
+    return costs(shared_landing)
+
+
 @pytest.mark.parametrize("name", BILLS)
-def test_discounts_without_net_costs_are_billed(landing: Landing, name: str) -> None:
-    columns, billed = BILLS[name]
+def test_discounts_without_net_costs_are_billed(billed: dict[str, tuple[Decimal, ...]], name: str) -> None:
+    found = [billed[f"{name}: {cost}"][:3] for cost in ("100", "50")]
 
-    outcome = land(landing, [usage(cost, **held) for cost, held in zip(("100", "50"), columns, strict=True)])
+    assert all(billed == effective == contracted for billed, effective, contracted in found)
+    with localcontext(prec=100):
+        assert sum(billed for billed, _, _ in found) == Decimal(BILLS[name][1])
 
-    assert outcome.billed_cost == {"USD": Decimal(billed)}
+
+def test_a_bill_whose_columns_name_no_discount_stays_gross(landing: Landing) -> None:
+    outcome = land(landing, [usage("100", discount="{}", discount_total_discount="0.0"), usage("50", discount="")])
+
+    assert outcome.billed_cost == {"USD": Decimal(150)}
     assert outcome.findings == ()
-    assert basis(landing) == ("gross" if billed == "150" else PLUS)
+    assert basis(landing) == "gross"
     assert all(billed == effective == contracted for billed, effective, contracted, _ in costs(landing).values())
 
 
@@ -125,27 +148,29 @@ def test_legacy_headers_name_the_same_discounts(landing: Landing) -> None:
     assert outcome.billed_cost == {"USD": Decimal("136.5")}
 
 
-@pytest.mark.parametrize("number_type", [pa.float64(), pa.decimal128(38, 20), pa.string()], ids=str)
-def test_a_parquet_map_is_read_exactly(landing: Landing, number_type: pa.DataType) -> None:
+def test_a_parquet_map_is_read_exactly_whatever_the_type_of_its_numbers(landing: Landing) -> None:
     items = [usage("100"), usage("50")]
     numbers = [["-9.1", "0.1"], ["-4.25", "-0.25"]]
-    if number_type == pa.float64():
-        values = [[float(number) for number in row] for row in numbers]
-    elif number_type == pa.string():
-        values = numbers  # type: ignore[assignment]
-    else:
-        values = [[Decimal(number) for number in row] for row in numbers]  # type: ignore[misc]
-    columns: dict[str, pa.Array] = {name: pa.array([item[name] for item in items]) for name in items[0]}
-    columns["discount"] = pa.array(
-        [list(zip(("EdpDiscount", "Other"), row, strict=True)) for row in values], pa.map_(pa.string(), number_type)
-    )
-    stream = io.BytesIO()
-    parquet.write_table(pa.table(columns), stream)
-    write_delivery(landing.root, stream.getvalue(), ending="snappy.parquet")
+    types: dict[str, tuple[pa.DataType, Callable[[str], object]]] = {
+        "double": (pa.float64(), float),
+        "decimal": (pa.decimal128(38, 20), Decimal),
+        "string": (pa.string(), str),
+    }
+    for name, (number_type, read) in types.items():
+        columns: dict[str, pa.Array] = {column: pa.array([item[column] for item in items]) for column in items[0]}
+        columns["discount"] = pa.array(
+            [list(zip(("EdpDiscount", "Other"), map(read, row), strict=True)) for row in numbers],
+            pa.map_(pa.string(), number_type),
+        )
+        stream = io.BytesIO()
+        parquet.write_table(pa.table(columns), stream)
+        write_delivery(landing.root, stream.getvalue(), ending="snappy.parquet", export_path=f"exports/{name}")
 
-    outcome = landing.ingest()
+    outcomes = landing.ingest_all()
 
-    assert outcome.billed_cost == {"USD": Decimal("136.5")}
+    assert {outcome.export_name: outcome.billed_cost for outcome in outcomes} == {
+        name: {"USD": Decimal("136.5")} for name in types
+    }
     assert is_proved(landing)
 
 
