@@ -23,10 +23,10 @@ from tests.bills.line_items import LineItem
 from tests.processes.crash_worker import Worker
 from tests.soak.bills import HeldBill, deliver, expect, random_bill, read_bill, restate, total
 
-WORKERS = rounds(4, in_soak=8)
-STATEMENTS = rounds(8, in_soak=20)
+WORKERS = rounds(3, in_soak=8)
+STATEMENTS = rounds(6, in_soak=20)
 REVISED_STATEMENTS = rounds(2, in_soak=4)
-RESTATEMENTS = rounds(6, in_soak=20)
+RESTATEMENTS = rounds(4, in_soak=20)
 MIN_POLLS = 15 * RESTATEMENTS
 # A reader sees a published state within a few milliseconds; one that waits longer waits for a reader that died.
 LIMIT_SECONDS = 120
