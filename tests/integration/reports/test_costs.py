@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,7 +27,7 @@ from billfold.selection import (
 )
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, as_csv, line_item, write_bill, write_object
-from tests.services import NewDatabase, make_shared_landing
+from tests.services import CopyDatabase, NewDatabase, make_shared_landing
 
 MAY, JUNE, JULY = (BillingPeriod(date(2026, month, 1)) for month in (5, 6, 7))
 S3 = {"line_item_product_code": "AmazonS3", "line_item_usage_account_id": "777788889999"}
@@ -256,36 +257,37 @@ def test_owners_group_the_costs_of_all_their_accounts_and_of_their_client_alone(
     }
 
 
-def test_what_is_not_counted_costs_nothing_in_the_charges_either(landing: Landing) -> None:
-    write_bill(landing.root, [line_item(cost="1", bill_invoice_id="17")])
-    landing.ingest()
-    assert costs(landing, CostColumn.INVOICE) == {"17": "1"}
+def test_what_is_not_counted_costs_nothing_in_the_charges_either(bills: Landing, copy_database: CopyDatabase) -> None:
+    landing = replace(bills, database=copy_database(bills.database))
+    assert costs(landing, CostColumn.INVOICE, month=MAY)["17"] == "1.4"
 
     landing.execute("UPDATE billing_statements SET counted = false")
 
     assert costs(landing, CostColumn.INVOICE) == costs(landing, CostColumn.MONTH) == {}
 
 
-def test_tags_of_an_earlier_moment_are_those_that_stood_then(landing: Landing) -> None:
-    def bring_in(team: str, revision: int) -> None:
-        tags = f'{{"team": "{team}"}}'
-        row = focus("1", Tags=tags)
-        write_object(landing.root, "june.csv", as_csv([row]), revision=revision)
-        landing.ingest(landing.root / "june.csv")
-
-    bring_in("red", 1)
-    bring_in("blue", 2)
-    first, second = landing.published_at()
-
-    assert costs(landing, TEAM, as_of=first) == {"red": "1"}
-    assert costs(landing, TEAM, as_of=second) == costs(landing, TEAM) == {"blue": "1"}
-    assert costs(landing, TEAM, as_of=first - timedelta(days=1)) == {}
+@pytest.fixture(scope="module")
+def retagged(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """One charge, of 1 and red, and then of 2 and blue; it stays so."""
+    landing = make_shared_landing(new_database, tmp_path_factory)
+    for revision, team in enumerate(("red", "blue"), start=1):
+        row = focus(str(revision), Tags=f'{{"team": "{team}"}}')
+        landing.ingest(write_object(landing.root, "june.csv", as_csv([row]), revision=revision))
+    return landing
 
 
-def test_tags_of_a_pruned_moment_are_refused_but_not_its_daily_costs(landing: Landing) -> None:
-    for revision, cost in enumerate(("1", "2"), start=1):
-        write_object(landing.root, "june.csv", as_csv([focus(cost)]), revision=revision)
-        landing.ingest(landing.root / "june.csv")
+def test_tags_of_an_earlier_moment_are_those_that_stood_then(retagged: Landing) -> None:
+    first, second = retagged.published_at()
+
+    assert costs(retagged, TEAM, as_of=first) == {"red": "1"}
+    assert costs(retagged, TEAM, as_of=second) == costs(retagged, TEAM) == {"blue": "2"}
+    assert costs(retagged, TEAM, as_of=first - timedelta(days=1)) == {}
+
+
+def test_tags_of_a_pruned_moment_are_refused_but_not_its_daily_costs(
+    retagged: Landing, copy_database: CopyDatabase
+) -> None:
+    landing = replace(retagged, database=copy_database(retagged.database))
     first, _ = landing.published_at()
     prune(
         settings=landing.settings,
