@@ -97,17 +97,26 @@ def test_a_copy_is_one_statement_however_it_is_named(landing: Landing, monkeypat
 @pytest.mark.parametrize(
     "first",
     [
-        ".",
         "copy",
-        "copy/data",
         f"copy/metadata/BILLING_PERIOD={PERIOD}/acme-Manifest.json",
         f"copy/data/BILLING_PERIOD={PERIOD}/acme-00001.csv.gz",
     ],
 )
-def test_a_copy_stays_the_statement_that_it_first_came_in_as(landing: Landing, first: str) -> None:
+def test_a_copy_is_the_same_statement_whichever_of_its_own_names_is_first(landing: Landing, first: str) -> None:
+    write_export(landing.root / "copy", "5", "7")
+
+    outcome = landing.ingest(landing.root / first)
+
+    assert outcome.rows_added == 2
+    assert statements(landing) == [("copy", ".", "acme")]
+
+
+@pytest.mark.parametrize(("first", "bucket", "path"), [(".", ".", "copy"), ("copy/data", "copy", ".")])
+def test_a_restated_copy_stays_the_statement_that_it_first_came_in_as(
+    landing: Landing, first: str, bucket: str, path: str
+) -> None:
     write_export(landing.root / "copy", "5", "7")
     landing.ingest(landing.root / first)
-    [statement] = statements(landing)
     write_export(landing.root / "copy", "5", "8", revision=2)
 
     restated = landing.ingest(landing.root / "copy")
@@ -115,7 +124,7 @@ def test_a_copy_stays_the_statement_that_it_first_came_in_as(landing: Landing, f
 
     assert restated.rows_added == 1
     assert [outcome.rows_added for outcome in again] == [0, 0, 0, 0]
-    assert statements(landing) == [statement]
+    assert statements(landing) == [(bucket, path, "acme")]
     assert landing.billed() == {USD: Decimal(13)}
     assert landing.broken_rules() == []
 
