@@ -8,12 +8,15 @@ from functools import cache, wraps
 from typing import Any
 from urllib.parse import quote_plus
 
-from moto.sqs.models import Queue
+from moto.sqs.models import Queue, SQSBackend
 
 from billfold.aws import LocalAws
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+# SQS may end a poll of an empty queue when it likes; nobody here waits for what another machine sends.
+_POLL_SECONDS = 0.2
+_LOOK_SECONDS = 0.05
 
 
 def s3_record(bucket: str, key: str, *, etag: str = "0f1e", name: str = "ObjectCreated:Put", **told: Any) -> Any:
@@ -113,11 +116,25 @@ def _make_queues_exact() -> None:
     Queue.pending_message_groups = property(list_groups)
 
 
+@cache
+def _make_polls_short() -> None:
+    """A poll of an empty queue ends soon, and sees soon what is no longer hidden: moto looks once in a second."""
+    receive, wait = SQSBackend.receive_message, Queue.wait_for_messages
+
+    @wraps(receive)
+    def receive_soon(backend: SQSBackend, name: str, count: int, wait_seconds: float, *others: Any) -> Any:
+        return receive(backend, name, count, min(wait_seconds, _POLL_SECONDS), *others)
+
+    SQSBackend.receive_message = receive_soon
+    Queue.wait_for_messages = lambda queue, _: wait(queue, _LOOK_SECONDS)
+
+
 class Mailbox:
     """A queue with a dead-letter queue in the local AWS, as our account's template makes them."""
 
     def __init__(self, aws: LocalAws, name: str = "events", *, has_dead_letters: bool = True) -> None:
         _make_queues_exact()
+        _make_polls_short()
         self._sqs = aws.client("sqs")
         self._s3 = aws.client("s3")
         attributes = {"VisibilityTimeout": "60"}

@@ -10,6 +10,7 @@ from. S3 notifies queues of the bucket's own account only.
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import re
 import shlex
@@ -143,6 +144,15 @@ class Account:
     def create_bucket(self, client: Client) -> None:
         located = {"CreateBucketConfiguration": {"LocationConstraint": client.region}}
         self.client("s3", str(client.region)).create_bucket(Bucket=client.bucket, **located)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _seldom_collected() -> Iterator[None]:
+    """cfn-lint makes so many objects that half of its time would go into looking for garbage."""
+    before = gc.get_threshold()
+    gc.set_threshold(200_000, 50, 50)
+    yield
+    gc.set_threshold(*before)
 
 
 @cache

@@ -145,7 +145,13 @@ def test_another_worker_takes_over_from_one_that_was_killed(fleet: Landing, aws:
 
     with faulty_aws(aws.endpoint_url, hold) as faulty:
         mailbox.send(s3_event(BUCKET, key))
-        there = variables(fleet, mailbox, AWS_ENDPOINT_URL=faulty.endpoint_url, BILLFOLD_VISIBILITY_SECONDS="3")
+        there = variables(
+            fleet,
+            mailbox,
+            AWS_ENDPOINT_URL=faulty.endpoint_url,
+            BILLFOLD_VISIBILITY_SECONDS="3",
+            BILLFOLD_MESSAGE_RETRY_SECONDS="0",
+        )
         with start_worker(there) as worker:
             assert reached.wait(LIMIT_SECONDS)
             with start_worker(there) as another:

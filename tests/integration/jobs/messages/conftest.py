@@ -11,7 +11,7 @@ import pytest
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import Message
-from billfold.jobs import attempts
+from billfold.jobs import attempts, message_ingest
 from billfold.jobs.messages import handle_message
 from billfold.jobs.results import Result
 from billfold.settings import load_settings
@@ -44,6 +44,7 @@ def fleet(aws: LocalAws, landing: Landing) -> Landing:
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a worker that is only said to have died."""
     monkeypatch.setattr(attempts, "_MARK_WAIT_SECONDS", 0)
+    monkeypatch.setattr(message_ingest, "_CLAIM_WAIT_SECONDS", 1)
 
 
 def message(body: str, *, receive_count: int = 1, message_id: str = "m-1") -> Message:
