@@ -171,7 +171,7 @@ def landed(
     root = shared_landing.root
 
     def restore(bucket: Path) -> None:
-        shutil.rmtree(root)
+        shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(bucket, root)
 
     def keep(steps: tuple[Step, ...], version: int) -> tuple[Database, Path]:

@@ -24,18 +24,17 @@ def deliver_file(landing: Landing, key: str, *costs: str) -> None:
     landing.ingest()
 
 
-def test_an_emptied_export_is_held_and_can_be_let_through(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2"))
-    landing.ingest()
+def test_an_emptied_export_is_held_and_can_be_let_through(landed: Landed) -> None:
+    landing = landed(WHOLE)
     write_delivery(landing.root, revision=2)
     held = landing.ingest()
 
     released = let_through(landing, held.delivery_id)
 
-    assert held.reason == "would leave 0 of 2 rows and 0 of 3 USD"
+    assert held.reason == "would leave 0 of 3 rows and 0 of 6 USD"
     assert released.state is DeliveryState.PUBLISHED
     assert released.delivery_id == held.delivery_id
-    assert "published by release, although it would leave 0 of 2 rows and 0 of 3 USD" in released.findings
+    assert "published by release, although it would leave 0 of 3 rows and 0 of 6 USD" in released.findings
     assert landing.count("billing_usage_fact") == 0
     assert landing.query("SELECT state, reason FROM billing_deliveries ORDER BY created_at")[1] == ("published", None)
     assert landing.broken_rules() == []
