@@ -99,12 +99,6 @@ def test_exports_whose_queries_filter_other_rows_are_parts(
     assert landing.broken_rules() == []
 
 
-def test_the_row_filtered_exports_of_the_field_are_one_bill(landing: Landing, shared_samples: Path) -> None:
-    landing.ingest_all(shared_samples / "field" / "row-filtered-exports")
-
-    assert viewed(landing) == 1536
-
-
 def test_parts_are_told_once(landed: Landed) -> None:
     landing = landed((deliver, "one", EC2), (deliver, "other", S3))
 
