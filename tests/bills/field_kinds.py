@@ -20,7 +20,6 @@ from tests.bills.line_items import (
     described,
     line_item,
     write_bill,
-    write_delivery,
     write_object,
 )
 
@@ -68,16 +67,6 @@ def two_slashes_in_a_key(root: Path) -> Case:
     return _case("two slashes in a key", root, _check(BILLED, "3"))
 
 
-def line_separators_in_tag_keys(root: Path) -> Case:
-    """Tag keys with characters that end a line for some readers, and for no reader of CSV."""
-    keys = [f"unit{character}cost" for character in "\u2028\u0085\f"]
-    tags = {f"resourceTags/user:{key}": "9" for key in keys}
-    _write_report(root, [{**tags, "lineItem/UnblendedCost": "2.75"}])
-    found = "SELECT count(*)::text AS v FROM focus_cost_and_usage WHERE \"Tags\"::jsonb ->> U&'{}' = '9'"
-    checks = [_check(found.format(_escape(key)), "1") for key in keys]
-    return _case("line separators in tag keys", root, _check(BILLED, "2.75"), *checks)
-
-
 def other_files_beside_a_bill(root: Path) -> Case:
     """A bill beside an inventory, a query's result, recommendations and a text; looked at twice."""
     write_bill(root, described("6", "0.5"), export_path="cur2/acme")
@@ -105,16 +94,6 @@ def damaged_account_id(root: Path) -> Case:
     spelling = "4.44456E+11"
     write_bill(root, [line_item(cost="4"), line_item(cost="5", line_item_usage_account_id=spelling)])
     return _case("a damaged account id", root, _check(CHARGES, "0"), exits=["not 0"], says=spelling)
-
-
-def account_id_as_a_number(root: Path) -> Case:
-    """Account ids that a Parquet file holds as integers, which have no leading zeros."""
-    table = pyarrow.Table.from_pylist([dict(line_item(cost="3.5"))])
-    at = table.schema.get_field_index("line_item_usage_account_id")
-    table = table.set_column(at, "line_item_usage_account_id", pyarrow.array([12345678901], pyarrow.int64()))
-    write_delivery(root, _parquet(table), ending="snappy.parquet")
-    accounts = 'SELECT min("SubAccountId") AS v FROM focus_cost_and_usage'
-    return _case("an account id as a number", root, _check(BILLED, "3.5"), _check(accounts, "012345678901"))
 
 
 def file_without_a_period(root: Path) -> Case:
@@ -162,11 +141,9 @@ def focus_of_another_provider(root: Path) -> Case:
 
 KINDS: Mapping[str, Callable[[Path], Case]] = {
     "two slashes in a key": two_slashes_in_a_key,
-    "line separators in tag keys": line_separators_in_tag_keys,
     "other files beside a bill": other_files_beside_a_bill,
     "only other files": only_other_files,
     "an account id with an exponent": damaged_account_id,
-    "an account id as a number": account_id_as_a_number,
     "a file without a period": file_without_a_period,
     "synced with a surplus chunk": synced_with_a_surplus_chunk,
     "a synced report of two assemblies": synced_report_of_two_assemblies,
@@ -208,8 +185,3 @@ def _parquet(table: pyarrow.Table) -> bytes:
     file = io.BytesIO()
     pyarrow.parquet.write_table(table, file, compression="snappy")
     return file.getvalue()
-
-
-def _escape(text: str) -> str:
-    """The text for PostgreSQL's U&'…', so that a test's name and a terminal never meet the character itself."""
-    return "".join(letter if letter.isalnum() else f"\\{ord(letter):04X}" for letter in text)
