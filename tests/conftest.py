@@ -13,11 +13,13 @@ from tests.bills.page_bills import page_bills as page_bills
 from tests.declared_events import assert_declared
 from tests.folders import use_memory
 from tests.order import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.services import _kept_landings as _kept_landings
 from tests.services import aws as aws
 from tests.services import copy_database as copy_database
 from tests.services import database as database
 from tests.services import each_database as each_database
 from tests.services import here as here
+from tests.services import landed as landed
 from tests.services import landing as landing
 from tests.services import local_aws as local_aws
 from tests.services import new_database as new_database

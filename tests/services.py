@@ -5,11 +5,13 @@ tests/conftest.py names these fixtures, so that every test has the same servers.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any, Protocol
 from uuid import uuid4
 
 import psycopg
@@ -29,6 +31,14 @@ _TEMPLATE = "billfold_template"
 
 NewDatabase = Callable[[int], Database]
 CopyDatabase = Callable[[Database], Database]
+# A function that takes a landing, and what follows it in a call.
+Step = tuple[Callable[..., object], *tuple[Any, ...]]
+
+
+class Landed(Protocol):
+    """Takes these steps one after the other, each of them once for all tests of the module that begin alike."""
+
+    def __call__(self, *steps: Step, version: int = 16) -> Landing: ...
 
 
 @contextmanager
@@ -139,6 +149,54 @@ def make_shared_landing(new_database: NewDatabase, tmp_path_factory: pytest.Temp
         variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
         settings = load_settings()
     return Landing.make(new_database(16), settings, tmp_path_factory.mktemp("shared") / "bucket")
+
+
+@pytest.fixture(scope="module")
+def _kept_landings() -> dict[str, tuple[Database, Path]]:
+    """The database and a copy of the bucket after the steps that tests of the module have taken so far."""
+    return {}
+
+
+@pytest.fixture
+def landed(
+    shared_landing: Landing,
+    new_database: NewDatabase,
+    copy_database: CopyDatabase,
+    _kept_landings: dict[str, tuple[Database, Path]],
+) -> Landed:
+    """What several tests land first is landed once: each goes on with a copy of its own.
+
+    The bucket's path stands in the database: the tests have the folder one after the other.
+    """
+    root = shared_landing.root
+
+    def restore(bucket: Path) -> None:
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(bucket, root)
+
+    def keep(steps: tuple[Step, ...], version: int) -> tuple[Database, Path]:
+        key = f"{version} {[(step[0].__qualname__, *step[1:]) for step in steps]}"
+        if key not in _kept_landings:
+            kept = root.with_name(f"kept-{uuid4().hex}")
+            if steps:
+                before, bucket = keep(steps[:-1], version)
+                database = copy_of(before)
+                restore(bucket)
+                [*_, (take, *words)] = steps
+                take(replace(shared_landing, database=database), *words)
+                shutil.copytree(root, kept)
+            else:
+                database = new_database(version)
+                kept.mkdir()
+            _kept_landings[key] = (database, kept)
+        return _kept_landings[key]
+
+    def reach(*steps: Step, version: int = 16) -> Landing:
+        database, bucket = keep(steps, version)
+        restore(bucket)
+        return replace(shared_landing, database=copy_database(database))
+
+    return reach
 
 
 @pytest.fixture

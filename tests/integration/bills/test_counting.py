@@ -15,6 +15,7 @@ from billfold.model import DeliveryOutcome
 from billfold.store.database import connect
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, line_item, write_bill, write_object
+from tests.services import Landed
 
 OTHER_ACCOUNT = "777788889999"
 FOCUS_ROW = {
@@ -39,21 +40,26 @@ def viewed(landing: Landing) -> Decimal:
     return Decimal(landing.value('SELECT coalesce(sum("BilledCost"), 0) FROM focus_cost_and_usage'))
 
 
-def land_twice(landing: Landing) -> tuple[int, int]:
-    """The same bill by two exports: one says 5, the other one, published later, says 7."""
-    landing.ingest(write_bill(landing.root, [line_item(cost="5")], export_path="exports/legacy"))
-    landing.ingest(write_bill(landing.root, [line_item(cost="7")], export_path="exports/modern"))
-    [first], [second] = landing.query("SELECT statement_id FROM billing_statements ORDER BY export_name")
-    return first, second
+def deliver(landing: Landing, export: str, *costs: str, revision: int = 1, **columns: str) -> DeliveryOutcome:
+    """A delivery of one export, let through however little it leaves."""
+    items = [line_item(cost=cost, **columns) for cost in costs]
+    headers = line_item(**columns)
+    manifest = write_bill(landing.root, items, headers=headers, export_path=f"exports/{export}", revision=revision)
+    return landing.with_settings(hold_below_percent=0).ingest(manifest)
 
 
-def test_the_export_published_first_counts(landing: Landing) -> None:
-    first = landing.ingest(write_bill(landing.root, [line_item(cost="5")], export_path="exports/legacy"))
-    manifest = write_bill(landing.root, [line_item(cost="7")], export_path="exports/modern")
+@pytest.fixture
+def twice(landed: Landed) -> Landing:
+    """The same bill by two exports: statement 1 says 5, statement 2, published later, says 7."""
+    return landed((deliver, "legacy", "5"), (deliver, "modern", "7"))
 
-    second = landing.ingest(manifest)
 
-    assert first.findings == ()
+def test_the_export_published_first_counts(landed: Landed) -> None:
+    landing = landed((deliver, "legacy", "5"))
+
+    second = deliver(landing, "modern", "7")
+
+    assert landing.query("SELECT findings FROM billing_deliveries ORDER BY created_at")[0] == ([],)
     assert "holds the same bill" in second.findings[0]
     assert "`billfold statement count 2` switches" in second.findings[0]
     assert counted(landing) == {"legacy": True, "modern": False}
@@ -81,24 +87,23 @@ def test_a_focus_export_beside_the_report_is_the_same_bill(landing: Landing) -> 
     ],
     ids=["another member account", "another payer", "another month"],
 )
-def test_another_bill_counts_too(landing: Landing, columns: dict[str, str], period: str) -> None:
-    write_bill(landing.root, [line_item(cost="5")], export_path="exports/one")
-    write_bill(landing.root, [line_item(cost="7", **columns)], export_path="exports/two", period=period)
+def test_another_bill_counts_too(landed: Landed, columns: dict[str, str], period: str) -> None:
+    landing = landed((deliver, "legacy", "5"))
+    manifest = write_bill(landing.root, [line_item(cost="7", **columns)], export_path="exports/two", period=period)
 
-    outcomes = landing.ingest_all()
+    outcome = landing.ingest(manifest)
 
-    assert [outcome.findings for outcome in outcomes] == [(), ()]
-    assert counted(landing) == {"one": True, "two": True}
+    assert outcome.findings == ()
+    assert counted(landing) == {"legacy": True, "two": True}
     assert viewed(landing) == 12
 
 
-def test_the_same_bill_of_another_client_counts_there(landing: Landing) -> None:
-    landing.ingest(write_bill(landing.root, [line_item(cost="5")], export_path="exports/one"))
-    manifest = write_bill(landing.root, [line_item(cost="7")], export_path="exports/two")
+def test_the_same_bill_of_another_client_counts_there(landed: Landed) -> None:
+    landing = landed((deliver, "legacy", "5"))
 
-    landing.with_client(client_id="globex").ingest(manifest)
+    deliver(landing.with_client(client_id="globex"), "modern", "7")
 
-    assert counted(landing) == {"one": True, "two": True}
+    assert counted(landing) == {"legacy": True, "modern": True}
 
 
 def test_single_files_of_one_folder_are_parts_of_one_bill(landing: Landing) -> None:
@@ -110,8 +115,8 @@ def test_single_files_of_one_folder_are_parts_of_one_bill(landing: Landing) -> N
     assert viewed(landing) == 12
 
 
-def test_a_single_file_beside_an_export_is_the_same_bill(landing: Landing) -> None:
-    landing.ingest(write_bill(landing.root, [line_item(cost="5")], export_path="exports/one"))
+def test_a_single_file_beside_an_export_is_the_same_bill(landed: Landed) -> None:
+    landing = landed((deliver, "legacy", "5"))
     write_object(landing.root, "downloads/may.csv", as_csv([line_item(cost="7")]))
 
     landing.ingest_all()
@@ -119,75 +124,62 @@ def test_a_single_file_beside_an_export_is_the_same_bill(landing: Landing) -> No
     assert viewed(landing) == 5
 
 
-def test_a_switch_leaves_only_the_chosen_one(landing: Landing) -> None:
-    first, second = land_twice(landing)
-    before = landing.published_at()[-1]
+def test_a_switch_leaves_only_the_chosen_one(twice: Landing) -> None:
+    before = twice.published_at()[-1]
 
-    switched = switch(second, counted=True, settings=landing.settings, database=landing.database)
+    switched = switch(2, counted=True, settings=twice.settings, database=twice.database)
 
-    assert (switched.has_changed, switched.uncounted) == (True, (first,))
-    assert counted(landing) == {"legacy": False, "modern": True}
-    assert viewed(landing) == 7
-    assert landing.as_of(before)["USD"][1] == 5
-    assert landing.as_of(landing.published_at()[-1])["USD"][1] == 7
-    assert landing.query("SELECT kind, number FROM billing_publications ORDER BY publication_id")[-2:] == [
+    assert (switched.has_changed, switched.uncounted) == (True, (1,))
+    assert counted(twice) == {"legacy": False, "modern": True}
+    assert viewed(twice) == 7
+    assert twice.as_of(before)["USD"][1] == 5
+    assert twice.as_of(twice.published_at()[-1])["USD"][1] == 7
+    assert twice.query("SELECT kind, number FROM billing_publications ORDER BY publication_id")[-2:] == [
         ("switch", 2),
         ("switch", 2),
     ]
-    assert landing.broken_rules() == []
+    assert twice.broken_rules() == []
 
 
-def test_a_switch_to_what_counts_already_changes_nothing(landing: Landing) -> None:
-    first, _ = land_twice(landing)
+def test_a_switch_to_what_counts_already_changes_nothing(twice: Landing) -> None:
 
-    switched = switch(first, counted=True, settings=landing.settings, database=landing.database)
+    switched = switch(1, counted=True, settings=twice.settings, database=twice.database)
 
     assert not switched.has_changed
-    assert landing.count("billing_publications") == 2
+    assert twice.count("billing_publications") == 2
 
 
-def test_a_statement_can_be_left_out(landing: Landing) -> None:
-    first, second = land_twice(landing)
+def test_a_statement_can_be_left_out(twice: Landing) -> None:
 
-    switched = switch(first, counted=False, settings=landing.settings, database=landing.database)
+    switched = switch(1, counted=False, settings=twice.settings, database=twice.database)
 
-    assert (switched.has_changed, switched.uncounted, switched.overlapping) == (True, (), (second,))
-    assert viewed(landing) == 0
-
-
-def test_the_next_delivery_keeps_the_choice_and_is_warned(landing: Landing) -> None:
-    first, second = land_twice(landing)
-    switch(second, counted=True, settings=landing.settings, database=landing.database)
-    manifest = write_bill(landing.root, [line_item(cost="6")], export_path="exports/legacy", revision=2)
-
-    outcome = landing.ingest(manifest)
-
-    assert f"statement {second} (modern) holds the same bill" in outcome.findings[0]
-    assert f"`billfold statement count {first}` switches" in outcome.findings[0]
-    assert viewed(landing) == 7
+    assert (switched.has_changed, switched.uncounted, switched.overlapping) == (True, (), (2,))
+    assert viewed(twice) == 0
 
 
-def test_a_rollback_keeps_the_choice_and_can_be_undone_after_a_switch(landing: Landing) -> None:
-    first, second = land_twice(landing)
-    restated = landing.ingest(write_bill(landing.root, [line_item(cost="6")], export_path="exports/legacy", revision=2))
+def test_the_next_delivery_keeps_the_choice_and_is_warned(twice: Landing) -> None:
+    switch(2, counted=True, settings=twice.settings, database=twice.database)
+    manifest = write_bill(twice.root, [line_item(cost="6")], export_path="exports/legacy", revision=2)
+
+    outcome = twice.ingest(manifest)
+
+    assert "statement 2 (modern) holds the same bill" in outcome.findings[0]
+    assert "`billfold statement count 1` switches" in outcome.findings[0]
+    assert viewed(twice) == 7
+
+
+def test_a_rollback_keeps_the_choice_and_can_be_undone_after_a_switch(twice: Landing) -> None:
+    restated = twice.ingest(write_bill(twice.root, [line_item(cost="6")], export_path="exports/legacy", revision=2))
     assert restated.delivery_id is not None
-    roll_back(restated.delivery_id, settings=landing.settings, database=landing.database)
-    switch(second, counted=True, settings=landing.settings, database=landing.database)
+    roll_back(restated.delivery_id, settings=twice.settings, database=twice.database)
+    switch(2, counted=True, settings=twice.settings, database=twice.database)
 
-    roll_back(restated.delivery_id, settings=landing.settings, database=landing.database, undo=True)
+    roll_back(restated.delivery_id, settings=twice.settings, database=twice.database, undo=True)
 
-    assert viewed(landing) == 7
-    switch(first, counted=True, settings=landing.settings, database=landing.database)
-    assert viewed(landing) == 6
-    assert landing.broken_rules() == []
-
-
-def deliver(landing: Landing, export: str, *costs: str, revision: int = 1, **columns: str) -> DeliveryOutcome:
-    """A delivery of one export, let through however little it leaves."""
-    items = [line_item(cost=cost, **columns) for cost in costs]
-    headers = line_item(**columns)
-    manifest = write_bill(landing.root, items, headers=headers, export_path=f"exports/{export}", revision=revision)
-    return landing.with_settings(hold_below_percent=0).ingest(manifest)
+    assert viewed(twice) == 7
+    switch(1, counted=True, settings=twice.settings, database=twice.database)
+    assert viewed(twice) == 6
+    assert twice.broken_rules() == []
 
 
 def test_a_statement_that_was_empty_yields_when_its_bill_comes(landing: Landing) -> None:
@@ -212,13 +204,13 @@ def test_a_statement_that_comes_to_hold_the_accounts_of_another_yields(landing: 
     assert viewed(landing) == 7
 
 
-def test_what_an_undo_brings_back_yields_to_what_counts_meanwhile(landing: Landing) -> None:
-    legacy = deliver(landing, "legacy", "5")
-    assert legacy.delivery_id is not None
-    roll_back(legacy.delivery_id, settings=landing.settings, database=landing.database)
+def test_what_an_undo_brings_back_yields_to_what_counts_meanwhile(landed: Landed) -> None:
+    landing = landed((deliver, "legacy", "5"))
+    legacy = landing.value("SELECT delivery_id FROM billing_deliveries")
+    roll_back(legacy, settings=landing.settings, database=landing.database)
     deliver(landing, "modern", "7")
 
-    restored = roll_back(legacy.delivery_id, settings=landing.settings, database=landing.database, undo=True)
+    restored = roll_back(legacy, settings=landing.settings, database=landing.database, undo=True)
 
     assert "is counted: this one is kept but not counted" in restored.findings[0]
     assert viewed(landing) == 7
@@ -226,29 +218,27 @@ def test_what_an_undo_brings_back_yields_to_what_counts_meanwhile(landing: Landi
 
 
 def test_a_bill_whose_counted_statement_is_rolled_back_is_told_and_counts_with_its_next_delivery(
-    landing: Landing,
+    twice: Landing,
 ) -> None:
-    legacy = deliver(landing, "legacy", "5")
-    deliver(landing, "modern", "7")
-    assert legacy.delivery_id is not None
+    legacy = twice.value("SELECT current_delivery_id FROM billing_statements WHERE statement_id = 1")
 
-    restored = roll_back(legacy.delivery_id, settings=landing.settings, database=landing.database)
-    between = viewed(landing)
-    outcome = deliver(landing, "modern", "7", "1", revision=2)
+    restored = roll_back(legacy, settings=twice.settings, database=twice.database)
+    between = viewed(twice)
+    outcome = deliver(twice, "modern", "7", "1", revision=2)
 
     assert restored.findings == (
         "statement 2 (modern) holds the same bill and is not counted yet: `billfold statement count 2`",
     )
-    assert landing.value("SELECT state FROM billing_checks WHERE name = 'overlap' AND statement_id = 2 LIMIT 1") == (
+    assert twice.value("SELECT state FROM billing_checks WHERE name = 'overlap' AND statement_id = 2 LIMIT 1") == (
         "warned"
     )
     assert between == 0
     assert "no other statement of the same bill is counted any more" in outcome.findings[0]
-    assert viewed(landing) == 8
+    assert viewed(twice) == 8
 
 
-def test_what_an_operator_left_out_stays_out(landing: Landing) -> None:
-    deliver(landing, "legacy", "5")
+def test_what_an_operator_left_out_stays_out(landed: Landed) -> None:
+    landing = landed((deliver, "legacy", "5"))
     switch(1, counted=False, settings=landing.settings, database=landing.database)
 
     outcome = deliver(landing, "legacy", "6", revision=2)
@@ -257,16 +247,14 @@ def test_what_an_operator_left_out_stays_out(landing: Landing) -> None:
     assert viewed(landing) == 0
 
 
-def test_an_emptied_statement_that_counted_yields_after_a_switch(landing: Landing) -> None:
-    legacy = deliver(landing, "legacy", "5")
-    deliver(landing, "modern", "7")
-    assert legacy.delivery_id is not None
-    roll_back(legacy.delivery_id, settings=landing.settings, database=landing.database)
-    switch(2, counted=True, settings=landing.settings, database=landing.database)
+def test_an_emptied_statement_that_counted_yields_after_a_switch(twice: Landing) -> None:
+    legacy = twice.value("SELECT current_delivery_id FROM billing_statements WHERE statement_id = 1")
+    roll_back(legacy, settings=twice.settings, database=twice.database)
+    switch(2, counted=True, settings=twice.settings, database=twice.database)
 
-    deliver(landing, "legacy", "8", revision=2)
+    deliver(twice, "legacy", "8", revision=2)
 
-    assert viewed(landing) == 7
+    assert viewed(twice) == 7
 
 
 def test_a_manifest_that_takes_over_what_counted_counts(landing: Landing) -> None:
@@ -308,21 +296,20 @@ def test_an_unknown_statement_is_refused(landing: Landing, statement_id: int) ->
         switch(statement_id, counted=True, settings=landing.settings, database=landing.database)
 
 
-def test_a_polling_reader_sees_the_one_or_the_other(landing: Landing) -> None:
-    first, second = land_twice(landing)
+def test_a_polling_reader_sees_the_one_or_the_other(twice: Landing) -> None:
     seen: set[Decimal] = set()
     is_done = threading.Event()
 
     def poll() -> None:
-        with connect(landing.database.conninfo) as connection:
+        with connect(twice.database.conninfo) as connection:
             while not is_done.is_set():
                 row = connection.execute('SELECT sum("BilledCost") FROM focus_cost_and_usage').fetchone()
                 seen.add(row[0] if row else Decimal(-1))
 
     reader = threading.Thread(target=poll)
     reader.start()
-    for statement_id in (second, first) * 10:
-        switch(statement_id, counted=True, settings=landing.settings, database=landing.database)
+    for statement_id in (2, 1) * 5:
+        switch(statement_id, counted=True, settings=twice.settings, database=twice.database)
     is_done.set()
     reader.join()
 

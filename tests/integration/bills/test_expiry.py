@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +12,7 @@ from billfold.model import DeliveryState, RunStatus
 from billfold.settings import load_settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
+from tests.services import Landed
 
 BUCKET = "acme-bills"
 
@@ -23,11 +22,17 @@ def expire(landing: Landing, *, count: int | None = None) -> None:
         path.unlink()
 
 
+def deliver(landing: Landing) -> None:
+    """A bill of two files."""
+    write_bill(landing.root, described("1"), described("2"))
+    landing.ingest()
+
+
 @pytest.mark.parametrize("count", [None, 1])
 @pytest.mark.parametrize("by_name", [True, False])
-def test_a_published_delivery_whose_files_expire_stays(landing: Landing, count: int | None, by_name: bool) -> None:
-    manifest = write_bill(landing.root, described("1"), described("2"))
-    landing.ingest()
+def test_a_published_delivery_whose_files_expire_stays(landed: Landed, count: int | None, by_name: bool) -> None:
+    landing = landed((deliver,))
+    [manifest] = landing.root.rglob("*Manifest.json")
     before = landing.snapshot()
     expire(landing, count=count)
 
@@ -41,29 +46,26 @@ def test_a_published_delivery_whose_files_expire_stays(landing: Landing, count: 
     assert landing.value("SELECT count(*) FROM billing_ingestion_runs WHERE status = 'failed'") == 0
 
 
-def test_force_says_that_the_files_are_gone(landing: Landing) -> None:
-    write_bill(landing.root, described("1"))
-    landing.ingest()
+def test_force_says_that_the_files_are_gone(landed: Landed) -> None:
+    landing = landed((deliver,))
     expire(landing)
 
     outcome = landing.ingest(force=True)
 
     assert outcome.state is DeliveryState.FAILED
-    assert "names 1 of 1 files that are not in" in str(outcome.exit_error)
+    assert "names 2 of 2 files that are not in" in str(outcome.exit_error)
 
 
-def test_a_delivery_that_never_came_in_needs_its_files(landing: Landing) -> None:
-    write_bill(landing.root, described("1"))
-    landing.ingest()
+def test_a_delivery_that_never_came_in_needs_its_files(landed: Landed) -> None:
+    landing = landed((deliver,))
     write_bill(landing.root, described("1", "2"), revision=2)
     expire(landing)
 
     assert "names 1 of 1 files that are not in" in str(landing.ingest().exit_error)
 
 
-def test_another_export_of_the_same_execution_id_is_not_taken_for_it(landing: Landing) -> None:
-    write_bill(landing.root, described("1"))
-    landing.ingest()
+def test_another_export_of_the_same_execution_id_is_not_taken_for_it(landed: Landed) -> None:
+    landing = landed((deliver,))
     write_bill(landing.root, described("5"), export_path="exports/other")
     expire(landing)
 
@@ -73,9 +75,9 @@ def test_another_export_of_the_same_execution_id_is_not_taken_for_it(landing: La
     assert other.state is DeliveryState.FAILED
 
 
-def test_a_copy_of_the_manifest_of_its_execution_is_known(landing: Landing) -> None:
-    manifest = write_bill(landing.root, described("1"))
-    landing.ingest()
+def test_a_copy_of_the_manifest_of_its_execution_is_known(landed: Landed) -> None:
+    landing = landed((deliver,))
+    [manifest] = landing.root.rglob("*Manifest.json")
     # Another version of the same manifest, as a bucket that encrypts or another writer leaves it.
     manifest.write_text(json.dumps(json.loads(manifest.read_text()), indent=1))
     expire(landing)
@@ -98,13 +100,3 @@ def test_a_backfill_of_a_bucket_counts_it_as_current(aws: LocalAws, landing: Lan
 
     assert (report.statement_count, report.current_count, report.outcomes) == (1, 1, ())
     assert landing.value("SELECT count(*) FROM billing_ingestion_runs WHERE status = 'failed'") == 0
-
-
-def test_the_expired_export_of_the_field_is_nothing_to_do(landing: Landing, shared_samples: Path) -> None:
-    shutil.copytree(shared_samples / "field/data-expired", landing.root, dirs_exist_ok=True)
-    landing.ingest()
-    for path in landing.root.rglob("*"):
-        path.chmod(0o755)
-    expire(landing)
-
-    assert landing.ingest().exit_error is None

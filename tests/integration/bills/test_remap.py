@@ -16,6 +16,7 @@ from billfold.transform.mapping import MAPPING_VERSION
 from billfold.verification import verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
+from tests.services import Landed
 
 
 def run(landing: Landing, **options: Any) -> list[Remapping]:
@@ -45,8 +46,8 @@ def land(landing: Landing) -> None:
     assert landing.ingest().exit_error is None
 
 
-def test_charges_come_back_as_ingest_makes_them_without_the_source(landing: Landing) -> None:
-    land(landing)
+def test_charges_come_back_as_ingest_makes_them_without_the_source(landed: Landed) -> None:
+    landing = landed((land,))
     wanted = landing.snapshot()
     pretend_older_mapping(landing)
     shutil.rmtree(landing.root)
@@ -68,8 +69,8 @@ def test_charges_come_back_as_ingest_makes_them_without_the_source(landing: Land
     )
 
 
-def test_what_this_version_mapped_is_left_alone(landing: Landing) -> None:
-    land(landing)
+def test_what_this_version_mapped_is_left_alone(landed: Landed) -> None:
+    landing = landed((land,))
 
     [remapped] = run(landing)
 
@@ -77,8 +78,8 @@ def test_what_this_version_mapped_is_left_alone(landing: Landing) -> None:
     assert landing.count("billing_publications") == 1
 
 
-def test_force_maps_anew_all_the_same(landing: Landing) -> None:
-    land(landing)
+def test_force_maps_anew_all_the_same(landed: Landed) -> None:
+    landing = landed((land,))
     wanted = landing.snapshot()
 
     [remapped] = run(landing, force=True)
@@ -89,8 +90,8 @@ def test_force_maps_anew_all_the_same(landing: Landing) -> None:
     assert landing.count("raw_aws_billing_rows_history") == 0
 
 
-def test_the_old_charges_can_be_asked_for_still(landing: Landing) -> None:
-    land(landing)
+def test_the_old_charges_can_be_asked_for_still(landed: Landed) -> None:
+    landing = landed((land,))
     pretend_older_mapping(landing)
     before = landing.published_at()[-1]
     wanted = landing.value("SELECT sum(list_cost) FROM billing_usage_fact")
@@ -102,8 +103,8 @@ def test_the_old_charges_can_be_asked_for_still(landing: Landing) -> None:
     assert landing.value("SELECT sum(list_cost) FROM billing_usage_fact") != wanted
 
 
-def test_a_remapped_delivery_can_be_rolled_back_and_brought_back(landing: Landing) -> None:
-    land(landing)
+def test_a_remapped_delivery_can_be_rolled_back_and_brought_back(landed: Landed) -> None:
+    landing = landed((land,))
     write_bill(landing.root, described("8"), revision=2)
     outcome = landing.with_settings(hold_below_percent=0).ingest()
     assert outcome.delivery_id is not None
@@ -148,8 +149,8 @@ def test_an_unknown_statement_is_refused(landing: Landing) -> None:
         run(landing, statement_id=9)
 
 
-def test_rows_that_were_tampered_with_are_not_mapped(landing: Landing) -> None:
-    land(landing)
+def test_rows_that_were_tampered_with_are_not_mapped(landed: Landed) -> None:
+    landing = landed((land,))
     before = landing.snapshot()
     landing.execute("UPDATE raw_aws_billing_rows SET row_data = replace(row_data::text, '2.25', '2.35')::json")
 

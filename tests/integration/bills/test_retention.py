@@ -11,10 +11,11 @@ import pytest
 from billfold.bills.prune import Pruning, prune
 from billfold.bills.rollback import roll_back
 from billfold.errors import StoreError, UsageError
+from billfold.model import DeliveryOutcome
 from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
-from tests.services import CopyDatabase
+from tests.services import CopyDatabase, Landed
 
 USD = "USD"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -134,10 +135,21 @@ def differing(landing: Landing) -> list[str]:
     return [proof.name for verdict in verdicts for proof in verdict.proofs if proof.state is ProofState.DIFFERS]
 
 
-def test_a_bill_of_which_every_row_has_changed_is_true_when_the_rest_is_pruned(landing: Landing) -> None:
-    for revision, costs in enumerate((("1", "2"), ("3", "4"), ("5", "6")), start=1):
-        write_bill(landing.root, described(*costs), revision=revision)
-        landing.ingest()
+def deliver(landing: Landing, revision: int, *costs: str) -> DeliveryOutcome:
+    write_bill(landing.root, described(*costs), revision=revision)
+    return landing.ingest()
+
+
+def empty(landing: Landing) -> None:
+    """A bill whose only delivery was rolled back."""
+    delivery_id = deliver(landing, 1, "1", "2").delivery_id
+    assert delivery_id is not None
+    roll_back(delivery_id, settings=landing.settings, database=landing.database)
+
+
+def test_a_bill_of_which_every_row_has_changed_is_true_when_the_rest_is_pruned(landed: Landed) -> None:
+    landing = landed((deliver, 1, "1", "2"), (deliver, 2, "3", "4"))
+    deliver(landing, 3, "5", "6")
 
     forget_everything(landing)
 
@@ -145,12 +157,10 @@ def test_a_bill_of_which_every_row_has_changed_is_true_when_the_rest_is_pruned(l
     assert landing.as_of(landing.published_at()[-1]) == {USD: (2, Decimal(11))}
 
 
-def test_a_bill_that_was_emptied_and_restored_is_true_when_the_rest_is_pruned(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2"))
-    delivery_id = landing.ingest().delivery_id
-    assert delivery_id is not None
-    for undo in (False, True):
-        roll_back(delivery_id, settings=landing.settings, database=landing.database, undo=undo)
+def test_a_bill_that_was_emptied_and_restored_is_true_when_the_rest_is_pruned(landed: Landed) -> None:
+    landing = landed((empty,))
+    delivery_id = landing.value("SELECT delivery_id FROM billing_deliveries")
+    roll_back(delivery_id, settings=landing.settings, database=landing.database, undo=True)
 
     forget_everything(landing)
 
@@ -158,21 +168,16 @@ def test_a_bill_that_was_emptied_and_restored_is_true_when_the_rest_is_pruned(la
     assert [landing.as_of(moment) for moment in landing.published_at()[1:]] == [{}, {USD: (2, Decimal(3))}]
 
 
-def test_a_bill_that_was_emptied_and_pruned_is_true(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2"))
-    delivery_id = landing.ingest().delivery_id
-    assert delivery_id is not None
-    roll_back(delivery_id, settings=landing.settings, database=landing.database)
+def test_a_bill_that_was_emptied_and_pruned_is_true(landed: Landed) -> None:
+    landing = landed((empty,))
 
     forget_everything(landing)
 
     assert differing(landing) == []
 
 
-def test_what_differs_is_still_found_when_the_rest_is_pruned(landing: Landing) -> None:
-    for revision, costs in enumerate((("1", "2"), ("3", "4")), start=1):
-        write_bill(landing.root, described(*costs), revision=revision)
-        landing.ingest()
+def test_what_differs_is_still_found_when_the_rest_is_pruned(landed: Landed) -> None:
+    landing = landed((deliver, 1, "1", "2"), (deliver, 2, "3", "4"))
     forget_everything(landing)
 
     landing.execute("DELETE FROM billing_usage_fact WHERE billed_cost = 3")

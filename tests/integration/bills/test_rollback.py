@@ -17,11 +17,11 @@ from billfold.bills.backfill import backfill
 from billfold.bills.rollback import Restoration, roll_back
 from billfold.errors import ReconciliationError, RunConflictError, UsageError
 from billfold.model import DeliveryState, PublicationKind
-from billfold.settings import Settings
-from billfold.store.database import Connection, Database, connect
+from billfold.store.database import Connection, connect
 from billfold.store.deliveries import claims
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
+from tests.services import Landed
 
 USD = "USD"
 FIRST = described("10", "20", "30")
@@ -29,22 +29,39 @@ SECOND = [*described("10", "20", "31"), line_item(cost="4", line_item_line_item_
 THIRD = described("11", "20", "31")
 
 
+def deliver(landing: Landing, items: Sequence[Any], revision: int = 1) -> UUID:
+    """Ingest one revision and return the delivery."""
+    write_bill(landing.root, items, revision=revision)
+    outcome = landing.ingest()
+    assert outcome.state is DeliveryState.PUBLISHED, outcome
+    assert outcome.delivery_id is not None
+    return outcome.delivery_id
+
+
+def deliveries(landing: Landing) -> list[UUID]:
+    """In the order of their arrival."""
+    return [found for (found,) in landing.query("SELECT delivery_id FROM billing_deliveries ORDER BY created_at")]
+
+
+PAIR = ((deliver, FIRST, 1), (deliver, SECOND, 2))
+
+
 @pytest.fixture
-def on_each(each_database: Database, settings: Settings, tmp_path: Path) -> Landing:
-    """As `landing`, on every supported version of PostgreSQL."""
-    return Landing.make(each_database, settings, tmp_path / "bucket")
+def pair(landed: Landed) -> tuple[Landing, UUID]:
+    """A statement that was restated once, and the delivery that did it."""
+    landing = landed(*PAIR)
+    return landing, deliveries(landing)[1]
 
 
-def deliver(landing: Landing, *bills: Sequence[Any], first_revision: int = 1) -> list[UUID]:
-    """Ingest one revision after the other and return the deliveries."""
-    found = []
-    for revision, items in enumerate(bills, start=first_revision):
-        write_bill(landing.root, items, revision=revision)
-        outcome = landing.ingest()
-        assert outcome.state is DeliveryState.PUBLISHED, outcome
-        assert outcome.delivery_id is not None
-        found.append(outcome.delivery_id)
-    return found
+def back_second(landing: Landing) -> Restoration:
+    return back(landing, deliveries(landing)[1])
+
+
+@pytest.fixture
+def taken_back(landed: Landed) -> tuple[Landing, UUID]:
+    """The same after the restatement was rolled back."""
+    landing = landed(*PAIR, (back_second,))
+    return landing, deliveries(landing)[1]
 
 
 def back(landing: Landing, delivery_id: UUID, *, undo: bool = False) -> Restoration:
@@ -59,28 +76,37 @@ def states(landing: Landing) -> list[tuple[str, bool]]:
     )
 
 
-def test_a_rollback_restores_what_stood_before(on_each: Landing) -> None:
-    [first] = deliver(on_each, FIRST)
-    before = on_each.snapshot()
-    [second] = deliver(on_each, SECOND, first_revision=2)
+@pytest.mark.parametrize("version", [16, 18])
+def test_a_rollback_restores_what_stood_before_and_can_be_undone(landed: Landed, version: int) -> None:
+    before = landed(PAIR[0], version=version).snapshot()
+    landing = landed(*PAIR, version=version)
+    first, second = deliveries(landing)
+    restated = landing.snapshot()
 
-    restoration = back(on_each, second)
+    restoration = back(landing, second)
 
-    assert on_each.snapshot() == before
+    assert landing.snapshot() == before
     assert (restoration.kind, restoration.restored_number) == (PublicationKind.ROLLBACK, 1)
     assert (restoration.rows_added, restoration.rows_removed, restoration.rows_after) == (1, 2, 3)
     assert restoration.billed_cost_before == {USD: Decimal(65)}
     assert restoration.billed_cost == {USD: Decimal(60)}
     assert restoration.current_delivery_id == first
-    assert states(on_each) == [("published", True), ("rolled_back", False)]
-    assert on_each.query(
+    assert states(landing) == [("published", True), ("rolled_back", False)]
+    assert landing.query(
         "SELECT number, kind, rows_before, rows_added, rows_removed, rows_after FROM billing_publications ORDER BY 1"
     ) == [(1, "delivery", 0, 3, 0, 3), (2, "delivery", 3, 2, 1, 4), (3, "rollback", 4, 1, 2, 3)]
-    assert on_each.broken_rules() == []
+    assert landing.broken_rules() == []
+
+    restoration = back(landing, second, undo=True)
+
+    assert landing.snapshot() == restated
+    assert (restoration.kind, restoration.current_delivery_id) == (PublicationKind.UNDO, second)
+    assert states(landing) == [("published", False), ("published", True)]
+    assert landing.broken_rules() == []
 
 
-def test_rows_that_stood_all_the_time_are_not_touched(landing: Landing) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
+def test_rows_that_stood_all_the_time_are_not_touched(pair: tuple[Landing, UUID]) -> None:
+    landing, second = pair
     kept = "SELECT row_hash, ctid::text, xmin::text FROM raw_aws_billing_rows WHERE added_by = 1"
     before = landing.query(kept)
 
@@ -90,21 +116,9 @@ def test_rows_that_stood_all_the_time_are_not_touched(landing: Landing) -> None:
     assert landing.query(kept) == before
 
 
-def test_a_rollback_can_be_undone(on_each: Landing) -> None:
-    _, second = deliver(on_each, FIRST, SECOND)
-    before = on_each.snapshot()
-    back(on_each, second)
-
-    restoration = back(on_each, second, undo=True)
-
-    assert on_each.snapshot() == before
-    assert (restoration.kind, restoration.current_delivery_id) == (PublicationKind.UNDO, second)
-    assert states(on_each) == [("published", False), ("published", True)]
-    assert on_each.broken_rules() == []
-
-
-def test_every_moment_keeps_its_bill_across_rollbacks_and_undos(landing: Landing) -> None:
-    first, second, third = deliver(landing, FIRST, SECOND, THIRD)
+def test_every_moment_keeps_its_bill_across_rollbacks_and_undos(pair: tuple[Landing, UUID]) -> None:
+    landing, second = pair
+    third = deliver(landing, THIRD, 3)
     back(landing, third)
     back(landing, second)
     back(landing, second, undo=True)
@@ -123,12 +137,12 @@ def test_every_moment_keeps_its_bill_across_rollbacks_and_undos(landing: Landing
         (3, Decimal(62)),
         (4, Decimal(65)),
     ]
-    assert first != second
     assert landing.broken_rules() == []
 
 
-def test_the_first_delivery_rolled_back_leaves_an_empty_statement(landing: Landing) -> None:
-    [first] = deliver(landing, FIRST)
+def test_the_first_delivery_rolled_back_leaves_an_empty_statement(landed: Landed) -> None:
+    landing = landed(PAIR[0])
+    [first] = deliveries(landing)
 
     restoration = back(landing, first)
     empty = landing.snapshot()
@@ -145,11 +159,12 @@ def test_the_first_delivery_rolled_back_leaves_an_empty_statement(landing: Landi
     assert landing.broken_rules() == []
 
 
-def test_an_emptied_statement_takes_a_newer_delivery(landing: Landing) -> None:
-    [first] = deliver(landing, FIRST)
+def test_an_emptied_statement_takes_a_newer_delivery(landed: Landed) -> None:
+    landing = landed(PAIR[0])
+    [first] = deliveries(landing)
     back(landing, first)
 
-    deliver(landing, SECOND, first_revision=2)
+    deliver(landing, SECOND, 2)
 
     assert landing.billed() == {USD: Decimal(65)}
     with pytest.raises(UsageError, match="has changed since"):
@@ -157,9 +172,8 @@ def test_an_emptied_statement_takes_a_newer_delivery(landing: Landing) -> None:
     assert landing.broken_rules() == []
 
 
-def test_what_was_rolled_back_is_not_applied_again(landing: Landing) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
-    back(landing, second)
+def test_what_was_rolled_back_is_not_applied_again(taken_back: tuple[Landing, UUID]) -> None:
+    landing, _ = taken_back
 
     again = landing.ingest()
     publications = landing.count("billing_publications")
@@ -175,9 +189,8 @@ def test_what_was_rolled_back_is_not_applied_again(landing: Landing) -> None:
     assert states(landing) == [("published", False), ("published", True)]
 
 
-def test_a_backfill_does_not_apply_it_again(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
-    back(landing, second)
+def test_a_backfill_does_not_apply_it_again(taken_back: tuple[Landing, UUID]) -> None:
+    landing, _ = taken_back
     bucket = f"file://{landing.root.resolve()}"
     there = landing.with_client(bucket=bucket).with_settings(bucket=bucket)
 
@@ -187,20 +200,20 @@ def test_a_backfill_does_not_apply_it_again(landing: Landing, monkeypatch: pytes
     assert landing.billed() == {USD: Decimal(60)}
 
 
-def test_a_newer_delivery_replaces_what_the_rollback_left(landing: Landing) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
-    back(landing, second)
+def test_a_newer_delivery_replaces_what_the_rollback_left(taken_back: tuple[Landing, UUID]) -> None:
+    landing, _ = taken_back
 
-    deliver(landing, THIRD, first_revision=3)
+    deliver(landing, THIRD, 3)
 
     assert landing.billed() == {USD: Decimal(62)}
     assert states(landing) == [("published", False), ("rolled_back", False), ("published", True)]
     assert landing.broken_rules() == []
 
 
-def test_a_rolled_back_delivery_under_another_manifest_time_is_still_rolled_back(landing: Landing) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
-    back(landing, second)
+def test_a_rolled_back_delivery_under_another_manifest_time_is_still_rolled_back(
+    taken_back: tuple[Landing, UUID],
+) -> None:
+    landing, second = taken_back
     # The execution that the manifest names is the one that was rolled back, whenever it is copied there.
     for path in landing.root.rglob("*.json"):
         path.touch()
@@ -211,21 +224,22 @@ def test_a_rolled_back_delivery_under_another_manifest_time_is_still_rolled_back
     assert again.state is DeliveryState.ROLLED_BACK
 
 
-def test_redeliveries_of_the_same_files_go_with_it(landing: Landing) -> None:
-    [first] = deliver(landing, FIRST)
-    [second] = deliver(landing, SECOND, first_revision=2)
-    [same] = deliver(landing, SECOND, first_revision=3)
+def test_redeliveries_of_the_same_files_go_with_it(pair: tuple[Landing, UUID]) -> None:
+    landing, _ = pair
+    same = deliver(landing, SECOND, 3)
 
     back(landing, same)
 
     assert landing.count("billing_publications") == 3
-    assert len({first, second, same}) == 3
+    assert len(set(deliveries(landing))) == 3
     assert states(landing) == [("published", True), ("rolled_back", False), ("rolled_back", False)]
     assert landing.billed() == {USD: Decimal(60)}
 
 
-def test_a_bill_that_came_back_is_rolled_back_to_the_one_between(landing: Landing) -> None:
-    first, second, _ = deliver(landing, FIRST, SECOND, FIRST)
+def test_a_bill_that_came_back_is_rolled_back_to_the_one_between(pair: tuple[Landing, UUID]) -> None:
+    landing, second = pair
+    first = deliveries(landing)[0]
+    deliver(landing, FIRST, 3)
     third = landing.value("SELECT current_delivery_id FROM billing_statements")
 
     back(landing, third)
@@ -243,9 +257,9 @@ def test_a_bill_that_came_back_is_rolled_back_to_the_one_between(landing: Landin
 def test_a_changed_cost_basis_is_rolled_back_with_every_charge(landing: Landing) -> None:
     net = "line_item_net_unblended_cost"
     gross = [{**item, net: ""} for item in FIRST]
-    [_] = deliver(landing, gross)
+    deliver(landing, gross)
     before = landing.snapshot()
-    [second] = deliver(landing, [{**gross[0], net: "9"}, *gross[1:]], first_revision=2)
+    second = deliver(landing, [{**gross[0], net: "9"}, *gross[1:]], 2)
 
     back(landing, second)
     basis = landing.value("SELECT cost_basis FROM billing_statements")
@@ -266,7 +280,7 @@ def test_what_savings_plans_leave_over_is_rolled_back_too(landing: Landing) -> N
     ]
     deliver(landing, [*plan, *FIRST])
     before = landing.snapshot()
-    [second] = deliver(landing, [plan[0], {**plan[1], "line_item_unblended_cost": "-8"}, *FIRST], first_revision=2)
+    second = deliver(landing, [plan[0], {**plan[1], "line_item_unblended_cost": "-8"}, *FIRST], 2)
 
     back(landing, second)
 
@@ -277,8 +291,9 @@ def test_what_savings_plans_leave_over_is_rolled_back_too(landing: Landing) -> N
     assert landing.broken_rules() == []
 
 
-def test_only_the_current_delivery_can_be_rolled_back(landing: Landing) -> None:
-    first, second = deliver(landing, FIRST, SECOND)
+def test_only_the_current_delivery_can_be_rolled_back(pair: tuple[Landing, UUID]) -> None:
+    landing, second = pair
+    first = deliveries(landing)[0]
 
     with pytest.raises(UsageError, match=f"not current: delivery {second} is"):
         back(landing, first)
@@ -290,8 +305,8 @@ def test_only_the_current_delivery_can_be_rolled_back(landing: Landing) -> None:
     assert landing.billed() == {USD: Decimal(65)}
 
 
-def test_a_delivery_that_was_never_published_cannot_be_rolled_back(landing: Landing) -> None:
-    deliver(landing, FIRST)
+def test_a_delivery_that_was_never_published_cannot_be_rolled_back(landed: Landed) -> None:
+    landing = landed(PAIR[0])
     write_bill(landing.root, [line_item(cost="none")], revision=2)
     failed = landing.ingest()
     assert failed.delivery_id is not None
@@ -300,8 +315,8 @@ def test_a_delivery_that_was_never_published_cannot_be_rolled_back(landing: Land
         back(landing, failed.delivery_id)
 
 
-def test_a_rollback_waits_for_the_worker_that_holds_the_statement(landing: Landing) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
+def test_a_rollback_waits_for_the_worker_that_holds_the_statement(pair: tuple[Landing, UUID]) -> None:
+    landing, second = pair
     bucket, key = locate(str(landing.root), landing.client, landing.settings)
     [delivery] = resolve(bucket, key)
     impatient = landing.with_settings(claim_wait_seconds=0)
@@ -322,8 +337,8 @@ def test_a_rollback_waits_for_the_worker_that_holds_the_statement(landing: Landi
         "DELETE FROM billing_usage_fact_history",
     ],
 )
-def test_a_damaged_history_restores_nothing(landing: Landing, damage: str) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
+def test_a_damaged_history_restores_nothing(pair: tuple[Landing, UUID], damage: str) -> None:
+    landing, second = pair
     before = landing.snapshot()
     landing.execute(damage)
 
@@ -335,8 +350,8 @@ def test_a_damaged_history_restores_nothing(landing: Landing, damage: str) -> No
     assert landing.count("billing_publications") == 2
 
 
-def test_an_event_that_waited_for_the_rollback_does_not_apply_it_again(landing: Landing) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
+def test_an_event_that_waited_for_the_rollback_does_not_apply_it_again(pair: tuple[Landing, UUID]) -> None:
+    landing, second = pair
     bucket, key = locate(str(landing.root), landing.client, landing.settings)
     [delivery] = resolve(bucket, key)
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -385,10 +400,9 @@ def test_a_rollback_to_a_redelivered_bill_keeps_the_redeliverys_time(landing: La
 
 
 def test_a_forced_attempt_that_breaks_off_leaves_the_delivery_rolled_back(
-    landing: Landing, monkeypatch: pytest.MonkeyPatch
+    taken_back: tuple[Landing, UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
-    back(landing, second)
+    landing, _ = taken_back
     with monkeypatch.context() as broken:
         broken.setattr("billfold.store.deliveries.landing.roll_up", _break_off)
         broken_off = landing.ingest(force=True)
@@ -405,8 +419,9 @@ def _break_off(*_: object, **__: object) -> None:
     raise RuntimeError("broken off")
 
 
-def test_undoing_the_later_rollback_leaves_the_earlier_one_as_it_was(landing: Landing) -> None:
-    first, second = deliver(landing, FIRST, SECOND)
+def test_undoing_the_later_rollback_leaves_the_earlier_one_as_it_was(pair: tuple[Landing, UUID]) -> None:
+    landing, second = pair
+    first = deliveries(landing)[0]
     at(write_bill(landing.root, FIRST, revision=1), 90)
     again = landing.ingest()
     back(landing, first)
@@ -424,12 +439,13 @@ def test_undoing_the_later_rollback_leaves_the_earlier_one_as_it_was(landing: La
     assert landing.broken_rules() == []
 
 
-def test_a_redelivery_that_stood_between_a_rollback_and_its_undo_stands_for_its_own_bill_only(landing: Landing) -> None:
-    _, second = deliver(landing, FIRST, SECOND)
-    back(landing, second)
-    [copy] = deliver(landing, FIRST, first_revision=3)
+def test_a_redelivery_that_stood_between_a_rollback_and_its_undo_stands_for_its_own_bill_only(
+    taken_back: tuple[Landing, UUID],
+) -> None:
+    landing, second = taken_back
+    copy = deliver(landing, FIRST, 3)
     back(landing, second, undo=True)
-    [third] = deliver(landing, THIRD, first_revision=4)
+    third = deliver(landing, THIRD, 4)
 
     restoration = back(landing, third)
 
@@ -439,7 +455,8 @@ def test_a_redelivery_that_stood_between_a_rollback_and_its_undo_stands_for_its_
 
 
 def test_a_held_delivery_can_stand_again(landing: Landing) -> None:
-    first, second = deliver(landing, described("10"), described("10", "20", "30"))
+    first = deliver(landing, described("10"))
+    second = deliver(landing, described("10", "20", "30"), 2)
     at(write_bill(landing.root, described("10"), revision=1), 99)
     held = landing.ingest()
 

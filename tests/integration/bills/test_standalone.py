@@ -15,7 +15,8 @@ from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.store.database import BulkConnection, Connection, connect
 from billfold.store.deliveries import publications
 from tests.bills.landing import Landing
-from tests.bills.line_items import PERIOD, LineItem, as_csv, described, write_bill, write_delivery, write_object
+from tests.bills.line_items import PERIOD, as_csv, described, write_bill, write_delivery, write_object
+from tests.services import Landed
 
 USD = "USD"
 FOLDER = f"exports/acme/data/BILLING_PERIOD={PERIOD}"
@@ -24,6 +25,21 @@ FOLDER = f"exports/acme/data/BILLING_PERIOD={PERIOD}"
 def write_file(root: Path, name: str, items: list[dict[str, str]], *, revision: int = 1) -> Path:
     """Write one data file and no manifest."""
     return write_object(root, name, gzip.compress(as_csv(items), mtime=0), revision=revision)
+
+
+ITEMS = described("1", "2", "3")
+
+
+def land_alone(landing: Landing) -> None:
+    """A file of an export's folder without its manifest."""
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", ITEMS)
+    landing.ingest()
+
+
+def take_over(landing: Landing) -> None:
+    """The manifest that names the file."""
+    write_bill(landing.root, ITEMS, revision=2)
+    landing.ingest()
 
 
 def kinds(landing: Landing) -> list[tuple[str, str, int]]:
@@ -84,11 +100,9 @@ def test_a_manifest_takes_over_the_files_that_it_names(landing: Landing) -> None
     assert landing.broken_rules() == []
 
 
-def test_a_reader_never_sees_both(landing: Landing) -> None:
-    items = described("1", "2", "3")
-    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items)
-    landing.ingest()
-    write_bill(landing.root, items, revision=2)
+def test_a_reader_never_sees_both(landed: Landed) -> None:
+    landing = landed((land_alone,))
+    write_bill(landing.root, ITEMS, revision=2)
     # What a reader could see at the moment of each write to the statements is kept by the database itself.
     landing.execute("CREATE TABLE seen (billed numeric)")
     landing.execute(
@@ -136,12 +150,9 @@ def test_a_file_of_a_published_bill_is_not_counted_again(landing: Landing) -> No
     )
 
 
-def test_the_files_of_an_adopted_statement_come_again_only_by_their_manifest(landing: Landing) -> None:
-    items: list[LineItem] = [*described("1", "2", "3")]
-    data = write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", [dict(item) for item in items])
-    landing.ingest()
-    write_bill(landing.root, items, revision=2)
-    landing.ingest()
+def test_the_files_of_an_adopted_statement_come_again_only_by_their_manifest(landed: Landed) -> None:
+    landing = landed((land_alone,), (take_over,))
+    data = landing.root / f"{FOLDER}/acme-00001.csv.gz"
 
     by_its_key = landing.ingest(data)
 
@@ -163,23 +174,18 @@ def test_an_adoption_takes_the_rows_of_every_client_bucket_apart(landing: Landin
     assert landing.broken_rules() == []
 
 
-def test_a_delivery_that_took_files_over_is_not_rolled_back(landing: Landing) -> None:
-    items = described("1", "2", "3")
-    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items)
-    landing.ingest()
-    write_bill(landing.root, items, revision=2)
-    outcome = landing.ingest()
-    assert outcome.delivery_id is not None
+def test_a_delivery_that_took_files_over_is_not_rolled_back(landed: Landed) -> None:
+    landing = landed((land_alone,), (take_over,))
+    delivery = landing.value("SELECT delivery_id FROM billing_deliveries WHERE export_name = 'acme'")
 
     with pytest.raises(UsageError, match="took over 1 standalone file "):
-        roll_back(outcome.delivery_id, settings=landing.settings, database=landing.database)
+        roll_back(delivery, settings=landing.settings, database=landing.database)
 
     assert landing.billed() == {USD: Decimal(6)}
 
 
-def test_an_empty_manifest_does_not_blank_the_files_that_stand(landing: Landing) -> None:
-    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", described("1", "2", "3"))
-    landing.ingest()
+def test_an_empty_manifest_does_not_blank_the_files_that_stand(landed: Landed) -> None:
+    landing = landed((land_alone,))
     write_delivery(landing.root, revision=2)
     (landing.root / f"{FOLDER}/acme-00001.csv.gz").unlink()
 
@@ -214,12 +220,10 @@ def test_a_file_that_is_published_beside_its_manifest_counts_once(
 
 
 def test_a_file_and_its_manifest_that_wait_for_each_other_both_come_in(
-    landing: Landing, monkeypatch: pytest.MonkeyPatch
+    landed: Landed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = described("1", "2", "3")
-    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items)
-    landing.ingest()
-    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items[:2], revision=2)
+    landing = landed((land_alone,))
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", ITEMS[:2], revision=2)
     locked = publications.lock_bucket
 
     with ThreadPoolExecutor(max_workers=1) as beside:
@@ -227,7 +231,7 @@ def test_a_file_and_its_manifest_that_wait_for_each_other_both_come_in(
         def let_the_manifest_wait(bulk: BulkConnection, *, client_id: str) -> None:
             # The file's statement is locked by its own publication when the manifest's wants to empty it.
             monkeypatch.setattr(publications, "lock_bucket", locked)
-            manifest = write_bill(landing.root, items[:2], revision=3)
+            manifest = write_bill(landing.root, ITEMS[:2], revision=3)
             waiting.append(beside.submit(landing.ingest, manifest))
             with connect(landing.database.conninfo) as gate:
                 await_lock(gate)

@@ -19,6 +19,7 @@ from billfold.store.deliveries import publications
 from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, as_csv, described, write_delivery, write_object
+from tests.services import Landed
 
 USD = "USD"
 FOLDER = f"exports/acme/data/BILLING_PERIOD={PERIOD}"
@@ -66,32 +67,76 @@ def counted_twice(landing: Landing) -> Iterator[str]:
                 yield f"{verdict.export_name}: {proof.detail}"
 
 
-@pytest.fixture
-def parted(landing: Landing) -> tuple[Landing, UUID]:
-    """First the export names both files, of 100 and 500; its next delivery names only `b`, so that `a` stands alone."""
-    write_file(landing, "a.csv.gz", "100")
+def write_both(landing: Landing) -> Path:
+    """Write `a` of 100 and `b` of 500, and a manifest that names both; returns `a`."""
+    source = write_file(landing, "a.csv.gz", "100")
     write_file(landing, "b.csv.gz", "500")
     name(landing, "a.csv.gz", "b.csv.gz", revision=1)
+    return source
+
+
+def part(landing: Landing) -> None:
+    """First the export names both files; its next delivery names only `b`, so that `a` stands alone."""
+    write_both(landing)
     deliver(landing)
     name(landing, "b.csv.gz", revision=2)
     outcomes = landing.ingest_all()
     assert [outcome.export_name for outcome in outcomes] == ["acme", "a.csv.gz"]
-    assert outcomes[0].delivery_id is not None
     assert billed(landing) == 600
-    return landing, outcomes[0].delivery_id
+
+
+def empty(landing: Landing) -> None:
+    """The export's only delivery, of two files, is rolled back."""
+    write_both(landing)
+    back(landing, deliver(landing))
+
+
+def let_stand_alone(landing: Landing) -> None:
+    deliver(landing, landing.root / "a.csv.gz")
+    assert billed(landing) == 100
+
+
+def of_export(landing: Landing) -> UUID:
+    """The latest delivery of the export."""
+    query = "SELECT delivery_id FROM billing_deliveries WHERE export_name = 'acme' ORDER BY created_at DESC LIMIT 1"
+    found: UUID = landing.value(query)
+    return found
+
+
+def back_export(landing: Landing, *, undo: bool = False) -> None:
+    back(landing, of_export(landing), undo=undo)
+
+
+def bring_back(landing: Landing) -> None:
+    back_export(landing, undo=True)
 
 
 @pytest.fixture
-def emptied(landing: Landing) -> tuple[Landing, UUID]:
-    """The export's only delivery, of two files, is rolled back; one of them stands alone then."""
-    source = write_file(landing, "a.csv.gz", "100")
-    write_file(landing, "b.csv.gz", "500")
-    name(landing, "a.csv.gz", "b.csv.gz", revision=1)
-    delivery = deliver(landing)
-    back(landing, delivery)
-    deliver(landing, source)
-    assert billed(landing) == 100
-    return landing, delivery
+def parted(landed: Landed) -> tuple[Landing, UUID]:
+    """As `part` leaves it, and the export's second delivery."""
+    landing = landed((part,))
+    return landing, of_export(landing)
+
+
+@pytest.fixture
+def rejoined(landed: Landed) -> tuple[Landing, UUID]:
+    """The same after that delivery was rolled back: the first one took `a` over again."""
+    landing = landed((part,), (back_export,))
+    return landing, of_export(landing)
+
+
+@pytest.fixture
+def emptied(landed: Landed) -> tuple[Landing, UUID]:
+    """As `empty` leaves it, with `a` alone, and the export's delivery."""
+    landing = landed((empty,), (let_stand_alone,))
+    return landing, of_export(landing)
+
+
+@pytest.fixture
+def restored(landed: Landed) -> tuple[Landing, UUID]:
+    """The same after the rollback was undone: the delivery took `a` over again."""
+    landing = landed((empty,), (let_stand_alone,), (bring_back,))
+    return landing, of_export(landing)
 
 
 def test_a_delivery_that_comes_back_takes_over_the_file_that_it_names(parted: tuple[Landing, UUID]) -> None:
@@ -120,9 +165,8 @@ def test_what_comes_back_does_not_touch_other_files(parted: tuple[Landing, UUID]
     assert billed(landing) == 607
 
 
-def test_a_file_that_came_back_in_its_export_is_not_counted_again(parted: tuple[Landing, UUID]) -> None:
-    landing, second = parted
-    back(landing, second)
+def test_a_file_that_came_back_in_its_export_is_not_counted_again(rejoined: tuple[Landing, UUID]) -> None:
+    landing, _ = rejoined
 
     states = {outcome.export_name: outcome.state for outcome in landing.ingest_all()}
 
@@ -130,9 +174,8 @@ def test_a_file_that_came_back_in_its_export_is_not_counted_again(parted: tuple[
     assert billed(landing) == 600
 
 
-def test_a_rollback_that_took_a_file_over_is_not_undone(parted: tuple[Landing, UUID]) -> None:
-    landing, second = parted
-    back(landing, second)
+def test_a_rollback_that_took_a_file_over_is_not_undone(rejoined: tuple[Landing, UUID]) -> None:
+    landing, second = rejoined
 
     with pytest.raises(UsageError, match=r"took over 1 standalone file \(a\.csv\.gz\)"):
         back(landing, second, undo=True)
@@ -141,10 +184,9 @@ def test_a_rollback_that_took_a_file_over_is_not_undone(parted: tuple[Landing, U
 
 
 def test_what_was_rolled_back_comes_in_again_by_force_and_its_other_file_beside_it(
-    parted: tuple[Landing, UUID],
+    rejoined: tuple[Landing, UUID],
 ) -> None:
-    landing, second = parted
-    back(landing, second)
+    landing, _ = rejoined
 
     states = {outcome.export_name: outcome.state for outcome in landing.ingest_all(force=True)}
 
@@ -164,9 +206,8 @@ def test_an_undo_takes_over_the_file_that_came_meanwhile(emptied: tuple[Landing,
     assert list(counted_twice(landing)) == []
 
 
-def test_an_undo_that_took_a_file_over_is_not_rolled_back_again(emptied: tuple[Landing, UUID]) -> None:
-    landing, delivery = emptied
-    back(landing, delivery, undo=True)
+def test_an_undo_that_took_a_file_over_is_not_rolled_back_again(restored: tuple[Landing, UUID]) -> None:
+    landing, delivery = restored
 
     with pytest.raises(UsageError, match="took over 1 standalone file"):
         back(landing, delivery)
@@ -174,9 +215,8 @@ def test_an_undo_that_took_a_file_over_is_not_rolled_back_again(emptied: tuple[L
     assert billed(landing) == 600
 
 
-def test_what_took_a_file_over_is_rolled_back_once_the_file_stands_by_itself(emptied: tuple[Landing, UUID]) -> None:
-    landing, delivery = emptied
-    back(landing, delivery, undo=True)
+def test_what_took_a_file_over_is_rolled_back_once_the_file_stands_by_itself(restored: tuple[Landing, UUID]) -> None:
+    landing, delivery = restored
     deliver(landing, landing.root / "a.csv.gz", force=True)
 
     back(landing, delivery)
@@ -212,10 +252,13 @@ def test_a_file_of_another_client_is_not_taken_over(emptied: tuple[Landing, UUID
     assert billed(landing) == 700
 
 
-def test_a_file_does_not_come_back_beside_the_manifest_that_names_it(landing: Landing) -> None:
-    source = write_file(landing, "a.csv.gz", "100")
-    alone = deliver(landing, source)
-    back(landing, alone)
+def take_file_back(landing: Landing) -> None:
+    back(landing, deliver(landing, write_file(landing, "a.csv.gz", "100")))
+
+
+def test_a_file_does_not_come_back_beside_the_manifest_that_names_it(landed: Landed) -> None:
+    landing = landed((take_file_back,))
+    alone = landing.value("SELECT delivery_id FROM billing_deliveries")
     deliver(landing, name(landing, "a.csv.gz", revision=2))
 
     with pytest.raises(UsageError, match=r"a\.csv\.gz belongs to acme 2026-05, which is ingested by its manifest"):
@@ -224,9 +267,9 @@ def test_a_file_does_not_come_back_beside_the_manifest_that_names_it(landing: La
     assert billed(landing) == 100
 
 
-def test_a_file_comes_back_where_no_manifest_names_it(landing: Landing) -> None:
-    alone = deliver(landing, write_file(landing, "a.csv.gz", "100"))
-    back(landing, alone)
+def test_a_file_comes_back_where_no_manifest_names_it(landed: Landed) -> None:
+    landing = landed((take_file_back,))
+    alone = landing.value("SELECT delivery_id FROM billing_deliveries")
     write_file(landing, "b.csv.gz", "500")
     deliver(landing, name(landing, "b.csv.gz", revision=2))
 
@@ -235,13 +278,9 @@ def test_a_file_comes_back_where_no_manifest_names_it(landing: Landing) -> None:
     assert billed(landing) == 600
 
 
-def test_a_file_that_is_published_beside_the_undo_counts_once(
-    landing: Landing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = write_file(landing, "a.csv.gz", "100")
-    write_file(landing, "b.csv.gz", "500")
-    delivery = deliver(landing, name(landing, "a.csv.gz", "b.csv.gz", revision=1))
-    back(landing, delivery)
+def test_a_file_that_is_published_beside_the_undo_counts_once(landed: Landed, monkeypatch: pytest.MonkeyPatch) -> None:
+    landing = landed((empty,))
+    delivery, source = of_export(landing), landing.root / "a.csv.gz"
     locked = publications.lock_bucket
 
     def let_the_file_in(bulk: BulkConnection, *, client_id: str) -> None:
@@ -259,9 +298,8 @@ def test_a_file_that_is_published_beside_the_undo_counts_once(
 
 
 def test_a_file_that_stands_in_an_exports_bill_too_is_named(landing: Landing) -> None:
-    source = write_file(landing, "a.csv.gz", "100")
-    write_file(landing, "b.csv.gz", "500")
-    deliver(landing, name(landing, "a.csv.gz", "b.csv.gz", revision=1))
+    source = write_both(landing)
+    deliver(landing)
     before = list(counted_twice(landing))
     deliver(landing, source, force=True)
     landing.execute("UPDATE billing_statements SET counted = true, yields = false")

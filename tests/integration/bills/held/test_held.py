@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from decimal import Decimal
-from pathlib import Path
 from uuid import uuid4
 
 import hypothesis.strategies as st
@@ -18,7 +16,8 @@ from billfold.model import DeliveryState, RunStatus
 from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
-from tests.integration.bills.held.held_helpers import USD
+from tests.integration.bills.held.held_helpers import USD, deliver
+from tests.services import Landed
 
 
 def test_a_delivery_that_leaves_less_than_half_of_the_rows_is_held(landing: Landing) -> None:
@@ -86,10 +85,9 @@ def reduction(line_item_type: str, cost: str, **columns: str) -> dict[str, str]:
     return line_item(line_item_type, cost, line_item_line_item_description=f"{line_item_type} of {cost}", **columns)
 
 
-def test_what_lowers_a_bill_and_is_added_holds_nothing(landing: Landing) -> None:
+def test_what_lowers_a_bill_and_is_added_holds_nothing(landed: Landed) -> None:
     kinds = ["Credit", "Refund", "EdpDiscount", "BundledDiscount", "PrivateRateDiscount"]
-    write_bill(landing.root, described("100", "101"))
-    landing.ingest()
+    landing = landed((deliver, described("100", "101")))
     # A row of usage is restated too, so that the whole bill is judged. Each reduction alone would leave too little.
     write_bill(landing.root, [*described("100", "99"), *(reduction(kind, "-190") for kind in kinds)], revision=2)
 
@@ -131,17 +129,15 @@ def test_usage_that_a_savings_plan_covers_from_now_on_is_not_lost(landing: Landi
     assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(1)})
 
 
-def test_a_bill_whose_amounts_became_nothing_is_held(landing: Landing) -> None:
-    write_bill(landing.root, described("100", "101"))
-    landing.ingest()
+def test_a_bill_whose_amounts_became_nothing_is_held(landed: Landed) -> None:
+    landing = landed((deliver, described("100", "101")))
     write_bill(landing.root, described("0", "0"), revision=2)
 
     assert landing.ingest().reason == "would leave 0 of 201 USD"
 
 
-def test_net_columns_that_appear_hold_nothing_by_their_discounts(landing: Landing) -> None:
-    write_bill(landing.root, described("100", "101"))
-    landing.ingest()
+def test_net_columns_that_appear_hold_nothing_by_their_discounts(landed: Landed) -> None:
+    landing = landed((deliver, described("100", "101")))
     write_bill(landing.root, described("100", "101", line_item_net_unblended_cost="15"), revision=2)
     with_net = landing.ingest()
     write_bill(landing.root, described("100", "101"), revision=3)
@@ -157,18 +153,16 @@ def test_net_columns_that_appear_hold_nothing_by_their_discounts(landing: Landin
 
 @pytest.mark.parametrize(("discount", "state"), [("-85", DeliveryState.PUBLISHED), ("-100", DeliveryState.HELD)])
 def test_discount_columns_that_appear_hold_a_bill_only_where_nothing_is_left(
-    landing: Landing, discount: str, state: DeliveryState
+    landed: Landed, discount: str, state: DeliveryState
 ) -> None:
-    write_bill(landing.root, described("100", "100"))
-    landing.ingest()
+    landing = landed((deliver, described("100", "100")))
     write_bill(landing.root, described("100", "100", discount_total_discount=discount), revision=2)
 
     assert landing.ingest().state is state
 
 
-def test_net_costs_that_all_are_nothing_are_held(landing: Landing) -> None:
-    write_bill(landing.root, described("100", "101"))
-    landing.ingest()
+def test_net_costs_that_all_are_nothing_are_held(landed: Landed) -> None:
+    landing = landed((deliver, described("100", "101")))
     write_bill(landing.root, described("100", "101", line_item_net_unblended_cost="0"), revision=2)
 
     assert landing.ingest().state is DeliveryState.HELD
@@ -208,16 +202,16 @@ def test_focus_is_judged_without_credits_and_corrections(landing: Landing) -> No
     assert held.reason == "would leave 19 of 199 USD before credits, refunds and discounts"
 
 
-@pytest.mark.parametrize("is_known", [True, False])
-def test_what_stands_is_judged_alike_after_a_rollback_and_by_its_charges_alone(
-    landing: Landing, is_known: bool
-) -> None:
-    write_bill(landing.root, [*described("100", "101"), reduction("Credit", "-190")])
-    landing.ingest()
-    write_bill(landing.root, [*described("300", "301"), reduction("Credit", "-190")], revision=2)
-    taken_back = landing.ingest()
+def deliver_and_take_back(landing: Landing) -> None:
+    deliver(landing, [*described("100", "101"), reduction("Credit", "-190")])
+    taken_back = deliver(landing, [*described("300", "301"), reduction("Credit", "-190")], 2)
     assert taken_back.delivery_id is not None
     roll_back(taken_back.delivery_id, settings=landing.settings, database=landing.database)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_stands_is_judged_alike_after_a_rollback_and_by_its_charges_alone(landed: Landed, is_known: bool) -> None:
+    landing = landed((deliver_and_take_back,))
     kept = landing.query("SELECT undiscounted_cost_after FROM billing_publications ORDER BY publication_id")
     if not is_known:
         landing.execute("UPDATE billing_publications SET undiscounted_cost_after = NULL")
@@ -227,14 +221,6 @@ def test_what_stands_is_judged_alike_after_a_rollback_and_by_its_charges_alone(
 
     assert kept == [({USD: "201"},), ({USD: "601"},), ({USD: "201"},)]
     assert outcome.reason == "would leave 100 of 201 USD before credits, refunds and discounts"
-
-
-def test_the_credit_at_the_month_s_end_is_published(landing: Landing, shared_samples: Path) -> None:
-    for number in (1, 2):
-        shutil.copytree(shared_samples / f"field/credit-at-month-end-{number}", landing.root, dirs_exist_ok=True)
-        outcome = landing.ingest()
-
-    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal("104.5")})
 
 
 _KINDS = ["Usage", "Tax", "Fee", "Credit", "Refund", "EdpDiscount", "SavingsPlanCoveredUsage", "SavingsPlanNegation"]

@@ -12,31 +12,36 @@ from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described, write_bill, write_delivery, write_object
-from tests.integration.bills.held.held_helpers import USD, let_through, states
+from tests.integration.bills.held.held_helpers import CUT, USD, WHOLE, held_id, let_through, states
+from tests.services import Landed
+
+DATA = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
 
 
-def test_an_emptied_export_is_held_and_can_be_let_through(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2"))
+def deliver_file(landing: Landing, key: str, *costs: str) -> None:
+    """A file that no manifest names."""
+    write_object(landing.root, key, gzip.compress(as_csv(described(*costs))))
     landing.ingest()
+
+
+def test_an_emptied_export_is_held_and_can_be_let_through(landed: Landed) -> None:
+    landing = landed(WHOLE)
     write_delivery(landing.root, revision=2)
     held = landing.ingest()
 
     released = let_through(landing, held.delivery_id)
 
-    assert held.reason == "would leave 0 of 2 rows and 0 of 3 USD"
+    assert held.reason == "would leave 0 of 3 rows and 0 of 6 USD"
     assert released.state is DeliveryState.PUBLISHED
     assert released.delivery_id == held.delivery_id
-    assert "published by release, although it would leave 0 of 2 rows and 0 of 3 USD" in released.findings
+    assert "published by release, although it would leave 0 of 3 rows and 0 of 6 USD" in released.findings
     assert landing.count("billing_usage_fact") == 0
     assert landing.query("SELECT state, reason FROM billing_deliveries ORDER BY created_at")[1] == ("published", None)
     assert landing.broken_rules() == []
 
 
-def test_a_held_delivery_is_not_read_again_until_it_is_let_through(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2", "3"))
-    landing.ingest()
-    write_bill(landing.root, described("1"), revision=2)
-    landing.ingest()
+def test_a_held_delivery_is_not_read_again_until_it_is_let_through(landed: Landed) -> None:
+    landing = landed(WHOLE, CUT)
     attempts = "SELECT attempts FROM billing_deliveries WHERE state = 'held'"
     before = landing.value(attempts)
 
@@ -47,11 +52,8 @@ def test_a_held_delivery_is_not_read_again_until_it_is_let_through(landing: Land
     assert landing.value(attempts) == before == 1
 
 
-def test_another_limit_judges_anew(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2", "3"))
-    landing.ingest()
-    write_bill(landing.root, described("1"), revision=2)
-    landing.ingest()
+def test_another_limit_judges_anew(landed: Landed) -> None:
+    landing = landed(WHOLE, CUT)
 
     stricter = landing.with_settings(hold_below_percent=60).ingest()
     never = landing.with_settings(hold_below_percent=0).ingest()
@@ -62,30 +64,25 @@ def test_another_limit_judges_anew(landing: Landing) -> None:
     assert landing.billed() == {USD: Decimal(1)}
 
 
-def test_another_bill_judges_anew(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2", "3"))
-    first = landing.ingest()
-    write_bill(landing.root, described("1"), revision=2)
-    held = landing.ingest()
-    assert first.delivery_id is not None
-    roll_back(first.delivery_id, settings=landing.settings, database=landing.database)
+def test_another_bill_judges_anew(landed: Landed) -> None:
+    landing = landed(WHOLE, CUT)
+    held = held_id(landing)
+    first = landing.value("SELECT current_delivery_id FROM billing_statements")
+    roll_back(first, settings=landing.settings, database=landing.database)
 
     again = landing.ingest()
 
-    assert held.state is DeliveryState.HELD
-    assert (again.state, again.delivery_id) == (DeliveryState.PUBLISHED, held.delivery_id)
+    assert (again.state, again.delivery_id) == (DeliveryState.PUBLISHED, held)
     assert landing.billed() == {USD: Decimal(1)}
 
 
-def test_another_bill_of_the_file_that_it_would_take_over_judges_anew(landing: Landing) -> None:
-    data = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
-    write_object(landing.root, data, gzip.compress(as_csv(described("1", "2", "3"))))
-    alone = landing.ingest()
-    (landing.root / data).unlink()
+def test_another_bill_of_the_file_that_it_would_take_over_judges_anew(landed: Landed) -> None:
+    landing = landed((deliver_file, DATA, "1", "2", "3"))
+    alone = landing.value("SELECT delivery_id FROM billing_deliveries")
+    (landing.root / DATA).unlink()
     write_delivery(landing.root, revision=2)
     held = landing.ingest()
-    assert alone.delivery_id is not None
-    roll_back(alone.delivery_id, settings=landing.settings, database=landing.database)
+    roll_back(alone, settings=landing.settings, database=landing.database)
 
     again = landing.ingest()
 
@@ -116,11 +113,9 @@ def test_what_was_found_in_a_held_delivery_is_kept(landing: Landing) -> None:
     assert landing.broken_rules() == []
 
 
-def test_a_better_delivery_passes_the_held_one_by(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2", "3"))
-    landing.ingest()
-    write_bill(landing.root, described("1"), revision=2)
-    held = landing.ingest()
+def test_a_better_delivery_passes_the_held_one_by(landed: Landed) -> None:
+    landing = landed(WHOLE, CUT)
+    held = held_id(landing)
     write_bill(landing.root, described("1", "2", "4"), revision=3)
 
     better = landing.ingest()
@@ -128,21 +123,18 @@ def test_a_better_delivery_passes_the_held_one_by(landing: Landing) -> None:
     assert better.state is DeliveryState.PUBLISHED
     assert landing.query("SELECT delivery_id, reason FROM billing_deliveries WHERE state = 'superseded'") == [
         (
-            held.delivery_id,
+            held,
             "was held (would leave 1 of 3 rows and 1 of 6 USD) until the delivery of 2026-05-28 23:26:40 UTC was"
             " published",
         )
     ]
     with pytest.raises(UsageError, match=r"is superseded, not held: it was held \(would leave 1 of 3 rows"):
-        let_through(landing, held.delivery_id)
+        let_through(landing, held)
     assert landing.billed() == {USD: Decimal(7)}
 
 
-def test_a_delivery_of_the_same_rows_passes_the_held_one_by_too(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2", "3"))
-    landing.ingest()
-    write_bill(landing.root, described("1"), revision=2)
-    landing.ingest()
+def test_a_delivery_of_the_same_rows_passes_the_held_one_by_too(landed: Landed) -> None:
+    landing = landed(WHOLE, CUT)
     write_bill(landing.root, described("1", "2", "3"), revision=3)
 
     same = landing.ingest()
@@ -164,27 +156,18 @@ def test_an_older_delivery_that_is_forced_leaves_a_newer_one_held(landing: Landi
     assert states(landing) == ["published", "held", "published"]
 
 
-def test_another_version_of_a_file_passes_the_held_one_by(landing: Landing) -> None:
-    def write_file(*costs: str) -> None:
-        write_object(landing.root, "may.csv.gz", gzip.compress(as_csv(described(*costs))))
+def test_another_version_of_a_file_passes_the_held_one_by(landed: Landed) -> None:
+    landing = landed((deliver_file, DATA, "1", "2", "3"))
+    deliver_file(landing, DATA, "1")
 
-    write_file("1", "2", "3")
-    landing.ingest()
-    write_file("1")
-    landing.ingest()
-    write_file("1", "2", "4")
-
-    landing.ingest()
+    deliver_file(landing, DATA, "1", "2", "4")
 
     assert states(landing) == ["published", "superseded", "published"]
 
 
-def test_a_manifest_ends_the_hold_of_a_file_that_it_takes_over(landing: Landing) -> None:
-    data = "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
-    write_object(landing.root, data, gzip.compress(as_csv(described("1", "2", "3"))))
-    landing.ingest()
-    write_object(landing.root, data, gzip.compress(as_csv(described("1"))))
-    landing.ingest()
+def test_a_manifest_ends_the_hold_of_a_file_that_it_takes_over(landed: Landed) -> None:
+    landing = landed((deliver_file, DATA, "1", "2", "3"))
+    deliver_file(landing, DATA, "1")
     write_bill(landing.root, described("1", "2", "3"), revision=2)
 
     landing.ingest()

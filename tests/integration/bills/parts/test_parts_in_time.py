@@ -20,11 +20,11 @@ from billfold.store.deliveries import claims, records
 from tests.bills.landing import Landing
 from tests.bills.line_items import LineItem, described, line_item, write_bill
 from tests.integration.bills.parts.parts_helpers import EC2, S3, counted, deliver, viewed
+from tests.services import Landed
 
 
-def test_a_part_that_becomes_a_duplicate_yields(landing: Landing) -> None:
-    deliver(landing, "one", EC2)
-    deliver(landing, "other", S3)
+def test_a_part_that_becomes_a_duplicate_yields(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2), (deliver, "other", S3))
     before = landing.published_at()[-1]
 
     outcome = deliver(landing, "other", EC2, revision=2)
@@ -34,9 +34,8 @@ def test_a_part_that_becomes_a_duplicate_yields(landing: Landing) -> None:
     assert counted(landing) == {"one"}
 
 
-def test_duplicates_that_come_apart_count_both_from_that_moment_on(landing: Landing) -> None:
-    deliver(landing, "one", [*EC2, *S3])
-    deliver(landing, "other", S3)
+def test_duplicates_that_come_apart_count_both_from_that_moment_on(landed: Landed) -> None:
+    landing = landed((deliver, "one", [*EC2, *S3]), (deliver, "other", S3))
     before = landing.published_at()[-1]
 
     outcome = deliver(landing, "one", EC2, revision=2)
@@ -52,9 +51,8 @@ def test_duplicates_that_come_apart_count_both_from_that_moment_on(landing: Land
     assert landing.broken_rules() == []
 
 
-def test_a_part_that_grows_over_another_one_takes_its_place_and_a_rollback_gives_it_back(landing: Landing) -> None:
-    deliver(landing, "one", EC2)
-    deliver(landing, "other", S3)
+def test_a_part_that_grows_over_another_one_takes_its_place_and_a_rollback_gives_it_back(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2), (deliver, "other", S3))
 
     grown = deliver(landing, "one", [*EC2, *S3], revision=2)
     between = (viewed(landing), counted(landing))
@@ -69,13 +67,12 @@ def test_a_part_that_grows_over_another_one_takes_its_place_and_a_rollback_gives
     assert landing.broken_rules() == []
 
 
-def test_a_part_that_another_worker_holds_is_left_to_its_next_delivery(landing: Landing) -> None:
-    deliver(landing, "one", [*EC2, *S3])
-    other = deliver(landing, "other", S3)
-    assert other.delivery_id is not None
+def test_a_part_that_another_worker_holds_is_left_to_its_next_delivery(landed: Landed) -> None:
+    landing = landed((deliver, "one", [*EC2, *S3]), (deliver, "other", S3))
+    other = landing.value("SELECT current_delivery_id FROM billing_statements WHERE statement_id = 2")
 
     with connect(landing.database.conninfo) as connection:
-        stored = records.find_delivery(connection, other.delivery_id)
+        stored = records.find_delivery(connection, other)
         claims.claim_stored(connection, stored, wait_seconds=1)
         outcome = deliver(landing, "one", EC2, revision=2)
 
@@ -85,9 +82,8 @@ def test_a_part_that_another_worker_holds_is_left_to_its_next_delivery(landing: 
     assert viewed(landing) == 1537
 
 
-def test_a_remap_compares_again(landing: Landing) -> None:
-    deliver(landing, "one", EC2)
-    deliver(landing, "other", S3)
+def test_a_remap_compares_again(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2), (deliver, "other", S3))
     # As an earlier version left it, which told no parts.
     landing.execute("DELETE FROM billing_statement_pairs")
     landing.execute("UPDATE billing_statements SET counted = false, yields = true WHERE statement_id = 2")
@@ -103,8 +99,8 @@ def decide_pair(landing: Landing, choice: Relation | None) -> tuple[tuple[int, .
     return decision.counted, decision.uncounted
 
 
-def test_an_operator_decides_for_good_and_gives_it_back(landing: Landing) -> None:
-    deliver(landing, "one", EC2)
+def test_an_operator_decides_for_good_and_gives_it_back(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2))
     deliver(landing, "other", EC2)
     moments, costs = [landing.published_at()[-1]], [viewed(landing)]
 
@@ -128,9 +124,9 @@ def test_an_operator_decides_for_good_and_gives_it_back(landing: Landing) -> Non
     assert landing.broken_rules() == []
 
 
-def test_a_switch_keeps_its_meaning_between_parts_and_their_whole(landing: Landing) -> None:
-    for name, bill in {"A": EC2, "B": S3, "C": [*EC2, *S3]}.items():
-        deliver(landing, name, bill)
+def test_a_switch_keeps_its_meaning_between_parts_and_their_whole(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2), (deliver, "other", S3))
+    deliver(landing, "whole", [*EC2, *S3])
 
     whole = switch(3, counted=True, settings=landing.settings, database=landing.database)
     parts = switch(1, counted=True, settings=landing.settings, database=landing.database)
@@ -140,9 +136,8 @@ def test_a_switch_keeps_its_meaning_between_parts_and_their_whole(landing: Landi
     assert viewed(landing) == 1536
 
 
-def test_what_an_operator_left_out_is_told(landing: Landing) -> None:
-    deliver(landing, "one", EC2)
-    deliver(landing, "other", S3)
+def test_what_an_operator_left_out_is_told(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2), (deliver, "other", S3))
     switch(2, counted=False, settings=landing.settings, database=landing.database)
 
     decision = decide(1, 2, choice=Relation.PARTS, settings=landing.settings, database=landing.database)
@@ -151,12 +146,15 @@ def test_what_an_operator_left_out_is_told(landing: Landing) -> None:
     assert viewed(landing) == 33
 
 
+def deliver_to_globex(landing: Landing, export: str, items: Sequence[LineItem]) -> None:
+    deliver(landing.with_client(client_id="globex"), export, items)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "said"), [(1, 1, "named twice"), (1, 9, "no such"), (1, 2, "one client and month")]
 )
-def test_what_cannot_be_decided_is_refused(landing: Landing, one: int, other: int, said: str) -> None:
-    deliver(landing, "one", EC2)
-    deliver(landing.with_client(client_id="globex"), "other", S3)
+def test_what_cannot_be_decided_is_refused(landed: Landed, one: int, other: int, said: str) -> None:
+    landing = landed((deliver, "one", EC2), (deliver_to_globex, "other", S3))
 
     with pytest.raises(UsageError, match=said):
         decide(one, other, choice=Relation.PARTS, settings=landing.settings, database=landing.database)
@@ -181,9 +179,8 @@ def test_two_workers_at_once_do_not_both_decide_alone(
     assert landing.count("billing_publications") == 2
 
 
-def test_a_client_that_is_removed_takes_its_pairs_with_it(landing: Landing) -> None:
-    deliver(landing, "one", EC2)
-    deliver(landing, "other", S3)
+def test_a_client_that_is_removed_takes_its_pairs_with_it(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2), (deliver, "other", S3))
     register(
         landing.database, landing.settings, {"client_id": "acme", "bucket": "acme-bills", "account_id": "444455556666"}
     )
