@@ -15,21 +15,20 @@ import pytest
 
 # The modules, or folders of modules, whose tests take longest, the slowest first; all others follow as they come.
 SLOWEST = (
+    "tests/e2e/pages/",
+    "tests/integration/jobs/requests/",
+    "tests/integration/jobs/",
     "tests/integration/bills/test_restatement_model",
     "tests/integration/cli/test_hostile_settings",
-    "tests/integration/jobs/test_fleet",
     "tests/integration/bills/test_crashes",
     "tests/integration/bills/test_bad_days",
-    "tests/integration/jobs/requests/",
     "tests/integration/cli/test_interrupts",
     "tests/integration/store/test_embedded",
     "tests/integration/verification/",
-    "tests/integration/store/test_backup",
-    "tests/integration/bills/test_backfill",
     "tests/e2e/",
-    "tests/integration/jobs/",
     "tests/integration/bills/",
     "tests/integration/transform/",
+    "tests/integration/doctor/",
     "tests/integration/",
 )
 
