@@ -250,6 +250,17 @@ def cost_of(item: Item, basis: str) -> Decimal:
     return Decimal(item.cost) + discount
 
 
+def worth_of(items: Collection[Item], basis: str) -> Money:
+    """What a loss is judged by: gross costs above zero without discounts; none where nothing of them is billed."""
+    judged = [item for item in items if item.kind != DISCOUNT and Decimal(item.cost) > 0]
+    worth: defaultdict[str, Decimal] = defaultdict(Decimal)
+    billed: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for item in judged:
+        worth[item.currency] += Decimal(item.cost)
+        billed[item.currency] += cost_of(item, basis)
+    return {currency: cost for currency, cost in worth.items() if billed[currency] > 0}
+
+
 def _is_free(item: Item, basis: str) -> bool:
     """Whether neither a cost nor a discount says anything, even where the two cancel out."""
     discounts = Decimal(item.discount or 0) if basis.endswith("discounts") else 0

@@ -19,10 +19,9 @@ from tests.restatement_model.bills import (
     RowKey,
     basis_of,
     charges_of,
-    cost_of,
     daily_costs,
-    is_left_out,
     number,
+    worth_of,
 )
 from tests.restatement_model.splits import WORKLOAD, SplitKey, SplitRow, splits_of
 
@@ -229,11 +228,10 @@ class Statement:
         return DeliveryState.HELD if is_held else None
 
     def _loses_too_much(self, delivery: Delivery) -> bool:
-        basis = basis_of(delivery.items)
-        left = _sums((item.currency, cost_of(item, basis)) for item in delivery.items if not is_left_out(item, basis))
-        return len(delivery.items) * 100 < len(self.standing.rows) * LEAST_PERCENT or any(
-            held > 0 and left.get(currency, Decimal(0)) * 100 < held * LEAST_PERCENT
-            for currency, held in self.standing.billed.items()
+        standing = [item for item, _ in self.standing.rows]
+        held, left = (worth_of(items, basis_of(items)) for items in (standing, delivery.items))
+        return len(delivery.items) * 100 < len(standing) * LEAST_PERCENT or any(
+            left.get(currency, Decimal(0)) * 100 < worth * LEAST_PERCENT for currency, worth in held.items()
         )
 
     def _leave_out(self, delivery: Delivery, state: DeliveryState) -> Outcome:

@@ -342,6 +342,6 @@ def test_the_unblended_cost_of_a_split_row_is_left_out_and_reported(landing: Lan
 
     assert outcome.billed_cost == {"USD": Decimal(1)}
     assert outcome.findings == (
-        "1 split cost rows have an unblended cost, 0.25 USD in all: it is left out, because the instance's charge"
+        "1 split cost rows have an unblended cost of 0.25 USD in all: it is left out, because the instance's charge"
         " holds it",
     )
