@@ -55,8 +55,8 @@ def find_costs_of_split_rows(ledger: Ledger) -> Iterator[str]:
     for item in ledger.left_out:
         if item.cost and item.reason.startswith("split cost allocation"):
             yield (
-                f"{item.row_count} split cost rows have an unblended cost of {item.cost:f} {item.currency} in all: it is"
-                " left out, because the instance's charge holds it"
+                f"{item.row_count} split cost rows have an unblended cost of {item.cost:f} {item.currency} in all: it"
+                " is left out, because the instance's charge holds it"
             )
     if ledger.split_rows_with_a_cost:
         yield (
