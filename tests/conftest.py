@@ -38,6 +38,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+def pytest_unconfigure() -> None:
+    """Let Python free everything as usual: DuckDB reports what is left as leaked."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _plain_logging() -> None:
     """Logging as nobody has configured it, but an event that is not declared fails the test.

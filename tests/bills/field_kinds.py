@@ -24,7 +24,6 @@ from tests.bills.line_items import (
 )
 
 BILLED = 'SELECT coalesce(sum("BilledCost"), 0)::float8::text AS v FROM focus_cost_and_usage'
-EFFECTIVE = 'SELECT coalesce(sum("EffectiveCost"), 0)::float8::text AS v FROM focus_cost_and_usage'
 FAILED = "SELECT count(*)::text AS v FROM billing_deliveries WHERE state = 'failed'"
 CHARGES = "SELECT count(*)::text AS v FROM billing_usage_fact"
 

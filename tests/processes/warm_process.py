@@ -23,7 +23,7 @@ import time
 import types
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -125,14 +125,14 @@ def _import_all() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     # What the product imports only where it needs it.
-    for name in ("adbc_driver_postgresql.dbapi", "boto3.session", "duckdb", "pyarrow", "uvicorn"):
+    for name in ("boto3.session", "uvicorn"):
         importlib.import_module(name)
     # A collection in a forked process would copy what all of them share.
     gc.collect()
     gc.freeze()
 
 
-def _serve(link: socket.socket) -> Callable[[], None]:
+def _serve(link: socket.socket) -> Callable[[], object]:
     """Fork a process for each request until the other side has ended; in a forked one, returns what it has to run."""
     woken, waker = socket.socketpair()
     woken.setblocking(False)
@@ -178,7 +178,7 @@ def _read_request(link: socket.socket, length: int) -> dict[str, Any]:
     return request
 
 
-def _become(request: dict[str, Any], fds: list[int]) -> Callable[[], None]:
+def _become(request: dict[str, Any], fds: list[int]) -> Callable[[], object]:
     """Make this process what a new one with these words would be; returns what that runs."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -200,14 +200,14 @@ def _become(request: dict[str, Any], fds: list[int]) -> Callable[[], None]:
     sys.argv[:] = ["-c" if kind == "-c" else subject, *words]
     sys.path[:] = [path for path in sys.path if Path(path).is_absolute()]
     if kind == "-P":
-        return lambda: _run_file(subject)
+        return partial(runpy.run_path, subject, run_name="__main__")
     sys.path.insert(0, request["folder"])
     if kind == "-m":
-        return lambda: _run_module(subject)
-    return lambda: _run_text(subject)
+        return partial(runpy.run_module, subject, run_name="__main__", alter_sys=True)
+    return partial(_run_text, subject)
 
 
-def _end_with(run: Callable[[], None]) -> NoReturn:
+def _end_with(run: Callable[[], object]) -> NoReturn:
     """Run it, and end as Python does, but leave what was imported to the system: to free all of it takes long."""
     code: Any = None
     try:
@@ -239,14 +239,6 @@ def _open_stream(number: int) -> TextIO:
         errors=former.errors,
         closefd=False,
     )
-
-
-def _run_file(path: str) -> None:
-    runpy.run_path(path, run_name="__main__")
-
-
-def _run_module(name: str) -> None:
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _run_text(text: str) -> None:

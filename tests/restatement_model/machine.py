@@ -163,7 +163,7 @@ class RestatementMachine(RuleBasedStateMachine):
             self._judge(statement, delivery, outcome, force=False)
         self._compare()
 
-    # The proof takes longer than most steps, and the same again is no news.
+    # The proof takes longer than most steps, and proves nothing new before the next step.
     @precondition(lambda self: self._delivered and self._proved_step != self._step)
     @rule()
     def prove(self) -> None:
