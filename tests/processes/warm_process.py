@@ -22,7 +22,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -30,6 +30,8 @@ from typing import Any, NoReturn, TextIO
 # What Python and its libraries read when they start: a process for which one of these differs starts cold.
 _READ_AT_START = ("LANG", "LC_", "PYTHONUTF8", "PYTHONIOENCODING", "FORCE_COLOR", "PY_COLORS")
 _NUMBER_BYTES = 8
+# Threads of a test start processes at once, and the process that forks answers on one link.
+_one_at_a_time = threading.Lock()
 
 
 class WarmProcess(subprocess.Popen[str]):
@@ -50,9 +52,13 @@ class WarmProcess(subprocess.Popen[str]):
         }
         # Each pipe has two ends; the process gets the one that it reads, and the two that it writes.
         streams = [own if end == -1 else end for own, end in enumerate((pipes[0], pipes[3], pipes[5]))]
-        self._status, theirs = socket.socketpair()
-        with theirs:
-            self.pid = _forker().start(request, [*streams, theirs.fileno()])
+        status, theirs = socket.socketpair()
+        with theirs, ExitStack() as undo:
+            undo.enter_context(status)
+            with _one_at_a_time:
+                self.pid = _forker().start(request, [*streams, theirs.fileno()])
+            undo.pop_all()
+        self._status = status
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
