@@ -1,6 +1,7 @@
-"""The view `line_item`: the rows of all shapes under canonical column names, as text, with their identity.
+"""The view `line_item`: the rows of all shapes under canonical column names, with their identity.
 
-Columns that a file lacks are NULL. Attributes that CUR 2.0 keeps in a map and older exports in columns look alike here.
+Numbers are text as AWS wrote it, or NULL where it is no number; points in time are typed. Columns that a file lacks are
+NULL. Attributes that CUR 2.0 keeps in a map and older exports in columns look alike here.
 The mapping only reads this view.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
 
 import duckdb
 
@@ -33,55 +33,59 @@ NO_PRICE_DETAILS = frozenset(
     " to_location_type to_region_code usagetype".split()
 )
 
+# A row's discounts: a map or one column for each kind, and their sum.
+_DISCOUNT_MAP = "discount"
+_DISCOUNT_PREFIX = "discount_"
+_TOTAL_DISCOUNT = "discount_total_discount"
+
 # The columns that the scripts of map_cur read, besides those that are collected from maps or several columns.
-_CUR_COLUMNS = """
-    bill_bill_type bill_billing_period_start_date bill_invoice_id bill_invoicing_entity bill_payer_account_id
-    bill_payer_account_name capacity_reservation_capacity_reservation_arn
-    capacity_reservation_capacity_reservation_status line_item_availability_zone
-    line_item_currency_code line_item_iam_principal line_item_legal_entity line_item_line_item_description
-    line_item_line_item_type line_item_net_unblended_cost line_item_net_unblended_rate
-    line_item_normalized_usage_amount line_item_operation line_item_product_code line_item_resource_id
-    line_item_tax_type line_item_unblended_cost line_item_unblended_rate line_item_usage_account_id
-    line_item_usage_account_name line_item_usage_amount line_item_usage_end_date line_item_usage_start_date
-    line_item_usage_type line_item_user_identifier pricing_currency pricing_public_on_demand_cost
-    pricing_public_on_demand_rate pricing_rate_code pricing_rate_id pricing_term pricing_unit product_product_family
-    product_servicecode product_sku reservation_effective_cost reservation_net_effective_cost
+_CUR_TEXTS = """
+    bill_bill_type bill_invoice_id bill_invoicing_entity bill_payer_account_id bill_payer_account_name
+    capacity_reservation_capacity_reservation_arn capacity_reservation_capacity_reservation_status
+    line_item_availability_zone line_item_currency_code line_item_iam_principal line_item_legal_entity
+    line_item_line_item_description line_item_line_item_type line_item_operation line_item_product_code
+    line_item_resource_id line_item_tax_type line_item_usage_account_id line_item_usage_account_name
+    line_item_usage_type line_item_user_identifier pricing_currency pricing_rate_code pricing_rate_id pricing_term
+    pricing_unit product_product_family product_servicecode product_sku reservation_reservation_a_r_n
+    savings_plan_savings_plan_a_r_n split_line_item_parent_resource_id
+""".split()
+_CUR_NUMBERS = """
+    line_item_net_unblended_cost line_item_net_unblended_rate line_item_normalized_usage_amount
+    line_item_unblended_cost line_item_unblended_rate line_item_usage_amount pricing_public_on_demand_cost
+    pricing_public_on_demand_rate reservation_effective_cost reservation_net_effective_cost
     reservation_net_unused_amortized_upfront_fee_for_billing_period reservation_net_unused_recurring_fee
-    reservation_reservation_a_r_n reservation_total_reserved_normalized_units reservation_total_reserved_units
+    reservation_total_reserved_normalized_units reservation_total_reserved_units
     reservation_unused_amortized_upfront_fee_for_billing_period reservation_unused_normalized_unit_quantity
     reservation_unused_quantity reservation_unused_recurring_fee
     savings_plan_amortized_upfront_commitment_for_billing_period
     savings_plan_net_amortized_upfront_commitment_for_billing_period
     savings_plan_net_recurring_commitment_for_billing_period savings_plan_net_savings_plan_effective_cost
-    savings_plan_recurring_commitment_for_billing_period savings_plan_savings_plan_a_r_n
-    savings_plan_savings_plan_effective_cost savings_plan_savings_plan_rate savings_plan_total_commitment_to_date
-    savings_plan_used_commitment split_line_item_actual_usage split_line_item_net_split_cost
-    split_line_item_net_unused_cost split_line_item_parent_resource_id split_line_item_public_on_demand_split_cost
-    split_line_item_public_on_demand_unused_cost split_line_item_reserved_usage split_line_item_split_cost
-    split_line_item_split_usage split_line_item_split_usage_ratio split_line_item_unused_cost
+    savings_plan_recurring_commitment_for_billing_period savings_plan_savings_plan_effective_cost
+    savings_plan_savings_plan_rate savings_plan_total_commitment_to_date savings_plan_used_commitment
+    split_line_item_actual_usage split_line_item_net_split_cost split_line_item_net_unused_cost
+    split_line_item_public_on_demand_split_cost split_line_item_public_on_demand_unused_cost
+    split_line_item_reserved_usage split_line_item_split_cost split_line_item_split_usage
+    split_line_item_split_usage_ratio split_line_item_unused_cost
 """.split()
-# A row's discounts: a map or one column for each kind, and their sum.
-_DISCOUNT_MAP = "discount"
-_DISCOUNT_PREFIX = "discount_"
-_TOTAL_DISCOUNT = "discount_total_discount"
+_CUR_TIMES = ["bill_billing_period_start_date", "line_item_usage_end_date", "line_item_usage_start_date"]
+_NUMBERS = frozenset(
+    """
+    BilledCost CommitmentDiscountQuantity ConsumedQuantity ContractedCost ContractedUnitPrice EffectiveCost ListCost
+    ListUnitPrice PricingCurrencyContractedUnitPrice PricingCurrencyEffectiveCost PricingCurrencyListUnitPrice
+    PricingQuantity
+    """.split()
+    + _CUR_NUMBERS
+    + [_TOTAL_DISCOUNT]
+)
+_TIMES = frozenset(["ChargePeriodEnd", "ChargePeriodStart", *_CUR_TIMES])
 _FOCUS_WORD = re.compile(r'"([A-Za-z_]+)"')
-# In a column that the mapping reads with one of these macros, nan is not a value.
-_READ_BY_MACRO = re.compile(r'(?:number_text|magnitude|instant)\("?([A-Za-z_]+)"?\)')
 
 
 def canonical_columns(export_format: ExportFormat) -> tuple[str, ...]:
     """The canonical columns that the format's mapping reads."""
     if export_format is ExportFormat.FOCUS:
         return tuple(sorted(set(_FOCUS_WORD.findall(read_script("billfold.transform", "map_focus")))))
-    return tuple(_CUR_COLUMNS)
-
-
-@cache
-def _columns_without_nan() -> frozenset[str]:
-    """The canonical columns of numbers and times."""
-    names = ("map_cur/classified", "map_cur/ledger", "map_cur/charges", "map_focus")
-    scripts = (read_script("billfold.transform", name) for name in names)
-    return frozenset(name for script in scripts for name in _READ_BY_MACRO.findall(script))
+    return (*_CUR_TEXTS, *_CUR_NUMBERS, *_CUR_TIMES)
 
 
 def create_discount_macros(session: duckdb.DuckDBPyConnection, shapes: Sequence[Shape]) -> None:
@@ -106,7 +110,7 @@ def lacks_currency(shapes: Sequence[Shape]) -> bool:
 
 def total_discount(shape: Shape) -> str:
     """AWS's total of the row's discounts, a number as text: a column, else a key of the map."""
-    column, found_map = f"number_text({_column(shape, _TOTAL_DISCOUNT)})", shape.find(_DISCOUNT_MAP)
+    column, found_map = _column(shape, _TOTAL_DISCOUNT), shape.find(_DISCOUNT_MAP)
     return f"coalesce({column}, total_of(source.{found_map.sql_name}))" if found_map else column
 
 
@@ -180,10 +184,12 @@ def _select_shape(shape: Shape, *, currency: str) -> str:
 
 def _column(shape: Shape, canonical: str) -> str:
     column = shape.find(canonical)
+    if canonical in _TIMES:
+        return f"instant(source.{column.sql_name})" if column else "NULL::TIMESTAMPTZ"
     if column is None:
         return "NULL::VARCHAR"
-    if canonical in _columns_without_nan():
-        return f"source.{column.sql_name}"
+    if canonical in _NUMBERS:
+        return f"number_text(source.{column.sql_name})"
     # Tools also write nan for a missing text.
     return f"unless_nan(source.{column.sql_name})"
 

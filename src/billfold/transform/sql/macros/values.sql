@@ -33,7 +33,7 @@ CREATE OR REPLACE MACRO shown_cost(value) AS
 CREATE OR REPLACE MACRO is_zero(number) AS regexp_full_match(number, '[+-]?[0.]+([eE].*)?');
 
 -- A number for comparisons, 0 if there is none: never money, which stays text until PostgreSQL computes it.
-CREATE OR REPLACE MACRO magnitude(value) AS coalesce(TRY_CAST(number_text(value) AS DECIMAL(38, 18)), 0);
+CREATE OR REPLACE MACRO magnitude(number) AS coalesce(TRY_CAST(number AS DECIMAL(38, 18)), 0);
 
 -- A point in time as AWS writes it (ISO 8601, UTC without an offset); NULL for any other text.
 CREATE OR REPLACE MACRO instant(value) AS

@@ -25,32 +25,32 @@ WITH made_row AS (
         CASE WHEN charge_category IN ('Usage', 'Purchase') THEN line_item_product_code END AS other_sku,
         charge_category = 'Usage' AND kind NOT IN ('spot', 'discount', 'usage refund') AS has_list_price,
         CASE
-            WHEN kind = 'on demand' AND NOT is_net_basis() AND NOT is_zero(number_text(line_item_unblended_rate))
-                AND number_text(pricing_public_on_demand_rate) IS NOT NULL THEN number_text(line_item_unblended_rate)
-            ELSE number_text(pricing_public_on_demand_rate)
+            WHEN kind = 'on demand' AND NOT is_net_basis() AND NOT is_zero(line_item_unblended_rate)
+                AND pricing_public_on_demand_rate IS NOT NULL THEN line_item_unblended_rate
+            ELSE pricing_public_on_demand_rate
         END AS list_price,
-        coalesce(number_text(line_item_usage_amount), '0') AS amount,
+        coalesce(line_item_usage_amount, '0') AS amount,
         -- A cost without an amount has the amount 1: some subscription charges have the amount 0 (A).
         is_zero(amount) AND (NOT is_free
-            OR number_text(line_item_usage_amount) IS NULL AND NOT coalesce(is_zero(number_text(pricing_public_on_demand_cost)), true))
+            OR line_item_usage_amount IS NULL AND NOT coalesce(is_zero(pricing_public_on_demand_cost), true))
             AS is_one,
         -- A reservation that also applies to other instance sizes is counted in normalized units.
         NOT is_zero(coalesce(
-            CASE WHEN kind = 'reserved usage' THEN number_text(line_item_normalized_usage_amount)
-                ELSE number_text(reservation_total_reserved_normalized_units) END, '0')) AS is_size_flexible
+            CASE WHEN kind = 'reserved usage' THEN line_item_normalized_usage_amount
+                ELSE reservation_total_reserved_normalized_units END, '0')) AS is_size_flexible
     FROM charge_part
 )
 SELECT
     row_hash,
     occurrence,
     part,
-    instant(line_item_usage_start_date) AS charge_period_start,
-    coalesce(instant(line_item_usage_end_date), instant(line_item_usage_start_date)) AS charge_period_end,
+    line_item_usage_start_date AS charge_period_start,
+    coalesce(line_item_usage_end_date, line_item_usage_start_date) AS charge_period_end,
 
     charge_category,
     CASE
         WHEN line_item_line_item_type IN ('Refund', 'Credit')
-            AND instant(line_item_usage_start_date) < instant(bill_billing_period_start_date) THEN 'Correction'  -- I
+            AND line_item_usage_start_date < bill_billing_period_start_date THEN 'Correction'                    -- I
     END AS charge_class,
     charge_frequency,
     pricing_category,
@@ -106,7 +106,7 @@ SELECT
         WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
         WHEN part = 1 AND kind = 'plan fee' THEN line_item_currency_code                                         -- I
         WHEN kind = 'discount' THEN 'Units'                                                                      -- I
-        WHEN charge_category = 'Adjustment' AND number_text(line_item_usage_amount) IS NULL THEN NULL
+        WHEN charge_category = 'Adjustment' AND line_item_usage_amount IS NULL THEN NULL
         ELSE coalesce(unit, 'Units')
     END AS pricing_unit,
     CASE
@@ -156,42 +156,42 @@ SELECT
     CASE effective
         WHEN 'cost' THEN cost
         WHEN 'plan share' THEN
-            on_basis(number_text(savings_plan_savings_plan_effective_cost), number_text(savings_plan_net_savings_plan_effective_cost))
+            on_basis(savings_plan_savings_plan_effective_cost, savings_plan_net_savings_plan_effective_cost)
         WHEN 'reservation share' THEN
-            on_basis(number_text(reservation_effective_cost), number_text(reservation_net_effective_cost))
+            on_basis(reservation_effective_cost, reservation_net_effective_cost)
         WHEN 'unused' THEN
             CASE kind
-                WHEN 'plan fee' THEN number_text(savings_plan_total_commitment_to_date)
+                WHEN 'plan fee' THEN savings_plan_total_commitment_to_date
                 ELSE on_basis(
-                    number_text(reservation_unused_amortized_upfront_fee_for_billing_period),
-                    number_text(reservation_net_unused_amortized_upfront_fee_for_billing_period))
+                    reservation_unused_amortized_upfront_fee_for_billing_period,
+                    reservation_net_unused_amortized_upfront_fee_for_billing_period)
             END
     END AS effective_cost,
-    CASE WHEN effective = 'unused' AND kind = 'plan fee' THEN number_text(savings_plan_used_commitment) END AS effective_cost_less,
+    CASE WHEN effective = 'unused' AND kind = 'plan fee' THEN savings_plan_used_commitment END AS effective_cost_less,
     CASE WHEN effective = 'unused' AND kind = 'reservation fee' THEN
-        on_basis(number_text(reservation_unused_recurring_fee), number_text(reservation_net_unused_recurring_fee))
+        on_basis(reservation_unused_recurring_fee, reservation_net_unused_recurring_fee)
         WHEN effective = 'cost' THEN cost_more
     END AS effective_cost_more,
     is_return,
     -- CUR has no net total commitment: the unused share is reduced like the recurring or amortized part (C).
     -- The recurring part of an all-upfront plan is 0, not empty.
     CASE WHEN effective = 'unused' AND kind = 'plan fee' AND is_net_basis() THEN
-        CASE WHEN has_recurring THEN number_text(savings_plan_net_recurring_commitment_for_billing_period)
-            ELSE number_text(savings_plan_net_amortized_upfront_commitment_for_billing_period) END
+        CASE WHEN has_recurring THEN savings_plan_net_recurring_commitment_for_billing_period
+            ELSE savings_plan_net_amortized_upfront_commitment_for_billing_period END
     END AS effective_net,
     CASE WHEN effective = 'unused' AND kind = 'plan fee' AND is_net_basis() THEN
-        CASE WHEN has_recurring THEN number_text(savings_plan_recurring_commitment_for_billing_period)
-            ELSE number_text(savings_plan_amortized_upfront_commitment_for_billing_period) END
+        CASE WHEN has_recurring THEN savings_plan_recurring_commitment_for_billing_period
+            ELSE savings_plan_amortized_upfront_commitment_for_billing_period END
     END AS effective_gross,
 
     -- ListCost: the public price times the quantity, if there is one, else the cost before commitments (A, C, S).
     CASE
         WHEN part = 1 THEN '0'                                                                                   -- I
         WHEN charge_category IN ('Tax', 'Credit') THEN cost                                                      -- S, D
-        WHEN NOT has_list_price THEN number_text(line_item_unblended_cost)
+        WHEN NOT has_list_price THEN line_item_unblended_cost
         WHEN list_price IS NOT NULL AND NOT is_one THEN NULL
-        WHEN NOT is_zero(number_text(pricing_public_on_demand_cost)) THEN number_text(pricing_public_on_demand_cost)
-        ELSE number_text(line_item_unblended_cost)
+        WHEN NOT is_zero(pricing_public_on_demand_cost) THEN pricing_public_on_demand_cost
+        ELSE line_item_unblended_cost
     END AS list_cost,
     CASE WHEN part = 0 AND charge_category IN ('Tax', 'Credit') THEN cost_more END AS list_cost_more,
     CASE WHEN part = 0 AND has_list_price AND NOT is_one THEN list_price END AS list_unit_price,
@@ -204,23 +204,23 @@ SELECT
     CASE WHEN part = 0 AND kind <> 'reserved usage' THEN cost_more END AS contracted_cost_more,
     -- The rate is the unit price if it gives the exact cost; otherwise the cost is divided by the quantity (I).
     NULL::VARCHAR AS contracted_unit_price,
-    CASE WHEN part = 0 THEN on_basis(number_text(line_item_unblended_rate), number_text(line_item_net_unblended_rate)) END
+    CASE WHEN part = 0 THEN on_basis(line_item_unblended_rate, line_item_net_unblended_rate) END
         AS contracted_rate,
     charge_category IN ('Usage', 'Purchase') AS has_unit_price,                                                  -- S
     CASE
         WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
         WHEN charge_category = 'Credit' THEN '0'                                                                 -- D
-        WHEN part = 1 AND kind = 'reservation fee' THEN coalesce(number_text(reservation_unused_quantity), '0')
-        WHEN part = 1 THEN number_text(savings_plan_total_commitment_to_date)                                    -- I
+        WHEN part = 1 AND kind = 'reservation fee' THEN coalesce(reservation_unused_quantity, '0')
+        WHEN part = 1 THEN savings_plan_total_commitment_to_date                                                 -- I
         -- One unit that lowers the bill, so that a positive price gives a negative cost (S, I).
         WHEN kind = 'discount' THEN CASE WHEN starts_with(cost, '-') THEN '-1' ELSE '1' END
         WHEN kind IN ('usage refund', 'purchase refund', 'returned commitment') OR part = 0 AND is_returned_fee THEN
             signed_as(cost, CASE WHEN is_zero(amount) THEN '1' ELSE amount END)
         WHEN charge_category = 'Purchase' AND is_zero(amount) OR charge_category = 'Usage' AND is_one THEN '1'
-        WHEN charge_category = 'Adjustment' THEN number_text(line_item_usage_amount)
+        WHEN charge_category = 'Adjustment' THEN line_item_usage_amount
         ELSE amount
     END AS pricing_quantity,
-    CASE WHEN part = 1 AND kind = 'plan fee' THEN number_text(savings_plan_used_commitment) END AS pricing_quantity_less,
+    CASE WHEN part = 1 AND kind = 'plan fee' THEN savings_plan_used_commitment END AS pricing_quantity_less,
     CASE
         WHEN kind IN ('discount', 'usage refund') THEN '0'                                                       -- I
         WHEN charge_category = 'Usage' AND part = 0 THEN amount
@@ -232,16 +232,16 @@ SELECT
         WHEN kind IN ('plan upfront', 'plan fee') THEN cost
         WHEN kind = 'returned commitment' THEN
             CASE WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN cost ELSE signed_as(cost, amount) END
-        WHEN kind = 'reserved usage' THEN CASE WHEN is_size_flexible THEN number_text(line_item_normalized_usage_amount) ELSE amount END
+        WHEN kind = 'reserved usage' THEN CASE WHEN is_size_flexible THEN line_item_normalized_usage_amount ELSE amount END
         WHEN kind = 'reservation fee' AND part = 1 THEN coalesce(
-            CASE WHEN is_size_flexible THEN number_text(reservation_unused_normalized_unit_quantity) END,
-            number_text(reservation_unused_quantity), '0')
+            CASE WHEN is_size_flexible THEN reservation_unused_normalized_unit_quantity END,
+            reservation_unused_quantity, '0')
         WHEN kind IN ('reservation fee', 'reservation upfront') THEN signed_as(cost, coalesce(
-            CASE WHEN is_size_flexible THEN number_text(reservation_total_reserved_normalized_units) END,
-            number_text(reservation_total_reserved_units), amount))
+            CASE WHEN is_size_flexible THEN reservation_total_reserved_normalized_units END,
+            reservation_total_reserved_units, amount))
     END AS commitment_discount_quantity,
     -- What a covered row drew from its Savings Plan: rate times amount (A).
-    CASE WHEN kind = 'plan usage' AND commitment_id IS NOT NULL THEN coalesce(number_text(savings_plan_savings_plan_rate), '0')
+    CASE WHEN kind = 'plan usage' AND commitment_id IS NOT NULL THEN coalesce(savings_plan_savings_plan_rate, '0')
     END AS commitment_discount_rate,
     NULL::VARCHAR AS pricing_currency_effective_cost,
     NULL::VARCHAR AS pricing_currency_list_unit_price,
@@ -250,14 +250,14 @@ SELECT
     -- Split cost allocation: the instance's amortized cost, after discounts if they are billed (A).
     is_workload,
     split_line_item_parent_resource_id AS parent_resource_id,
-    after_discounts(number_text(split_line_item_split_cost), number_text(split_line_item_net_split_cost)) AS split_cost,
-    after_discounts(number_text(split_line_item_unused_cost), number_text(split_line_item_net_unused_cost)) AS unused_cost,
-    number_text(split_line_item_public_on_demand_split_cost) AS public_on_demand_split_cost,
-    number_text(split_line_item_public_on_demand_unused_cost) AS public_on_demand_unused_cost,
-    number_text(split_line_item_split_usage) AS split_usage,
-    number_text(split_line_item_actual_usage) AS actual_usage,
-    number_text(split_line_item_reserved_usage) AS reserved_usage,
-    number_text(split_line_item_split_usage_ratio) AS split_usage_ratio
+    after_discounts(split_line_item_split_cost, split_line_item_net_split_cost) AS split_cost,
+    after_discounts(split_line_item_unused_cost, split_line_item_net_unused_cost) AS unused_cost,
+    split_line_item_public_on_demand_split_cost AS public_on_demand_split_cost,
+    split_line_item_public_on_demand_unused_cost AS public_on_demand_unused_cost,
+    split_line_item_split_usage AS split_usage,
+    split_line_item_actual_usage AS actual_usage,
+    split_line_item_reserved_usage AS reserved_usage,
+    split_line_item_split_usage_ratio AS split_usage_ratio
 FROM priced_part
 JOIN sold
     ON sold.service IS NOT DISTINCT FROM priced_part.product_servicecode

@@ -3,7 +3,7 @@
 WITH costed AS (
     SELECT
         *,
-        on_basis(number_text(line_item_unblended_cost), number_text(line_item_net_unblended_cost)) AS cost,
+        on_basis(line_item_unblended_cost, line_item_net_unblended_cost) AS cost,
         -- Numbers with spaces between them. AWS's total counts before its parts (A).
         coalesce(discount_total, discount_parts) AS named_discount,
         -- The part of the discount that is added to the cost.
@@ -13,14 +13,14 @@ WITH costed AS (
         coalesce(line_item_operation IN ('EKSPod-EC2', 'ECSTask-EC2'), false)
             OR split_line_item_parent_resource_id IS NOT NULL AS is_split,
         magnitude(savings_plan_total_commitment_to_date) - magnitude(savings_plan_used_commitment) AS unused_plan,
-        coalesce(NOT is_zero(number_text(savings_plan_recurring_commitment_for_billing_period))
-            AND number_text(savings_plan_net_recurring_commitment_for_billing_period) IS NOT NULL, false)
+        coalesce(NOT is_zero(savings_plan_recurring_commitment_for_billing_period)
+            AND savings_plan_net_recurring_commitment_for_billing_period IS NOT NULL, false)
             AS has_recurring,
         magnitude(on_basis(
-                number_text(reservation_unused_amortized_upfront_fee_for_billing_period),
-                number_text(reservation_net_unused_amortized_upfront_fee_for_billing_period)))
+                reservation_unused_amortized_upfront_fee_for_billing_period,
+                reservation_net_unused_amortized_upfront_fee_for_billing_period))
             + magnitude(on_basis(
-                number_text(reservation_unused_recurring_fee), number_text(reservation_net_unused_recurring_fee)))
+                reservation_unused_recurring_fee, reservation_net_unused_recurring_fee))
             AS unused_reservation
     FROM line_item
 ), named AS (

@@ -7,17 +7,17 @@ SELECT
     line_item_line_item_type AS line_item_type,
     CASE
         WHEN kind = 'unknown' THEN 'unknown type'
-        WHEN kind = 'plan usage' AND on_basis(number_text(savings_plan_savings_plan_effective_cost),
-            number_text(savings_plan_net_savings_plan_effective_cost)) IS NULL THEN 'no effective cost'
-        WHEN kind = 'reserved usage' AND on_basis(number_text(reservation_effective_cost),
-            number_text(reservation_net_effective_cost)) IS NULL THEN 'no effective cost'
+        WHEN kind = 'plan usage' AND on_basis(savings_plan_savings_plan_effective_cost,
+            savings_plan_net_savings_plan_effective_cost) IS NULL THEN 'no effective cost'
+        WHEN kind = 'reserved usage' AND on_basis(reservation_effective_cost,
+            reservation_net_effective_cost) IS NULL THEN 'no effective cost'
         -- A negative unused share: up to 1e-6 it is AWS's rounding, more is worth a warning (I).
         WHEN kind = 'plan fee' AND NOT is_return AND unused_plan < -0.000001 THEN 'overdrawn'
         WHEN kind = 'reservation fee' AND NOT is_return AND unused_reservation < -0.000001 THEN 'overdrawn'
         WHEN is_split AND kind <> 'split cost' THEN 'split with a cost'
     END AS remark,
-    number_text(line_item_unblended_cost) AS gross_cost,
-    number_text(line_item_net_unblended_cost) AS net_cost,
+    line_item_unblended_cost AS gross_cost,
+    line_item_net_unblended_cost AS net_cost,
     cost,
     cost_more,
     named_discount,
