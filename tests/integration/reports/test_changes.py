@@ -13,13 +13,12 @@ import pytest
 from billfold.documents import report_document
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod
-from billfold.reports.changes import list_changes
 from billfold.reports.costs import sum_costs
 from billfold.reports.lists import list_publications
 from billfold.selection import ChangeColumn, Filter, Metric
 from billfold.store.database import Database
 from tests.bills.landing import Landing
-from tests.bills.line_items import described, write_bill
+from tests.bills.line_items import write_bill
 from tests.bills.restated import (
     JUNE_TIMES,
     MAY_TIMES,
@@ -107,19 +106,6 @@ def test_without_ends_it_is_what_each_statements_latest_publication_moved(restat
         assert (change.earlier.number, change.later.number) == (last - 1, last)
         assert groups_of(change) == expected_groups(old, new)
         assert totals_of(change.totals) == expected_totals(old, new)
-
-
-def test_a_first_publication_comes_from_nothing(landing: Landing) -> None:
-    write_bill(landing.root, described("1.25", "2"))
-    outcome = landing.ingest()
-
-    [change] = list_changes(landing.database, Filter()).changes
-
-    assert change.earlier is None
-    assert (change.later.number, change.later.kind, change.later.delivery_id) == (1, "delivery", outcome.delivery_id)
-    assert (change.rows_added, change.rows_removed) == (2, 0)
-    assert totals_of(change.totals) == {"USD": (Decimal(0), Decimal("3.25"))}
-    assert not change.closed_month_moved
 
 
 def test_rows_are_summed_over_the_publications_in_between(restated: Restated) -> None:
