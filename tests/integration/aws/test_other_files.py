@@ -241,7 +241,8 @@ def fleet(aws: LocalAws, landing: Landing) -> Landing:
 
 
 def test_events_of_what_is_not_a_bill_are_done(fleet: Landing) -> None:
-    for key in OTHER_FILES:
+    # That each of them is known is proved without a database.
+    for key in list(OTHER_FILES)[::4]:
         message = Message(message_id=key, receipt="r", body=s3_event(BUCKET, key), receive_count=1)
 
         result = handle_message(message, settings=fleet.settings, database=fleet.database, worker_id=uuid4())
