@@ -29,7 +29,6 @@ from tests.services import CopyDatabase
 
 MAY, JUNE, JULY = (BillingPeriod(date(2026, month, 1)) for month in (5, 6, 7))
 SAMPLES = [
-    ("legacy-cur", "2023-11", FileFormat.CSV),
     ("focus10", "2024-09", FileFormat.PARQUET),
     ("focus12", "2026-05", FileFormat.CSV),
 ]

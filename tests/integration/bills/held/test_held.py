@@ -11,34 +11,12 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.bills.rollback import roll_back
-from billfold.errors import DeliveryHeldError
-from billfold.model import DeliveryOutcome, DeliveryState, RunStatus
+from billfold.model import DeliveryOutcome, DeliveryState
 from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
 from tests.integration.bills.held.held_helpers import USD, deliver
 from tests.services import Landed
-
-
-def test_a_delivery_that_leaves_less_than_half_of_the_rows_is_held(landed: Landed) -> None:
-    landing = landed((deliver, described("1", "1", "1", "1", "100")))
-    before = landing.snapshot()
-    write_bill(landing.root, described("1", "100"), revision=2)
-
-    outcome = landing.ingest()
-
-    assert outcome.state is DeliveryState.HELD
-    assert outcome.reason == "would leave 2 of 5 rows"
-    assert isinstance(outcome.exit_error, DeliveryHeldError)
-    assert f"billfold release {outcome.delivery_id}" in str(outcome.exit_error)
-    assert [run.status for run in outcome.runs] == [RunStatus.SKIPPED]
-    assert landing.query("SELECT state, reason, error_code FROM billing_deliveries ORDER BY created_at")[1] == (
-        "held",
-        "would leave 2 of 5 rows",
-        None,
-    )
-    assert landing.snapshot() == before
-    assert landing.count("billing_publications") == 1
 
 
 def reduction(line_item_type: str, cost: str, **columns: str) -> dict[str, str]:
