@@ -70,23 +70,20 @@ def focus_row(cost: str, **columns: str) -> dict[str, str]:
     }
 
 
-def tagged(*teams: str) -> list[dict[str, str]]:
-    """The columns of one usage of EC2, once for each of these tags."""
-    return [
-        {
-            "resource_tags": json.dumps({"user_team": team}),
-            "line_item_usage_type": "BoxUsage:t3.large",
-            "line_item_resource_id": "i-1",
-            "line_item_line_item_description": "",
-        }
-        for team in teams
-    ]
+def tagged(team: str) -> dict[str, str]:
+    """The columns of one usage of EC2 under this tag."""
+    return {
+        "resource_tags": json.dumps({"user_team": team}),
+        "line_item_usage_type": "BoxUsage:t3.large",
+        "line_item_resource_id": "i-1",
+        "line_item_line_item_description": "",
+    }
 
 
-[TEAM_A, TEAM_B] = tagged("a", "b")
+TEAM_A, TEAM_B = tagged("a"), tagged("b")
 # What costs nothing may stand in all parts of a bill.
 FREE = described(*["0"] * 20)
-# What other queries of the bill that holds [10, 23] of team a select; each of other cost.
+# What other queries of the bill select than those that select team a; no two of them cost the same.
 OTHER_ROWS: dict[str, list[dict[str, str]]] = {
     "by-service": [line_item(cost="1503", **{**TEAM_A, "line_item_product_code": "AmazonS3"}), *FREE],
     "by-tag": [line_item(cost="1504", **TEAM_B)],
