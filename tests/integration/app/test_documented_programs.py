@@ -40,14 +40,21 @@ def home() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def bill(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one bill."""
+    folder = tmp_path_factory.mktemp("bucket") / "acme-billing"
+    write_sample_bill(_BILL, folder)
+    return folder
+
+
 @pytest.fixture
-def bucket(environment: pytest.MonkeyPatch, home: Path, tmp_path: Path) -> Path:
+def bucket(environment: pytest.MonkeyPatch, home: Path, bill: Path) -> Path:
     """The folder that stands for the bucket s3://acme-billing, in an environment with its client and its home."""
     environment.setenv("BILLFOLD_HOME", str(home))
     environment.setenv("BILLFOLD_CLIENT", "acme")
     environment.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-    write_sample_bill(_BILL, tmp_path / "acme-billing")
-    return tmp_path / "acme-billing"
+    return bill
 
 
 @pytest.mark.parametrize(("name", "program"), PROGRAMS, ids=[name for name, _ in PROGRAMS])

@@ -27,7 +27,7 @@ from billfold.settings import load_settings
 from billfold.store.database import Database
 from billfold.transform.sample_bill import SampleBill, write_sample_bill
 from tests.folders import short_folder
-from tests.services import CopyDatabase, NewDatabase
+from tests.services import CopyDatabase, NewDatabase, copy_of
 
 CLASSES = (app.Billfold, Clients, Owners, Tokens, Counting, Requests, Dashboard)
 _BILL = SampleBill(
@@ -72,6 +72,18 @@ def landed(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) 
         landing.ingest(folder / "acme-billing")
         landing.owners.set("111122223333", "Platform")
     return settings, database, folder / "acme-billing"
+
+
+@pytest.fixture(scope="module")
+def landed_twice(landed: tuple[Settings, Database, Path], tmp_path_factory: pytest.TempPathFactory) -> Database:
+    """The same database with the bill as another export too."""
+    settings, database, _ = landed
+    folder = tmp_path_factory.mktemp("copy")
+    write_sample_bill(replace(_BILL, export_name="copy"), folder)
+    database = copy_of(database)
+    with Billfold(settings, database=database) as landing:
+        landing.ingest(folder)
+    return database
 
 
 @pytest.fixture
@@ -126,9 +138,8 @@ def test_every_method_has_an_example_that_runs(
         names["folder"] = request.getfixturevalue("short_folder")
         names["settings"] = names["settings"].model_copy(update={"home": names["folder"] / "home"})
     if example.name.startswith(Counting.__name__):
-        # The same bill as another export.
-        write_sample_bill(replace(_BILL, export_name="copy"), names["folder"])
-        names["billfold"].ingest(names["folder"])
+        twice = request.getfixturevalue("copy_database")(request.getfixturevalue("landed_twice"))
+        names["billfold"] = Billfold(names["settings"], database=twice)
     example.globs = names
 
     doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL).run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from decimal import Decimal
 from uuid import uuid4
 
 import pytest
@@ -18,6 +17,7 @@ from billfold.errors import ManifestError, UsageError
 from billfold.jobs.messages import handle_message
 from billfold.jobs.results import Dead, Done, Result
 from billfold.model import Client, DeliveryState
+from billfold.reports.costs import sum_costs
 from billfold.settings import as_folder
 from tests.bills.line_items import PERIOD, as_csv, described
 from tests.messages import s3_event
@@ -68,25 +68,26 @@ TREES = {
 }
 
 
-@pytest.mark.parametrize(("prefix", "manifests", "files"), TREES.values(), ids=TREES)
-def test_the_files_of_a_refused_manifest_never_come_in(
-    registry: Registry, prefix: str, manifests: dict[str, list[str]], files: list[str]
-) -> None:
+def put_tree(registry: Registry, prefix: str, manifests: dict[str, list[str]], files: list[str]) -> Client:
     client = registry.add("acme", prefix=prefix)
     for key, named in manifests.items():
         put_manifest(registry, client, key, *named)
     for key in files:
         assert is_data_file(key)
         put_file(registry, client, key, "1", "2")
+    return client
+
+
+@pytest.mark.parametrize(("prefix", "manifests", "files"), TREES.values(), ids=TREES)
+def test_the_files_of_a_refused_manifest_never_come_in(
+    registry: Registry, prefix: str, manifests: dict[str, list[str]], files: list[str]
+) -> None:
+    client = put_tree(registry, prefix, manifests, files)
     bucket = open_bucket(client, registry.settings)
 
     report = backfill(client=client, settings=registry.settings, database=registry.database)
-    results = [tell(registry, client, key) for key in [*files, *manifests]]
 
     assert [outcome.state for outcome in report.outcomes] == [DeliveryState.FAILED]
-    assert all(
-        isinstance(result, Dead) or (isinstance(result, Done) and result.state != "published") for result in results
-    )
     for key in [*files, *manifests]:
         with pytest.raises(ManifestError, match="that are not in acme-bills"):
             resolve(bucket, key)
@@ -94,6 +95,17 @@ def test_the_files_of_a_refused_manifest_never_come_in(
     for folder in folders:
         with pytest.raises(ManifestError):
             resolve(bucket, folder)
+
+
+def test_events_of_a_refused_manifest_and_of_its_files_publish_nothing(registry: Registry) -> None:
+    prefix, manifests, files = TREES["at the root"]
+    client = put_tree(registry, prefix, manifests, files)
+
+    results = [tell(registry, client, key) for key in [*files, *manifests]]
+
+    assert all(
+        isinstance(result, Dead) or (isinstance(result, Done) and result.state != "published") for result in results
+    )
 
 
 def test_a_file_without_a_manifest_comes_in_where_nothing_above_its_folder_may_be_listed(registry: Registry) -> None:
@@ -141,6 +153,7 @@ def test_keys_with_empty_parts_are_taken_as_they_are(registry: Registry, prefix:
     assert isinstance(result, Done)
     assert result.state == "published"
     assert (report.current_count, report.outcomes) == (1, ())
+    assert sum(row.amount for row in sum_costs(registry.database).rows) == 3
     for source in (data, f"s3://acme-bills/{data}", f"s3://acme-bills/{export}/"):
         if not source.startswith("/") or prefix:
             [delivery] = resolve(*locate(source, client, registry.settings))
@@ -177,14 +190,3 @@ def test_a_session_reads_the_folder_with_its_slash() -> None:
 
     assert reading["Resource"] == "arn:aws:s3:::acme-bills//billing/*"
     assert listing["Condition"] == {"StringLike": {"s3:prefix": "/billing/*"}}
-
-
-def test_costs_of_a_prefix_with_a_slash_are_the_bills(registry: Registry) -> None:
-    client = registry.add("acme", prefix="/billing")
-    put_file(registry, client, f"/billing/acme/{DATA}", "1.25", "2.5")
-    put_manifest(registry, client, f"/billing/acme/{MANIFEST}", f"s3://acme-bills//billing/acme/{DATA}")
-
-    report = backfill(client=client, settings=registry.settings, database=registry.database)
-
-    assert [outcome.state for outcome in report.outcomes] == [DeliveryState.PUBLISHED]
-    assert report.outcomes[0].billed_cost == {"USD": Decimal("3.75")}

@@ -21,6 +21,7 @@ from billfold.store.reports.conformance import BrokenRule, judge_added
 from billfold.store.reports.focus_rules import Rule, charge_rules
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, line_item, write_bill
+from tests.services import Landed
 
 # Usage that a Savings Plan covers, in a capacity reservation: every column but ChargeClass has a value.
 CHARGE: dict[str, Any] = {
@@ -218,8 +219,7 @@ def test_a_column_that_is_missing_strange_or_of_another_type_is_told(landing: La
     assert "BilledCost-type" in str(report.list_failures()[0])
 
 
-@pytest.fixture
-def broken(landing: Landing) -> Landing:
+def land_broken(landing: Landing) -> None:
     """Two USD charges and a EUR charge that end before they begin, and one credit that does not."""
     write_bill(
         landing.root,
@@ -232,7 +232,11 @@ def broken(landing: Landing) -> Landing:
     )
     landing.ingest()
     end_too_early(landing)
-    return landing
+
+
+@pytest.fixture
+def broken(landed: Landed) -> Landing:
+    return landed((land_broken,))
 
 
 def end_too_early(landing: Landing) -> None:

@@ -222,14 +222,6 @@ def test_presets_leave_out_taxes_credits_and_refunds(
     assert found == {"2026-05": may, "2026-06": june, ("2026-05", "EUR"): "5"}
 
 
-def test_a_refund_of_a_tax_is_left_out_with_refunds_and_with_taxes(landing: Landing) -> None:
-    write_bill(landing.root, [line_item(cost="1"), line_item("Refund", cost="-0.1", line_item_tax_type="VAT")])
-    landing.ingest()
-
-    for preset in (Preset.TAX, Preset.REFUND):
-        assert costs(landing, CostColumn.MONTH, selection=Selection(without=[preset])) == {"2026-05": "1"}
-
-
 def test_months_are_bounded_at_both_ends(bills: Landing) -> None:
     def months(**wanted: BillingPeriod) -> set[str]:
         return {total.group[0] for total in sum_costs(bills.database, **wanted).totals}
@@ -241,18 +233,32 @@ def test_months_are_bounded_at_both_ends(bills: Landing) -> None:
         months(since=JUNE, until=MAY)
 
 
-def test_owners_group_the_costs_of_all_their_accounts_and_of_their_client_alone(landing: Landing) -> None:
-    write_bill(landing.root, [line_item(cost="1"), line_item(cost="2", **S3), line_item(cost="4", **ELSEWHERE)])
-    landing.ingest()
-    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('other')")
-    landing.execute(
+@pytest.fixture(scope="module")
+def owned(shared_landing: Landing) -> Landing:
+    """Costs of three accounts, two of which have an owner, and a refund of a tax; it stays so."""
+    refund = line_item("Refund", cost="-0.5", line_item_tax_type="VAT", **ELSEWHERE)
+    write_bill(
+        shared_landing.root, [line_item(cost="1"), line_item(cost="2", **S3), line_item(cost="4", **ELSEWHERE), refund]
+    )
+    shared_landing.ingest()
+    shared_landing.execute("INSERT INTO billing_clients (client_id) VALUES ('other')")
+    shared_landing.execute(
         "INSERT INTO billing_account_owners (client_id, account_id, owner) VALUES ('acme', '777788889999', 'shops'),"
         " ('acme', '444455556666', 'shops'), ('other', '123412341234', 'them')"
     )
+    return shared_landing
 
-    assert costs(landing, CostColumn.OWNER) == {"shops": "3", "": "4"}
-    assert costs(landing, CostColumn.OWNER, TEAM) == {("shops", ""): "3", ("", ""): "4"}
-    assert costs(landing, CostColumn.OWNER, selection=Selection(owners=["shops"], services=["AmazonS3"])) == {
+
+def test_a_refund_of_a_tax_is_left_out_with_refunds_and_with_taxes(owned: Landing) -> None:
+    assert costs(owned, CostColumn.MONTH) == {"2026-05": "6.5"}
+    for preset in (Preset.TAX, Preset.REFUND):
+        assert costs(owned, CostColumn.MONTH, selection=Selection(without=[preset])) == {"2026-05": "7"}
+
+
+def test_owners_group_the_costs_of_all_their_accounts_and_of_their_client_alone(owned: Landing) -> None:
+    assert costs(owned, CostColumn.OWNER) == {"shops": "3", "": "3.5"}
+    assert costs(owned, CostColumn.OWNER, TEAM) == {("shops", ""): "3", ("", ""): "3.5"}
+    assert costs(owned, CostColumn.OWNER, selection=Selection(owners=["shops"], services=["AmazonS3"])) == {
         "shops": "2"
     }
 

@@ -19,6 +19,7 @@ import pytest
 from billfold.cli import main
 from billfold.reports.spending import Question, list_charges, report_spending
 from billfold.selection import Selection
+from tests.at_length import rounds
 from tests.bills.filtered_bills import (
     CLIENTS,
     Asked,
@@ -36,7 +37,7 @@ from tests.integration.reports.slow_pace import measure_slowly
 from tests.processes.web_server import WebServer, run_web_server
 
 SEED = 15
-QUESTIONS = 16
+QUESTIONS = rounds(8, in_soak=16)
 OPEN_MONTH = date(2026, 7, 25)
 
 Amounts = Mapping[tuple[str, str], Decimal]
@@ -62,6 +63,7 @@ def server(bills: Bills) -> Iterator[WebServer]:
         yield server
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("seed", range(QUESTIONS))
 def test_every_door_shows_the_same_amounts(
     bills: Bills, server: WebServer, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int

@@ -126,18 +126,6 @@ def test_what_is_not_counted_costs_nothing(own_months: Landing) -> None:
     assert [total.group for total in report.totals] == [("2026-06",)]
 
 
-def test_deliveries_show_which_one_is_current(own_months: Landing) -> None:
-    write_bill(own_months.root, [in_june(cost="0.75")], period="2026-06", revision=3)
-    own_months.ingest_all()
-
-    rows = list_deliveries(own_months.database, Filter(period=JUNE))
-
-    assert [(row.is_current, row.billed_cost, row.rows_added, row.rows_removed) for row in rows] == [
-        (True, {"USD": "0.75"}, 1, 1),
-        (False, {"USD": "0.5"}, 1, 0),
-    ]
-
-
 def test_lists_are_filtered_and_limited(own_months: Landing, tmp_path: Path) -> None:
     write_object(tmp_path, "bad.csv", b"line_item_unblended_cost\n1,2\n")
     own_months.ingest(tmp_path / "bad.csv")
@@ -162,9 +150,12 @@ def set_times(landing: Landing, *times: datetime) -> None:
         )
 
 
-def test_costs_as_of_a_moment_are_those_that_stood_then(own_months: Landing) -> None:
+def test_costs_as_of_a_moment_and_deliveries_tell_what_stood_from_what_is_current(
+    own_months: Landing,
+) -> None:
     write_bill(own_months.root, [in_june(cost="0.75"), in_june(cost="0.20")], period="2026-06", revision=3)
     own_months.ingest_all()
+    rows = list_deliveries(own_months.database, Filter(period=JUNE))
     times = [datetime(2026, 7, day, 9, tzinfo=UTC) for day in (1, 2, 3)]
     set_times(own_months, *times)
 
@@ -174,6 +165,10 @@ def test_costs_as_of_a_moment_are_those_that_stood_then(own_months: Landing) -> 
         assert sum(row.amount for row in report.rows) == sum(total.amount for total in report.totals)
         return [total.amount for total in report.totals]
 
+    assert [(row.is_current, row.billed_cost, row.rows_added, row.rows_removed) for row in rows] == [
+        (True, {"USD": "0.95"}, 2, 1),
+        (False, {"USD": "0.5"}, 1, 0),
+    ]
     assert june_total(times[1] - timedelta(microseconds=1)) == []
     assert june_total(times[1]) == june_total(times[2] - timedelta(microseconds=1)) == [Decimal("0.5")]
     assert june_total(times[2]) == june_total(None) == [Decimal("0.95")]

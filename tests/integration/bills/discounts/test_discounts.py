@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, localcontext
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from billfold.settings import Settings
-from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, line_item, write_delivery
 from tests.integration.bills.discounts.discounts_helpers import (
@@ -25,6 +23,7 @@ from tests.integration.bills.discounts.discounts_helpers import (
     named,
     usage,
 )
+from tests.services import NewDatabase, make_shared_landing
 
 
 def costs(landing: Landing) -> dict[str, tuple[Decimal, ...]]:
@@ -34,17 +33,6 @@ def costs(landing: Landing) -> dict[str, tuple[Decimal, ...]]:
         " FROM focus_cost_and_usage"
     )
     return {row[0]: row[1:] for row in rows}
-
-
-def test_the_sample_bill_is_billed_with_its_discounts(
-    database: Database, settings: Settings, shared_samples: Path
-) -> None:
-    landing = Landing.make(database, settings, shared_samples / "field" / "discounts-no-net")
-
-    outcome = landing.ingest()
-
-    assert outcome.billed_cost == {"USD": Decimal("136.5")}
-    assert outcome.findings == ()
 
 
 # Two rows of usage, at 100 and 50, and what they are billed at.
@@ -90,43 +78,67 @@ BILLS: dict[str, tuple[list[dict[str, str]], str]] = {
         [{"discount": '{"EdpDiscount": -0.12345678901234567890123, "Other":-1e-25}'}, {}],
         "149.8765432109876543210987699",
     ),
+    "words for no value": (
+        [
+            {"discount_total_discount": "None", **named(EdpDiscount=None, Other="n/a")},
+            {"discount_total_discount": "-4.5"},
+        ],
+        "145.5",
+    ),
     "a key that looks like JSON": ([{"discount": '{"a\\": -7, {": -9.0, "b":-4.5}'}, {}], "136.5"),
 }
+
+
+# How a Parquet file may hold the numbers of its map, and how its texts become such numbers.
+NUMBERS: dict[str, tuple[pa.DataType, Callable[[str], object]]] = {
+    "a map of doubles": (pa.float64(), float),
+    "a map of decimals": (pa.decimal128(38, 20), Decimal),
+    "a map of strings": (pa.string(), str),
+}
+IN_MAPS = [["-9.1", "0.1"], ["-4.25", "-0.25"]]
+WANTED = {**{name: wanted for name, (_, wanted) in BILLS.items()}, **dict.fromkeys(NUMBERS, "136.5")}
+
+
+def pair(name: str, columns: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Usage at 100 and at 50 with these columns."""
+    return [
+        {**usage(cost, **held), "line_item_line_item_description": f"{name}: {cost}"}
+        for cost, held in zip(("100", "50"), columns, strict=True)
+    ]
+
+
+def with_map(name: str, number_type: pa.DataType, read: Callable[[str], object]) -> bytes:
+    items = pair(name, [{}, {}])
+    columns: dict[str, pa.Array] = {column: pa.array([item[column] for item in items]) for column in items[0]}
+    columns["discount"] = pa.array(
+        [list(zip(("EdpDiscount", "Other"), map(read, row), strict=True)) for row in IN_MAPS],
+        pa.map_(pa.string(), number_type),
+    )
+    stream = io.BytesIO()
+    parquet.write_table(pa.table(columns), stream)
+    return stream.getvalue()
 
 
 @pytest.fixture(scope="module")
 def billed(shared_landing: Landing) -> dict[str, tuple[Decimal, ...]]:
     """The four costs of each charge of a bill that has all of these rows, each pair in a file with its own columns."""
-    pairs = [
-        [
-            usage(cost, **held) | {"line_item_line_item_description": f"{name}: {cost}"}
-            for cost, held in zip(("100", "50"), columns, strict=True)
-        ]
-        for name, (columns, _) in BILLS.items()
-    ]
-    write_delivery(shared_landing.root, *map(as_csv, pairs), ending="csv")
+    files = [as_csv(pair(name, columns)) for name, (columns, _) in BILLS.items()]
+    files += [with_map(name, *kind) for name, kind in NUMBERS.items()]
+    write_delivery(shared_landing.root, *files, ending="csv")
     outcome = shared_landing.ingest()
     assert (outcome.exit_error, outcome.findings) == (None, ())
     assert basis(shared_landing) == PLUS
+    assert is_proved(shared_landing)
     return costs(shared_landing)
 
 
-@pytest.mark.parametrize("name", BILLS)
+@pytest.mark.parametrize("name", WANTED)
 def test_discounts_without_net_costs_are_billed(billed: dict[str, tuple[Decimal, ...]], name: str) -> None:
     found = [billed[f"{name}: {cost}"][:3] for cost in ("100", "50")]
 
     assert all(billed == effective == contracted for billed, effective, contracted in found)
     with localcontext(prec=100):
-        assert sum(billed for billed, _, _ in found) == Decimal(BILLS[name][1])
-
-
-def test_a_bill_whose_columns_name_no_discount_stays_gross(landing: Landing) -> None:
-    outcome = land(landing, [usage("100", discount="{}", discount_total_discount="0.0"), usage("50", discount="")])
-
-    assert outcome.billed_cost == {"USD": Decimal(150)}
-    assert outcome.findings == ()
-    assert basis(landing) == "gross"
-    assert all(billed == effective == contracted for billed, effective, contracted, _ in costs(landing).values())
+        assert sum(billed for billed, _, _ in found) == Decimal(WANTED[name])
 
 
 def test_legacy_headers_name_the_same_discounts(landing: Landing) -> None:
@@ -148,32 +160,6 @@ def test_legacy_headers_name_the_same_discounts(landing: Landing) -> None:
     assert outcome.billed_cost == {"USD": Decimal("136.5")}
 
 
-def test_a_parquet_map_is_read_exactly_whatever_the_type_of_its_numbers(landing: Landing) -> None:
-    items = [usage("100"), usage("50")]
-    numbers = [["-9.1", "0.1"], ["-4.25", "-0.25"]]
-    types: dict[str, tuple[pa.DataType, Callable[[str], object]]] = {
-        "double": (pa.float64(), float),
-        "decimal": (pa.decimal128(38, 20), Decimal),
-        "string": (pa.string(), str),
-    }
-    for name, (number_type, read) in types.items():
-        columns: dict[str, pa.Array] = {column: pa.array([item[column] for item in items]) for column in items[0]}
-        columns["discount"] = pa.array(
-            [list(zip(("EdpDiscount", "Other"), map(read, row), strict=True)) for row in numbers],
-            pa.map_(pa.string(), number_type),
-        )
-        stream = io.BytesIO()
-        parquet.write_table(pa.table(columns), stream)
-        write_delivery(landing.root, stream.getvalue(), ending="snappy.parquet", export_path=f"exports/{name}")
-
-    outcomes = landing.ingest_all()
-
-    assert {outcome.export_name: outcome.billed_cost for outcome in outcomes} == {
-        name: {"USD": Decimal("136.5")} for name in types
-    }
-    assert is_proved(landing)
-
-
 def test_discounts_above_zero_are_subtracted_on_the_whole_bill(landing: Landing) -> None:
     items = [
         usage("100", discount_total_discount="9.0"),
@@ -188,34 +174,28 @@ def test_discounts_above_zero_are_subtracted_on_the_whole_bill(landing: Landing)
     assert outcome.findings == ("the discount columns hold amounts above 0: 11.7 USD was subtracted",)
 
 
-def test_a_refund_gives_back_what_was_paid_after_its_discount(landing: Landing) -> None:
-    outcome = land(
-        landing,
-        [
-            usage("100", discount_total_discount="-9"),
-            line_item("Refund", "-100", discount_total_discount="9", line_item_line_item_description="refund"),
-        ],
-    )
-
-    assert outcome.billed_cost == {"USD": Decimal(0)}
-    assert outcome.findings == ()
-    assert costs(landing)["refund"][:3] == (-91, -91, -91)
-
-
-def test_one_sign_holds_for_the_whole_bill_and_what_contradicts_it_is_a_finding(landing: Landing) -> None:
+def test_doubtful_discounts_are_findings_of_their_currency(landing: Landing) -> None:
     outcome = land(
         landing,
         [
             usage("100", discount_total_discount="-9"),
             usage("50", discount_total_discount="-4.5"),
+            # One sign holds for the whole bill.
             usage("30", discount_total_discount="3"),
+            usage("51", discount_total_discount="4.5", line_item_currency_code="EUR"),
+            usage("60", discount_total_discount="-6", line_item_currency_code="EUR"),
+            usage("101", discount_total_discount="-9", **named(EdpDiscount=-8.5), line_item_currency_code="GBP"),
         ],
     )
 
-    assert outcome.billed_cost == {"USD": Decimal("169.5")}
-    assert outcome.findings == ("discounts of 3 USD raise the cost of their line items: check their sign",)
+    assert outcome.billed_cost == {"USD": Decimal("169.5"), "EUR": Decimal("109.5"), "GBP": Decimal(92)}
+    assert sorted(outcome.findings) == [
+        "discounts of 3 USD raise the cost of their line items: check their sign",
+        "discounts of 4.5 EUR raise the cost of their line items: check their sign",
+        "total discounts in GBP are -0.5 off the sum of their parts: the totals were billed",
+    ]
     assert landing.query("SELECT cost, state FROM billing_checks WHERE name = 'net_proof'") == [
-        ({"USD": "3"}, "warned")
+        ({"USD": "3", "EUR": "4.5", "GBP": "0.5"}, "warned")
     ]
 
 
@@ -225,34 +205,22 @@ def test_a_bill_of_refunds_alone_follows_the_sign_of_aws(landing: Landing) -> No
     assert outcome.billed_cost == {"USD": Decimal(-91)}
 
 
-def test_totals_that_are_not_the_sum_of_their_parts_are_a_finding(landing: Landing) -> None:
-    outcome = land(landing, [usage("100", discount_total_discount="-9", **named(EdpDiscount=-8.5))])
-
-    assert outcome.billed_cost == {"USD": Decimal(91)}
-    assert outcome.findings == ("total discounts in USD are -0.5 off the sum of their parts: the totals were billed",)
-    assert landing.query("SELECT cost FROM billing_checks WHERE name = 'net_proof'") == [({"USD": "0.5"},)]
-
-
-@pytest.mark.parametrize("sign", ["-", ""])
-def test_discounts_in_line_items_and_in_columns_count_once(landing: Landing, sign: str) -> None:
+def test_discounts_in_line_items_and_in_columns_count_once(landing: Landing) -> None:
+    euros = {"line_item_currency_code": "EUR"}
     outcome = land(
         landing,
         [
-            usage("100", discount_total_discount=f"{sign}9"),
-            usage("50", discount_total_discount=f"{sign}4.5"),
-            line_item("EdpDiscount", "-13.5"),
+            usage("100", discount_total_discount="9", **euros),
+            usage("50", discount_total_discount="4.5", **euros),
+            line_item("EdpDiscount", "-13.5", **euros),
+            usage("101", **named(EdpDiscount=-9)),
+            line_item("RiVolumeDiscount", "-2"),
+            usage("7"),
         ],
     )
 
     assert basis(landing) == "gross"
-    assert outcome.billed_cost == {"USD": Decimal("136.5")}
-    assert outcome.findings == ()
-
-
-def test_discounts_that_columns_name_beyond_the_line_items_are_a_finding(landing: Landing) -> None:
-    outcome = land(landing, [usage("100", **named(EdpDiscount=-9)), line_item("RiVolumeDiscount", "-2"), usage("7")])
-
-    assert outcome.billed_cost == {"USD": Decimal(105)}
+    assert outcome.billed_cost == {"EUR": Decimal("136.5"), "USD": Decimal(106)}
     assert outcome.findings == (
         "the discount columns name -9 USD, the discount line items -2 USD: only the line items were billed, because"
         " the columns usually repeat them",
@@ -260,54 +228,76 @@ def test_discounts_that_columns_name_beyond_the_line_items_are_a_finding(landing
     assert landing.query("SELECT cost FROM billing_checks WHERE name = 'net_proof'") == [({"USD": "7"},)]
 
 
-def test_net_costs_are_billed_whatever_the_discounts_say(landing: Landing) -> None:
+EXACT = "0.1234567890123456789012345"
+
+
+@pytest.fixture(scope="module")
+def priced(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """A bill with prices, and with numbers longer than those that are computed."""
+    landing = make_shared_landing(new_database, tmp_path_factory)
     outcome = land(
-        landing,
-        [
-            usage("100", line_item_net_unblended_cost="91", discount_total_discount="-9"),
-            usage("50", line_item_net_unblended_cost="45.5", discount_total_discount="-4.5"),
-            line_item("EdpDiscount", "-13.5"),
-        ],
-    )
-
-    assert basis(landing) == "net"
-    assert outcome.billed_cost == {"USD": Decimal("136.5")}
-    assert outcome.findings == ()
-
-
-def test_currencies_are_proved_apart(landing: Landing) -> None:
-    outcome = land(
-        landing,
-        [
-            usage("100", discount_total_discount="-9"),
-            usage("50", discount_total_discount="4.5", line_item_currency_code="EUR"),
-            usage("60", discount_total_discount="-6", line_item_currency_code="EUR"),
-        ],
-    )
-
-    assert outcome.billed_cost == {"USD": Decimal(91), "EUR": Decimal("108.5")}
-    assert outcome.findings == ("discounts of 4.5 EUR raise the cost of their line items: check their sign",)
-
-
-def test_list_cost_stays_before_discounts(landing: Landing) -> None:
-    land(
         landing,
         [
             usage("100", discount_total_discount="-9", line_item_unblended_rate="25", **PRICED),
             line_item("Tax", "8", discount_total_discount="-1", line_item_line_item_description="tax"),
             line_item("Credit", "-5", discount_total_discount="0.5", line_item_line_item_description="credit"),
             line_item("Fee", "12", discount_total_discount="-2", line_item_line_item_description="fee"),
+            line_item("Refund", "-101", discount_total_discount="9", line_item_line_item_description="refund"),
+            usage(EXACT, discount_total_discount="-0.00000000000000000000001", line_item_usage_amount="3"),
+            usage("1", line_item_usage_amount="7", pricing_public_on_demand_rate="0.3333333333333333335"),
+            usage("-0.5", line_item_usage_amount="300000000"),
         ],
     )
+    assert outcome.findings == ()
+    return landing
 
-    assert costs(landing) == {
+
+def test_list_cost_stays_before_discounts_and_a_refund_gives_back_what_was_paid(priced: Landing) -> None:
+    found = costs(priced)
+
+    assert {name: found[name] for name in ("usage of 100", "tax", "credit", "fee")} == {
         "usage of 100": (91, 91, 91, 100),
         "tax": (7, 7, 7, 7),
         "credit": (Decimal("-4.5"),) * 4,
         "fee": (10, 10, 10, 12),
     }
-    assert landing.query(
+    assert found["refund"][:3] == (-92, -92, -92)
+    assert priced.query(
         'SELECT "ListUnitPrice", "ContractedUnitPrice" FROM focus_cost_and_usage'
         " WHERE \"ChargeDescription\" = 'usage of 100'"
     ) == [(25, Decimal("22.75"))]
-    assert landing.query("SELECT detail FROM billing_checks WHERE name = 'focus_rules' AND state = 'warned'") == []
+    detail = priced.value("SELECT detail FROM billing_checks WHERE name = 'focus_rules' AND state = 'warned'")
+    # The prices of the charge below zero.
+    assert set(re.findall(r"(\w+)\(", detail.replace("-not-negative ", "below"))) == {
+        f"{currency}{kind}UnitPricebelow" for currency in ("", "PricingCurrency") for kind in ("List", "Contracted")
+    }
+
+
+def test_computed_numbers_end_at_18_decimals_and_those_of_aws_where_they_end(priced: Landing) -> None:
+    rows = {
+        row[0]: row[1:]
+        for row in priced.query(
+            'SELECT "ChargeDescription", "BilledCost", "ListCost", "ListUnitPrice", "ContractedUnitPrice"'
+            " FROM focus_cost_and_usage"
+        )
+    }
+
+    assert rows[f"usage of {EXACT}"] == (
+        Decimal(EXACT) - Decimal("1e-23"),
+        Decimal(EXACT),
+        Decimal("0.041152263004115226"),
+        Decimal("0.041152263004115226"),
+    )
+    # 7 times the rate is 2.3333333333333333345: half goes away from zero, and the rate itself stays.
+    assert rows["usage of 1"] == (
+        1,
+        Decimal("2.333333333333333335"),
+        Decimal("0.3333333333333333335"),
+        Decimal("0.142857142857142857"),
+    )
+    assert rows["usage of -0.5"] == (
+        Decimal("-0.5"),
+        Decimal("-0.5"),
+        Decimal("-0.000000001666666667"),
+        Decimal("-0.000000001666666667"),
+    )

@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.bills.rollback import roll_back
-from billfold.errors import DeliveryHeldError
-from billfold.model import DeliveryState, RunStatus
+from billfold.model import DeliveryOutcome, DeliveryState
 from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
@@ -20,152 +19,78 @@ from tests.integration.bills.held.held_helpers import USD, deliver
 from tests.services import Landed
 
 
-def test_a_delivery_that_leaves_less_than_half_of_the_rows_is_held(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "1", "1", "1", "100"))
-    landing.ingest()
-    before = landing.snapshot()
-    write_bill(landing.root, described("1", "100"), revision=2)
-
-    outcome = landing.ingest()
-
-    assert outcome.state is DeliveryState.HELD
-    assert outcome.reason == "would leave 2 of 5 rows"
-    assert isinstance(outcome.exit_error, DeliveryHeldError)
-    assert f"billfold release {outcome.delivery_id}" in str(outcome.exit_error)
-    assert [run.status for run in outcome.runs] == [RunStatus.SKIPPED]
-    assert landing.query("SELECT state, reason, error_code FROM billing_deliveries ORDER BY created_at")[1] == (
-        "held",
-        "would leave 2 of 5 rows",
-        None,
-    )
-    assert landing.snapshot() == before
-    assert landing.count("billing_publications") == 1
-
-
-def test_a_delivery_that_leaves_less_than_half_of_the_cost_is_held(landing: Landing) -> None:
-    write_bill(landing.root, described("10", "20.5"))
-    landing.ingest()
-    write_bill(landing.root, described("10", "5.2"), revision=2)
-
-    outcome = landing.ingest()
-
-    assert outcome.state is DeliveryState.HELD
-    assert outcome.reason == "would leave 15.2 of 30.5 USD"
-    assert landing.billed() == {USD: Decimal("30.5")}
-
-
-def test_half_of_the_rows_and_of_the_cost_is_enough(landing: Landing) -> None:
-    write_bill(landing.root, described("10", "10"))
-    landing.ingest()
-    write_bill(landing.root, described("10"), revision=2)
-
-    assert landing.ingest().state is DeliveryState.PUBLISHED
-
-
-def test_each_currency_is_judged_by_itself(landing: Landing) -> None:
-    euros = line_item(cost="4", line_item_currency_code="EUR")
-    write_bill(landing.root, [*described("10"), euros])
-    landing.ingest()
-    write_bill(landing.root, [*described("10"), {**euros, "line_item_currency_code": "USD"}], revision=2)
-
-    outcome = landing.ingest()
-
-    assert outcome.reason == "would leave 0 of 4 EUR"
-
-
-def test_a_bill_of_credits_is_not_judged_by_its_cost(landing: Landing) -> None:
-    write_bill(landing.root, described("-10", "1"))
-    landing.ingest()
-    write_bill(landing.root, described("-100", "1"), revision=2)
-
-    assert landing.ingest().state is DeliveryState.PUBLISHED
-
-
 def reduction(line_item_type: str, cost: str, **columns: str) -> dict[str, str]:
     return line_item(line_item_type, cost, line_item_line_item_description=f"{line_item_type} of {cost}", **columns)
 
 
-def test_what_lowers_a_bill_and_is_added_holds_nothing(landed: Landed) -> None:
-    kinds = ["Credit", "Refund", "EdpDiscount", "BundledDiscount", "PrivateRateDiscount"]
-    landing = landed((deliver, described("100", "101")))
-    # A row of usage is restated too, so that the whole bill is judged. Each reduction alone would leave too little.
-    write_bill(landing.root, [*described("100", "99"), *(reduction(kind, "-190") for kind in kinds)], revision=2)
+CREDIT = reduction("Credit", "-200")
+COVERED = [
+    line_item("SavingsPlanCoveredUsage", "100", savings_plan_savings_plan_a_r_n=PLAN),
+    line_item("SavingsPlanNegation", "-100", savings_plan_savings_plan_a_r_n=PLAN),
+]
+LOWERED_BY = ["Credit", "Refund", "EdpDiscount", "BundledDiscount", "PrivateRateDiscount"]
+# By currency: the case, what a bill holds, what it holds after a restatement, and the loss that is told.
+JUDGED: dict[str, tuple[str, list[dict[str, str]], list[dict[str, str]], str | None]] = {
+    "USD": ("little is left", described("10", "20.5"), described("10", "5.2"), "15.2 of 30.5 USD"),
+    "AUD": ("half is enough", described("10", "10"), described("10"), None),
+    "EUR": ("none of the currency is left", described("4"), [], "0 of 4 EUR"),
+    "BRL": ("all amounts became nothing", described("100", "101"), described("0", "0"), "0 of 201 BRL"),
+    "CAD": ("costs below zero are not judged", described("-10", "1"), described("-100", "1"), None),
+    # Each reduction alone would leave too little.
+    "CHF": (
+        "what lowers a bill is added",
+        described("100", "101"),
+        [*described("100", "99"), *(reduction(kind, "-190") for kind in LOWERED_BY)],
+        None,
+    ),
+    "CNY": ("credits vanish", [*described("100", "101"), CREDIT], described("100", "100"), None),
+    "DKK": (
+        "usage shrinks under a credit",
+        [*described("100", "100", "1"), CREDIT],
+        [*described("10", "0", "1"), reduction("Credit", "-1")],
+        "11 of 201 DKK before credits, refunds and discounts",
+    ),
+    "GBP": ("a Savings Plan covers the usage", described("100", "1"), [*COVERED, *described("1")], None),
+    # With these, the bill keeps exactly half of its rows.
+    "JPY": ("what costs nothing is gone", described(*["0"] * 26), [], None),
+}
 
-    outcome = landing.ingest()
 
-    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(199 - 5 * 190)})
+def test_the_cost_of_each_currency_is_judged_without_what_lowers_it(landing: Landing) -> None:
+    def of_all(which: int) -> list[dict[str, str]]:
+        return [
+            {**item, "line_item_currency_code": currency}
+            for currency, case in JUDGED.items()
+            for item in (case[1], case[2])[which]
+        ]
 
+    deliver(landing, of_all(0))
+    before = landing.billed()
 
-def test_a_bill_whose_credits_vanish_is_not_held(landing: Landing) -> None:
-    write_bill(landing.root, [*described("100", "101"), reduction("Credit", "-200")])
-    landing.ingest()
-    write_bill(landing.root, described("100", "100"), revision=2)
-
-    assert landing.ingest().state is DeliveryState.PUBLISHED
-
-
-def test_usage_that_shrinks_under_a_credit_is_held(landing: Landing) -> None:
-    write_bill(landing.root, [*described("100", "100", "1"), reduction("Credit", "-200")])
-    landing.ingest()
-    write_bill(landing.root, [*described("10", "0", "1"), reduction("Credit", "-1")], revision=2)
-
-    outcome = landing.ingest()
+    outcome = deliver(landing, of_all(1), 2)
 
     assert outcome.state is DeliveryState.HELD
-    assert outcome.reason == "would leave 11 of 201 USD before credits, refunds and discounts"
+    told = [loss for *_, loss in (JUDGED[currency] for currency in sorted(JUDGED)) if loss]
+    assert outcome.reason == f"would leave {' and '.join(told)}"
+    assert landing.billed() == before
 
 
-def test_usage_that_a_savings_plan_covers_from_now_on_is_not_lost(landing: Landing) -> None:
-    write_bill(landing.root, described("100", "1"))
-    landing.ingest()
-    covered = [
-        line_item("SavingsPlanCoveredUsage", "100", savings_plan_savings_plan_a_r_n=PLAN),
-        line_item("SavingsPlanNegation", "-100", savings_plan_savings_plan_a_r_n=PLAN),
-    ]
-    write_bill(landing.root, [*covered, *described("1")], revision=2)
-
-    outcome = landing.ingest()
-
-    assert (outcome.state, outcome.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(1)})
-
-
-def test_a_bill_whose_amounts_became_nothing_is_held(landed: Landed) -> None:
-    landing = landed((deliver, described("100", "101")))
-    write_bill(landing.root, described("0", "0"), revision=2)
-
-    assert landing.ingest().reason == "would leave 0 of 201 USD"
-
-
-def test_net_columns_that_appear_hold_nothing_by_their_discounts(landed: Landed) -> None:
-    landing = landed((deliver, described("100", "101")))
-    write_bill(landing.root, described("100", "101", line_item_net_unblended_cost="15"), revision=2)
-    with_net = landing.ingest()
-    write_bill(landing.root, described("100", "101"), revision=3)
-    without_net = landing.ingest()
-    write_bill(landing.root, described("40", "30", line_item_net_unblended_cost="30"), revision=4)
-
-    lost = landing.ingest()
-
-    assert (with_net.state, with_net.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(30)})
-    assert without_net.state is DeliveryState.PUBLISHED
-    assert lost.reason == "would leave 70 of 201 USD before credits, refunds and discounts"
-
-
-@pytest.mark.parametrize(("discount", "state"), [("-85", DeliveryState.PUBLISHED), ("-100", DeliveryState.HELD)])
-def test_discount_columns_that_appear_hold_a_bill_only_where_nothing_is_left(
-    landed: Landed, discount: str, state: DeliveryState
-) -> None:
+def test_net_and_discount_columns_that_appear_hold_a_bill_only_where_nothing_is_left(landed: Landed) -> None:
     landing = landed((deliver, described("100", "100")))
-    write_bill(landing.root, described("100", "100", discount_total_discount=discount), revision=2)
 
-    assert landing.ingest().state is state
+    def restate(revision: int, *costs: str, **columns: str) -> DeliveryOutcome:
+        return deliver(landing, described(*costs, **columns), revision)
 
+    all_discounted = restate(2, "100", "100", discount_total_discount="-100")
+    net_of_nothing = restate(3, "100", "100", line_item_net_unblended_cost="0")
+    discounted = restate(4, "100", "100", discount_total_discount="-85")
+    with_net = restate(5, "100", "100", line_item_net_unblended_cost="15")
+    lost = restate(6, "40", "30", line_item_net_unblended_cost="30")
 
-def test_net_costs_that_all_are_nothing_are_held(landed: Landed) -> None:
-    landing = landed((deliver, described("100", "101")))
-    write_bill(landing.root, described("100", "101", line_item_net_unblended_cost="0"), revision=2)
-
-    assert landing.ingest().state is DeliveryState.HELD
+    assert (all_discounted.state, net_of_nothing.state) == (DeliveryState.HELD, DeliveryState.HELD)
+    assert (discounted.state, discounted.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(30)})
+    assert (with_net.state, with_net.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(30)})
+    assert lost.reason == "would leave 70 of 200 USD before credits, refunds and discounts"
 
 
 def test_focus_is_judged_without_credits_and_corrections(landing: Landing) -> None:
@@ -184,22 +109,15 @@ def test_focus_is_judged_without_credits_and_corrections(landing: Landing) -> No
             "BillingAccountId": "111122223333",
         }
 
-    write_bill(landing.root, [charge("Usage", "100"), charge("Usage", "101")])
-    landing.ingest()
-    lowered = [
-        charge("Usage", "100"),
-        charge("Usage", "99"),
-        charge("Credit", "-100"),
-        charge("Usage", "-90", "Correction"),
-    ]
-    write_bill(landing.root, lowered, revision=2)
-    published = landing.ingest()
-    write_bill(landing.root, [charge("Usage", "10"), charge("Usage", "9"), *lowered[2:]], revision=3)
+    deliver(landing, [charge("Usage", "100"), charge("Usage", "101"), charge("Credit", "-150")])
 
-    held = landing.ingest()
+    held = deliver(
+        landing,
+        [charge("Usage", "10"), charge("Usage", "9"), charge("Credit", "-1"), charge("Usage", "-1", "Correction")],
+        2,
+    )
 
-    assert (published.state, published.billed_cost) == (DeliveryState.PUBLISHED, {USD: Decimal(9)})
-    assert held.reason == "would leave 19 of 199 USD before credits, refunds and discounts"
+    assert held.reason == "would leave 19 of 201 USD before credits, refunds and discounts"
 
 
 def deliver_and_take_back(landing: Landing) -> None:

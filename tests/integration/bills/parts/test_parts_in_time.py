@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 
 import pytest
 
@@ -13,14 +12,21 @@ from billfold.bills.rollback import roll_back
 from billfold.clients.registry import register, remove
 from billfold.errors import UsageError
 from billfold.model import Relation
-from billfold.reports.lists import list_statements
-from billfold.selection import Filter
 from billfold.store.database import connect
 from billfold.store.deliveries import claims, records
 from tests.bills.landing import Landing
-from tests.bills.line_items import LineItem, described, line_item, write_bill
+from tests.bills.line_items import line_item, write_bill
 from tests.integration.bills.parts.parts_helpers import EC2, S3, counted, deliver, viewed
 from tests.services import Landed
+
+
+def test_parts_are_told_once(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2), (deliver, "other", S3))
+
+    outcome = deliver(landing, "other", [*S3, line_item(cost="1", line_item_product_code="AmazonS3")], revision=2)
+
+    assert outcome.findings == ()
+    assert viewed(landing) == 1537
 
 
 def test_a_part_that_becomes_a_duplicate_yields(landed: Landed) -> None:
@@ -124,16 +130,44 @@ def test_an_operator_decides_for_good_and_gives_it_back(landed: Landed) -> None:
     assert landing.broken_rules() == []
 
 
-def test_a_switch_keeps_its_meaning_between_parts_and_their_whole(landed: Landed) -> None:
+MISSING = "missing from the costs"
+
+
+def test_the_whole_bill_never_counts_beside_its_parts(landed: Landed) -> None:
     landing = landed((deliver, "one", EC2), (deliver, "other", S3))
-    deliver(landing, "whole", [*EC2, *S3])
+    before = landing.published_at()[0]
+    told = deliver(landing, "whole", [*EC2, *S3]).findings
+    as_delivered = (counted(landing), viewed(landing))
 
     whole = switch(3, counted=True, settings=landing.settings, database=landing.database)
     parts = switch(1, counted=True, settings=landing.settings, database=landing.database)
 
+    assert as_delivered == ({"one", "other"}, 1536)
+    assert MISSING not in "".join(told)
     assert (whole.uncounted, whole.also_counted) == ((1, 2), ())
     assert (parts.uncounted, parts.also_counted) == ((3,), (2,))
-    assert viewed(landing) == 1536
+    assert (viewed(landing), viewed(landing, before)) == (1536, 33)
+    assert landing.broken_rules() == []
+
+
+def test_the_whole_bill_is_told_to_be_missing_until_its_other_part_comes(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2))
+
+    told = deliver(landing, "whole", [*EC2, *S3]).findings
+    deliver(landing, "other", S3)
+
+    assert MISSING in "".join(told)
+    assert (counted(landing), viewed(landing)) == ({"one", "other"}, 1536)
+    assert landing.broken_rules() == []
+
+
+def test_the_whole_bill_counts_alone_where_it_was_there_before_its_parts(landed: Landed) -> None:
+    landing = landed((deliver, "one", [*EC2, *S3]), (deliver, "other", S3))
+
+    deliver(landing, "third", EC2)
+
+    assert (counted(landing), viewed(landing)) == ({"one"}, 1536)
+    assert landing.broken_rules() == []
 
 
 def test_what_an_operator_left_out_is_told(landed: Landed) -> None:
@@ -146,27 +180,19 @@ def test_what_an_operator_left_out_is_told(landed: Landed) -> None:
     assert viewed(landing) == 33
 
 
-def deliver_to_globex(landing: Landing, export: str, items: Sequence[LineItem]) -> None:
-    deliver(landing.with_client(client_id="globex"), export, items)
+def test_what_cannot_be_decided_is_refused(landed: Landed) -> None:
+    landing = landed((deliver, "one", EC2))
+    deliver(landing.with_client(client_id="globex"), "other", S3)
+
+    for other, said in ((1, "named twice"), (9, "no such"), (2, "one client and month")):
+        with pytest.raises(UsageError, match=said):
+            decide(1, other, choice=Relation.PARTS, settings=landing.settings, database=landing.database)
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "said"), [(1, 1, "named twice"), (1, 9, "no such"), (1, 2, "one client and month")]
-)
-def test_what_cannot_be_decided_is_refused(landed: Landed, one: int, other: int, said: str) -> None:
-    landing = landed((deliver, "one", EC2), (deliver_to_globex, "other", S3))
-
-    with pytest.raises(UsageError, match=said):
-        decide(one, other, choice=Relation.PARTS, settings=landing.settings, database=landing.database)
-
-
-@pytest.mark.parametrize(("other", "expected"), [(EC2, 33), (S3, 1536)], ids=["duplicates", "parts"])
-def test_two_workers_at_once_do_not_both_decide_alone(
-    landing: Landing, other: Sequence[LineItem], expected: int
-) -> None:
+def test_two_workers_at_once_do_not_both_decide_alone(landing: Landing) -> None:
     manifests = [
         write_bill(landing.root, EC2, export_path="exports/one"),
-        write_bill(landing.root, other, export_path="exports/other"),
+        write_bill(landing.root, EC2, export_path="exports/other"),
     ]
     workers = [threading.Thread(target=landing.ingest, args=(manifest,)) for manifest in manifests]
 
@@ -175,7 +201,7 @@ def test_two_workers_at_once_do_not_both_decide_alone(
     for worker in workers:
         worker.join()
 
-    assert viewed(landing) == expected
+    assert viewed(landing) == 33
     assert landing.count("billing_publications") == 2
 
 
@@ -188,47 +214,3 @@ def test_a_client_that_is_removed_takes_its_pairs_with_it(landed: Landed) -> Non
     remove(landing.database, "acme", purge=True)
 
     assert landing.count("billing_statement_pairs") == 0
-
-
-def test_the_list_of_statements_shows_the_evidence(landing: Landing) -> None:
-    deliver(landing, "one", described(*["1"] * 20))
-    deliver(landing, "other", described(*["1"] * 10, *["2"] * 10))
-    decide(1, 2, choice=Relation.PARTS, settings=landing.settings, database=landing.database)
-
-    one, other = list_statements(landing.database, Filter())
-
-    [seen] = one.related
-    assert {key: value for key, value in seen.items() if key != "compared_at"} == {
-        "statement_id": 2,
-        "export": "other",
-        "counted": True,
-        "relation": "parts",
-        "decided_by": "operator",
-        "measure": "daily costs",
-        "share_of_smaller": "1.000000",
-        "share_of_larger": "0.666666",
-        "line_items_in_both": 10,
-        "cost_in_both": {"USD": "20"},
-        "cost_only_here": {"USD": "0"},
-        "cost_only_there": {"USD": "10"},
-    }
-    assert other.related[0]["cost_only_here"] == {"USD": "10"}
-
-
-def test_what_is_missing_or_counts_twice_in_part_is_a_warning(landing: Landing) -> None:
-    bill = described(*["1"] * 60)
-    deliver(landing, "one", bill[:40])
-    deliver(landing, "other", bill[20:])
-
-    checks = dict(
-        landing.query(
-            "SELECT checked.statement_id, jsonb_build_object('state', state, 'cost', cost, 'detail', detail)"
-            " FROM billing_checks AS checked JOIN billing_statements ON current_publication_id = publication_id"
-            " WHERE name = 'overlap'"
-        )
-    )
-
-    assert (checks[2]["state"], checks[2]["cost"]) == ("warned", {"USD": "20"})
-    assert "partly missing from the costs: it overlaps with statement 1 (one)" in checks[2]["detail"]
-    assert "overlap, decided by content, 50.00 % of the smaller and 50.00 % of the larger one" in checks[2]["detail"]
-    assert checks[1]["state"] == "passed"

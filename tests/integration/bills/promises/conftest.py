@@ -11,7 +11,7 @@ from billfold.settings import Settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
-from tests.services import CopyDatabase, NewDatabase, make_shared_landing
+from tests.services import CopyDatabase
 
 USD = "USD"
 FACT = "billing_usage_fact_2026_05"
@@ -25,12 +25,9 @@ def on_each(each_database: Database, settings: Settings, tmp_path: Path) -> Land
 
 
 @pytest.fixture(scope="module")
-def landed_once(
-    request: pytest.FixtureRequest, new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory
-) -> Landing:
-    """A bill of 1 and 2, on PostgreSQL 16 unless a test says otherwise; its database stays so."""
-    landing = make_shared_landing(new_database, tmp_path_factory)
-    landing = replace(landing, database=new_database(getattr(request, "param", 16)))
+def landed_once(shared_landing: Landing) -> Landing:
+    """A bill of 1 and 2; its database stays so."""
+    landing = shared_landing
     write_bill(landing.root, described("1", "2"))
     landing.ingest()
     return landing
