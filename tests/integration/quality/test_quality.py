@@ -11,12 +11,9 @@ from structlog.testing import capture_logs
 from billfold.bills.rollback import roll_back
 from billfold.documents import format_money
 from billfold.model import DeliveryState
-from billfold.period import parse_period
 from billfold.quality import CHECKS, make_checks, record_checks
 from billfold.reports.checks import CheckRow, list_checks
 from billfold.selection import Filter
-from billfold.store.database import Database, connect
-from billfold.transform.sample_bill import SampleBill, write_sample_bill
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, RESERVATION, line_item, write_bill
 
@@ -257,20 +254,3 @@ def test_a_warned_check_is_logged_with_its_exact_money_until_it_is_made_again(la
 
     assert spelled(checks_of(landing)["unmapped_regions"]) == ("passed", 0, {})
     assert landing.count("billing_checks") == len(CHECKS)
-
-
-def test_the_sample_bill_keeps_its_commitments(landing: Landing, database: Database) -> None:
-    period = parse_period("2026-05")
-    assert period is not None
-    bill = SampleBill(payer_account_id="111122223333", period=period, line_item_count=350, balanced=False)
-    write_sample_bill(bill, landing.root)
-
-    landing.ingest()
-
-    checks = checks_of(landing)
-    assert checks["commitment_identity"].state == "passed"
-    assert "3 of 3 commitments" in checks["commitment_identity"].detail
-    assert spelled(checks["savings_plan_residual"]) == ("warned", 1, {"USD": "0.125"})
-    assert spelled(checks["savings_plan_hours"]) == ("warned", 1, {"USD": "0.125"})
-    with connect(database.reader_conninfo or "") as connection:
-        assert connection.execute("SELECT count(*) FROM billing_checks").fetchall() == [(len(CHECKS),)]
