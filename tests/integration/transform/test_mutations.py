@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from billfold.aws.manifest import parse_manifest
-from billfold.settings import Settings
 from tests.at_length import rounds
 from tests.bills.landing import Landing
-from tests.bills.parsed import parsed
+from tests.bills.parsed import Parse
 from tests.soak.mutations import Case, run_cases
 from tests.soak.valid_exports import ROW_COUNT, ValidExport, spell_manifest, valid_exports
 
@@ -31,13 +30,13 @@ def test_damaged_deliveries_end_as_promised_and_stop_no_other(landing: Landing, 
 
 
 @pytest.mark.parametrize("export", valid_exports(), ids=lambda export: export.label)
-def test_what_is_damaged_is_valid_before(settings: Settings, export: ValidExport) -> None:
+def test_what_is_damaged_is_valid_before(parse: Parse, export: ValidExport) -> None:
     text = spell_manifest(export.manifest("acme"))
 
     assert parse_manifest(text, export.manifest_key("acme")).file_keys == (export.data_key("acme"),)
-    with parsed(settings, export.content()) as bill:
-        bill.identify()
-        assert bill.compare(None).rows_added == ROW_COUNT
+    bill = parse(export.content())
+    bill.identify()
+    assert bill.compare(None).rows_added == ROW_COUNT
 
 
 def test_a_case_is_the_same_each_time() -> None:
