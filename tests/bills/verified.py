@@ -11,7 +11,6 @@ from billfold.store.verification.history import History
 from billfold.verification import ProofState, Verdict, verify
 from billfold.verification.history import prove_history
 from billfold.verification.verdict import Proofs, Subject
-from billfold.verification.withdrawn import prove_withdrawn
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
 
@@ -58,10 +57,6 @@ def differing(landing: Landing, *parts: Callable[[Proofs, Snapshot, Subject], No
 
 def of_history(proofs: Proofs, snapshot: Snapshot, _: Subject) -> None:
     prove_history(proofs, History(snapshot), snapshot.list_publications())
-
-
-def of_withdrawn(proofs: Proofs, snapshot: Snapshot, subject: Subject) -> None:
-    prove_withdrawn(proofs, snapshot, History(snapshot), subject)
 
 
 def plan_rows(covered: str = "10", negated: str = "-9") -> list[dict[str, str]]:

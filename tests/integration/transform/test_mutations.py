@@ -11,7 +11,7 @@ from tests.bills.parsed import Parse
 from tests.soak.mutations import Case, run_cases
 from tests.soak.valid_exports import ROW_COUNT, ValidExport, spell_manifest, valid_exports
 
-CASES = rounds(20, in_soak=300)
+CASES = rounds(15, in_soak=300)
 # Processes that share the tests share these.
 BATCHES = rounds(1, in_soak=6)
 

@@ -21,8 +21,7 @@ from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.bills.verified import FACT, ITEM_2, RAW, differing, untrue, verify_all
 
-# One of each format, of several files, and of equal rows.
-FIXTURES = ("legacy-cur", "cur2-parquet", "focus12", "noid-duplicates")
+FIXTURES = ("cur2-parquet", "focus12", "noid-duplicates")
 CHECKS = [
     "statement",
     "raw_hashes",

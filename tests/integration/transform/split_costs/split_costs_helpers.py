@@ -34,9 +34,7 @@ def bring_in(landing: Landing, *items: dict[str, str], revision: int = 1) -> Del
     return outcome
 
 
-def untrue(landing: Landing, *, statement_id: int | None = None) -> dict[str, str]:
-    """The checks of `billfold verify` that do not hold, of all statements or of one."""
-    verdicts = verify(
-        settings=landing.settings, database=landing.database, statement_id=statement_id, with_source=False
-    )
+def untrue(landing: Landing) -> dict[str, str]:
+    """The checks of `billfold verify` that do not hold."""
+    verdicts = verify(settings=landing.settings, database=landing.database, with_source=False)
     return {proof.name: proof.detail for each in verdicts for proof in each.proofs if proof.state is ProofState.DIFFERS}

@@ -203,7 +203,6 @@ def test_a_file_that_a_manifest_takes_over_leaves_its_split_costs_there(landing:
 
     assert landing.query("SELECT DISTINCT statement_id FROM billing_split_cost") == [(2,)]
     assert landing.count("billing_split_cost") == landing.count("billing_split_cost_history") == 3
-    assert untrue(landing, statement_id=1) == {}
 
 
 def test_prune_forgets_what_was_withdrawn(changed: Landing) -> None:
@@ -403,7 +402,7 @@ def test_split_costs_are_those_of_the_slow_twin_after_each_restatement(
 ) -> None:
     here = landing.with_settings(hold_below_percent=0)
     export_path = f"exports/{uuid4().hex}"
-    for revision, items in enumerate((first, [*first[:kept], *second], second), start=1):
+    for revision, items in enumerate((first, [*first[:kept], *second]), start=1):
         headers = dict.fromkeys(name for item in (*first, *second) for name in item)
         manifest = write_bill(landing.root, items, headers=headers, revision=revision, export_path=export_path)
 
