@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -35,6 +35,12 @@ FOCUS_ROW = {
     "ServiceCategory": "Compute",
     "ServiceName": "Amazon Elastic Compute Cloud",
 }
+
+
+class Parse(Protocol):
+    """The bill of these files, named file-0, file-1, …, until the next call; raises what parsing raises."""
+
+    def __call__(self, *contents: bytes) -> Bill: ...
 
 
 def unpack_all(folder: Path, contents: Iterable[bytes], settings: Settings) -> list[UnpackedFile]:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from billfold.store.verification.charges import Snapshot, list_statements, open_snapshot
+from billfold.store.verification.history import History
 from billfold.verification import ProofState, Verdict, verify
+from billfold.verification.history import prove_history
+from billfold.verification.verdict import Proofs, Subject
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
 
@@ -27,6 +35,28 @@ def untrue(landing: Landing, *, with_source: bool = True) -> dict[str, str]:
         for proof in verdict.proofs
         if proof.state is not ProofState.TRUE
     }
+
+
+def differing(landing: Landing, *parts: Callable[[Proofs, Snapshot, Subject], None]) -> dict[str, str]:
+    """What these parts of a verification find in the only statement; the whole of it takes much longer."""
+    [statement] = list_statements(landing.database, client=None, export=None, period=None, statement_id=None)
+    proofs = Proofs()
+    with TemporaryDirectory() as folder, open_snapshot(landing.database, statement) as snapshot:
+        subject = Subject(
+            statement=statement,
+            held=snapshot.read_statement(),
+            recorded=snapshot.list_publications()[-1],
+            settings=landing.settings,
+            database=landing.database,
+            folder=Path(folder),
+        )
+        for part in parts:
+            part(proofs, snapshot, subject)
+    return {proof.name: proof.detail for proof in proofs.made if proof.state is ProofState.DIFFERS}
+
+
+def of_history(proofs: Proofs, snapshot: Snapshot, _: Subject) -> None:
+    prove_history(proofs, History(snapshot), snapshot.list_publications())
 
 
 def plan_rows(covered: str = "10", negated: str = "-9") -> list[dict[str, str]]:

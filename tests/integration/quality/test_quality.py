@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from structlog.testing import capture_logs
 
 from billfold.bills.rollback import roll_back
 from billfold.documents import format_money
 from billfold.model import DeliveryState
-from billfold.period import parse_period
 from billfold.quality import CHECKS, make_checks, record_checks
 from billfold.reports.checks import CheckRow, list_checks
 from billfold.selection import Filter
-from billfold.store.database import Database, connect
-from billfold.transform.sample_bill import SampleBill, write_sample_bill
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, RESERVATION, line_item, write_bill
 
@@ -24,6 +20,8 @@ LATER = {
     "line_item_usage_start_date": "2026-05-03T05:00:00.000Z",
     "line_item_usage_end_date": "2026-05-03T06:00:00.000Z",
 }
+OTHER_PLAN = {"savings_plan_savings_plan_a_r_n": f"{PLAN}-2"}
+OTHER_RESERVATION = {"reservation_reservation_a_r_n": f"{RESERVATION}-2"}
 
 
 def plan_hour(
@@ -73,7 +71,15 @@ def spelled(row: CheckRow) -> tuple[str, int, Mapping[str, str]]:
 
 def test_a_bill_without_fault_passes_every_check_but_that_of_tags(landing: Landing) -> None:
     tags = {"resource_tags": '{"user_env": "prod", "aws_created_by": "x"}', "product_region_code": "us-east-1"}
-    write_bill(landing.root, [line_item(**tags), *plan_hour(**tags), *plan_hour(**tags, **LATER), *reservation()])
+    # Neither a rounded negation nor a commitment whose fee is in another bill is a fault.
+    without_fees = [
+        *plan_hour(negation="-1.0000000001", **tags | OTHER_PLAN)[:2],
+        line_item("DiscountedUsage", "0", reservation_effective_cost="1", **tags | OTHER_RESERVATION),
+    ]
+    write_bill(
+        landing.root,
+        [line_item(**tags), *plan_hour(**tags), *plan_hour(**tags, **LATER), *reservation(), *without_fees],
+    )
 
     landing.ingest()
 
@@ -83,16 +89,19 @@ def test_a_bill_without_fault_passes_every_check_but_that_of_tags(landing: Landi
     assert {name for name, row in checks.items() if row.state == "warned"} - {"focus_rules"} == {"untagged_cost"}
     # The reserved usage has no tag: it is billed 0, and costs 0.1.
     assert spelled(checks["untagged_cost"]) == ("warned", 1, {"USD": "0.1"})
-    assert "2 of 2 commitments" in checks["commitment_identity"].detail
+    assert spelled(checks["savings_plan_residual"]) == ("passed", 1, {"USD": "-0.0000000001"})
+    assert spelled(checks["commitment_identity"]) == ("passed", 0, {})
+    assert "2 of 4 commitments have their fees in this bill" in checks["commitment_identity"].detail
 
 
-def test_everything_that_nobody_has_mapped_is_warned_of_by_currency(landing: Landing) -> None:
+def test_what_nobody_has_mapped_is_warned_of_by_currency_and_logged_until_it_is_made_again(landing: Landing) -> None:
     write_bill(
         landing.root,
         [
             line_item(cost="1.000000000000000001", line_item_product_code="AmazonFoo"),
             line_item(cost="2", line_item_product_code="AmazonFoo", line_item_currency_code="EUR"),
-            line_item(cost="3", product_region_code="xx-north-9"),
+            line_item(cost="3.1", product_region_code="xx-north-9"),
+            line_item(cost="0.2", product_region_code="xx-north-9"),
             line_item(cost="4", product_region_code="us-east-1"),
             line_item("Surprise", cost="5"),
             line_item("Tax", cost="6", line_item_product_code="AmazonFoo"),
@@ -106,24 +115,33 @@ def test_everything_that_nobody_has_mapped_is_warned_of_by_currency(landing: Lan
         ],
     )
 
-    landing.ingest()
+    with capture_logs() as events:
+        landing.ingest()
 
     checks = checks_of(landing)
     assert spelled(checks["unmapped_services"]) == ("warned", 2, {"EUR": "2", "USD": "1.000000000000000001"})
     assert checks["unmapped_services"].detail.endswith(" AmazonFoo")
-    assert spelled(checks["unmapped_regions"]) == ("warned", 1, {"USD": "3"})
+    assert spelled(checks["unmapped_regions"]) == ("warned", 2, {"USD": "3.3"})
     assert checks["unmapped_regions"].detail.endswith(" xx-north-9")
     assert spelled(checks["unknown_line_types"]) == ("warned", 1, {"USD": "5"})
     assert checks["unknown_line_types"].detail.endswith(" Surprise")
     assert spelled(checks["savings_plan_hours"]) == ("passed", 0, {})
+    [event] = [one for one in events if one.get("name") == "unmapped_regions"]
+    assert (event["event"], event["log_level"], event["rows"], event["cost"]) == (
+        *("check_warned", "warning"),
+        *(2, {"USD": "3.3"}),
+    )
+
+    landing.execute("UPDATE dim_region SET region_name = 'Nowhere' WHERE region_id = 'xx-north-9'")
+    make_checks(landing.database, statement_id=1)
+
+    assert spelled(checks_of(landing)["unmapped_regions"]) == ("passed", 0, {})
+    assert landing.count("billing_checks") == len(CHECKS)
 
 
-@pytest.mark.parametrize("headers", ["cur2", "legacy"])
-def test_plans_and_reservations_that_do_not_add_up_are_warned_of(landing: Landing, headers: str) -> None:
+def test_plans_and_reservations_of_legacy_columns_that_do_not_add_up_are_warned_of(landing: Landing) -> None:
     items = [*plan_hour(used="0.6", negation="-0.75"), *plan_hour(**LATER), *reservation(used="0.15")]
-    if headers == "legacy":
-        items = [{legacy_header(name): value for name, value in item.items()} for item in items]
-    write_bill(landing.root, items)
+    write_bill(landing.root, [{legacy_header(name): value for name, value in item.items()} for item in items])
 
     landing.ingest()
 
@@ -144,26 +162,6 @@ def legacy_header(name: str) -> str:
             spelled = "".join(word if word == "ARN" else word.capitalize() for word in words)
             return f"{first}{''.join(map(str.capitalize, rest))}/{spelled}"
     raise AssertionError(name)
-
-
-def test_rounding_and_other_bills_fees_are_no_warning(landing: Landing) -> None:
-    write_bill(
-        landing.root,
-        [
-            *plan_hour(negation="-1.0000000001")[:2],
-            line_item(
-                "DiscountedUsage", "0", reservation_effective_cost="1", reservation_reservation_a_r_n=RESERVATION
-            ),
-        ],
-    )
-
-    landing.ingest()
-
-    checks = checks_of(landing)
-    assert spelled(checks["savings_plan_residual"]) == ("passed", 1, {"USD": "-0.0000000001"})
-    assert checks["savings_plan_hours"].state == "passed"
-    assert spelled(checks["commitment_identity"]) == ("passed", 0, {})
-    assert "0 of 2 commitments have their fees in this bill" in checks["commitment_identity"].detail
 
 
 def test_net_costs_are_compared_with_net_fees(landing: Landing) -> None:
@@ -214,12 +212,9 @@ def test_each_publication_keeps_its_checks_and_a_rollback_has_its_own_when_they_
     [region] = [row for row in report.rows if row.name == "unmapped_regions"]
     assert (region.publication_number, region.state, region.cost) == (3, "warned", {"USD": "1"})
 
-
-def test_an_empty_statement_has_nothing_to_check(landing: Landing) -> None:
-    write_bill(landing.root, [line_item()])
-    only = landing.ingest()
-    assert only.delivery_id is not None
-    roll_back(only.delivery_id, settings=landing.settings, database=landing.database)
+    # An empty statement has nothing to check.
+    assert first.delivery_id is not None
+    roll_back(first.delivery_id, settings=landing.settings, database=landing.database)
 
     assert make_checks(landing.database, statement_id=1) == ()
     assert list_checks(landing.database, Filter()).unchecked == ()
@@ -236,41 +231,3 @@ def test_checks_that_fail_leave_the_delivery_published(landing: Landing) -> None
     assert [event["statement_id"] for event in events if event["event"] == "checks_failed"] == [1]
     landing.execute("ALTER TABLE elsewhere RENAME TO billing_checks")
     assert list_checks(landing.database, Filter()).unchecked == (1,)
-
-
-def test_a_warned_check_is_logged_with_its_exact_money_until_it_is_made_again(landing: Landing) -> None:
-    elsewhere = {"product_region_code": "xx-north-9"}
-    write_bill(landing.root, [line_item(cost="0.1", **elsewhere), line_item(cost="0.2", **elsewhere)])
-
-    with capture_logs() as events:
-        landing.ingest()
-
-    [event] = [one for one in events if one.get("name") == "unmapped_regions"]
-    assert (event["event"], event["log_level"], event["rows"], event["cost"]) == (
-        *("check_warned", "warning"),
-        *(2, {"USD": "0.3"}),
-    )
-    assert checks_of(landing)["unmapped_regions"].cost == {"USD": "0.3"}
-
-    landing.execute("UPDATE dim_region SET region_name = 'Nowhere'")
-    make_checks(landing.database, statement_id=1)
-
-    assert spelled(checks_of(landing)["unmapped_regions"]) == ("passed", 0, {})
-    assert landing.count("billing_checks") == len(CHECKS)
-
-
-def test_the_sample_bill_keeps_its_commitments(landing: Landing, database: Database) -> None:
-    period = parse_period("2026-05")
-    assert period is not None
-    bill = SampleBill(payer_account_id="111122223333", period=period, line_item_count=350, balanced=False)
-    write_sample_bill(bill, landing.root)
-
-    landing.ingest()
-
-    checks = checks_of(landing)
-    assert checks["commitment_identity"].state == "passed"
-    assert "3 of 3 commitments" in checks["commitment_identity"].detail
-    assert spelled(checks["savings_plan_residual"]) == ("warned", 1, {"USD": "0.125"})
-    assert spelled(checks["savings_plan_hours"]) == ("warned", 1, {"USD": "0.125"})
-    with connect(database.reader_conninfo or "") as connection:
-        assert connection.execute("SELECT count(*) FROM billing_checks").fetchall() == [(len(CHECKS),)]

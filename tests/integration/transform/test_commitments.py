@@ -51,7 +51,7 @@ SHARES = st.sampled_from([Decimal(0), Decimal("0.25"), Decimal("0.5"), Decimal(1
 def commitments(draw: st.DrawFn) -> list[Commitment]:
     """Savings Plans and reservations, paid upfront in full, in part or not at all, used in full, in part or not."""
     drawn = []
-    for number in range(draw(st.integers(1, 5))):
+    for number in range(draw(st.integers(3, 7))):
         payment = draw(st.sampled_from(["all upfront", "partial upfront", "no upfront"]))
         drawn.append(
             Commitment(
@@ -136,12 +136,13 @@ def _reservation_items(reservation: Commitment, *, net: bool) -> list[dict[str, 
 
 @pytest.mark.at_length
 @hypothesis_settings(
-    max_examples=rounds(3, in_soak=8),
+    max_examples=rounds(1, in_soak=8),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(held=commitments(), net=st.booleans())
+# The simplest example, which comes first, has nothing used: it proves little.
+@given(held=commitments().filter(lambda held: len({each.used_shares for each in held}) > 1), net=st.booleans())
 def test_used_and_unused_make_up_what_commitments_cost(landing: Landing, held: list[Commitment], net: bool) -> None:
     items = [line_item(**_priced(Decimal("1.25"), net=net))]
     for commitment in held:

@@ -6,17 +6,14 @@ import csv
 import gzip
 import io
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from billfold.aws.file_header import read_headers
 from billfold.errors import InvalidValueError
-from billfold.settings import Settings
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, write_delivery
-from tests.bills.parsed import parsed
+from tests.bills.parsed import Parse
 from tests.unit.cli.test_columns import LEGACY
 
 # What str.splitlines splits at, beside CR and LF.
@@ -50,17 +47,17 @@ def quoted(content: bytes, line_end: str) -> bytes:
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
-def test_a_header_keeps_the_characters_wherever_they_are(settings: Settings, line_end: str) -> None:
+def test_a_header_keeps_the_characters_wherever_they_are(parse: Parse, line_end: str) -> None:
     keys = [key for c in CHARACTERS for key in (f"cost{c}center", f"{c}a", f"a{c}")]
     row = with_tags(*keys, value="".join(CHARACTERS))
     rows = [row, *({**row, "lineItem/LineItemDescription": character} for character in CHARACTERS)]
     content = as_csv(rows, line_end=line_end)
 
     for variant in (content, quoted(content, line_end), b"\xef\xbb\xbf" + content):
-        with parsed(settings, variant) as bill:
-            assert list(bill.describe_columns()) == list(row)
-            bill.identify()
-            assert bill.compare(None).rows_added == len(rows)
+        bill = parse(variant)
+        assert list(bill.describe_columns()) == list(row)
+        bill.identify()
+        assert bill.compare(None).rows_added == len(rows)
         assert read_headers(variant, len(variant), lambda _: b"") == tuple(row)
 
 
@@ -78,22 +75,22 @@ def test_a_tag_lands_with_the_characters_in_key_and_value(landing: Landing) -> N
     assert landing.broken_rules() == []
 
 
-def test_a_bad_value_is_found_on_its_physical_line_in_one_line(settings: Settings) -> None:
+def test_a_bad_value_is_found_on_its_physical_line_in_one_line(parse: Parse) -> None:
     row = with_tags("".join(CHARACTERS), value="two".join(CHARACTERS))
     bad = {**row, "lineItem/UnblendedCost": "x".join(CHARACTERS)}
 
-    with pytest.raises(InvalidValueError) as refused, parsed(settings, as_csv([row, bad])):
-        pass
+    with pytest.raises(InvalidValueError) as refused:
+        parse(as_csv([row, bad]))
 
     assert "file-0, line 3, column lineItem/UnblendedCost" in str(refused.value)
     assert str(refused.value).splitlines() == [str(refused.value)]
 
 
-def test_an_error_about_a_header_with_such_a_character_is_one_line(settings: Settings) -> None:
+def test_an_error_about_a_header_with_such_a_character_is_one_line(parse: Parse) -> None:
     header = ",".join([*LEGACY, "resourceTags/user:a\u2028b", "resourceTags/user:a\u2028b"])
 
-    with pytest.raises(Exception, match="line 1, column") as refused, parsed(settings, f"{header}\n".encode()):
-        pass
+    with pytest.raises(Exception, match="line 1, column") as refused:
+        parse(f"{header}\n".encode())
 
     assert str(refused.value).splitlines() == [str(refused.value)]
 
@@ -105,13 +102,3 @@ def test_quoted_line_breaks_in_a_header_are_part_of_it(line_end: str) -> None:
     assert read_headers(content, len(content), lambda _: b"") == ("two\nlines", "b")
     assert read_headers(content[:14], len(content), lambda _: b"") == ("two\nlines", "b")
     assert read_headers(content[:8], len(content), lambda _: b"") is None
-
-
-@pytest.mark.parametrize(("tree", "cost"), [("tag-key-u2028", "4.00"), ("tag-key-u2028-last", "1.5")])
-def test_a_sample_with_u2028_in_a_tag_key_lands(landing: Landing, shared_samples: Path, tree: str, cost: str) -> None:
-    outcome = landing.ingest(shared_samples / "field" / tree)
-
-    tags: list[Any] = [tags for (tags,) in landing.query('SELECT "Tags" FROM focus_cost_and_usage')]
-    assert outcome.exit_error is None
-    assert landing.billed() == {"USD": Decimal(cost)}
-    assert [each["cost\u2028center"] for each in tags if each and "cost\u2028center" in each] == ["42"]

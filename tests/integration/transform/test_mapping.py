@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
-from typing import Any
 from uuid import uuid4
 
 import hypothesis.strategies as st
@@ -14,11 +13,9 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.model import CostBasis, DeliveryState
-from billfold.period import BillingPeriod, parse_period
-from billfold.transform.sample_bill import SampleBill, write_sample_bill
 from tests.at_length import rounds
 from tests.bills.landing import Landing
-from tests.bills.line_items import PERIOD, PLAN, RESERVATION, line_item, write_bill
+from tests.bills.line_items import PLAN, RESERVATION, line_item, write_bill
 from tests.integration.transform.slow_mapping import (
     LineItem,
     SlowCharge,
@@ -345,7 +342,7 @@ def bills(draw: st.DrawFn) -> list[dict[str, str]]:
     # Line items that are discounts have the columns left out.
     types = draw(st.sampled_from([TYPES, TYPES.filter(lambda name: not name.endswith("Discount"))]))
     items = []
-    for number in range(draw(st.integers(1, 25))):
+    for number in range(draw(st.integers(20, 30))):
         columns = {name: draw(values) for name, values in OPTIONAL_COLUMNS.items()}
         columns["line_item_net_unblended_cost"] = draw(OPTIONAL_NUMBERS) if net else ""
         columns["line_item_line_item_description"] = f"{draw(DESCRIPTIONS)} {number}"
@@ -354,16 +351,21 @@ def bills(draw: st.DrawFn) -> list[dict[str, str]]:
     return items
 
 
+def _has_kinds(items: Sequence[LineItem]) -> bool:
+    return len({item["line_item_line_item_type"] for item in items}) > 1
+
+
 @pytest.mark.at_length
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @hypothesis_settings(
-    max_examples=rounds(4, in_soak=12),
+    max_examples=rounds(2, in_soak=12),
     deadline=None,
     # Each example is an ingestion: to shrink one would take minutes. The assertions name the line item.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(items=bills(), is_large=st.booleans())
+# The simplest example, which comes first, has one kind of line items: it proves little.
+@given(items=bills().filter(_has_kinds), is_large=st.booleans())
 def test_charges_in_postgresql_are_those_of_the_slow_twin(
     landing: Landing, items: list[dict[str, str]], is_large: bool
 ) -> None:
@@ -386,31 +388,6 @@ def test_charges_in_postgresql_are_those_of_the_slow_twin(
         context.prec = 500
         assert sum(outcome.billed_cost.values()) == source_cost_of(items)
         assert sum(charge.billed for charge in found.values()) == source_cost_of(items)
-
-
-def test_used_and_unused_are_what_the_commitment_cost(landing: Landing) -> None:
-    bill = SampleBill(payer_account_id="111122223333", period=_period(PERIOD), line_item_count=400)
-    write_sample_bill(bill, landing.root)
-
-    landing.ingest()
-
-    wanted = landing.query(
-        "SELECT coalesce(row_data ->> 'savings_plan_savings_plan_a_r_n', row_data ->> 'reservation_reservation_a_r_n'),"
-        " sum(coalesce((row_data ->> 'savings_plan_recurring_commitment_for_billing_period')::numeric, 0)"
-        "   + coalesce((row_data ->> 'savings_plan_amortized_upfront_commitment_for_billing_period')::numeric, 0)"
-        "   + coalesce((row_data ->> 'reservation_amortized_upfront_fee_for_billing_period')::numeric, 0)"
-        "   + CASE WHEN row_data ->> 'line_item_line_item_type' = 'RIFee'"
-        "     THEN (row_data ->> 'line_item_unblended_cost')::numeric ELSE 0 END)"
-        " FROM raw_aws_billing_rows"
-        " WHERE row_data ->> 'line_item_line_item_type' IN ('RIFee', 'SavingsPlanRecurringFee')"
-        " GROUP BY 1 ORDER BY 1"
-    )
-    found = landing.query(
-        'SELECT "CommitmentDiscountId", sum("EffectiveCost") FROM focus_cost_and_usage'
-        " WHERE \"CommitmentDiscountStatus\" IN ('Used', 'Unused') GROUP BY 1 ORDER BY 1"
-    )
-    assert len(wanted) == 3
-    assert found == wanted
 
 
 def _bill_of_rules(basis: str) -> tuple[list[dict[str, str]], dict[str, list[Row]]]:
@@ -492,9 +469,3 @@ def _row(charge: SlowCharge) -> Row:
         plain(charge.billed),
         plain(charge.effective),
     )
-
-
-def _period(text: str) -> BillingPeriod:
-    period: Any = parse_period(text)
-    assert period is not None
-    return period

@@ -167,34 +167,16 @@ EXAMPLES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
 }
 
 
-def test_each_example_gives_its_columns(landing: Landing) -> None:
-    items = [{**item, "line_item_line_item_description": name} for name, (item, _) in EXAMPLES.items()]
-    write_bill(landing.root, items)
-
-    outcome = landing.ingest()
-
-    assert outcome.exit_error is None
-    found = {charge["ChargeDescription"]: charge for charge in landing.charges()}
-    differences = {
-        name: (column, value, found[name][column])
-        for name, (_, columns) in EXAMPLES.items()
-        for column, value in columns.items()
-        if not _is_same(found[name][column], value)
-    }
-    assert differences == {}
-    assert landing.broken_rules() == []
-
-
-def test_fees_of_commitments_give_what_was_bought_and_what_was_not_used(landing: Landing) -> None:
-    plan = line_item(
+FEES = [
+    line_item(
         "SavingsPlanRecurringFee",
         "2",
         savings_plan_savings_plan_a_r_n=PLAN,
         savings_plan_total_commitment_to_date="2",
         savings_plan_used_commitment="1.5",
         **SKU,
-    )
-    reservation = line_item(
+    ),
+    line_item(
         "RIFee",
         "10",
         reservation_reservation_a_r_n=RESERVATION,
@@ -204,11 +186,33 @@ def test_fees_of_commitments_give_what_was_bought_and_what_was_not_used(landing:
         reservation_total_reserved_units="744",
         reservation_total_reserved_normalized_units="2976",
         **SKU,
-    )
-    write_bill(landing.root, [plan, reservation])
+    ),
+]
 
-    landing.ingest()
 
+@pytest.fixture(scope="module")
+def bill(shared_landing: Landing) -> Landing:
+    """All examples and fees in one bill."""
+    items = [{**item, "line_item_line_item_description": name} for name, (item, _) in EXAMPLES.items()]
+    fees = [{**item, "line_item_line_item_description": "fee"} for item in FEES]
+    write_bill(shared_landing.root, [*items, *fees])
+    assert shared_landing.ingest().exit_error is None
+    return shared_landing
+
+
+def test_each_example_gives_its_columns(bill: Landing) -> None:
+    found = {charge["ChargeDescription"]: charge for charge in bill.charges()}
+    differences = {
+        name: (column, value, found[name][column])
+        for name, (_, columns) in EXAMPLES.items()
+        for column, value in columns.items()
+        if not _is_same(found[name][column], value)
+    }
+    assert differences == {}
+    assert bill.broken_rules() == []
+
+
+def test_fees_of_commitments_give_what_was_bought_and_what_was_not_used(bill: Landing) -> None:
     charges = {
         (charge["CommitmentDiscountCategory"], charge["CommitmentDiscountStatus"]): (
             charge["ResourceType"],
@@ -219,7 +223,8 @@ def test_fees_of_commitments_give_what_was_bought_and_what_was_not_used(landing:
             charge["CommitmentDiscountQuantity"],
             charge["CommitmentDiscountUnit"],
         )
-        for charge in landing.charges()
+        for charge in bill.charges()
+        if charge["ChargeDescription"] == "fee"
     }
     assert charges == {
         ("Spend", None): ("savingsplan", 1, "Units", 2, 2, 2, "USD"),
@@ -229,43 +234,32 @@ def test_fees_of_commitments_give_what_was_bought_and_what_was_not_used(landing:
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "items", "is_told"),
-    [
-        ("net costs that are the gross costs less the rows' discounts", [("10", "9", "-1"), ("4", "4", "")], False),
-        ("discounts whose sign is the other way round", [("10", "9", "1")], False),
-        ("net costs that nothing explains", [("10", "9", "")], True),
-        ("net costs that the discounts explain in part", [("10", "8", "-1")], True),
-    ],
-    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
-)
-def test_net_costs_are_proved_by_the_discounts(
-    landing: Landing, name: str, items: list[tuple[str, str, str]], is_told: bool
-) -> None:
-    write_bill(
-        landing.root,
-        [
-            line_item(cost=gross, line_item_net_unblended_cost=net, discount_total_discount=discount)
-            for gross, net, discount in items
-        ],
-    )
+def net(gross: str, cost: str, discount: str = "") -> dict[str, str]:
+    return line_item(cost=gross, line_item_net_unblended_cost=cost, discount_total_discount=discount)
+
+
+# Net costs, each kind in a currency of its own, and whether the gross costs and the discounts explain them.
+NET_COSTS: dict[str, tuple[list[dict[str, str]], bool]] = {
+    "USD, the gross costs less the rows' discounts": ([net("10", "9", "-1"), net("4", "4")], False),
+    "EUR, the sign is the other way round": ([net("10", "9", "1")], False),
+    "GBP, discounts are line items": ([net("10", "9"), line_item("EdpDiscount", "-1")], False),
+    "CHF, nothing explains them": ([net("10", "9")], True),
+    "SEK, the discounts explain a part": ([net("10", "8", "-1")], True),
+}
+
+
+def test_net_costs_are_proved_by_the_discounts(landing: Landing) -> None:
+    bill = [{**item, "line_item_currency_code": name[:3]} for name, (items, _) in NET_COSTS.items() for item in items]
+    write_bill(landing.root, bill)
 
     outcome = landing.ingest()
 
-    assert outcome.billed_cost == {"USD": sum(Decimal(net) for _, net, _ in items)}
-    assert any("off the gross costs less the discounts" in finding for finding in outcome.findings) is is_told, name
-
-
-def test_discounts_that_are_line_items_prove_the_net_costs(landing: Landing) -> None:
-    write_bill(
-        landing.root,
-        [line_item(cost="10", line_item_net_unblended_cost="9"), line_item("EdpDiscount", "-1")],
-    )
-
-    outcome = landing.ingest()
-
-    assert outcome.billed_cost == {"USD": Decimal(9)}
-    assert outcome.findings == ()
+    assert outcome.billed_cost == {"USD": 13, "EUR": 9, "GBP": 9, "CHF": 9, "SEK": 8}
+    told = {
+        name for name in NET_COSTS if any(f"the net costs in {name[:3]} are" in finding for finding in outcome.findings)
+    }
+    assert told == {name for name, (_, is_told) in NET_COSTS.items() if is_told}
+    assert len(outcome.findings) == len(told)
 
 
 def _is_same(found: Any, wanted: Any) -> bool:

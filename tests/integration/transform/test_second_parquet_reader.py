@@ -21,6 +21,7 @@ from billfold.transform.columns import SourceColumn
 from billfold.transform.parquet_proof import ParquetColumn, read_with_pyarrow, require_agreement
 from billfold.transform.parse import parse
 from billfold.transform.session import open_session
+from tests.at_length import rounds
 from tests.bills.damaged_parquet import try_damaged
 from tests.bills.parsed import FOCUS_ROW, unpack_all
 
@@ -317,10 +318,11 @@ def test_footers_beyond_their_limits_are_refused(
         load(session, tmp_path, settings, good[:-8] + (500_000_000).to_bytes(4, "little") + b"PAR1")
 
 
+@pytest.mark.at_length
 def test_damaged_files_are_refused_in_one_line_or_read_alike(
     session: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
-    outcomes = [try_damaged(seed, tmp_path, session) for seed in range(40)]
+    outcomes = [try_damaged(seed, tmp_path, session) for seed in range(rounds(20, in_soak=40))]
 
     assert [line for _, broken in outcomes for line in broken] == []
     assert {"accepted", "malformed_file"} <= {outcome for outcome, _ in outcomes}

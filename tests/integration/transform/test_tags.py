@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -12,14 +12,14 @@ import hypothesis.strategies as st
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from hypothesis import HealthCheck, Phase, example, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
 from billfold.bills.remap import remap
 from billfold.verification import ProofState, verify
 from tests.at_length import rounds
 from tests.bills.landing import Landing
-from tests.bills.line_items import line_item, write_bill, write_delivery
+from tests.bills.line_items import as_csv, line_item, write_bill, write_delivery
 from tests.integration.transform.slow_tags import cost_categories_of, tags_of
 
 # What AWS's user guide shows: one key in four kinds of tags.
@@ -36,6 +36,11 @@ EVERYTHING = "SELECT to_jsonb(charge) - '{x_StatementId,x_ClientId}'::text[] FRO
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 # Each example is an ingestion: to shrink one would take minutes.
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
+
+
+def _differ(rows: Sequence[object]) -> bool:
+    """Whether there are different rows: the simplest example, which comes first, has none and proves nothing."""
+    return rows[0] != rows[-1]
 
 
 def spell(tags: Mapping[str, Any] | None) -> str:
@@ -84,6 +89,11 @@ MINE = {"accountTag/team": "aws", "resourceTags/accountTag/team": "mine"}
 TWICE = {"resourceTags/user:env": "1", "resourceTags/env": "2", "accountTag/env": "3"}
 KINDS = ["Credit", "Refund", "Tax", "Fee", "Usage"]
 BROKEN = ["[1]", "no json", '{"a": ', '"text"', '{"a":1,"a":2}']
+# What the slow twin must agree with, whatever chance brings.
+ODD_KEYS = [
+    line_item(tags=spell({"accountTag/a\0": "b\0c", "costCategory/\0d": "\0"})),
+    line_item(tags=spell({"a": "1"}), resource_tags=spell({"user_A": "2", "user_": "3", "aws_": "4"})),
+]
 
 # The parts of one bill.
 PARTS: dict[str, list[dict[str, str]]] = {
@@ -121,14 +131,27 @@ PARTS: dict[str, list[dict[str, str]]] = {
         *(line_item(tags=text) for text in BROKEN),
         *(line_item(tags=text, resource_tags=spell({"user_a": "b"})) for text in BROKEN),
     ],
+    "odd keys": ODD_KEYS,
 }
+IN_PARQUET = {**OVERLAPPING, "accountTag/odd": 'a "quoted" \\ \u00e9 \U0001f600', "resourceTags/empty": ""}
 
 
 @pytest.fixture(scope="module")
 def bill(shared_landing: Landing) -> Landing:
-    """All parts in one bill, whose rows name theirs."""
+    """All parts in one bill, whose rows name theirs; a row of the last part stands in a Parquet file too."""
     rows = [{**item, "line_item_user_identifier": part} for part, items in PARTS.items() for item in items]
-    bring_in(shared_landing, *rows)
+    rows = [{**row, "line_item_line_item_description": f"item {n:03}"} for n, row in enumerate(rows)]
+    twice = line_item(line_item_user_identifier="a map in Parquet", line_item_line_item_description="twice")
+    table = pa.table(
+        {
+            **{name: pa.array([value]) for name, value in twice.items()},
+            "tags": pa.array([list(IN_PARQUET.items())], pa.map_(pa.string(), pa.string())),
+        }
+    )
+    file = io.BytesIO()
+    parquet.write_table(table, file)
+    write_delivery(shared_landing.root, as_csv([*rows, {**twice, "tags": spell(IN_PARQUET)}]), file.getvalue())
+    assert shared_landing.ingest().exit_error is None
     return shared_landing
 
 
@@ -184,41 +207,17 @@ def test_a_map_that_is_not_one_refuses_nothing_and_loses_nothing(bill: Landing) 
     assert tags(bill, "no maps") == [*((text, None) for text in BROKEN), *[({"a": "b"}, None)] * len(BROKEN)]
 
 
-def test_usage_with_an_account_tag_alone_is_not_untagged(landing: Landing) -> None:
-    bring_in(
-        landing,
-        line_item(cost="4", tags=spell({"accountTag/team": "red"})),
-        line_item(cost="2", tags=spell({"resourceTags/aws:createdBy": "x"})),
-        line_item(cost="1", tags="{}"),
-    )
-
-    assert landing.query("SELECT row_count, cost FROM billing_checks WHERE name = 'untagged_cost'") == [
-        (2, {"USD": "3"})
-    ]
+def test_odd_keys_are_what_the_slow_twin_says(bill: Landing) -> None:
+    assert tags(bill, "odd keys") == [(tags_of(item), cost_categories_of(item)) for item in ODD_KEYS]
 
 
-def test_a_parquet_map_gives_what_the_csv_gives(landing: Landing) -> None:
-    values = {**OVERLAPPING, "accountTag/odd": 'a "quoted" \\ \u00e9 \U0001f600', "resourceTags/empty": ""}
-    item = line_item(line_item_line_item_description="item 000")
-    table = pa.table(
-        {
-            **{name: pa.array([value]) for name, value in item.items()},
-            "tags": pa.array([list(values.items())], pa.map_(pa.string(), pa.string())),
-        }
-    )
-    target = io.BytesIO()
-    parquet.write_table(table, target)
-    with_parquet = landing.with_client(client_id="parquet")
-    with_parquet.ingest(
-        write_delivery(landing.root, target.getvalue(), export_path="exports/parquet", ending="snappy.parquet")
-    )
-    bring_in(landing, line_item(tags=spell(values)), client="csv")
+def test_a_map_in_parquet_gives_what_the_csv_gives(bill: Landing) -> None:
+    of_parquet, of_csv = bill.query(f"{EVERYTHING} WHERE \"ChargeDescription\" = 'twice'")
 
-    assert landing.query(EVERYTHING + " WHERE \"x_ClientId\" = 'parquet'") == landing.query(
-        EVERYTHING + " WHERE \"x_ClientId\" = 'csv'"
-    )
-    assert tags(landing)[0][0]["accountTag/odd"] == values["accountTag/odd"]
-    assert tags(landing)[0][0]["empty"] == ""
+    assert of_parquet == of_csv
+    found, _ = tags(bill, "a map in Parquet")[0]
+    assert (found["accountTag/odd"], found["empty"]) == (IN_PARQUET["accountTag/odd"], "")
+    assert bill.value("SELECT count(DISTINCT row_hash) FROM raw_aws_billing_rows WHERE occurrence = 2") == 1
 
 
 # Keys as AWS's snake case leaves them: only these come out of the older columns as they were.
@@ -230,7 +229,7 @@ VALUES = st.one_of(
 
 
 @pytest.mark.at_length
-@hypothesis_settings(max_examples=rounds(2, in_soak=8), deadline=None, phases=PHASES, suppress_health_check=SLOW)
+@hypothesis_settings(max_examples=rounds(1, in_soak=8), deadline=None, phases=PHASES, suppress_health_check=SLOW)
 @given(
     rows=st.lists(
         st.tuples(
@@ -240,67 +239,40 @@ VALUES = st.one_of(
             st.dictionaries(SNAKE_KEYS, VALUES, max_size=3),
             st.sampled_from(["resourceTags/", "resourceTags/user:", "resourceTags/user_"]),
         ),
-        min_size=1,
-        max_size=6,
-    )
+        min_size=6,
+        max_size=12,
+    ).filter(_differ)
 )
 def test_one_bill_in_the_older_columns_in_the_map_and_in_both_gives_equal_charges(
     landing: Landing, rows: list[tuple[str, dict[str, str], dict[str, str], dict[str, str], str]]
 ) -> None:
-    older, newer = [], []
-    for kind, users, aws, categories, prefix in rows:
+    items = []
+    for number, (kind, users, aws, categories, prefix) in enumerate(rows):
         resource_tags = {f"user_{key}": value for key, value in users.items()}
         resource_tags |= {f"aws_{key}": value for key, value in aws.items()}
         whole = {f"{prefix}{key}": value for key, value in users.items()}
         whole |= {f"resourceTags/aws:{key}": value for key, value in aws.items()}
         whole |= {f"costCategory/{key}": value for key, value in categories.items()}
-        older.append((kind, {"resource_tags": spell(resource_tags), "cost_category": spell(categories)}))
-        newer.append((kind, {"tags": spell(whole)}))
-    bills = {
-        "older": [line_item(kind, **columns) for kind, columns in older],
-        "newer": [line_item(kind, **columns) for kind, columns in newer],
-        "both": [line_item(kind, **columns, **more) for (kind, columns), (_, more) in zip(older, newer, strict=True)],
-    }
-    run = uuid4().hex
-    # Members belong to a client: one client's bills share them.
-    for name, items in bills.items():
-        bring_in(landing, *items, client=f"{run}-{name}")
+        older = {"resource_tags": spell(resource_tags), "cost_category": spell(categories)}
+        newer = {"tags": spell(whole)}
+        items += [
+            line_item(kind, line_item_line_item_description=f"row {number:02}", **columns)
+            for columns in (older, newer, {**older, **newer})
+        ]
+    client = uuid4().hex
+    target = landing.with_client(client_id=client)
+    outcome = target.ingest(write_bill(landing.root, items, export_path=f"exports/{client}"))
 
-    found = {
-        name: landing.query(EVERYTHING + ' WHERE "x_ClientId" = %s ORDER BY "ChargeDescription"', f"{run}-{name}")
-        for name in bills
-    }
-    assert found["older"] == found["newer"] == found["both"]
-    sets = {
-        name: landing.query(
-            "SELECT DISTINCT tags::text, cost_categories::text FROM dim_tag_set WHERE client_id = %s ORDER BY 1, 2",
-            f"{run}-{name}",
-        )
-        for name in bills
-    }
-    assert sets["older"] == sets["newer"] == sets["both"]
-
-
-def test_the_older_columns_and_the_map_share_the_members_of_a_set(landing: Landing) -> None:
-    bring_in(
-        landing,
-        line_item(
-            resource_tags=spell({"user_b": "1", "aws_a": "2", "user_a": "3"}), cost_category=spell({"b": "1", "a": "2"})
-        ),
-        line_item(
-            tags=spell(
-                {
-                    "costCategory/a": "2",
-                    "resourceTags/a": "3",
-                    "resourceTags/b": "1",
-                    "costCategory/b": "1",
-                    "resourceTags/aws:a": "2",
-                }
-            )
-        ),
+    assert outcome.exit_error is None
+    charges = landing.query(f'{EVERYTHING} WHERE "x_ClientId" = %s ORDER BY "ChargeDescription"', client)
+    assert len(charges) == 3 * len(rows)
+    assert charges[0::3] == charges[1::3] == charges[2::3]
+    # However a set is spelled, it is one member.
+    sets = landing.query(
+        "SELECT count(*), count(DISTINCT (tags::text, cost_categories::text)) FROM dim_tag_set WHERE client_id = %s",
+        client,
     )
-
-    assert landing.count("dim_tag_set") == 1
+    assert sets[0][0] == sets[0][1]
 
 
 # Anything that may stand in the columns, keys that meet each other among them.
@@ -324,15 +296,13 @@ TAG_MAPS = st.one_of(st.just(""), st.dictionaries(MAP_KEYS, st.one_of(VALUES, st
 def tagged_items(draw: st.DrawFn) -> list[dict[str, str]]:
     return [
         line_item(resource_tags=draw(MAPS), cost_category=draw(MAPS), tags=draw(TAG_MAPS))
-        for _ in range(draw(st.integers(1, 20)))
+        for _ in range(draw(st.integers(15, 30)))
     ]
 
 
 @pytest.mark.at_length
-@hypothesis_settings(max_examples=rounds(3, in_soak=12), deadline=None, phases=PHASES, suppress_health_check=SLOW)
-@given(items=tagged_items())
-@example(items=[line_item(tags=spell({"accountTag/a\0": "b\0c", "costCategory/\0d": "\0"}))])
-@example(items=[line_item(tags=spell({"a": "1"}), resource_tags=spell({"user_A": "2", "user_": "3", "aws_": "4"}))])
+@hypothesis_settings(max_examples=rounds(1, in_soak=12), deadline=None, phases=PHASES, suppress_health_check=SLOW)
+@given(items=tagged_items().filter(_differ))
 def test_tags_in_postgresql_are_those_of_the_slow_twin(landing: Landing, items: list[dict[str, str]]) -> None:
     client = uuid4().hex
     bring_in(landing, *items, client=client)
@@ -347,15 +317,23 @@ def test_tags_in_postgresql_are_those_of_the_slow_twin(landing: Landing, items: 
 
 
 def test_an_old_month_gets_the_new_tags_by_a_remap_and_everything_verifies(landing: Landing) -> None:
-    bring_in(landing, line_item(tags=spell(OVERLAPPING)), line_item(line_item_iam_principal="arn:aws:iam::1:user/a"))
+    bring_in(
+        landing,
+        line_item(cost="4", tags=spell({"accountTag/team": "red", "costCategory/unit": "shops"})),
+        line_item(cost="2", tags=spell({"resourceTags/aws:createdBy": "x"})),
+        line_item(cost="1", tags="{}", line_item_iam_principal="arn:aws:iam::1:user/a"),
+    )
     wanted, rows = landing.query(EVERYTHING), landing.snapshot()["raw_aws_billing_rows"]
+    # An account's tag is a tag, what AWS tags by itself is none.
+    untagged = "SELECT row_count, cost FROM billing_checks WHERE name = 'untagged_cost'"
+    assert landing.query(untagged) == [(2, {"USD": "3"})]
     # As an earlier version left it: neither the map nor the caller was read.
     landing.execute("UPDATE billing_publications SET mapping_version = 1")
     landing.execute("UPDATE billing_deliveries SET mapping_version = 1")
     landing.execute("UPDATE billing_usage_fact SET tag_set_key = NULL")
     landing.execute(
-        "UPDATE billing_daily_tag_cost SET tag_set_key = NULL, billed_cost = 2.5, effective_cost = 2.5,"
-        " list_cost = 2.5, contracted_cost = 2.5, charge_count = 2"
+        "UPDATE billing_daily_tag_cost SET tag_set_key = NULL, billed_cost = 7, effective_cost = 7,"
+        " list_cost = 7, contracted_cost = 7, charge_count = 3"
         " WHERE tag_set_key = (SELECT min(tag_set_key) FROM billing_daily_tag_cost)"
     )
     landing.execute("DELETE FROM billing_daily_tag_cost WHERE tag_set_key IS NOT NULL")
@@ -374,7 +352,7 @@ def test_every_spelling_of_tags_survives_a_history_of_restatements(landing: Land
     older = line_item(resource_tags=spell({"user_team": "red"}), cost_category=spell({"unit": "shops"}))
     newer = line_item(tags=spell({"resourceTags/team": "red", "costCategory/unit": "shops"}))
     charges = []
-    for revision, item in enumerate([older, newer, {**older, **newer}, newer, older], start=1):
+    for revision, item in enumerate([older, {**older, **newer}, newer], start=1):
         write_bill(landing.root, [item], revision=revision)
         assert landing.ingest().exit_error is None
         charges.append(landing.query(EVERYTHING))
@@ -382,5 +360,3 @@ def test_every_spelling_of_tags_survives_a_history_of_restatements(landing: Land
     assert all(found == charges[0] for found in charges)
     assert landing.count("dim_tag_set") == 1
     assert landing.broken_rules() == []
-    [verdict] = verify(settings=landing.settings, database=landing.database, with_source=True)
-    assert {proof.name for proof in verdict.proofs if proof.state is not ProofState.TRUE} == set()

@@ -41,9 +41,9 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Pattern:
 
 @pytest.fixture
 def restated(pattern: Pattern, new_database: NewDatabase, copy_database: CopyDatabase, settings: Settings) -> Landing:
-    """A bill that was restated twice; what a test does to it is its own."""
+    """A bill that was restated twice, in PostgreSQL 18; what a test does to it is its own."""
     if pattern.database is None:
-        pattern.database = new_database(16)
+        pattern.database = new_database(18)
         restate(Landing.make(pattern.database, settings, pattern.root))
         shutil.copytree(pattern.root, pattern.kept)
     shutil.rmtree(pattern.root)

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 import pytest
 
 from billfold.errors import ReconciliationError
+from billfold.model import CostBasis
+from billfold.store.verification.charges import Difference, Snapshot
+from billfold.store.verification.history import History
+from billfold.transform.mapping import MAPPING_VERSION
 from billfold.verification import ProofState, Verdict
+from billfold.verification.history import prove_days
+from billfold.verification.verdict import Proofs, Subject, compare_charges
 from tests.bills.landing import Landing
-from tests.bills.verified import FACT, FACT_HISTORY, ITEM_2, RAW, RAW_HISTORY, verify_all
+from tests.bills.verified import FACT, FACT_HISTORY, ITEM_2, RAW, RAW_HISTORY, differing, of_history, verify_all
 
 # What is done to the tables, and for each check that must find it a part of what it says.
 TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
@@ -77,61 +83,6 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
             "daily_costs": "column billed_cost: expected 15.76, found 15.75",
         },
     ),
-    "the last decimal of an effective cost": (
-        f"UPDATE {FACT} SET effective_cost = 2.0000000000000000001 WHERE row_hash = {ITEM_2}",
-        {
-            "charges_mapped": "column effective_cost: expected 2, found 2.0000000000000000001",
-            "daily_costs": "column effective_cost",
-        },
-    ),
-    "a quantity of a charge": (
-        f"UPDATE {FACT} SET consumed_quantity = 5 WHERE row_hash = {ITEM_2}",
-        {"charges_mapped": "column consumed_quantity: expected 0, found 5"},
-    ),
-    "the currency of a charge": (
-        f"UPDATE {FACT} SET billing_currency = 'EUR' WHERE row_hash = {ITEM_2}",
-        {
-            "charge_totals": "expected 0 EUR, found 2 EUR",
-            "charges_mapped": "column billing_currency: expected USD, found EUR",
-            "history_charges": "EUR",
-            "daily_costs": "column billed_cost",
-        },
-    ),
-    "the time of a charge": (
-        f"UPDATE {FACT} SET charge_period_end = charge_period_end + interval '1 hour' WHERE row_hash = {ITEM_2}",
-        {"charges_mapped": "column charge_period_end"},
-    ),
-    "a key that is no member's": (
-        f"UPDATE {FACT} SET sku_key = 999 WHERE row_hash = {ITEM_2}",
-        {
-            "dimension_keys": "column sku_key: expected a member's key, found 999",
-            "charges_mapped": "column sku_key: expected ",
-        },
-    ),
-    "a key of another member": (
-        f"UPDATE {FACT} SET sku_key = (SELECT min(sku_key) FROM {FACT} AS other WHERE other.sku_key <> fact.sku_key)"
-        f" FROM {FACT} AS fact WHERE {FACT}.row_hash = {ITEM_2} AND fact.row_hash = {ITEM_2}",
-        {"charges_mapped": "column sku_key: expected "},
-    ),
-    "what Savings Plans leave over": (
-        f"UPDATE {FACT} SET billed_cost = 0.75 WHERE occurrence = 0",
-        {
-            "charge_totals": "found 16.50 USD",
-            "charges_mapped": "occurrence 0, part 0: column billed_cost: expected 0.5, found 0.75",
-            "history_charges": "charges as of publication 3",
-            "daily_costs": "column billed_cost",
-            "restatements": "column billed_cost",
-        },
-    ),
-    "a charge is gone": (
-        f"DELETE FROM {FACT} WHERE row_hash = {ITEM_2}",
-        {
-            "charge_totals": "charges: column charges_after: expected 7, found 6",
-            "charges_mapped": "column part: expected a charge, found no charge",
-            "history_charges": "charges as of publication 1: column charges_after: expected 9, found 8",
-            "daily_costs": "",
-        },
-    ),
     "an attribute of a member": (
         "UPDATE dim_sku SET charge_description = 'other' WHERE charge_description = 'item 2'",
         {"dimension_members": "column charge_description: expected item 2, found other"},
@@ -160,14 +111,6 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
             "history_order": "column removed_by: expected more than ",
             "history_costs": "column gross_cost_after: expected ",
             "history_versions": "expected a raw row that was current as long",
-        },
-    ),
-    "two versions of one row at a time": (
-        f"INSERT INTO {RAW_HISTORY} SELECT raw.*, added_by + 1 FROM {RAW} AS raw WHERE row_hash = {ITEM_2}",
-        {
-            "history_rows": "rows of publication 1",
-            "history_order": "column added_by",
-            "history_costs": "column gross_cost_after: expected ",
         },
     ),
     "a withdrawn charge is gone": (
@@ -215,19 +158,6 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
             "history_mapped": "column sku_key: expected ",
         },
     ),
-    "a key of another member in a withdrawn charge": (
-        f"UPDATE {FACT_HISTORY} SET sku_key = (SELECT sku_key FROM {FACT} WHERE row_hash = {ITEM_2})"
-        " WHERE billed_cost = 4",
-        {"history_mapped": "column sku_key: expected "},
-    ),
-    "the resource of withdrawn charges": (
-        f"UPDATE {FACT_HISTORY} SET resource_key = NULL",
-        {"history_mapped": "withdrawn by publication_id 3: column resource_key: expected "},
-    ),
-    "a quantity of withdrawn charges": (
-        f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77",
-        {"history_mapped": "column consumed_quantity: expected 0, found 77"},
-    ),
     "a quantity of what Savings Plans left over": (
         f"UPDATE {FACT_HISTORY} SET consumed_quantity = 77 WHERE occurrence = 0",
         {"history_mapped": "occurrence 0, part 0, withdrawn by publication_id 3: column consumed_quantity"},
@@ -242,11 +172,6 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
     "a publication that was before an earlier one": (
         "UPDATE billing_publications SET published_at = published_at - interval '1 year' WHERE number = 2",
         {"publications": "publication 2: column published_at: expected later than 20"},
-    ),
-    "the gross and net costs of earlier publications": (
-        """UPDATE billing_publications SET gross_cost_after = '{"USD": "1"}', net_cost_after = '{"USD": "2"}'"""
-        " WHERE number < 3",
-        {"history_costs": "rows as of publication 1: column gross_cost_after: expected 1 USD, found "},
     ),
     "which delivery stands": (
         "UPDATE billing_statements SET current_delivery_id = (SELECT delivery_id FROM billing_publications WHERE"
@@ -284,14 +209,6 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
         f"UPDATE {RAW} AS raw SET ingestion_run_id = run.ingestion_run_id, source_etag = run.source_etag FROM"
         f" billing_ingestion_runs AS run WHERE run.source_etag <> raw.source_etag AND row_hash = {ITEM_2}",
         {"raw_sources": "column ingestion_run_id: expected a run of delivery "},
-    ),
-    "a row marked by nobody's publication": (
-        f"UPDATE {RAW} SET added_by = 9999 WHERE row_hash = {ITEM_2}",
-        {
-            "history_rows": "rows of publication 1: column added_by: expected 9, found 8 (1 more like it)",
-            "history_costs": "column gross_cost_after: expected ",
-            "charge_rows": "expected a raw row, found nothing",
-        },
     ),
     "a daily cost": (
         "UPDATE billing_daily_cost SET list_cost = list_cost + 0.01",
@@ -368,6 +285,127 @@ TAMPERING: dict[str, tuple[str, dict[str, str]]] = {
         {"charges_mapped": "column cost_basis: expected gross, found net"},
     ),
 }
+
+# The same for what is found without mapping any row again.
+TAMPERING_OF_MARKS_AND_SUMS: dict[str, tuple[str, dict[str, str]]] = {
+    "the currency of a charge": (
+        f"UPDATE {FACT} SET billing_currency = 'EUR' WHERE row_hash = {ITEM_2}",
+        {
+            "charge_totals": "expected 0 EUR, found 2 EUR",
+            "history_charges": "EUR",
+            "daily_costs": "column billed_cost",
+        },
+    ),
+    "a key that is no member's": (
+        f"UPDATE {FACT} SET sku_key = 999 WHERE row_hash = {ITEM_2}",
+        {
+            "dimension_keys": "column sku_key: expected a member's key, found 999",
+        },
+    ),
+    "what Savings Plans leave over": (
+        f"UPDATE {FACT} SET billed_cost = 0.75 WHERE occurrence = 0",
+        {
+            "charge_totals": "found 16.50 USD",
+            "history_charges": "charges as of publication 3",
+            "daily_costs": "column billed_cost",
+            "restatements": "column billed_cost",
+        },
+    ),
+    "a charge is gone": (
+        f"DELETE FROM {FACT} WHERE row_hash = {ITEM_2}",
+        {
+            "charge_totals": "charges: column charges_after: expected 7, found 6",
+            "history_charges": "charges as of publication 1: column charges_after: expected 9, found 8",
+            "daily_costs": "",
+        },
+    ),
+    "two versions of one row at a time": (
+        f"INSERT INTO {RAW_HISTORY} SELECT raw.*, added_by + 1 FROM {RAW} AS raw WHERE row_hash = {ITEM_2}",
+        {
+            "history_rows": "rows of publication 1",
+            "history_order": "column added_by",
+            "history_costs": "column gross_cost_after: expected ",
+        },
+    ),
+    "the gross and net costs of earlier publications": (
+        """UPDATE billing_publications SET gross_cost_after = '{"USD": "1"}', net_cost_after = '{"USD": "2"}'"""
+        " WHERE number < 3",
+        {"history_costs": "rows as of publication 1: column gross_cost_after: expected 1 USD, found "},
+    ),
+    "a row marked by nobody's publication": (
+        f"UPDATE {RAW} SET added_by = 9999 WHERE row_hash = {ITEM_2}",
+        {
+            "history_rows": "rows of publication 1: column added_by: expected 9, found 8 (1 more like it)",
+            "history_costs": "column gross_cost_after: expected ",
+            "charge_rows": "expected a raw row, found nothing",
+        },
+    ),
+}
+# What names a charge, or tells who added it.
+NAMES = ("row_hash", "occurrence", "part", "added_by")
+# Another value of a column, by its type; of a number, another last decimal.
+OTHER_VALUES = {
+    "bigint": "coalesce({}, 0) + 1",
+    "integer": "coalesce({}, 0) + 1",
+    "numeric": "coalesce({}, 0) + 0.0000000000000000001",
+    "text": "coalesce({}, '') || 'X'",
+    "date": "{} + 1",
+    "timestamp with time zone": "{} + interval '1 second'",
+    "jsonb": """'{{"other": 1}}'""",
+}
+
+
+def of_sums(proofs: Proofs, snapshot: Snapshot, subject: Subject) -> None:
+    """What is proved of charges without mapping their rows, and of the days."""
+    proofs.add("charge_totals", compare_charges(subject.recorded.after, snapshot.sum_charges()), "")
+    proofs.add_first("charge_rows", snapshot.find_charge_without_row(), "")
+    proofs.add_first("dimension_keys", snapshot.find_unknown_key(), "")
+    prove_days(proofs, snapshot, snapshot.list_publications())
+
+
+@pytest.mark.parametrize("tampering", TAMPERING_OF_MARKS_AND_SUMS)
+def test_tampering_with_marks_and_sums_is_found_and_named(restated: Landing, tampering: str) -> None:
+    statement, expected = TAMPERING_OF_MARKS_AND_SUMS[tampering]
+    restated.execute(statement)
+
+    found = differing(restated, of_history, of_sums)
+
+    assert set(found) == set(expected)
+    assert {name: found[name] for name, part in expected.items() if part not in found[name]} == {}
+
+
+@pytest.mark.parametrize("is_withdrawn", [False, True])
+def test_every_column_of_a_charge_is_compared(restated: Landing, is_withdrawn: bool) -> None:
+    columns = restated.query(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position",
+        FACT,
+    )
+    found = {}
+
+    def of_columns(_: Proofs, snapshot: Snapshot, __: Subject) -> None:
+        def find() -> Difference | None:
+            if is_withdrawn:
+                return History(snapshot).find_charge_difference(CostBasis.GROSS, mapping_version=MAPPING_VERSION)
+            return snapshot.find_charge_difference()
+
+        # The charges as they are, in the place of those that mapping would give.
+        table = FACT_HISTORY if is_withdrawn else FACT
+        snapshot.expect_no_charges()
+        snapshot.bulk.execute(
+            f"INSERT INTO expected_charge SELECT {', '.join(name for name, _ in columns)} FROM {table}"
+        )
+        assert find() is None
+        for name, kind in columns:
+            if name not in NAMES:
+                snapshot.bulk.execute("SAVEPOINT sound")
+                snapshot.bulk.execute(f"UPDATE expected_charge SET {name} = {OTHER_VALUES[kind].format(name)}")
+                found[name] = find()
+                snapshot.bulk.execute("ROLLBACK TO SAVEPOINT sound")
+
+    differing(restated, of_columns)
+
+    assert len(found) == len(columns) - len(NAMES)
+    assert {name: each and each.column for name, each in found.items()} == {name: name for name in found}
 
 
 def _pack() -> list[list[str]]:

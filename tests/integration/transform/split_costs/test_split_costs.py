@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+from collections import defaultdict
 from decimal import Decimal
 
 import pytest
 
 from billfold.model import DeliveryOutcome
 from tests.bills.landing import Landing
-from tests.bills.line_items import PERIOD, PLAN, RESERVATION, as_csv, line_item, write_object
+from tests.bills.line_items import PERIOD, PLAN, RESERVATION, as_csv, line_item, write_bill, write_object
 from tests.bills.split_bills import CLUSTER, INSTANCE, NAMESPACE, instance, job, pod, task
 from tests.integration.transform.split_costs.split_costs_helpers import NIGHT, OTHER, bring_in, ledger, untrue
 
@@ -17,27 +18,6 @@ DAY = {
     "line_item_usage_start_date": f"{PERIOD}-03T00:00:00.000Z",
     "line_item_usage_end_date": f"{PERIOD}-04T00:00:00.000Z",
 }
-
-
-def test_pods_stand_in_for_the_instance_to_the_last_decimal(landing: Landing) -> None:
-    outcome = bring_in(
-        landing,
-        instance("1"),
-        pod("web", "0.4", "0.1"),
-        pod("jobs", "0.25", "0.2499"),
-        line_item(cost="7", line_item_resource_id="vol-0123"),
-    )
-
-    assert outcome.billed_cost == {"USD": Decimal(8)}
-    assert ledger(landing) == [
-        ("not allocated", "", Decimal("0.0001")),
-        ("parent", "", Decimal(-1)),
-        ("workload", "jobs", Decimal("0.4999")),
-        ("workload", "web", Decimal("0.5")),
-    ]
-    assert landing.value("SELECT sum(cost) FROM billing_split_cost") == 0
-    assert outcome.findings == ()
-    assert untrue(landing) == {}
 
 
 # What the bill of most tests has beside INSTANCE's and OTHER's line items.
@@ -56,8 +36,17 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "another hour": NIGHT,
 }
 
+UNNAMED = dict.fromkeys(("line_item_usage_type", "line_item_operation"), "")
+EURO, YUAN = {"line_item_currency_code": "EUR"}, {"line_item_currency_code": "CNY"}
+
 # The parts of one bill, each with instances of its own in the place of INSTANCE and OTHER.
 PARTS = {
+    "unused": [
+        instance("1"),
+        pod("web", "0.4", "0.1"),
+        pod("jobs", "0.25", "0.2499"),
+        line_item(cost="7", line_item_resource_id="vol-0123"),
+    ],
     "the view": [
         instance("1"),
         instance("2", resource_id=OTHER),
@@ -107,7 +96,27 @@ PARTS = {
         pod("web", "1", line_item_operation="NewPod-EC2", line_item_unblended_cost="0.25"),
     ],
     "an unblended cost": [instance("1"), pod("web", "1", line_item_unblended_cost="0.125")],
+    "no kinds of usage": [instance("1", product_product_family="", **UNNAMED), pod("web", "0.75", "0.25", **UNNAMED)],
+    "currencies": [
+        instance("1"),
+        instance("2", **EURO),
+        pod("web", "1"),
+        pod("api", "1.5", **EURO),
+        pod("cny", "3", **YUAN),
+    ],
 }
+# Beside it, a bill whose discounts stand in columns.
+DISCOUNTED = [
+    instance("1", resource_id="i-discounted", discount_total_discount="-0.1"),
+    pod(
+        "web",
+        "0.6",
+        "0.4",
+        parent="i-discounted",
+        split_line_item_net_split_cost="0.5",
+        split_line_item_net_unused_cost="0.4",
+    ),
+]
 
 
 def hosts(part: str) -> list[str]:
@@ -117,7 +126,7 @@ def hosts(part: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def outcome(shared_landing: Landing) -> DeliveryOutcome:
-    """All parts landed in one bill, which is proved."""
+    """All parts landed in one bill, which is proved, and so is the one with discounts."""
     items = [
         {name: own.get(value, value) for name, value in item.items()}
         for part, items in PARTS.items()
@@ -125,6 +134,8 @@ def outcome(shared_landing: Landing) -> DeliveryOutcome:
         for item in items
     ]
     outcome = bring_in(shared_landing, *items)
+    manifest = write_bill(shared_landing.root, DISCOUNTED, export_path="exports/discounted")
+    assert shared_landing.ingest(manifest).exit_error is None
     assert untrue(shared_landing) == {}
     return outcome
 
@@ -168,6 +179,12 @@ def test_the_view_names_what_a_workload_is(shared_landing: Landing, outcome: Del
 
 ONE_WORKLOAD = [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
 LEDGERS = {
+    "unused": [
+        ("not allocated", "", Decimal("0.0001")),
+        ("parent", "", Decimal(-1)),
+        ("workload", "jobs", Decimal("0.4999")),
+        ("workload", "web", Decimal("0.5")),
+    ],
     "commitments": [
         *(("parent", "", Decimal(cost)) for cost in ("-1.2", "-0.7", "-0.3")),
         ("workload", "api", Decimal("0.7")),
@@ -186,7 +203,14 @@ LEDGERS = {
         *[("parent", "", Decimal(-1))] * 2,
         *[("workload", "web", Decimal("0.5"))] * 3,
     ],
-    **dict.fromkeys(("a new kind", "a new kind with a cost", "an unblended cost"), ONE_WORKLOAD),
+    **dict.fromkeys(("a new kind", "a new kind with a cost", "an unblended cost", "no kinds of usage"), ONE_WORKLOAD),
+    "currencies": [
+        ("not allocated", "", Decimal("0.5")),
+        *(("parent", "", Decimal(cost)) for cost in (-2, -1)),
+        ("workload", "api", Decimal("1.5")),
+        ("workload", "cny", Decimal(0)),
+        ("workload", "web", Decimal(1)),
+    ],
 }
 
 
@@ -204,34 +228,50 @@ def test_a_fargate_row_is_a_charge_as_ever(shared_landing: Landing, outcome: Del
 
     assert found == [(Decimal("0.5"),)]
     assert "far" not in [pod for _, pod, _ in ledger(shared_landing)]
-    assert shared_landing.count("billing_split_cost") == sum(len(rows) for rows in LEDGERS.values()) + 8
+    # Beside the ledgers: the view's and those of discounts.
+    assert shared_landing.count("billing_split_cost") == sum(len(rows) for rows in LEDGERS.values()) + 8 + 2
 
 
 def test_a_workload_is_billed_only_if_it_is_of_a_new_kind_and_has_a_cost(outcome: DeliveryOutcome) -> None:
     known = ("EKSPod-EC2", "ECSTask-EC2")
-    wanted = sum(
-        Decimal(item["line_item_unblended_cost"])
-        for items in PARTS.values()
-        for item in items
-        if item.get("line_item_operation") not in known
-    )
+    wanted: dict[str, Decimal] = defaultdict(Decimal)
+    for item in (item for items in PARTS.values() for item in items):
+        if item.get("line_item_operation") not in known:
+            wanted[item["line_item_currency_code"]] += Decimal(item["line_item_unblended_cost"])
 
-    assert outcome.billed_cost == {"USD": wanted}
+    assert outcome.billed_cost == wanted
+    findings = " ".join(outcome.findings)
     assert (
-        "1 rows name a parent resource as split cost rows do, and have an unblended cost: they are charged too"
-        in outcome.findings
+        "1 rows name a parent resource as split cost rows do, and have an unblended cost: they are charged" in findings
+    )
+    assert (
+        "have an unblended cost of 0.125 USD in all: it is left out, because the instance's charge holds it" in findings
     )
 
 
-def test_an_export_that_selects_no_kinds_of_usage_is_split_by_resource(landing: Landing) -> None:
-    unselected = dict.fromkeys(("line_item_usage_type", "line_item_operation", "product_product_family"), "")
-    bring_in(
-        landing,
-        instance("1", **unselected),
-        pod("web", "0.75", "0.25", line_item_usage_type="", line_item_operation=""),
-    )
+def test_each_currency_is_split_by_itself(shared_landing: Landing, outcome: DeliveryOutcome) -> None:
+    assert shared_landing.query("SELECT billing_currency, sum(cost) FROM billing_split_cost GROUP BY 1 ORDER BY 1") == [
+        ("CNY", 0),
+        ("EUR", 0),
+        ("USD", 0),
+    ]
+    assert {
+        "1 split cost rows, 3 CNY in all, name a parent resource whose charge is not in the bill: their cost is not"
+        " counted",
+        "split cost allocation leaves 0.5 EUR of the parents' effective cost not allocated",
+    } <= set(outcome.findings)
 
-    assert ledger(landing) == [("parent", "", Decimal(-1)), ("workload", "web", Decimal(1))]
+
+def test_a_bill_with_discounts_in_columns_is_split_by_its_net_columns(
+    shared_landing: Landing, outcome: DeliveryOutcome
+) -> None:
+    bases = shared_landing.query("SELECT cost_basis FROM billing_statements ORDER BY statement_id")
+
+    assert bases == [("gross",), ("gross plus discounts",)]
+    assert ledger(shared_landing, ["i-discounted"]) == [
+        ("parent", "", Decimal("-0.9")),
+        ("workload", "web", Decimal("0.9")),
+    ]
 
 
 def test_a_bill_on_net_basis_is_split_by_its_net_columns(landing: Landing) -> None:
@@ -242,18 +282,6 @@ def test_a_bill_on_net_basis_is_split_by_its_net_columns(landing: Landing) -> No
     )
 
     assert ledger(landing) == [("parent", "", Decimal("-0.9")), ("workload", "web", Decimal("0.9"))]
-
-
-def test_a_bill_with_discounts_in_columns_is_split_by_its_net_columns_too(landing: Landing) -> None:
-    bring_in(
-        landing,
-        instance("1", discount_total_discount="-0.1"),
-        pod("web", "0.6", "0.4", split_line_item_net_split_cost="0.5", split_line_item_net_unused_cost="0.4"),
-    )
-
-    assert landing.value("SELECT cost_basis FROM billing_statements") == "gross plus discounts"
-    assert ledger(landing) == [("parent", "", Decimal("-0.9")), ("workload", "web", Decimal("0.9"))]
-    assert untrue(landing) == {}
 
 
 def test_legacy_columns_are_the_same(landing: Landing) -> None:
@@ -294,54 +322,3 @@ def test_legacy_columns_are_the_same(landing: Landing) -> None:
         'SELECT "x_Cluster", "ListCost", "x_UnusedCost" FROM focus_split_cost WHERE "x_Allocation" = \'workload\''
     ) == [("legacy", None, Decimal("0.25"))]
     assert landing.broken_rules() == []
-
-
-def test_each_currency_is_split_by_itself(landing: Landing) -> None:
-    outcome = bring_in(
-        landing,
-        instance("1"),
-        instance("2", line_item_currency_code="EUR"),
-        pod("web", "1"),
-        pod("api", "1.5", line_item_currency_code="EUR"),
-        pod("cny", "3", line_item_currency_code="CNY"),
-    )
-
-    assert landing.query("SELECT billing_currency, sum(cost) FROM billing_split_cost GROUP BY 1 ORDER BY 1") == [
-        ("CNY", 0),
-        ("EUR", 0),
-        ("USD", 0),
-    ]
-    assert [finding for finding in outcome.findings if "split cost" in finding] == [
-        "1 split cost rows, 3 CNY in all, name a parent resource whose charge is not in the bill: their cost is not"
-        " counted",
-        "split cost allocation leaves 0.5 EUR of the parents' effective cost not allocated",
-    ]
-
-
-def test_the_share_of_a_parent_that_is_not_in_the_bill_does_not_count(landing: Landing) -> None:
-    outcome = bring_in(landing, pod("web", "0.5", "0.25"), pod("lost", "0", parent=""), line_item(cost="3"))
-
-    assert landing.query("SELECT has_parent, cost, split_cost FROM billing_split_cost ORDER BY split_cost") == [
-        (False, 0, 0),
-        (False, 0, Decimal("0.5")),
-    ]
-    assert outcome.findings == (
-        "1 split cost rows, 0.75 USD in all, name a parent resource whose charge is not in the bill: their cost is not"
-        " counted",
-    )
-    [[state, cost, detail]] = landing.query("SELECT state, cost, detail FROM billing_checks WHERE name = 'split_cost'")
-    assert (state, cost) == ("warned", {"USD": "0.75"})
-    assert detail.startswith(
-        f"containers' costs differ from their instances' in hours such as {INSTANCE} 2026-05-03 04:00"
-    )
-    assert untrue(landing) == {}
-
-
-def test_the_unblended_cost_of_a_split_row_is_left_out_and_reported(landing: Landing) -> None:
-    outcome = bring_in(landing, instance("1"), pod("web", "1", line_item_unblended_cost="0.25"))
-
-    assert outcome.billed_cost == {"USD": Decimal(1)}
-    assert outcome.findings == (
-        "1 split cost rows have an unblended cost of 0.25 USD in all: it is left out, because the instance's charge"
-        " holds it",
-    )
