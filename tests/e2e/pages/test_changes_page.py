@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,8 +25,8 @@ VIEWS = {
 
 
 @pytest.fixture(scope="module")
-def address(page_bills: Landing) -> Iterator[str]:
-    with run_web_server(page_bills.settings, page_bills.database) as server:
+def address(page_bills: Landing, listener: socket.socket) -> Iterator[str]:
+    with run_web_server(page_bills.settings, page_bills.database, listener) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import socket
 import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
@@ -75,8 +76,8 @@ def list_items(month: str, factor: Decimal) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def address(bills: Landing) -> Iterator[str]:
-    with run_web_server(bills.settings, bills.database) as server:
+def address(bills: Landing, listener: socket.socket) -> Iterator[str]:
+    with run_web_server(bills.settings, bills.database, listener) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -53,7 +54,9 @@ def list_may(last_day: int) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def address(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(
+    new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory, listener: socket.socket
+) -> Iterator[str]:
     """acme is charged up to 20 May, globex up to 10 May; acme's bill was restated by a tiny amount."""
     acme = make_shared_landing(new_database, tmp_path_factory)
     globex = replace(acme, root=acme.root.parent / "globex").with_client(client_id="globex", prefix="globex/")
@@ -62,7 +65,7 @@ def address(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory)
         landing.ingest(write_bill(landing.root, list_may(last_day), period=MAY))
     more = [*list_may(20), item(MAY, 3, TINY, line_item_product_code="IsNew"), item(MAY, 3, "1")]
     acme.ingest(write_bill(acme.root, more, period=MAY, revision=2))
-    with run_web_server(acme.settings, acme.database) as server:
+    with run_web_server(acme.settings, acme.database, listener) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 

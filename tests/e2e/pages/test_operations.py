@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -53,8 +54,8 @@ def history(landing: Landing) -> dict[str, UUID]:
 
 
 @pytest.fixture(scope="module")
-def address(landing: Landing, history: dict[str, UUID]) -> Iterator[str]:
-    with run_web_server(landing.settings, landing.database) as server:
+def address(landing: Landing, history: dict[str, UUID], listener: socket.socket) -> Iterator[str]:
+    with run_web_server(landing.settings, landing.database, listener) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 

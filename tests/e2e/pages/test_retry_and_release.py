@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,8 +54,8 @@ def worker(registry: Registry) -> Iterator[RequestWorker]:
 
 
 @pytest.fixture
-def address(registry: Registry) -> Iterator[str]:
-    with run_web_server(registry.settings, registry.database) as server:
+def address(registry: Registry, listener: socket.socket) -> Iterator[str]:
+    with run_web_server(registry.settings, registry.database, listener) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 
