@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,10 +75,11 @@ def kill(user: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
 def processes_of(home: Path) -> list[psutil.Process]:
     """The keeper, the server with all of its processes, and the users of the home."""
     found = []
+    path = re.escape(str(home))
+    named = re.compile(rf'(^|\0){path}(\0|$)|{path}/|"{path}"')
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            words = process.cmdline()
-            is_named = any(str(home) == word or f"{home}/" in word or f'"{home}"' in word for word in words)
+            is_named = named.search("\0".join(process.cmdline()))
             if process.pid != os.getpid() and (is_named or Path(process.cwd()).is_relative_to(home)):
                 found.append(process)
     return found

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
@@ -14,6 +14,10 @@ from playwright.sync_api import ConsoleMessage, Error, Page, Request, ViewportSi
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "screenshots"
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESK: ViewportSize = {"width": 1280, "height": 900}
+_CHARTS_FIT = """[...document.querySelectorAll("[data-chart]")].every(
+    (figure) => Number(figure.dataset.width) === figure.querySelector(".chart-area").clientWidth)"""
+_KEEP_FOCUSED = """window.focused = [];
+    document.addEventListener("focusin", ({ target }) => focused.push(target.id || target.innerText.trim()))"""
 
 
 # Playwright keeps notes on the object whose methods it calls, which slots would not let it.
@@ -53,15 +57,33 @@ class Visitor:
             SCREENSHOTS.mkdir(exist_ok=True)
             self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
-    def find_severe_in_both_themes(self, name: str) -> dict[str, list[tuple[str, str, str]]]:
-        """What axe finds in each theme, which the page takes on while it is shown; photographs both."""
-        schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-        found: dict[str, list[tuple[str, str, str]]] = {}
-        for scheme in schemes:
-            self.page.emulate_media(color_scheme=scheme)
-            self.shoot(f"{name}-{scheme}")
-            found[scheme] = find_severe(self.page)
-        return {scheme: severe for scheme, severe in found.items() if severe}
+    def find_faults(self, path: str, name: str) -> dict[str, object]:
+        """What is wrong with any page: wider than a phone, or severe for axe in one of the themes; photographs all.
+
+        The visitor stays on the page, at a desk and in the dark.
+        """
+        self.page.set_viewport_size(PHONE)
+        page = self.visit(path)
+        self.shoot(f"{name}-phone")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        page.set_viewport_size(DESK)
+        page.wait_for_function(_CHARTS_FIT)
+        self.shoot(f"{name}-light")
+        light = find_severe(page)
+        page.emulate_media(color_scheme="dark")
+        self.shoot(f"{name}-dark")
+        # All that a theme changes is colours.
+        dark = find_severe(page, rules=("color-contrast", "link-in-text-block"))
+        found = {"width": width if width != PHONE["width"] else None, "light": light, "dark": dark}
+        return {what: fault for what, fault in found.items() if fault}
+
+    def tab_through(self, count: int) -> list[str]:
+        """The ids or texts of what gets the focus, one after the other, when the visitor presses Tab this often."""
+        self.page.evaluate(_KEEP_FOCUSED)
+        for _ in range(count):
+            self.page.keyboard.press("Tab")
+        focused: list[str] = self.page.evaluate("focused")
+        return focused
 
     def _hear(self, told: ConsoleMessage) -> None:
         if told.type == "error":
@@ -77,11 +99,17 @@ class Visitor:
             self.complaints.append(request.url)
 
 
-def find_severe(page: Page) -> list[tuple[str, str, str]]:
-    """What axe finds serious or critical."""
-    page.evaluate(AXE_SCRIPT)
+def find_severe(page: Page, rules: Sequence[str] = ()) -> list[tuple[str, str, str]]:
+    """What axe finds serious or critical by all of its rules, or by these."""
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(AXE_SCRIPT)
     # Without frames and media there is nothing to wait for; only violations are described.
-    options = {"resultTypes": ["violations"], "iframes": False, "preload": False}
+    options = {
+        "resultTypes": ["violations"],
+        "iframes": False,
+        "preload": False,
+        **({"runOnly": rules} if rules else {}),
+    }
     found = page.evaluate("async (options) => (await axe.run(options)).violations", options)
     severe = [each for each in found if each["impact"] in ("serious", "critical")]
     return [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in severe]

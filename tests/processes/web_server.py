@@ -88,16 +88,24 @@ class WebServer:
 
 
 @contextmanager
-def run_web_server(settings: Settings, database: Database) -> Iterator[WebServer]:
+def run_web_server(
+    settings: Settings, database: Database, listener: socket.socket | None = None
+) -> Iterator[WebServer]:
     """Run the server in a thread, for requests of the user who owns the home; it stops afterwards."""
-    with run_app(create_app(Billfold(settings, database=database), home_token=HOME_TOKEN), token=HOME_SECRET) as server:
+    app = create_app(Billfold(settings, database=database), home_token=HOME_TOKEN)
+    with run_app(app, token=HOME_SECRET, listener=listener) as server:
         yield server
 
 
 @contextmanager
-def run_app(app: FastAPI, *, token: str | None = None, request_seconds: float = 30) -> Iterator[WebServer]:
-    """The same for an application of the test; requests without a token send `token`."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def run_app(
+    app: FastAPI, *, token: str | None = None, request_seconds: float = 30, listener: socket.socket | None = None
+) -> Iterator[WebServer]:
+    """The same for an application of the test; requests without a token send `token`.
+
+    Where several servers follow each other on one port, each gets a copy of its `listener`.
+    """
+    listener = listener.dup() if listener else socket.create_server(("127.0.0.1", 0))
     # As `billfold serve` does.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     protocol = make_protocol(request_seconds)

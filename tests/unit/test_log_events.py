@@ -12,10 +12,13 @@ import pytest
 
 from billfold.log import CONTEXT_FIELDS, FIELDS, STATE_COUNTS, Event
 from tests.filter_patterns import parse_filter, read_metric_filters, read_resources
-from tests.log_calls import SOURCE, find_log_calls
+from tests.log_calls import SOURCE, LogCall, find_log_calls
 from tests.unit.deploy.test_docs import section, table_rows, text_of
 
-CALLS = list(find_log_calls())
+
+@pytest.fixture(scope="module")
+def calls() -> list[LogCall]:
+    return list(find_log_calls())
 
 
 def test_events_are_declared_once_and_in_order() -> None:
@@ -26,23 +29,24 @@ def test_events_are_declared_once_and_in_order() -> None:
     assert all(event.meaning.endswith(".") and event.levels for event in Event)
 
 
-def test_every_call_logs_a_declared_event_with_fields_and_level_of_its_own() -> None:
-    assert len(CALLS) > 100
-    for call in CALLS:
+def test_every_call_logs_a_declared_event_with_fields_and_level_of_its_own(calls: list[LogCall]) -> None:
+    assert len(calls) > 100
+    for call in calls:
         for name in call.events:
             assert call.level in Event[name].levels, call
             assert call.fields <= Event[name].fields | CONTEXT_FIELDS, call
 
 
-def test_every_declared_event_is_used_and_its_fields_and_levels_are() -> None:
+def test_every_declared_event_is_used_and_its_fields_and_levels_are(calls: list[LogCall]) -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    used = {*re.findall(r"\bEvent\.(\w+)", source)}
     for event in Event:
-        calls = [call for call in CALLS if event.name in call.events]
-        assert re.search(rf"\bEvent\.{event.name}\b", source), event
+        own = [call for call in calls if event.name in call.events]
+        assert event.name in used, event
         # What is spread or chosen at run time is compared with the lines that real runs write.
-        if calls and not any(call.is_open for call in calls):
-            assert event.levels == {call.level for call in calls}, event
-            assert event.fields == set(chain.from_iterable(call.fields for call in calls)), event
+        if own and not any(call.is_open for call in own):
+            assert event.levels == {call.level for call in own}, event
+            assert event.fields == set(chain.from_iterable(call.fields for call in own)), event
 
 
 def test_every_logger_is_one_that_is_looked_at() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +25,13 @@ def page(browser: Browser) -> Iterator[Page]:
     sign_in(context)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="session")
+def listener() -> Iterator[socket.socket]:
+    """Where the servers of all modules listen in turn: on another port the browser would load Plotly again."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
 
 
 @pytest.fixture

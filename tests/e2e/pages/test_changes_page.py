@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,23 +12,21 @@ from playwright.sync_api import Page, expect
 
 from tests.bills.landing import Landing
 from tests.bills.page_bills import MARKUP
-from tests.processes.visitor import PHONE, Visitor
+from tests.processes.visitor import DESK, PHONE, Visitor
 from tests.processes.web_server import run_web_server
 
 VIEWS = {
     "/changes": "changes",
-    "/changes?metric=effective&by=region&statement=1&from=0&to=2": "changes-by-region",
     "/changes?client=globex": "changes-none-moved",
     "/changes?period=2020-01": "changes-nothing",
     "/checks": "checks",
-    "/checks?state=unchecked": "checks-unchecked",
     "/checks?period=2020-01": "checks-nothing",
 }
 
 
 @pytest.fixture(scope="module")
-def address(page_bills: Landing) -> Iterator[str]:
-    with run_web_server(page_bills.settings, page_bills.database) as server:
+def address(page_bills: Landing, listener: socket.socket) -> Iterator[str]:
+    with run_web_server(page_bills.settings, page_bills.database, listener) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 
@@ -36,25 +35,14 @@ def row_of(page: Page, table: str, text: str) -> Any:
 
 
 @pytest.mark.parametrize("path", list(VIEWS))
-def test_pages_are_accessible_in_both_themes(visitor: Visitor, path: str) -> None:
-    visitor.visit(path)
-
-    assert visitor.find_severe_in_both_themes(VIEWS[path]) == {}
+def test_pages_fit_a_phone_and_are_accessible_in_both_themes(visitor: Visitor, path: str) -> None:
+    assert visitor.find_faults(path, VIEWS[path]) == {}
 
 
-@pytest.mark.parametrize("path", list(VIEWS))
-def test_pages_fit_a_phone(visitor: Visitor, path: str) -> None:
-    visitor.page.set_viewport_size(PHONE)
-    page = visitor.visit(path)
-    visitor.shoot(f"{VIEWS[path]}-phone")
-
-    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-
-
-def test_the_waterfall_goes_from_the_old_total_to_the_new_one(visitor: Visitor) -> None:
-    page = visitor.visit("/changes")
-
-    texts = page.locator(".chart-area .bartext").all_text_contents()
+def test_the_waterfall_goes_from_the_old_total_to_the_new_one_and_leads_to_costs(visitor: Visitor) -> None:
+    page = visitor.visit("/changes?metric=effective")
+    amounts = page.locator(".chart-area .bartext")
+    texts = amounts.all_text_contents()
     names = page.locator(".chart-area .ytick").all_text_contents()
 
     assert (texts[0], texts[-1]) == ("105.00", "220.25")
@@ -62,26 +50,21 @@ def test_the_waterfall_goes_from_the_old_total_to_the_new_one(visitor: Visitor) 
     assert names[0] == "publication 1"
     assert names[-2:] == ["all others", "publication 2"]
     expect(page.locator("[data-moved=USD] .money").last).to_have_attribute("title", "115.250000000000000001 USD")
+    # Names are text.
+    expect(row_of(page, "movers", MARKUP)).to_have_count(1)
+    expect(page.locator("table.movers b")).to_have_count(0)
 
-
-def test_a_narrow_waterfall_leaves_the_amounts_to_its_table(visitor: Visitor) -> None:
-    visitor.page.set_viewport_size(PHONE)
-
-    page = visitor.visit("/changes")
-
-    # Beside their bars they would lie over the names, and end outside of the screen.
-    expect(page.locator(".chart-area .bartext")).to_have_count(0)
+    # Beside the bars of a narrow chart the amounts would lie over the names, and end outside of the screen.
+    page.set_viewport_size(PHONE)
+    expect(amounts).to_have_count(0)
     expect(page.locator("table.movers").first).to_contain_text("100.25")
-
-
-def test_a_bar_leads_to_the_costs_behind_it(visitor: Visitor) -> None:
-    page = visitor.visit("/changes?metric=effective")
+    page.set_viewport_size(DESK)
+    expect(amounts).to_have_count(len(texts))
 
     bar = page.locator(".chart-area .point path").nth(1).bounding_box()
     assert bar
     page.mouse.click(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
     page.wait_for_url("**/costs?**")
-
     assert visitor.query() == {
         "client": ["acme"],
         "metric": ["effective"],
@@ -92,54 +75,52 @@ def test_a_bar_leads_to_the_costs_behind_it(visitor: Visitor) -> None:
     }
 
 
-def test_changed_closed_months_are_highlighted_and_open_on_a_click(visitor: Visitor) -> None:
-    page = visitor.visit("/changes?by=account")
-
+def test_publications_are_opened_compared_and_filtered(visitor: Visitor) -> None:
+    page = visitor.visit("/changes?metric=list&by=region")
+    wanted = {"Changes", "Effective", "Account", "f-export", "f-period", "Filter", "f-from", "Compare"}
+    assert wanted <= set(visitor.tab_through(30))
     moved = page.locator("table.moves tr.highlighted")
     expect(moved).to_have_count(1)
     expect(moved).to_contain_text("past month changed")
     assert page.locator("table.moves tbody time").first.get_attribute("title")
-    row_of(page, "moves", "first bill").first.get_by_role("link").click()
-
-    assert {*visitor.query()} == {"by", "statement", "from", "to"}
-    expect(page.get_by_text("First publication: nothing to compare with")).to_be_visible()
-
-
-def test_two_publications_are_chosen_and_compared(visitor: Visitor) -> None:
-    page = visitor.visit("/changes?metric=list")
 
     page.get_by_label("From publication").select_option("0")
     page.get_by_role("button", name="Compare").click()
     page.wait_for_url("**from=0**")
+    kept = {"metric": ["list"], "by": ["region"]}
+    assert visitor.query() == {**kept, "statement": ["1"], "from": ["0"], "to": ["2"]}
+    expect(page.get_by_role("heading", name="Changes by region, EUR")).to_be_visible()
 
-    assert visitor.query() == {"metric": ["list"], "statement": ["1"], "from": ["0"], "to": ["2"]}
-    expect(page.get_by_role("heading", name="Changes by service, EUR")).to_be_visible()
-
-
-def test_filters_of_changes_stay_in_the_address(visitor: Visitor) -> None:
-    page = visitor.visit("/changes?by=region")
+    row_of(page, "moves", "first bill").first.get_by_role("link").click()
+    expect(page.get_by_text("First publication: nothing to compare with")).to_be_visible()
+    assert {*visitor.query()} == {*kept, "statement", "from", "to"}
 
     page.get_by_label("Month", exact=True).select_option("2026-03")
     page.get_by_label("Export", exact=True).select_option("again")
     page.get_by_role("button", name="Filter").click()
     page.wait_for_url("**period=2026-03**")
-
-    assert visitor.query() == {"by": ["region"], "export": ["again"], "period": ["2026-03"]}
+    assert visitor.query() == {**kept, "export": ["again"], "period": ["2026-03"]}
     expect(page.locator("table.moves tbody tr")).to_have_count(1)
     page.get_by_role("link", name="Clear").click()
-    assert visitor.query() == {"by": ["region"]}
+    assert visitor.query() == kept
 
 
-def test_names_of_movers_are_text(visitor: Visitor) -> None:
-    page = visitor.visit("/changes")
+def test_the_client_is_kept_from_view_to_view(visitor: Visitor) -> None:
+    page = visitor.visit("/changes?period=2020-01")
 
-    expect(row_of(page, "movers", MARKUP)).to_have_count(1)
-    expect(page.locator("table.movers b")).to_have_count(0)
+    page.get_by_label("Client").select_option("globex")
+    page.wait_for_url("**client=globex**")
+    page.get_by_role("link", name="Checks", exact=True).click()
+
+    expect(page.get_by_role("heading", name="Checks")).to_be_visible()
+    assert visitor.query() == {"client": ["globex"]}
+    expect(page.get_by_text(re.compile("billfold checks --statement \\d+ --refresh"))).to_be_visible()
 
 
 def test_doubtful_bills_come_first_and_are_open(visitor: Visitor) -> None:
     page = visitor.visit("/checks")
-
+    wanted = {"Checks", "f-export", "f-period", "f-state", "f-check", "Filter", "Download CSV"}
+    assert wanted <= set(visitor.tab_through(30))
     bills = page.locator("details.bill")
     names = bills.locator(".fold-name").all_text_contents()
 
@@ -153,49 +134,11 @@ def test_doubtful_bills_come_first_and_are_open(visitor: Visitor) -> None:
     expect(bills.last).not_to_have_attribute("open", "")
     expect(bills.first.locator("tbody tr").first).to_contain_text("Savings Plans by hour")
 
-
-def test_a_check_leads_to_the_bills_that_it_warns_of(visitor: Visitor) -> None:
-    page = visitor.visit("/checks")
+    bills.last.locator("> summary").focus()
+    page.keyboard.press("Enter")
+    expect(bills.last).to_have_attribute("open", "")
 
     page.get_by_role("link", name="Overlapping exports").click()
-
     assert visitor.query() == {"check": ["overlap"]}
-    expect(page.locator("details.bill")).to_have_count(2)
+    expect(bills).to_have_count(2)
     expect(page.get_by_text("counted twice, beside").first).to_be_visible()
-
-
-def test_bills_open_by_keyboard(visitor: Visitor) -> None:
-    page = visitor.visit("/checks?period=2026-05&state=warned")
-    bill = page.locator("details.bill").first
-    page.evaluate("document.querySelector('details.bill').open = false")
-
-    bill.locator("> summary").focus()
-    page.keyboard.press("Enter")
-
-    expect(bill).to_have_attribute("open", "")
-
-
-def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
-    for path, wanted in (
-        ("/changes", {"Changes", "Effective", "Account", "f-export", "f-period", "Filter", "f-from", "Compare"}),
-        ("/checks", {"Checks", "f-export", "f-period", "f-state", "f-check", "Filter", "Download CSV"}),
-    ):
-        page = visitor.visit(path)
-        reached = []
-        for _ in range(30):
-            page.keyboard.press("Tab")
-            reached.append(page.evaluate("document.activeElement.id || document.activeElement.innerText.trim()"))
-
-        assert wanted <= set(reached)
-
-
-def test_the_client_is_kept_from_view_to_view(visitor: Visitor) -> None:
-    page = visitor.visit("/changes")
-
-    page.get_by_label("Client").select_option("globex")
-    page.wait_for_url("**client=globex**")
-    page.get_by_role("link", name="Checks", exact=True).click()
-
-    expect(page.get_by_role("heading", name="Checks")).to_be_visible()
-    assert visitor.query() == {"client": ["globex"]}
-    expect(page.get_by_text(re.compile("billfold checks --statement \\d+ --refresh"))).to_be_visible()

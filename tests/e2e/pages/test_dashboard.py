@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-import urllib.error
+import socket
 import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from billfold.period import parse_period
 from billfold.reports.costs import sum_costs
@@ -20,7 +20,7 @@ from billfold.selection import CostColumn, Selection
 from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import line_item, write_bill
-from tests.browser import sign_in
+from tests.bills.split_bills import instance, pod
 from tests.processes.visitor import DESK, PHONE, Visitor, find_severe
 from tests.processes.web_server import HOME_SECRET, run_web_server
 from tests.services import NewDatabase, make_shared_landing
@@ -34,7 +34,7 @@ MARKUP = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def bills(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
-    """Two months of twelve services, two regions and two currencies, with amounts of many digits."""
+    """Two months of fifteen services, two regions, two currencies and a container, with amounts of many digits."""
     landing = make_shared_landing(new_database, tmp_path_factory)
     for month, factor in (("2026-04", "1"), ("2026-05", "3")):
         write_bill(landing.root, list_items(month, Decimal(factor)), period=month)
@@ -57,8 +57,10 @@ def list_items(month: str, factor: Decimal) -> list[dict[str, str]]:
         for number in range(1, 13)
         for day in (1, 2, 3)
     ]
+    on_day = {name: value for name, value in item(6, "0").items() if name.endswith("_date")}
     return [
         *services,
+        *({**split, **on_day} for split in (instance("4"), pod("web", "0.5"))),
         item(4, "7.5", line_item_product_code="AmazonS3", product_region_code="us-east-1"),
         item(4, "2.25", line_item_product_code=MARKUP),
         item(5, "5.005", line_item_currency_code="EUR"),
@@ -74,8 +76,8 @@ def list_items(month: str, factor: Decimal) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def address(bills: Landing) -> Iterator[str]:
-    with run_web_server(bills.settings, bills.database) as server:
+def address(bills: Landing, listener: socket.socket) -> Iterator[str]:
+    with run_web_server(bills.settings, bills.database, listener) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 
@@ -87,12 +89,13 @@ def empty_address(bills: Landing, new_database: NewDatabase) -> Iterator[str]:
 
 
 @pytest.fixture
-def reader(browser: Browser) -> Iterator[Page]:
+def reader(visitor: Visitor) -> Iterator[Page]:
     """Somebody whose browser runs no scripts."""
-    context = browser.new_context(viewport=DESK, java_script_enabled=False)
-    sign_in(context)
-    yield context.new_page()
-    context.close()
+    browser = visitor.page.context.new_cdp_session(visitor.page)
+    browser.send("Emulation.setScriptExecutionDisabled", {"value": True})
+    yield visitor.page
+    browser.send("Emulation.setScriptExecutionDisabled", {"value": False})
+    browser.detach()
 
 
 def read_csv(address: str, query: str) -> list[dict[str, str]]:
@@ -111,17 +114,49 @@ def digits(amount: Decimal, currency: str) -> str:
     return f"{amount:.2f} {currency}"
 
 
-def test_totals_are_what_the_costs_report_says(visitor: Visitor, bills: Landing) -> None:
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/costs?group=account&service=nothing", "nothing"),
+        ("/costs/charges?until=2026-05", "charges"),
+        ("/costs?group=workload", "costs-split"),
+    ],
+)
+def test_pages_fit_a_phone_and_are_accessible_in_both_themes(visitor: Visitor, path: str, name: str) -> None:
+    assert visitor.find_faults(path, name) == {}
+
+
+def test_totals_are_what_the_costs_report_says_and_lead_down_to_charges(visitor: Visitor, bills: Landing) -> None:
+    visitor.page.set_viewport_size(PHONE)
     page = visitor.visit("/")
+    visitor.shoot("costs-phone")
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    edges = page.locator("table.costs").first.evaluate(
+        "table => [table.tHead, table.tFoot].map(part => [...part.rows[0].cells].map(cell => cell.offsetLeft))"
+    )
+    assert edges[0] == edges[1]
+    page.set_viewport_size(DESK)
+    reached = visitor.tab_through(40)
+    assert reached[0] == "Skip to content"
+    assert {"Costs", "client", "Effective", "Account", "f-since", "f-tag", "Filter"} <= set(reached)
 
     for currency in ("USD", "EUR"):
         exact = total(bills.database, currency)
         expect(page.locator(f"[data-total={currency}]")).to_have_text(digits(exact, currency))
     money = page.locator("[data-total=USD] .money")
     expect(money).to_have_attribute("title", re.compile(r"^\d+\.\d{3,} USD$"))
+    # Names are text and never markup.
+    expect(page.locator("table.costs tbody th", has_text=MARKUP)).to_have_count(1)
+
+    page.get_by_role("link", name="AmazonS3").first.click()
+    page.get_by_role("link", name="Charges in 2026-05").click()
+    assert visitor.query()["service"] == ["AmazonS3"]
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody td").last).to_have_text("22.50 USD")
+    assert page.locator("tbody time").get_attribute("title")
 
 
-def test_csv_holds_the_exact_sums_of_the_page(visitor: Visitor, bills: Landing, address: str) -> None:
+def test_csv_and_chart_are_of_the_days_and_sums_of_the_page(visitor: Visitor, bills: Landing, address: str) -> None:
     page = visitor.visit("/costs?group=region&since=2026-05")
 
     rows = read_csv(address, "?group=region&since=2026-05")
@@ -131,135 +166,64 @@ def test_csv_holds_the_exact_sums_of_the_page(visitor: Visitor, bills: Landing, 
         (row.group[0], row.currency): row.amount for row in found.rows
     }
     assert page.locator("table.costs tbody tr").count() == len(rows)
+    # The axis of a single day names it.
+    ticks = page.get_by_role("img", name="EUR").locator(".xtick text")
+    assert ticks.all_text_contents() == ["2026-05-05"]
 
 
-def test_filters_stay_in_the_address(visitor: Visitor, bills: Landing) -> None:
+def test_filters_and_groups_stay_in_the_address(visitor: Visitor, bills: Landing) -> None:
     page = visitor.visit("/costs?metric=effective")
 
     page.get_by_label("Region", exact=True).fill("us-east-1")
     page.get_by_role("button", name="Filter").click()
     page.wait_for_url("**region=us-east-1**")
 
-    assert visitor.query() == {
-        "metric": ["effective"],
-        "region": ["us-east-1"],
-        "since": ["2026-04"],
-        "until": ["2026-05"],
-    }
+    kept = {"metric": ["effective"], "since": ["2026-04"], "until": ["2026-05"]}
+    assert visitor.query() == {**kept, "region": ["us-east-1"]}
     expected = total(bills.database, "USD", selection=Selection(regions=["us-east-1"]))
     expect(page.locator("[data-total=USD]")).to_have_text(digits(expected, "USD"))
     page.get_by_role("link", name="Remove the filter Region us-east-1").click()
     expect(page.locator("[data-total=USD]")).not_to_have_text(digits(expected, "USD"))
-    assert "region" not in visitor.query()
-
-
-def test_groups_lead_down_to_their_charges(visitor: Visitor) -> None:
-    page = visitor.visit("/")
-
-    page.get_by_role("link", name="AmazonS3").first.click()
-    page.get_by_role("link", name="Charges in 2026-05").click()
-
-    assert visitor.query()["service"] == ["AmazonS3"]
-    expect(page.locator("tbody tr")).to_have_count(1)
-    expect(page.locator("tbody td").last).to_have_text("22.50 USD")
-    assert page.locator("tbody time").get_attribute("title")
-
-
-def test_costs_can_be_grouped_by_a_tag(visitor: Visitor) -> None:
-    page = visitor.visit("/")
+    assert visitor.query() == kept
 
     page.get_by_label("key", exact=True).fill("env")
     page.get_by_role("button", name="Group").click()
     page.wait_for_url("**tag_key=env**")
-
     expect(page.locator("table.costs tbody th").first).to_have_text("web")
 
 
-def test_savings_include_tagged_usage(visitor: Visitor) -> None:
-    page = visitor.visit("/costs?tag=env%3Dnothing-has-it")
-    expect(page.get_by_text("No matching charges")).to_be_visible()
-
-    page = visitor.visit("/costs?tag=env%3Dweb&service=AmazonS3")
-
-    expect(page.get_by_role("heading", name="Savings on usage in 2026-05, USD")).to_be_visible()
-
-
-def test_names_are_text_and_never_markup(visitor: Visitor) -> None:
-    page = visitor.visit("/")
-
-    shown = page.locator("table.costs tbody th", has_text=MARKUP)
-
-    expect(shown).to_have_count(1)
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [("/", "costs"), ("/costs?group=account&service=nothing", "nothing"), ("/costs/charges?until=2026-05", "charges")],
-)
-def test_pages_are_accessible_in_both_themes(visitor: Visitor, path: str, name: str) -> None:
-    visitor.visit(path)
-
-    assert visitor.find_severe_in_both_themes(name) == {}
-
-
-def test_chosen_theme_is_remembered(visitor: Visitor) -> None:
-    page = visitor.visit("/")
-    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
-
-    page.get_by_role("button", name="Switch between light and dark").click()
-    page.reload()
-
-    chosen = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    page.evaluate("localStorage.clear()")
-    assert chosen != before
-
-
-def test_the_axis_of_a_single_day_names_it(visitor: Visitor) -> None:
-    page = visitor.visit("/?since=2026-05")
-
-    ticks = page.get_by_role("img", name="EUR").locator(".xtick text")
-
-    assert ticks.all_text_contents() == ["2026-05-05"]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_charts_have_the_colours_of_the_page_in_both_themes(visitor: Visitor, scheme: Any) -> None:
-    visitor.page.emulate_media(color_scheme=scheme)
+def test_charts_have_the_colours_of_the_page_in_the_systems_theme_and_the_chosen_one(visitor: Visitor) -> None:
     page = visitor.visit("/")
     bar, tick = (page.locator(f".chart-area {part}").first for part in (".point path", ".ytick text"))
 
     def colours() -> list[str]:
-        """Of the share in the table, which is a bar's, and of a note, which is a tick's."""
+        """Of the share in the table, which is a bar's, of a note, which is a tick's, and of the page."""
         found = "part => getComputedStyle(document.querySelector(part))"
-        return [
+        shown = [
             page.evaluate(f"({found})('td.share svg').fill"),
             page.evaluate(f"({found})('.panel .note').color"),
+            page.evaluate(f"({found})('body').backgroundColor"),
         ]
+        for part, colour in zip((bar, tick), shown[:2], strict=True):
+            expect(part).to_have_css("fill", colour)
+        return shown
 
-    before = colours()
-    for part, colour in zip((bar, tick), before, strict=True):
-        expect(part).to_have_css("fill", colour)
-    page.get_by_role("button", name="Switch between light and dark").click()
-    after = colours()
-    for part, colour in zip((bar, tick), after, strict=True):
-        expect(part).to_have_css("fill", colour)
+    def switch() -> list[str]:
+        page.get_by_role("button", name="Switch between light and dark").click()
+        return colours()
+
+    light = colours()
+    page.emulate_media(color_scheme="dark")
+    dark = colours()
+    chosen = switch()
+    page.reload()
+    remembered, other = colours(), switch()
     page.evaluate("localStorage.clear()")
 
-    assert before != after
-    light, dark = (before, after) if scheme == "light" else (after, before)
     assert (light[0], dark[0]) == ("rgb(47, 125, 104)", "rgb(87, 179, 151)")
-
-
-def test_everything_can_be_reached_by_keyboard(visitor: Visitor) -> None:
-    page = visitor.visit("/")
-
-    reached = []
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.innerText.trim()"))
-
-    assert reached[0] == "Skip to content"
-    assert {"Costs", "client", "Effective", "Account", "f-since", "f-tag", "Filter"} <= set(reached)
+    assert [light[2], dark[2]] == [*THEMES.values()]
+    assert light[1] != dark[1]
+    assert (chosen, remembered, other) == (light, light, dark)
 
 
 def test_arrow_keys_choose_a_client_without_leaving_the_page(visitor: Visitor, bills: Landing) -> None:
@@ -280,18 +244,6 @@ def test_arrow_keys_choose_a_client_without_leaving_the_page(visitor: Visitor, b
     assert stayed.endswith("/checks")
 
 
-def test_page_fits_a_phone_and_columns_of_the_total_are_those_above_it(visitor: Visitor) -> None:
-    visitor.page.set_viewport_size(PHONE)
-    page = visitor.visit("/")
-    visitor.shoot("costs-phone")
-
-    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    edges = page.locator("table.costs").first.evaluate(
-        "table => [table.tHead, table.tFoot].map(part => [...part.rows[0].cells].map(cell => cell.offsetLeft))"
-    )
-    assert edges[0] == edges[1]
-
-
 def test_charges_show_their_cost_without_scrolling(visitor: Visitor) -> None:
     page = visitor.visit("/costs/charges?until=2026-05")
 
@@ -301,15 +253,15 @@ def test_charges_show_their_cost_without_scrolling(visitor: Visitor) -> None:
     expect(page.locator("tbody tr", has_text="a description")).to_contain_text("Lambda-Provisioned-GB-Seconds")
 
 
-def test_charts_keep_clear_of_what_follows_when_the_window_changes(visitor: Visitor) -> None:
+def test_charts_fit_another_window_and_paper_in_light_colours(visitor: Visitor) -> None:
     page = visitor.visit("/")
     figure = page.locator("[data-chart]").last
-    expect(figure).to_have_attribute("data-drawn", "yes")
     measure = (
         "figure => ['.chart-area', '.main-svg'].map(part => figure.querySelector(part).getBoundingClientRect().%s)"
     )
     wide = figure.evaluate(measure % "height")
 
+    # They keep clear of what follows.
     page.set_viewport_size({"width": 700, "height": 900})
     narrow_width = figure.locator(".chart-area").evaluate("area => area.clientWidth")
     expect(figure.locator(".main-svg").first).to_have_attribute("width", str(narrow_width))
@@ -320,13 +272,8 @@ def test_charts_keep_clear_of_what_follows_when_the_window_changes(visitor: Visi
     assert narrow[0] == narrow[1] > wide[0] == wide[1]
     assert figure.evaluate(measure % "height") == wide
 
-
-def test_paper_holds_the_whole_page_in_light_colours(visitor: Visitor) -> None:
-    page = visitor.visit("/")
-    expect(page.locator("[data-chart]").first).to_have_attribute("data-drawn", "yes")
     page.get_by_role("button", name="Switch between light and dark").click()
     screen = page.evaluate("[document.documentElement.dataset.theme, getComputedStyle(document.body).color]")
-
     # As a browser does that prints: the event first, while the window has its width yet.
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.set_viewport_size(PAPER)
@@ -369,7 +316,7 @@ def test_a_browser_sees_failures_as_pages(visitor: Visitor) -> None:
     assert find_severe(page) == []
 
 
-@pytest.mark.parametrize("path", ["/", "/changes", "/deliveries", "/checks", "/clients"])
+@pytest.mark.parametrize("path", ["/", "/deliveries"])
 def test_a_new_home_says_how_to_begin(visitor: Visitor, empty_address: str, path: str) -> None:
     visitor.address = empty_address
     visitor.page.set_viewport_size(PHONE)
@@ -378,18 +325,3 @@ def test_a_new_home_says_how_to_begin(visitor: Visitor, empty_address: str, path
     expect(page.locator("main code").first).to_contain_text("billfold ")
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     assert find_severe(page) == []
-
-
-def test_files_are_kept_for_good(address: str, visitor: Visitor) -> None:
-    page = visitor.visit("/")
-    stylesheet = page.locator("link[rel=stylesheet]").get_attribute("href")
-
-    with urllib.request.urlopen(f"{address}{stylesheet}", timeout=30) as answer:
-        headers = answer.headers
-
-    assert "immutable" in headers["Cache-Control"]
-    request = urllib.request.Request(f"{address}{stylesheet}", headers={"If-None-Match": headers["ETag"]})
-    with pytest.raises(urllib.error.HTTPError) as unchanged, urllib.request.urlopen(request, timeout=30):
-        pass
-    unchanged.value.close()
-    assert unchanged.value.code == 304

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from billfold.clients import tokens
 from billfold.model import Scope
@@ -50,15 +50,27 @@ def run_other_site(target: str) -> Iterator[str]:
         server.server_close()
 
 
+@pytest.fixture(scope="module")
+def strangers_page(browser: Browser) -> Iterator[Page]:
+    """The page of a browser of nobody's: each further one would be a process that compiles everything again."""
+    with browser.new_context() as context:
+        yield context.new_page()
+
+
+@pytest.fixture
+def page(strangers_page: Page) -> Page:
+    strangers_page.context.clear_cookies()
+    return strangers_page
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("environment")
-def test_a_person_signs_in_comes_back_and_signs_out(new_database: NewDatabase, browser: Browser) -> None:
+def test_a_person_signs_in_comes_back_and_signs_out(new_database: NewDatabase, page: Page) -> None:
     database = new_database(16)
     secret = tokens.make(database, "person", (Scope.READ,)).secret
 
-    with run_web_server(load_settings(), database) as server, browser.new_context() as context:
+    with run_web_server(load_settings(), database) as server:
         address = f"http://127.0.0.1:{server.port}"
-        page = context.new_page()
         page.goto(f"{address}/costs?by=service")
         expect(page).to_have_title(re.compile("Sign in"))
         assert find_severe(page) == []
@@ -92,11 +104,10 @@ def test_a_person_signs_in_comes_back_and_signs_out(new_database: NewDatabase, b
 @pytest.mark.slow
 @pytest.mark.usefixtures("environment")
 def test_the_owner_of_the_home_opens_the_printed_address_and_nothing_keeps_its_token(
-    new_database: NewDatabase, browser: Browser
+    new_database: NewDatabase, page: Page
 ) -> None:
-    with run_web_server(load_settings(), new_database(16)) as server, browser.new_context() as context:
+    with run_web_server(load_settings(), new_database(16)) as server:
         address = f"http://127.0.0.1:{server.port}"
-        page = context.new_page()
         asked: list[str] = []
         page.on("request", lambda request: asked.append(f"{request.url} {request.headers.get('referer', '')}"))
 
@@ -117,7 +128,6 @@ def test_the_owner_of_the_home_opens_the_printed_address_and_nothing_keeps_its_t
 
         page.goto(f"{address}/costs?token=bf_wrong")
         expect(page).to_have_url(f"{address}/costs")
-        context.clear_cookies()
-        stranger = context.new_page()
-        stranger.goto(f"{address}/costs?token=bf_wrong")
-        expect(stranger).to_have_url(f"{address}/sign-in?next=%2Fcosts")
+        page.context.clear_cookies()
+        page.goto(f"{address}/costs?token=bf_wrong")
+        expect(page).to_have_url(f"{address}/sign-in?next=%2Fcosts")

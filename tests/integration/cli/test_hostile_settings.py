@@ -36,7 +36,7 @@ def land(new_database: NewDatabase, version: int, folder: Path, hostile: dict[st
         variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
         variables.setenv("BILLFOLD_HOME", str(folder / "home"))
         landing = Landing.make(database, load_settings(), folder / "bucket")
-    return work_through(landing, folder)
+    return work_through(landing, folder, is_doubtful=bool(hostile))
 
 
 @pytest.fixture(scope="module")

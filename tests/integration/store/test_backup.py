@@ -50,15 +50,17 @@ def root() -> Iterator[Path]:
 
 def run(home: Path, *words: str) -> dict[str, Any]:
     """The JSON document of a command that succeeds."""
-    ended = subprocess.run(
+    with WarmProcess(
         [sys.executable, "-m", "billfold", *words, "--json"],
         env={**os.environ, "BILLFOLD_HOME": str(home), "BILLFOLD_MIN_FREE_BYTES": "0"},
         cwd=home.parent,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-    )
-    assert ended.returncode == 0, ended.stderr
-    document: dict[str, Any] = json.loads(ended.stdout)
+    ) as process:
+        out, complaint = process.communicate()
+    assert process.returncode == 0, complaint
+    document: dict[str, Any] = json.loads(out)
     return document
 
 

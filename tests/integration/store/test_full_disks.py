@@ -19,7 +19,7 @@ SORT = (
     "CREATE TEMP TABLE sorted AS SELECT md5(range::VARCHAR) || repeat('x', 200) AS text FROM range(300000) ORDER BY 1"
 )
 # What the disk of each stage has room for, in bytes; a file of 2 MB becomes 10 MB of text and tables of 15 MB.
-STAGES = {"fetch": 1 << 20, "unpack": 6 << 20, "tables": 16 << 20}
+STAGES = {"unpack": 6 << 20, "tables": 16 << 20}
 
 
 def copy_to_full_disk(settings: Settings) -> None:

@@ -13,10 +13,10 @@ from psycopg.sql import SQL
 
 from billfold.selection import CostColumn, Filter, KeyColumn, MapColumn, Selection
 from billfold.sql import read_queries
-from billfold.store.database import Database
 from billfold.store.reports import costs
 from tests.bills.histories import fill_deliveries
 from tests.bills.landing import Landing
+from tests.services import NewDatabase, make_shared_landing
 
 PERIOD = "2026-05-01"
 NAMES = {
@@ -27,10 +27,15 @@ NAMES = {
 }
 
 
-@pytest.fixture
-def filled(landing: Landing, database: Database) -> Landing:
-    """One statement of 20,000 rows from publication 1, of which publications 2 to 11 added and withdrew 100 each."""
-    landing.execute("SELECT billfold_create_partitions(%s)", PERIOD)
+@pytest.fixture(scope="module")
+def filled(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """One statement of 20,000 rows from publication 1, of which publications 2 to 11 added and withdrew 100 each.
+
+    Tests explain queries and run none. There is room for the month that follows.
+    """
+    landing = make_shared_landing(new_database, tmp_path_factory)
+    for month in (PERIOD, "2026-06-01"):
+        landing.execute("SELECT billfold_create_partitions(%s)", month)
     row = (
         "1, '2026-05-01'::date, gen_random_uuid(), 'b', 'k', 'e', md5(n::text)::uuid, 1,"
         ' \'{"line_item_unblended_cost": "1"}\''
@@ -124,8 +129,6 @@ def test_split_costs_are_found_by_index(landing: Landing, name: str, parameters:
 
 
 def test_the_past_of_one_month_reads_that_month_alone(filled: Landing) -> None:
-    filled.execute("SELECT billfold_create_partitions('2026-06-01')")
-
     read = explain(
         filled, f"SELECT sum(billed_cost) FROM charges_as_of('2026-06-03 12:00+00') WHERE billing_period = '{PERIOD}'"
     )
@@ -158,9 +161,9 @@ def explain_costs(
 
 @pytest.fixture(scope="module")
 def delivered(shared_landing: Landing) -> Landing:
-    """Fifty clients with two years of bills, and twenty deliveries of each month: 24,000 of them."""
+    """Twenty clients with a year of bills, and twenty deliveries of each month: 4,800 of them."""
     with psycopg.connect(shared_landing.database.conninfo) as connection:
-        fill_deliveries(connection, client_count=50, month_count=24, deliveries_per_month=20)
+        fill_deliveries(connection, client_count=20, month_count=12, deliveries_per_month=20)
     return shared_landing
 
 
@@ -205,8 +208,6 @@ def test_runs_of_a_delivery_are_found_by_index(delivered: Landing) -> None:
 
 
 def test_costs_of_invoices_read_the_charges_of_their_months_alone(filled: Landing) -> None:
-    filled.execute("SELECT billfold_create_partitions('2026-06-01')")
-
     tables = {relation for relation, _ in explain_costs(filled, CostColumn.INVOICE)}
 
     assert {table for table in tables if table.startswith("billing_usage_fact")} == {NAMES["fact"]}
@@ -252,8 +253,6 @@ def test_whoever_polls_for_what_is_asked_for_reads_nothing_else(landing: Landing
 
 
 def test_split_costs_read_the_daily_costs_and_the_workloads_of_their_months_alone(filled: Landing) -> None:
-    filled.execute("SELECT billfold_create_partitions('2026-06-01')")
-
     services = {relation for relation, _ in explain_costs(filled, CostColumn.SERVICE, is_split=True)}
     clusters = {relation for relation, _ in explain_costs(filled, CostColumn.CLUSTER, is_split=True)}
 

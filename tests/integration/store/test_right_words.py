@@ -129,7 +129,8 @@ def test_a_connection_that_is_refused_says_why(database: Database, opens: Any) -
         assert type(caught.value) is kind
 
 
-def test_a_statement_timeout_ends_an_ingest_at_once_and_leaves_nothing(landing: Landing) -> None:
+def test_a_statement_timeout_and_a_full_disk_end_an_ingest_at_once_and_leave_nothing(landing: Landing) -> None:
+    deliveries = "SELECT state, attempts, error_code FROM billing_deliveries"
     write_bill(landing.root, described("1", "2"))
     set_for_database(landing.database, [("statement_timeout", "1s")])
 
@@ -139,14 +140,8 @@ def test_a_statement_timeout_ends_an_ingest_at_once_and_leaves_nothing(landing: 
 
     assert isinstance(outcome.exit_error, StoreLimitError)
     assert "statement_timeout" in str(outcome.exit_error)
+    assert landing.query(deliveries) == [("failed", 1, "store_limit")]
     set_for_database(landing.database, [("statement_timeout", "0")])
-    assert landing.query("SELECT state, attempts, error_code FROM billing_deliveries") == [("failed", 1, "store_limit")]
-    assert landing.count("raw_aws_billing_rows") == 0
-    assert landing.ingest().exit_error is None
-
-
-def test_a_full_disk_ends_an_ingest_at_once_and_leaves_nothing(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2"))
     landing.execute(
         "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN"
         " RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $f$"
@@ -156,7 +151,8 @@ def test_a_full_disk_ends_an_ingest_at_once_and_leaves_nothing(landing: Landing)
     outcome = landing.ingest()
 
     assert isinstance(outcome.exit_error, StoreFullError)
-    assert landing.query("SELECT state, attempts, error_code FROM billing_deliveries") == [("failed", 1, "store_full")]
+    assert landing.query(deliveries) == [("failed", 2, "store_full")]
+    assert landing.count("raw_aws_billing_rows") == 0
     landing.execute("DROP TRIGGER fill ON billing_publications")
     assert landing.ingest().exit_error is None
     assert landing.broken_rules() == []

@@ -12,13 +12,16 @@ import pytest
 
 from billfold.errors import UsageError
 from billfold.period import BillingPeriod, parse_period
-from billfold.reports.spending import Question, list_charges, report_spending
+from billfold.reports.spending import CurrencySpending, Question, list_charges, report_spending
+from billfold.selection import Selection
 from billfold.store.reports.spending import ChargePlace
 from billfold.web.forms.charge_cursor import format_charge_cursor, read_charge_cursor
 from tests.bills.landing import Landing
-from tests.bills.line_items import line_item, write_bill
+from tests.bills.line_items import LineItem, line_item, write_bill
 
 PLACE = ChargePlace(cost=Decimal("-0.0000000123"), statement_id=7, row_hash=UUID(int=9), occurrence=2, part=1)
+LONG = {"AmazonEC2": "123456789012.34567890123456789012", "AmazonS3": "0.00000000000000000001"}
+PRICE = "123456789012.34567890123456789012"
 COSTS = ("9", "4", "4", "4", "4.0000000001", "0", "-3", "-3")
 
 
@@ -28,13 +31,45 @@ def may() -> BillingPeriod:
     return period
 
 
-def test_pages_show_every_charge_once(landing: Landing) -> None:
-    items = [line_item(cost=cost, line_item_line_item_description=f"item {n}") for n, cost in enumerate(COSTS)]
-    write_bill(landing.root, items)
-    landing.ingest()
+@pytest.fixture(scope="module")
+def bills(shared_landing: Landing) -> Landing:
+    """Two months of costs of many digits in USD; in May many in JPY, a credit in EUR, savings in GBP."""
+    april, may = list_long("2026-04", copies=1), list_long("2026-05", copies=2)
+    yen = {"line_item_currency_code": "JPY", "product_region_code": "ap-northeast-1"}
+    may += [line_item(cost=cost, line_item_line_item_description=f"item {n}", **yen) for n, cost in enumerate(COSTS)]
+    euro = {"line_item_currency_code": "EUR"}
+    may += [line_item(cost=str(cost), line_item_product_code=f"Service{cost}", **euro) for cost in range(1, 12)]
+    may += [line_item("Refund", cost="-5", line_item_product_code="Refunds", **euro)]
+    dear = {"pricing_public_on_demand_cost": PRICE, "line_item_currency_code": "GBP"}
+    may += [line_item(cost="0.00000000000000000001", **dear)]
+    for month, items in (("2026-04", april), ("2026-05", may)):
+        write_bill(shared_landing.root, items, period=month)
+    shared_landing.ingest_all()
+    return shared_landing
 
+
+def list_long(month: str, *, copies: int) -> list[LineItem]:
+    return [
+        line_item(
+            cost=cost,
+            line_item_product_code=name,
+            line_item_line_item_description=f"copy {copy}",
+            bill_billing_period_start_date=f"{month}-01T00:00:00.000Z",
+            line_item_usage_start_date=f"{month}-03T04:00:00.000Z",
+            line_item_usage_end_date=f"{month}-03T05:00:00.000Z",
+        )
+        for name, cost in LONG.items()
+        for copy in range(copies)
+    ]
+
+
+def spending_in(bills: Landing, currency: str) -> CurrencySpending:
+    return next(each for each in report_spending(bills.database, Question()).currencies if each.currency == currency)
+
+
+def test_pages_show_every_charge_once(bills: Landing) -> None:
     for limit in (1, 2, 3, 8):
-        pages = list(show_pages(landing, limit))
+        pages = list(show_pages(bills, limit))
 
         shown = [row for page in pages for row in page]
         assert [amount for amount, _ in shown] == sorted(map(Decimal, COSTS), reverse=True), limit
@@ -44,49 +79,29 @@ def test_pages_show_every_charge_once(landing: Landing) -> None:
 
 def show_pages(landing: Landing, limit: int) -> Iterator[list[tuple[Decimal, str]]]:
     """The amounts and descriptions of one page after the other, as its link leads to the next."""
+    in_yen = Question(selection=Selection(regions=["ap-northeast-1"]))
     after = None
     while True:
-        page = list_charges(landing.database, Question(), may(), after=after, limit=limit)
+        page = list_charges(landing.database, in_yen, may(), after=after, limit=limit)
         yield [(row.amount, row.description) for row in page.rows]
         if page.last is None:
             return
         after = read_charge_cursor(format_charge_cursor(page.last))
 
 
-def test_sums_of_more_digits_than_pythons_own_are_not_rounded(landing: Landing) -> None:
-    costs = {"AmazonEC2": "123456789012.34567890123456789012", "AmazonS3": "0.00000000000000000001"}
-    for month, factor in (("2026-04", 1), ("2026-05", 2)):
-        items = [
-            line_item(
-                cost=cost,
-                line_item_product_code=name,
-                line_item_line_item_description=f"copy {copy}",
-                bill_billing_period_start_date=f"{month}-01T00:00:00.000Z",
-                line_item_usage_start_date=f"{month}-03T04:00:00.000Z",
-                line_item_usage_end_date=f"{month}-03T05:00:00.000Z",
-            )
-            for name, cost in costs.items()
-            for copy in range(factor)
-        ]
-        write_bill(landing.root, items, period=month)
-    landing.ingest_all()
-
-    [spending] = report_spending(landing.database, Question()).currencies
+def test_sums_of_more_digits_than_pythons_own_are_not_rounded(bills: Landing) -> None:
+    spending = spending_in(bills, "USD")
 
     assert spending.total.month == Decimal("246913578024.69135780246913578026")
     assert spending.total.change == Decimal("123456789012.34567890123456789013")
     assert spending.pace
     assert spending.pace.change == spending.total.change
     # All groups have a series of their own: there are no others, not even of a rounding's worth.
-    assert {series.name for series in spending.series} == set(costs)
+    assert {series.name for series in spending.series} == {*LONG}
 
 
-def test_a_large_credit_is_drawn_beside_the_largest_cost(landing: Landing) -> None:
-    items = [line_item(cost=str(cost), line_item_product_code=f"Service{cost}") for cost in range(1, 12)]
-    write_bill(landing.root, [*items, line_item("Refund", cost="-5", line_item_product_code="Refunds")])
-    landing.ingest()
-
-    [spending] = report_spending(landing.database, Question()).currencies
+def test_a_large_credit_is_drawn_beside_the_largest_cost(bills: Landing) -> None:
+    spending = spending_in(bills, "EUR")
 
     assert [series.name for series in spending.series] == [
         *(f"Service{cost}" for cost in range(11, 3, -1)), "Refunds", None,
@@ -94,16 +109,11 @@ def test_a_large_credit_is_drawn_beside_the_largest_cost(landing: Landing) -> No
     assert sum(spending.series[-1].amounts) == 1 + 2 + 3
 
 
-def test_savings_of_more_digits_than_pythons_own_are_not_rounded(landing: Landing) -> None:
-    price = "123456789012.34567890123456789012"
-    prices = {"pricing_public_on_demand_cost": price, "line_item_line_item_description": "dear"}
-    write_bill(landing.root, [line_item(cost="0.00000000000000000001", **prices)])
-    landing.ingest()
-
-    [spending] = report_spending(landing.database, Question()).currencies
+def test_savings_of_more_digits_than_pythons_own_are_not_rounded(bills: Landing) -> None:
+    spending = spending_in(bills, "GBP")
 
     assert spending.savings
-    assert spending.savings.list == Decimal(price)
+    assert spending.savings.list == Decimal(PRICE)
     assert spending.savings.negotiated == Decimal("123456789012.34567890123456789011")
 
 

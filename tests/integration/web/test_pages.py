@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.bills.landing import Landing
+from tests.processes.pages import Pages
 from tests.processes.web_server import Answer, WebServer, run_web_server
 from tests.services import NewDatabase
 
@@ -84,3 +85,18 @@ def test_an_invalid_client_gets_the_same_words_on_every_page(server: WebServer, 
 
     assert answer.status == 400
     assert "client must be text of at most 300 characters" in answer.body.decode()
+
+
+def test_files_are_kept_for_good(server: WebServer) -> None:
+    [stylesheet] = re.findall('<link rel="stylesheet" href="([^"]+)"', get(server, "/").body.decode())
+
+    first = server.send("GET", stylesheet)
+    again = server.send("GET", stylesheet, headers={"If-None-Match": first.headers["ETag"]})
+
+    assert "immutable" in first.headers["Cache-Control"]
+    assert (first.status, again.status) == (200, 304)
+
+
+def test_savings_include_tagged_usage(pages: Pages) -> None:
+    assert "No matching charges" in pages.show("/costs?tag=env%3Dnothing-has-it")
+    assert "Savings on usage in 2026-05, USD" in pages.show("/costs?tag=env%3Dweb&service=Service01&until=2026-05")

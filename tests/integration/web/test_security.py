@@ -44,9 +44,8 @@ def take_in(registry: Registry, client: Client, source: str) -> Any:
 
 def test_a_session_is_narrowed_to_the_clients_folder_key_and_name(registry: Registry, sent: Sent) -> None:
     client = registry.add("acme", prefix="data/", kms_key_arn=KEY, source_identity="billfold-finops")
-    registry.deliver(client, "1", export_path="data/acme")
 
-    backfill(client=client, settings=registry.settings, database=registry.database)
+    list(open_bucket(client, registry.settings).list_objects("data/"))
 
     [request] = sent.of("AssumeRole")
     policy = json.loads(request.pop("Policy"))
@@ -108,10 +107,8 @@ def test_every_call_to_s3_names_the_account_that_must_own_the_bucket(registry: R
 def test_the_owner_is_the_registrys_and_never_guessed_from_the_role(registry: Registry, sent: Sent) -> None:
     role_of_another = "arn:aws:iam::444455556666:role/theirs"
     client = registry.add("acme", role_arn=role_of_another)
-    registry.deliver(client, "1")
-    sent.calls.clear()
 
-    backfill(client=client, settings=registry.settings, database=registry.database)
+    list(open_bucket(client, registry.settings).list_objects("exports/"))
 
     assert {params["ExpectedBucketOwner"] for params in sent.of("ListObjectsV2")} == {ACCOUNT}
 

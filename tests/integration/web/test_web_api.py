@@ -250,7 +250,7 @@ def test_the_openapi_document_is_true(landed: Landing, server: WebServer) -> Non
     wanted = schema.include(path_regex="^/v1/", method="GET").as_strategy()
 
     @settings(
-        max_examples=rounds(20, in_soak=60),
+        max_examples=rounds(10, in_soak=60),
         derandomize=True,
         deadline=None,
         suppress_health_check=list(HealthCheck),

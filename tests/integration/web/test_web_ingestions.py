@@ -345,7 +345,7 @@ def test_the_openapi_document_is_true_of_requests(office: Office) -> None:
     wanted = schema.include(path_regex="/(ingestions|retry|release)$", method="POST").as_strategy()
 
     @settings(
-        max_examples=rounds(20, in_soak=60),
+        max_examples=rounds(10, in_soak=60),
         derandomize=True,
         deadline=None,
         suppress_health_check=list(HealthCheck),
