@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import chain, groupby
+from itertools import chain
 
 import pytest
 
@@ -32,23 +32,27 @@ SLOWEST = (
     "tests/integration/",
 )
 
-# Folders whose modules share a browser, or bills and a server.
-SHARING = ("tests/e2e/pages/", "tests/integration/web/")
+# Folders whose modules share a browser, bills or a server: those of a line stay together.
+SHARING = (
+    ("tests/e2e/pages/", "tests/integration/web/"),
+    ("tests/integration/reports/",),
+)
 
 
 def deal(names: Sequence[str], parts: int) -> list[list[int]]:
     """The places of tests, given by their names in order, in `parts` parts of about equal length."""
-    modules = [list(places) for _, places in groupby(range(len(names)), lambda place: _place_of(names[place]))]
-    modules.sort(key=lambda places: _rank(names[places[0]]))
+    modules: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        modules.setdefault(_place_of(name), []).append(place)
     dealt: list[list[int]] = [[] for _ in range(parts)]
-    for places in modules:
+    for places in sorted(modules.values(), key=lambda places: _rank(names[places[0]])):
         min(dealt, key=len).extend(places)
     return dealt
 
 
 def _place_of(name: str) -> str:
-    """What stays together with the test: its folder, or only its module."""
-    return next((folder for folder in SHARING if name.startswith(folder)), name.partition("::")[0])
+    """What stays together with the test: folders, or only its module."""
+    return next((folders[0] for folders in SHARING if name.startswith(folders)), name.partition("::")[0])
 
 
 def _rank(name: str) -> int:
