@@ -24,6 +24,7 @@ from billfold.store import rights
 from billfold.store.database import Database, connect
 from billfold.store.home import wheel_programs
 from tests.deployment import DEPLOY, read_compose, read_env_file, sh_examples
+from tests.processes.warm_process import WarmProcess
 from tests.processes.web_server import run_web_server
 from tests.processes.worker_process import start_worker
 from tests.services import run_bare_server
@@ -32,6 +33,14 @@ pytestmark = pytest.mark.slow
 
 VARIABLES = read_env_file("try-out.env")
 PASSED_ON = ("PATH", "HOME", "LANG")
+# The script with small bills: nothing here depends on how many line items there are.
+SCRIPT = f"""
+import sys
+sys.path.insert(0, {str(DEPLOY)!r})
+import try_out
+try_out.LINE_ITEMS = 500
+try_out.main()
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +66,18 @@ class Site:
 
     def run(self, service: str, words: Sequence[str]) -> str:
         """Run Python with these words in the name of a service; returns what it printed."""
-        ended = subprocess.run(
+        process = WarmProcess(
             [sys.executable, *words],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
             env=self.environment(service),
-            timeout=120,
         )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        with process:
+            out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        return out
 
     @property
     def database(self) -> Database:
@@ -95,17 +106,11 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[LocalAws]:
-    with LocalAws() as aws:
-        yield aws
-
-
-@pytest.fixture(scope="module")
-def site(server: str, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(server: str, shared_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """What stands when `make try-out` has started everything but the worker."""
     where = conninfo_to_dict(server)
     socket = f"?host={quote(str(where['host']), safe='')}&port={where['port']}"
-    addresses = {"@postgres:5432/billing": f"@/billing{socket}", "http://moto:5000": aws.endpoint_url}
+    addresses = {"@postgres:5432/billing": f"@/billing{socket}", "http://moto:5000": shared_aws.endpoint_url}
     site = Site(addresses=addresses, folder=tmp_path_factory.mktemp("site"))
     compose = read_compose(VARIABLES)["services"]
     site.run("migrate", ["-m", "billfold", *compose["migrate"]["command"]])
@@ -114,7 +119,7 @@ def site(server: str, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -
 
 def try_out(site: Site) -> str:
     """Run the script; returns the token that it tells."""
-    found = re.search(r"Sign in at \S+ with (bf_\S+)", site.run("try-out", [str(DEPLOY / "try_out.py")]))
+    found = re.search(r"Sign in at \S+ with (bf_\S+)", site.run("try-out", ["-c", SCRIPT]))
     assert found
     return found[1]
 
@@ -146,6 +151,23 @@ def test_the_worker_brings_the_bills_in_and_the_token_shows_them(
     assert [report["states"]["published"], report["dead"], report["stuck"]] == [2, 0, 0], report
     assert sum_costs(site.database).totals
     assert ask(site, settings, token, "bf_nobody") == [200, 401]
+
+
+def test_the_script_by_itself_says_what_it_lacks(site: Site) -> None:
+    given = site.environment("try-out")
+    del given["BILLFOLD_QUEUE_URL"]
+
+    with WarmProcess(
+        [sys.executable, "-P", str(DEPLOY / "try_out.py")],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=site.folder,
+        env=given,
+    ) as process:
+        _, errors = process.communicate(timeout=120)
+
+    assert process.returncode == 1
+    assert "BILLFOLD_QUEUE_URL" in errors
 
 
 def test_each_role_may_do_its_part_and_no_more(site: Site) -> None:

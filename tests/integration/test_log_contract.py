@@ -17,14 +17,13 @@ import pytest
 import structlog
 
 from billfold.app import Billfold
-from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
 from billfold.jobs import message_ingest
 from billfold.jobs.schedule import finish_pass, report_late, visit_due
 from billfold.jobs.worker import Worker
 from billfold.log import CONTEXT_FIELDS, EVERY_EVENT, FIELDS, STATE_COUNTS, Event, Field, configure_logging
 from billfold.model import Client
-from billfold.settings import Settings, load_settings
+from billfold.settings import Settings
 from billfold.web import create_app
 from tests.bills.landing import Landing
 from tests.filter_patterns import read_metric_filters
@@ -32,7 +31,6 @@ from tests.messages import Mailbox, request
 from tests.processes.faulty_aws import Call, Fault, faulty_aws
 from tests.processes.web_server import HOME_SECRET, HOME_TOKEN, run_app
 from tests.registry import Registry
-from tests.services import NewDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -49,19 +47,17 @@ TYPES: Mapping[str, tuple[type[Any], ...]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def lines(local_aws: LocalAws, new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> list[Line]:
-    """The lines of a day on which everything happens that a filter reads; all tests of this module read them."""
-    with pytest.MonkeyPatch.context() as variables:
-        variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
-        variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
-        for name, value in local_aws.environment().items():
-            variables.setenv(name, value)
-        registry = Registry.make(local_aws, new_database(16), load_settings(), tmp_path_factory.mktemp("day"))
-        with writing(registry.settings, variables) as written:
-            live_through_the_day(registry, variables)
-    local_aws.reset()
-    return [json.loads(line) for line in written.getvalue().splitlines()]
+def test_the_lines_of_a_day_are_as_they_are_declared_and_are_counted(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One test, so that only one process lives through the day, on which everything happens that a filter reads."""
+    with writing(registry.settings, monkeypatch) as written:
+        live_through_the_day(registry, monkeypatch)
+
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert_declared(lines)
+    assert_counted(lines)
+    assert_a_bucket_that_is_gone_rings(lines)
 
 
 @contextmanager
@@ -159,7 +155,7 @@ def types_of(field: Field) -> tuple[type[Any], ...]:
     return tuple(chain.from_iterable(TYPES[each] for each in field.type.split(", or ")))
 
 
-def test_each_filter_counts_the_lines_that_it_is_made_for(lines: list[Line]) -> None:
+def assert_counted(lines: list[Line]) -> None:
     counted: Counter[str] = Counter()
     matched = defaultdict(set)
     for each in read_metric_filters():
@@ -191,7 +187,7 @@ def test_each_filter_counts_the_lines_that_it_is_made_for(lines: list[Line]) -> 
     }
 
 
-def test_a_bucket_that_is_gone_rings(lines: list[Line]) -> None:
+def assert_a_bucket_that_is_gone_rings(lines: list[Line]) -> None:
     refused = next(line for line in lines if line["event"] == "source_refused")
     about = [line for line in lines if line.get("client") == "globex"]
 
@@ -201,7 +197,7 @@ def test_a_bucket_that_is_gone_rings(lines: list[Line]) -> None:
     assert rung == {"SourcesRefused", "SchedulesFailed"}
 
 
-def test_every_line_is_as_it_is_declared(lines: list[Line]) -> None:
+def assert_declared(lines: list[Line]) -> None:
     for line in lines:
         if "logger" in line:
             continue

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from billfold.jobs import attempts
 from tests.processes.warm_process import WarmProcess
 from tests.processes.web_server import WebServer
 
@@ -72,17 +73,26 @@ class WorkerProcess:
         self._process.communicate(timeout=LIMIT_SECONDS)
 
 
+def blame_soon() -> None:
+    """Prepares a process whose forerunner was killed: nobody waits for a living one to tell of its end."""
+    attempts._MARK_WAIT_SECONDS = 0
+
+
 @contextmanager
-def start_worker(environment: Mapping[str, str], *options: str) -> Iterator[WorkerProcess]:
+def start_worker(
+    environment: Mapping[str, str], *options: str, prepare: Callable[[], None] | None = None
+) -> Iterator[WorkerProcess]:
     """A worker with these variables; it is killed, if it still lives, at the end."""
-    with _start(environment, "worker", *options, "--json") as worker:
+    with _start(environment, "worker", *options, "--json", prepare=prepare) as worker:
         yield worker
 
 
 @contextmanager
-def start_server(environment: Mapping[str, str]) -> Iterator[tuple[WorkerProcess, WebServer]]:
+def start_server(
+    environment: Mapping[str, str], prepare: Callable[[], None] | None = None
+) -> Iterator[tuple[WorkerProcess, WebServer]]:
     """A server with these variables, on a free port, that answers; it is killed, if it still lives, at the end."""
-    with _start(environment, "serve", "--port", "0") as process:
+    with _start(environment, "serve", "--port", "0", prepare=prepare) as process:
         process.wait_for("server_started")
         [started] = [event for event in process.events() if event["event"] == "server_started"]
         # The socket listens a moment later.
@@ -99,7 +109,7 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def _start(environment: Mapping[str, str], *words: str) -> Iterator[WorkerProcess]:
+def _start(environment: Mapping[str, str], *words: str, prepare: Callable[[], None] | None) -> Iterator[WorkerProcess]:
     with tempfile.TemporaryDirectory(prefix="billfold-worker-") as name:
         log = Path(name) / "log"
         with (
@@ -110,6 +120,7 @@ def _start(environment: Mapping[str, str], *words: str) -> Iterator[WorkerProces
                 stderr=stderr,
                 text=True,
                 cwd=name,
+                preexec_fn=prepare,
                 env={**environment, "BILLFOLD_LOG_FORMAT": "json"},
             ) as process,
         ):

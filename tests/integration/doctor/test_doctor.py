@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from billfold import clients
-from billfold.aws import LocalAws
-from billfold.aws.bucket_probes import MAX_LISTED_OBJECTS
+from billfold.aws import LocalAws, bucket_probes
 from billfold.aws.credentials import Clock, utc_now
 from billfold.doctor import run_doctor
 from billfold.errors import UsageError
@@ -22,7 +21,7 @@ from billfold.settings import Settings
 from billfold.store.database import Database
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described
-from tests.processes.refusing_aws import RefusingAws
+from tests.processes.refusing_aws import RefusingAws, Request
 from tests.registry import ACCOUNT, Registry
 
 KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -79,15 +78,20 @@ def diagnose(
 
 
 def change_client(registry: Registry, assignment: str, *parameters: object) -> None:
-    tables = Landing.make(registry.database, registry.settings, registry.folder / "unused")
-    tables.execute(f"UPDATE billing_clients SET {assignment}", *parameters)
+    change_tables(registry, f"UPDATE billing_clients SET {assignment}", *parameters)
+
+
+def change_tables(registry: Registry, sql: str, *parameters: object) -> None:
+    Landing.make(registry.database, registry.settings, registry.folder / "unused").execute(sql, *parameters)
 
 
 def states(probes: dict[str, Probe]) -> dict[str, str]:
     return {name: str(probe.state) for name, probe in probes.items() if probe.state not in ("ok", "skipped")}
 
 
-def test_of_a_client_that_is_well_everything_is_ok(registry: Registry, client: Client) -> None:
+def test_of_a_client_that_is_well_everything_is_ok_and_the_sessions_to_be_refused_may_do_nothing(
+    registry: Registry, client: Client, gate: RefusingAws
+) -> None:
     probes = diagnose(registry)
 
     assert states(probes) == {}
@@ -95,18 +99,11 @@ def test_of_a_client_that_is_well_everything_is_ok(registry: Registry, client: C
     assert probes["absent external id"].found == "is refused"
     assert probes["other folders"].found == "are refused"
     assert "including the 4 required ones" in probes["columns"].found
-
-
-def test_nothing_that_doctor_says_or_asks_names_the_external_id(
-    registry: Registry, client: Client, gate: RefusingAws
-) -> None:
-    gate.refusals.clear()
-    gate.refuse(lambda request: request.action == "AssumeRole")
-
-    probes = diagnose(registry)
-
-    assert client.external_id
-    assert client.external_id not in repr(probes)
+    asked = [request.form for request in gate.requests if request.action == "AssumeRole"]
+    wrong = [form for form in asked if form.get("ExternalId") != client.external_id]
+    assert len(wrong) == 2
+    assert [json.loads(form["Policy"])["Statement"][0]["Effect"] for form in wrong] == ["Deny", "Deny"]
+    assert {form["DurationSeconds"] for form in asked} == {"900", "3600"}
 
 
 def test_a_role_that_anybody_can_use_us_for_is_a_finding(registry: Registry, client: Client, gate: RefusingAws) -> None:
@@ -123,16 +120,6 @@ def test_a_role_that_anybody_can_use_us_for_is_a_finding(registry: Registry, cli
     assert "sts:ExternalId" in probes["wrong external id"].fix
 
 
-def test_a_session_that_should_be_refused_may_do_nothing(registry: Registry, client: Client, gate: RefusingAws) -> None:
-    diagnose(registry)
-
-    asked = [request.form for request in gate.requests if request.action == "AssumeRole"]
-    wrong = [form for form in asked if form.get("ExternalId") != client.external_id]
-    assert len(wrong) == 2
-    assert [json.loads(form["Policy"])["Statement"][0]["Effect"] for form in wrong] == ["Deny", "Deny"]
-    assert {form["DurationSeconds"] for form in asked} == {"900", "3600"}
-
-
 def test_a_role_that_refuses_us_is_told_with_its_trust_policy_and_nothing_else_is_asked(
     registry: Registry, client: Client, gate: RefusingAws
 ) -> None:
@@ -145,17 +132,24 @@ def test_a_role_that_refuses_us_is_told_with_its_trust_policy_and_nothing_else_i
     assert probes["wrong external id"].state == "skipped"
     assert probes["listing"].state == "skipped"
     assert all(request.action for request in gate.requests)
+    assert client.external_id
+    assert client.external_id not in repr(probes)
 
 
-def test_the_settings_client_without_an_external_id_is_warned(registry: Registry, aws: LocalAws) -> None:
+def test_the_settings_client_is_probed_without_a_database_and_warned_without_an_external_id(
+    registry: Registry, aws: LocalAws
+) -> None:
+    gone = Database(conninfo="host=127.0.0.1 port=1", reader_conninfo=None, is_embedded=False)
     aws.create_bucket("own-bills")
+    aws.put("own-bills", "exports/a.csv", b"a\n1\n")
     role_arn = aws.create_role("own", "999988887777")
-    own = {"client": "acme", "bucket": "own-bills", "role_arn": role_arn}
 
-    probes = diagnose(registry, **own)
+    probes = diagnose(registry, database=gone, client="acme", bucket="own-bills", role_arn=role_arn)
 
+    assert probes["database"].state == "failed"
     assert probes["absent external id"].state == "warning"
     assert probes["bucket owner"].state == "warning"
+    assert probes["listing"].state == "ok"
     assert probes["manifest"].state == "failed"
     assert probes["other folders"].state == "skipped"
 
@@ -173,28 +167,31 @@ def test_a_role_that_allows_more_than_the_folder_is_told_though_our_session_is_n
 
 
 @pytest.mark.parametrize(
-    ("operation", "name", "right"),
+    ("refused", "found"),
     [
-        ("location", "bucket region", "s3:GetBucketLocation"),
-        ("list-type", "listing", "s3:ListBucket"),
-        ("object", "reading", "s3:GetObject"),
+        (
+            lambda request: "location" in request.form or (request.method == "GET" and request.path.endswith(".json")),
+            {"bucket region": ("warning", "s3:GetBucketLocation"), "reading": ("failed", "s3:GetObject")},
+        ),
+        (lambda request: "list-type" in request.form, {"listing": ("failed", "s3:ListBucket")}),
     ],
+    ids=["location and reading", "listing"],
 )
 def test_a_right_that_the_role_lacks_is_named(
-    registry: Registry, client: Client, gate: RefusingAws, operation: str, name: str, right: str
+    registry: Registry,
+    client: Client,
+    gate: RefusingAws,
+    refused: Callable[[Request], bool],
+    found: dict[str, tuple[str, str]],
 ) -> None:
-    gate.refuse(
-        lambda request: (
-            operation in request.form
-            or (operation == "object" and request.method == "GET" and request.path.endswith(".json"))
-        )
-    )
+    gate.refuse(refused)
 
-    probe = diagnose(registry)[name]
+    probes = diagnose(registry)
 
-    assert probe.state == ("warning" if operation == "location" else "failed")
-    assert right in probe.fix
-    assert "arn:aws:s3:::acme-bills" in probe.fix
+    for name, (state, right) in found.items():
+        assert probes[name].state == state
+        assert right in probes[name].fix
+        assert "arn:aws:s3:::acme-bills" in probes[name].fix
 
 
 def test_a_bucket_of_another_account_is_told_as_such(registry: Registry, client: Client, gate: RefusingAws) -> None:
@@ -219,36 +216,16 @@ def test_a_busy_s3_does_not_tell_of_another_owner(registry: Registry, client: Cl
 
 
 def test_a_folder_that_was_not_listed_to_its_end_tells_nothing_of_manifests(
-    registry: Registry, client: Client, gate: RefusingAws
+    registry: Registry, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = (
-        "<Contents><Key>exports/{:06}.csv</Key><ETag>&quot;e&quot;</ETag><Size>1</Size>"
-        "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
-    )
-    entries = "".join(entry.format(number) for number in range(MAX_LISTED_OBJECTS + 1))
-    gate.answer(
-        lambda request: "list-type" in request.form and "max-keys" not in request.form,
-        f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode(),
-    )
+    monkeypatch.setattr(bucket_probes, "MAX_LISTED_OBJECTS", 3)
+    for number in range(4):
+        registry.aws.put("acme-bills", f"exports/{number}.csv", b"")
 
     probes = diagnose(registry)
 
     assert states(probes) == {"manifest": "unknown", "freshness": "unknown"}
-    assert "more than 10,000" in probes["listing"].found
-
-
-def test_a_fault_with_one_client_does_not_hide_the_others(
-    registry: Registry, client: Client, gate: RefusingAws
-) -> None:
-    registry.deliver(registry.add("globex"), "1")
-    gate.answer(lambda request: request.method == "HEAD" and request.path.startswith("/acme-bills/"), b"")
-
-    probes = run_doctor(settings=registry.settings, open_store=lambda _: registry.database)
-
-    assert [probe.found for probe in probes if (probe.client_id, probe.name) == ("acme", "client")] == [
-        "the probes of this client stopped: KeyError"
-    ]
-    assert [str(probe.state) for probe in probes if (probe.client_id, probe.name) == ("globex", "columns")] == ["ok"]
+    assert "more than 3" in probes["listing"].found
 
 
 def test_a_bucket_that_does_not_exist_is_told_once_with_its_name(registry: Registry, client: Client) -> None:
@@ -272,27 +249,65 @@ def test_a_bucket_in_another_region_is_told(registry: Registry, client: Client) 
 
 
 @pytest.mark.parametrize(
-    ("configured", "used", "state"),
-    [(KEY, KEY, "ok"), (OTHER_KEY, KEY, "failed"), (None, KEY, "warning"), (KEY, None, "warning")],
+    ("configured", "used", "prefix", "receives", "behind_seconds", "expected"),
+    [
+        (KEY, KEY, "exports/", 100, 0, ("ok", "ok", "ok", "ok")),
+        (OTHER_KEY, KEY, "logs/", None, 400, ("failed", "warning", "failed", "failed")),
+        (None, KEY, "exports/other/", 5, -120, ("warning", "warning", "failed", "warning")),
+        (KEY, None, None, 100, 0, ("warning", "warning", "ok", "ok")),
+    ],
+    ids=["all as it should be", "nothing is", "half of it", "no key and no notification"],
 )
-def test_the_key_that_encrypts_is_compared_with_the_one_that_is_configured(
-    registry: Registry, client: Client, configured: str | None, used: str | None, state: str
+def test_what_is_configured_is_compared_with_what_is_there(
+    registry: Registry,
+    client: Client,
+    gate: RefusingAws,
+    configured: str | None,
+    used: str | None,
+    prefix: str | None,
+    receives: int | None,
+    behind_seconds: int,
+    expected: tuple[str, ...],
 ) -> None:
-    s3 = registry.aws.client("s3")
-    if used:
-        [key] = [
-            entry["Key"]
-            for entry in s3.list_objects_v2(Bucket="acme-bills")["Contents"]
-            if entry["Key"].endswith(".csv.gz")
-        ]
-        content = s3.get_object(Bucket="acme-bills", Key=key)["Body"].read()
-        s3.put_object(Bucket="acme-bills", Key=key, Body=content, ServerSideEncryption="aws:kms", SSEKMSKeyId=used)
+    """The key that encrypts, the folder that is told of, the queue's dead-letter queue, and the clock."""
+    gate.answers.clear()
+    gate.clock_offset = timedelta(seconds=-behind_seconds)
     change_client(registry, "kms_key_arn = %s", configured)
+    if used:
+        encrypt(registry, used)
+    url = make_queue(registry, receives)
+    rules = [{"Name": "prefix", "Value": prefix}]
+    entry = {
+        "QueueArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:work",
+        "Events": ["s3:ObjectCreated:*"],
+        "Filter": {"Key": {"FilterRules": rules}},
+    }
+    registry.aws.client("s3").put_bucket_notification_configuration(
+        Bucket="acme-bills", NotificationConfiguration={"QueueConfigurations": [entry]} if prefix else {}
+    )
 
-    probe = diagnose(registry)["decryption"]
+    probes = diagnose(registry, queue_url=url)
 
-    assert probe.state == state
-    assert used is None or state == "ok" or used in probe.fix
+    names = ("decryption", "notification", "queue", "clock")
+    assert {name: probes[name].state for name in names} == dict(zip(names, expected, strict=True))
+    assert used is None or expected[0] == "ok" or used in probes["decryption"].fix
+    assert expected[2] == "ok" or "maxReceiveCount" in probes["queue"].fix
+    assert ("ahead of" if behind_seconds > 0 else "behind") in probes["clock"].found or not behind_seconds
+
+
+def encrypt(registry: Registry, key_arn: str) -> None:
+    s3, data = registry.aws.client("s3"), "exports/acme/data/BILLING_PERIOD=2026-05/acme-00001.csv.gz"
+    content = s3.get_object(Bucket="acme-bills", Key=data)["Body"].read()
+    s3.put_object(Bucket="acme-bills", Key=data, Body=content, ServerSideEncryption="aws:kms", SSEKMSKeyId=key_arn)
+
+
+def make_queue(registry: Registry, receives: int | None) -> str:
+    """The address of a queue whose messages are dead after so many receives, if ever."""
+    sqs = registry.aws.client("sqs")
+    sqs.create_queue(QueueName="dead")
+    policy = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:dead", "maxReceiveCount": receives}
+    attributes = {"RedrivePolicy": json.dumps(policy)} if receives else {}
+    return str(sqs.create_queue(QueueName="work", Attributes=attributes)["QueueUrl"])
 
 
 def test_columns_that_the_mapping_needs_are_missed(registry: Registry, client: Client) -> None:
@@ -309,25 +324,6 @@ def test_columns_that_the_mapping_needs_are_missed(registry: Registry, client: C
     assert "choose these columns" in probe.fix
 
 
-def test_an_old_manifest_is_told_with_its_age(registry: Registry, client: Client) -> None:
-    probe = diagnose(registry, clock=lambda: utc_now() + timedelta(hours=40))["freshness"]
-
-    assert probe.state == "warning"
-    assert "40 hours ago; one is expected every 24 hours" in probe.found
-
-
-@pytest.mark.parametrize(("seconds", "state"), [(0, "ok"), (-120, "warning"), (400, "failed")])
-def test_a_clock_that_is_off_is_told(
-    registry: Registry, client: Client, gate: RefusingAws, seconds: int, state: str
-) -> None:
-    gate.clock_offset = timedelta(seconds=-seconds)
-
-    probe = diagnose(registry)["clock"]
-
-    assert probe.state == state
-    assert ("ahead of" if seconds > 0 else "behind") in probe.found or not seconds
-
-
 def test_credentials_that_nobody_knows_are_told_with_the_clock(registry: Registry, gate: RefusingAws) -> None:
     registry.add("acme")
     gate.clock_offset = timedelta(hours=1)
@@ -339,40 +335,16 @@ def test_credentials_that_nobody_knows_are_told_with_the_clock(registry: Registr
     assert probes["clock"].state == "failed"
 
 
-@pytest.mark.parametrize(
-    ("configuration", "state"),
-    [
-        ({}, "warning"),
-        ({"Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "exports/"}]}}}, "ok"),
-        ({"Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "logs/"}]}}}, "warning"),
-        ({"Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "exports/other/"}]}}}, "warning"),
-    ],
-)
-def test_a_notification_is_of_the_clients_folder(
-    registry: Registry, client: Client, gate: RefusingAws, configuration: dict[str, object], state: str
-) -> None:
-    gate.answers.clear()
-    s3, sqs = registry.aws.client("s3"), registry.aws.client("sqs")
-    sqs.create_queue(QueueName="events")
-    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:events"
-    entry = {"QueueArn": arn, "Events": ["s3:ObjectCreated:*"], **configuration}
-    s3.put_bucket_notification_configuration(
-        Bucket="acme-bills", NotificationConfiguration={"QueueConfigurations": [entry]} if configuration else {}
-    )
-
-    assert diagnose(registry)["notification"].state == state
-
-
 def test_where_the_bucket_may_not_be_asked_the_events_that_came_tell(
     registry: Registry, client: Client, gate: RefusingAws
 ) -> None:
     gate.refuse(lambda request: "notification" in request.form)
-    tables = Landing.make(registry.database, registry.settings, registry.folder / "unused")
 
     before = diagnose(registry)["notification"]
-    tables.execute(
+    change_tables(
+        registry,
         "INSERT INTO billing_ingestion_runs (client_id, source_bucket, source_s3_key, source_etag, trigger_source)"
-        " VALUES ('acme', 'acme-bills', 'exports/a', 'e', 'sqs')"
+        " VALUES ('acme', 'acme-bills', 'exports/a', 'e', 'sqs')",
     )
     after = diagnose(registry)["notification"]
 
@@ -383,54 +355,33 @@ def test_where_the_bucket_may_not_be_asked_the_events_that_came_tell(
     assert "the last event was received at" in after.found
 
 
-@pytest.mark.parametrize(("receives", "state"), [(None, "failed"), (5, "failed"), (100, "ok")])
-def test_a_queue_needs_a_dead_letter_queue_that_leaves_time_to_wait(
-    registry: Registry, client: Client, receives: int | None, state: str
+def test_an_old_manifest_a_full_disk_too_much_memory_and_a_queue_that_is_not_there_are_told(
+    registry: Registry, client: Client, gate: RefusingAws
 ) -> None:
-    sqs = registry.aws.client("sqs")
-    sqs.create_queue(QueueName="dead")
-    policy = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:dead", "maxReceiveCount": receives}
-    attributes = {"RedrivePolicy": json.dumps(policy)} if receives else {}
-    url = sqs.create_queue(QueueName="work", Attributes=attributes)["QueueUrl"]
+    probes = diagnose(
+        registry,
+        clock=lambda: utc_now() + timedelta(hours=40),
+        min_free_bytes=10**18,
+        memory_limit_mb=1_000_000,
+        queue_url=f"{gate.endpoint_url}/{ACCOUNT}/nowhere",
+    )
 
-    probe = diagnose(registry, queue_url=url)["queue"]
-
-    assert probe.state == state
-    assert state == "ok" or "maxReceiveCount" in probe.fix
-
-
-def test_a_queue_that_is_not_there_is_told(registry: Registry, client: Client, gate: RefusingAws) -> None:
-    probe = diagnose(registry, queue_url=f"{gate.endpoint_url}/{ACCOUNT}/nowhere")["queue"]
-
-    assert probe.state == "failed"
-    assert "nowhere" in probe.found
-
-
-def test_a_full_disk_and_too_much_memory_are_told(registry: Registry, client: Client) -> None:
-    probes = diagnose(registry, min_free_bytes=10**18, memory_limit_mb=1_000_000)
-
+    assert probes["freshness"].state == "warning"
+    assert "40 hours ago; one is expected every 24 hours" in probes["freshness"].found
     assert probes["spool"].state == "failed"
     assert "BILLFOLD_SPOOL" in probes["spool"].fix
     assert probes["memory"].state == "failed"
     assert probes["memory"].fix.startswith("BILLFOLD_MEMORY_LIMIT_MB=")
+    assert probes["queue"].state == "failed"
+    assert "nowhere" in probes["queue"].found
 
 
-def test_a_database_that_does_not_answer_leaves_the_client_of_the_settings(registry: Registry, aws: LocalAws) -> None:
-    gone = Database(conninfo="host=127.0.0.1 port=1", reader_conninfo=None, is_embedded=False)
-    aws.create_bucket("own-bills")
-    aws.put("own-bills", "exports/a.csv", b"a\n1\n")
+def test_a_schema_that_is_behind_and_a_reader_that_may_write_are_told(registry: Registry, gate: RefusingAws) -> None:
+    registry.add("acme")
+    gate.refuse(lambda request: request.action == "AssumeRole")
 
-    probes = diagnose(registry, database=gone, client="acme", bucket="own-bills")
-
-    assert probes["database"].state == "failed"
-    assert probes["listing"].state == "ok"
-
-
-def test_a_schema_that_is_behind_and_a_reader_that_may_write_are_told(registry: Registry, client: Client) -> None:
     writing = diagnose(registry, database=replace(registry.database, reader_conninfo=registry.database.conninfo))
-    Landing.make(registry.database, registry.settings, registry.folder / "unused").execute(
-        "DELETE FROM billfold_migrations WHERE number = 10"
-    )
+    change_tables(registry, "DELETE FROM billfold_migrations WHERE number = 10")
     behind = diagnose(registry, database=replace(registry.database, is_embedded=False))
 
     assert writing["reader"].state == "failed"
@@ -439,20 +390,25 @@ def test_a_schema_that_is_behind_and_a_reader_that_may_write_are_told(registry: 
     assert behind["schema"].fix == "run: billfold migrate"
 
 
-def test_all_clients_are_probed_but_disabled_ones_and_an_unknown_one_is_refused(
-    registry: Registry, client: Client
+def test_a_fault_with_one_client_does_not_hide_the_others_of_which_a_disabled_one_is_left_out(
+    registry: Registry, client: Client, gate: RefusingAws
 ) -> None:
-    registry.add("globex")
+    registry.deliver(registry.add("globex"), "1")
     registry.add("off")
     clients.set_enabled(registry.database, "off", enabled=False)
+    gate.answer(lambda request: request.method == "HEAD" and request.path.startswith("/acme-bills/"), b"")
 
     def find(client_id: str | None) -> tuple[Probe, ...]:
         return run_doctor(settings=registry.settings, client_id=client_id, open_store=lambda _: registry.database)
 
-    named = {probe.client_id for probe in find(None)}
+    probes = find(None)
     [off] = [probe for probe in find("off") if probe.name == "client"]
 
-    assert named == {None, "acme", "globex"}
+    assert {probe.client_id for probe in probes} == {None, "acme", "globex"}
+    assert [probe.found for probe in probes if (probe.client_id, probe.name) == ("acme", "client")] == [
+        "the probes of this client stopped: KeyError"
+    ]
+    assert [str(probe.state) for probe in probes if (probe.client_id, probe.name) == ("globex", "columns")] == ["ok"]
     assert off.state == "warning"
     with pytest.raises(UsageError, match="registered clients: acme, globex, off"):
         find("nobody")

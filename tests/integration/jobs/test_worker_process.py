@@ -22,7 +22,7 @@ from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
 from tests.messages import ACCOUNT, Mailbox, s3_event
 from tests.processes.faulty_aws import Call, Fault, faulty_aws
-from tests.processes.worker_process import LIMIT_SECONDS, start_worker
+from tests.processes.worker_process import LIMIT_SECONDS, blame_soon, start_worker
 
 
 @pytest.fixture
@@ -95,8 +95,10 @@ def test_a_signal_ends_it_when_what_runs_has_finished(fleet: Landing, aws: Local
         there = variables(fleet, mailbox, AWS_ENDPOINT_URL=faulty.endpoint_url)
         with start_worker(there, "--concurrency", "1") as worker:
             assert reached.wait(LIMIT_SECONDS)
-            threading.Timer(0.5, released.set).start()
-            code = worker.end(number)
+            worker.tell(number)
+            worker.wait_for("worker_stopping")
+            released.set()
+            code = worker.finish_within(LIMIT_SECONDS)
             told = {event["event"] for event in worker.events()}
 
     assert code == 0
@@ -118,7 +120,7 @@ def test_a_delivery_that_runs_longer_than_the_shutdown_is_given_back_at_once(fle
 
     with faulty_aws(aws.endpoint_url, hold) as faulty:
         mailbox.send(s3_event(BUCKET, key))
-        there = variables(fleet, mailbox, AWS_ENDPOINT_URL=faulty.endpoint_url, BILLFOLD_SHUTDOWN_SECONDS="1")
+        there = variables(fleet, mailbox, AWS_ENDPOINT_URL=faulty.endpoint_url, BILLFOLD_SHUTDOWN_SECONDS="0")
         with start_worker(there) as worker:
             assert reached.wait(LIMIT_SECONDS)
             code = worker.end()
@@ -130,39 +132,6 @@ def test_a_delivery_that_runs_longer_than_the_shutdown_is_given_back_at_once(fle
     assert (code, left) == (0, (1, 0))
     assert fleet.billed() == {"USD": Decimal("1.25")}
     assert fleet.query("SELECT state, attempts FROM billing_deliveries") == [("published", 2)]
-
-
-def test_another_worker_takes_over_from_one_that_was_killed(fleet: Landing, aws: LocalAws) -> None:
-    mailbox = Mailbox(aws)
-    key = deliver(fleet, aws, "1.25")
-    reached, released = threading.Event(), threading.Event()
-
-    def hold(call: Call) -> Fault:
-        if call.is_download and call.path.endswith("gz") and not released.is_set():
-            reached.set()
-            released.wait(LIMIT_SECONDS)
-        return None
-
-    with faulty_aws(aws.endpoint_url, hold) as faulty:
-        mailbox.send(s3_event(BUCKET, key))
-        there = variables(
-            fleet,
-            mailbox,
-            AWS_ENDPOINT_URL=faulty.endpoint_url,
-            BILLFOLD_VISIBILITY_SECONDS="3",
-            BILLFOLD_MESSAGE_RETRY_SECONDS="0",
-        )
-        with start_worker(there) as worker:
-            assert reached.wait(LIMIT_SECONDS)
-            with start_worker(there) as another:
-                worker.kill()
-                released.set()
-                another.wait_for("message_done")
-                another.end()
-
-    assert fleet.billed() == {"USD": Decimal("1.25")}
-    assert mailbox.counts() == (0, 0)
-    assert fleet.broken_rules() == []
 
 
 def test_of_two_whose_worker_dies_the_guilty_one_is_found_and_the_other_gets_through(
@@ -195,11 +164,11 @@ def test_of_two_whose_worker_dies_the_guilty_one_is_found_and_the_other_gets_thr
             first.kill()
         is_over["innocent"].set()
         reached["guilty"].clear()
-        with start_worker(there, "--concurrency", "2") as second:
+        with start_worker(there, "--concurrency", "2", prepare=blame_soon) as second:
             assert reached["guilty"].wait(LIMIT_SECONDS)
             second.kill()
         is_over["guilty"].set()
-        with start_worker(there, "--concurrency", "2") as third:
+        with start_worker(there, "--concurrency", "2", prepare=blame_soon) as third:
             third.wait_for("message_dead")
             wait_until_empty(mailbox)
             third.end()
@@ -214,6 +183,8 @@ def test_of_two_whose_worker_dies_the_guilty_one_is_found_and_the_other_gets_thr
         ("guilty", "failed"),
         ("innocent", "published"),
     ]
+    assert fleet.billed() == {"USD": Decimal("1.25")}
+    assert fleet.broken_rules() == []
 
 
 def wait_until_empty(mailbox: Mailbox) -> None:

@@ -33,30 +33,26 @@ from tests.processes.faulty_aws import Call, Fault, faulty_aws
 NOWHERE = "host=127.0.0.1 port=1 dbname=nowhere user=nobody"
 
 
-def test_without_a_free_slot_a_message_waits_and_nothing_is_counted(fleet: Landing, aws: LocalAws) -> None:
+def test_a_message_waits_for_a_slot_and_for_another_of_its_statement_and_nothing_is_counted(
+    fleet: Landing, aws: LocalAws
+) -> None:
     deliver(fleet, aws, "1.25")
 
+    with open_slots(fleet.database) as other:
+        assert take_turn(other, fleet.client, f"{BUCKET} exports/acme 2026-05")
+        busy = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=99)
     with open_slots(fleet.database) as other:
         assert take_slot(other, fleet.client) == 1
         waiting = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=100)
     after = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=101)
 
+    assert isinstance(busy, Retry)
+    assert busy.cause is Cause.BUSY
     assert isinstance(waiting, Retry)
     assert waiting.cause is Cause.SLOT
     assert 1 <= waiting.delay_seconds <= 60
     assert isinstance(after, Done)
     assert fleet.query("SELECT attempts FROM billing_deliveries") == [(1,)]
-
-
-def test_a_statement_is_worked_on_once_at_a_time(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25")
-
-    with open_slots(fleet.database) as other:
-        assert take_turn(other, fleet.client, f"{BUCKET} exports/acme 2026-05")
-        waiting = take(fleet, s3_event(BUCKET, MANIFEST))
-
-    assert isinstance(waiting, Retry)
-    assert waiting.cause is Cause.BUSY
 
 
 def test_slots_are_counted_for_each_client_and_end_with_their_connection(fleet: Landing) -> None:
@@ -193,7 +189,7 @@ def test_whose_worker_could_only_not_tell_that_it_ended_is_not_blamed(
     leave_running(fleet, "m-1")
 
     # PostgreSQL was away at the end, and another worker is the first to find it again.
-    found_again = threading.Timer(1, fleet.execute, ["DELETE FROM billing_message_attempts"])
+    found_again = threading.Timer(0.3, fleet.execute, ["DELETE FROM billing_message_attempts"])
     found_again.start()
     result = take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
     found_again.join()
@@ -263,9 +259,15 @@ def test_only_what_was_interrupted_the_last_time_is_suspect(fleet: Landing) -> N
     assert find_suspects([replace(each, receive_count=1) for each in messages], fleet.database) == set()
 
 
-def test_waits_and_failures_of_other_messages_are_no_failures_of_this_one(fleet: Landing, aws: LocalAws) -> None:
+def test_failures_of_other_messages_are_none_of_this_one_and_old_ones_are_forgotten(
+    fleet: Landing, aws: LocalAws
+) -> None:
     deliver(fleet, aws, "1.25")
-    fleet.execute("INSERT INTO billing_message_failures VALUES ('m-0', 9, 'source_unavailable', now())")
+    # The queue has dropped the old one.
+    fleet.execute(
+        "INSERT INTO billing_message_failures VALUES ('old', 1, 'internal', now() - interval '15 days'),"
+        " ('m-0', 9, 'source_unavailable', now() - interval '13 days')"
+    )
     limited = fleet.with_settings(message_attempts=2, min_free_bytes=10**18)
 
     result = take(limited, s3_event(BUCKET, MANIFEST), receive_count=900)
@@ -275,18 +277,6 @@ def test_waits_and_failures_of_other_messages_are_no_failures_of_this_one(fleet:
     assert (result.cause, result.error_code) == (Cause.FAILURE, "spool_full")
     assert isinstance(later, Done)
     assert fleet.query("SELECT message_id FROM billing_message_failures") == [("m-0",)]
-
-
-def test_failures_are_forgotten_when_the_queue_has_dropped_their_message(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25")
-    fleet.execute(
-        "INSERT INTO billing_message_failures VALUES ('old', 1, 'internal', now() - interval '15 days'),"
-        " ('new', 1, 'internal', now() - interval '13 days')"
-    )
-
-    take(fleet, s3_event(BUCKET, MANIFEST), receive_count=2)
-
-    assert fleet.query("SELECT message_id FROM billing_message_failures") == [("new",)]
 
 
 def test_a_data_file_that_no_manifest_names_waits_no_more_when_the_next_one_is_in(
@@ -348,22 +338,16 @@ def test_repeated_and_reversed_events_leave_what_stands(fleet: Landing, aws: Loc
     new = s3_event(BUCKET, MANIFEST, etag="new", sequencer="02")
 
     results = [take(fleet, body) for body in (new, old, new, s3_event(BUCKET, DATA), old)]
+    deliver(fleet, aws, "1", revision=3)
+    held = take(fleet, s3_event(BUCKET, MANIFEST, etag="third", sequencer="03"))
 
     assert all(isinstance(result, Done) for result in results)
+    # It waits for its release, and not in the queue.
+    assert isinstance(held, Done)
+    assert held.state == "held"
     assert fleet.billed() == {"USD": Decimal("8.25")}
     assert fleet.count("billing_publications") == 2
     assert fleet.broken_rules() == []
-
-
-def test_a_held_delivery_waits_for_its_release_and_not_in_the_queue(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1", "2", "3", "4", revision=1)
-    take(fleet, s3_event(BUCKET, MANIFEST))
-    deliver(fleet, aws, "1", revision=2)
-
-    result = take(fleet, s3_event(BUCKET, MANIFEST))
-
-    assert isinstance(result, Done)
-    assert result.state == "held"
 
 
 @pytest.mark.parametrize(

@@ -35,15 +35,6 @@ def test_the_event_of_a_manifest_brings_the_delivery_in(fleet: Landing, aws: Loc
     assert (done["client"], done["delivery_id"], done["state"]) == ("acme", str(result.delivery_id), "published")
 
 
-def test_an_event_of_eventbridge_is_told_by_its_trigger(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25")
-
-    result = take(fleet, eventbridge_event(BUCKET, MANIFEST))
-
-    assert isinstance(result, Done)
-    assert fleet.query("SELECT DISTINCT trigger_source FROM billing_deliveries") == [("eventbridge",)]
-
-
 def test_the_event_of_a_data_file_marks_its_run_pending_until_the_manifest_comes(fleet: Landing, aws: LocalAws) -> None:
     deliver(fleet, aws, "1.25")
     etag = aws.client("s3").head_object(Bucket=BUCKET, Key=DATA)["ETag"].strip('"')
@@ -59,21 +50,17 @@ def test_the_event_of_a_data_file_marks_its_run_pending_until_the_manifest_comes
     assert fleet.query("SELECT status, rows_read FROM billing_ingestion_runs") == [("success", 1)]
 
 
-def test_a_data_file_outside_any_export_is_ingested_by_itself(fleet: Landing, aws: LocalAws) -> None:
-    key = "exports/by-hand/may 2026.csv"
-    aws.put(BUCKET, key, as_csv(described("4")))
-
-    result = take(fleet, s3_event(BUCKET, key))
-
-    assert isinstance(result, Done)
-    assert fleet.query("SELECT export_path FROM billing_statements") == [(key,)]
-
-
-def test_a_request_of_our_own_is_done_in_the_clients_name(fleet: Landing, aws: LocalAws) -> None:
+def test_an_event_of_eventbridge_is_told_by_its_trigger_and_a_request_is_done_in_the_clients_name(
+    fleet: Landing, aws: LocalAws
+) -> None:
     deliver(fleet, aws, "1.25")
 
+    # Where there is no room, nothing more is done than to note who told of it.
+    take(fleet.with_settings(min_free_bytes=10**18), eventbridge_event(BUCKET, MANIFEST))
+    told = fleet.query("SELECT trigger_source, state FROM billing_deliveries")
     result = take(fleet, request("acme", MANIFEST))
 
+    assert told == [("eventbridge", "failed")]
     assert isinstance(result, Done)
     assert result.state == "published"
 
@@ -172,23 +159,19 @@ def test_a_message_that_is_no_json_is_dead_with_its_reason(fleet: Landing) -> No
     assert (result.error_code, "is not JSON" in result.reason) == ("message", True)
 
 
-def test_a_bill_that_cannot_be_one_is_dead_and_its_run_keeps_the_reason(fleet: Landing, aws: LocalAws) -> None:
+def test_one_bad_object_of_a_message_does_not_keep_out_a_data_file_outside_any_export(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    key = "exports/by-hand/may 2026.csv"
+    aws.put(BUCKET, key, as_csv(described("4")))
     aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
-
-    result = take(fleet, s3_event(BUCKET, "exports/bad.csv"))
-
-    assert isinstance(result, Dead)
-    assert fleet.query("SELECT error_code, error_message FROM billing_ingestion_runs") == [
-        (result.error_code, result.reason)
-    ]
-
-
-def test_one_bad_object_of_a_message_does_not_keep_the_others_out(fleet: Landing, aws: LocalAws) -> None:
-    deliver(fleet, aws, "1.25")
-    aws.put(BUCKET, "exports/bad.csv", b"line_item_unblended_cost,line_item_usage_amount\n1.25\n")
-    records = [s3_record(BUCKET, "exports/bad.csv"), s3_record(BUCKET, MANIFEST), s3_record("elsewhere", MANIFEST)]
+    records = [s3_record(BUCKET, "exports/bad.csv"), s3_record(BUCKET, key), s3_record("elsewhere", MANIFEST)]
 
     result = take(fleet, json.dumps({"Records": records}))
 
     assert isinstance(result, Dead)
-    assert fleet.billed() == {"USD": Decimal("1.25")}
+    assert fleet.query("SELECT error_code, error_message FROM billing_ingestion_runs WHERE status = 'failed'") == [
+        (result.error_code, result.reason)
+    ]
+    assert fleet.query("SELECT export_path FROM billing_statements WHERE row_count > 0") == [(key,)]
+    assert fleet.billed() == {"USD": Decimal(4)}

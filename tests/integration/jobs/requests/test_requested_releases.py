@@ -16,7 +16,9 @@ from billfold.errors import UsageError
 from billfold.store.jobs.requests import RequestedDelivery
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.integration.jobs.requests.conftest import again, ask_for, deliver, hold, work_off
+from tests.integration.jobs.requests.conftest import again, ask_for, bring_in, deliver, go_on, hold, work_off
+from tests.processes.faulty_aws import FaultyAws
+from tests.services import Landed
 
 WAITING = (
     "SELECT delivery.state, delivery.reason, delivery.released_at IS NOT NULL, run.status, file.outcome"
@@ -25,29 +27,26 @@ WAITING = (
 )
 
 
+@pytest.fixture
+def fleet(landed: Landed, aws: LocalAws, faulty: FaultyAws) -> Landing:
+    """Beside six dollars waits a delivery that would leave one of them."""
+    return go_on(landed((bring_in, aws), (hold, aws)), aws, faulty.endpoint_url)
+
+
+@pytest.fixture
+def held(fleet: Landing) -> UUID:
+    """The id of the delivery that is held."""
+    held: UUID = fleet.value("SELECT delivery_id FROM billing_deliveries WHERE state = 'held'")
+    return held
+
+
 def release(fleet: Landing, delivery_id: UUID, token_id: int | None = None) -> RequestedDelivery:
     return request_release(delivery_id, token_id=token_id, settings=fleet.settings, database=fleet.database)
 
 
-def test_a_held_delivery_that_is_released_comes_in(fleet: Landing, aws: LocalAws) -> None:
-    held = hold(fleet, aws)
-
-    row = release(fleet, held)
-    waiting = fleet.query(WAITING, held)
-    work_off(fleet)
-
-    assert (row.state, bool(row.asked_at)) == ("pending", True)
-    assert waiting == [("pending", "would leave 1 of 3 rows and 1 of 6 USD", True, "pending", "pending")]
-    assert fleet.query(WAITING, held) == [("published", None, False, "success", "success")]
-    assert fleet.query("SELECT trigger_source, findings FROM billing_deliveries WHERE delivery_id = %s", held) == [
-        ("api", ["published by release, although it would leave 1 of 3 rows and 1 of 6 USD"])
-    ]
-    assert fleet.billed() == {"USD": Decimal(1)}
-    assert fleet.broken_rules() == []
-
-
-def test_a_release_is_for_one_delivery_and_not_for_what_took_its_place(fleet: Landing, aws: LocalAws) -> None:
-    held = hold(fleet, aws)
+def test_a_release_is_for_one_delivery_and_not_for_what_took_its_place(
+    fleet: Landing, held: UUID, aws: LocalAws
+) -> None:
     deliver(fleet, aws, "2", revision=3)
 
     release(fleet, held)
@@ -62,9 +61,8 @@ def test_a_release_is_for_one_delivery_and_not_for_what_took_its_place(fleet: La
 
 
 def test_a_released_delivery_whose_key_is_gone_fails_and_need_not_be_released_again(
-    fleet: Landing, aws: LocalAws
+    fleet: Landing, held: UUID, aws: LocalAws
 ) -> None:
-    held = hold(fleet, aws)
     key = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
     manifest = aws.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()
     aws.client("s3").delete_object(Bucket=BUCKET, Key=key)
@@ -82,8 +80,9 @@ def test_a_released_delivery_whose_key_is_gone_fails_and_need_not_be_released_ag
     assert fleet.billed() == {"USD": Decimal(1)}
 
 
-def test_what_was_published_before_it_came_back_and_was_held_stays_published(fleet: Landing, aws: LocalAws) -> None:
-    held = hold(fleet, aws)
+def test_what_was_published_before_it_came_back_and_was_held_stays_published(
+    fleet: Landing, held: UUID, aws: LocalAws
+) -> None:
     # As one that was published before, by a publication that others have followed.
     fleet.execute(
         "UPDATE billing_deliveries SET publication_id = (SELECT min(publication_id) FROM billing_publications)"
@@ -100,27 +99,31 @@ def test_what_was_published_before_it_came_back_and_was_held_stays_published(fle
     assert fleet.billed() == {"USD": Decimal(7)}
 
 
-def test_a_delivery_that_is_released_twice_at_once_is_released_once(fleet: Landing, aws: LocalAws) -> None:
-    held = hold(fleet, aws)
-
+def test_a_held_delivery_that_is_released_comes_in_once(fleet: Landing, held: UUID) -> None:
     with structlog.testing.capture_logs() as events, ThreadPoolExecutor(4) as threads:
         rows = list(threads.map(lambda number: release(fleet, held, token_id=number), range(4)))
+    waiting = fleet.query(WAITING, held)
     later = release(fleet, held)
     work_off(fleet)
 
     told = [event for event in events if event["event"] == "delivery_released"]
     assert {*rows} == {later}
+    assert (later.state, bool(later.asked_at)) == ("pending", True)
     assert [(event["client"], event["delivery_id"], event["reason"]) for event in told] == [
         ("acme", str(held), "would leave 1 of 3 rows and 1 of 6 USD")
     ]
     assert told[0]["token_id"] in range(4)
-    assert fleet.query("SELECT attempts FROM billing_deliveries WHERE delivery_id = %s", held) == [(2,)]
+    assert waiting == [("pending", "would leave 1 of 3 rows and 1 of 6 USD", True, "pending", "pending")]
+    assert fleet.query(WAITING, held) == [("published", None, False, "success", "success")]
+    assert fleet.query(
+        "SELECT trigger_source, findings, attempts FROM billing_deliveries WHERE delivery_id = %s", held
+    ) == [("api", ["published by release, although it would leave 1 of 3 rows and 1 of 6 USD"], 2)]
     assert fleet.count("billing_publications") == 2
+    assert fleet.billed() == {"USD": Decimal(1)}
+    assert fleet.broken_rules() == []
 
 
-def test_only_what_is_held_can_be_released(fleet: Landing, aws: LocalAws) -> None:
-    held = hold(fleet, aws)
-
+def test_only_what_is_held_can_be_released(fleet: Landing, held: UUID, aws: LocalAws) -> None:
     with pytest.raises(UsageError, match="is held, not failed: release it"):
         again(fleet, held)
     for state in ("published", "superseded", "rolled_back"):
@@ -138,8 +141,9 @@ def test_only_what_is_held_can_be_released(fleet: Landing, aws: LocalAws) -> Non
     assert fleet.query("SELECT count(released_at), count(asked_at) FROM billing_deliveries") == [(0, 0)]
 
 
-def test_a_held_delivery_of_another_bucket_cannot_be_released_by_the_server(fleet: Landing, aws: LocalAws) -> None:
-    held = hold(fleet, aws)
+def test_a_held_delivery_of_another_bucket_cannot_be_released_by_the_server(
+    fleet: Landing, held: UUID, aws: LocalAws
+) -> None:
     fleet.execute("UPDATE billing_deliveries SET bucket = 'another' WHERE delivery_id = %s", held)
 
     with pytest.raises(UsageError, match="is not the bucket of client acme: use `billfold release`"):
@@ -148,8 +152,7 @@ def test_a_held_delivery_of_another_bucket_cannot_be_released_by_the_server(flee
     assert fleet.query("SELECT count(released_at), count(asked_at) FROM billing_deliveries") == [(0, 0)]
 
 
-def test_asking_for_the_key_of_a_held_delivery_does_not_release_it(fleet: Landing, aws: LocalAws) -> None:
-    held = hold(fleet, aws)
+def test_asking_for_the_key_of_a_held_delivery_does_not_release_it(fleet: Landing, held: UUID, aws: LocalAws) -> None:
     before = fleet.query(WAITING, held)
 
     [row] = ask_for(fleet, "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json")
