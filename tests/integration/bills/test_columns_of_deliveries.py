@@ -198,7 +198,7 @@ def test_one_bill_as_csv_and_as_parquet_has_no_drift(tmp_path: Path, settings: S
         bill = SampleBill(
             payer_account_id="111122223333",
             period=BillingPeriod(date(2026, 5, 1)),
-            line_item_count=500,
+            line_item_count=100,
             sample_format=sample_format,
         )
         write_sample_bill(bill, folder / "bucket")

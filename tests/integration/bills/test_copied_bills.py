@@ -109,7 +109,6 @@ def test_folders_of_a_whole_copy_are_parts_of_its_bucket_and_another_copy_counts
 
 def test_files_that_came_before_their_manifest_are_taken_over(landing: Landing) -> None:
     data = f"data/BILLING_PERIOD={PERIOD}/"
-    write_file(landing.root, f"{data}acme-00001.csv.gz", "5", "7")
     write_file(landing.root, f"{data}acme-00002.csv.gz", "3")
     landing.ingest_all()
 

@@ -36,12 +36,6 @@ def land_alone(landing: Landing) -> None:
     landing.ingest()
 
 
-def take_over(landing: Landing) -> None:
-    """The manifest that names the file."""
-    write_bill(landing.root, ITEMS, revision=2)
-    landing.ingest()
-
-
 def kinds(landing: Landing) -> list[tuple[str, str, int]]:
     """Every publication: its statement's export, its kind, the rows after it."""
     return landing.query(
@@ -50,17 +44,16 @@ def kinds(landing: Landing) -> list[tuple[str, str, int]]:
     )
 
 
-def test_a_changed_file_replaces_what_stood_at_its_key(landing: Landing) -> None:
-    write_file(landing.root, "may.csv.gz", described("1", "2"))
-    landing.ingest()
+def test_a_changed_file_replaces_what_stood_at_its_key(landed: Landed) -> None:
+    landing = landed((land_alone,))
     # An older time than before: what stands at the key is what counts.
-    write_file(landing.root, "may.csv.gz", described("1", "3"), revision=0)
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", described("1", "2", "4"), revision=0)
 
     outcome = landing.ingest()
 
-    assert (outcome.rows_added, outcome.rows_removed) == (1, 1)
+    assert (outcome.state, outcome.rows_added, outcome.rows_removed) == (DeliveryState.PUBLISHED, 1, 1)
     assert landing.count("billing_statements") == 1
-    assert landing.billed() == {USD: Decimal(4)}
+    assert landing.billed() == {USD: Decimal(7)}
 
 
 def test_a_manifest_takes_over_the_files_of_its_folder_and_no_reader_sees_both(
@@ -88,10 +81,16 @@ def test_a_manifest_takes_over_the_files_of_its_folder_and_no_reader_sees_both(
     manifest = write_bill(landing.root, ITEMS[:2], ITEMS[2:], revision=2)
 
     outcome = landing.ingest(manifest)
+    by_its_key = landing.ingest(landing.root / named)
 
     assert [each.state for each in alone] == [DeliveryState.PUBLISHED] * 3
     assert outcome.state is DeliveryState.PUBLISHED
     assert outcome.rows_added == 3
+    # The files come again only by their manifest, and it cannot be rolled back.
+    assert (by_its_key.export_name, by_its_key.rows_added, by_its_key.rows_unchanged) == ("acme", 0, 3)
+    assert outcome.delivery_id is not None
+    with pytest.raises(UsageError, match="took over 2 standalone files "):
+        roll_back(outcome.delivery_id, settings=landing.settings, database=landing.database)
     assert landing.billed() == {USD: Decimal(6 + 7 + 9)}
     assert landing.count("billing_usage_fact") == 3 + 1 + 1
     # Neither what stands elsewhere nor another client's file of the same key goes.
@@ -109,27 +108,6 @@ def test_a_manifest_takes_over_the_files_of_its_folder_and_no_reader_sees_both(
     assert set(landing.query("SELECT billed FROM seen")) == {(Decimal(22),)}
     assert landing.as_of(moments[-1]) == landing.as_of(landing.published_at()[-1]) == {USD: (5, Decimal(22))}
     assert landing.broken_rules() == []
-
-
-def test_the_files_of_an_adopted_statement_come_again_only_by_their_manifest(landed: Landed) -> None:
-    landing = landed((land_alone,), (take_over,))
-    data = landing.root / f"{FOLDER}/acme-00001.csv.gz"
-
-    by_its_key = landing.ingest(data)
-
-    assert by_its_key.export_name == "acme"
-    assert (by_its_key.rows_added, by_its_key.rows_unchanged) == (0, 3)
-    assert landing.billed() == {USD: Decimal(6)}
-
-
-def test_a_delivery_that_took_files_over_is_not_rolled_back(landed: Landed) -> None:
-    landing = landed((land_alone,), (take_over,))
-    delivery = landing.value("SELECT delivery_id FROM billing_deliveries WHERE export_name = 'acme'")
-
-    with pytest.raises(UsageError, match="took over 1 standalone file "):
-        roll_back(delivery, settings=landing.settings, database=landing.database)
-
-    assert landing.billed() == {USD: Decimal(6)}
 
 
 def test_an_empty_manifest_does_not_blank_the_files_that_stand(landed: Landed) -> None:
