@@ -142,13 +142,15 @@ def shared_landing(new_database: NewDatabase, tmp_path_factory: pytest.TempPathF
     return make_shared_landing(new_database, tmp_path_factory)
 
 
-def make_shared_landing(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+def make_shared_landing(
+    new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory, version: int = 16
+) -> Landing:
     """The same for a module that lands in more than one database."""
     with pytest.MonkeyPatch.context() as variables:
         variables.setenv("BILLFOLD_MIN_FREE_BYTES", "0")
         variables.setenv("BILLFOLD_HOME", str(tmp_path_factory.mktemp("home")))
         settings = load_settings()
-    return Landing.make(new_database(16), settings, tmp_path_factory.mktemp("shared") / "bucket")
+    return Landing.make(new_database(version), settings, tmp_path_factory.mktemp("shared") / "bucket")
 
 
 @pytest.fixture(scope="module")

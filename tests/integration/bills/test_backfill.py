@@ -19,7 +19,6 @@ from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described, line_item, write_bill, write_object
 
 BUCKET = "acme-bills"
-MONTHS = ("2026-03", "2026-04", "2026-05")
 
 
 @pytest.fixture
@@ -53,9 +52,9 @@ def write_month(root: Path, month: str, *costs: str, revision: int = 1, export_p
     write_bill(root, items_of(month, *costs), revision=revision, period=month, export_path=export_path)
 
 
-def write_file(root: Path, month: str, *costs: str, name: str = "loose") -> None:
+def write_file(root: Path, month: str, *costs: str) -> None:
     """Write a data file whose month only its content tells."""
-    write_object(root, f"exports/{name}.csv.gz", gzip.compress(as_csv(items_of(month, *costs)), mtime=0))
+    write_object(root, "exports/loose.csv.gz", gzip.compress(as_csv(items_of(month, *costs)), mtime=0))
 
 
 def month(text: str) -> BillingPeriod:
@@ -64,12 +63,16 @@ def month(text: str) -> BillingPeriod:
     return period
 
 
-def run(there: Landing, since: str | None = None) -> tuple[BackfillReport, list[str]]:
+def run(
+    there: Landing, since: str | None = None, told: list[str] | None = None, interrupt_at: int = 0
+) -> tuple[BackfillReport, list[str]]:
     """The report, and the deliveries in the order in which they were tried."""
-    told = []
+    told = [] if told is None else told
 
     def tell(number: int, total: int, delivery: Delivery) -> None:
         told.append(f"{number}/{total} {delivery.export_name} {delivery.period}")
+        if number == interrupt_at:
+            raise KeyboardInterrupt
 
     report = backfill(
         client=there.client,
@@ -81,124 +84,73 @@ def run(there: Landing, since: str | None = None) -> tuple[BackfillReport, list[
     return report, told
 
 
-def test_every_statement_below_the_prefix_comes_in_the_oldest_first(there: Landing, aws: LocalAws) -> None:
-    for name in reversed(MONTHS[:2]):
-        write_month(there.root, name, "1", "2")
+def interrupt(there: Landing, *, at: int) -> list[str]:
+    """What a backfill tries until it is interrupted at this number."""
+    told: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        run(there, told=told, interrupt_at=at)
+    return told
+
+
+def test_the_oldest_comes_first_and_only_what_is_not_current_is_tried(there: Landing, aws: LocalAws) -> None:
     write_month(there.root, "2026-04", "5", export_path="exports/beta")
+    write_bill(there.root, [line_item(cost="none")], period="2026-04")
+    write_month(there.root, "2026-03", "1", "2")
     write_month(there.root, "2026-05", "1", export_path="other/acme")
     aws.upload_folder(BUCKET, there.root)
 
-    report, told = run(there)
+    tried = interrupt(there, at=3)
+    goes_on, told = run(there)
+    write_month(there.root, "2026-03", "1", "2", "3", revision=2)
+    aws.upload_folder(BUCKET, there.root)
+    restated, told_then = run(there)
 
-    assert told == ["1/3 acme 2026-03", "2/3 acme 2026-04", "3/3 beta 2026-04"]
-    assert (report.statement_count, report.counts) == (3, {"current": 0, "published": 3})
+    assert tried == ["1/3 acme 2026-03", "2/3 acme 2026-04", "3/3 beta 2026-04"]
+    # A failed statement stops no other, and is tried again.
+    assert told == ["1/2 acme 2026-04", "2/2 beta 2026-04"]
+    assert [outcome.state for outcome in goes_on.outcomes] == [DeliveryState.FAILED, DeliveryState.PUBLISHED]
+    assert (goes_on.statement_count, goes_on.counts) == (3, {"current": 1, "failed": 1, "published": 1})
+    assert told_then == ["1/2 acme 2026-03", "2/2 acme 2026-04"]
+    assert restated.counts == {"current": 1, "published": 1, "failed": 1}
     assert there.billed() == {"USD": Decimal(11)}
 
 
-def test_only_what_is_not_current_is_tried(there: Landing, aws: LocalAws) -> None:
-    for name in MONTHS[1:]:
-        write_month(there.root, name, "1", "2")
-    aws.upload_folder(BUCKET, there.root)
-    run(there)
-    write_month(there.root, "2026-04", "1", "2", "3", revision=2)
-    aws.upload_folder(BUCKET, there.root)
-
-    report, told = run(there)
-    again, told_again = run(there)
-
-    assert told == ["1/1 acme 2026-04"]
-    assert report.counts == {"current": 1, "published": 1}
-    assert (again.counts, told_again) == ({"current": 2}, [])
-    assert there.billed() == {"USD": Decimal(9)}
-
-
-def test_since_leaves_older_months_out(there: Landing, aws: LocalAws) -> None:
-    for name in MONTHS:
-        write_month(there.root, name, "1")
-    aws.upload_folder(BUCKET, there.root)
-
-    report, told = run(there, since="2026-04")
-
-    assert told == ["1/2 acme 2026-04", "2/2 acme 2026-05"]
-    assert report.statement_count == 2
-
-
 def test_a_file_that_only_its_content_dates_comes_in_its_turn_once_it_is_known(there: Landing, aws: LocalAws) -> None:
-    for revision in (1, 2):
-        write_month(there.root, "2026-04", *("1", "2")[:revision], revision=revision)
-        write_file(there.root, "2026-03", *("1", "2")[:revision])
-        aws.upload_folder(BUCKET, there.root)
-        _, told = run(there)
-        if revision == 1:
-            unknown = told
-
-    assert unknown == ["1/2 acme 2026-04", "2/2 exports/loose.csv.gz None"]
-    assert told == ["1/2 exports/loose.csv.gz None", "2/2 acme 2026-04"]
-
-
-def test_since_leaves_a_file_that_only_its_content_dates_waiting(there: Landing, aws: LocalAws) -> None:
-    write_month(there.root, "2026-05", "1")
+    for name in ("2026-03", "2026-05"):
+        write_month(there.root, name, "1")
     write_file(there.root, "2024-07", "2")
     aws.upload_folder(BUCKET, there.root)
 
-    first, _ = run(there, since="2026-01")
-    again, told_again = run(there, since="2026-01")
+    first, told = run(there, since="2026-04")
+    again, told_again = run(there, since="2026-04")
     billed = there.billed()
-    later, _ = run(there, since="2024-07")
+    later, told_later = run(there)
+    waiting = there.value("SELECT count(*) FROM billing_deliveries WHERE reason IS NOT NULL")
+    write_month(there.root, "2026-03", "2", revision=2)
+    write_file(there.root, "2024-07", "3")
+    aws.upload_folder(BUCKET, there.root)
+    told_of_another = interrupt(there, at=1)
+    write_file(there.root, "2026-04", "4")
+    aws.upload_folder(BUCKET, there.root)
+    of_a_later_month, _ = run(there, since="2026-04")
 
-    assert first.counts == {"current": 0, "published": 1, "pending": 1}
+    # What is older than `since` is left out, and a file that turns out to be older stays pending.
+    assert told == ["1/2 acme 2026-05", "2/2 exports/loose.csv.gz None"]
+    assert (first.statement_count, first.counts) == (2, {"current": 0, "published": 1, "pending": 1})
     assert (first.outcomes[1].billing_period, first.outcomes[1].exit_error) == ("2024-07", None)
-    assert first.outcomes[1].reason == "is of 2024-07, and nothing before 2026-01 was requested"
+    assert first.outcomes[1].reason == "is of 2024-07, and nothing before 2026-04 was requested"
     assert (again.counts, told_again) == ({"current": 1}, [])
     assert billed == {"USD": Decimal(1)}
-    assert later.counts == {"current": 1, "published": 1}
-    assert there.billed() == {"USD": Decimal(3)}
-    assert there.query("SELECT count(*) FROM billing_deliveries WHERE reason IS NOT NULL") == [(0,)]
-
-
-def test_since_does_not_leave_out_a_file_that_is_of_a_later_month_now(there: Landing, aws: LocalAws) -> None:
-    write_file(there.root, "2025-12", "1", name="latest")
-    aws.upload_folder(BUCKET, there.root)
-    run(there)
-    write_file(there.root, "2026-01", "2", name="latest")
-    aws.upload_folder(BUCKET, there.root)
-
-    report, _ = run(there, since="2026-01")
-
-    assert [(each.state, each.billing_period) for each in report.outcomes] == [(DeliveryState.PUBLISHED, "2026-01")]
-
-
-def test_a_failed_statement_does_not_stop_the_others(there: Landing, aws: LocalAws) -> None:
-    write_month(there.root, "2026-03", "1")
-    write_bill(there.root, [line_item(cost="none")], period="2026-04")
-    write_month(there.root, "2026-05", "2")
-    aws.upload_folder(BUCKET, there.root)
-
-    report, _ = run(there)
-
-    assert [outcome.state for outcome in report.outcomes] == [
-        DeliveryState.PUBLISHED,
-        DeliveryState.FAILED,
-        DeliveryState.PUBLISHED,
+    assert told_later == ["1/2 exports/loose.csv.gz None", "2/2 acme 2026-03"]
+    assert later.counts == {"current": 1, "published": 2}
+    assert waiting == 0
+    # A new version is ordered by the month of the one before it, which does not leave it out.
+    assert told_of_another == ["1/2 exports/loose.csv.gz None"]
+    assert [(each.state, each.billing_period) for each in of_a_later_month.outcomes] == [
+        (DeliveryState.PUBLISHED, "2026-04")
     ]
-    assert report.counts == {"current": 0, "published": 2, "failed": 1}
-
-
-def test_what_was_interrupted_goes_on(there: Landing, aws: LocalAws) -> None:
-    for name in MONTHS[1:]:
-        write_month(there.root, name, "1")
-    aws.upload_folder(BUCKET, there.root)
-
-    def interrupt(number: int, total: int, delivery: Delivery) -> None:
-        if number == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        backfill(client=there.client, settings=there.settings, database=there.database, on_delivery=interrupt)
-    report, told = run(there)
-
-    assert told == ["1/1 acme 2026-05"]
-    assert report.counts == {"current": 1, "published": 1}
+    # The bill of the earlier month stays beside it.
+    assert there.billed() == {"USD": Decimal(8)}
 
 
 def test_a_bucket_is_needed(landing: Landing) -> None:

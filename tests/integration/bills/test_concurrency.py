@@ -24,9 +24,9 @@ from tests.processes.crash_worker import Worker
 from tests.soak.bills import HeldBill, deliver, expect, random_bill, read_bill, restate, total
 
 WORKERS = rounds(3, in_soak=8)
-STATEMENTS = rounds(6, in_soak=20)
-REVISED_STATEMENTS = rounds(2, in_soak=4)
-RESTATEMENTS = rounds(4, in_soak=20)
+STATEMENTS = rounds(4, in_soak=20)
+REVISED_STATEMENTS = rounds(1, in_soak=4)
+RESTATEMENTS = rounds(3, in_soak=20)
 MIN_POLLS = 15 * RESTATEMENTS
 # A reader sees a published state within a few milliseconds; one that waits longer waits for a reader that died.
 LIMIT_SECONDS = 120
@@ -184,6 +184,8 @@ class Reader:
     def _poll(self, conninfo: str, look: Callable[[psycopg.Connection[Any]], Iterator[int | str]]) -> None:
         with connect(conninfo) as connection:
             while not self._stop.is_set():
+                # The bill is to change often between two looks, but not to wait for the readers' processors.
+                connection.execute("SELECT pg_sleep(0.002)")
                 for state in look(connection):
                     self.polls += 1
                     if not self.seen or self.seen[-1] != state:

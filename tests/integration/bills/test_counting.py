@@ -54,74 +54,45 @@ def twice(landed: Landed) -> Landing:
     return landed((deliver, "legacy", "5"), (deliver, "modern", "7"))
 
 
-def test_the_export_published_first_counts(landed: Landed) -> None:
+def test_the_export_published_first_counts(twice: Landing) -> None:
+    first, second = twice.query("SELECT findings FROM billing_deliveries ORDER BY created_at")
+
+    assert first == ([],)
+    assert "holds the same bill" in second[0][0]
+    assert "`billfold statement count 2` switches" in second[0][0]
+    assert counted(twice) == {"legacy": True, "modern": False}
+    assert viewed(twice) == 5
+    assert twice.count("billing_usage_fact") == 2
+    assert twice.as_of(twice.published_at()[-1])["USD"][1] == 5
+
+
+def test_a_focus_export_beside_the_report_is_the_same_bill(landed: Landed) -> None:
     landing = landed((deliver, "legacy", "5"))
 
-    second = deliver(landing, "modern", "7")
+    landing.ingest(write_bill(landing.root, [FOCUS_ROW], export_path="exports/standard"))
 
-    assert landing.query("SELECT findings FROM billing_deliveries ORDER BY created_at")[0] == ([],)
-    assert "holds the same bill" in second.findings[0]
-    assert "`billfold statement count 2` switches" in second.findings[0]
-    assert counted(landing) == {"legacy": True, "modern": False}
+    assert counted(landing) == {"legacy": True, "standard": False}
     assert viewed(landing) == 5
-    assert landing.count("billing_usage_fact") == 2
-    assert landing.as_of(landing.published_at()[-1])["USD"][1] == 5
 
 
-def test_a_focus_export_beside_the_report_is_the_same_bill(landing: Landing) -> None:
-    write_bill(landing.root, [line_item(cost="5")], export_path="exports/report")
-    write_bill(landing.root, [FOCUS_ROW], export_path="exports/standard")
-
-    landing.ingest_all()
-
-    assert sorted(counted(landing).values()) == [False, True]
-    assert viewed(landing) in (3, 5)
-
-
-@pytest.mark.parametrize(
-    ("columns", "period"),
-    [
-        ({"line_item_usage_account_id": OTHER_ACCOUNT}, "2026-05"),
-        ({"bill_payer_account_id": OTHER_ACCOUNT}, "2026-05"),
-        ({"bill_billing_period_start_date": "2026-06-01T00:00:00.000Z"}, "2026-06"),
-    ],
-    ids=["another member account", "another payer", "another month"],
-)
-def test_another_bill_counts_too(landed: Landed, columns: dict[str, str], period: str) -> None:
+def test_another_bill_counts_too_until_it_holds_the_accounts_of_this_one(landed: Landed) -> None:
     landing = landed((deliver, "legacy", "5"))
-    manifest = write_bill(landing.root, [line_item(cost="7", **columns)], export_path="exports/two", period=period)
+    june = [line_item(cost="4", bill_billing_period_start_date="2026-06-01T00:00:00.000Z")]
 
-    outcome = landing.ingest(manifest)
+    outcomes = [
+        deliver(landing, "member", "1", line_item_usage_account_id=OTHER_ACCOUNT),
+        deliver(landing, "payer", "2", bill_payer_account_id=OTHER_ACCOUNT),
+        landing.ingest(write_bill(landing.root, june, export_path="exports/june", period="2026-06")),
+        deliver(landing.with_client(client_id="globex"), "globex", "8"),
+    ]
+    counted_then, viewed_then = counted(landing), viewed(landing)
+    deliver(landing, "member", "1", revision=2)
 
-    assert outcome.findings == ()
-    assert counted(landing) == {"legacy": True, "two": True}
-    assert viewed(landing) == 12
-
-
-def test_the_same_bill_of_another_client_counts_there(landed: Landed) -> None:
-    landing = landed((deliver, "legacy", "5"))
-
-    deliver(landing.with_client(client_id="globex"), "modern", "7")
-
-    assert counted(landing) == {"legacy": True, "modern": True}
-
-
-def test_single_files_of_one_folder_are_parts_of_one_bill(landing: Landing) -> None:
-    write_object(landing.root, "loose/part-1.csv", as_csv([line_item(cost="5")]))
-    write_object(landing.root, "loose/part-2.csv", as_csv([line_item(cost="7")]))
-
-    landing.ingest_all()
-
-    assert viewed(landing) == 12
-
-
-def test_a_single_file_beside_an_export_is_the_same_bill(landed: Landed) -> None:
-    landing = landed((deliver, "legacy", "5"))
-    write_object(landing.root, "downloads/may.csv", as_csv([line_item(cost="7")]))
-
-    landing.ingest_all()
-
-    assert viewed(landing) == 5
+    assert [outcome.findings for outcome in outcomes] == [()] * 4
+    assert counted_then == dict.fromkeys(["legacy", "member", "payer", "june", "globex"], True)
+    assert viewed_then == 5 + 1 + 2 + 4 + 8
+    assert counted(landing) == {**counted_then, "member": False}
+    assert viewed(landing) == 5 + 2 + 4 + 8
 
 
 def test_a_switch_leaves_only_the_chosen_one(twice: Landing) -> None:
@@ -157,51 +128,27 @@ def test_a_statement_can_be_left_out(twice: Landing) -> None:
     assert viewed(twice) == 0
 
 
-def test_the_next_delivery_keeps_the_choice_and_is_warned(twice: Landing) -> None:
-    switch(2, counted=True, settings=twice.settings, database=twice.database)
-    manifest = write_bill(twice.root, [line_item(cost="6")], export_path="exports/legacy", revision=2)
+def test_deliveries_rollbacks_and_undos_keep_the_choice_of_any_switch(twice: Landing) -> None:
+    def choose(statement_id: int) -> None:
+        switch(statement_id, counted=True, settings=twice.settings, database=twice.database)
 
-    outcome = twice.ingest(manifest)
-
-    assert "statement 2 (modern) holds the same bill" in outcome.findings[0]
-    assert "`billfold statement count 1` switches" in outcome.findings[0]
-    assert viewed(twice) == 7
-
-
-def test_a_rollback_keeps_the_choice_and_can_be_undone_after_a_switch(twice: Landing) -> None:
+    choose(2)
     restated = twice.ingest(write_bill(twice.root, [line_item(cost="6")], export_path="exports/legacy", revision=2))
     assert restated.delivery_id is not None
+    seen = [viewed(twice)]
+    choose(1)
+    seen.append(viewed(twice))
     roll_back(restated.delivery_id, settings=twice.settings, database=twice.database)
-    switch(2, counted=True, settings=twice.settings, database=twice.database)
-
+    seen.append(viewed(twice))
+    choose(2)
     roll_back(restated.delivery_id, settings=twice.settings, database=twice.database, undo=True)
+    seen.append(viewed(twice))
+    choose(1)
 
-    assert viewed(twice) == 7
-    switch(1, counted=True, settings=twice.settings, database=twice.database)
-    assert viewed(twice) == 6
+    assert "statement 2 (modern) holds the same bill" in restated.findings[0]
+    assert "`billfold statement count 1` switches" in restated.findings[0]
+    assert [*seen, viewed(twice)] == [7, 6, 5, 7, 6]
     assert twice.broken_rules() == []
-
-
-def test_a_statement_that_was_empty_yields_when_its_bill_comes(landing: Landing) -> None:
-    deliver(landing, "legacy")
-    deliver(landing, "modern", "7")
-
-    outcome = deliver(landing, "legacy", "5", revision=2)
-
-    assert "is counted: this one is kept but not counted" in outcome.findings[-1]
-    assert counted(landing) == {"legacy": False, "modern": True}
-    assert viewed(landing) == 7
-
-
-def test_a_statement_that_comes_to_hold_the_accounts_of_another_yields(landing: Landing) -> None:
-    deliver(landing, "legacy", "5", line_item_usage_account_id=OTHER_ACCOUNT)
-    deliver(landing, "modern", "7")
-    before = viewed(landing)
-
-    deliver(landing, "legacy", "5", revision=2)
-
-    assert before == 12
-    assert viewed(landing) == 7
 
 
 def test_what_an_undo_brings_back_yields_to_what_counts_meanwhile(landed: Landed) -> None:
@@ -252,8 +199,10 @@ def test_an_emptied_statement_that_counted_yields_after_a_switch(twice: Landing)
     roll_back(legacy, settings=twice.settings, database=twice.database)
     switch(2, counted=True, settings=twice.settings, database=twice.database)
 
-    deliver(twice, "legacy", "8", revision=2)
+    outcome = deliver(twice, "legacy", "8", revision=2)
 
+    assert "is counted: this one is kept but not counted" in outcome.findings[-1]
+    assert counted(twice) == {"legacy": False, "modern": True}
     assert viewed(twice) == 7
 
 
@@ -275,19 +224,27 @@ def test_a_manifest_that_takes_over_what_counted_counts(landing: Landing) -> Non
     assert landing.broken_rules() == []
 
 
-def test_all_parts_of_a_bill_are_counted_together(landing: Landing) -> None:
+def test_all_files_of_a_folder_are_parts_of_one_bill_and_counted_together(landing: Landing) -> None:
     items = [line_item(cost="5"), line_item(cost="6", line_item_usage_account_id=OTHER_ACCOUNT)]
-    landing.ingest(write_bill(landing.root, items, export_path="exports/legacy"))
     for number, item in enumerate(items, start=1):
         write_object(landing.root, f"loose/part-{number}.csv", as_csv([item]))
     landing.ingest_all()
+    parts = viewed(landing)
+    landing.ingest(write_bill(landing.root, items, export_path="exports/legacy"))
     before = counted(landing)
 
-    switched = switch(2, counted=True, settings=landing.settings, database=landing.database)
+    to_export = switch(3, counted=True, settings=landing.settings, database=landing.database)
+    landing.ingest(write_object(landing.root, "loose/part-3.csv", as_csv([line_item(cost="7")])))
+    beside = viewed(landing)
+    to_parts = switch(2, counted=True, settings=landing.settings, database=landing.database)
 
-    assert before == {"legacy": True, "loose/part-1.csv": False, "loose/part-2.csv": False}
-    assert (switched.uncounted, switched.also_counted) == ((1,), (3,))
-    assert viewed(landing) == 11
+    assert parts == 11
+    assert before == {"loose/part-1.csv": True, "loose/part-2.csv": True, "legacy": False}
+    assert to_export.uncounted == (1, 2)
+    # A file that comes later is part of what is not counted.
+    assert beside == 11
+    assert (to_parts.uncounted, to_parts.also_counted) == ((3,), (1, 4))
+    assert viewed(landing) == 18
 
 
 @pytest.mark.parametrize("statement_id", [99, 2_147_483_648])
@@ -308,7 +265,7 @@ def test_a_polling_reader_sees_the_one_or_the_other(twice: Landing) -> None:
 
     reader = threading.Thread(target=poll)
     reader.start()
-    for statement_id in (2, 1) * 5:
+    for statement_id in (2, 1) * 3:
         switch(statement_id, counted=True, settings=twice.settings, database=twice.database)
     is_done.set()
     reader.join()

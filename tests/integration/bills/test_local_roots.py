@@ -17,6 +17,7 @@ from billfold.store.deliveries import publications
 from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, as_csv, described, write_bill, write_object
+from tests.services import Landed
 
 USD = "USD"
 
@@ -32,10 +33,19 @@ def statements(landing: Landing) -> list[tuple[str, str]]:
     return [(Path(bucket.removeprefix("file://")).relative_to(root).as_posix(), path) for bucket, path in found]
 
 
-def stand_twice(landing: Landing) -> Path:
-    """As an earlier version of Billfold let it come to be: one file stands in two buckets."""
-    source = write_file(landing, "loose/a.csv.gz", "100")
-    landing.ingest(source)
+def land_above(landing: Landing) -> None:
+    """A file that comes in with the folder above its own."""
+    write_file(landing, "loose/a.csv.gz", "100")
+    landing.ingest()
+
+
+def land_by_its_key(landing: Landing) -> None:
+    """A file that comes in alone, in the name of its own folder."""
+    landing.ingest(write_file(landing, "loose/a.csv.gz", "100"))
+
+
+def stand_twice(landing: Landing) -> None:
+    """As an earlier version of Billfold let it come to be: the file stands in two buckets."""
     landing.ingest(write_file(landing, "b.csv.gz", "100"))
     for table in ("billing_statements", "billing_deliveries"):
         landing.execute(
@@ -46,63 +56,58 @@ def stand_twice(landing: Landing) -> Path:
     landing.execute(
         "UPDATE billing_ingestion_runs SET source_s3_key = 'loose/a.csv.gz' WHERE source_s3_key = 'b.csv.gz'"
     )
-    return source
 
 
-def test_a_file_below_a_known_folder_is_the_one_that_stands_there(landing: Landing) -> None:
-    source = write_file(landing, "loose/a.csv.gz", "100")
-    landing.ingest()
+@pytest.fixture
+def above(landed: Landed) -> Landing:
+    return landed((land_above,))
 
-    outcome = landing.ingest(source)
+
+@pytest.fixture
+def by_its_key(landed: Landed) -> Landing:
+    return landed((land_by_its_key,))
+
+
+def test_a_file_below_a_known_folder_is_the_one_that_stands_there(above: Landing) -> None:
+    outcome = above.ingest(above.root / "loose/a.csv.gz")
 
     assert outcome.rows_unchanged == 1
-    assert statements(landing) == [(".", "loose/a.csv.gz")]
-    assert landing.billed() == {USD: Decimal(100)}
+    assert statements(above) == [(".", "loose/a.csv.gz")]
+    assert above.billed() == {USD: Decimal(100)}
 
 
-def test_a_new_file_below_a_known_folder_has_that_folder_as_its_bucket(landing: Landing) -> None:
-    write_file(landing, "loose/a.csv.gz", "100")
-    landing.ingest()
+def test_a_new_file_below_a_known_folder_has_that_folder_as_its_bucket(above: Landing) -> None:
+    above.ingest(write_file(above, "loose/deep/b.csv.gz", "7"))
 
-    landing.ingest(write_file(landing, "loose/deep/b.csv.gz", "7"))
-
-    assert statements(landing) == [(".", "loose/a.csv.gz"), (".", "loose/deep/b.csv.gz")]
+    assert statements(above) == [(".", "loose/a.csv.gz"), (".", "loose/deep/b.csv.gz")]
 
 
-def test_a_folder_below_a_known_folder_is_a_part_of_it(landing: Landing) -> None:
-    write_file(landing, "loose/a.csv.gz", "100")
-    landing.ingest()
-    write_file(landing, "loose/b.csv.gz", "7")
+def test_a_folder_below_a_known_folder_is_a_part_of_it(above: Landing) -> None:
+    write_file(above, "loose/b.csv.gz", "7")
 
-    outcomes = landing.ingest_all(landing.root / "loose")
+    outcomes = above.ingest_all(above.root / "loose")
 
     assert [outcome.export_name for outcome in outcomes] == ["loose/a.csv.gz", "loose/b.csv.gz"]
-    assert landing.billed() == {USD: Decimal(107)}
+    assert above.billed() == {USD: Decimal(107)}
 
 
-def test_a_folder_that_is_a_copy_of_a_bucket_stays_one_below_a_known_folder(landing: Landing) -> None:
-    landing.ingest(write_file(landing, "a.csv.gz", "100"))
-    write_bill(landing.root / "copy", described("7"))
+def test_a_folder_that_is_a_copy_of_a_bucket_stays_one_below_a_known_folder(above: Landing) -> None:
+    write_bill(above.root / "copy", described("7"))
 
-    outcome = landing.ingest(landing.root / "copy")
+    outcome = above.ingest(above.root / "copy")
 
     assert outcome.state is DeliveryState.PUBLISHED
-    assert statements(landing) == [(".", "a.csv.gz"), ("copy", "exports/acme")]
+    assert statements(above) == [(".", "loose/a.csv.gz"), ("copy", "exports/acme")]
 
 
-def test_a_folder_of_an_export_belongs_to_the_bucket_in_which_its_keys_resolve(landing: Landing) -> None:
-    write_bill(landing.root, described("7"))
-    landing.ingest()
+def test_folders_of_another_client_do_not_matter(above: Landing) -> None:
+    above.with_client(client_id="other").ingest(above.root / "loose/a.csv.gz")
 
-    outcome = landing.ingest(landing.root / "exports")
-
-    assert outcome.rows_unchanged == 1
-    assert statements(landing) == [(".", "exports/acme")]
+    assert statements(above) == [(".", "loose/a.csv.gz"), ("loose", "a.csv.gz")]
 
 
-def test_a_file_of_a_known_folder_is_not_counted_again_by_the_folder_above(landing: Landing) -> None:
-    source = write_file(landing, "loose/a.csv.gz", "100")
-    landing.ingest(source)
+def test_a_file_of_a_known_folder_is_not_counted_again_by_the_folder_above(by_its_key: Landing) -> None:
+    landing = by_its_key
     write_file(landing, "loose/b.csv.gz", "7")
     landing.ingest_all()
     write_file(landing, "loose/b.csv.gz", "8", revision=2)
@@ -115,8 +120,8 @@ def test_a_file_of_a_known_folder_is_not_counted_again_by_the_folder_above(landi
     assert landing.broken_rules() == []
 
 
-def test_a_manifest_takes_over_a_file_that_is_known_under_another_folder(landing: Landing) -> None:
-    landing.ingest(write_file(landing, "loose/a.csv.gz", "100"))
+def test_a_manifest_takes_over_a_file_that_is_known_under_another_folder(by_its_key: Landing) -> None:
+    landing = by_its_key
     manifest = {
         "exportName": "acme",
         "billingPeriod": {"start": f"{PERIOD}-01T00:00:00.000Z"},
@@ -126,26 +131,17 @@ def test_a_manifest_takes_over_a_file_that_is_known_under_another_folder(landing
     write_object(landing.root, key, json.dumps(manifest).encode(), revision=2)
 
     landing.ingest()
-    by_its_key = landing.ingest(landing.root / "loose/a.csv.gz")
+    outcome = landing.ingest(landing.root / "loose/a.csv.gz")
 
-    assert by_its_key.state is DeliveryState.SUPERSEDED
+    assert outcome.state is DeliveryState.SUPERSEDED
     assert landing.billed() == {USD: Decimal(100)}
     assert landing.broken_rules() == []
 
 
-def test_folders_of_another_client_do_not_matter(landing: Landing) -> None:
-    source = write_file(landing, "loose/a.csv.gz", "100")
-    other = landing.with_client(client_id="other")
-    write_file(landing, "b.csv.gz", "7")
-    other.ingest(landing.root / "b.csv.gz")
-
-    landing.ingest(source)
-
-    assert statements(landing) == [(".", "b.csv.gz"), ("loose", "a.csv.gz")]
-
-
-def test_a_file_that_stands_in_two_buckets_is_refused_until_one_is_rolled_back(landing: Landing) -> None:
-    source = stand_twice(landing)
+def test_a_file_that_stands_in_two_buckets_is_refused_until_one_is_rolled_back(landed: Landed) -> None:
+    landing = landed((land_by_its_key,), (stand_twice,))
+    source = landing.root / "loose/a.csv.gz"
+    delivery = landing.value("SELECT current_delivery_id FROM billing_statements WHERE statement_id = 2")
     # Of two statements of one bill the second one is not counted: that was an operator's doing.
     landing.execute("UPDATE billing_statements SET counted = true, yields = false")
     doubled = [
@@ -156,28 +152,16 @@ def test_a_file_that_stands_in_two_buckets_is_refused_until_one_is_rolled_back(l
     ]
 
     refused = landing.ingest(source)
-    roll_back(
-        landing.value("SELECT current_delivery_id FROM billing_statements WHERE statement_id = 2"),
-        settings=landing.settings,
-        database=landing.database,
-    )
+    roll_back(delivery, settings=landing.settings, database=landing.database)
     accepted = landing.ingest(source)
 
     assert len(doubled) == 2
     assert isinstance(refused.exit_error, UsageError)
     assert "loose/a.csv.gz is counted more than once, as statement 1 of file://" in str(refused.exit_error)
     assert accepted.rows_unchanged == 1
-    assert landing.billed() == {USD: Decimal(100)}
-
-
-def test_a_file_that_stands_under_one_folder_does_not_come_back_under_another(landing: Landing) -> None:
-    stand_twice(landing)
-    delivery = landing.value("SELECT current_delivery_id FROM billing_statements WHERE statement_id = 2")
-    roll_back(delivery, settings=landing.settings, database=landing.database)
-
+    # It does not come back under the other folder.
     with pytest.raises(UsageError, match=r"loose/a\.csv\.gz is statement 1 already"):
         roll_back(delivery, settings=landing.settings, database=landing.database, undo=True)
-
     assert landing.billed() == {USD: Decimal(100)}
 
 

@@ -15,6 +15,7 @@ from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.period import BillingPeriod, parse_period
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described, line_item, write_bill, write_object
+from tests.services import Landed
 
 PERIOD_COLUMN = "bill_billing_period_start_date"
 
@@ -60,53 +61,72 @@ def test_usage_of_several_months_is_refused_with_the_way_to_name_the_month(landi
     assert months(landing) == []
 
 
-def test_a_named_month_holds_for_this_version_and_no_other(landing: Landing) -> None:
-    path = write_object(landing.root, "may.csv", bill("10"))
-
-    named = ingest_as(landing, path, "2026-05")
-    again = landing.ingest(path)
-    forced = landing.ingest(path, force=True)
-    write_object(landing.root, "may.csv", bill("10", "20"), revision=2)
-    changed = landing.ingest(path)
-    renamed = ingest_as(landing, path, "2026-05")
-
+def name_may(landing: Landing) -> None:
+    named = ingest_as(landing, write_object(landing.root, "may.csv", bill("10")), "2026-05")
     assert (named.state, named.billing_period) == (DeliveryState.PUBLISHED, "2026-05")
+
+
+@pytest.fixture
+def may(landed: Landed) -> Landing:
+    """A file that came in as the bill of May."""
+    return landed((name_may,))
+
+
+def test_a_named_month_holds_for_this_version_and_no_other(may: Landing) -> None:
+    path = may.root / "may.csv"
+
+    again = may.ingest(path)
+    forced = may.ingest(path, force=True)
+    write_object(may.root, "may.csv", bill("10", "20"), revision=2)
+    changed = may.ingest(path)
+    renamed = ingest_as(may, path, "2026-05")
+
     assert (again.state, again.rows_added) == (DeliveryState.PUBLISHED, 0)
     assert (forced.state, forced.billing_period) == (DeliveryState.PUBLISHED, "2026-05")
     # It may be another month's bill by now: nobody guesses.
     assert isinstance(changed.exit_error, InvalidValueError)
     assert (renamed.state, renamed.rows_added) == (DeliveryState.PUBLISHED, 1)
-    assert months(landing) == ["2026-05"]
-    assert landing.billed() == {"USD": Decimal("31.25")}
-    assert landing.broken_rules() == []
+    assert months(may) == ["2026-05"]
+    assert may.billed() == {"USD": Decimal("31.25")}
+    assert may.broken_rules() == []
 
 
-def test_one_file_is_never_the_bill_of_two_months(landing: Landing) -> None:
-    path = write_object(landing.root, "may.csv", bill("10"))
-    wrong = ingest_as(landing, path, "2026-04")
+def test_one_file_is_never_the_bill_of_two_months(may: Landing) -> None:
+    path = may.root / "may.csv"
+    wrong = may.value("SELECT delivery_id FROM billing_deliveries")
 
-    refused = ingest_as(landing, path, "2026-05")
-    assert wrong.delivery_id is not None
-    roll_back(wrong.delivery_id, settings=landing.settings, database=landing.database)
-    right = ingest_as(landing, path, "2026-05")
+    refused = ingest_as(may, path, "2026-04")
+    roll_back(wrong, settings=may.settings, database=may.database)
+    right = ingest_as(may, path, "2026-04")
 
     assert isinstance(refused.exit_error, UsageError)
-    assert f"billfold rollback {wrong.delivery_id}" in str(refused.exit_error)
+    assert f"billfold rollback {wrong}" in str(refused.exit_error)
     assert right.state is DeliveryState.PUBLISHED
-    assert months(landing) == ["2026-05"]
+    assert months(may) == ["2026-04"]
 
 
-@pytest.mark.parametrize("key", ["BILLING_PERIOD=2026-05/a.csv", "a.csv"])
-def test_a_month_that_the_key_or_a_column_contradicts_is_refused(landing: Landing, key: str) -> None:
-    write_object(landing.root, key, as_csv(described("1")))
+def test_a_held_file_of_a_named_month_can_be_released(may: Landing) -> None:
+    path = write_object(may.root, "may.csv", bill(), revision=2)
+    held = ingest_as(may, path, "2026-05")
+    assert held.delivery_id is not None
 
-    if "=" in key:
-        with pytest.raises(UsageError, match="is of 2026-05, as its key says, not of 2026-04"):
-            ingest_as(landing, landing.root, "2026-04")
-    else:
-        outcome = ingest_as(landing, landing.root, "2026-04")
-        assert "belongs to another billing period than 2026-04" in str(outcome.exit_error)
-    assert ingest_as(landing, landing.root, "2026-05").state is DeliveryState.PUBLISHED
+    [released] = release(held.delivery_id, client=may.client, settings=may.settings, database=may.database)
+
+    assert (held.state, released.state) == (DeliveryState.HELD, DeliveryState.PUBLISHED)
+    assert released.delivery_id == held.delivery_id
+
+
+def test_a_month_that_the_key_or_a_column_contradicts_is_refused(landing: Landing) -> None:
+    by_column = write_object(landing.root, "a.csv", as_csv(described("1")))
+    by_key = landing.root / "keys"
+    write_object(by_key, "BILLING_PERIOD=2026-05/a.csv", as_csv(described("1")))
+
+    with pytest.raises(UsageError, match="is of 2026-05, as its key says, not of 2026-04"):
+        ingest_as(landing, by_key, "2026-04")
+    outcome = ingest_as(landing, by_column, "2026-04")
+
+    assert "belongs to another billing period than 2026-04" in str(outcome.exit_error)
+    assert ingest_as(landing, by_key, "2026-05").state is DeliveryState.PUBLISHED
 
 
 def test_a_month_is_of_one_delivery_and_must_be_its_manifests(landing: Landing) -> None:
@@ -117,26 +137,3 @@ def test_a_month_is_of_one_delivery_and_must_be_its_manifests(landing: Landing) 
         ingest_as(landing, manifest, "2026-04")
     with pytest.raises(UsageError, match="has 2 deliveries: name the file itself"):
         ingest_as(landing, landing.root, "2026-05")
-
-
-def test_a_held_file_of_a_named_month_can_be_released(landing: Landing) -> None:
-    path = write_object(landing.root, "may.csv", bill("10", "20", "30", "40"))
-    ingest_as(landing, path, "2026-05")
-    write_object(landing.root, "may.csv", bill("1"), revision=2)
-    held = ingest_as(landing, path, "2026-05")
-    assert held.delivery_id is not None
-
-    [released] = release(held.delivery_id, client=landing.client, settings=landing.settings, database=landing.database)
-
-    assert (held.state, released.state) == (DeliveryState.HELD, DeliveryState.PUBLISHED)
-    assert released.delivery_id == held.delivery_id
-
-
-def test_the_lone_file_of_the_field_comes_in_with_its_month(landing: Landing, shared_samples: Path) -> None:
-    path = shared_samples / "field/lone-file-without-period/may.csv"
-
-    refused = landing.ingest(path)
-    named = ingest_as(landing, path, "2026-05")
-
-    assert "usage starts in 4 months" in str(refused.exit_error)
-    assert (named.state, named.billed_cost) == (DeliveryState.PUBLISHED, {"USD": Decimal("922.25")})

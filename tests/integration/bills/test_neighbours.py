@@ -125,20 +125,26 @@ def defective(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     return break_for_bad
 
 
-@pytest.mark.parametrize(("module", "name"), [("bills.delivery", "fetch_delivery"), ("aws.folder", "read_manifest")])
+@pytest.mark.parametrize(
+    ("door", "module", "name"),
+    [("ingest", "aws.folder", "read_manifest"), ("backfill", "bills.delivery", "fetch_delivery")],
+)
 def test_what_nobody_foresaw_fails_its_delivery_and_no_other(
-    landing: Landing, defective: Callable[[str, str], None], module: str, name: str
+    landing: Landing, defective: Callable[[str, str], None], door: str, module: str, name: str
 ) -> None:
     for export in ("exports/bad", "exports/good"):
         write_bill(landing.root, described("1.25"), export_path=export)
+    bucket = f"file://{landing.root.resolve()}"
+    there = landing.with_client(bucket=bucket).with_settings(bucket=bucket)
     defective(module, name)
 
     with capture_logs() as logged:
-        outcomes = {
-            each.export_name.split("/")[1] if "/" in each.export_name else each.export_name: each
-            for each in landing.ingest_all()
-        }
+        if door == "ingest":
+            found = landing.ingest_all()
+        else:
+            found = [*backfill(client=there.client, settings=there.settings, database=there.database).outcomes]
 
+    outcomes = {each.export_name.split("/")[1] if "/" in each.export_name else each.export_name: each for each in found}
     assert outcomes["good"].state is DeliveryState.PUBLISHED
     error = outcomes["bad"].exit_error
     assert error
@@ -147,17 +153,6 @@ def test_what_nobody_foresaw_fails_its_delivery_and_no_other(
     assert [event["event"] for event in logged if event.get("exc_info")] == ["internal_error"]
     assert landing.query("SELECT error_code FROM billing_ingestion_runs WHERE status = 'failed'") == [("internal",)]
     assert landing.billed() == {"USD": Decimal("1.25")}
-
-
-def test_what_nobody_foresaw_stops_no_backfill(registry: Registry, defective: Callable[[str, str], None]) -> None:
-    client = registry.add("acme")
-    for export in ("exports/bad", "exports/good"):
-        registry.deliver(client, "1.25", export_path=export)
-    defective("bills.delivery", "fetch_delivery")
-
-    report = backfill(client=client, settings=registry.settings, database=registry.database)
-
-    assert report.counts == {"current": 0, "published": 1, "failed": 1}
 
 
 def test_long_fields_stop_no_neighbour_wherever_they_are(landing: Landing) -> None:
@@ -171,12 +166,14 @@ def test_long_fields_stop_no_neighbour_wherever_they_are(landing: Landing) -> No
     }
     for name, content in damaged.items():
         write_delivery(landing.root, gzip.compress(content), export_path=f"exports/{name}")
-    write_bill(landing.root, described("1.25"), export_path="exports/good")
+    good = line_item(cost="1.25", line_item_line_item_description="y" * 1_000_000)
+    write_bill(landing.root, [good], export_path="exports/good")
 
     outcomes = {each.export_name: each for each in landing.ingest_all()}
 
     refused = {name: str(outcomes[name].exit_error) for name in damaged}
-    assert outcomes["good"].state is DeliveryState.PUBLISHED
+    # A line item of long texts is read right.
+    assert outcomes["good"].billed_cost == {"USD": Decimal("1.25")}
     assert {outcomes[name].exit_error.error_code for name in damaged} <= {"invalid_value", "malformed_file"}  # type: ignore[union-attr]
     assert all(len(text) < 700 and text.isprintable() for text in refused.values())
     assert "line 4, column line_item_unblended_cost, value 'x'" in refused["data"]
@@ -184,14 +181,6 @@ def test_long_fields_stop_no_neighbour_wherever_they_are(landing: Landing) -> No
     assert "line 4, column line_item_unblended_cost, value 'x'" in refused["header"]
     assert "line 4" in refused["last"]
     assert "line 4" in refused["cost"]
-
-
-def test_a_line_item_of_long_texts_is_read_right(landing: Landing) -> None:
-    write_bill(landing.root, [line_item(cost="1.25", line_item_line_item_description="y" * 1_000_000)])
-
-    outcome = landing.ingest()
-
-    assert outcome.billed_cost == {"USD": Decimal("1.25")}
 
 
 BODIES = {

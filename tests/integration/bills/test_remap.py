@@ -33,7 +33,7 @@ def pretend_older_mapping(landing: Landing) -> None:
 
 
 def land(landing: Landing) -> None:
-    """A bill of many kinds: usage, identical rows, a Savings Plan whose negation falls short."""
+    """A bill of many kinds: usage, identical rows, a Savings Plan whose negation falls short, tags, a net cost."""
     items = [
         *described("1.5", "2.25"),
         line_item(cost="3"),
@@ -41,6 +41,8 @@ def land(landing: Landing) -> None:
         line_item("SavingsPlanCoveredUsage", "4", savings_plan_savings_plan_a_r_n=PLAN),
         line_item("SavingsPlanNegation", "-3.5", savings_plan_savings_plan_a_r_n=PLAN),
         line_item("Tax", "0.7"),
+        # Tags in columns beside an empty map.
+        line_item(cost="10", line_item_net_unblended_cost="9", resource_tags="", resource_tags_user_env="prod"),
     ]
     write_bill(landing.root, items)
     assert landing.ingest().exit_error is None
@@ -55,9 +57,11 @@ def test_charges_come_back_as_ingest_makes_them_without_the_source(landed: Lande
     [remapped] = run(landing)
 
     assert (remapped.state, remapped.mapping_version_before) == (RemapState.REMAPPED, 1)
-    assert remapped.billed_cost == {"USD": Decimal("10.95")}
+    assert remapped.billed_cost == {"USD": Decimal("19.95")}
     assert any("leave 0.5 USD over" in finding for finding in remapped.findings)
     assert landing.snapshot() == wanted
+    assert landing.value("SELECT cost_basis FROM billing_statements") == CostBasis.NET
+    assert landing.query('SELECT "Tags" FROM focus_cost_and_usage WHERE "BilledCost" = 9') == [({"env": "prod"},)]
     assert landing.broken_rules() == []
     assert landing.query("SELECT kind, mapping_version FROM billing_publications ORDER BY number") == [
         ("delivery", 1),
@@ -115,33 +119,31 @@ def test_a_remapped_delivery_can_be_rolled_back_and_brought_back(landed: Landed)
     first = landing.billed()
     roll_back(outcome.delivery_id, settings=landing.settings, database=landing.database, undo=True)
 
-    assert first == {"USD": Decimal("10.95")}
+    assert first == {"USD": Decimal("19.95")}
     assert landing.snapshot() == remapped
     assert landing.broken_rules() == []
 
 
-def test_an_emptied_statement_has_nothing_to_map(landing: Landing) -> None:
-    write_bill(landing.root, described("8"))
-    outcome = landing.ingest()
-    assert outcome.delivery_id is not None
-    roll_back(outcome.delivery_id, settings=landing.settings, database=landing.database)
+def test_an_emptied_statement_has_nothing_to_map(landed: Landed) -> None:
+    landing = landed((land,))
+    delivery = landing.value("SELECT delivery_id FROM billing_deliveries")
+    roll_back(delivery, settings=landing.settings, database=landing.database)
 
     [remapped] = run(landing, force=True)
 
     assert remapped.state is RemapState.EMPTY
 
 
-def test_only_the_chosen_statement_is_remapped(landing: Landing) -> None:
-    write_bill(landing.root, described("8"), export_path="exports/one")
-    write_bill(landing.root, described("9"), export_path="exports/two")
-    landing.ingest_all()
+def test_only_the_chosen_statement_is_remapped(landed: Landed) -> None:
+    landing = landed((land,))
+    landing.ingest(write_bill(landing.root, described("9"), export_path="exports/two"))
     pretend_older_mapping(landing)
 
     [remapped] = run(landing, export="two")
 
     assert remapped.export_name == "two"
     versions = "SELECT export_name, mapping_version FROM billing_deliveries ORDER BY 1"
-    assert landing.query(versions) == [("one", 1), ("two", MAPPING_VERSION)]
+    assert landing.query(versions) == [("acme", 1), ("two", MAPPING_VERSION)]
 
 
 def test_an_unknown_statement_is_refused(landing: Landing) -> None:
@@ -159,25 +161,3 @@ def test_rows_that_were_tampered_with_are_not_mapped(landed: Landed) -> None:
 
     assert landing.snapshot()["billing_usage_fact"] == before["billing_usage_fact"]
     assert landing.count("billing_publications") == 1
-
-
-def test_tags_in_columns_beside_an_empty_map_come_back_as_they_were(landing: Landing) -> None:
-    write_bill(landing.root, [line_item(resource_tags="", resource_tags_user_env="prod")])
-    landing.ingest()
-    wanted = landing.snapshot()
-
-    run(landing, force=True)
-
-    assert landing.value('SELECT "Tags" FROM focus_cost_and_usage') == {"env": "prod"}
-    assert landing.snapshot() == wanted
-
-
-def test_a_net_bill_stays_net(landing: Landing) -> None:
-    write_bill(landing.root, [line_item(cost="10", line_item_net_unblended_cost="9")])
-    landing.ingest()
-    wanted = landing.snapshot()
-
-    run(landing, force=True)
-
-    assert landing.value("SELECT cost_basis FROM billing_statements") == CostBasis.NET
-    assert landing.snapshot() == wanted

@@ -172,21 +172,33 @@ def test_an_emptied_statement_takes_a_newer_delivery(landed: Landed) -> None:
     assert landing.broken_rules() == []
 
 
-def test_what_was_rolled_back_is_not_applied_again(taken_back: tuple[Landing, UUID]) -> None:
+def test_what_was_rolled_back_is_applied_again_only_by_force(
+    taken_back: tuple[Landing, UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
     landing, _ = taken_back
 
     again = landing.ingest()
+    with monkeypatch.context() as broken:
+        broken.setattr("billfold.store.deliveries.landing.roll_up", _break_off)
+        broken_off = landing.ingest(force=True)
+    after_that = landing.ingest()
     publications = landing.count("billing_publications")
+    error_code = landing.value("SELECT last_error_code FROM billing_deliveries WHERE state = 'rolled_back'")
     forced = landing.ingest(force=True)
 
-    assert again.state is DeliveryState.ROLLED_BACK
-    assert again.exit_error is None
-    assert again.reason == "was rolled back"
-    assert publications == 3
+    assert (again.state, again.exit_error, again.reason) == (DeliveryState.ROLLED_BACK, None, "was rolled back")
+    # A forced attempt that breaks off leaves it rolled back.
+    assert broken_off.exit_error
+    assert str(broken_off.exit_error) == "RuntimeError: broken off"
+    assert (after_that.state, publications, error_code) == (DeliveryState.ROLLED_BACK, 3, "internal")
     assert forced.state is DeliveryState.PUBLISHED
     assert "published by force, although it was rolled back" in forced.findings
     assert landing.billed() == {USD: Decimal(65)}
     assert states(landing) == [("published", False), ("published", True)]
+
+
+def _break_off(*_: object, **__: object) -> None:
+    raise RuntimeError("broken off")
 
 
 def test_a_backfill_does_not_apply_it_again(taken_back: tuple[Landing, UUID]) -> None:
@@ -254,40 +266,29 @@ def test_a_bill_that_came_back_is_rolled_back_to_the_one_between(pair: tuple[Lan
     assert landing.broken_rules() == []
 
 
-def test_a_changed_cost_basis_is_rolled_back_with_every_charge(landing: Landing) -> None:
+def test_a_cost_basis_and_what_savings_plans_leave_over_are_rolled_back_too(landing: Landing) -> None:
     net = "line_item_net_unblended_cost"
-    gross = [{**item, net: ""} for item in FIRST]
-    deliver(landing, gross)
-    before = landing.snapshot()
-    second = deliver(landing, [{**gross[0], net: "9"}, *gross[1:]], 2)
-
-    back(landing, second)
-    basis = landing.value("SELECT cost_basis FROM billing_statements")
-    back(landing, second, undo=True)
-
-    assert basis == "gross"
-    assert landing.value("SELECT cost_basis FROM billing_statements") == "net"
-    assert landing.billed() == {USD: Decimal(59)}
-    back(landing, second)
-    assert landing.snapshot() == before
-    assert landing.broken_rules() == []
-
-
-def test_what_savings_plans_leave_over_is_rolled_back_too(landing: Landing) -> None:
     plan = [
         line_item("SavingsPlanCoveredUsage", "10", savings_plan_savings_plan_a_r_n=PLAN),
         line_item("SavingsPlanNegation", "-9", savings_plan_savings_plan_a_r_n=PLAN),
     ]
-    deliver(landing, [*plan, *FIRST])
+    gross = [{**item, net: ""} for item in (*FIRST, *plan)]
+    deliver(landing, gross)
     before = landing.snapshot()
-    second = deliver(landing, [plan[0], {**plan[1], "line_item_unblended_cost": "-8"}, *FIRST], 2)
+    second = deliver(landing, [{**gross[0], net: "9"}, *gross[1:4], {**gross[4], "line_item_unblended_cost": "-8"}], 2)
 
     back(landing, second)
+    basis, rolled_back = landing.value("SELECT cost_basis FROM billing_statements"), landing.snapshot()
+    back(landing, second, undo=True)
 
+    assert (basis, rolled_back) == ("gross", before)
+    assert landing.query("SELECT left_out FROM billing_publications WHERE number IN (1, 3) GROUP BY 1") == [
+        (landing.value("SELECT left_out FROM billing_publications WHERE number = 1"),)
+    ]
+    assert landing.value("SELECT cost_basis FROM billing_statements") == "net"
+    assert landing.billed() == {USD: Decimal(59 + 10 - 8)}
+    back(landing, second)
     assert landing.snapshot() == before
-    assert landing.value("SELECT left_out FROM billing_publications WHERE number = 3") == landing.value(
-        "SELECT left_out FROM billing_publications WHERE number = 1"
-    )
     assert landing.broken_rules() == []
 
 
@@ -385,38 +386,17 @@ def at(path: Path, hours: int) -> None:
     os.utime(path, (1_780_000_000 + hours * 3600,) * 2)
 
 
-def test_a_rollback_to_a_redelivered_bill_keeps_the_redeliverys_time(landing: Landing) -> None:
-    at(write_bill(landing.root, described("10", "20"), revision=1), 10)
+def test_a_rollback_to_a_redelivered_bill_keeps_the_redeliverys_time(landed: Landed) -> None:
+    landing = landed(PAIR[0])
+    at(write_bill(landing.root, FIRST, revision=2), 20)
     landing.ingest()
-    at(write_bill(landing.root, described("10", "20"), revision=2), 20)
-    landing.ingest()
-    at(write_bill(landing.root, described("10", "25"), revision=3), 30)
+    at(write_bill(landing.root, SECOND, revision=3), 30)
     third = landing.ingest()
     assert third.delivery_id is not None
     back(landing, third.delivery_id)
-    at(write_bill(landing.root, described("10", "99"), revision=4), 15)  # older than the redelivery at 20
+    at(write_bill(landing.root, THIRD, revision=4), 15)  # older than the redelivery at 20
 
     assert landing.ingest().state is DeliveryState.SUPERSEDED
-
-
-def test_a_forced_attempt_that_breaks_off_leaves_the_delivery_rolled_back(
-    taken_back: tuple[Landing, UUID], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    landing, _ = taken_back
-    with monkeypatch.context() as broken:
-        broken.setattr("billfold.store.deliveries.landing.roll_up", _break_off)
-        broken_off = landing.ingest(force=True)
-
-    again = landing.ingest()
-
-    assert broken_off.exit_error
-    assert str(broken_off.exit_error) == "RuntimeError: broken off"
-    assert again.state is DeliveryState.ROLLED_BACK
-    assert landing.value("SELECT last_error_code FROM billing_deliveries WHERE state = 'rolled_back'") == "internal"
-
-
-def _break_off(*_: object, **__: object) -> None:
-    raise RuntimeError("broken off")
 
 
 def test_undoing_the_later_rollback_leaves_the_earlier_one_as_it_was(pair: tuple[Landing, UUID]) -> None:
@@ -454,14 +434,14 @@ def test_a_redelivery_that_stood_between_a_rollback_and_its_undo_stands_for_its_
     assert landing.billed() == {USD: Decimal(65)}
 
 
-def test_a_held_delivery_can_stand_again(landing: Landing) -> None:
-    first = deliver(landing, described("10"))
-    second = deliver(landing, described("10", "20", "30"), 2)
-    at(write_bill(landing.root, described("10"), revision=1), 99)
-    held = landing.ingest()
+def test_a_held_delivery_can_stand_again(pair: tuple[Landing, UUID]) -> None:
+    landing, second = pair
+    first = deliveries(landing)[0]
+    at(write_bill(landing.root, FIRST, revision=1), 99)
+    held = landing.with_settings(hold_below_percent=95).ingest()
 
     back(landing, second)
 
     assert (held.delivery_id, held.state) == (first, DeliveryState.HELD)
     assert states(landing) == [("published", True), ("rolled_back", False)]
-    assert landing.billed() == {USD: Decimal(10)}
+    assert landing.billed() == {USD: Decimal(60)}

@@ -36,12 +36,6 @@ def land_alone(landing: Landing) -> None:
     landing.ingest()
 
 
-def take_over(landing: Landing) -> None:
-    """The manifest that names the file."""
-    write_bill(landing.root, ITEMS, revision=2)
-    landing.ingest()
-
-
 def kinds(landing: Landing) -> list[tuple[str, str, int]]:
     """Every publication: its statement's export, its kind, the rows after it."""
     return landing.query(
@@ -50,59 +44,30 @@ def kinds(landing: Landing) -> list[tuple[str, str, int]]:
     )
 
 
-def test_a_changed_file_replaces_what_stood_at_its_key(landing: Landing) -> None:
-    write_file(landing.root, "may.csv.gz", described("1", "2"))
-    landing.ingest()
-    # An older time than before: what stands at the key is what counts.
-    write_file(landing.root, "may.csv.gz", described("1", "3"), revision=0)
-
-    outcome = landing.ingest()
-
-    assert (outcome.rows_added, outcome.rows_removed) == (1, 1)
-    assert landing.count("billing_statements") == 1
-    assert landing.billed() == {USD: Decimal(4)}
-
-
-def test_two_files_are_two_statements(landing: Landing) -> None:
-    write_file(landing.root, "one.csv.gz", described("1"))
-    write_file(landing.root, "two.csv.gz", described("1", line_item_product_code="AmazonS3"))
-
-    landing.ingest_all()
-
-    assert landing.count("billing_statements") == 2
-    assert landing.billed() == {USD: Decimal(2)}
-
-
-def test_a_manifest_takes_over_the_files_that_it_names(landing: Landing) -> None:
-    items = described("1", "2", "3")
-    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", items[:2])
-    write_file(landing.root, f"{FOLDER}/acme-00002.csv.gz", items[2:])
-    alone = landing.ingest_all()
-    moments = landing.published_at()
-    write_bill(landing.root, items[:2], items[2:], revision=2)
-
-    outcome = landing.ingest()
-
-    assert [each.state for each in alone] == [DeliveryState.PUBLISHED] * 2
-    assert outcome.state is DeliveryState.PUBLISHED
-    assert outcome.rows_added == 3
-    assert landing.billed() == {USD: Decimal(6)}
-    assert landing.count("billing_usage_fact") == 3
-    assert kinds(landing) == [
-        (f"{FOLDER}/acme-00001.csv.gz", "delivery", 2),
-        (f"{FOLDER}/acme-00002.csv.gz", "delivery", 1),
-        ("acme", "delivery", 3),
-        (f"{FOLDER}/acme-00001.csv.gz", "adoption", 0),
-        (f"{FOLDER}/acme-00002.csv.gz", "adoption", 0),
-    ]
-    assert landing.as_of(moments[1]) == {USD: (3, Decimal(6))}
-    assert landing.as_of(landing.published_at()[-1]) == {USD: (3, Decimal(6))}
-    assert landing.broken_rules() == []
-
-
-def test_a_reader_never_sees_both(landed: Landed) -> None:
+def test_a_changed_file_replaces_what_stood_at_its_key(landed: Landed) -> None:
     landing = landed((land_alone,))
-    write_bill(landing.root, ITEMS, revision=2)
+    # An older time than before: what stands at the key is what counts.
+    write_file(landing.root, f"{FOLDER}/acme-00001.csv.gz", described("1", "2", "4"), revision=0)
+
+    outcome = landing.ingest()
+
+    assert (outcome.state, outcome.rows_added, outcome.rows_removed) == (DeliveryState.PUBLISHED, 1, 1)
+    assert landing.count("billing_statements") == 1
+    assert landing.billed() == {USD: Decimal(7)}
+
+
+def test_a_manifest_takes_over_the_files_of_its_folder_and_no_reader_sees_both(
+    landing: Landing, tmp_path: Path
+) -> None:
+    named, surplus = f"{FOLDER}/acme-00001.csv.gz", f"{FOLDER}/20260501T000000Z-old/acme-00001.csv.gz"
+    write_file(landing.root, named, ITEMS[:2])
+    write_file(landing.root, surplus, ITEMS[2:])
+    write_file(landing.root, "elsewhere.csv.gz", described("7", line_item_usage_account_id="777788889999"))
+    alone = landing.ingest_all()
+    other = Landing.make(landing.database, landing.settings, tmp_path / "other", "other")
+    write_file(other.root, named, described("9"))
+    other.ingest()
+    moments = landing.published_at()
     # What a reader could see at the moment of each write to the statements is kept by the database itself.
     landing.execute("CREATE TABLE seen (billed numeric)")
     landing.execute(
@@ -113,75 +78,36 @@ def test_a_reader_never_sees_both(landed: Landed) -> None:
         "CREATE CONSTRAINT TRIGGER look AFTER UPDATE ON billing_statements DEFERRABLE INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION look()"
     )
+    manifest = write_bill(landing.root, ITEMS[:2], ITEMS[2:], revision=2)
 
-    landing.ingest()
+    outcome = landing.ingest(manifest)
+    by_its_key = landing.ingest(landing.root / named)
 
-    assert set(landing.query("SELECT billed FROM seen")) == {(Decimal(6),)}
-
-
-def test_a_file_that_its_manifest_does_not_name_goes_too(landing: Landing) -> None:
-    items = described("1", "2", "3")
-    write_file(landing.root, f"{FOLDER}/20260501T000000Z-old/acme-00001.csv.gz", items[:2])
-    write_file(landing.root, "elsewhere.csv.gz", described("7"))
-    landing.ingest_all()
-    write_bill(landing.root, items, revision=2)
-
-    landing.ingest_all()
-
-    assert landing.billed() == {USD: Decimal(13)}
-    assert ("elsewhere.csv.gz", "adoption", 0) not in kinds(landing)
-    assert landing.broken_rules() == []
-
-
-def test_a_file_of_a_published_bill_is_not_counted_again(landing: Landing) -> None:
-    items = described("1", "2", "3")
-    manifest = write_bill(landing.root, items)
-    landing.ingest()
-    manifest.unlink()
-
-    outcome = landing.ingest()
-    forced = landing.ingest(force=True)
-
-    assert outcome.state is DeliveryState.SUPERSEDED
-    assert outcome.reason == "belongs to acme 2026-05, which is ingested by its manifest"
-    assert forced.state is DeliveryState.PUBLISHED
-    assert (
-        "published by force, although it belongs to acme 2026-05, which is ingested by its manifest" in forced.findings
+    assert [each.state for each in alone] == [DeliveryState.PUBLISHED] * 3
+    assert outcome.state is DeliveryState.PUBLISHED
+    assert outcome.rows_added == 3
+    # The files come again only by their manifest, and it cannot be rolled back.
+    assert (by_its_key.export_name, by_its_key.rows_added, by_its_key.rows_unchanged) == ("acme", 0, 3)
+    assert outcome.delivery_id is not None
+    with pytest.raises(UsageError, match="took over 2 standalone files "):
+        roll_back(outcome.delivery_id, settings=landing.settings, database=landing.database)
+    assert landing.billed() == {USD: Decimal(6 + 7 + 9)}
+    assert landing.count("billing_usage_fact") == 3 + 1 + 1
+    # Neither what stands elsewhere nor another client's file of the same key goes.
+    assert sorted(kinds(landing)) == sorted(
+        [
+            (named, "delivery", 2),
+            (surplus, "delivery", 1),
+            ("elsewhere.csv.gz", "delivery", 1),
+            (named, "delivery", 1),
+            ("acme", "delivery", 3),
+            (named, "adoption", 0),
+            (surplus, "adoption", 0),
+        ]
     )
-
-
-def test_the_files_of_an_adopted_statement_come_again_only_by_their_manifest(landed: Landed) -> None:
-    landing = landed((land_alone,), (take_over,))
-    data = landing.root / f"{FOLDER}/acme-00001.csv.gz"
-
-    by_its_key = landing.ingest(data)
-
-    assert by_its_key.export_name == "acme"
-    assert (by_its_key.rows_added, by_its_key.rows_unchanged) == (0, 3)
-    assert landing.billed() == {USD: Decimal(6)}
-
-
-def test_an_adoption_takes_the_rows_of_every_client_bucket_apart(landing: Landing, tmp_path: Path) -> None:
-    items = described("1", "2")
-    other = Landing.make(landing.database, landing.settings, tmp_path / "other", "other")
-    write_file(other.root, f"{FOLDER}/acme-00001.csv.gz", items)
-    other.ingest()
-    write_bill(landing.root, items, revision=2)
-
-    landing.ingest()
-
-    assert landing.billed() == {USD: Decimal(6)}
+    assert set(landing.query("SELECT billed FROM seen")) == {(Decimal(22),)}
+    assert landing.as_of(moments[-1]) == landing.as_of(landing.published_at()[-1]) == {USD: (5, Decimal(22))}
     assert landing.broken_rules() == []
-
-
-def test_a_delivery_that_took_files_over_is_not_rolled_back(landed: Landed) -> None:
-    landing = landed((land_alone,), (take_over,))
-    delivery = landing.value("SELECT delivery_id FROM billing_deliveries WHERE export_name = 'acme'")
-
-    with pytest.raises(UsageError, match="took over 1 standalone file "):
-        roll_back(delivery, settings=landing.settings, database=landing.database)
-
-    assert landing.billed() == {USD: Decimal(6)}
 
 
 def test_an_empty_manifest_does_not_blank_the_files_that_stand(landed: Landed) -> None:

@@ -18,7 +18,7 @@ from billfold.store.database import BulkConnection
 from billfold.store.deliveries import publications
 from billfold.verification import ProofState, verify
 from tests.bills.landing import Landing
-from tests.bills.line_items import PERIOD, as_csv, described, write_delivery, write_object
+from tests.bills.line_items import PERIOD, as_csv, described, write_object
 from tests.services import Landed
 
 USD = "USD"
@@ -75,20 +75,17 @@ def write_both(landing: Landing) -> Path:
     return source
 
 
-def part(landing: Landing) -> None:
-    """First the export names both files; its next delivery names only `b`, so that `a` stands alone."""
+def deliver_both(landing: Landing) -> None:
     write_both(landing)
     deliver(landing)
+
+
+def part(landing: Landing) -> None:
+    """The export's next delivery names only `b`, so that `a` stands alone."""
     name(landing, "b.csv.gz", revision=2)
     outcomes = landing.ingest_all()
     assert [outcome.export_name for outcome in outcomes] == ["acme", "a.csv.gz"]
     assert billed(landing) == 600
-
-
-def empty(landing: Landing) -> None:
-    """The export's only delivery, of two files, is rolled back."""
-    write_both(landing)
-    back(landing, deliver(landing))
 
 
 def let_stand_alone(landing: Landing) -> None:
@@ -114,55 +111,48 @@ def bring_back(landing: Landing) -> None:
 @pytest.fixture
 def parted(landed: Landed) -> tuple[Landing, UUID]:
     """As `part` leaves it, and the export's second delivery."""
-    landing = landed((part,))
+    landing = landed((deliver_both,), (part,))
     return landing, of_export(landing)
 
 
 @pytest.fixture
 def rejoined(landed: Landed) -> tuple[Landing, UUID]:
     """The same after that delivery was rolled back: the first one took `a` over again."""
-    landing = landed((part,), (back_export,))
+    landing = landed((deliver_both,), (part,), (back_export,))
     return landing, of_export(landing)
 
 
 @pytest.fixture
 def emptied(landed: Landed) -> tuple[Landing, UUID]:
-    """As `empty` leaves it, with `a` alone, and the export's delivery."""
-    landing = landed((empty,), (let_stand_alone,))
+    """The export's only delivery was rolled back and `a` stands alone; with that delivery."""
+    landing = landed((deliver_both,), (back_export,), (let_stand_alone,))
     return landing, of_export(landing)
 
 
 @pytest.fixture
 def restored(landed: Landed) -> tuple[Landing, UUID]:
     """The same after the rollback was undone: the delivery took `a` over again."""
-    landing = landed((empty,), (let_stand_alone,), (bring_back,))
+    landing = landed((deliver_both,), (back_export,), (let_stand_alone,), (bring_back,))
     return landing, of_export(landing)
 
 
 def test_a_delivery_that_comes_back_takes_over_the_file_that_it_names(parted: tuple[Landing, UUID]) -> None:
     landing, second = parted
+    deliver(landing, write_file(landing, "c.csv.gz", "7"))
 
     restoration = back(landing, second)
 
-    assert billed(landing) == 600
+    # What it does not name stays.
+    assert billed(landing) == 607
     assert restoration.adopted_files == ("a.csv.gz",)
     assert landing.query(
         "SELECT export_name, kind, rows_after FROM billing_publications JOIN billing_statements USING (statement_id)"
         " ORDER BY publication_id DESC LIMIT 2"
     ) == [("a.csv.gz", "adoption", 0), ("acme", "rollback", 2)]
     # One transaction has one time: at no moment do both stand. A file of the export's own accounts does not count.
-    assert [landing.as_of(moment)[USD][1] for moment in landing.published_at()] == [600, 500, 500, 600, 600]
+    assert [landing.as_of(moment)[USD][1] for moment in landing.published_at()] == [600, 500, 500, 500, 600, 600]
     assert landing.broken_rules() == []
     assert list(counted_twice(landing)) == []
-
-
-def test_what_comes_back_does_not_touch_other_files(parted: tuple[Landing, UUID]) -> None:
-    landing, second = parted
-    deliver(landing, write_file(landing, "c.csv.gz", "7"))
-
-    back(landing, second)
-
-    assert billed(landing) == 607
 
 
 def test_a_file_that_came_back_in_its_export_is_not_counted_again(rejoined: tuple[Landing, UUID]) -> None:
@@ -195,15 +185,21 @@ def test_what_was_rolled_back_comes_in_again_by_force_and_its_other_file_beside_
     assert landing.broken_rules() == []
 
 
-def test_an_undo_takes_over_the_file_that_came_meanwhile(emptied: tuple[Landing, UUID]) -> None:
+def test_an_undo_takes_over_the_files_that_came_meanwhile(emptied: tuple[Landing, UUID], tmp_path: Path) -> None:
     landing, delivery = emptied
+    in_its_place = f"{FOLDER}/earlier/acme-00002.csv.gz"
+    [manifest] = landing.root.rglob("*Manifest.json")
+    manifest.unlink()
+    deliver(landing, write_file(landing, in_its_place, "3"))
+    other = Landing.make(landing.database, landing.settings, tmp_path / "other", "other")
+    deliver(other, write_file(other, "a.csv.gz", "7"))
 
     restoration = back(landing, delivery, undo=True)
 
-    assert billed(landing) == 600
-    assert restoration.adopted_files == ("a.csv.gz",)
+    # Another client's file of the same name stays.
+    assert billed(landing) == 607
+    assert restoration.adopted_files == ("a.csv.gz", in_its_place)
     assert landing.broken_rules() == []
-    assert list(counted_twice(landing)) == []
 
 
 def test_an_undo_that_took_a_file_over_is_not_rolled_back_again(restored: tuple[Landing, UUID]) -> None:
@@ -225,61 +221,25 @@ def test_what_took_a_file_over_is_rolled_back_once_the_file_stands_by_itself(res
     assert landing.broken_rules() == []
 
 
-def test_a_file_in_the_place_of_what_comes_back_is_taken_over(landing: Landing) -> None:
-    content = gzip.compress(as_csv(described("100", "500")), mtime=0)
-    manifest = write_delivery(landing.root, content)
-    delivery = deliver(landing)
-    back(landing, delivery)
-    manifest.unlink()
-    write_file(landing, f"{FOLDER}/earlier/acme-00002.csv.gz", "100")
-    landing.ingest_all()
-    billed_then = billed(landing)
+def test_a_file_comes_back_only_where_no_manifest_names_it(parted: tuple[Landing, UUID]) -> None:
+    landing, _ = parted
+    alone = landing.value("SELECT delivery_id FROM billing_deliveries WHERE export_name = 'a.csv.gz'")
+    back(landing, alone)
+    between = billed(landing)
 
-    restoration = back(landing, delivery, undo=True)
-
-    assert billed_then == 700
-    assert restoration.adopted_files == (f"{FOLDER}/acme-00001.csv.gz", f"{FOLDER}/earlier/acme-00002.csv.gz")
-    assert billed(landing) == 600
-
-
-def test_a_file_of_another_client_is_not_taken_over(emptied: tuple[Landing, UUID], tmp_path: Path) -> None:
-    landing, delivery = emptied
-    other = Landing.make(landing.database, landing.settings, tmp_path / "other", "other")
-    deliver(other, write_file(other, "a.csv.gz", "100"))
-
-    back(landing, delivery, undo=True)
-
-    assert billed(landing) == 700
-
-
-def take_file_back(landing: Landing) -> None:
-    back(landing, deliver(landing, write_file(landing, "a.csv.gz", "100")))
-
-
-def test_a_file_does_not_come_back_beside_the_manifest_that_names_it(landed: Landed) -> None:
-    landing = landed((take_file_back,))
-    alone = landing.value("SELECT delivery_id FROM billing_deliveries")
-    deliver(landing, name(landing, "a.csv.gz", revision=2))
-
-    with pytest.raises(UsageError, match=r"a\.csv\.gz belongs to acme 2026-05, which is ingested by its manifest"):
-        back(landing, alone, undo=True)
-
-    assert billed(landing) == 100
-
-
-def test_a_file_comes_back_where_no_manifest_names_it(landed: Landed) -> None:
-    landing = landed((take_file_back,))
-    alone = landing.value("SELECT delivery_id FROM billing_deliveries")
-    write_file(landing, "b.csv.gz", "500")
-    deliver(landing, name(landing, "b.csv.gz", revision=2))
-
+    # The export's first delivery named it, but does not stand any more.
     back(landing, alone, undo=True)
 
+    assert (between, billed(landing)) == (500, 600)
+    back(landing, alone)
+    deliver(landing, name(landing, "a.csv.gz", "b.csv.gz", revision=3))
+    with pytest.raises(UsageError, match=r"a\.csv\.gz belongs to acme 2026-05, which is ingested by its manifest"):
+        back(landing, alone, undo=True)
     assert billed(landing) == 600
 
 
 def test_a_file_that_is_published_beside_the_undo_counts_once(landed: Landed, monkeypatch: pytest.MonkeyPatch) -> None:
-    landing = landed((empty,))
+    landing = landed((deliver_both,), (back_export,))
     delivery, source = of_export(landing), landing.root / "a.csv.gz"
     locked = publications.lock_bucket
 
@@ -297,17 +257,23 @@ def test_a_file_that_is_published_beside_the_undo_counts_once(landed: Landed, mo
     assert landing.broken_rules() == []
 
 
-def test_a_file_that_stands_in_an_exports_bill_too_is_named(landing: Landing) -> None:
-    source = write_both(landing)
-    deliver(landing)
-    before = list(counted_twice(landing))
-    deliver(landing, source, force=True)
-    landing.execute("UPDATE billing_statements SET counted = true, yields = false")
+def test_a_file_of_an_exports_bill_is_counted_again_only_by_force_and_named(landed: Landed) -> None:
+    landing = landed((deliver_both,))
+    source = landing.root / "a.csv.gz"
+    [manifest] = landing.root.rglob("*Manifest.json")
+    manifest.unlink()
 
+    outcome = landing.ingest(source)
+    forced = landing.ingest(source, force=True)
+    # By itself it is not counted: that is an operator's doing.
+    landing.execute("UPDATE billing_statements SET counted = true, yields = false")
     found = list(counted_twice(landing))
     landing.execute("UPDATE billing_statements SET counted = false WHERE export_name = 'a.csv.gz'")
 
-    assert before == []
+    reason = "belongs to acme 2026-05, which is ingested by its manifest"
+    assert (outcome.state, outcome.reason) == (DeliveryState.SUPERSEDED, reason)
+    assert forced.state is DeliveryState.PUBLISHED
+    assert f"published by force, although it {reason}" in forced.findings
     assert found == [
         "acme: its file a.csv.gz is counted in statement 2 as well",
         "a.csv.gz: a.csv.gz is counted in statement 1 (acme 2026-05) as well",

@@ -140,26 +140,20 @@ def test_a_damaged_bill_that_was_typed_leaves_a_failed_run(landing: Landing) -> 
     assert landing.query("SELECT status, error_code FROM billing_ingestion_runs") == [("failed", "malformed_file")]
 
 
-def test_a_file_that_was_a_bill_and_is_none_any_more_leaves_a_failed_run(landing: Landing) -> None:
-    (landing.root / "may.csv").write_bytes(as_csv(described("1.25")))
-    landing.ingest(landing.root / "may.csv")
-    (landing.root / "may.csv").write_bytes(b"nothing to pay\n")
+def test_a_file_that_was_a_bill_and_a_known_clients_folder_leave_failed_runs(office: Landing) -> None:
+    path = office.root / "may.csv"
+    path.write_bytes(as_csv(described("1.25")))
+    office.ingest(path)
+    path.write_bytes(b"nothing to pay\n")
 
-    outcome = landing.ingest(landing.root / "may.csv")
-
-    assert outcome.state is DeliveryState.FAILED
-    assert landing.value("SELECT count(*) FROM billing_ingestion_runs WHERE status = 'failed'") == 1
-    assert landing.billed() == {"USD": pytest.approx(1.25)}
-
-
-def test_a_known_clients_folder_that_is_gone_leaves_a_failed_run(office: Landing) -> None:
-    write_bill(office.root, described("1.25"))
-    office.ingest()
+    replaced = office.ingest(path)
+    failed = office.value("SELECT count(*) FROM billing_ingestion_runs WHERE status = 'failed'")
     office.root.rename(office.root.parent / "moved")
+    gone = office.ingest()
 
-    outcome = office.ingest()
-
-    assert [run.error_code for run in outcome.runs] == ["source_not_found"]
+    assert (replaced.state, failed) == (DeliveryState.FAILED, 1)
+    assert [run.error_code for run in gone.runs] == ["source_not_found"]
+    assert office.billed() == {"USD": pytest.approx(1.25)}
 
 
 def test_a_refused_client_is_refused_before_its_source_is_read(landing: Landing, tmp_path: Path) -> None:
