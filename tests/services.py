@@ -24,6 +24,7 @@ from billfold.store.database import READER_ROLE, Database, connect
 from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
 from tests.bills.landing import Landing
+from tests.connections import ask, forget
 from tests.folders import short_folder
 from tests.registry import Registry
 
@@ -47,11 +48,12 @@ def run_bare_server(version: int) -> Iterator[str]:
     with short_folder() as home:
         conninfo = start_embedded(home, postgres_version=version)
         with connect(conninfo) as connection:
-            # Nothing here must survive a power cut.
-            for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            # Nothing here must survive a power cut, or lives long enough to be vacuumed.
+            for name in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
                 connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
             connection.execute("SELECT pg_reload_conf()")
         yield conninfo
+        forget()
         stop_embedded(home)
 
 
@@ -80,8 +82,7 @@ def new_database() -> Iterator[NewDatabase]:
 
         def make(version: int) -> Database:
             name = f"test_{uuid4().hex}"
-            with connect(server(version)) as connection:
-                connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy".encode())
+            _copy(server(version), _TEMPLATE, name)
             conninfo = make_conninfo(server(version), dbname=name)
             return Database(
                 conninfo=conninfo, reader_conninfo=make_conninfo(conninfo, user=READER_ROLE), is_embedded=True
@@ -90,12 +91,21 @@ def new_database() -> Iterator[NewDatabase]:
         yield make
 
 
+def _copy(server: str, template: str, name: str) -> None:
+    ask(
+        server,
+        lambda connection: connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode()
+        ),
+    )
+
+
 def copy_of(database: Database) -> Database:
     """A copy of a database that nobody is connected to; the caller drops it, or it ends with its server."""
     name = f"test_{uuid4().hex}"
     original = psycopg.conninfo.conninfo_to_dict(database.conninfo)["dbname"]
-    with connect(make_conninfo(database.conninfo, dbname="postgres")) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {original} STRATEGY file_copy".encode())
+    forget(database.conninfo)
+    _copy(make_conninfo(database.conninfo, dbname="postgres"), original, name)
     conninfo = make_conninfo(database.conninfo, dbname=name)
     return replace(database, conninfo=conninfo, reader_conninfo=make_conninfo(conninfo, user=READER_ROLE))
 
@@ -116,8 +126,9 @@ def copy_database() -> Iterator[CopyDatabase]:
 
 def _drop(database: Database) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database.conninfo)["dbname"]
-    with connect(make_conninfo(database.conninfo, dbname="postgres")) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    forget(database.conninfo)
+    server = make_conninfo(database.conninfo, dbname="postgres")
+    ask(server, lambda connection: connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode()))
 
 
 @pytest.fixture

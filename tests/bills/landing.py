@@ -14,7 +14,8 @@ from psycopg.rows import dict_row
 from billfold.bills.ingest import ingest
 from billfold.model import Client, DeliveryOutcome
 from billfold.settings import Settings
-from billfold.store.database import Database, connect
+from billfold.store.database import Connection, Database
+from tests.connections import ask
 
 # The tables of daily costs, and what each tells sets of tags apart by.
 _DAILY_TABLES = {"billing_daily_cost": "NULL::integer", "billing_daily_tag_cost": "tag_set_key"}
@@ -116,16 +117,20 @@ class Landing:
         return outcome
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        with connect(self.database.conninfo) as connection:
-            return connection.execute(sql.encode(), parameters or None).fetchall()
+        return ask(
+            self.database.conninfo,
+            lambda connection: connection.execute(sql.encode(), parameters or None).fetchall(),
+        )
 
     def records(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
-        with connect(self.database.conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(sql.encode(), parameters or None).fetchall()
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            with connection.cursor(row_factory=dict_row) as cursor:
+                return cursor.execute(sql.encode(), parameters or None).fetchall()
+
+        return ask(self.database.conninfo, read)
 
     def execute(self, sql: str, *parameters: Any) -> None:
-        with connect(self.database.conninfo) as connection:
-            connection.execute(sql.encode(), parameters or None)
+        ask(self.database.conninfo, lambda connection: connection.execute(sql.encode(), parameters or None))
 
     def value(self, sql: str, *parameters: Any) -> Any:
         """The only value of the only row."""
@@ -149,15 +154,13 @@ class Landing:
         """All that stands, but for who wrote it: two equal snapshots are the same bill."""
         written = ("added_by", "ingested_at")
         found = {}
-        with connect(self.database.conninfo) as connection:
-            for table in ("raw_aws_billing_rows", "billing_usage_fact", "billing_split_cost", *_DAILY_TABLES):
-                columns = connection.execute(
-                    "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
-                    " ORDER BY ordinal_position",
-                    [table],
-                ).fetchall()
-                names = ", ".join(f"{name}::text" for (name,) in columns if name not in written)
-                found[table] = connection.execute(f"SELECT {names} FROM {table} ORDER BY {names}".encode()).fetchall()
+        for table in ("raw_aws_billing_rows", "billing_usage_fact", "billing_split_cost", *_DAILY_TABLES):
+            columns = self.query(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position",
+                table,
+            )
+            names = ", ".join(f"{name}::text" for (name,) in columns if name not in written)
+            found[table] = self.query(f"SELECT {names} FROM {table} ORDER BY {names}")
         return found
 
     def as_of(self, moment: datetime) -> dict[str, tuple[int, Decimal]]:
@@ -185,7 +188,4 @@ class Landing:
 
     def broken_rules(self) -> list[str]:
         """Which of the rules that hold after every publication do not."""
-        with connect(self.database.conninfo) as connection:
-            return [
-                rule for rule, violations in _INVARIANTS.items() if connection.execute(violations.encode()).fetchall()
-            ]
+        return [rule for rule, violations in _INVARIANTS.items() if self.query(violations)]

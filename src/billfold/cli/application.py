@@ -83,7 +83,11 @@ def choose_application(words: Sequence[str]) -> typer.Typer:
     if any(wanted in commands for commands in PANELS.values()):
         assert wanted is not None
         load_commands([wanted])
-        return app
+        chosen = _make_application()
+        # Its module may hold others, and so may a process that has run one before.
+        chosen.registered_commands = [each for each in app.registered_commands if _name_of(each) == wanted]
+        chosen.registered_groups = [each for each in app.registered_groups if _name_of(each) == wanted]
+        return chosen
     overview = _make_application()
     for panel, commands in PANELS.items():
         for name, summary in commands.items():
