@@ -24,6 +24,7 @@ from billfold.store.database import Database, connect
 from billfold.store.migrate import migrate_database
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
+from tests.connections import forget
 from tests.messages import Mailbox, s3_event
 from tests.processes.warm_process import WarmProcess
 from tests.soak.bills import EXPORT, HeldBill, deliver, expect, random_bill, read_bill, restate
@@ -167,6 +168,7 @@ def _interrupt(
 
 def _wait_for_session(place: _Place, process: subprocess.Popen[str]) -> None:
     """Wait until the command has a session in PostgreSQL, or has ended."""
+    forget(place.landing.database.conninfo)
     with connect(place.landing.database.conninfo) as connection:
         while process.poll() is None and not connection.execute(_SESSIONS).fetchall():
             time.sleep(0.01)

@@ -13,6 +13,7 @@ from typing import Any
 from billfold.model import DeliveryOutcome, DeliveryState
 from billfold.store.database import connect
 from tests.bills.landing import Landing
+from tests.connections import forget
 from tests.processes.crash_worker import POINTS, Worker
 from tests.soak.bills import HeldBill, deliver, expect, random_bill, read_bill, read_withdrawn, restate, total
 
@@ -217,6 +218,7 @@ def _sessions_that_stay(landing: Landing) -> list[tuple[Any, ...]]:
     PostgreSQL itself waits between two questions.
     """
     found: list[tuple[Any, ...]] = []
+    forget(landing.database.conninfo)
     with connect(landing.database.conninfo) as connection:
         for _ in range(_SESSIONS_END_WITHIN_SECONDS * 20):
             found = connection.execute(_OTHER_SESSIONS).fetchall()
