@@ -42,6 +42,7 @@ from billfold.store.embedded import start_embedded, stop_embedded
 from billfold.store.migrate import migrate_database
 from tests.at_length import VARIABLE
 from tests.bills.landing import Landing
+from tests.connections import forget
 from tests.processes.crash_worker import POINTS
 from tests.soak.attacks import KINDS, run_attacks, tell
 from tests.soak.fleet import OBJECT_COUNT, Fleet, run_fleet
@@ -247,6 +248,7 @@ def _landing(conninfo: str, folder: Path, name: str) -> Iterator[Landing]:
     try:
         yield Landing.make(database, load_settings(), folder / name)
     finally:
+        forget(database.conninfo)
         with connect(conninfo) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
         shutil.rmtree(folder / name, ignore_errors=True)
