@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache, partial
 from pathlib import Path
@@ -79,6 +79,19 @@ class WarmProcess(subprocess.Popen[str]):
             return 0, 0
         with self._status as status:
             return self.pid, _read_number(status)
+
+
+def run_warm(
+    words: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, timeout_seconds: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`, with both outputs as text; it kills a process that takes longer."""
+    with WarmProcess(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=env) as process:
+        try:
+            out, err = process.communicate(timeout=timeout_seconds)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 def _is_like_here(environment: Mapping[str, str] | None) -> bool:

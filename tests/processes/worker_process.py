@@ -74,7 +74,7 @@ class WorkerProcess:
 
 
 def blame_soon() -> None:
-    """Prepares a process whose forerunner was killed: nobody waits for a living one to tell of its end."""
+    """Prepares a process that follows a killed one: it does not wait for the other to record its end."""
     attempts._MARK_WAIT_SECONDS = 0
 
 

@@ -26,7 +26,7 @@ from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.connections import forget
 from tests.messages import Mailbox, s3_event
-from tests.processes.warm_process import WarmProcess
+from tests.processes.warm_process import run_warm
 from tests.soak.bills import EXPORT, HeldBill, deliver, expect, random_bill, read_bill, restate
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -245,17 +245,14 @@ def _look(place: _Place, old: HeldBill, new: HeldBill) -> Iterator[str]:
 
 def _finish(place: _Place, wanted: HeldBill) -> Iterator[str]:
     """The next ingest simply works."""
-    with WarmProcess(
+    ended = run_warm(
         [sys.executable, "-m", "billfold", "ingest", f"s3://{BUCKET}/{EXPORT}/"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
         cwd=place.landing.root,
         env=place.environment(),
-    ) as process:
-        _, complaint = process.communicate(timeout=_LIMIT_SECONDS)
-    if process.returncode != 0:
-        yield f"the ingest ends with {process.returncode}: {complaint[-500:]}"
+        timeout_seconds=_LIMIT_SECONDS,
+    )
+    if ended.returncode != 0:
+        yield f"the ingest ends with {ended.returncode}: {ended.stderr[-500:]}"
     with connect(place.landing.database.conninfo) as connection:
         if read_bill(connection) != wanted:
             yield "the tables do not hold the bill"

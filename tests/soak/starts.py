@@ -30,7 +30,7 @@ from tests.processes.homes import (
     use,
     wait_until_up,
 )
-from tests.processes.warm_process import WarmProcess
+from tests.processes.warm_process import run_warm
 
 MAX_SECONDS_AFTER_LAST_USER = 3.0
 MAX_EVENTS = 3
@@ -78,16 +78,12 @@ class _Trial:
 
     def _publish(self) -> None:
         write_bill(self.bucket, described(*map(str, self.costs)))
-        with WarmProcess(
+        ended = run_warm(
             [sys.executable, "-m", "billfold", "ingest", str(self.bucket)],
             env={**os.environ, "BILLFOLD_HOME": str(self.home), "BILLFOLD_MIN_FREE_BYTES": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            _, complaint = process.communicate()
-        if process.returncode:
-            self.broken.append(f"the home does not open for an ingest: {complaint[-300:]}")
+        )
+        if ended.returncode:
+            self.broken.append(f"the home does not open for an ingest: {ended.stderr[-300:]}")
 
     def _check(self, home: Path, when: str) -> None:
         """The home opens with our settings and the bill, in one server that ends after its last user."""

@@ -1,6 +1,6 @@
 """The view `line_item`: the rows of all shapes under canonical column names, with their identity.
 
-Numbers are text as AWS wrote it, or NULL where it is no number; points in time are typed. Columns that a file lacks are
+Numbers are text as AWS wrote it, or NULL for other text; points in time are typed. Columns that a file lacks are
 NULL. Attributes that CUR 2.0 keeps in a map and older exports in columns look alike here.
 The mapping only reads this view.
 """

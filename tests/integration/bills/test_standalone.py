@@ -93,7 +93,7 @@ def test_a_manifest_takes_over_the_files_of_its_folder_and_no_reader_sees_both(
         roll_back(outcome.delivery_id, settings=landing.settings, database=landing.database)
     assert landing.billed() == {USD: Decimal(6 + 7 + 9)}
     assert landing.count("billing_usage_fact") == 3 + 1 + 1
-    # Neither what stands elsewhere nor another client's file of the same key goes.
+    # Files in other places stay, and so does another client's file of the same key.
     assert sorted(kinds(landing)) == sorted(
         [
             (named, "delivery", 2),

@@ -269,7 +269,7 @@ def test_what_is_configured_is_compared_with_what_is_there(
     behind_seconds: int,
     expected: tuple[str, ...],
 ) -> None:
-    """The key that encrypts, the folder that is told of, the queue's dead-letter queue, and the clock."""
+    """The key that encrypts, the folder that sends events, the queue's dead-letter queue, and the clock."""
     gate.answers.clear()
     gate.clock_offset = timedelta(seconds=-behind_seconds)
     change_client(registry, "kms_key_arn = %s", configured)
@@ -302,7 +302,7 @@ def encrypt(registry: Registry, key_arn: str) -> None:
 
 
 def make_queue(registry: Registry, receives: int | None) -> str:
-    """The address of a queue whose messages are dead after so many receives, if ever."""
+    """The address of a queue whose messages are dead after this number of receives, if ever."""
     sqs = registry.aws.client("sqs")
     sqs.create_queue(QueueName="dead")
     policy = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:dead", "maxReceiveCount": receives}

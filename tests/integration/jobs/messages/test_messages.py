@@ -55,7 +55,7 @@ def test_an_event_of_eventbridge_is_told_by_its_trigger_and_a_request_is_done_in
 ) -> None:
     deliver(fleet, aws, "1.25")
 
-    # Where there is no room, nothing more is done than to note who told of it.
+    # On a full disk it only records what announced it.
     take(fleet.with_settings(min_free_bytes=10**18), eventbridge_event(BUCKET, MANIFEST))
     told = fleet.query("SELECT trigger_source, state FROM billing_deliveries")
     result = take(fleet, request("acme", MANIFEST))

@@ -148,7 +148,7 @@ def test_what_a_server_was_told_to_leave_has_not_failed(fleet: Landing, aws: Loc
 
 
 def list_unfinished(process: WorkerProcess) -> list[int]:
-    """How many deliveries did not end, each time that the server told of its end."""
+    """How many deliveries did not end, for each end that the server logged."""
     return [event["unfinished"] for event in process.events() if event["event"] == "server_stopped"]
 
 
