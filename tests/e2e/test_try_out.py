@@ -24,7 +24,7 @@ from billfold.store import rights
 from billfold.store.database import Database, connect
 from billfold.store.home import wheel_programs
 from tests.deployment import DEPLOY, read_compose, read_env_file, sh_examples
-from tests.processes.warm_process import WarmProcess
+from tests.processes.warm_process import WarmProcess, run_warm
 from tests.processes.web_server import run_web_server
 from tests.processes.worker_process import start_worker
 from tests.services import run_bare_server
@@ -157,17 +157,12 @@ def test_the_script_by_itself_says_what_it_lacks(site: Site) -> None:
     given = site.environment("try-out")
     del given["BILLFOLD_QUEUE_URL"]
 
-    with WarmProcess(
-        [sys.executable, "-P", str(DEPLOY / "try_out.py")],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=site.folder,
-        env=given,
-    ) as process:
-        _, errors = process.communicate(timeout=120)
+    ended = run_warm(
+        [sys.executable, "-P", str(DEPLOY / "try_out.py")], cwd=site.folder, env=given, timeout_seconds=120
+    )
 
-    assert process.returncode == 1
-    assert "BILLFOLD_QUEUE_URL" in errors
+    assert ended.returncode == 1
+    assert "BILLFOLD_QUEUE_URL" in ended.stderr
 
 
 def test_each_role_may_do_its_part_and_no_more(site: Site) -> None:

@@ -23,7 +23,7 @@ from billfold.store.embedded import start_embedded, stop_embedded
 from tests.bills.line_items import described, write_bill
 from tests.folders import short_folder
 from tests.processes.homes import lose_power, use
-from tests.processes.warm_process import WarmProcess
+from tests.processes.warm_process import WarmProcess, run_warm
 
 pytestmark = pytest.mark.slow
 
@@ -50,17 +50,13 @@ def root() -> Iterator[Path]:
 
 def run(home: Path, *words: str) -> dict[str, Any]:
     """The JSON document of a command that succeeds."""
-    with WarmProcess(
+    ended = run_warm(
         [sys.executable, "-m", "billfold", *words, "--json"],
         env={**os.environ, "BILLFOLD_HOME": str(home), "BILLFOLD_MIN_FREE_BYTES": "0"},
         cwd=home.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        out, complaint = process.communicate()
-    assert process.returncode == 0, complaint
-    document: dict[str, Any] = json.loads(out)
+    )
+    assert ended.returncode == 0, ended.stderr
+    document: dict[str, Any] = json.loads(ended.stdout)
     return document
 
 
