@@ -9,39 +9,41 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, assert_never
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
 
 from billfold.app import Billfold
 from billfold.aws.queue import Attribute, Message, Queue, open_queue, open_queue_by_arn
-from billfold.errors import BillfoldError
-from billfold.jobs.attempts import end_all, find_suspects, forget
+from billfold.errors import BillfoldError, ConfigurationError, StoreError
+from billfold.jobs.arrival import take_in
 from billfold.jobs.dead_letters import bury
-from billfold.jobs.messages import handle_message
-from billfold.jobs.results import Cause, Dead, Done, Retry
+from billfold.jobs.rescue import free_gone_now
+from billfold.jobs.results import Dead, report
+from billfold.jobs.settlement import announce_start, bind, conclude, settle
+from billfold.jobs.work import work_on
 from billfold.log import Event, configure_logging
 from billfold.settings import Settings, load_settings, require
-from billfold.store.database import Database
+from billfold.store.database import Connection, Database, connect
+from billfold.store.jobs import jobs
 
-# With less time left no message is begun: Lambda would kill it, and that would count as an attempt.
+# With less time left no job is begun: Lambda would kill it, and that would count as an attempt.
 MIN_REMAINING_SECONDS = 20
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Container:
-    """What one container reads once and keeps for all calls; `is_tidy`: the end of every attempt is recorded."""
+    """What one container reads once and keeps for all calls; `lost` are its lives that lost the database."""
 
     settings: Settings
     database: Database
     dead_letters: Queue | None
-    worker_id: UUID
-    is_tidy: bool = True
+    lost: list[UUID] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,77 +55,90 @@ class _Received:
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
-    """Handle the messages of one batch and name those that must come again.
+    """Write the jobs of one batch, work on them, and name the messages whose jobs have not ended: they come again.
 
     A message that can never succeed is sent to BILLFOLD_DEAD_LETTER_QUEUE_URL, or else to the queue that the redrive
-    policy of its own queue names; without either it fails like any other. One that was interrupted before is handled
-    alone, with all of the call's time: the others of its batch come again at once. Raises ConfigurationError and
-    StoreError if nothing can be tried at all.
+    policy of its own queue names; without either its job stays dead in
+    `billfold jobs`. A job that was interrupted before is worked
+    on alone, with all of the call's time. Raises ConfigurationError and StoreError if nothing can be tried at all.
     """
     container = _container()
-    # Another container must not take this one for dead: between two calls it handles nothing.
-    container.is_tidy = container.is_tidy or end_all(container.database, container.worker_id)
     batch = [_read(record) for record in event.get("Records", ())]
-    taken = _choose(container, batch)
-    failed = [each for each in batch if each not in taken]
-    for each in failed:
-        _give_back(container, each, "another one of its batch is worked on alone")
-    failed += [each for each in taken if not _is_settled(container, each, context)]
+    open_jobs: dict[str, set[int]] = {}
+    failed: list[_Received] = []
+    for received in batch:
+        job_ids = _take_in(container, received)
+        if job_ids is None:
+            failed.append(received)
+        else:
+            open_jobs[received.message.message_id] = set(job_ids)
+    wanted = sorted(set().union(*open_jobs.values()))
+    # The lock of this life ends with the call: what it leaves unfinished is free for the next one.
+    with connect(container.database.conninfo) as connection:
+        left = _work_off(container, connection, wanted, context)
+    for received in batch:
+        waits = open_jobs.get(received.message.message_id, set()) & left.keys()
+        if waits:
+            failed.append(received)
+            _hide(container, received, min(left[job_id] for job_id in waits))
     return {"batchItemFailures": [{"itemIdentifier": each.message.message_id} for each in failed]}
 
 
-def _choose(container: _Container, batch: Sequence[_Received]) -> Sequence[_Received]:
-    """All of the batch, or the one of it that was interrupted before."""
-    suspects = find_suspects([each.message for each in batch], container.database)
-    for each in batch:
-        if each.message.message_id in suspects:
-            log.warning(Event.MESSAGE_ALONE, message_id=each.message.message_id)
-            return [each]
-    return batch
+def _take_in(container: _Container, received: _Received) -> Sequence[int] | None:
+    """The ids of the message's jobs; None if it has to come again."""
+    queue = _source_queue(received.queue_arn, container.settings)
+    message = received.message
+    with structlog.contextvars.bound_contextvars(message_id=message.message_id):
+        try:
+            arrival = take_in(message, queue.url, settings=container.settings, database=container.database)
+            if isinstance(arrival.result, Dead):
+                report(arrival.result)
+                target = container.dead_letters or queue.open_dead_letters()
+                if target is None:
+                    return None
+                bury(target, message, arrival.result)
+            elif arrival.result is not None:
+                report(arrival.result)
+        except (StoreError, ConfigurationError):
+            raise
+        except BillfoldError as error:
+            log.warning(Event.QUEUE_FAILED, action="send", error_code=error.error_code, error=str(error))
+            return None
+    return arrival.job_ids
 
 
-def _is_settled(container: _Container, received: _Received, context: Any) -> bool:
-    if context.get_remaining_time_in_millis() < MIN_REMAINING_SECONDS * 1000:
-        _give_back(container, received, "the call's time is nearly over")
-        return False
-    result = handle_message(
-        received.message, settings=container.settings, database=container.database, worker_id=container.worker_id
-    )
-    match result:
-        case Done():
-            return True
-        case Retry():
-            container.is_tidy = container.is_tidy and result.cause is not Cause.DATABASE
-            _hide(container, received, result.delay_seconds)
-            return False
-        case Dead():
-            return _is_buried(container, received, result)
-        case _:
-            assert_never(result)
-
-
-def _is_buried(container: _Container, received: _Received, result: Dead) -> bool:
-    try:
-        target = container.dead_letters or _dead_letters_of(received.queue_arn, container.settings)
-        if target is None:
-            return False
-        bury(target, received.message, result)
-    except BillfoldError as error:
-        log.warning(Event.QUEUE_FAILED, action="send", error_code=error.error_code, error=str(error))
-        return False
-    try:
-        # Lambda would delete it after the call. Its failures may be forgotten only once it cannot come again.
-        _source_queue(received.queue_arn, container.settings).delete(received.message)
-    except BillfoldError as error:
-        log.warning(Event.QUEUE_FAILED, action="delete", error_code=error.error_code, error=str(error))
-    else:
-        forget(received.message, container.database)
-    return True
-
-
-def _give_back(container: _Container, received: _Received, reason: str) -> None:
-    log.warning(Event.MESSAGE_GIVEN_BACK, message_id=received.message.message_id, reason=reason)
-    _hide(container, received, 0)
+def _work_off(container: _Container, connection: Connection, wanted: Sequence[int], context: Any) -> Mapping[int, int]:
+    """Work on these jobs while there is time; returns those that have not ended, with the seconds that each waits."""
+    worker_id = uuid4()
+    jobs.live(connection, worker_id)
+    while container.lost:
+        # Its own earlier life has lost the database: no attempt of it failed.
+        jobs.give_back(connection, container.lost[-1])
+        container.lost.pop()
+    free_gone_now(connection, worker_id, container.settings)
+    is_alone = False
+    while not is_alone and context.get_remaining_time_in_millis() >= MIN_REMAINING_SECONDS * 1000:
+        taken = jobs.take(connection, worker_id, limit=1, suspects=True, job_ids=wanted) or jobs.take(
+            connection, worker_id, limit=1, job_ids=wanted
+        )
+        if not taken:
+            break
+        [job] = taken
+        is_alone = job.is_suspect
+        if is_alone:
+            jobs.begin(connection, job, worker_id)
+        with bind(job):
+            announce_start(job, is_alone=is_alone)
+            result = work_on(job, container.settings, container.database)
+            result = conclude(job, result, container.settings, dead_letters=container.dead_letters)
+            try:
+                # The other connection was idle for long.
+                with connect(container.database.conninfo) as another:
+                    settle(another, job, worker_id, result)
+            except StoreError:
+                container.lost.append(worker_id)
+                raise
+    return jobs.list_open(connection, wanted)
 
 
 def _hide(container: _Container, received: _Received, seconds: int) -> None:
@@ -161,13 +176,7 @@ def _container() -> _Container:
         settings=settings,
         database=Billfold(settings).database,
         dead_letters=open_queue(url, settings) if url is not None else None,
-        worker_id=uuid4(),
     )
-
-
-@cache
-def _dead_letters_of(arn: str, settings: Settings) -> Queue | None:
-    return _source_queue(arn, settings).open_dead_letters()
 
 
 @cache

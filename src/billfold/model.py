@@ -66,6 +66,14 @@ class TriggerSource(StrEnum):
     SCHEDULE = "schedule"
 
 
+class JobState(StrEnum):
+    """Where a job of the queue is; the row of one that is done goes."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DEAD = "dead"
+
+
 class ProbeState(StrEnum):
     """The result of a probe: unknown if doctor has no right to see, skipped if it does not apply."""
 

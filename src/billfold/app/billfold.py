@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 from billfold.app.clients import Clients
 from billfold.app.counting import Counting
 from billfold.app.dashboard import Dashboard
+from billfold.app.jobs import Jobs
 from billfold.app.owners import Owners
 from billfold.app.reading import Reading
 from billfold.app.requests import Requests
@@ -40,8 +41,8 @@ class Billfold(Reading):
     connection. Make the object in each process: after a fork, and in each of several processes on one home.
 
     Attributes: `clients` and `owners` (list, set, import), `tokens` of the server, `counting` (which of several
-    statements with the same bill costs include), `requests` (work for the server's workers), and `dashboard`, the
-    reports of its pages.
+    statements with the same bill costs include), `requests` (work for the workers), `jobs` (their queue), and
+    `dashboard`, the reports of its pages.
     """
 
     def __init__(self, settings: Settings, *, database: Database | None = None) -> None:
@@ -51,6 +52,7 @@ class Billfold(Reading):
         self.tokens = Tokens(self)
         self.counting = Counting(self)
         self.requests = Requests(self)
+        self.jobs = Jobs(self)
         self.dashboard = Dashboard(self)
 
     def ingest(

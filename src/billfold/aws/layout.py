@@ -79,6 +79,12 @@ def place_of(key: str) -> Place | None:
     return _place_in_data_export(key) or _place_in_athena(key) or _place_in_legacy(key)
 
 
+def work_of(bucket: str, key: str) -> str:
+    """What no two workers may do at once for the key of a bucket: its statement, or else the key itself."""
+    place = place_of(key)
+    return f"{bucket} {place.export_path} {place.period}" if place else f"{bucket} {key}"
+
+
 def find_places(key: str) -> tuple[Place, ...]:
     """The possible places of a key in a bucket, or in a copy of any folder above an export, best first.
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from billfold import clients
 from billfold.aws import SilentProgress, address, is_local
+from billfold.aws.layout import work_of
 from billfold.bills.admission import is_current
 from billfold.bills.ingestion import Ingestion
 from billfold.bills.release import not_held, permit
@@ -91,7 +92,7 @@ def request_again(delivery_id: UUID, *, settings: Settings, database: Database) 
     with connect(database.conninfo) as connection:
         stored = records.find_delivery(connection, delivery_id)
         _refuse_vain(connection, stored, settings, database)
-        requests.request(connection, delivery_id, TriggerSource.API)
+        _let_wait(connection, stored, TriggerSource.API)
         return requests.show(connection, delivery_id)
 
 
@@ -123,7 +124,7 @@ def request_release(
         _refuse_unreadable(stored, settings, database, advice="use `billfold release`")
         with connection.transaction():
             if permit(connection, stored, token_id=token_id):
-                requests.request(connection, delivery_id, TriggerSource.API)
+                _let_wait(connection, stored, TriggerSource.API)
             else:
                 stored = records.find_delivery(connection, delivery_id)
                 if not (stored.state is DeliveryState.PENDING and stored.is_released):
@@ -176,8 +177,12 @@ def _request(
 ) -> RequestedDelivery:
     registered = registration.register_delivery(connection, client, delivery, requested_by)
     if not _is_current(connection, client, delivery, registered):
-        requests.request(connection, registered.delivery_id, requested_by)
+        _let_wait(connection, records.find_delivery(connection, registered.delivery_id), requested_by)
     return requests.show(connection, registered.delivery_id)
+
+
+def _let_wait(connection: Connection, stored: StoredDelivery, requested_by: TriggerSource) -> None:
+    requests.request(connection, stored, work_of(stored.bucket, stored.key), requested_by)
 
 
 def _is_current(connection: Connection, client: Client, delivery: Delivery, registered: RegisteredDelivery) -> bool:

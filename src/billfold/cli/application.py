@@ -68,10 +68,13 @@ def start(shown_elsewhere: Sequence[str] = ()) -> Billfold:
     return Billfold(settings)
 
 
-def make_group(name: str, text: str) -> typer.Typer:
-    """A group of commands, such as `billfold client …`."""
+def make_group(name: str, text: str, *, acts_alone: bool = False) -> typer.Typer:
+    """A group of commands, such as `billfold client …`; one that `acts_alone` does something without one of them."""
     group = typer.Typer(
-        rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        no_args_is_help=not acts_alone,
+        invoke_without_command=acts_alone,
     )
     app.add_typer(group, name=name, help=text)
     return group

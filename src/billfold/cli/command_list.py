@@ -15,6 +15,7 @@ PANELS = {
         "schedule": "Backfill each client at its refresh interval, and say which clients are late.",
         "worker": "Ingest the deliveries announced on an SQS queue.",
         "release": "Ingest a held delivery although it leaves little of the current bill.",
+        "jobs": "Show the queue: what waits to be ingested, what runs where, and what failed.",
         "dlq": "List the messages that no worker could handle, and send them again.",
     },
     "Reports": {
@@ -75,6 +76,7 @@ LIST_NAMES = {
     "client": "clients",
     "schedule": "clients",
     "dlq": "messages",
+    "jobs": "jobs",
     "doctor": "checks",
     "publications": "publications",
     "changes": "changes",

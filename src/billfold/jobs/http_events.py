@@ -16,7 +16,7 @@ from billfold.aws.notifications import CreatedObject, parse_notification
 from billfold.aws.other_files import kind_of_key
 from billfold.aws.queue import open_queue
 from billfold.errors import MessageError, SourceError, SourceUnavailableError
-from billfold.jobs.messages import mark_pending, starts_delivery
+from billfold.jobs.arrival import mark_pending, starts_delivery
 from billfold.log import Event
 from billfold.model import Client
 from billfold.settings import Settings

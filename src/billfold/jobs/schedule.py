@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import structlog
 
@@ -19,11 +20,12 @@ from billfold import interruption
 from billfold.app import Billfold
 from billfold.errors import BillfoldError, StoreFullError, StoreLimitError, as_internal
 from billfold.jobs.client_pool import ClientPool
+from billfold.jobs.rescue import free_gone_now
 from billfold.log import Event
 from billfold.model import Client, TriggerSource
 from billfold.settings import Settings
 from billfold.store.database import Connection, connect
-from billfold.store.jobs.slots import open_slots, take_slot
+from billfold.store.jobs import jobs
 from billfold.store.reports import freshness
 
 if TYPE_CHECKING:
@@ -188,16 +190,20 @@ def _visit(client_id: str, billfold: Billfold, should_stop: Callable[[], bool]) 
     """Visit one client; None if it is not due after all."""
     try:
         client = billfold.clients.keep(client_id)
-        with open_slots(billfold.database) as connection:
+        worker_id = uuid4()
+        with connect(billfold.database.conninfo) as connection:
             if not freshness.try_lock_client(connection, client_id):
                 return Visit(client_id=client_id, state=VisitState.BUSY)
             # Another schedule may have visited it since it was found to be due.
             if not freshness.is_due(connection, client_id):
                 return None
-            # A backfill ingests one delivery at a time: it takes one slot, as a worker does.
-            if take_slot(connection, client) is None:
-                return Visit(client_id=client_id, state=VisitState.BUSY)
-            return _backfill(client, billfold, connection, should_stop)
+            jobs.live(connection, worker_id)
+            free_gone_now(connection, worker_id, billfold.settings)
+            # A backfill ingests one delivery at a time: it takes one slot, as a job does.
+            with jobs.visit(connection, worker_id, client) as has_slot:
+                if not has_slot:
+                    return Visit(client_id=client_id, state=VisitState.BUSY)
+                return _backfill(client, billfold, connection, should_stop)
     except _Stopping:
         log.info(Event.SCHEDULE_CLIENT_STOPPED)
         return Visit(client_id=client_id, state=VisitState.STOPPED)

@@ -208,6 +208,11 @@ class Event(StrEnum):
     MANIFEST_OF_ANOTHER_BUCKET = _info(
         "manifest_of_another_bucket", "key names bucket", "A manifest names another bucket than its own."
     )
+    JOB_FREED = _warning(
+        "job_freed",
+        "job_id client key",
+        "The worker of a job is gone. Its attempt counts as a failure, and the next one is made alone.",
+    )
     MESSAGE_ALONE = _warning(
         "message_alone",
         "message_id",

@@ -16,7 +16,7 @@ import uvicorn
 from billfold import interruption
 from billfold.app import Billfold
 from billfold.errors import ConfigurationError
-from billfold.jobs.request_worker import RequestWorker
+from billfold.jobs.pool import Pool
 from billfold.log import Event
 from billfold.web.application import create_app
 from billfold.web.connections import make_protocol
@@ -63,18 +63,16 @@ def serve(
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     listener = listen(host, port, config.backlog)
-    worker = RequestWorker(settings=settings, database=billfold.database, concurrency=settings.serve_concurrency)
-    server = _Server(config, worker, home_token, on_started)
+    pool = Pool(settings=settings, database=billfold.database, concurrency=settings.serve_concurrency)
+    server = _Server(config, pool, home_token, on_started)
     # uvicorn handles SIGINT and SIGTERM itself as soon as it runs.
     interruption.let_finish(lambda number: server.handle_exit(number, None))
-    worker.start()
+    if settings.serve_concurrency:
+        pool.start()
     try:
         server.run(sockets=[listener])
     finally:
-        worker.finish(settings.shutdown_seconds - server.stopping_seconds(), lambda: server.force_exit)
-        unfinished_count = worker.count_working()
-        if unfinished_count:
-            worker.give_back()
+        unfinished_count = pool.finish(settings.shutdown_seconds - server.stopping_seconds(), lambda: server.force_exit)
         log.info(Event.SERVER_STOPPED, unfinished=unfinished_count)
         if unfinished_count or _is_held_up():
             interruption.leave_now(0)
@@ -123,17 +121,17 @@ def _find_home_token(billfold: Billfold, host: str) -> HomeToken | None:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that also stops its worker, and that stops at once on any second signal."""
+    """A uvicorn server that also stops its pool, and that stops at once on any second signal."""
 
     def __init__(
         self,
         config: uvicorn.Config,
-        worker: RequestWorker,
+        pool: Pool,
         home_token: HomeToken | None,
         on_started: Callable[[str], None],
     ) -> None:
         super().__init__(config)
-        self._worker = worker
+        self._pool = pool
         self._home_token = home_token
         self._on_started = on_started
         self._stopped_at: float | None = None
@@ -165,8 +163,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopped_at = time.monotonic()
         log.info(Event.SERVER_STOPPING, seconds=self.config.timeout_graceful_shutdown)
-        # The worker starts nothing new while requests finish.
-        self._worker.stop()
+        # The pool begins nothing new while requests finish.
+        self._pool.stop()
         await super().shutdown(sockets)
 
 

@@ -15,7 +15,7 @@ from billfold.cli.output.streams import write_document
 from billfold.documents import dump
 
 if TYPE_CHECKING:
-    from billfold.jobs.in_flight import Report
+    from billfold.jobs.worker import Report
 
 # Each delivery needs its own share of memory: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 4

@@ -27,7 +27,7 @@ _TABLES_OF_STATEMENTS = (
     "raw_aws_billing_rows",
 )
 _TABLES_OF_CLIENTS = (
-    "billing_message_attempts",
+    "billing_jobs",
     "billing_message_failures",
     "billing_left_out_files",
     "billing_ingestion_runs",

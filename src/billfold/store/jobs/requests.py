@@ -1,4 +1,4 @@
-"""Requested deliveries: their rows are the queue of the server's worker and survive every restart."""
+"""Requested deliveries: each waits as a job of the queue, and shows there that it was requested."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from psycopg.rows import class_row
 from billfold.model import DeliveryState, RunStatus, TriggerSource
 from billfold.sql import read_queries
 from billfold.store.database import Connection
-from billfold.store.deliveries import records
 from billfold.store.deliveries.records import StoredDelivery
+from billfold.store.jobs import jobs
+from billfold.store.jobs.jobs import NewJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,25 +28,26 @@ class RequestedDelivery:
     asked_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakenDelivery:
-    """A delivery that a worker has taken, for the `taken_count`th time since the request of `asked_at`."""
-
-    delivery: StoredDelivery
-    asked_at: datetime
-    requested_by: TriggerSource
-    taken_count: int
-
-
-def request(connection: Connection, delivery_id: UUID, requested_by: TriggerSource) -> None:
-    """Let a worker take the delivery as soon as it can.
+def request(connection: Connection, stored: StoredDelivery, work: str, requested_by: TriggerSource) -> None:
+    """Let a worker take the delivery as soon as it can; `work` is what no other worker may do meanwhile.
 
     A failed delivery, or a held one that was released, is pending again, with its runs.
     """
-    parameters = {"delivery_id": delivery_id, "requested_by": requested_by}
     with connection.transaction():
-        for name in ("request", "request_delivery", "request_runs", "request_files"):
-            connection.execute(_query(name), parameters)
+        for name in ("request_delivery", "request_runs", "request_files"):
+            connection.execute(_query(name), {"delivery_id": stored.delivery_id})
+        jobs.add(
+            connection,
+            NewJob(
+                client_id=stored.client_id,
+                bucket=stored.bucket,
+                key=stored.key,
+                work=work,
+                trigger=requested_by,
+                period=stored.named_period,
+                delivery_id=stored.delivery_id,
+            ),
+        )
 
 
 def show(connection: Connection, delivery_id: UUID) -> RequestedDelivery:
@@ -72,49 +74,19 @@ def read_prospect(connection: Connection, delivery_id: UUID) -> Prospect:
     return row
 
 
-def take(connection: Connection) -> TakenDelivery | None:
-    """Take the next delivery that is due; no other worker takes it until `let_go` or the end of this connection."""
-    row = connection.execute(_query("lock_due")).fetchone()
-    if row is None:
-        return None
-    delivery_id: UUID = row[0]
-    taken = connection.execute(_query("take"), {"delivery_id": delivery_id}).fetchone()
-    if taken is None:
-        let_go(connection, delivery_id)
-        return None
-    asked_at, requested_by, taken_count = taken
-    return TakenDelivery(
-        delivery=records.find_delivery(connection, delivery_id),
-        asked_at=asked_at,
-        requested_by=TriggerSource(requested_by),
-        taken_count=taken_count,
-    )
+def supersede(connection: Connection, delivery_id: UUID, reason: str) -> None:
+    """End a request that is done: a delivery that is still pending, because another one came in, is superseded."""
+    _end(connection, delivery_id, DeliveryState.SUPERSEDED, RunStatus.SKIPPED, reason=reason)
 
 
-def let_go(connection: Connection, delivery_id: UUID) -> None:
-    """Let other workers take the delivery again."""
-    connection.execute(_query("unlock"), {"delivery_id": delivery_id})
-
-
-def postpone(connection: Connection, taken: TakenDelivery, seconds: int) -> None:
-    """Try the delivery again after this time, or at once if it was requested again meanwhile."""
-    parameters = {"delivery_id": taken.delivery.delivery_id, "asked_at": taken.asked_at, "seconds": seconds}
-    connection.execute(_query("postpone"), parameters)
-
-
-def finish(connection: Connection, taken: TakenDelivery, reason: str) -> None:
-    """End the request. A delivery that is still pending, because another one came in, is superseded."""
-    _end(connection, taken, DeliveryState.SUPERSEDED, RunStatus.SKIPPED, reason=reason)
-
-
-def give_up(connection: Connection, taken: TakenDelivery, *, error_code: str, message: str) -> None:
-    """Give up the request. A delivery that is still pending, because it could not even start, has failed."""
-    _end(connection, taken, DeliveryState.FAILED, RunStatus.FAILED, error_code=error_code, error_message=message)
+def fail(connection: Connection, delivery_id: UUID, *, error_code: str, message: str) -> None:
+    """End a request that is dead: a delivery that is still pending, because it could not even start, has failed."""
+    _end(connection, delivery_id, DeliveryState.FAILED, RunStatus.FAILED, error_code=error_code, error_message=message)
 
 
 def _end(
     connection: Connection,
-    taken: TakenDelivery,
+    delivery_id: UUID,
     state: DeliveryState,
     status: RunStatus,
     *,
@@ -123,8 +95,7 @@ def _end(
     error_message: str | None = None,
 ) -> None:
     parameters = {
-        "delivery_id": taken.delivery.delivery_id,
-        "asked_at": taken.asked_at,
+        "delivery_id": delivery_id,
         "state": state,
         "status": status,
         "reason": reason,
@@ -132,8 +103,8 @@ def _end(
         "error_message": error_message,
     }
     with connection.transaction():
-        row = connection.execute(_query("end"), parameters).fetchone()
-        if row is not None and row[0] == DeliveryState.PENDING:
+        row = connection.execute(_query("is_pending"), parameters).fetchone()
+        if row is not None and row[0]:
             for name in ("end_delivery", "end_runs", "end_files"):
                 connection.execute(_query(name), parameters)
 

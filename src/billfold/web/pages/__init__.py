@@ -6,10 +6,21 @@ and `formats` shows their figures.
 
 from __future__ import annotations
 
-from billfold.web.pages import changes, checks, clients, costs, deliveries, delivery, doctor, onboarding, static_files
+from billfold.web.pages import (
+    changes,
+    checks,
+    clients,
+    costs,
+    deliveries,
+    delivery,
+    doctor,
+    jobs,
+    onboarding,
+    static_files,
+)
 
 ROUTES = [
     route
-    for page in (static_files, costs, changes, deliveries, delivery, checks, clients, doctor, onboarding)
+    for page in (static_files, costs, changes, deliveries, delivery, jobs, checks, clients, doctor, onboarding)
     for route in page.router.routes
 ]

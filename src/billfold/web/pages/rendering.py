@@ -39,6 +39,7 @@ TABS = (
     Tab(name="costs", title="Costs", path="/"),
     Tab(name="changes", title="Changes", path="/changes"),
     Tab(name="deliveries", title="Deliveries", path="/deliveries"),
+    Tab(name="jobs", title="Queue", path="/jobs"),
     Tab(name="checks", title="Checks", path="/checks"),
     Tab(name="clients", title="Clients", path="/clients"),
 )

@@ -13,7 +13,7 @@ import pytest
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
-from billfold.jobs.in_flight import Report
+from billfold.jobs.worker import Report
 from billfold.jobs.worker import Worker
 from billfold.settings import load_settings
 from tests.bills.export_trees import BUCKET

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from billfold.aws import LocalAws
 from billfold.errors import SourceNotFoundError
-from billfold.jobs.in_flight import Report
+from billfold.jobs.worker import Report
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.integration.jobs.queue.conftest import LIMIT_SECONDS, deliver, drain, make_worker, wait_until
@@ -92,7 +92,7 @@ def test_what_can_succeed_later_comes_again_and_at_its_limit_is_dead(
 def test_a_dead_message_whose_letter_cannot_be_sent_does_not_start_anew(
     fleet: Landing, aws: LocalAws, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("billfold.jobs.worker.STUCK_SECONDS", 0)
+    monkeypatch.setattr("billfold.jobs.receiver.STUCK_SECONDS", 0)
     key = deliver(fleet, aws, "1.25")
 
     def refuse(call: Call) -> Fault:

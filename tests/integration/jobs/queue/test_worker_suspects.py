@@ -18,7 +18,7 @@ from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
 from billfold.errors import AccessDeniedError
-from billfold.jobs.in_flight import Report
+from billfold.jobs.worker import Report
 from billfold.jobs.worker import MAX_REFUSALS, STUCK_SECONDS
 from billfold.store.jobs.slots import open_slots, take_slot
 from tests.bills.export_trees import BUCKET

@@ -15,8 +15,9 @@ import structlog.testing
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.bills.requests import request, request_again
-from billfold.jobs import request_worker as worker_module
-from billfold.jobs.request_worker import RequestWorker
+from billfold.jobs import pool as pool_module
+from billfold.jobs import settlement
+from billfold.jobs.pool import Pool
 from billfold.model import TriggerSource
 from billfold.store.jobs.requests import RequestedDelivery
 from tests.bills.export_trees import BUCKET
@@ -26,8 +27,11 @@ from tests.messages import ACCOUNT
 from tests.processes.faulty_aws import Call, Fault, FaultyAws, faulty_aws
 from tests.processes.worker_process import LIMIT_SECONDS
 
+# Of each delivery, and how often its job was taken; NULL where none waits.
 STATES = (
-    "SELECT state, attempts, asked_at IS NOT NULL, taken_count, error_code FROM billing_deliveries ORDER BY created_at"
+    "SELECT delivery.state, attempts, job_id IS NOT NULL, coalesce(take_count, 0), delivery.error_code"
+    " FROM billing_deliveries AS delivery LEFT JOIN billing_jobs AS job"
+    " ON job.delivery_id = delivery.delivery_id AND job.state <> 'dead' ORDER BY delivery.created_at"
 )
 
 
@@ -87,19 +91,19 @@ def again(fleet: Landing, delivery_id: UUID) -> RequestedDelivery:
 
 
 @contextmanager
-def working(fleet: Landing, concurrency: int = 1) -> Iterator[RequestWorker]:
-    worker = RequestWorker(settings=fleet.settings, database=fleet.database, concurrency=concurrency)
-    worker.start()
+def working(fleet: Landing, concurrency: int = 1) -> Iterator[Pool]:
+    pool = Pool(settings=fleet.settings, database=fleet.database, concurrency=concurrency)
+    pool.start()
     try:
-        yield worker
+        yield pool
     finally:
-        worker.finish(LIMIT_SECONDS)
+        pool.finish(LIMIT_SECONDS)
 
 
 def work_off(fleet: Landing, concurrency: int = 1) -> list[Any]:
-    """Let a worker take up all that is asked for; the events that it logs."""
+    """Let a pool work on all that is asked for; the events that it logs."""
     with structlog.testing.capture_logs() as events, working(fleet, concurrency):
-        wait_until(lambda: fleet.value("SELECT count(*) FROM billing_deliveries WHERE asked_at IS NOT NULL") == 0)
+        wait_until(lambda: fleet.value("SELECT count(*) FROM billing_jobs WHERE state <> 'dead'") == 0)
     return [event for event in events if event["event"].startswith("asked_")]
 
 
@@ -114,8 +118,8 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(worker_module, "MAX_WAIT_SECONDS", 0)
+    monkeypatch.setattr(pool_module, "WAITING_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(settlement, "MAX_REQUEST_WAIT_SECONDS", 0)
 
 
 def is_download(call: Call) -> bool:
@@ -136,16 +140,14 @@ class Gates:
         """These have lost their server once, and are not due before `let_come`."""
         for export in exports:
             [row] = ask_for(self._fleet, self.keys[export])
-            name = str(row.delivery_id)
             self._fleet.execute(
-                "UPDATE billing_deliveries SET taken_count = 2, not_before = now() + interval '1 day'"
-                " WHERE delivery_id = %s",
-                name,
+                "UPDATE billing_jobs SET is_suspect = true, take_count = 2, failure_count = 1,"
+                " due_at = now() + interval '1 day' WHERE delivery_id = %s",
+                row.delivery_id,
             )
-            self._fleet.execute("INSERT INTO billing_message_failures VALUES (%s, 1, 'interrupted', now())", name)
 
     def let_come(self) -> None:
-        self._fleet.execute("UPDATE billing_deliveries SET not_before = now() WHERE taken_count = 2")
+        self._fleet.execute("UPDATE billing_jobs SET due_at = now() WHERE is_suspect")
 
     def names_reached(self) -> list[str]:
         return [export for export, reached in self.reached.items() if reached.is_set()]

@@ -1,11 +1,4 @@
--- Requested deliveries, which wait for the server's worker.
-
--- name: request
--- A repeated request keeps the place in the queue.
-UPDATE billing_deliveries SET
-    asked_at = CASE WHEN taken_count = 0 THEN coalesce(asked_at, clock_timestamp()) ELSE clock_timestamp() END,
-    asked_by = %(requested_by)s, not_before = least(not_before, clock_timestamp())
-WHERE delivery_id = %(delivery_id)s
+-- Requested deliveries: each waits as a job of the queue.
 
 -- name: request_delivery
 -- A failed delivery is pending again, and a released one; any other state is left to the attempt.
@@ -27,8 +20,11 @@ WHERE delivery_id = %(delivery_id)s AND (outcome = 'failed'
     OR outcome = 'skipped' AND (SELECT state FROM billing_deliveries WHERE delivery_id = %(delivery_id)s) = 'pending')
 
 -- name: show
-SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, state, asked_at
-FROM billing_deliveries WHERE delivery_id = %(delivery_id)s
+SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, state, (
+    SELECT min(job.created_at) FROM billing_jobs AS job
+    WHERE job.delivery_id = delivery.delivery_id AND job.state <> 'dead'
+) AS asked_at
+FROM billing_deliveries AS delivery WHERE delivery_id = %(delivery_id)s
 
 -- name: read_prospect
 -- The statement's current delivery, if it is newer. A later version of a single file replaces it, even if its month
@@ -44,37 +40,8 @@ SELECT
     error_code
 FROM billing_deliveries AS delivery WHERE delivery_id = %(delivery_id)s
 
--- name: lock_due
--- Locks the first free delivery for this session and does not try the others. Clients take turns, so that a client with
--- many requests does not keep the others waiting.
-SELECT delivery_id FROM (
-    SELECT delivery_id FROM (
-        SELECT delivery_id, row_number() OVER (PARTITION BY client_id ORDER BY not_before, delivery_id) AS place
-        FROM billing_deliveries WHERE asked_at IS NOT NULL AND not_before <= clock_timestamp()
-    ) AS due
-    ORDER BY place, random() LIMIT 1000
-) AS due
-WHERE pg_try_advisory_lock(hashtextextended(concat_ws(' ', 'billfold asked', delivery_id), 0))
-LIMIT 1
-
--- name: unlock
-SELECT pg_advisory_unlock(hashtextextended(concat_ws(' ', 'billfold asked', %(delivery_id)s::uuid), 0))
-
--- name: take
--- The last holder of the lock may have finished it since it was found to be due.
-UPDATE billing_deliveries SET taken_count = taken_count + 1
-WHERE delivery_id = %(delivery_id)s AND asked_at IS NOT NULL AND not_before <= clock_timestamp()
-RETURNING asked_at, asked_by, taken_count
-
--- name: postpone
--- A delivery that was requested again meanwhile is due already.
-UPDATE billing_deliveries SET not_before = clock_timestamp() + make_interval(secs => %(seconds)s)
-WHERE delivery_id = %(delivery_id)s AND asked_at = %(asked_at)s
-
--- name: end
-UPDATE billing_deliveries SET asked_at = NULL, asked_by = NULL, not_before = NULL, taken_count = 0
-WHERE delivery_id = %(delivery_id)s AND asked_at = %(asked_at)s
-RETURNING state
+-- name: is_pending
+SELECT state = 'pending' FROM billing_deliveries WHERE delivery_id = %(delivery_id)s FOR UPDATE
 
 -- name: end_delivery
 -- As at the end of an attempt: a superseded delivery loses its release, and one that was published before it came back

@@ -10,8 +10,8 @@ SELECT transaction_timestamp() AS read_at, transaction_timestamp() - interval '1
     current_setting('max_connections')::integer AS connection_limit, requested.*
 FROM (
     SELECT count(*) AS asked_count,
-        coalesce(extract(epoch FROM transaction_timestamp() - min(asked_at)), 0)::float8 AS asked_seconds
-    FROM billing_deliveries WHERE asked_at IS NOT NULL
+        coalesce(extract(epoch FROM transaction_timestamp() - min(created_at)), 0)::float8 AS asked_seconds
+    FROM billing_jobs WHERE delivery_id IS NOT NULL AND state <> 'dead'
 ) AS requested
 
 -- name: list_eldest_clients

@@ -48,7 +48,7 @@ SELECT
     delivery.delivered_at, delivery.manifest_key, delivery.execution_id, delivery.trigger_source, delivery.attempts,
     delivery.rows_read, delivery.rows_added, delivery.rows_removed, delivery.rows_unchanged,
     delivery.source_cost, delivery.billed_cost, delivery.findings, delivery.columns, delivery.publication_id,
-    delivery.reason, delivery.released_at, delivery.asked_at, delivery.not_before, delivery.error_code,
+    delivery.reason, delivery.released_at, requested.asked_at, requested.not_before, delivery.error_code,
     delivery.error_message, delivery.last_error_code, delivery.last_error_message, delivery.created_at,
     delivery.started_at, delivery.finished_at,
     extract(epoch FROM delivery.finished_at - delivery.started_at)::float8 AS duration_seconds, delivery.timings,
@@ -75,6 +75,11 @@ SELECT
     ) END AS superseded_by
 FROM billing_deliveries AS delivery
 LEFT JOIN billing_statements AS statement USING (statement_id)
+-- It waits as a job, or is worked on.
+LEFT JOIN LATERAL (
+    SELECT min(job.created_at) AS asked_at, min(coalesce(job.due_at, job.began_at)) AS not_before
+    FROM billing_jobs AS job WHERE job.delivery_id = delivery.delivery_id AND job.state <> 'dead'
+) AS requested ON true
 WHERE (%(client)s::text IS NULL OR delivery.client_id = %(client)s)
     AND (%(export)s::text IS NULL OR delivery.export_name = %(export)s)
     AND (%(period)s::date IS NULL OR delivery.billing_period = %(period)s)

@@ -1,0 +1,252 @@
+"""The pool: takes jobs from the queue, works on several at a time, and loses none.
+
+    dispatcher  one thread with one connection: takes jobs, settles those that have ended, frees those of dead workers
+    threads     one job each: `work` decides its result
+
+The dispatcher's connection holds the lock of the pool's life. When the connection is gone, other pools free what this
+one had taken. If PostgreSQL is away, results are kept until they can be settled. A job whose worker died is worked on
+alone, so that another death has only one possible cause.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from uuid import uuid4
+
+import structlog
+
+from billfold.errors import BillfoldError, as_internal
+from billfold.interruption import Interruption
+from billfold.jobs.rescue import Rescue
+from billfold.jobs.results import Cause, Result, Retry, wait_seconds
+from billfold.jobs.settlement import announce_start, bind, conclude, settle
+from billfold.jobs.work import work_on
+from billfold.log import Event
+from billfold.settings import Settings
+from billfold.store.database import Connection, Database, connect
+from billfold.store.jobs import jobs
+from billfold.store.jobs.jobs import Job
+
+# Jobs that wait for a slot or for their next attempt are looked for this often; what is new announces itself.
+WAITING_POLL_SECONDS = 1.0
+IDLE_POLL_SECONDS = 15.0
+_SWEEP_SECONDS = 2.5
+_TICK_SECONDS = 0.1
+# After a defect of ours outside of the attempt.
+_DEFECT_SECONDS = 60
+
+log = structlog.get_logger(__name__)
+
+
+class Pool:
+    """The threads of one process, for one run."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        concurrency: int,
+        on_settled: Callable[[Job, Result], None] = lambda job, result: None,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._concurrency = concurrency
+        self._on_settled = on_settled
+        self._worker_id = uuid4()
+        self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
+        # Plain values, because a signal handler must not take a lock.
+        self._is_stopping = False
+        self._is_given_up = False
+        self._changed = threading.Condition()
+        self._running: dict[int, Job] = {}
+        self._ended: deque[tuple[Job, Result]] = deque()
+        self._alone: Job | None = None
+        self._is_idle = False
+        self._rescue = Rescue(self._worker_id, settings)
+        self._random = Random()
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._waker, False)
+
+    def start(self) -> None:
+        """Start taking jobs."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more jobs; any thread and a signal handler may call it."""
+        self._is_stopping = True
+        self._wake()
+
+    def finish(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> int:
+        """Take no more jobs, and let those in progress end within `seconds`, or until `is_over`.
+
+        Those that do not end are given back. Returns how many.
+        """
+        self.stop()
+        deadline = time.monotonic() + seconds
+        while self._thread.is_alive() and time.monotonic() < deadline and not is_over():
+            self._thread.join(_TICK_SECONDS)
+        self._is_given_up = True
+        self._wake()
+        with self._changed:
+            unfinished = len(self._running)
+        if unfinished:
+            self._give_back()
+        return unfinished
+
+    def is_alive(self) -> bool:
+        """Whether it still takes or works on jobs."""
+        return self._thread.is_alive()
+
+    def is_idle(self) -> bool:
+        """Whether nothing was in progress and no job waited, due or not, at the last look."""
+        return self._is_idle
+
+    def count_running(self) -> int:
+        """How many jobs are in progress."""
+        with self._changed:
+            return len(self._running)
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._waker, b".")
+        except BlockingIOError:
+            # It is awake already.
+            pass
+
+    def _give_back(self) -> None:
+        """These attempts were stopped: they are no failures, and others may have the jobs at once."""
+        try:
+            with connect(self._database.conninfo) as connection:
+                jobs.give_back(connection, self._worker_id)
+        except BillfoldError as error:
+            # Its jobs are free as soon as this process has ended.
+            log.warning(Event.ATTEMPT_NOT_ENDED, error_code=error.error_code, error=str(error))
+
+    def _run(self) -> None:
+        failure_count = 0
+        while not self._is_over():
+            try:
+                with connect(self._database.conninfo) as connection:
+                    jobs.live(connection, self._worker_id)
+                    if failure_count:
+                        log.info(Event.DATABASE_FOUND)
+                        failure_count = 0
+                    self._dispatch(connection)
+            except Interruption:
+                return
+            except BillfoldError as error:
+                self._is_idle = False
+                failure_count += 1
+                delay_seconds = wait_seconds(failure_count, self._random)
+                log.warning(
+                    Event.DATABASE_AWAY, delay_seconds=delay_seconds, error_code=error.error_code, error=str(error)
+                )
+                self._pause(delay_seconds)
+            except Exception:
+                # If the thread ended, nobody would take jobs.
+                log.exception(Event.INTERNAL_ERROR)
+                failure_count += 1
+                self._pause(wait_seconds(failure_count, self._random))
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._is_over():
+            time.sleep(_TICK_SECONDS)
+
+    def _is_over(self) -> bool:
+        with self._changed:
+            return self._is_given_up or (self._is_stopping and not self._running and not self._ended)
+
+    def _dispatch(self, connection: Connection) -> None:
+        """Take and settle jobs until all is over; raises StoreError if PostgreSQL goes away."""
+        swept_at = 0.0
+        while not self._is_over():
+            self._settle_all(connection)
+            poll_seconds = IDLE_POLL_SECONDS
+            if not self._is_stopping:
+                if time.monotonic() >= swept_at + _SWEEP_SECONDS:
+                    self._rescue.free_gone(connection)
+                    swept_at = time.monotonic()
+                self._take(connection)
+                is_any_waiting = jobs.is_any_waiting(connection)
+                with self._changed:
+                    self._is_idle = not (is_any_waiting or self._running or self._ended)
+                if is_any_waiting:
+                    poll_seconds = WAITING_POLL_SECONDS
+            self._wait(connection, min(poll_seconds, max(swept_at + _SWEEP_SECONDS - time.monotonic(), 0)))
+
+    def _wait(self, connection: Connection, seconds: float) -> None:
+        """Wait for this time, a new job, or the end of one here."""
+        socket = connection.pgconn.socket
+        ready, _, _ = select.select([socket, self._woken], [], [], seconds)
+        if self._woken in ready:
+            os.read(self._woken, 4096)
+        if socket in ready:
+            for _ in connection.notifies(timeout=0):
+                pass
+
+    def _take(self, connection: Connection) -> None:
+        if self._alone is not None:
+            self._begin_alone(connection)
+            return
+        with self._changed:
+            free = self._concurrency - len(self._running)
+        if free <= 0:
+            return
+        suspects = jobs.take(connection, self._worker_id, limit=1, suspects=True)
+        if suspects:
+            [self._alone] = suspects
+            self._begin_alone(connection)
+            return
+        for job in jobs.take(connection, self._worker_id, limit=free):
+            self._begin(job)
+
+    def _begin_alone(self, connection: Connection) -> None:
+        """Begin the suspect when the others have ended; until it has ended nothing else begins."""
+        assert self._alone is not None
+        with self._changed:
+            if self._running:
+                return
+        jobs.begin(connection, self._alone, self._worker_id)
+        self._begin(self._alone, is_alone=True)
+
+    def _begin(self, job: Job, *, is_alone: bool = False) -> None:
+        with self._changed:
+            self._running[job.job_id] = job
+        threading.Thread(
+            target=self._work, args=[job], kwargs={"is_alone": is_alone}, name=f"job {job.job_id}", daemon=True
+        ).start()
+
+    def _work(self, job: Job, *, is_alone: bool) -> None:
+        """Work on one job, in a thread of its own."""
+        with bind(job):
+            try:
+                announce_start(job, is_alone=is_alone)
+                result = conclude(job, work_on(job, self._settings, self._database), self._settings)
+            except Interruption:
+                return
+            except Exception as error:
+                log.exception(Event.INTERNAL_ERROR)
+                result = Retry(cause=Cause.UNTRIED, delay_seconds=_DEFECT_SECONDS, reason=str(as_internal(error)))
+        with self._changed:
+            self._ended.append((job, result))
+            self._running.pop(job.job_id)
+        self._wake()
+
+    def _settle_all(self, connection: Connection) -> None:
+        while self._ended:
+            job, result = self._ended[0]
+            with bind(job):
+                settle(connection, job, self._worker_id, result)
+            self._ended.popleft()
+            if self._alone is not None and job.job_id == self._alone.job_id:
+                self._alone = None
+            self._on_settled(job, result)

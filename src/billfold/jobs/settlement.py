@@ -1,0 +1,176 @@
+"""What comes of a job's result: it is done, waits for its next attempt, or is dead, in the queue and in the log."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from random import Random
+from typing import Any, assert_never
+from uuid import UUID
+
+import structlog
+
+from billfold.aws.queue import Attribute, Message, Queue, open_queue
+from billfold.errors import BillfoldError, InternalError
+from billfold.jobs.dead_letters import bury
+from billfold.jobs.results import Cause, Dead, Done, Result, Retry, report, retry_seconds
+from billfold.log import Event
+from billfold.settings import Settings
+from billfold.store.database import Connection
+from billfold.store.jobs import jobs, requests
+from billfold.store.jobs.jobs import Job, JobMessage
+
+# A user may be watching: what was requested and waits for other work is retried sooner than an event.
+MAX_REQUEST_WAIT_SECONDS = 10
+
+log = structlog.get_logger(__name__)
+_random = Random()
+
+
+def bind(job: Job) -> AbstractContextManager[Any]:
+    """Name the job in each event that is logged in the block."""
+    names = {"client": job.client_id, "key": job.key}
+    if job.message:
+        names["message_id"] = job.message.message_id
+    if job.delivery_id:
+        names["delivery_id"] = str(job.delivery_id)
+    return structlog.contextvars.bound_contextvars(**names)
+
+
+def keep_message(message: Message, queue_url: str) -> JobMessage:
+    """The message as a job keeps it; bytes become Base64."""
+    return JobMessage(
+        message_id=message.message_id,
+        queue_url=queue_url,
+        body=message.body,
+        attributes={
+            name: {
+                "type": each.data_type,
+                "value": each.value if isinstance(each.value, str) else b64encode(each.value).decode(),
+            }
+            for name, each in message.attributes.items()
+        },
+    )
+
+
+def restore_message(kept: JobMessage) -> Message:
+    """The message as it came."""
+    return Message(
+        message_id=kept.message_id,
+        receipt="",
+        body=kept.body,
+        attributes={name: _restore_attribute(each) for name, each in kept.attributes.items()},
+    )
+
+
+def _restore_attribute(kept: Mapping[str, str]) -> Attribute:
+    is_binary = kept["type"].split(".")[0] == "Binary"
+    return Attribute(value=b64decode(kept["value"]) if is_binary else kept["value"], data_type=kept["type"])
+
+
+def announce_start(job: Job, *, is_alone: bool) -> None:
+    """Log the beginning."""
+    if is_alone:
+        log.warning(Event.ASKED_ALONE if job.message is None else Event.MESSAGE_ALONE)
+    if job.message is None:
+        # One that waits for others is taken again and again.
+        write = log.info if job.take_count == 1 else log.debug
+        write(Event.ASKED_STARTED, asked_by=job.trigger, taken_count=job.take_count)
+
+
+def conclude(job: Job, result: Result, settings: Settings, *, dead_letters: Queue | None = None) -> Result:
+    """The final result: the last failure is the end, and a dead message goes to these dead letters or its queue's.
+
+    A dead job that cannot be sent there is retried.
+    """
+    if isinstance(result, Retry) and result.cause is Cause.FAILURE:
+        result = _count_failure(job, result, settings)
+    if isinstance(result, Retry) and job.message is None and result.cause in (Cause.SLOT, Cause.BUSY):
+        result = replace(result, delay_seconds=min(result.delay_seconds, MAX_REQUEST_WAIT_SECONDS))
+    if isinstance(result, Dead) and job.message is not None:
+        return _bury(job.message, result, settings, dead_letters)
+    return result
+
+
+def _count_failure(job: Job, result: Retry, settings: Settings) -> Retry | Dead:
+    count = job.failure_count + 1
+    if count < settings.message_attempts:
+        delay_seconds = retry_seconds(count, settings.message_retry_seconds, _random)
+        return replace(result, delay_seconds=delay_seconds)
+    return Dead(
+        client=result.client,
+        delivery_id=result.delivery_id,
+        reason=f"failed {count} times, at last: {result.reason}",
+        error_code=result.error_code or InternalError.error_code,
+    )
+
+
+def _bury(kept: JobMessage, result: Dead, settings: Settings, dead_letters: Queue | None) -> Dead | Retry:
+    try:
+        target = dead_letters or open_queue(kept.queue_url, settings).open_dead_letters()
+        if target is None:
+            log.error(Event.MESSAGE_STUCK, reason=result.reason, error_code=result.error_code)
+        else:
+            bury(target, restore_message(kept), result)
+    except BillfoldError as error:
+        log.warning(Event.QUEUE_FAILED, action="send", error_code=error.error_code, error=str(error))
+        return Retry(
+            cause=Cause.UNTRIED,
+            delay_seconds=settings.message_retry_seconds,
+            reason=f"it is dead, and cannot be sent to the dead-letter queue: {result.reason}",
+            client=result.client,
+            delivery_id=result.delivery_id,
+            error_code=result.error_code,
+        )
+    return result
+
+
+def settle(connection: Connection, job: Job, worker_id: UUID, result: Result) -> None:
+    """Write the result into the queue, and into the delivery that was requested."""
+    with connection.transaction():
+        match result:
+            case Done():
+                if jobs.finish(connection, job, worker_id) and job.delivery_id:
+                    requests.supersede(connection, job.delivery_id, "was replaced at its key before it was read")
+            case Retry():
+                jobs.postpone(
+                    connection,
+                    job,
+                    worker_id,
+                    seconds=result.delay_seconds,
+                    is_failure=result.cause is Cause.FAILURE,
+                    # A suspect that was worked on to its end has cleared itself.
+                    is_tried=result.cause is Cause.FAILURE,
+                    reason=result.reason,
+                    error_code=result.error_code,
+                )
+            case Dead():
+                is_dead = jobs.bury(connection, job, worker_id, error_code=result.error_code, reason=result.reason)
+                if is_dead and job.delivery_id:
+                    requests.fail(connection, job.delivery_id, error_code=result.error_code, message=result.reason)
+            case _:
+                assert_never(result)
+    _report(job, result)
+
+
+def _report(job: Job, result: Result) -> None:
+    if job.message is not None:
+        report(result)
+        return
+    facts: dict[str, Any] = {"reason": result.reason} if result.reason else {}
+    match result:
+        case Done():
+            is_another = result.delivery_id not in (None, job.delivery_id)
+            instead = {"instead": str(result.delivery_id)} if is_another else {}
+            log.info(Event.ASKED_DONE, state=result.state, **instead, **facts)
+        case Retry():
+            is_wait = result.cause in (Cause.SLOT, Cause.BUSY)
+            write = log.debug if is_wait else log.warning
+            code = {"error_code": result.error_code} if result.error_code else {}
+            write(Event.ASKED_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **code, **facts)
+        case Dead():
+            log.error(Event.ASKED_DEAD, error_code=result.error_code, **facts)
+        case _:
+            assert_never(result)

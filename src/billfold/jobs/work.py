@@ -1,0 +1,204 @@
+"""One job, from its object to its result: whose it is now, what was ingested, and what came of that.
+
+Jobs repeat, and come in any order. That changes nothing, because each object is read as it is now and ingested only if
+it is not yet current.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from uuid import UUID
+
+import structlog
+
+from billfold import clients
+from billfold.aws.layout import Place, place_of
+from billfold.bills.ingest import ingest
+from billfold.errors import (
+    AccessDeniedError,
+    BillfoldError,
+    ConfigurationError,
+    DeliveryHeldError,
+    InternalError,
+    RunConflictError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+    as_internal,
+)
+from billfold.jobs.results import Cause, Dead, Done, Result, Retry, choose, retry_seconds, wait_seconds
+from billfold.log import Event
+from billfold.model import Client, DeliveryOutcome, DeliveryState, LeftOutFile
+from billfold.settings import Settings
+from billfold.store.database import Connection, Database, connect
+from billfold.store.deliveries import claims, records, runs
+from billfold.store.jobs.jobs import Job
+
+# A backfill or a command may have the statement: the job waits in the queue, and the thread is free for others.
+_CLAIM_WAIT_SECONDS = 5
+
+# These errors are not the job's fault: an operator may fix the cause before the last attempt.
+_OUR_OWN = (InternalError, ConfigurationError, StoreError)
+
+log = structlog.get_logger(__name__)
+_random = Random()
+
+
+def work_on(job: Job, settings: Settings, database: Database) -> Result:
+    """Ingest the job's object and return the result. Does not raise an Exception."""
+    worker = _Worker(job, settings, database)
+    try:
+        return worker.run()
+    except BillfoldError as error:
+        return worker.fail(error, None)
+    except Exception as error:
+        log.exception(Event.MESSAGE_FAILED)
+        return worker.fail(as_internal(error), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """Works on one job. How often it was taken, and how often it failed, decides how long it waits."""
+
+    job: Job
+    settings: Settings
+    database: Database
+
+    def run(self) -> Result:
+        client = self._find_client()
+        if not isinstance(client, Client):
+            return client
+        if self.job.is_suspect:
+            with connect(self.database.conninfo) as connection:
+                if waiting := self._end_left_running(connection, client):
+                    return waiting
+        return self._ingest(client)
+
+    def _find_client(self) -> Client | Result:
+        """Whose the object is now, or why nobody ingests it: clients may have changed since the job was written."""
+        job = self.job
+        if job.is_event:
+            owner = clients.find_owner(self.database, self.settings, job.bucket, job.key)
+            if owner is None:
+                log.warning(Event.EVENT_FOREIGN, bucket=job.bucket, reason="belongs to no client")
+                return Done(reason="belongs to no client")
+            if not owner.enabled:
+                log.warning(Event.EVENT_REFUSED, bucket=job.bucket, reason="is disabled")
+                return Done(client=owner, reason="the client is disabled")
+            return owner
+        client = clients.resolve_client(self.database, self.settings, job.client_id)
+        if client.bucket is None:
+            reason = f"client {client.client_id} has no bucket"
+            return Dead(client=client, reason=reason, error_code=ConfigurationError.error_code)
+        if client.bucket != job.bucket or not clients.owns(client, job.key):
+            reason = f"{job.key} is outside the folder of {client.client_id}"
+            log.error(Event.EVENT_REFUSED, bucket=job.bucket, reason=reason)
+            return Dead(client=client, reason=reason, error_code=AccessDeniedError.error_code)
+        return client
+
+    def _ingest(self, client: Client) -> Result:
+        job = self.job
+        settings = self.settings.model_copy(
+            # The queue retries, so that other jobs are worked on meanwhile.
+            update={
+                "retry_max_attempts": 1,
+                "claim_wait_seconds": min(self.settings.claim_wait_seconds, _CLAIM_WAIT_SECONDS),
+            }
+        )
+        others: list[LeftOutFile] = []
+        try:
+            outcomes = ingest(
+                f"s3://{job.bucket}/{job.key}",
+                client=client,
+                settings=settings,
+                database=self.database,
+                trigger=job.trigger,
+                is_event=job.is_event,
+                on_left_out=others.extend,
+                month=job.period,
+            )
+        except BillfoldError as error:
+            return self.fail(error, client)
+        except Exception as error:
+            log.exception(Event.MESSAGE_FAILED)
+            self._record_defect(client, error)
+            return self.fail(as_internal(error), client, is_tried=True)
+        if job.is_event and others and not outcomes:
+            return Done(client=client, reason=f"is not a bill: {others[0].kind}")
+        return choose([self._judge(client, outcome) for outcome in outcomes])
+
+    def _end_left_running(self, connection: Connection, client: Client) -> Retry | None:
+        """End the attempt that its dead worker left running; a Retry while another one works on the statement."""
+        latest = self._find_latest_attempt(connection, client)
+        if latest is None or latest.state is not DeliveryState.RUNNING:
+            return None
+        stored = records.find_delivery(connection, latest.delivery_id)
+        try:
+            claims.claim_stored(connection, stored, wait_seconds=_CLAIM_WAIT_SECONDS)
+        except RunConflictError as error:
+            return self._wait(Cause.BUSY, client, str(error), latest.delivery_id)
+        claims.end_abandoned(connection, latest.delivery_id)
+        return None
+
+    def _record_defect(self, client: Client, error: Exception) -> None:
+        """Record a failed run for an unexpected error, unless the attempt is recorded as failed already."""
+        try:
+            with connect(self.database.conninfo) as connection:
+                latest = self._find_latest_attempt(connection, client)
+                if latest and latest.state is DeliveryState.FAILED and latest.error_code == InternalError.error_code:
+                    return
+                runs.record_failed_source(
+                    connection,
+                    client,
+                    bucket=self.job.bucket,
+                    key=self.job.key,
+                    etag="",
+                    error=as_internal(error),
+                    trigger=self.job.trigger,
+                )
+        except BillfoldError as second:
+            log.error(Event.FAILURE_NOT_RECORDED, error=str(second))
+
+    def _find_latest_attempt(self, connection: Connection, client: Client) -> records.Attempt | None:
+        place: Place | None = place_of(self.job.key)
+        return records.find_latest_attempt(
+            connection,
+            client,
+            bucket=self.job.bucket,
+            export_path=place.export_path if place else self.job.key,
+            period=place.period if place else None,
+        )
+
+    def _judge(self, client: Client, outcome: DeliveryOutcome) -> Result:
+        error = outcome.exit_error
+        delivery_id = outcome.delivery_id
+        if error is None or isinstance(error, DeliveryHeldError):
+            return Done(client=client, delivery_id=delivery_id, state=str(outcome.state), reason=outcome.reason)
+        return self.fail(error, client, is_tried=True, delivery_id=delivery_id)
+
+    def fail(
+        self, error: BillfoldError, client: Client | None, *, is_tried: bool = False, delivery_id: UUID | None = None
+    ) -> Result:
+        """The result of an error: a retry if a later attempt can succeed, else dead.
+
+        Only what was tried (`is_tried`) counts as a failure, however often the job was taken.
+        """
+        if isinstance(error, RunConflictError):
+            return self._wait(Cause.BUSY, client, str(error), delivery_id)
+        if isinstance(error, StoreUnavailableError | StoreFullError):
+            return self._wait(Cause.DATABASE, client, str(error), delivery_id)
+        if not error.retryable and not isinstance(error, _OUR_OWN):
+            return Dead(client=client, delivery_id=delivery_id, reason=str(error), error_code=error.error_code)
+        return Retry(
+            cause=Cause.FAILURE if is_tried else Cause.UNTRIED,
+            delay_seconds=retry_seconds(self.job.take_count, self.settings.message_retry_seconds, _random),
+            reason=str(error),
+            client=client,
+            delivery_id=delivery_id,
+            error_code=error.error_code,
+        )
+
+    def _wait(self, cause: Cause, client: Client | None, reason: str, delivery_id: UUID | None = None) -> Retry:
+        delay_seconds = wait_seconds(self.job.take_count, _random)
+        return Retry(cause=cause, delay_seconds=delay_seconds, reason=reason, client=client, delivery_id=delivery_id)

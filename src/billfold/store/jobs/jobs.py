@@ -1,0 +1,315 @@
+"""The queue's rows: what waits to be ingested, what a worker has taken, and what was given up.
+
+A worker's life has an id, whose advisory lock its connection holds: where the lock is free, the worker is gone, and
+what it had taken is free again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from billfold.model import Client, JobState, TriggerSource
+from billfold.period import BillingPeriod
+from billfold.sql import read_queries
+from billfold.store.database import Connection
+
+CHANNEL = "billfold_jobs"
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobMessage:
+    """The message of SQS that announced a job: with it, a dead job can go to the dead-letter queue as it came."""
+
+    message_id: str
+    queue_url: str
+    body: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """An object to be ingested as this client. `period` is the month that a user gave for a file that names none.
+
+    `work` names what no two workers may do at once: the statement, or the key. `is_event` says that an event announced
+    the object, which need not be a bill; `delivery_id` is the delivery that was requested.
+    """
+
+    client_id: str
+    bucket: str
+    key: str
+    work: str
+    trigger: TriggerSource
+    period: BillingPeriod | None = None
+    is_event: bool = False
+    delivery_id: UUID | None = None
+    message: JobMessage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job that a worker has taken, for the `take_count`th time. A suspect is worked on alone."""
+
+    job_id: int
+    client_id: str
+    bucket: str
+    key: str
+    period: BillingPeriod | None
+    work: str
+    trigger: TriggerSource
+    is_event: bool
+    delivery_id: UUID | None
+    message: JobMessage | None
+    created_at: datetime
+    is_suspect: bool
+    take_count: int
+    failure_count: int
+    error_code: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreedJob:
+    """A job whose worker is gone."""
+
+    job_id: int
+    client_id: str
+    key: str
+    delivery_id: UUID | None
+    failure_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job as it is shown: `worker` has it since `began_at`, or it is tried again at `due_at`."""
+
+    job_id: int
+    state: str
+    client_id: str
+    bucket: str
+    key: str
+    billing_period: str | None
+    trigger_source: str
+    delivery_id: UUID | None
+    message_id: str | None
+    created_at: datetime
+    due_at: datetime | None
+    worker: str | None
+    began_at: datetime | None
+    is_suspect: bool
+    take_count: int
+    failure_count: int
+    error_code: str | None
+    reason: str | None
+    ended_at: datetime | None
+
+
+def add(connection: Connection, new: NewJob) -> int:
+    """Let the job wait; returns its id, or that of the job that waits for the same object already."""
+    message = new.message
+    parameters = {
+        "client_id": new.client_id,
+        "bucket": new.bucket,
+        "key": new.key,
+        "work": new.work,
+        "trigger": new.trigger,
+        "period": new.period.starts_on if new.period else None,
+        "is_event": new.is_event,
+        "delivery_id": new.delivery_id,
+        "message_id": message.message_id if message else None,
+        "queue_url": message.queue_url if message else None,
+        "body": message.body if message else None,
+        "attributes": Jsonb(message.attributes) if message else None,
+    }
+    with connection.transaction():
+        row = connection.execute(_query("add"), parameters).fetchone()
+        connection.execute(_query("announce"))
+    assert row is not None
+    return int(row[0])
+
+
+def live(connection: Connection, worker_id: UUID) -> None:
+    """Hold the lock of this worker's life on this connection, and hear of new jobs."""
+    connection.execute(_query("live"), {"worker_id": worker_id})
+    connection.execute(f"LISTEN {CHANNEL}".encode())
+
+
+def take(
+    connection: Connection,
+    worker_id: UUID,
+    *,
+    limit: int,
+    suspects: bool = False,
+    job_ids: Sequence[int] | None = None,
+) -> list[Job]:
+    """Take at most `limit` due jobs whose client has a free slot and whose work nobody does: suspects, or the others.
+
+    With `job_ids`, only these.
+    """
+    parameters = {
+        "worker_id": worker_id,
+        "worker": _worker_name(),
+        "limit": limit,
+        "suspects": suspects,
+        "job_ids": list(job_ids) if job_ids is not None else None,
+    }
+    with connection.transaction():
+        connection.execute(_query("lock_takes"))
+        rows = connection.execute(_query("take"), parameters).fetchall()
+    return sorted(map(_job, rows), key=lambda job: job.job_id)
+
+
+@contextmanager
+def visit(connection: Connection, worker_id: UUID, client: Client) -> Iterator[bool]:
+    """Take a slot of the client for its whole folder; False if all are taken, or if another one visits it."""
+    parameters = {
+        "client_id": client.client_id,
+        "bucket": client.bucket or "",
+        "key": client.prefix,
+        "worker_id": worker_id,
+        "worker": _worker_name(),
+    }
+    with connection.transaction():
+        connection.execute(_query("lock_takes"))
+        job_id = _value(connection, "enter", parameters)
+    try:
+        yield job_id is not None
+    finally:
+        if job_id is not None:
+            connection.execute(_query("leave"), {"job_id": job_id, "worker_id": worker_id})
+
+
+def is_any_waiting(connection: Connection) -> bool:
+    """Whether a job waits, due or not."""
+    return bool(_value(connection, "is_any_waiting", {}))
+
+
+def begin(connection: Connection, job: Job, worker_id: UUID) -> None:
+    """The attempt begins now: it is the job's if its worker dies."""
+    connection.execute(_query("begin"), {"job_id": job.job_id, "worker_id": worker_id})
+
+
+def finish(connection: Connection, job: Job, worker_id: UUID) -> bool:
+    """The job is done; False if it waits again, because it was wanted again meanwhile."""
+    return bool(_value(connection, "finish", {"job_id": job.job_id, "worker_id": worker_id}))
+
+
+def postpone(
+    connection: Connection,
+    job: Job,
+    worker_id: UUID,
+    *,
+    seconds: int,
+    is_failure: bool,
+    is_tried: bool,
+    reason: str,
+    error_code: str | None = None,
+) -> None:
+    """Let the job wait for this time, after a failure or for something else."""
+    parameters = {
+        "job_id": job.job_id,
+        "worker_id": worker_id,
+        "seconds": seconds,
+        "failures": int(is_failure),
+        "is_tried": is_tried,
+        "reason": reason,
+        "error_code": error_code,
+    }
+    connection.execute(_query("postpone"), parameters)
+
+
+def bury(connection: Connection, job: Job, worker_id: UUID, *, error_code: str, reason: str) -> bool:
+    """The job is dead; False if it waits again, because it was wanted again meanwhile."""
+    parameters = {"job_id": job.job_id, "worker_id": worker_id, "error_code": error_code, "reason": reason}
+    return bool(_value(connection, "bury", parameters))
+
+
+def give_back(connection: Connection, worker_id: UUID) -> int:
+    """Let others have all jobs of this worker, which stops; returns how many."""
+    return len(connection.execute(_query("give_back"), {"worker_id": worker_id}).fetchall())
+
+
+def list_open(connection: Connection, job_ids: Sequence[int]) -> dict[int, int]:
+    """Those of these jobs that have not ended, each with the seconds until it is due."""
+    return dict(connection.execute(_query("list_open"), {"job_ids": list(job_ids)}).fetchall())
+
+
+def find_gone(connection: Connection, worker_id: UUID) -> list[UUID]:
+    """The other workers that have jobs and are gone."""
+    return [row[0] for row in connection.execute(_query("find_gone"), {"worker_id": worker_id}).fetchall()]
+
+
+def free(connection: Connection, worker_id: UUID, *, seconds: int) -> list[FreedJob]:
+    """Free the jobs of a worker that is gone: each attempt that had begun is a failure, and waits for `seconds`."""
+    with connection.cursor(row_factory=class_row(FreedJob)) as cursor:
+        return cursor.execute(_query("free"), {"worker_id": worker_id, "seconds": seconds}).fetchall()
+
+
+def list_jobs(
+    connection: Connection, *, client_id: str | None = None, state: JobState | None = None, limit: int | None = None
+) -> list[JobRow]:
+    """The jobs in the queue: those in progress, those that wait by when they are due, and the dead ones."""
+    parameters = {"client_id": client_id, "state": state, "limit": limit}
+    with connection.cursor(row_factory=class_row(JobRow)) as cursor:
+        return cursor.execute(_query("list"), parameters).fetchall()
+
+
+def retry(connection: Connection, job_id: int, *, client_id: str | None = None) -> bool:
+    """Let the job be due at once, a dead one as if it had never failed; False if it is in progress or gone."""
+    with connection.transaction():
+        is_due = bool(_value(connection, "retry", {"job_id": job_id, "client_id": client_id}))
+        connection.execute(_query("announce"))
+    return is_due
+
+
+def cancel(connection: Connection, job_id: int, *, client_id: str | None = None) -> bool:
+    """Take the job out of the queue; False if it is in progress or gone."""
+    return bool(_value(connection, "cancel", {"job_id": job_id, "client_id": client_id}))
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    (job_id, client_id, bucket, key, period, work, trigger, is_event, delivery_id, message_id, queue_url, body,
+     attributes, created_at, is_suspect, take_count, failure_count, error_code, reason) = row  # fmt: skip
+    return Job(
+        job_id=job_id,
+        client_id=client_id,
+        bucket=bucket,
+        key=key,
+        period=BillingPeriod(period) if period else None,
+        work=work,
+        trigger=TriggerSource(trigger),
+        is_event=is_event,
+        delivery_id=delivery_id,
+        message=JobMessage(message_id=message_id, queue_url=queue_url, body=body, attributes=attributes)
+        if message_id is not None
+        else None,
+        created_at=created_at,
+        is_suspect=is_suspect,
+        take_count=take_count,
+        failure_count=failure_count,
+        error_code=error_code,
+        reason=reason,
+    )
+
+
+def _worker_name() -> str:
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
+def _value(connection: Connection, name: str, parameters: Mapping[str, Any]) -> Any:
+    row = connection.execute(_query(name), parameters).fetchone()
+    return row[0] if row else None
+
+
+def _query(name: str) -> bytes:
+    return read_queries("billfold.store.jobs", "jobs")[name].encode()

@@ -1,0 +1,177 @@
+-- The queue: jobs wait, are taken by a worker, and go when they are done.
+
+-- name: add
+-- An object waits once: its job reads it as it is when it begins. If it is being worked on, it is read once more. Who asks
+-- for it by hand does not wait for the next attempt; one of many equal events does.
+WITH known AS (
+    DELETE FROM billing_message_failures WHERE message_id = %(message_id)s RETURNING failures, error_code
+)
+INSERT INTO billing_jobs AS job (client_id, bucket, key, billing_period, work, trigger_source, is_event, delivery_id,
+    message_id, queue_url, body, attributes, failure_count, error_code, is_suspect)
+SELECT %(client_id)s, %(bucket)s, %(key)s, %(period)s, %(work)s, %(trigger)s, %(is_event)s, %(delivery_id)s,
+    %(message_id)s::text, %(queue_url)s::text, %(body)s::text, %(attributes)s::jsonb, coalesce(known.failures, 0), known.error_code,
+    coalesce(known.error_code = 'interrupted', false)
+FROM (SELECT) AS one LEFT JOIN known ON true
+ON CONFLICT (client_id, bucket, key, billing_period) WHERE state <> 'dead' DO UPDATE SET
+    is_wanted_again = job.state = 'running',
+    is_event = job.is_event AND excluded.is_event,
+    delivery_id = coalesce(excluded.delivery_id, job.delivery_id),
+    message_id = coalesce(excluded.message_id, job.message_id),
+    queue_url = coalesce(excluded.queue_url, job.queue_url),
+    body = coalesce(excluded.body, job.body),
+    attributes = CASE WHEN excluded.body IS NULL THEN job.attributes ELSE excluded.attributes END,
+    due_at = CASE WHEN job.state = 'waiting' AND excluded.body IS NULL THEN least(job.due_at, excluded.due_at)
+        ELSE job.due_at END
+RETURNING job_id
+
+-- name: announce
+SELECT pg_notify('billfold_jobs', '')
+
+-- name: live
+-- The lock of a worker's life, which ends with its connection.
+SELECT pg_advisory_lock(hashtextextended(concat_ws(' ', 'billfold worker', %(worker_id)s::uuid), 0))
+
+-- name: lock_takes
+-- Two that take at once would give a client more than its slots.
+SELECT pg_advisory_xact_lock(hashtextextended('billfold take', 0))
+
+-- name: take
+-- The next due jobs: of each client the first, then of each the second, and so on, counting those that run already, so
+-- that a client with many jobs keeps no other waiting. Of each work one; none of a client whose slots are taken.
+WITH client AS (
+    SELECT client_id, max_deliveries,
+        (SELECT count(*) FROM billing_jobs AS running
+            WHERE running.client_id = billing_clients.client_id AND running.state = 'running') AS running_count
+    FROM billing_clients
+    WHERE EXISTS (SELECT FROM billing_jobs AS due WHERE due.client_id = billing_clients.client_id
+        AND due.state = 'waiting' AND due.due_at <= statement_timestamp())
+), placed AS (
+    SELECT job_id, due_at, max_deliveries,
+        running_count + row_number() OVER (PARTITION BY client_id ORDER BY due_at, job_id) AS place
+    FROM client CROSS JOIN LATERAL (
+        SELECT DISTINCT ON (work) job_id, due_at
+        FROM (
+            SELECT job_id, due_at, work FROM billing_jobs AS due
+            WHERE due.client_id = client.client_id AND state = 'waiting' AND due_at <= statement_timestamp()
+                AND is_suspect = %(suspects)s
+                AND (%(job_ids)s::bigint[] IS NULL OR job_id = ANY(%(job_ids)s))
+            ORDER BY due_at, job_id LIMIT 100
+        ) AS first
+        WHERE NOT EXISTS (SELECT FROM billing_jobs AS running WHERE running.client_id = client.client_id
+            AND running.state = 'running' AND running.work = first.work)
+        ORDER BY work, due_at, job_id
+    ) AS due
+    WHERE running_count < max_deliveries
+), chosen AS (
+    SELECT job_id FROM placed WHERE place <= max_deliveries ORDER BY place, due_at, job_id LIMIT %(limit)s
+)
+UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(worker_id)s, worker = %(worker)s,
+    began_at = CASE WHEN is_suspect THEN NULL ELSE clock_timestamp() END, take_count = take_count + 1
+FROM chosen WHERE job.job_id = chosen.job_id
+RETURNING job.job_id, client_id, bucket, key, billing_period, work, trigger_source, is_event, delivery_id, message_id,
+    queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
+
+-- name: enter
+-- A visit of the client's folder begins at once, if a slot is free and nobody visits the folder.
+INSERT INTO billing_jobs AS job (client_id, bucket, key, work, trigger_source, state, due_at, worker_id, worker,
+    began_at, take_count)
+SELECT client_id, %(bucket)s, %(key)s, concat_ws(' ', %(bucket)s::text, %(key)s::text), 'schedule', 'running', NULL,
+    %(worker_id)s, %(worker)s, clock_timestamp(), 1
+FROM billing_clients
+WHERE client_id = %(client_id)s AND max_deliveries > (
+    SELECT count(*) FROM billing_jobs AS running
+    WHERE running.client_id = billing_clients.client_id AND running.state = 'running')
+ON CONFLICT (client_id, bucket, key, billing_period) WHERE state <> 'dead' DO UPDATE SET
+    state = 'running', due_at = NULL, worker_id = excluded.worker_id, worker = excluded.worker,
+    began_at = excluded.began_at,
+    take_count = job.take_count + 1
+WHERE job.state = 'waiting'
+RETURNING job_id
+
+-- name: leave
+DELETE FROM billing_jobs WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s
+
+-- name: is_any_waiting
+SELECT EXISTS (SELECT FROM billing_jobs WHERE state = 'waiting')
+
+-- name: begin
+UPDATE billing_jobs SET began_at = clock_timestamp() WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s
+
+-- name: finish
+WITH again AS (
+    UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
+        is_wanted_again = false, is_suspect = false, failure_count = 0, error_code = NULL, reason = NULL
+    WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND is_wanted_again
+), done AS (
+    DELETE FROM billing_jobs WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND NOT is_wanted_again
+    RETURNING job_id
+)
+SELECT count(*) FROM done
+
+-- name: postpone
+UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, began_at = NULL, is_wanted_again = false,
+    is_suspect = is_suspect AND NOT %(is_tried)s, failure_count = failure_count + %(failures)s,
+    due_at = clock_timestamp() + make_interval(secs => %(seconds)s),
+    error_code = %(error_code)s, reason = %(reason)s
+WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s
+
+-- name: bury
+-- What is wanted again meanwhile may have been repaired.
+UPDATE billing_jobs SET state = CASE WHEN is_wanted_again THEN 'waiting' ELSE 'dead' END, worker_id = NULL, worker = NULL,
+    began_at = NULL, is_wanted_again = false, is_suspect = false,
+    failure_count = CASE WHEN is_wanted_again THEN 0 ELSE failure_count END,
+    due_at = CASE WHEN is_wanted_again THEN clock_timestamp() END,
+    ended_at = CASE WHEN is_wanted_again THEN NULL ELSE clock_timestamp() END,
+    error_code = %(error_code)s, reason = %(reason)s
+WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s
+RETURNING state = 'dead'
+
+-- name: give_back
+-- Of a worker that is stopped: these attempts are no failures.
+UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL
+WHERE worker_id = %(worker_id)s RETURNING job_id
+
+-- name: find_gone
+-- The workers whose connection is gone, among those that have jobs.
+SELECT worker_id FROM (SELECT DISTINCT worker_id FROM billing_jobs WHERE state = 'running') AS taken
+WHERE worker_id <> %(worker_id)s
+    AND pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', 'billfold worker', worker_id), 0))
+
+-- name: free
+-- What a dead worker had begun has failed, and is a suspect; what it had not begun waits as before.
+UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, began_at = NULL,
+    is_suspect = is_suspect OR began_at IS NOT NULL,
+    failure_count = failure_count + (began_at IS NOT NULL)::integer,
+    error_code = CASE WHEN began_at IS NULL THEN error_code ELSE 'interrupted' END,
+    reason = CASE WHEN began_at IS NULL THEN reason ELSE 'its worker ended before it did' END,
+    due_at = clock_timestamp() + make_interval(secs => CASE WHEN began_at IS NULL THEN 0 ELSE %(seconds)s END)
+WHERE worker_id = %(worker_id)s
+RETURNING job_id, client_id, key, delivery_id, failure_count
+
+-- name: count_open
+SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'running') AS running
+FROM billing_jobs WHERE state <> 'dead'
+
+-- name: list_open
+SELECT job_id, greatest(ceil(extract(epoch FROM coalesce(due_at, clock_timestamp()) - clock_timestamp())), 0)::integer
+FROM billing_jobs WHERE job_id = ANY(%(job_ids)s) AND state <> 'dead'
+
+-- name: list
+SELECT job_id, state, client_id, bucket, key, to_char(billing_period, 'YYYY-MM') AS billing_period, trigger_source,
+    delivery_id, message_id, created_at, due_at, worker, began_at, is_suspect, take_count, failure_count, error_code,
+    reason, ended_at
+FROM billing_jobs
+WHERE (%(client_id)s::text IS NULL OR client_id = %(client_id)s) AND (%(state)s::text IS NULL OR state = %(state)s)
+ORDER BY array_position(ARRAY['running', 'waiting', 'dead'], state), coalesce(due_at, began_at, created_at), job_id
+LIMIT %(limit)s
+
+-- name: retry
+-- A waiting job is due at once; a dead one waits again, as if it had never failed.
+UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), ended_at = NULL,
+    failure_count = CASE WHEN state = 'dead' THEN 0 ELSE failure_count END
+WHERE job_id = %(job_id)s AND state <> 'running' AND (%(client_id)s::text IS NULL OR client_id = %(client_id)s)
+RETURNING job_id
+
+-- name: cancel
+DELETE FROM billing_jobs WHERE job_id = %(job_id)s AND state <> 'running' AND (%(client_id)s::text IS NULL OR client_id = %(client_id)s)
+RETURNING job_id

@@ -1,0 +1,224 @@
+"""The rows of the queue: who takes which job, what a job leaves behind, and what a dead worker gives free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from billfold import clients
+from billfold.jobs import rescue
+from billfold.jobs.rescue import Rescue, free_gone_now
+from billfold.model import TriggerSource
+from billfold.store.database import Connection, connect
+from billfold.store.jobs import jobs
+from billfold.store.jobs.jobs import Job, JobMessage, NewJob
+from tests.bills.landing import Landing
+
+WORKER = uuid4()
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rescue, "GRACE_SECONDS", 0.2)
+
+
+@pytest.fixture
+def queue(landing: Landing) -> Iterator[Connection]:
+    """The queue of two clients with two slots each."""
+    for name in ("acme", "globex"):
+        values = {"client_id": name, "bucket": f"{name}-bills", "account_id": "111122223333"}
+        clients.register(landing.database, landing.settings, values)
+    with connect(landing.database.conninfo) as connection:
+        yield connection
+
+
+def new(key: str, client_id: str = "acme", **values: Any) -> NewJob:
+    defaults: dict[str, Any] = {"bucket": f"{client_id}-bills", "work": key, "trigger": TriggerSource.SQS}
+    return NewJob(client_id=client_id, key=key, **{**defaults, **values})
+
+
+def message(name: str) -> JobMessage:
+    return JobMessage(message_id=name, queue_url="https://sqs/queue", body=f"body of {name}", attributes={})
+
+
+def keys(taken: list[Job]) -> list[str]:
+    return [job.key for job in taken]
+
+
+def take(queue: Connection, limit: int = 9, worker_id: UUID = WORKER, **options: Any) -> list[Job]:
+    return jobs.take(queue, worker_id, limit=limit, **options)
+
+
+def rows(queue: Connection, columns: str) -> list[tuple[Any, ...]]:
+    return queue.execute(f"SELECT {columns} FROM billing_jobs ORDER BY job_id".encode()).fetchall()
+
+
+@contextmanager
+def another_life(landing: Landing) -> Iterator[tuple[Connection, UUID]]:
+    """Another worker that lives until the block ends."""
+    worker_id = uuid4()
+    with connect(landing.database.conninfo) as connection:
+        jobs.live(connection, worker_id)
+        yield connection, worker_id
+
+
+def test_clients_take_turns_and_none_takes_more_than_its_slots(queue: Connection) -> None:
+    for number in range(50):
+        jobs.add(queue, new(f"flood-{number:02}"))
+    jobs.add(queue, new("late", "globex"))
+
+    first = take(queue, limit=2)
+    others = take(queue)
+    nothing = take(queue)
+    jobs.finish(queue, first[0], WORKER)
+    after = take(queue)
+
+    assert keys(first) == ["flood-00", "late"]
+    assert keys(others) == ["flood-01"]
+    assert nothing == []
+    assert keys(after) == ["flood-02"]
+    # Who waits for a slot is not touched.
+    assert queue.execute("SELECT max(take_count) FROM billing_jobs WHERE state = 'waiting'").fetchall() == [(0,)]
+
+
+def test_nobody_does_the_work_that_another_one_does(queue: Connection) -> None:
+    jobs.add(queue, new("a-Manifest.json", work="acme 2026-05"))
+    jobs.add(queue, new("b-Manifest.json", work="acme 2026-05"))
+    jobs.add(queue, new("b-Manifest.json", "globex", work="acme 2026-05"))
+
+    taken = take(queue)
+    jobs.finish(queue, taken[0], WORKER)
+
+    assert [(job.client_id, job.key) for job in taken] == [("acme", "a-Manifest.json"), ("globex", "b-Manifest.json")]
+    assert keys(take(queue)) == ["b-Manifest.json"]
+
+
+def test_an_object_waits_once_and_is_read_once_more_if_it_comes_while_it_is_worked_on(queue: Connection) -> None:
+    first = jobs.add(queue, new("a", message=message("m-1"), is_event=True))
+    again = jobs.add(queue, new("a", message=message("m-2"), is_event=True))
+    [taken] = take(queue)
+    while_running = jobs.add(queue, new("a", trigger=TriggerSource.API))
+    is_over = jobs.finish(queue, taken, WORKER)
+    [once_more] = take(queue)
+    ended = jobs.finish(queue, once_more, WORKER)
+
+    assert first == again == while_running == once_more.job_id
+    assert (taken.is_event, once_more.is_event) == (True, False)
+    assert taken.message == once_more.message == message("m-2")
+    assert (is_over, ended) == (False, True)
+    assert rows(queue, "job_id") == []
+
+
+def test_a_failure_waits_and_is_counted_and_a_wait_is_not(queue: Connection) -> None:
+    jobs.add(queue, new("a"))
+    [job] = take(queue)
+    jobs.postpone(queue, job, WORKER, seconds=0, is_failure=False, is_tried=False, reason="its statement is busy")
+    [job] = take(queue)
+    jobs.postpone(
+        queue, job, WORKER, seconds=600, is_failure=True, is_tried=True, reason="S3 is slow", error_code="source"
+    )
+
+    assert rows(queue, "state, take_count, failure_count, reason, error_code, due_at > now() + '9 minutes'") == [
+        ("waiting", 2, 1, "S3 is slow", "source", True)
+    ]
+    assert take(queue) == []
+    # Who asks for it by hand does not wait.
+    jobs.add(queue, new("a", trigger=TriggerSource.API))
+    assert [job.failure_count for job in take(queue)] == [1]
+
+
+def test_a_dead_job_stays_until_it_is_retried_or_canceled_and_keeps_no_newer_one_away(queue: Connection) -> None:
+    jobs.add(queue, new("a", message=message("m-1")))
+    [job] = take(queue)
+    jobs.postpone(queue, job, WORKER, seconds=0, is_failure=True, is_tried=True, reason="x", error_code="x")
+    [job] = take(queue)
+    assert jobs.bury(queue, job, WORKER, error_code="missing_column", reason="no column")
+    buried = rows(queue, "state, failure_count, error_code, reason")
+    [shown] = jobs.list_jobs(queue)
+    assert jobs.retry(queue, shown.job_id)
+    [again] = take(queue)
+    assert not jobs.retry(queue, again.job_id)
+    assert not jobs.cancel(queue, again.job_id)
+    jobs.bury(queue, again, WORKER, error_code="missing_column", reason="no column")
+    newer = jobs.add(queue, new("a", message=message("m-2")))
+
+    assert buried == [("dead", 1, "missing_column", "no column")]
+    assert again.failure_count == 0
+    assert newer != again.job_id
+    assert jobs.cancel(queue, again.job_id)
+    assert rows(queue, "state, message_id") == [("waiting", "m-2")]
+
+
+def test_what_a_dead_worker_had_begun_fails_and_is_worked_on_alone(queue: Connection, landing: Landing) -> None:
+    for key in ("a", "b"):
+        jobs.add(queue, new(key))
+    jobs.add(queue, new("c", "globex"))
+    rescuer = Rescue(WORKER, landing.settings.model_copy(update={"message_retry_seconds": 0}))
+    with another_life(landing) as (connection, worker_id):
+        taken = take(connection, worker_id=worker_id)
+        connection.execute("UPDATE billing_jobs SET began_at = NULL WHERE key = 'b'")
+        rescuer.free_gone(queue)
+        alive = take(queue)
+    rescuer.free_gone(queue)
+    in_grace = rows(queue, "state")
+    time.sleep(0.3)
+    rescuer.free_gone(queue)
+
+    assert keys(taken) == ["a", "b", "c"]
+    assert alive == []
+    assert in_grace == [("running",)] * 3
+    assert rows(queue, "key, state, is_suspect, failure_count, error_code") == [
+        ("a", "waiting", True, 1, "interrupted"),
+        ("b", "waiting", False, 0, None),
+        ("c", "waiting", True, 1, "interrupted"),
+    ]
+    assert keys(take(queue)) == ["b"]
+    # Of acme one runs already.
+    assert keys(take(queue, limit=1, suspects=True)) == ["c"]
+    assert rows(queue, "key, began_at IS NOT NULL") == [("a", False), ("b", True), ("c", False)]
+
+
+def test_a_worker_whose_connection_comes_back_in_time_is_not_gone(queue: Connection, landing: Landing) -> None:
+    jobs.add(queue, new("a"))
+    with another_life(landing) as (connection, worker_id):
+        take(connection, worker_id=worker_id)
+    assert jobs.find_gone(queue, WORKER) == [worker_id]
+    rescuer = Rescue(WORKER, landing.settings)
+    rescuer.free_gone(queue)
+    with connect(landing.database.conninfo) as back:
+        jobs.live(back, worker_id)
+        free_gone_now(queue, WORKER, landing.settings)
+        rescuer.free_gone(queue)
+
+        assert rows(queue, "state, failure_count") == [("running", 0)]
+
+
+def test_a_worker_that_stops_gives_its_jobs_back_and_none_has_failed(queue: Connection) -> None:
+    jobs.add(queue, new("a"))
+    take(queue)
+
+    assert jobs.give_back(queue, WORKER) == 1
+    assert [(job.key, job.failure_count, job.is_suspect) for job in take(queue)] == [("a", 0, False)]
+
+
+def test_a_visit_of_the_folder_takes_a_slot(queue: Connection, landing: Landing) -> None:
+    acme = next(each for each in clients.list_clients(landing.database) if each.client_id == "acme")
+    for key in ("a", "b"):
+        jobs.add(queue, new(key))
+    with jobs.visit(queue, WORKER, acme) as has_slot, another_life(landing) as (connection, worker_id):
+        beside = take(connection, worker_id=worker_id)
+        with jobs.visit(connection, worker_id, acme) as has_another:
+            pass
+        with jobs.visit(connection, worker_id, acme) as is_visited_twice:
+            pass
+
+    assert has_slot
+    assert not has_another
+    assert not is_visited_twice
+    assert keys(beside) == ["a"]
+    assert [key for (key,) in rows(queue, "key")] == ["a", "b"]
