@@ -150,7 +150,7 @@ def test_a_database_that_restarts_in_the_middle_loses_and_doubles_nothing(
             drain(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox)
 
         assert_each_is_in_once(fleet, mailbox)
-        assert fleet.count("billing_message_attempts") == 0
+        assert fleet.count("billing_jobs") == 0
     # Its worker lives: nothing was interrupted.
     assert not any(event.get("error_code") == "interrupted" for event in logged)
     causes = {event["cause"] for event in logged if event["event"] == "message_later"}

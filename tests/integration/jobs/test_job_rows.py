@@ -58,6 +58,17 @@ def rows(queue: Connection, columns: str) -> list[tuple[Any, ...]]:
     return queue.execute(f"SELECT {columns} FROM billing_jobs ORDER BY job_id".encode()).fetchall()
 
 
+def gone(queue: Connection) -> list[UUID]:
+    return jobs.look(queue, WORKER).gone
+
+
+def wait_until_gone(queue: Connection) -> None:
+    """PostgreSQL notices the end of a connection a moment later."""
+    deadline = time.monotonic() + 10
+    while not gone(queue):
+        assert time.monotonic() < deadline
+
+
 @contextmanager
 def another_life(landing: Landing) -> Iterator[tuple[Connection, UUID]]:
     """Another worker that lives until the block ends."""
@@ -127,6 +138,7 @@ def test_a_failure_waits_and_is_counted_and_a_wait_is_not(queue: Connection) -> 
         ("waiting", 2, 1, "S3 is slow", "source", True)
     ]
     assert take(queue) == []
+    assert 590 < (jobs.look(queue, WORKER).due_in_seconds or 0) <= 600
     # Who asks for it by hand does not wait.
     jobs.add(queue, new("a", trigger=TriggerSource.API))
     assert [job.failure_count for job in take(queue)] == [1]
@@ -154,23 +166,74 @@ def test_a_dead_job_stays_until_it_is_retried_or_canceled_and_keeps_no_newer_one
     assert rows(queue, "state, message_id") == [("waiting", "m-2")]
 
 
+def die(queue: Connection, key: str) -> int:
+    """A job of this key that was given up."""
+    job_id = jobs.add(queue, new(key))
+    [job] = take(queue)
+    jobs.bury(queue, job, WORKER, error_code="missing_column", reason="no column")
+    return job_id
+
+
+def test_a_dead_job_goes_once_its_object_came_in(queue: Connection) -> None:
+    for key in ("a", "a", "b"):
+        die(queue, key)
+    jobs.add(queue, new("a"))
+    [job] = take(queue)
+    jobs.finish(queue, job, WORKER)
+
+    assert rows(queue, "key, state") == [("b", "dead")]
+
+
+def test_a_retry_of_a_dead_job_is_one_of_the_newer_job_of_its_object(queue: Connection) -> None:
+    dead_ids = [die(queue, "a") for _ in range(2)]
+    newer_id = jobs.add(queue, new("a"))
+    [newer] = take(queue)
+    jobs.postpone(queue, newer, WORKER, seconds=600, is_failure=True, is_tried=True, reason="x", error_code="x")
+    while_it_waits = jobs.retry(queue, dead_ids[0])
+    [newer] = take(queue)
+    while_it_runs = jobs.retry(queue, dead_ids[1])
+    is_over = jobs.finish(queue, newer, WORKER)
+
+    assert (while_it_waits, while_it_runs, is_over) == (True, True, False)
+    assert rows(queue, "job_id, state, take_count") == [(newer_id, "waiting", 2)]
+
+
+def test_a_worker_says_nothing_about_a_job_that_it_lost_or_took_anew(queue: Connection) -> None:
+    jobs.add(queue, new("a"))
+    [lost] = take(queue)
+    jobs.free(queue, WORKER, seconds=0)
+    [again] = take(queue, suspects=True)
+    jobs.begin(queue, again, WORKER)
+    taken = rows(queue, "state, failure_count, take_count, began_at")
+    said = (
+        jobs.begin(queue, lost, WORKER),
+        jobs.finish(queue, lost, WORKER),
+        jobs.bury(queue, lost, WORKER, error_code="x", reason="x"),
+    )
+    jobs.postpone(queue, lost, WORKER, seconds=0, is_failure=True, is_tried=True, reason="x")
+
+    assert said == (False, False, False)
+    assert rows(queue, "state, failure_count, take_count, began_at") == taken
+
+
 def test_what_a_dead_worker_had_begun_fails_and_is_worked_on_alone(queue: Connection, landing: Landing) -> None:
     for key in ("a", "b"):
         jobs.add(queue, new(key))
     jobs.add(queue, new("c", "globex"))
-    rescuer = Rescue(WORKER, landing.settings.model_copy(update={"message_retry_seconds": 0}))
+    rescuer = Rescue(landing.settings.model_copy(update={"message_retry_seconds": 0}))
     with another_life(landing) as (connection, worker_id):
         taken = take(connection, worker_id=worker_id)
         connection.execute("UPDATE billing_jobs SET began_at = NULL WHERE key = 'b'")
-        rescuer.free_gone(queue)
-        alive = take(queue)
-    rescuer.free_gone(queue)
+        alive = (gone(queue), take(queue))
+    wait_until_gone(queue)
+    wait_seconds = rescuer.free_gone(queue, gone(queue))
     in_grace = rows(queue, "state")
     time.sleep(0.3)
-    rescuer.free_gone(queue)
+    nothing = rescuer.free_gone(queue, gone(queue))
 
     assert keys(taken) == ["a", "b", "c"]
-    assert alive == []
+    assert alive == ([], [])
+    assert (wait_seconds is None, nothing) == (False, None)
     assert in_grace == [("running",)] * 3
     assert rows(queue, "key, state, is_suspect, failure_count, error_code") == [
         ("a", "waiting", True, 1, "interrupted"),
@@ -187,23 +250,27 @@ def test_a_worker_whose_connection_comes_back_in_time_is_not_gone(queue: Connect
     jobs.add(queue, new("a"))
     with another_life(landing) as (connection, worker_id):
         take(connection, worker_id=worker_id)
-    assert jobs.find_gone(queue, WORKER) == [worker_id]
-    rescuer = Rescue(WORKER, landing.settings)
-    rescuer.free_gone(queue)
+    wait_until_gone(queue)
+    rescuer = Rescue(landing.settings)
+    rescuer.free_gone(queue, gone(queue))
     with connect(landing.database.conninfo) as back:
         jobs.live(back, worker_id)
+        time.sleep(0.3)
         free_gone_now(queue, WORKER, landing.settings)
-        rescuer.free_gone(queue)
+        rescuer.free_gone(queue, gone(queue))
 
         assert rows(queue, "state, failure_count") == [("running", 0)]
 
 
 def test_a_worker_that_stops_gives_its_jobs_back_and_none_has_failed(queue: Connection) -> None:
-    jobs.add(queue, new("a"))
-    take(queue)
+    for key in ("a", "b"):
+        jobs.add(queue, new(key))
+    kept = take(queue)[1:]
 
-    assert jobs.give_back(queue, WORKER) == 1
+    # What it does not know was taken when its connection was lost.
+    assert jobs.give_back(queue, WORKER, kept=kept) == 1
     assert [(job.key, job.failure_count, job.is_suspect) for job in take(queue)] == [("a", 0, False)]
+    assert jobs.give_back(queue, WORKER) == 2
 
 
 def test_a_visit_of_the_folder_takes_a_slot(queue: Connection, landing: Landing) -> None:
