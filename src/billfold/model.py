@@ -66,6 +66,13 @@ class TriggerSource(StrEnum):
     SCHEDULE = "schedule"
 
 
+class JobKind(StrEnum):
+    """What a job of the queue does: ingest an object, or look through a client's folder for what is not current."""
+
+    INGEST = "ingest"
+    VISIT = "visit"
+
+
 class JobState(StrEnum):
     """Where a job of the queue is; the row of one that is done goes."""
 

@@ -15,7 +15,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from uuid import uuid4
 
@@ -28,6 +28,7 @@ from billfold.jobs.results import Cause, Result, Retry, wait_seconds
 from billfold.jobs.settlement import announce_start, bind, conclude, settle
 from billfold.jobs.work import work_on
 from billfold.log import Event
+from billfold.model import TriggerSource
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs import jobs
@@ -45,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 
 class Pool:
-    """The threads of one process, for one run."""
+    """The threads of one process, for one run. With `trigger`, they take only the jobs that this one found."""
 
     def __init__(
         self,
@@ -54,11 +55,13 @@ class Pool:
         database: Database,
         concurrency: int,
         on_settled: Callable[[Job, Result], None] = lambda job, result: None,
+        trigger: TriggerSource | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._concurrency = concurrency
         self._on_settled = on_settled
+        self._trigger = trigger
         self._worker_id = uuid4()
         self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
         # Plain values, because a signal handler must not take a lock.
@@ -69,6 +72,7 @@ class Pool:
         self._ended: deque[tuple[Job, Result]] = deque()
         self._alone: Job | None = None
         self._is_idle = False
+        self._failure: BillfoldError | None = None
         self._rescue = Rescue(self._worker_id, settings)
         self._random = Random()
         self._woken, self._waker = os.pipe()
@@ -84,10 +88,10 @@ class Pool:
         self._is_stopping = True
         self._wake()
 
-    def finish(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> int:
+    def finish(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> Sequence[Job]:
         """Take no more jobs, and let those in progress end within `seconds`, or until `is_over`.
 
-        Those that do not end are given back. Returns how many.
+        Those that do not end are given back. Returns them.
         """
         self.stop()
         deadline = time.monotonic() + seconds
@@ -96,7 +100,7 @@ class Pool:
         self._is_given_up = True
         self._wake()
         with self._changed:
-            unfinished = len(self._running)
+            unfinished = list(self._running.values())
         if unfinished:
             self._give_back()
         return unfinished
@@ -106,13 +110,16 @@ class Pool:
         return self._thread.is_alive()
 
     def is_idle(self) -> bool:
-        """Whether nothing was in progress and no job waited, due or not, at the last look."""
+        """Whether nothing was in progress here at the last look, and no job waited that this pool could take.
+
+        Without a `trigger` it waits for those that are due later, too.
+        """
         return self._is_idle
 
-    def count_running(self) -> int:
-        """How many jobs are in progress."""
-        with self._changed:
-            return len(self._running)
+    @property
+    def failure(self) -> BillfoldError | None:
+        """Why the database is away; None while it answers."""
+        return self._failure
 
     def _wake(self) -> None:
         try:
@@ -138,12 +145,12 @@ class Pool:
                     jobs.live(connection, self._worker_id)
                     if failure_count:
                         log.info(Event.DATABASE_FOUND)
-                        failure_count = 0
+                        failure_count, self._failure = 0, None
                     self._dispatch(connection)
             except Interruption:
                 return
             except BillfoldError as error:
-                self._is_idle = False
+                self._is_idle, self._failure = False, error
                 failure_count += 1
                 delay_seconds = wait_seconds(failure_count, self._random)
                 log.warning(
@@ -178,7 +185,8 @@ class Pool:
                 self._take(connection)
                 is_any_waiting = jobs.is_any_waiting(connection)
                 with self._changed:
-                    self._is_idle = not (is_any_waiting or self._running or self._ended)
+                    is_busy = self._running or self._ended or self._alone
+                    self._is_idle = not (is_busy or (is_any_waiting and self._trigger is None))
                 if is_any_waiting:
                     poll_seconds = WAITING_POLL_SECONDS
             self._wait(connection, min(poll_seconds, max(swept_at + _SWEEP_SECONDS - time.monotonic(), 0)))
@@ -201,12 +209,12 @@ class Pool:
             free = self._concurrency - len(self._running)
         if free <= 0:
             return
-        suspects = jobs.take(connection, self._worker_id, limit=1, suspects=True)
+        suspects = jobs.take(connection, self._worker_id, limit=1, suspects=True, trigger=self._trigger)
         if suspects:
             [self._alone] = suspects
             self._begin_alone(connection)
             return
-        for job in jobs.take(connection, self._worker_id, limit=free):
+        for job in jobs.take(connection, self._worker_id, limit=free, trigger=self._trigger):
             self._begin(job)
 
     def _begin_alone(self, connection: Connection) -> None:

@@ -72,9 +72,9 @@ def serve(
     try:
         server.run(sockets=[listener])
     finally:
-        unfinished_count = pool.finish(settings.shutdown_seconds - server.stopping_seconds(), lambda: server.force_exit)
-        log.info(Event.SERVER_STOPPED, unfinished=unfinished_count)
-        if unfinished_count or _is_held_up():
+        unfinished = pool.finish(settings.shutdown_seconds - server.stopping_seconds(), lambda: server.force_exit)
+        log.info(Event.SERVER_STOPPED, unfinished=len(unfinished))
+        if unfinished or _is_held_up():
             interruption.leave_now(0)
 
 

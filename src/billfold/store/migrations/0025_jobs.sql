@@ -2,6 +2,7 @@
 CREATE TABLE billing_jobs (
     job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     client_id text NOT NULL REFERENCES billing_clients,
+    kind text NOT NULL DEFAULT 'ingest' CHECK (kind IN ('ingest', 'visit')),
     bucket text NOT NULL,
     key text NOT NULL,
     billing_period date CHECK (billing_period = date_trunc('month', billing_period)),
@@ -36,6 +37,7 @@ CREATE TABLE billing_jobs (
     CHECK ((message_id IS NULL) = (queue_url IS NULL))
 );
 COMMENT ON TABLE billing_jobs IS 'What waits to be ingested, is being ingested, or was given up; the row of a job that is done goes.';
+COMMENT ON COLUMN billing_jobs.kind IS 'ingest: the object is ingested; visit: what is not current in the folder waits to be ingested.';
 COMMENT ON COLUMN billing_jobs.work IS 'The statement or the key: no two workers have the same work of a client at once.';
 COMMENT ON COLUMN billing_jobs.delivery_id IS 'The delivery that was requested; empty for what an event or the schedule found.';
 COMMENT ON COLUMN billing_jobs.body IS 'The message of SQS that announced it, for its dead-letter queue.';
@@ -49,8 +51,7 @@ COMMENT ON COLUMN billing_jobs.take_count IS 'How often a worker took it, waits 
 COMMENT ON COLUMN billing_jobs.failure_count IS 'How many attempts failed.';
 
 -- A job reads its object as it is when it begins: another one that waits for the same object would do nothing more.
-CREATE UNIQUE INDEX billing_jobs_object ON billing_jobs (client_id, bucket, key, billing_period) NULLS NOT DISTINCT
-    WHERE state <> 'dead';
+CREATE UNIQUE INDEX billing_jobs_object ON billing_jobs (client_id, kind, bucket, key, billing_period) NULLS NOT DISTINCT;
 CREATE INDEX billing_jobs_due ON billing_jobs (client_id, due_at, job_id) WHERE state = 'waiting';
 CREATE INDEX billing_jobs_running ON billing_jobs (client_id, work) WHERE state = 'running';
 CREATE INDEX billing_jobs_of_message ON billing_jobs (message_id) WHERE message_id IS NOT NULL;

@@ -1,19 +1,24 @@
 -- The queue: jobs wait, are taken by a worker, and go when they are done.
 
+-- name: forget_dead
+DELETE FROM billing_jobs
+WHERE (client_id, kind, bucket, key) = (%(client_id)s, %(kind)s, %(bucket)s, %(key)s)
+    AND billing_period IS NOT DISTINCT FROM %(period)s AND state = 'dead'
+
 -- name: add
 -- An object waits once: its job reads it as it is when it begins. If it is being worked on, it is read once more. Who asks
 -- for it by hand does not wait for the next attempt; one of many equal events does.
 WITH known AS (
     DELETE FROM billing_message_failures WHERE message_id = %(message_id)s RETURNING failures, error_code
 )
-INSERT INTO billing_jobs AS job (client_id, bucket, key, billing_period, work, trigger_source, is_event, delivery_id,
-    message_id, queue_url, body, attributes, failure_count, error_code, is_suspect)
-SELECT %(client_id)s, %(bucket)s, %(key)s, %(period)s, %(work)s, %(trigger)s, %(is_event)s, %(delivery_id)s,
+INSERT INTO billing_jobs AS job (client_id, kind, bucket, key, billing_period, work, trigger_source, is_event,
+    delivery_id, message_id, queue_url, body, attributes, failure_count, error_code, is_suspect)
+SELECT %(client_id)s, %(kind)s, %(bucket)s, %(key)s, %(period)s, %(work)s, %(trigger)s, %(is_event)s, %(delivery_id)s,
     %(message_id)s::text, %(queue_url)s::text, %(body)s::text, %(attributes)s::jsonb, coalesce(known.failures, 0), known.error_code,
     coalesce(known.error_code = 'interrupted', false)
 FROM (SELECT) AS one LEFT JOIN known ON true
-ON CONFLICT (client_id, bucket, key, billing_period) WHERE state <> 'dead' DO UPDATE SET
-    is_wanted_again = job.state = 'running',
+ON CONFLICT (client_id, kind, bucket, key, billing_period) DO UPDATE SET
+    is_wanted_again = job.state = 'running' AND job.kind <> 'visit',
     is_event = job.is_event AND excluded.is_event,
     delivery_id = coalesce(excluded.delivery_id, job.delivery_id),
     message_id = coalesce(excluded.message_id, job.message_id),
@@ -54,6 +59,7 @@ WITH client AS (
             SELECT job_id, due_at, work FROM billing_jobs AS due
             WHERE due.client_id = client.client_id AND state = 'waiting' AND due_at <= statement_timestamp()
                 AND is_suspect = %(suspects)s
+                AND (%(trigger)s::text IS NULL OR trigger_source = %(trigger)s)
                 AND (%(job_ids)s::bigint[] IS NULL OR job_id = ANY(%(job_ids)s))
             ORDER BY due_at, job_id LIMIT 100
         ) AS first
@@ -68,28 +74,8 @@ WITH client AS (
 UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(worker_id)s, worker = %(worker)s,
     began_at = CASE WHEN is_suspect THEN NULL ELSE clock_timestamp() END, take_count = take_count + 1
 FROM chosen WHERE job.job_id = chosen.job_id
-RETURNING job.job_id, client_id, bucket, key, billing_period, work, trigger_source, is_event, delivery_id, message_id,
+RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id, message_id,
     queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
-
--- name: enter
--- A visit of the client's folder begins at once, if a slot is free and nobody visits the folder.
-INSERT INTO billing_jobs AS job (client_id, bucket, key, work, trigger_source, state, due_at, worker_id, worker,
-    began_at, take_count)
-SELECT client_id, %(bucket)s, %(key)s, concat_ws(' ', %(bucket)s::text, %(key)s::text), 'schedule', 'running', NULL,
-    %(worker_id)s, %(worker)s, clock_timestamp(), 1
-FROM billing_clients
-WHERE client_id = %(client_id)s AND max_deliveries > (
-    SELECT count(*) FROM billing_jobs AS running
-    WHERE running.client_id = billing_clients.client_id AND running.state = 'running')
-ON CONFLICT (client_id, bucket, key, billing_period) WHERE state <> 'dead' DO UPDATE SET
-    state = 'running', due_at = NULL, worker_id = excluded.worker_id, worker = excluded.worker,
-    began_at = excluded.began_at,
-    take_count = job.take_count + 1
-WHERE job.state = 'waiting'
-RETURNING job_id
-
--- name: leave
-DELETE FROM billing_jobs WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s
 
 -- name: is_any_waiting
 SELECT EXISTS (SELECT FROM billing_jobs WHERE state = 'waiting')
@@ -148,16 +134,15 @@ UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, bega
 WHERE worker_id = %(worker_id)s
 RETURNING job_id, client_id, key, delivery_id, failure_count
 
--- name: count_open
-SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'running') AS running
-FROM billing_jobs WHERE state <> 'dead'
+-- name: count_visited
+SELECT count(DISTINCT client_id) FROM billing_jobs WHERE trigger_source = 'schedule' AND state <> 'dead'
 
 -- name: list_open
 SELECT job_id, greatest(ceil(extract(epoch FROM coalesce(due_at, clock_timestamp()) - clock_timestamp())), 0)::integer
 FROM billing_jobs WHERE job_id = ANY(%(job_ids)s) AND state <> 'dead'
 
 -- name: list
-SELECT job_id, state, client_id, bucket, key, to_char(billing_period, 'YYYY-MM') AS billing_period, trigger_source,
+SELECT job_id, state, kind, client_id, bucket, key, to_char(billing_period, 'YYYY-MM') AS billing_period, trigger_source,
     delivery_id, message_id, created_at, due_at, worker, began_at, is_suspect, take_count, failure_count, error_code,
     reason, ended_at
 FROM billing_jobs
