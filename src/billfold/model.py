@@ -67,10 +67,11 @@ class TriggerSource(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job of the queue does: ingest an object, or look through a client's folder for what is not current."""
+    """What a job does: ingest an object, look through a client's folder for what is not current, or run doctor."""
 
     INGEST = "ingest"
     VISIT = "visit"
+    DOCTOR = "doctor"
 
 
 class JobState(StrEnum):

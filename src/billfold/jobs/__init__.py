@@ -6,6 +6,7 @@
     schedule        `billfold schedule`: has the folder of each client visited at its refresh interval
     pool            takes jobs and works on several at a time: in the worker, the server and the schedule
     work            one job, from its object or folder to its result
+    doctor_job      a doctor run that the dashboard asked for
     results         the result of a job, `Done`, `Retry` or `Dead`, and how long a retry waits
     settlement      what comes of a result, in the queue, in the dead-letter queue and in the log
     rescue          frees the jobs of workers that are gone

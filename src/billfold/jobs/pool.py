@@ -28,7 +28,7 @@ from billfold.jobs.results import Cause, Result, Retry, wait_seconds
 from billfold.jobs.settlement import announce_start, bind, conclude, settle
 from billfold.jobs.work import work_on
 from billfold.log import Event
-from billfold.model import TriggerSource
+from billfold.model import JobKind, TriggerSource
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs import jobs
@@ -37,6 +37,8 @@ from billfold.store.jobs.jobs import Job
 # Jobs that wait for a slot or for their next attempt are looked for this often; what is new announces itself.
 WAITING_POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 15.0
+# Doctor runs have threads of their own, because somebody is watching.
+DOCTOR_CONCURRENCY = 2
 _SWEEP_SECONDS = 2.5
 _TICK_SECONDS = 0.1
 # After a defect of ours outside of the attempt.
@@ -206,7 +208,11 @@ class Pool:
             self._begin_alone(connection)
             return
         with self._changed:
-            free = self._concurrency - len(self._running)
+            doctor_count = sum(job.kind is JobKind.DOCTOR for job in self._running.values())
+            free = self._concurrency - len(self._running) + doctor_count
+        if self._trigger is None:
+            for job in jobs.take_doctor(connection, self._worker_id, limit=DOCTOR_CONCURRENCY - doctor_count):
+                self._begin(job)
         if free <= 0:
             return
         suspects = jobs.take(connection, self._worker_id, limit=1, suspects=True, trigger=self._trigger)

@@ -164,6 +164,8 @@ def _report(job: Job, result: Result) -> None:
     if job.kind is JobKind.VISIT and (isinstance(result, Done | Dead) or result.cause is Cause.FAILURE):
         _report_visit(result)
         return
+    if job.kind is JobKind.DOCTOR and isinstance(result, Done):
+        return
     facts: dict[str, Any] = {"reason": result.reason} if result.reason else {}
     match result:
         case Done():

@@ -29,6 +29,7 @@ from billfold.errors import (
     UsageError,
     as_internal,
 )
+from billfold.jobs.doctor_job import run_doctor_job
 from billfold.jobs.results import Cause, Dead, Done, Result, Retry, choose, retry_seconds, wait_seconds
 from billfold.log import Event
 from billfold.model import Client, DeliveryOutcome, DeliveryState, JobKind, LeftOutFile
@@ -68,6 +69,8 @@ class _Worker:
     database: Database
 
     def run(self) -> Result:
+        if self.job.kind is JobKind.DOCTOR:
+            return run_doctor_job(self.job.client_id, self.settings, self.database)
         if self.job.kind is JobKind.VISIT:
             return self._visit()
         client = self._find_client()

@@ -67,8 +67,8 @@ def serve(
     server = _Server(config, pool, home_token, on_started)
     # uvicorn handles SIGINT and SIGTERM itself as soon as it runs.
     interruption.let_finish(lambda number: server.handle_exit(number, None))
-    if settings.serve_concurrency:
-        pool.start()
+    # Even a server that is to ingest nothing runs doctor for its pages.
+    pool.start()
     try:
         server.run(sockets=[listener])
     finally:

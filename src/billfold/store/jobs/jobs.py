@@ -38,7 +38,7 @@ class JobMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """An object to be ingested as this client, or a folder of it to be visited.
+    """An object to be ingested as this client, a folder of it to be visited, or a doctor run of it.
 
     `period` is the month that a user gave for a file that names none. `work` names what no two workers may do at once:
     the statement, or the key. `is_event` says that an event announced the object, which need not be a bill;
@@ -177,6 +177,12 @@ def take(
         connection.execute(_query("lock_takes"))
         rows = connection.execute(_query("take"), parameters).fetchall()
     return sorted(map(_job, rows), key=lambda job: job.job_id)
+
+
+def take_doctor(connection: Connection, worker_id: UUID, *, limit: int) -> list[Job]:
+    """Take at most `limit` doctor runs."""
+    parameters = {"worker_id": worker_id, "worker": _worker_name(), "limit": limit}
+    return list(map(_job, connection.execute(_query("take_doctor"), parameters)))
 
 
 def count_visited(connection: Connection) -> int:

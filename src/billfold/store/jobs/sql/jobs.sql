@@ -18,7 +18,7 @@ SELECT %(client_id)s, %(kind)s, %(bucket)s, %(key)s, %(period)s, %(work)s, %(tri
     coalesce(known.error_code = 'interrupted', false)
 FROM (SELECT) AS one LEFT JOIN known ON true
 ON CONFLICT (client_id, kind, bucket, key, billing_period) DO UPDATE SET
-    is_wanted_again = job.state = 'running' AND job.kind <> 'visit',
+    is_wanted_again = job.state = 'running' AND job.kind = 'ingest',
     is_event = job.is_event AND excluded.is_event,
     delivery_id = coalesce(excluded.delivery_id, job.delivery_id),
     message_id = coalesce(excluded.message_id, job.message_id),
@@ -46,7 +46,8 @@ SELECT pg_advisory_xact_lock(hashtextextended('billfold take', 0))
 WITH client AS (
     SELECT client_id, max_deliveries,
         (SELECT count(*) FROM billing_jobs AS running
-            WHERE running.client_id = billing_clients.client_id AND running.state = 'running') AS running_count
+            WHERE running.client_id = billing_clients.client_id AND running.state = 'running'
+                AND running.kind <> 'doctor') AS running_count
     FROM billing_clients
     WHERE EXISTS (SELECT FROM billing_jobs AS due WHERE due.client_id = billing_clients.client_id
         AND due.state = 'waiting' AND due.due_at <= statement_timestamp())
@@ -58,7 +59,7 @@ WITH client AS (
         FROM (
             SELECT job_id, due_at, work FROM billing_jobs AS due
             WHERE due.client_id = client.client_id AND state = 'waiting' AND due_at <= statement_timestamp()
-                AND is_suspect = %(suspects)s
+                AND kind <> 'doctor' AND is_suspect = %(suspects)s
                 AND (%(trigger)s::text IS NULL OR trigger_source = %(trigger)s)
                 AND (%(job_ids)s::bigint[] IS NULL OR job_id = ANY(%(job_ids)s))
             ORDER BY due_at, job_id LIMIT 100
@@ -76,6 +77,16 @@ UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(w
 FROM chosen WHERE job.job_id = chosen.job_id
 RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id, message_id,
     queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
+
+-- name: take_doctor
+-- A doctor run reads no bill: it needs no slot.
+UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(worker_id)s, worker = %(worker)s,
+    began_at = clock_timestamp(), take_count = take_count + 1
+FROM (SELECT job_id FROM billing_jobs WHERE kind = 'doctor' AND state = 'waiting' AND due_at <= statement_timestamp()
+    ORDER BY due_at, job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS chosen
+WHERE job.job_id = chosen.job_id
+RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id,
+    message_id, queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
 
 -- name: is_any_waiting
 SELECT EXISTS (SELECT FROM billing_jobs WHERE state = 'waiting')
@@ -126,7 +137,7 @@ WHERE worker_id <> %(worker_id)s
 -- name: free
 -- What a dead worker had begun has failed, and is a suspect; what it had not begun waits as before.
 UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, began_at = NULL,
-    is_suspect = is_suspect OR began_at IS NOT NULL,
+    is_suspect = is_suspect OR began_at IS NOT NULL AND kind <> 'doctor',
     failure_count = failure_count + (began_at IS NOT NULL)::integer,
     error_code = CASE WHEN began_at IS NULL THEN error_code ELSE 'interrupted' END,
     reason = CASE WHEN began_at IS NULL THEN reason ELSE 'its worker ended before it did' END,
