@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from billfold.model import JobKind, JobState, TriggerSource
@@ -183,6 +183,12 @@ def take_doctor(connection: Connection, worker_id: UUID, *, limit: int) -> list[
     """Take at most `limit` doctor runs."""
     parameters = {"worker_id": worker_id, "worker": _worker_name(), "limit": limit}
     return list(map(_job, connection.execute(_query("take_doctor"), parameters)))
+
+
+def count(connection: Connection) -> dict[str, int]:
+    """How many jobs wait and are running, and how long the oldest of them has been in the queue."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return dict(cursor.execute(_query("count")).fetchone() or {})
 
 
 def count_visited(connection: Connection) -> int:

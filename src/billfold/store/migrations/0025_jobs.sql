@@ -105,7 +105,7 @@ ON CONFLICT (message_id) DO UPDATE SET failures = billing_message_failures.failu
 DROP TABLE billing_message_attempts;
 COMMENT ON TABLE billing_message_failures IS 'How often messages had failed before the queue was moved to billing_jobs; a row goes when the job of its message is written.';
 
--- The reader, whose queries are the operator's own, sees no message, and nothing about our machines.
+-- The reader, whose queries are the operator's own, sees no content of a message, and nothing about our machines.
 CREATE OR REPLACE FUNCTION billfold_grant_rights() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     home text := current_schema();
@@ -114,6 +114,13 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'billfold_reader') THEN
         EXECUTE format('REVOKE ALL ON %I.billing_tokens, %I.billing_jobs, %I.billing_doctor_runs FROM billfold_reader',
             home, home, home);
+        EXECUTE (
+            SELECT format('GRANT SELECT (%s) ON %I.billing_jobs TO billfold_reader',
+                string_agg(quote_ident(attname), ', ' ORDER BY attnum), home)
+            FROM pg_attribute
+            WHERE attrelid = format('%I.billing_jobs', home)::regclass AND attnum > 0 AND NOT attisdropped
+                AND attname NOT IN ('body', 'attributes')
+        );
     END IF;
 END
 $$;

@@ -145,6 +145,11 @@ UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, bega
 WHERE worker_id = %(worker_id)s
 RETURNING job_id, client_id, key, delivery_id, failure_count
 
+-- name: count
+SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'running') AS running,
+    coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::integer AS oldest_seconds
+FROM billing_jobs WHERE state <> 'dead'
+
 -- name: count_visited
 SELECT count(DISTINCT client_id) FROM billing_jobs WHERE trigger_source = 'schedule' AND state <> 'dead'
 
