@@ -66,6 +66,14 @@ class TriggerSource(StrEnum):
     SCHEDULE = "schedule"
 
 
+class JobKind(StrEnum):
+    """What a job does: ingest an object, look through a client's folder for what is not current, or run doctor."""
+
+    INGEST = "ingest"
+    VISIT = "visit"
+    DOCTOR = "doctor"
+
+
 class JobState(StrEnum):
     """Where a job of the queue is; the row of one that is done goes."""
 

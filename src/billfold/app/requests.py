@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from billfold.app.wanted import AnyClient, DeliveryId, Month, as_delivery_id, as_period
+from billfold.errors import ConfigurationError, UsageError
 from billfold.model import Client, TriggerSource
 
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
+    from billfold.store.jobs.doctor_runs import DoctorRun
     from billfold.store.jobs.requests import RequestedDelivery
 
 
@@ -95,3 +98,28 @@ class Requests:
 
         database = self._billfold.database
         return find_hindrance(as_delivery_id(database, delivery), settings=self._billfold.settings, database=database)
+
+    def doctor(self, client: str) -> None:
+        """Let a doctor run of the client wait for a worker, unless one waits or is running.
+
+        >>> billfold.requests.doctor("acme")
+        """
+        from billfold.store.database import connect
+        from billfold.store.jobs import doctor_runs
+
+        with suppress(UsageError, ConfigurationError):
+            # Settings alone do not make its row. What is wrong with the client is what doctor reports.
+            self._billfold.clients.keep(client)
+        with connect(self._billfold.database.conninfo) as connection:
+            doctor_runs.request(connection, client)
+
+    def find_doctor_run(self, client: str) -> DoctorRun | None:
+        """The last doctor run of the client that was requested, with what it has found so far.
+
+        >>> billfold.requests.find_doctor_run("nobody")
+        """
+        from billfold.store.database import connect
+        from billfold.store.jobs import doctor_runs
+
+        with connect(self._billfold.database.conninfo) as connection:
+            return doctor_runs.find(connection, client)

@@ -17,11 +17,14 @@ from billfold.reports.lists import DeliveryRow, PublicationRow, RunRow, Statemen
 from billfold.reports.moves import ComparedRange
 from billfold.reports.owners import OwnerRow, UnownedRow
 from billfold.reports.spending import Question
+from billfold.store.jobs.doctor_runs import LIMIT_SECONDS as DOCTOR_LIMIT_SECONDS
+from billfold.store.jobs.doctor_runs import DoctorRun
 from billfold.store.jobs.requests import RequestedDelivery
 from billfold.store.reports.spending import ChargePlace
 
 __all__ = [
     "CHECKS",
+    "DOCTOR_LIMIT_SECONDS",
     "MAX_KEY_BYTES",
     "BillState",
     "ChargePlace",
@@ -30,6 +33,7 @@ __all__ = [
     "ComparedRange",
     "DeliveryRow",
     "Destination",
+    "DoctorRun",
     "ExportContents",
     "Onboarding",
     "OwnerRow",

@@ -28,6 +28,21 @@ OnDelivery = Callable[[int, int, Delivery], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What is in a client's folder: how many statements, how many of them current, and the deliveries of others.
+
+    `refused` are the errors of statements that cannot be resolved. `is_complete` says that the whole folder was listed.
+    """
+
+    bucket: Bucket
+    statement_count: int
+    current_count: int
+    waiting: tuple[Delivery, ...]
+    refused: tuple[DeliveryOutcome, ...]
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillReport:
     """What a backfill found: how many statements, how many of them current, and how the others ended.
 
@@ -60,16 +75,11 @@ def backfill(
     """Ingest what is not current below the client's prefix, the oldest billing period first.
 
     It reads from the database what is current, so it continues after an interruption. A delivery that fails, is held or
-    was rolled back does not stop the others. `since` is the first billing period to ingest.
-
-    The month of a file without a manifest may be only in its content: it is known if this version was read before.
-    A new version is ordered by the month of the one before it, and a file that was never read comes last; one that
-    turns out to be of a month before `since` stays pending.
+    was rolled back does not stop the others. `since` is the first billing period to ingest; a file without a manifest
+    that turns out to be of a month before it stays pending.
 
     Raises ConfigurationError if no bucket is configured, and the error that prevents every attempt.
     """
-    if client.bucket is None:
-        require(settings, "AWS_BILLING_BUCKET", purpose="backfill")
     left_out: list[LeftOutFile] = []
     ingestion = Ingestion(
         client=client,
@@ -81,28 +91,50 @@ def backfill(
         since=since,
         on_left_out=left_out.extend,
     )
-    retrying(settings)(keep_client, database, client)
-    bucket: Bucket = retrying(settings)(open_bucket, client, settings)
-    deliveries, refused = resolve_all(ingestion, bucket, client.prefix, since=since)
-    deliveries = retrying(settings)(_in_order, database, client, deliveries, since)
-    waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
-    log.info(Event.BACKFILL_STARTED, statements=len(deliveries) + len(refused), waiting=len(waiting))
-    # An outcome without an error is a current delivery whose files have expired.
-    outcomes = [outcome for outcome in refused if outcome.exit_error]
-    for number, delivery in enumerate(waiting, start=1):
+    found = look_through(ingestion)
+    outcomes = list(found.refused)
+    for number, delivery in enumerate(found.waiting, start=1):
         if on_delivery is not None:
-            on_delivery(number, len(waiting), delivery)
-        outcomes.append(ingest_delivery(ingestion, bucket, delivery))
+            on_delivery(number, len(found.waiting), delivery)
+        outcomes.append(ingest_delivery(ingestion, found.bucket, delivery))
     report = BackfillReport(
-        statement_count=len(deliveries) + len(refused),
-        current_count=len(deliveries) - len(waiting) + sum(outcome.exit_error is None for outcome in refused),
+        statement_count=found.statement_count,
+        current_count=found.current_count,
         outcomes=tuple(outcomes),
-        # An outcome under the folder's own name is the folder's: a statement has its manifest's name.
-        is_complete=all(outcome.export_name != client.prefix for outcome in refused),
+        is_complete=found.is_complete,
         left_out=tuple(left_out),
     )
     log.info(Event.BACKFILL_FINISHED, statements=report.statement_count, **report.counts)
     return report
+
+
+def look_through(ingestion: Ingestion) -> Findings:
+    """List the client's folder: what is not current waits, the oldest billing period first.
+
+    The month of a file without a manifest may be only in its content: it is known if this version was read before.
+    A new version is ordered by the month of the one before it, and a file that was never read comes last.
+
+    Raises ConfigurationError if no bucket is configured, and the error that prevents every attempt.
+    """
+    client, settings, database = ingestion.client, ingestion.settings, ingestion.database
+    if client.bucket is None:
+        require(settings, "AWS_BILLING_BUCKET", purpose="backfill")
+    retrying(settings)(keep_client, database, client)
+    bucket: Bucket = retrying(settings)(open_bucket, client, settings)
+    deliveries, refused = resolve_all(ingestion, bucket, client.prefix, since=ingestion.since)
+    deliveries = retrying(settings)(_in_order, database, client, deliveries, ingestion.since)
+    waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
+    log.info(Event.BACKFILL_STARTED, statements=len(deliveries) + len(refused), waiting=len(waiting))
+    return Findings(
+        bucket=bucket,
+        statement_count=len(deliveries) + len(refused),
+        # An outcome without an error is a current delivery whose files have expired.
+        current_count=len(deliveries) - len(waiting) + sum(outcome.exit_error is None for outcome in refused),
+        waiting=tuple(waiting),
+        refused=tuple(outcome for outcome in refused if outcome.exit_error),
+        # An outcome under the folder's own name is the folder's: a statement has its manifest's name.
+        is_complete=all(outcome.export_name != client.prefix for outcome in refused),
+    )
 
 
 def _in_order(

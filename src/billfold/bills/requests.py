@@ -1,17 +1,27 @@
-"""Requests for ingestions and releases: deliveries wait in PostgreSQL for the server's worker."""
+"""Requests for ingestions and releases, and the schedule's visits: deliveries wait in the queue for a worker."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from billfold import clients
 from billfold.aws import SilentProgress, address, is_local
 from billfold.aws.layout import work_of
 from billfold.bills.admission import is_current
+from billfold.bills.backfill import look_through
 from billfold.bills.ingestion import Ingestion
 from billfold.bills.release import not_held, permit
 from billfold.bills.sources import find_deliveries
-from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
+from billfold.errors import (
+    BillfoldError,
+    ConfigurationError,
+    ForbiddenError,
+    SourceNotFoundError,
+    StoreFullError,
+    StoreLimitError,
+    UsageError,
+)
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.settings import Settings
@@ -21,6 +31,7 @@ from billfold.store.deliveries.records import StoredDelivery
 from billfold.store.deliveries.registration import RegisteredDelivery
 from billfold.store.jobs import requests
 from billfold.store.jobs.requests import RequestedDelivery
+from billfold.store.reports import freshness
 
 # The caller waits while manifests are read, up to a tenth of a second each: a folder may hold this many of them.
 MAX_REQUESTED = 100
@@ -81,6 +92,58 @@ def request(
             registration.ensure_client(connection, client)
         requested = [_request(connection, client, delivery, requested_by) for _, delivery in found]
         return (*requested, *(requests.show(connection, delivery_id) for delivery_id in kept))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderVisit:
+    """How many statements a client's folder has, how many of them are current, and how many wait for a worker.
+
+    `failures` are the errors of those that cannot be resolved, or of the folder.
+    """
+
+    statement_count: int
+    current_count: int
+    waiting_count: int
+    failures: tuple[BillfoldError, ...]
+
+
+def visit_folder(client: Client, *, settings: Settings, database: Database) -> FolderVisit:
+    """Queue each delivery in the client's folder that is not current, the oldest billing period first.
+
+    The folder counts as visited unless a second look could find more. Raises ConfigurationError if no bucket is
+    configured, and the error that prevents the visit.
+    """
+    with connect(database.conninfo) as connection:
+        began_at = freshness.read_clock(connection)
+    ingestion = Ingestion(
+        client=client,
+        # The queue repeats the visit.
+        settings=settings.model_copy(update={"retry_max_attempts": 1}),
+        database=database,
+        trigger=TriggerSource.SCHEDULE,
+        force=False,
+        progress=SilentProgress(),
+    )
+    found = look_through(ingestion)
+    failures = tuple(outcome.exit_error for outcome in found.refused if outcome.exit_error)
+    with connect(database.conninfo) as connection:
+        for delivery in found.waiting:
+            registered = registration.register_delivery(connection, client, delivery, TriggerSource.SCHEDULE)
+            stored = records.find_delivery(connection, registered.delivery_id)
+            _let_wait(connection, stored, TriggerSource.SCHEDULE)
+        if found.is_complete and not any(map(may_pass, failures)):
+            freshness.mark_backfilled(connection, client.client_id, began_at)
+    return FolderVisit(
+        statement_count=found.statement_count,
+        current_count=found.current_count,
+        waiting_count=len(found.waiting),
+        failures=failures,
+    )
+
+
+def may_pass(failure: BillfoldError) -> bool:
+    """Whether the next attempt may succeed: a full database, or a limit of it, says nothing about the file."""
+    return failure.retryable or isinstance(failure, StoreFullError | StoreLimitError)
 
 
 def request_again(delivery_id: UUID, *, settings: Settings, database: Database) -> RequestedDelivery:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from billfold.errors import PRECEDENCE, BillfoldError, ExitCode
 
-__all__ = ["EXIT_CODES_HELP", "ExitCode", "end_with", "exit_code"]
+__all__ = ["EXIT_CODES_HELP", "ExitCode", "choose_exit_code", "end_with", "exit_code"]
 
 EXIT_CODES_HELP = (
     f"**Exit codes**: {'; '.join(f'{code.value} {code.meaning}' for code in ExitCode)}. A signal ends a command"
@@ -16,8 +16,13 @@ EXIT_CODES_HELP = (
 
 def exit_code(failures: Iterable[BillfoldError]) -> ExitCode:
     """The exit code of a command that met these failures."""
-    codes = {failure.exit_code for failure in failures}
-    return next((code for code in PRECEDENCE if code in codes), ExitCode.SUCCESS)
+    return choose_exit_code(failure.exit_code for failure in failures)
+
+
+def choose_exit_code(codes: Iterable[ExitCode]) -> ExitCode:
+    """The one of these that a command ends with."""
+    met = set(codes)
+    return next((code for code in PRECEDENCE if code in met), ExitCode.SUCCESS)
 
 
 def end_with(failures: Iterable[BillfoldError | None]) -> ExitCode:

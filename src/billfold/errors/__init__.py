@@ -113,6 +113,7 @@ __all__ = [
     "UsageError",
     "advise",
     "as_internal",
+    "exit_code_of",
     "is_retryable",
     "list_errors",
 ]
@@ -129,6 +130,12 @@ def advise(error_code: str | None) -> str:
         return ""
     advice = {kind.error_code: kind.general_advice for kind in list_errors()}
     return advice.get(error_code, "Read the message. Another version of Billfold recorded this error code.")
+
+
+def exit_code_of(error_code: str) -> ExitCode:
+    """The exit code of a command that met an error with this code."""
+    codes = {kind.error_code: kind.exit_code for kind in list_errors()}
+    return codes.get(error_code, ExitCode.INTERNAL)
 
 
 def is_retryable(error_code: str | None) -> bool:

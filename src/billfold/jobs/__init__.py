@@ -1,18 +1,19 @@
-"""What runs without a person: workers of the two queues, dead letters, and the schedule.
+"""What runs without a person: the one queue, what writes its jobs, the pool that works on them, and dead letters.
 
-    worker          `billfold worker`: receives messages from SQS and handles several at a time
-    messages        one message: the client of each object that it announces, and the message's result
-    message_ingest  the ingest behind a message: a turn, a slot, the attempt, and its outcome as a result
-    results         the result of a message, `Done`, `Retry` or `Dead`, and how long a retry waits
-    attempts        begins and ends attempts, so that a message that kills its workers is found
-    in_flight       what one worker is handling now, and its counts
+    arrival         a message of SQS, from its text to the jobs that it makes
+    receiver        takes messages from SQS, writes their jobs, and only then deletes them
+    http_events     EventBridge events that arrive over HTTP
+    schedule        `billfold schedule`: has the folder of each client visited at its refresh interval
+    pool            takes jobs and works on several at a time: in the worker, the server and the schedule
+    work            one job, from its object or folder to its result
+    doctor_job      a doctor run that the dashboard asked for
+    results         the result of a job, `Done`, `Retry` or `Dead`, and how long a retry waits
+    settlement      what comes of a result, in the queue, in the dead-letter queue and in the log
+    rescue          frees the jobs of workers that are gone
+    worker          `billfold worker`: a receiver and a pool
     dead_letters    `billfold dlq`: lists, shows and redrives what the worker gave up
     queue_url       which queue a command uses
-    request_worker  the server's worker for requested deliveries, whose queue is in PostgreSQL
-    http_events     EventBridge events that arrive over HTTP
-    schedule        `billfold schedule`: visits the folder of each client at its refresh interval
-    client_pool     threads that visit several clients at a time
 
-The Lambda handler shares `messages` with the worker. Import what you need from its module: the folder itself imports
-nothing, so that the command line starts quickly.
+The Lambda handler works on the same jobs. Import what you need from its module: the folder itself imports nothing, so
+that the command line starts quickly.
 """

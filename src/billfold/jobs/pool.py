@@ -15,7 +15,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from uuid import uuid4
 
@@ -28,6 +28,7 @@ from billfold.jobs.results import Cause, Result, Retry, wait_seconds
 from billfold.jobs.settlement import announce_start, bind, conclude, settle
 from billfold.jobs.work import work_on
 from billfold.log import Event
+from billfold.model import JobKind, TriggerSource
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs import jobs
@@ -41,6 +42,8 @@ _DUE_LOOK_SECONDS = 1.0
 SILENCE_SECONDS = 10.0
 # So that it is back in time, see `rescue`.
 _MAX_RECONNECT_SECONDS = 3
+# Doctor runs have threads of their own, because somebody is watching.
+DOCTOR_CONCURRENCY = 2
 _TICK_SECONDS = 0.1
 # At the end, what is being written is written.
 _LAST_SECONDS = 1.0
@@ -51,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 
 class Pool:
-    """The threads of one process, for one run."""
+    """The threads of one process, for one run. With `trigger`, they take only the jobs that this one found."""
 
     def __init__(
         self,
@@ -60,12 +63,14 @@ class Pool:
         database: Database,
         concurrency: int,
         on_settled: Callable[[Job, Result], None] = lambda job, result: None,
+        trigger: TriggerSource | None = None,
     ) -> None:
         self._worker_id = uuid4()
         self._settings = settings
         self._database = jobs.name_sessions(database, self._worker_id)
         self._concurrency = concurrency
         self._on_settled = on_settled
+        self._trigger = trigger
         self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
         # Plain values, because a signal handler must not take a lock.
         self._is_stopping = False
@@ -75,6 +80,7 @@ class Pool:
         self._ended: deque[tuple[Job, Result]] = deque()
         self._alone: Job | None = None
         self._is_idle = False
+        self._failure: BillfoldError | None = None
         self._random = Random()
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
@@ -89,10 +95,10 @@ class Pool:
         self._is_stopping = True
         self._wake()
 
-    def finish(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> int:
+    def finish(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> Sequence[Job]:
         """Take no more jobs, and let those in progress end within `seconds`, or until `is_over`.
 
-        Those that do not end are given back. Returns how many.
+        Those that do not end are given back. Returns them.
         """
         self.stop()
         deadline = time.monotonic() + seconds
@@ -100,8 +106,10 @@ class Pool:
             self._thread.join(_TICK_SECONDS)
         self._is_given_up = True
         self._wake()
-        self._thread.join(_LAST_SECONDS)
-        unfinished = self.count_running()
+        if self._thread.is_alive():
+            self._thread.join(_LAST_SECONDS)
+        with self._changed:
+            unfinished = list(self._running)
         if self._list_known():
             self._give_back()
         return unfinished
@@ -111,13 +119,16 @@ class Pool:
         return self._thread.is_alive()
 
     def is_idle(self) -> bool:
-        """Whether nothing was in progress and no job waited, due or not, at the last look."""
+        """Whether nothing was in progress here at the last look, and no job waited that this pool could take.
+
+        Without a `trigger` it waits for those that are due later, too.
+        """
         return self._is_idle
 
-    def count_running(self) -> int:
-        """How many jobs are in progress."""
-        with self._changed:
-            return len(self._running)
+    @property
+    def failure(self) -> BillfoldError | None:
+        """Why the database is away; None while it answers."""
+        return self._failure
 
     def _list_known(self) -> list[Job]:
         """What it has taken and not settled."""
@@ -151,12 +162,12 @@ class Pool:
                     jobs.give_back(connection, self._worker_id, kept=self._list_known())
                     if failure_count:
                         log.info(Event.DATABASE_FOUND)
-                        failure_count = 0
+                        failure_count, self._failure = 0, None
                     self._dispatch(connection)
             except Interruption:
                 return
             except BillfoldError as error:
-                self._is_idle = False
+                self._is_idle, self._failure = False, error
                 failure_count += 1
                 delay_seconds = min(wait_seconds(failure_count, self._random), _MAX_RECONNECT_SECONDS)
                 log.warning(
@@ -188,7 +199,8 @@ class Pool:
             if not self._is_stopping and self._take(connection, outlook) and outlook.due_in_seconds is not None:
                 waits.append(outlook.due_in_seconds if outlook.due_in_seconds > 0 else _DUE_LOOK_SECONDS)
             with self._changed:
-                self._is_idle = outlook.due_in_seconds is None and not (self._running or self._ended or self._alone)
+                is_busy = self._running or self._ended or self._alone
+                self._is_idle = not is_busy and (outlook.due_in_seconds is None or self._trigger is not None)
             self._wait(connection, min(seconds for seconds in waits if seconds is not None))
         self._settle_all(connection)
 
@@ -206,16 +218,29 @@ class Pool:
 
     def _take(self, connection: Connection, outlook: Outlook) -> bool:
         """Begin what can begin; whether more could."""
-        free = self._concurrency - self.count_running()
-        if free > 0 and self._alone is None and outlook.is_suspect_due:
-            self._alone = next(iter(jobs.take(connection, self._worker_id, limit=1, suspects=True)), None)
         if self._alone is not None:
             self._begin_alone(connection)
             return False
-        if free > 0 and outlook.due_in_seconds is not None and outlook.due_in_seconds <= 0:
-            for job in jobs.take(connection, self._worker_id, limit=free):
+        with self._changed:
+            doctor_count = sum(job.kind is JobKind.DOCTOR for job in self._running)
+            free = self._concurrency - len(self._running) + doctor_count
+        if self._trigger is None and outlook.is_doctor_due:
+            for job in jobs.take_doctor(connection, self._worker_id, limit=DOCTOR_CONCURRENCY - doctor_count):
                 self._begin(job)
-        return self.count_running() < self._concurrency
+        if free <= 0:
+            return False
+        if outlook.is_suspect_due:
+            suspects = jobs.take(connection, self._worker_id, limit=1, suspects=True, trigger=self._trigger)
+            if suspects:
+                [self._alone] = suspects
+                self._begin_alone(connection)
+                return False
+        taken = []
+        if outlook.is_due:
+            taken = jobs.take(connection, self._worker_id, limit=free, trigger=self._trigger)
+        for job in taken:
+            self._begin(job)
+        return len(taken) < free
 
     def _begin_alone(self, connection: Connection) -> None:
         """Begin the suspect when the others have ended; until it has ended nothing else begins."""

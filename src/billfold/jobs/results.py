@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 from uuid import UUID
 
 import structlog
 
 from billfold.log import Event
 from billfold.model import Client
+
+if TYPE_CHECKING:
+    from billfold.bills.requests import FolderVisit
 
 # A wait for other work is short at first, and at most this long
 MAX_WAIT_SECONDS = 60
@@ -27,11 +30,10 @@ log = structlog.get_logger(__name__)
 
 
 class Cause(StrEnum):
-    """Why a message is retried: its client has no free slot (SLOT), its statement is busy (BUSY), PostgreSQL is away
-    (DATABASE), an error of ours prevented the attempt (UNTRIED), or the attempt failed (FAILURE).
+    """Why a job is retried: its statement is busy (BUSY), PostgreSQL is away (DATABASE), an error of ours prevented the
+    attempt (UNTRIED), or the attempt failed (FAILURE).
     """
 
-    SLOT = "slot"
     BUSY = "busy"
     DATABASE = "database"
     UNTRIED = "untried"
@@ -40,17 +42,18 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The message is handled, even if it changed nothing; `reason` says why."""
+    """The job is done, even if it changed nothing; `reason` says why. `visit` is what a visit of a folder found."""
 
     client: Client | None = None
     delivery_id: UUID | None = None
     state: str | None = None
     reason: str | None = None
+    visit: FolderVisit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """The message is retried after `delay_seconds`; only a FAILURE counts towards the limit of attempts."""
+    """The job is retried after `delay_seconds`; only a FAILURE counts towards the limit of attempts."""
 
     cause: Cause
     delay_seconds: int
@@ -58,16 +61,18 @@ class Retry:
     client: Client | None = None
     delivery_id: UUID | None = None
     error_code: str | None = None
+    visit: FolderVisit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
-    """The message can never succeed, or has failed too often."""
+    """The job can never succeed, or has failed too often."""
 
     reason: str
     error_code: str
     client: Client | None = None
     delivery_id: UUID | None = None
+    visit: FolderVisit | None = None
 
     def attributes(self, message_id: str) -> dict[str, str]:
         """The attributes of the dead letter: `reason`, `error_code`, and the id that the message had in its queue."""
@@ -105,7 +110,7 @@ def report(result: Result) -> None:
     match result:
         case Done():
             log.info(Event.MESSAGE_DONE, **({"state": result.state} if result.state else {}), **facts)
-        case Retry(cause=Cause.SLOT | Cause.BUSY):
+        case Retry(cause=Cause.BUSY):
             # A flood of one client's events logs this thousands of times.
             log.debug(Event.MESSAGE_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **facts)
         case Retry():

@@ -17,6 +17,7 @@ from billfold.errors import BillfoldError, InternalError
 from billfold.jobs.dead_letters import bury
 from billfold.jobs.results import Cause, Dead, Done, Result, Retry, report, retry_seconds
 from billfold.log import Event
+from billfold.model import JobKind
 from billfold.settings import Settings
 from billfold.store.database import Connection
 from billfold.store.jobs import jobs, requests
@@ -76,7 +77,7 @@ def announce_start(job: Job, *, is_alone: bool) -> None:
         log.warning(Event.ASKED_ALONE if job.message is None else Event.MESSAGE_ALONE)
     if job.message is None:
         # One that waits for others is taken again and again.
-        write = log.info if job.take_count == 1 else log.debug
+        write = log.info if job.take_count == 1 and job.kind is JobKind.INGEST else log.debug
         write(Event.ASKED_STARTED, asked_by=job.trigger, taken_count=job.take_count)
 
 
@@ -87,7 +88,7 @@ def conclude(job: Job, result: Result, settings: Settings, *, dead_letters: Queu
     """
     if isinstance(result, Retry) and result.cause is Cause.FAILURE:
         result = _count_failure(job, result, settings)
-    if isinstance(result, Retry) and job.message is None and result.cause in (Cause.SLOT, Cause.BUSY):
+    if isinstance(result, Retry) and job.message is None and result.cause is Cause.BUSY:
         result = replace(result, delay_seconds=min(result.delay_seconds, MAX_REQUEST_WAIT_SECONDS))
     if isinstance(result, Dead) and job.message is not None:
         return _bury(job.message, result, settings, dead_letters)
@@ -104,6 +105,7 @@ def _count_failure(job: Job, result: Retry, settings: Settings) -> Retry | Dead:
         delivery_id=result.delivery_id,
         reason=f"failed {count} times, at last: {result.reason}",
         error_code=result.error_code or InternalError.error_code,
+        visit=result.visit,
     )
 
 
@@ -159,6 +161,11 @@ def _report(job: Job, result: Result) -> None:
     if job.message is not None:
         report(result)
         return
+    if job.kind is JobKind.VISIT and (isinstance(result, Done | Dead) or result.cause is Cause.FAILURE):
+        _report_visit(result)
+        return
+    if job.kind is JobKind.DOCTOR and isinstance(result, Done):
+        return
     facts: dict[str, Any] = {"reason": result.reason} if result.reason else {}
     match result:
         case Done():
@@ -166,11 +173,22 @@ def _report(job: Job, result: Result) -> None:
             instead = {"instead": str(result.delivery_id)} if is_another else {}
             log.info(Event.ASKED_DONE, state=result.state, **instead, **facts)
         case Retry():
-            is_wait = result.cause in (Cause.SLOT, Cause.BUSY)
-            write = log.debug if is_wait else log.warning
+            write = log.debug if result.cause is Cause.BUSY else log.warning
             code = {"error_code": result.error_code} if result.error_code else {}
             write(Event.ASKED_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **code, **facts)
         case Dead():
             log.error(Event.ASKED_DEAD, error_code=result.error_code, **facts)
         case _:
             assert_never(result)
+
+
+def _report_visit(result: Result) -> None:
+    visit = result.visit
+    if visit is not None:
+        counts = {"current": visit.current_count, "pending": visit.waiting_count}
+        state = "done" if isinstance(result, Done) else "failed"
+        log.info(Event.SCHEDULE_CLIENT_FINISHED, state=state, statements=visit.statement_count, **counts)
+    elif isinstance(result, Done):
+        log.info(Event.SCHEDULE_CLIENT_FINISHED, state="done", statements=0, reason=result.reason)
+    else:
+        log.error(Event.SCHEDULE_CLIENT_FAILED, error_code=result.error_code, error=result.reason)

@@ -6,7 +6,7 @@ it is not yet current.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from uuid import UUID
 
@@ -15,6 +15,7 @@ import structlog
 from billfold import clients
 from billfold.aws.layout import Place, place_of
 from billfold.bills.ingest import ingest
+from billfold.bills.requests import may_pass, visit_folder
 from billfold.errors import (
     AccessDeniedError,
     BillfoldError,
@@ -25,11 +26,13 @@ from billfold.errors import (
     StoreError,
     StoreFullError,
     StoreUnavailableError,
+    UsageError,
     as_internal,
 )
+from billfold.jobs.doctor_job import run_doctor_job
 from billfold.jobs.results import Cause, Dead, Done, Result, Retry, choose, retry_seconds, wait_seconds
 from billfold.log import Event
-from billfold.model import Client, DeliveryOutcome, DeliveryState, LeftOutFile
+from billfold.model import Client, DeliveryOutcome, DeliveryState, JobKind, LeftOutFile
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import claims, records, runs
@@ -66,6 +69,10 @@ class _Worker:
     database: Database
 
     def run(self) -> Result:
+        if self.job.kind is JobKind.DOCTOR:
+            return run_doctor_job(self.job.client_id, self.settings, self.database)
+        if self.job.kind is JobKind.VISIT:
+            return self._visit()
         client = self._find_client()
         if not isinstance(client, Client):
             return client
@@ -99,6 +106,27 @@ class _Worker:
             log.error(Event.EVENT_REFUSED, bucket=job.bucket, reason=reason)
             return Dead(client=client, reason=reason, error_code=AccessDeniedError.error_code)
         return client
+
+    def _visit(self) -> Result:
+        """Look through the client's folder: what it finds are jobs of their own."""
+        try:
+            client = clients.resolve_client(self.database, self.settings, self.job.client_id)
+        except UsageError as error:
+            return Done(reason=str(error))
+        if (client.bucket, client.prefix) != (self.job.bucket, self.job.key):
+            return Done(client=client, reason="the client's folder is another one now")
+        try:
+            found = visit_folder(client, settings=self.settings, database=self.database)
+        except BillfoldError as error:
+            return self.fail(error, client, is_tried=True)
+        except Exception as error:
+            log.exception(Event.INTERNAL_ERROR)
+            return self.fail(as_internal(error), client, is_tried=True)
+        if not found.failures:
+            return Done(client=client, visit=found)
+        # Those of which a later visit may be rid come first: it would not be made for the others.
+        first = max(found.failures, key=may_pass)
+        return replace(self.fail(first, client, is_tried=True), visit=found)
 
     def _ingest(self, client: Client) -> Result:
         job = self.job

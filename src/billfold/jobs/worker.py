@@ -108,7 +108,7 @@ class Worker:
     def _finish(self) -> int:
         """Let jobs in progress end while there is time; returns how many do not."""
         self._receiver.stop()
-        unfinished = self._pool.finish(self._settings.shutdown_seconds, lambda: self._stops > 1)
+        unfinished = len(self._pool.finish(self._settings.shutdown_seconds, lambda: self._stops > 1))
         # A poll may still bring messages: they are taken in, or come again.
         until = time.monotonic() + POLL_SECONDS
         while self._receiver.is_alive() and time.monotonic() < until and self._stops <= 1:

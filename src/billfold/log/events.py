@@ -208,6 +208,12 @@ class Event(StrEnum):
     MANIFEST_OF_ANOTHER_BUCKET = _info(
         "manifest_of_another_bucket", "key names bucket", "A manifest names another bucket than its own."
     )
+    JOBS_COUNTED = _info(
+        "jobs_counted",
+        "waiting running oldest_seconds",
+        "What is in the queue, once a minute from each worker.",
+        metrics="JobsWaiting JobsRunning OldestJobSeconds",
+    )
     JOB_FREED = _warning(
         "job_freed",
         "job_id client key",

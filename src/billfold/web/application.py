@@ -12,7 +12,6 @@ from billfold.errors import BillfoldError, SchemaVersionError
 from billfold.web import api, events, metrics, pages, sign_in
 from billfold.web.api.responses import describe_failures
 from billfold.web.dependencies import OurBillfold
-from billfold.web.doctor_runs import DoctorRuns
 from billfold.web.error_responses import (
     fail,
     on_billfold_error,
@@ -76,7 +75,6 @@ def create_app(billfold: Billfold, *, home_token: HomeToken | None = None, bound
     finder = AccessFinder(billfold, home_token=home_token)
     throttle = Throttle(settings.requests_per_minute)
     app.state.billfold = billfold
-    app.state.doctor_runs = DoctorRuns(billfold)
     app.state.finder = finder
     app.state.metrics = metrics.make_registry(billfold)
     app.state.throttle = throttle

@@ -8,7 +8,6 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from billfold.app import Billfold
-from billfold.web.doctor_runs import DoctorRuns
 from billfold.web.gate import AccessFinder
 from billfold.web.throttle import Throttle
 
@@ -24,7 +23,6 @@ def _state(name: str, kind: type) -> Any:
 
 
 OurBillfold = Annotated[Billfold, _state("billfold", Billfold)]
-OurDoctorRuns = Annotated[DoctorRuns, _state("doctor_runs", DoctorRuns)]
 OurFinder = Annotated[AccessFinder, _state("finder", AccessFinder)]
 OurMetrics = Annotated[CollectorRegistry, _state("metrics", CollectorRegistry)]
 OurThrottle = Annotated[Throttle, _state("throttle", Throttle)]

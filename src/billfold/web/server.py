@@ -67,14 +67,14 @@ def serve(
     server = _Server(config, pool, home_token, on_started)
     # uvicorn handles SIGINT and SIGTERM itself as soon as it runs.
     interruption.let_finish(lambda number: server.handle_exit(number, None))
-    if settings.serve_concurrency:
-        pool.start()
+    # Even a server that is to ingest nothing runs doctor for its pages.
+    pool.start()
     try:
         server.run(sockets=[listener])
     finally:
-        unfinished_count = pool.finish(settings.shutdown_seconds - server.stopping_seconds(), lambda: server.force_exit)
-        log.info(Event.SERVER_STOPPED, unfinished=unfinished_count)
-        if unfinished_count or _is_held_up():
+        unfinished = pool.finish(settings.shutdown_seconds - server.stopping_seconds(), lambda: server.force_exit)
+        log.info(Event.SERVER_STOPPED, unfinished=len(unfinished))
+        if unfinished or _is_held_up():
             interruption.leave_now(0)
 
 

@@ -13,7 +13,7 @@ import pytest
 from billfold import clients
 from billfold.jobs import rescue
 from billfold.jobs.rescue import Rescue, free_gone_now
-from billfold.model import TriggerSource
+from billfold.model import JobKind, TriggerSource
 from billfold.store.database import Connection, connect
 from billfold.store.jobs import jobs
 from billfold.store.jobs.jobs import Job, JobMessage, NewJob
@@ -109,6 +109,17 @@ def test_nobody_does_the_work_that_another_one_does(queue: Connection) -> None:
     assert keys(take(queue)) == ["b-Manifest.json"]
 
 
+def test_a_visit_takes_a_slot_and_a_doctor_run_needs_none(queue: Connection) -> None:
+    for kind in JobKind:
+        jobs.add(queue, new("a", kind=kind, work=kind))
+    jobs.add(queue, new("b"))
+    is_doctor_due = jobs.look(queue, WORKER).is_doctor_due
+
+    assert [job.kind for job in take(queue)] == [JobKind.INGEST, JobKind.VISIT]
+    assert [job.kind for job in jobs.take_doctor(queue, WORKER, limit=9)] == [JobKind.DOCTOR]
+    assert (is_doctor_due, jobs.look(queue, WORKER).is_doctor_due) == (True, False)
+
+
 def test_an_object_waits_once_and_is_read_once_more_if_it_comes_while_it_is_worked_on(queue: Connection) -> None:
     first = jobs.add(queue, new("a", message=message("m-1"), is_event=True))
     again = jobs.add(queue, new("a", message=message("m-2"), is_event=True))
@@ -144,7 +155,7 @@ def test_a_failure_waits_and_is_counted_and_a_wait_is_not(queue: Connection) -> 
     assert [job.failure_count for job in take(queue)] == [1]
 
 
-def test_a_dead_job_stays_until_it_is_retried_or_canceled_and_keeps_no_newer_one_away(queue: Connection) -> None:
+def test_a_dead_job_stays_until_it_is_retried_or_its_object_comes_again(queue: Connection) -> None:
     jobs.add(queue, new("a", message=message("m-1")))
     [job] = take(queue)
     jobs.postpone(queue, job, WORKER, seconds=0, is_failure=True, is_tried=True, reason="x", error_code="x")
@@ -161,41 +172,10 @@ def test_a_dead_job_stays_until_it_is_retried_or_canceled_and_keeps_no_newer_one
 
     assert buried == [("dead", 1, "missing_column", "no column")]
     assert again.failure_count == 0
+    assert rows(queue, "job_id, state, message_id, failure_count") == [(newer, "waiting", "m-2", 0)]
     assert newer != again.job_id
-    assert jobs.cancel(queue, again.job_id)
-    assert rows(queue, "state, message_id") == [("waiting", "m-2")]
-
-
-def die(queue: Connection, key: str) -> int:
-    """A job of this key that was given up."""
-    job_id = jobs.add(queue, new(key))
-    [job] = take(queue)
-    jobs.bury(queue, job, WORKER, error_code="missing_column", reason="no column")
-    return job_id
-
-
-def test_a_dead_job_goes_once_its_object_came_in(queue: Connection) -> None:
-    for key in ("a", "a", "b"):
-        die(queue, key)
-    jobs.add(queue, new("a"))
-    [job] = take(queue)
-    jobs.finish(queue, job, WORKER)
-
-    assert rows(queue, "key, state") == [("b", "dead")]
-
-
-def test_a_retry_of_a_dead_job_is_one_of_the_newer_job_of_its_object(queue: Connection) -> None:
-    dead_ids = [die(queue, "a") for _ in range(2)]
-    newer_id = jobs.add(queue, new("a"))
-    [newer] = take(queue)
-    jobs.postpone(queue, newer, WORKER, seconds=600, is_failure=True, is_tried=True, reason="x", error_code="x")
-    while_it_waits = jobs.retry(queue, dead_ids[0])
-    [newer] = take(queue)
-    while_it_runs = jobs.retry(queue, dead_ids[1])
-    is_over = jobs.finish(queue, newer, WORKER)
-
-    assert (while_it_waits, while_it_runs, is_over) == (True, True, False)
-    assert rows(queue, "job_id, state, take_count") == [(newer_id, "waiting", 2)]
+    assert jobs.cancel(queue, newer)
+    assert rows(queue, "job_id") == []
 
 
 def test_a_worker_says_nothing_about_a_job_that_it_lost_or_took_anew(queue: Connection) -> None:
@@ -271,21 +251,3 @@ def test_a_worker_that_stops_gives_its_jobs_back_and_none_has_failed(queue: Conn
     assert jobs.give_back(queue, WORKER, kept=kept) == 1
     assert [(job.key, job.failure_count, job.is_suspect) for job in take(queue)] == [("a", 0, False)]
     assert jobs.give_back(queue, WORKER) == 2
-
-
-def test_a_visit_of_the_folder_takes_a_slot(queue: Connection, landing: Landing) -> None:
-    acme = next(each for each in clients.list_clients(landing.database) if each.client_id == "acme")
-    for key in ("a", "b"):
-        jobs.add(queue, new(key))
-    with jobs.visit(queue, WORKER, acme) as has_slot, another_life(landing) as (connection, worker_id):
-        beside = take(connection, worker_id=worker_id)
-        with jobs.visit(connection, worker_id, acme) as has_another:
-            pass
-        with jobs.visit(connection, worker_id, acme) as is_visited_twice:
-            pass
-
-    assert has_slot
-    assert not has_another
-    assert not is_visited_twice
-    assert keys(beside) == ["a"]
-    assert [key for (key,) in rows(queue, "key")] == ["a", "b"]

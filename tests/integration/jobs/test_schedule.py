@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
 
 from billfold import Billfold, clients
 from billfold.jobs.schedule import Visit, VisitState, finish_pass, keep_schedule, report_late, visit_due
-from billfold.model import Client
+from billfold.model import Client, JobKind, TriggerSource
 from billfold.reports.freshness import list_client_freshness, list_statement_freshness
 from billfold.store.database import connect
-from billfold.store.jobs.slots import open_slots, take_slot
+from billfold.store.jobs import jobs
+from billfold.store.jobs.jobs import NewJob
 from billfold.store.reports import freshness
 from tests.bills.landing import Landing
 from tests.processes.faulty_aws import Call, Fault, faulty_aws
@@ -34,9 +36,26 @@ def tables(registry: Registry, tmp_path: Path) -> Landing:
     return Landing.make(registry.database, registry.settings, tmp_path / "unused")
 
 
-def visit(registry: Registry, **options: object) -> dict[str, Visit]:
-    visits = visit_due(Billfold(registry.settings, database=registry.database), **options)  # type: ignore[arg-type]
+def visit(registry: Registry, concurrency: int = 2) -> dict[str, Visit]:
+    visits = visit_due(Billfold(registry.settings, database=registry.database), concurrency=concurrency)
     return {each.client_id: each for each in visits}
+
+
+@contextmanager
+def busy_with(registry: Registry, client: Client, key: str, kind: JobKind = JobKind.INGEST) -> Iterator[None]:
+    """Another worker has a job of the client."""
+    assert client.bucket
+    new = NewJob(
+        kind=kind, client_id=client.client_id, bucket=client.bucket, key=key, work=key, trigger=TriggerSource.API
+    )
+    with connect(registry.database.conninfo) as other:
+        worker_id = uuid4()
+        jobs.live(other, worker_id)
+        jobs.add(other, new)
+        [_] = jobs.take(other, worker_id, limit=1)
+        yield
+        jobs.give_back(other, worker_id)
+        assert all(jobs.cancel(other, row.job_id) for row in jobs.list_jobs(other, client_id=client.client_id))
 
 
 @contextmanager
@@ -131,6 +150,31 @@ def test_what_fails_stops_nobody_and_is_tried_again_only_where_that_may_help(reg
     assert visits["zeta"].counts == {"current": 0, "failed": 1, "published": 1}
     # No later attempt can bring in what is no manifest.
     assert states(again) == {"broken": "failed"}
+    # A schedule that keeps running waits before it asks again for what was refused.
+    with connect(registry.database.conninfo) as connection:
+        assert freshness.list_due(connection, default_client=None, patience_seconds=60) == []
+
+
+def test_a_delivery_that_may_come_in_later_waits_in_the_queue_for_the_next_pass(
+    registry: Registry, tables: Landing
+) -> None:
+    registry.deliver(registry.add("acme"), "1")
+
+    def throttle(call: Call) -> Fault:
+        return (503, "SlowDown") if call.is_download and call.path.endswith("gz") else None
+
+    with beside(registry, throttle) as throttled:
+        failed = visit(throttled)
+    waiting = tables.query("SELECT kind, state, failure_count, error_code, due_at > now() FROM billing_jobs")
+    early = visit(registry)
+    tables.execute("UPDATE billing_jobs SET due_at = now()")
+    later = visit(registry)
+
+    assert failed["acme"].counts == {"current": 0, "failed": 1}
+    assert [failure.error_code for failure in failed["acme"].failures] == ["source_unavailable"]
+    assert waiting == [("ingest", "waiting", 1, "source_unavailable", True)]
+    assert early == {}
+    assert later["acme"].counts == {"current": 0, "published": 1}
 
 
 def test_a_disabled_client_has_no_turn(registry: Registry) -> None:
@@ -152,46 +196,40 @@ def test_the_client_of_the_settings_has_its_turn_too_and_one_for_each_folder(reg
     assert turns == [{"own": "done"}, {}, {"own": "done"}]
 
 
-def test_two_schedules_do_not_look_through_one_client_at_once(registry: Registry) -> None:
-    registry.add("acme")
-    registry.add("globex")
+def test_a_folder_that_another_worker_visits_and_a_client_without_a_free_slot_wait(registry: Registry) -> None:
+    acme, globex = registry.add("acme"), registry.add("globex", max_deliveries=1)
+    registry.add("initech")
 
-    with connect(registry.database.conninfo) as other:
-        assert freshness.try_lock_client(other, "acme")
+    with busy_with(registry, acme, acme.prefix, JobKind.VISIT), busy_with(registry, globex, "exports/a-Manifest.json"):
         beside = visit(registry)
     after = visit(registry)
 
-    # Whoever is looked through fails, because the buckets are empty.
-    assert states(beside) == {"acme": "busy", "globex": "failed"}
-    assert states(after) == {"acme": "failed", "globex": "failed"}
+    # Whoever is visited fails, because the buckets are empty.
+    assert states(beside) == {"acme": "busy", "globex": "busy", "initech": "failed"}
+    assert states(after) == {"acme": "failed", "globex": "failed", "initech": "failed"}
 
 
-def test_what_another_schedule_finished_meanwhile_is_not_done_again(registry: Registry, tables: Landing) -> None:
-    registry.add("acme")
-    registry.add("globex")
+def test_a_schedule_that_stops_begins_no_other_delivery_and_the_next_one_goes_on(
+    registry: Registry, tables: Landing
+) -> None:
+    client = registry.add("acme", max_deliveries=1)
+    registry.deliver(client, "1", export_path="exports/first")
+    registry.deliver(client, "2", export_path="exports/second")
+    reached, released = threading.Event(), threading.Event()
+    stops: list[int] = []
 
-    def finish_globex(_: Call) -> Fault:
-        # The other schedule ends with globex after this one has found it to be due.
-        tables.execute("UPDATE billing_clients SET backfilled_at = now() WHERE client_id = 'globex'")
-        return None
+    with beside(registry, hold("acme-bills", released, reached)) as watched:
+        keeping = keep_in_thread(watched, stops)
+        assert reached.wait(LIMIT_SECONDS)
+        stops.append(1)
+        released.set()
+        keeping.join(LIMIT_SECONDS)
+    stopped = tables.query("SELECT state, attempts FROM billing_deliveries ORDER BY export_name")
+    resumed = visit(registry)
 
-    with beside(registry, finish_globex) as watched:
-        # It is looked through, and its bucket is empty.
-        assert states(visit(watched, concurrency=1)) == {"acme": "failed"}
-
-
-def test_a_schedule_that_is_told_to_stop_begins_no_other_delivery(registry: Registry, tables: Landing) -> None:
-    registry.deliver(registry.add("acme"), "1")
-    registry.deliver(registry.add("globex"), "1")
-    stops: list[Call] = []
-
-    # Told while it looks for the deliveries of acme.
-    with beside(registry, stops.append) as watched:
-        visits = visit(watched, concurrency=1, count_stops=lambda: min(len(stops), 1))
-
-    assert states(visits) == {"acme": "stopped"}
-    assert tables.count("billing_statements") == 0
-    assert tables.query("SELECT backfilled_at FROM billing_clients") == [(None,), (None,)]
+    assert stopped == [("published", 1), ("pending", 0)]
+    assert resumed["acme"].counts == {"current": 0, "published": 1}
+    assert tables.billed()["USD"] == 3
 
 
 def test_a_client_that_takes_long_keeps_nobody_waiting(registry: Registry, tables: Landing) -> None:
@@ -231,7 +269,7 @@ def test_a_delivery_that_does_not_end_in_time_does_not_keep_the_schedule(registr
         stops.append(1)
         keeping.join(LIMIT_SECONDS)
         released.set()
-        wait_until(lambda: not any(thread.name == "client-pool" for thread in threading.enumerate()))
+        wait_until(lambda: not any(thread.name.startswith("job ") for thread in threading.enumerate()))
 
     assert unfinished == [1]
 
@@ -255,19 +293,6 @@ def test_a_pass_says_that_it_is_over_whether_or_not_anybody_was_due(registry: Re
 
         told = [event for event in events if event["event"] == "schedule_finished"]
         assert [(event["clients"], event["visited"]) for event in told] == [(1, visited)]
-
-
-def test_a_client_all_of_whose_slots_are_taken_waits_for_the_next_turn(registry: Registry) -> None:
-    client = registry.add("acme", max_deliveries=1)
-
-    with open_slots(registry.database) as worker:
-        assert take_slot(worker, client) == 1
-        beside = visit(registry)
-    after = visit(registry)
-
-    assert states(beside) == {"acme": "busy"}
-    # It is looked through, and its bucket is empty.
-    assert states(after) == {"acme": "failed"}
 
 
 def test_a_client_without_a_delivery_is_late_after_one_and_a_half_intervals(

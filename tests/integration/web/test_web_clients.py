@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -18,13 +18,18 @@ from billfold.app import Billfold
 from billfold.aws import LocalAws
 from billfold.clients import tokens
 from billfold.clients.onboarding import ExportContents, Onboarding, iam_documents, make_template
-from billfold.errors import UsageError
-from billfold.model import Client, ExportTable, Probe, ProbeState, Scope, TimeGranularity
-from billfold.web.doctor_runs import LIMIT_SECONDS, DoctorRuns
+from billfold.jobs.pool import Pool
+from billfold.model import Client, ExportTable, Scope, TimeGranularity
+from billfold.settings import Settings
+from billfold.store.database import Database
 from tests.bills.landing import Landing
+from tests.connections import ask
+from tests.processes.faulty_aws import Call, Fault, faulty_aws
 from tests.processes.web_server import Answer, WebServer, run_web_server
 from tests.registry import OUR_ACCOUNT, Registry
 
+# Nothing here takes nearly as long.
+LIMIT_SECONDS = 60
 BUS_ARN = f"arn:aws:events:us-east-1:{OUR_ACCOUNT}:event-bus/billfold"
 
 
@@ -38,8 +43,17 @@ def run_server(registry: Registry) -> Iterator[WebServer]:
     """The server of a registry that has acme already."""
     registry.add("globex", refresh_hours=6)
     settings = registry.settings.model_copy(update={"our_account_id": OUR_ACCOUNT, "region": "us-east-1"})
-    with run_web_server(settings, registry.database) as server:
+    with run_web_server(settings, registry.database) as server, run_pool(settings, registry.database):
         yield server
+
+
+@contextmanager
+def run_pool(settings: Settings, database: Database) -> Iterator[None]:
+    """What `billfold serve` has beside the server, for doctor runs only."""
+    pool = Pool(settings=settings, database=database, concurrency=0)
+    pool.start()
+    yield
+    assert not pool.finish(LIMIT_SECONDS)
 
 
 @pytest.fixture
@@ -83,10 +97,15 @@ def make_token(registry: Registry, *scopes: Scope, client: str | None = None) ->
     return tokens.make(registry.database, f"t{uuid4().hex}", scopes=scopes, client_id=client).secret
 
 
-def finish_doctor_runs() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("doctor "):
-            thread.join(timeout=60)
+def finish_doctor_runs(database: Database) -> None:
+    wait_until(database, "SELECT NOT EXISTS (SELECT FROM billing_jobs)")
+
+
+def wait_until(database: Database, query: str) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while ask(database.conninfo, lambda connection: connection.execute(query.encode()).fetchone()) != (True,):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def tables(registry: Registry) -> Landing:
@@ -235,7 +254,7 @@ def test_a_form_runs_doctor_and_the_page_shows_its_results(registry: Registry, s
     assert "Doctor has not run yet" in get(server, "/clients/acme/doctor")
 
     asked = send(server, "/clients/acme/doctor", method="POST")
-    finish_doctor_runs()
+    finish_doctor_runs(registry.database)
 
     assert (asked.status, asked.headers["Location"]) == (303, "/clients/acme/doctor")
     answer = send(server, "/clients/acme/doctor")
@@ -263,7 +282,7 @@ def test_a_token_of_one_client_learns_nothing_of_our_machine(registry: Registry,
     token = make_token(registry, Scope.READ, Scope.INGEST, client="globex")
 
     send(server, "/clients/globex/doctor", token, method="POST")
-    finish_doctor_runs()
+    finish_doctor_runs(registry.database)
 
     page = get(server, "/clients/globex/doctor", token)
     assert ">role</th>" in page
@@ -276,7 +295,7 @@ def test_a_token_of_a_client_that_is_not_registered_hears_of_no_other(registry: 
     token = make_token(registry, Scope.ADMIN, client="left-over")
 
     send(server, "/clients/left-over/doctor", token, method="POST")
-    finish_doctor_runs()
+    finish_doctor_runs(registry.database)
 
     told = [send(server, f"/clients/left-over{path}", token) for path in ("/doctor", "/onboarding")]
     refused = send(server, "/clients/left-over/onboarding/template.json", token)
@@ -287,95 +306,88 @@ def test_a_token_of_a_client_that_is_not_registered_hears_of_no_other(registry: 
     assert b"is not registered" in refused.body
 
 
-class Patient:
-    """A doctor run that goes on until the test lets it end."""
+@contextmanager
+def held_calls(settings: Settings) -> Iterator[tuple[Settings, threading.Event]]:
+    """Settings with which each call to AWS waits until the event is set."""
+    assert settings.endpoint_url
+    released = threading.Event()
 
-    def __init__(self) -> None:
-        self.told = threading.Event()
-        self.may_go_on = threading.Event()
-        self.error: Exception | None = None
+    def wait(_: Call) -> Fault:
+        released.wait(LIMIT_SECONDS)
+        return None
 
-    def runs(self, landing: Landing, *, limit_seconds: float = LIMIT_SECONDS) -> DoctorRuns:
-        billfold = Billfold(landing.settings, database=landing.database)
-        return DoctorRuns(billfold, limit_seconds=limit_seconds, doctor=self.doctor)
-
-    def doctor(self, _client_id: str, *, on_probe: Any) -> None:
-        on_probe(Probe(name="first", state=ProbeState.OK, found="is there"))
-        self.told.set()
-        assert self.may_go_on.wait(timeout=60)
-        if self.error:
-            raise self.error
-        on_probe(Probe(name="second", state=ProbeState.OK, found="came too late"))
+    with faulty_aws(settings.endpoint_url, wait) as aws:
+        yield settings.model_copy(update={"endpoint_url": aws.endpoint_url}), released
+        released.set()
 
 
-def test_a_doctor_run_ends_at_its_limit_and_keeps_its_probes(shared_landing: Landing) -> None:
-    patient = Patient()
-    runs = patient.runs(shared_landing, limit_seconds=0.2)
+STARTED = "SELECT count(*) = {} FROM billing_doctor_runs WHERE probes <> '[]' AND ended_at IS NULL"
 
-    runs.start("acme")
-    assert patient.told.wait(timeout=60)
-    found = runs.find("acme")
+
+def test_a_doctor_run_ends_at_its_limit_and_keeps_its_probes(
+    registry: Registry, acme: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billfold.store.jobs.doctor_runs.LIMIT_SECONDS", 2)
+    requests = Billfold(registry.settings, database=registry.database).requests
+
+    with held_calls(registry.settings) as (settings, released), run_pool(settings, registry.database):
+        requests.doctor("acme")
+        wait_until(registry.database, STARTED.format(1))
+        began = requests.find_doctor_run("acme")
+        while (found := requests.find_doctor_run("acme")) and not found.is_over_limit:
+            time.sleep(0.05)
+        released.set()
+        finish_doctor_runs(registry.database)
+    ended = requests.find_doctor_run("acme")
+
+    assert began
     assert found
-    began = found.started_at
-    while not found.is_over_limit:
-        patient.told.wait(timeout=0.01)
-    is_waited_for = found.is_running
-    patient.may_go_on.set()
-    finish_doctor_runs()
-
-    assert not is_waited_for
-    assert [probe.name for probe in found.probes] == ["first"]
-    assert (found.is_cut_off, found.started_at) == (True, began)
+    assert ended
+    assert (began.is_running, found.is_running, found.ended_at) == (True, False, None)
+    assert ended.is_cut_off
+    assert "spool" in {probe.name for probe in ended.probes}
+    assert not any(probe.client_id for probe in ended.probes)
 
 
-def test_the_page_refreshes_while_doctor_is_running(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    patient = Patient()
-    monkeypatch.setattr(
-        "billfold.web.application.DoctorRuns",
-        lambda billfold: DoctorRuns(billfold, doctor=patient.doctor),
-    )
+def test_a_few_doctor_runs_go_on_at_a_time_and_one_of_each_client(registry: Registry, acme: Client) -> None:
+    names = ("acme", "globex", "initech")
+    for name in names[1:]:
+        registry.add(name)
+    requests = Billfold(registry.settings, database=registry.database).requests
 
-    with run_web_server(shown.registry.settings, shown.registry.database) as server:
-        send(server, "/clients/acme/doctor", method="POST")
-        assert patient.told.wait(timeout=60)
-        answer = send(server, "/clients/acme/doctor")
-        patient.may_go_on.set()
-        finish_doctor_runs()
+    with held_calls(registry.settings) as (settings, released), run_web_server(settings, registry.database) as server:
+        for name in (*names, "acme"):
+            requests.doctor(name)
+        waiting = send(server, "/clients/acme/doctor")
+        with run_pool(settings, registry.database):
+            wait_until(registry.database, STARTED.format(2))
+            running = send(server, "/clients/acme/doctor")
+            states = [run.started_at is not None for run in map(requests.find_doctor_run, names) if run]
+            released.set()
+            finish_doctor_runs(registry.database)
         ended = send(server, "/clients/acme/doctor")
 
-    assert (answer.headers["Refresh"], ended.headers["Refresh"]) == ("2", None)
-    assert b"of at most 60 s" in answer.body
-    assert b"is there" in answer.body
+    assert states == [True, True, False]
+    assert b"Waiting for a worker" in waiting.body
+    assert b"of at most 60 s" in running.body
+    assert [page.headers["Refresh"] for page in (waiting, running, ended)] == ["2", "2", None]
+    assert all(run.ended_at for run in map(requests.find_doctor_run, names) if run)
 
 
-def test_a_few_runs_go_on_at_a_time_and_one_of_each_client(shared_landing: Landing) -> None:
-    patient = Patient()
-    runs = patient.runs(shared_landing)
+def test_a_defect_of_ours_ends_a_doctor_run_with_one_line(
+    registry: Registry, acme: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Settings) -> None:
+        raise RuntimeError("x")
 
-    begun = [runs.start(name) for name in ("acme", "globex", "initech", "acme")]
-    patient.may_go_on.set()
-    finish_doctor_runs()
+    monkeypatch.setattr("billfold.doctor.run.probe_machine", fail)
+    requests = Billfold(registry.settings, database=registry.database).requests
 
-    assert begun == [True, True, False, True]
-    assert runs.find("initech") is None
-    assert runs.start("initech")
-    finish_doctor_runs()
+    with run_pool(registry.settings, registry.database):
+        requests.doctor("acme")
+        finish_doctor_runs(registry.database)
 
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [(UsageError("there is no client"), "there is no client"), (RuntimeError("x"), "internal error in Billfold")],
-)
-def test_a_doctor_run_that_fails_says_so(shared_landing: Landing, error: Exception, told: str) -> None:
-    patient = Patient()
-    patient.error = error
-    patient.may_go_on.set()
-    runs = patient.runs(shared_landing)
-
-    runs.start("acme")
-    finish_doctor_runs()
-
-    found = runs.find("acme")
+    found = requests.find_doctor_run("acme")
     assert found
-    assert told in str(found.error)
+    assert found.error == "internal error in Billfold: the log has the traceback"
     assert found.ended_at

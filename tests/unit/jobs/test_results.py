@@ -22,7 +22,7 @@ def test_a_message_comes_again_as_long_as_one_of_its_objects_can_succeed() -> No
     assert choose([]) == Done()
 
 
-@pytest.mark.parametrize("cause", [Cause.SLOT, Cause.BUSY, Cause.DATABASE, Cause.UNTRIED])
+@pytest.mark.parametrize("cause", [Cause.BUSY, Cause.DATABASE, Cause.UNTRIED])
 def test_what_one_object_waits_for_does_not_keep_the_failure_of_another_from_counting(cause: Cause) -> None:
     waiting = Retry(cause=cause, delay_seconds=60, reason="waits for others")
 

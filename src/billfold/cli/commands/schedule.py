@@ -11,14 +11,14 @@ from rich.console import Console
 
 from billfold import interruption
 from billfold.cli.application import app, start
-from billfold.cli.exits import ExitCode, exit_code
+from billfold.cli.exits import ExitCode, choose_exit_code
 from billfold.cli.options import Json
 from billfold.cli.output.columns import name_column, number_column, text_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.output.screen import Screen, printable, show_error
 from billfold.cli.output.streams import write_document
 from billfold.documents import dump
-from billfold.errors import UsageError
+from billfold.errors import UsageError, exit_code_of
 from billfold.log import Event
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from billfold.reports.freshness import ClientFreshness
 
 _DEFAULT_INTERVAL_SECONDS = 300
-# Each visit needs the memory of one delivery: see "Disk and memory" in docs/deploying.md.
+# Each needs the memory of one delivery: see "Disk and memory" in docs/deploying.md.
 _DEFAULT_CONCURRENCY = 2
 _MAX_CONCURRENCY = 64
 # On a terminal `--once` prints these itself, as a table.
@@ -59,7 +59,7 @@ _Interval = Annotated[
 _Concurrency = Annotated[
     int,
     typer.Option(
-        "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many clients to visit at a time."
+        "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many deliveries to ingest at a time."
     ),
 ]
 
@@ -80,10 +80,10 @@ def schedule(
 ) -> int:
     """Backfill each client at its refresh interval, and say which clients are late.
 
-    Events can be lost: this ingests every delivery that is not current, as `billfold backfill` does, for every enabled
-    client and for the one that the settings describe. What is already in is not read again. A client that fails does
-    not stop the others. Several schedules at once share the clients between them. A client is late when no delivery
-    came for one and a half of its refresh intervals.
+    Events can be lost: this finds every delivery that is not current, for every enabled client and for the one that
+    the settings describe. Each of them waits in the queue (`billfold jobs`) and is ingested here or by any other
+    worker. What is already in is not read again. A client that fails does not stop the others. A client is late when
+    no delivery came for one and a half of its refresh intervals.
     """
     if as_json and not once:
         raise UsageError("--json prints the visits of one pass", advice="use it with --once")
@@ -112,8 +112,8 @@ def _visit_once(billfold: Billfold, concurrency: int, *, as_json: bool) -> int:
         show_visits(Screen(), visits, late)
     failures = [(visit.client_id, failure) for visit in visits for failure in visit.failures]
     for client_id, failure in failures:
-        show_error(f"{client_id}: {failure}")
-    return exit_code(failure for _, failure in failures)
+        show_error(f"{client_id}: {failure.message}")
+    return choose_exit_code(exit_code_of(failure.error_code) for _, failure in failures)
 
 
 def _document(visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _document(visits: Sequence[Visit], late: Sequence[ClientFreshness]) -> dict[
                 "state": visit.state,
                 "statements": visit.statement_count,
                 "counts": dict(visit.counts),
-                "errors": [{"code": failure.error_code, "message": str(failure)} for failure in visit.failures],
+                "errors": [{"code": failure.error_code, "message": failure.message} for failure in visit.failures],
             }
             for visit in visits
         ],

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
-from billfold.model import Client, JobState, TriggerSource
+from billfold.model import JobKind, JobState, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
 from billfold.store.database import Connection, Database
@@ -39,10 +38,11 @@ class JobMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """An object to be ingested as this client. `period` is the month that a user gave for a file that names none.
+    """An object to be ingested as this client, a folder of it to be visited, or a doctor run of it.
 
-    `work` names what no two workers may do at once: the statement, or the key. `is_event` says that an event announced
-    the object, which need not be a bill; `delivery_id` is the delivery that was requested.
+    `period` is the month that a user gave for a file that names none. `work` names what no two workers may do at once:
+    the statement, or the key. `is_event` says that an event announced the object, which need not be a bill;
+    `delivery_id` is the delivery that was requested.
     """
 
     client_id: str
@@ -50,6 +50,7 @@ class NewJob:
     key: str
     work: str
     trigger: TriggerSource
+    kind: JobKind = JobKind.INGEST
     period: BillingPeriod | None = None
     is_event: bool = False
     delivery_id: UUID | None = None
@@ -62,6 +63,7 @@ class Job:
 
     job_id: int
     client_id: str
+    kind: JobKind
     bucket: str
     key: str
     period: BillingPeriod | None
@@ -86,7 +88,12 @@ class Outlook:
 
     due_in_seconds: float | None
     is_suspect_due: bool
+    is_doctor_due: bool
     gone: list[UUID]
+
+    @property
+    def is_due(self) -> bool:
+        return self.due_in_seconds is not None and self.due_in_seconds <= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +113,7 @@ class JobRow:
 
     job_id: int
     state: str
+    kind: str
     client_id: str
     bucket: str
     key: str
@@ -126,10 +134,14 @@ class JobRow:
 
 
 def add(connection: Connection, new: NewJob) -> int:
-    """Let the job wait; returns its id, or that of the job that waits for the same object already."""
+    """Let the job wait; returns its id, or that of the job that waits for the same object already.
+
+    A dead job of the same object is forgotten: this is another try.
+    """
     message = new.message
     parameters = {
         "client_id": new.client_id,
+        "kind": new.kind,
         "bucket": new.bucket,
         "key": new.key,
         "work": new.work,
@@ -143,6 +155,7 @@ def add(connection: Connection, new: NewJob) -> int:
         "attributes": Jsonb(message.attributes) if message else None,
     }
     with connection.transaction():
+        connection.execute(_query("forget_dead"), parameters)
         row = connection.execute(_query("add"), parameters).fetchone()
         connection.execute(_query("announce"))
     assert row is not None
@@ -172,10 +185,11 @@ def take(
     limit: int,
     suspects: bool = False,
     job_ids: Sequence[int] | None = None,
+    trigger: TriggerSource | None = None,
 ) -> list[Job]:
     """Take at most `limit` due jobs whose client has a free slot and whose work nobody does: suspects, or the others.
 
-    With `job_ids`, only these.
+    With `job_ids`, only these; with `trigger`, only what it found.
     """
     parameters = {
         "worker_id": worker_id,
@@ -183,6 +197,7 @@ def take(
         "limit": limit,
         "suspects": suspects,
         "job_ids": list(job_ids) if job_ids is not None else None,
+        "trigger": trigger,
     }
     with connection.transaction():
         connection.execute(_query("lock_takes"))
@@ -190,24 +205,21 @@ def take(
     return sorted(map(_job, rows), key=lambda job: job.job_id)
 
 
-@contextmanager
-def visit(connection: Connection, worker_id: UUID, client: Client) -> Iterator[bool]:
-    """Take a slot of the client for its whole folder; False if all are taken, or if another one visits it."""
-    parameters = {
-        "client_id": client.client_id,
-        "bucket": client.bucket or "",
-        "key": client.prefix,
-        "worker_id": worker_id,
-        "worker": _worker_name(),
-    }
-    with connection.transaction():
-        connection.execute(_query("lock_takes"))
-        job_id = _value(connection, "enter", parameters)
-    try:
-        yield job_id is not None
-    finally:
-        if job_id is not None:
-            connection.execute(_query("leave"), {"job_id": job_id, "worker_id": worker_id})
+def take_doctor(connection: Connection, worker_id: UUID, *, limit: int) -> list[Job]:
+    """Take at most `limit` doctor runs."""
+    parameters = {"worker_id": worker_id, "worker": _worker_name(), "limit": limit}
+    return list(map(_job, connection.execute(_query("take_doctor"), parameters)))
+
+
+def count(connection: Connection) -> dict[str, int]:
+    """How many jobs wait and are running, and how long the oldest of them has been in the queue."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return dict(cursor.execute(_query("count")).fetchone() or {})
+
+
+def count_visited(connection: Connection) -> int:
+    """How many clients have a visit, or a delivery that it found, that has not ended."""
+    return int(_value(connection, "count_visited", {}))
 
 
 def look(connection: Connection, worker_id: UUID) -> Outlook:
@@ -305,11 +317,12 @@ def cancel(connection: Connection, job_id: int, *, client_id: str | None = None)
 
 
 def _job(row: tuple[Any, ...]) -> Job:
-    (job_id, client_id, bucket, key, period, work, trigger, is_event, delivery_id, message_id, queue_url, body,
+    (job_id, client_id, kind, bucket, key, period, work, trigger, is_event, delivery_id, message_id, queue_url, body,
      attributes, created_at, is_suspect, take_count, failure_count, error_code, reason) = row  # fmt: skip
     return Job(
         job_id=job_id,
         client_id=client_id,
+        kind=JobKind(kind),
         bucket=bucket,
         key=key,
         period=BillingPeriod(period) if period else None,

@@ -2,6 +2,7 @@
 CREATE TABLE billing_jobs (
     job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     client_id text NOT NULL REFERENCES billing_clients,
+    kind text NOT NULL DEFAULT 'ingest' CHECK (kind IN ('ingest', 'visit', 'doctor')),
     bucket text NOT NULL,
     key text NOT NULL,
     billing_period date CHECK (billing_period = date_trunc('month', billing_period)),
@@ -36,6 +37,7 @@ CREATE TABLE billing_jobs (
     CHECK ((message_id IS NULL) = (queue_url IS NULL))
 );
 COMMENT ON TABLE billing_jobs IS 'What waits to be ingested, is being ingested, or was given up; the row of a job that is done goes.';
+COMMENT ON COLUMN billing_jobs.kind IS 'ingest: the object is ingested; visit: what is not current in the folder waits to be ingested; doctor: the client is examined.';
 COMMENT ON COLUMN billing_jobs.work IS 'The statement or the key: no two workers have the same work of a client at once.';
 COMMENT ON COLUMN billing_jobs.delivery_id IS 'The delivery that was requested; empty for what an event or the schedule found.';
 COMMENT ON COLUMN billing_jobs.body IS 'The message of SQS that announced it, for its dead-letter queue.';
@@ -49,13 +51,27 @@ COMMENT ON COLUMN billing_jobs.take_count IS 'How often a worker took it, waits 
 COMMENT ON COLUMN billing_jobs.failure_count IS 'How many attempts failed.';
 
 -- A job reads its object as it is when it begins: another one that waits for the same object would do nothing more.
-CREATE UNIQUE INDEX billing_jobs_object ON billing_jobs (client_id, bucket, key, billing_period) NULLS NOT DISTINCT
-    WHERE state <> 'dead';
+CREATE UNIQUE INDEX billing_jobs_object ON billing_jobs (client_id, kind, bucket, key, billing_period) NULLS NOT DISTINCT;
 CREATE INDEX billing_jobs_due ON billing_jobs (client_id, is_suspect, due_at, job_id) WHERE state = 'waiting';
 CREATE INDEX billing_jobs_running ON billing_jobs (client_id, work) WHERE state = 'running';
-CREATE INDEX billing_jobs_dead ON billing_jobs (client_id, bucket, key) WHERE state = 'dead';
+CREATE INDEX billing_jobs_doctor ON billing_jobs (due_at, job_id) WHERE kind = 'doctor' AND state = 'waiting';
 CREATE INDEX billing_jobs_of_message ON billing_jobs (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX billing_jobs_of_delivery ON billing_jobs (delivery_id) WHERE delivery_id IS NOT NULL;
+
+-- The last doctor run of each client that the dashboard asked for.
+CREATE TABLE billing_doctor_runs (
+    client_id text PRIMARY KEY REFERENCES billing_clients,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at timestamptz,
+    ended_at timestamptz,
+    is_cut_off boolean NOT NULL DEFAULT false,
+    error text,
+    probes jsonb NOT NULL DEFAULT '[]',
+    CHECK (ended_at IS NULL OR started_at IS NOT NULL)
+);
+COMMENT ON TABLE billing_doctor_runs IS 'The last doctor run of each client that the dashboard asked for.';
+COMMENT ON COLUMN billing_doctor_runs.is_cut_off IS 'It reached its limit: its probes are those until then.';
+COMMENT ON COLUMN billing_doctor_runs.error IS 'Why it ended early.';
 
 -- What was requested and still waits goes over with its failures.
 INSERT INTO billing_jobs (client_id, bucket, key, billing_period, work, trigger_source, delivery_id, created_at, due_at,
@@ -90,14 +106,22 @@ ON CONFLICT (message_id) DO UPDATE SET failures = billing_message_failures.failu
 DROP TABLE billing_message_attempts;
 COMMENT ON TABLE billing_message_failures IS 'How often messages had failed before the queue was moved to billing_jobs; a row goes when the job of its message is written.';
 
--- The reader, whose queries are the operator's own, sees no message.
+-- The reader, whose queries are the operator's own, sees no content of a message, and nothing about our machines.
 CREATE OR REPLACE FUNCTION billfold_grant_rights() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     home text := current_schema();
 BEGIN
     PERFORM billfold_grant_usual_rights();
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'billfold_reader') THEN
-        EXECUTE format('REVOKE ALL ON %I.billing_tokens, %I.billing_jobs FROM billfold_reader', home, home);
+        EXECUTE format('REVOKE ALL ON %I.billing_tokens, %I.billing_jobs, %I.billing_doctor_runs FROM billfold_reader',
+            home, home, home);
+        EXECUTE (
+            SELECT format('GRANT SELECT (%s) ON %I.billing_jobs TO billfold_reader',
+                string_agg(quote_ident(attname), ', ' ORDER BY attnum), home)
+            FROM pg_attribute
+            WHERE attrelid = format('%I.billing_jobs', home)::regclass AND attnum > 0 AND NOT attisdropped
+                AND attname NOT IN ('body', 'attributes')
+        );
     END IF;
 END
 $$;

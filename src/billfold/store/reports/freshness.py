@@ -1,4 +1,4 @@
-"""Which clients' folders are due to be listed, by the database's clock, and the lock for listing one."""
+"""Which clients' folders are due to be visited, by the database's clock."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from billfold.sql import read_queries
 from billfold.store.database import Connection
 
 
-def list_due(connection: Connection) -> list[str]:
-    """The enabled clients of the registry whose interval has passed, the longest overdue first."""
-    return [client_id for (client_id,) in connection.execute(_query("list_due"))]
+def list_due(connection: Connection, *, default_client: str | None, patience_seconds: int = 0) -> list[str]:
+    """The enabled clients whose interval has passed, the longest overdue first: the registry's, and the default one.
 
-
-def is_due(connection: Connection, client_id: str) -> bool:
-    """Whether the client's interval has passed; true if its folder was never listed."""
-    row = connection.execute(_query("is_due"), {"client_id": client_id}).fetchone()
-    return row is None or bool(row[0])
-
-
-def try_lock_client(connection: Connection, client_id: str) -> bool:
-    """Lock the client's folder for this connection, as long as it lives; False if another one lists it."""
-    return bool(_value(connection, "try_lock_client", {"client_id": client_id}))
+    A client whose visit failed for good less than `patience_seconds` ago is left out.
+    """
+    parameters = {"default_client": default_client, "patience_seconds": patience_seconds}
+    return [client_id for (client_id,) in connection.execute(_query("list_due"), parameters)]
 
 
 def read_clock(connection: Connection) -> datetime:

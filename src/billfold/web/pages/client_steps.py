@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
+from billfold.app.values import DoctorRun
 from billfold.model import ProbeState
-from billfold.web.doctor_runs import DoctorRun
 
 
 class StepState(StrEnum):

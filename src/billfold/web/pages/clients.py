@@ -11,7 +11,7 @@ from billfold.app import Billfold
 from billfold.web.access import Access, ReadAccess, Scope
 from billfold.web.api.clients import describe_clients
 from billfold.web.api.responses import not_found
-from billfold.web.dependencies import OurBillfold, OurDoctorRuns
+from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.fields import read_text
 from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.pages.client_steps import list_steps, path_of
@@ -46,13 +46,12 @@ def show_clients(request: Request, billfold: OurBillfold, access: ReadAccess, cl
 def show_client(
     request: Request,
     billfold: OurBillfold,
-    doctor_runs: OurDoctorRuns,
     access: ReadAccess,
     client_id: ClientId,
 ) -> Response:
     """One client."""
     client, surround = find_client(billfold, access, client_id)
-    run = doctor_runs.find(client_id)
+    run = billfold.requests.find_doctor_run(client_id)
     context: dict[str, Any] = {
         "client": client,
         "state": state_of(client),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from billfold.app.values import DOCTOR_LIMIT_SECONDS
 from billfold.web.access import IngestAccess, ReadAccess, Scope
-from billfold.web.dependencies import OurBillfold, OurDoctorRuns
-from billfold.web.doctor_runs import LIMIT_SECONDS
+from billfold.web.dependencies import OurBillfold
 from billfold.web.forms.known_ids import KNOWN_IDS
 from billfold.web.pages.client_steps import path_of
 from billfold.web.pages.clients import ClientId, find_client
@@ -25,20 +25,19 @@ router = APIRouter(include_in_schema=False, dependencies=[KNOWN_IDS])
 def show_doctor(
     request: Request,
     billfold: OurBillfold,
-    doctor_runs: OurDoctorRuns,
     access: ReadAccess,
     client_id: ClientId,
 ) -> Response:
     """The last doctor run; the page refreshes while it is running."""
     client, surround = find_client(billfold, access, client_id)
-    run = doctor_runs.find(client_id)
+    run = billfold.requests.find_doctor_run(client_id)
     context: dict[str, Any] = {
         "client": client,
         "path": path_of(client_id),
         "run": run,
         "probes": run.list_probes(access.client_id) if run else [],
         "counts": run.count_probes(access.client_id) if run else [],
-        "limit_seconds": LIMIT_SECONDS,
+        "limit_seconds": DOCTOR_LIMIT_SECONDS,
         "may_run": access.allows(Scope.INGEST),
     }
     response = render(request, "doctor.html", frame=surround, **context)
@@ -50,14 +49,11 @@ def show_doctor(
 @router.post("/clients/{client_id}/doctor")
 def start_doctor(
     billfold: OurBillfold,
-    doctor_runs: OurDoctorRuns,
     access: ReadAccess,
     _: IngestAccess,
     client_id: ClientId,
 ) -> Response:
     """The button "Run doctor"."""
     find_client(billfold, access, client_id)
-    if not doctor_runs.start(client_id):
-        message = "doctor is busy with other clients: try again in a minute"
-        raise HTTPException(503, message, headers={"Retry-After": str(round(LIMIT_SECONDS))})
+    billfold.requests.doctor(client_id)
     return RedirectResponse(f"{path_of(client_id)}/doctor", status_code=303)

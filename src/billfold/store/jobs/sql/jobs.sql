@@ -1,19 +1,24 @@
 -- The queue: jobs wait, are taken by a worker, and go when they are done.
 
+-- name: forget_dead
+DELETE FROM billing_jobs
+WHERE (client_id, kind, bucket, key) = (%(client_id)s, %(kind)s, %(bucket)s, %(key)s)
+    AND billing_period IS NOT DISTINCT FROM %(period)s AND state = 'dead'
+
 -- name: add
 -- An object waits once: its job reads it as it is when it begins. If it is being worked on, it is read once more. Who asks
 -- for it by hand does not wait for the next attempt; one of many equal events does.
 WITH known AS (
     DELETE FROM billing_message_failures WHERE message_id = %(message_id)s RETURNING failures, error_code
 )
-INSERT INTO billing_jobs AS job (client_id, bucket, key, billing_period, work, trigger_source, is_event, delivery_id,
-    message_id, queue_url, body, attributes, failure_count, error_code, is_suspect)
-SELECT %(client_id)s, %(bucket)s, %(key)s, %(period)s, %(work)s, %(trigger)s, %(is_event)s, %(delivery_id)s,
+INSERT INTO billing_jobs AS job (client_id, kind, bucket, key, billing_period, work, trigger_source, is_event,
+    delivery_id, message_id, queue_url, body, attributes, failure_count, error_code, is_suspect)
+SELECT %(client_id)s, %(kind)s, %(bucket)s, %(key)s, %(period)s, %(work)s, %(trigger)s, %(is_event)s, %(delivery_id)s,
     %(message_id)s::text, %(queue_url)s::text, %(body)s::text, %(attributes)s::jsonb, coalesce(known.failures, 0), known.error_code,
     coalesce(known.error_code = 'interrupted', false)
 FROM (SELECT) AS one LEFT JOIN known ON true
-ON CONFLICT (client_id, bucket, key, billing_period) WHERE state <> 'dead' DO UPDATE SET
-    is_wanted_again = job.state = 'running',
+ON CONFLICT (client_id, kind, bucket, key, billing_period) DO UPDATE SET
+    is_wanted_again = job.state = 'running' AND job.kind = 'ingest',
     is_event = job.is_event AND excluded.is_event,
     delivery_id = coalesce(excluded.delivery_id, job.delivery_id),
     message_id = coalesce(excluded.message_id, job.message_id),
@@ -46,6 +51,8 @@ SELECT set_config('idle_in_transaction_session_timeout', '5s', true),
 SELECT
     extract(epoch FROM min(due_at) - clock_timestamp())::float AS due_in_seconds,
     coalesce(min(due_at) FILTER (WHERE is_suspect) <= clock_timestamp(), false) AS is_suspect_due,
+    EXISTS (SELECT FROM billing_jobs WHERE kind = 'doctor' AND state = 'waiting' AND due_at <= clock_timestamp())
+        AS is_doctor_due,
     ARRAY(
         SELECT worker_id FROM (SELECT DISTINCT worker_id FROM billing_jobs WHERE state = 'running') AS taken
         WHERE worker_id <> %(worker_id)s
@@ -64,7 +71,8 @@ FROM billing_clients AS client CROSS JOIN (VALUES (false), (true)) AS kind (is_s
 WITH client AS MATERIALIZED (
     SELECT client_id, max_deliveries,
         (SELECT count(*) FROM billing_jobs AS running
-            WHERE running.client_id = billing_clients.client_id AND running.state = 'running') AS running_count
+            WHERE running.client_id = billing_clients.client_id AND running.state = 'running'
+                AND running.kind <> 'doctor') AS running_count
     FROM billing_clients
 ), placed AS (
     SELECT job_id, due_at, max_deliveries,
@@ -74,7 +82,8 @@ WITH client AS MATERIALIZED (
         FROM (
             SELECT job_id, due_at, work FROM billing_jobs AS due
             WHERE due.client_id = client.client_id AND state = 'waiting' AND due_at <= statement_timestamp()
-                AND is_suspect = %(suspects)s
+                AND kind <> 'doctor' AND is_suspect = %(suspects)s
+                AND (%(trigger)s::text IS NULL OR trigger_source = %(trigger)s)
                 AND (%(job_ids)s::bigint[] IS NULL OR job_id = ANY(%(job_ids)s))
                 AND NOT EXISTS (SELECT FROM billing_jobs AS running WHERE running.client_id = client.client_id
                     AND running.state = 'running' AND running.work = due.work)
@@ -89,28 +98,18 @@ WITH client AS MATERIALIZED (
 UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(worker_id)s, worker = %(worker)s,
     began_at = CASE WHEN is_suspect THEN NULL ELSE clock_timestamp() END, take_count = take_count + 1
 FROM chosen WHERE job.job_id = chosen.job_id
-RETURNING job.job_id, client_id, bucket, key, billing_period, work, trigger_source, is_event, delivery_id, message_id,
+RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id, message_id,
     queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
 
--- name: enter
--- A visit of the client's folder begins at once, if a slot is free and nobody visits the folder.
-INSERT INTO billing_jobs AS job (client_id, bucket, key, work, trigger_source, state, due_at, worker_id, worker,
-    began_at, take_count)
-SELECT client_id, %(bucket)s, %(key)s, concat_ws(' ', %(bucket)s::text, %(key)s::text), 'schedule', 'running', NULL,
-    %(worker_id)s, %(worker)s, clock_timestamp(), 1
-FROM billing_clients
-WHERE client_id = %(client_id)s AND max_deliveries > (
-    SELECT count(*) FROM billing_jobs AS running
-    WHERE running.client_id = billing_clients.client_id AND running.state = 'running')
-ON CONFLICT (client_id, bucket, key, billing_period) WHERE state <> 'dead' DO UPDATE SET
-    state = 'running', due_at = NULL, worker_id = excluded.worker_id, worker = excluded.worker,
-    began_at = excluded.began_at,
-    take_count = job.take_count + 1
-WHERE job.state = 'waiting'
-RETURNING job_id
-
--- name: leave
-DELETE FROM billing_jobs WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s
+-- name: take_doctor
+-- A doctor run reads no bill: it needs no slot.
+UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(worker_id)s, worker = %(worker)s,
+    began_at = clock_timestamp(), take_count = take_count + 1
+FROM (SELECT job_id FROM billing_jobs WHERE kind = 'doctor' AND state = 'waiting' AND due_at <= statement_timestamp()
+    ORDER BY due_at, job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS chosen
+WHERE job.job_id = chosen.job_id
+RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id,
+    message_id, queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
 
 -- name: begin
 UPDATE billing_jobs SET began_at = clock_timestamp()
@@ -118,20 +117,14 @@ WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_
 RETURNING job_id
 
 -- name: finish
--- The trouble of its object is over: what was given up goes with it.
 WITH again AS (
     UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
         is_wanted_again = false, is_suspect = false, failure_count = 0, error_code = NULL, reason = NULL
     WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND is_wanted_again
-    RETURNING client_id, bucket, key, billing_period
 ), done AS (
     DELETE FROM billing_jobs
     WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND NOT is_wanted_again
-    RETURNING client_id, bucket, key, billing_period
-), over AS (
-    DELETE FROM billing_jobs AS dead USING (SELECT * FROM again UNION ALL SELECT * FROM done) AS ended
-    WHERE dead.state = 'dead' AND (dead.client_id, dead.bucket, dead.key) = (ended.client_id, ended.bucket, ended.key)
-        AND dead.billing_period IS NOT DISTINCT FROM ended.billing_period
+    RETURNING job_id
 )
 SELECT count(*) FROM done
 
@@ -167,7 +160,7 @@ WHERE application_name = concat_ws(' ', 'billfold', %(worker_id)s::uuid) AND use
 -- name: free
 -- What a dead worker had begun has failed, and is a suspect; what it had not begun waits as before.
 UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, began_at = NULL,
-    is_suspect = is_suspect OR began_at IS NOT NULL,
+    is_suspect = is_suspect OR began_at IS NOT NULL AND kind <> 'doctor',
     failure_count = failure_count + (began_at IS NOT NULL)::integer,
     error_code = CASE WHEN began_at IS NULL THEN error_code ELSE 'interrupted' END,
     reason = CASE WHEN began_at IS NULL THEN reason ELSE 'its worker ended before it did' END,
@@ -175,16 +168,20 @@ UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, bega
 WHERE worker_id = %(worker_id)s
 RETURNING job_id, client_id, key, delivery_id, failure_count
 
--- name: count_open
-SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'running') AS running
+-- name: count
+SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'running') AS running,
+    coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::integer AS oldest_seconds
 FROM billing_jobs WHERE state <> 'dead'
+
+-- name: count_visited
+SELECT count(DISTINCT client_id) FROM billing_jobs WHERE trigger_source = 'schedule' AND state <> 'dead'
 
 -- name: list_open
 SELECT job_id, greatest(ceil(extract(epoch FROM coalesce(due_at, clock_timestamp()) - clock_timestamp())), 0)::integer
 FROM billing_jobs WHERE job_id = ANY(%(job_ids)s) AND state <> 'dead'
 
 -- name: list
-SELECT job_id, state, client_id, bucket, key, to_char(billing_period, 'YYYY-MM') AS billing_period, trigger_source,
+SELECT job_id, state, kind, client_id, bucket, key, to_char(billing_period, 'YYYY-MM') AS billing_period, trigger_source,
     delivery_id, message_id, created_at, due_at, worker, began_at, is_suspect, take_count, failure_count, error_code,
     reason, ended_at
 FROM billing_jobs
@@ -193,29 +190,11 @@ ORDER BY array_position(ARRAY['running', 'waiting', 'dead'], state), coalesce(du
 LIMIT %(limit)s
 
 -- name: retry
--- A waiting job is due at once; a dead one waits again, as if it had never failed. If a newer job has its object, that
--- one is due, or reads it once more, and stands for both.
-WITH wanted AS (
-    SELECT * FROM billing_jobs
-    WHERE job_id = %(job_id)s AND state <> 'running' AND (%(client_id)s::text IS NULL OR client_id = %(client_id)s)
-    FOR UPDATE
-), newer AS (
-    UPDATE billing_jobs AS job SET is_wanted_again = job.state = 'running',
-        due_at = CASE WHEN job.state = 'waiting' THEN least(job.due_at, clock_timestamp()) END
-    FROM wanted
-    WHERE wanted.state = 'dead' AND job.state <> 'dead'
-        AND (job.client_id, job.bucket, job.key) = (wanted.client_id, wanted.bucket, wanted.key)
-        AND job.billing_period IS NOT DISTINCT FROM wanted.billing_period
-    RETURNING job.job_id
-), replaced AS (
-    DELETE FROM billing_jobs WHERE job_id = %(job_id)s AND EXISTS (SELECT FROM newer)
-), due AS (
-    UPDATE billing_jobs AS job SET state = 'waiting', due_at = clock_timestamp(), ended_at = NULL,
-        failure_count = CASE WHEN job.state = 'dead' THEN 0 ELSE job.failure_count END
-    FROM wanted WHERE job.job_id = wanted.job_id AND NOT EXISTS (SELECT FROM newer)
-    RETURNING job.job_id
-)
-SELECT job_id FROM due UNION ALL SELECT job_id FROM newer
+-- A waiting job is due at once; a dead one waits again, as if it had never failed.
+UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), ended_at = NULL,
+    failure_count = CASE WHEN state = 'dead' THEN 0 ELSE failure_count END
+WHERE job_id = %(job_id)s AND state <> 'running' AND (%(client_id)s::text IS NULL OR client_id = %(client_id)s)
+RETURNING job_id
 
 -- name: cancel
 DELETE FROM billing_jobs WHERE job_id = %(job_id)s AND state <> 'running' AND (%(client_id)s::text IS NULL OR client_id = %(client_id)s)

@@ -43,19 +43,14 @@ WHERE %(client)s::text IS NULL OR statement.client_id = %(client)s
 ORDER BY statement.client_id, statement.export_name, statement.billing_period DESC, statement.statement_id
 
 -- name: list_due
--- The clients of the registry whose folder was not listed within their interval, the longest overdue first.
+-- The clients whose folder was not visited within their interval, the longest overdue first.
 SELECT client_id FROM billing_clients
-WHERE enabled AND is_registered
+WHERE enabled AND (is_registered OR client_id = %(default_client)s::text)
     AND (backfilled_at IS NULL OR backfilled_at + refresh_hours * interval '1 hour' <= clock_timestamp())
+    AND NOT EXISTS (SELECT FROM billing_jobs AS visit
+        WHERE (visit.client_id, visit.kind, visit.state) = (billing_clients.client_id, 'visit', 'dead')
+            AND visit.ended_at > clock_timestamp() - make_interval(secs => %(patience_seconds)s))
 ORDER BY backfilled_at + refresh_hours * interval '1 hour' NULLS FIRST, client_id
-
--- name: is_due
-SELECT backfilled_at IS NULL OR backfilled_at + refresh_hours * interval '1 hour' <= clock_timestamp()
-FROM billing_clients WHERE client_id = %(client_id)s
-
--- name: try_lock_client
--- A session lock: it dies with its connection, so a killed schedule leaves nothing to clean.
-SELECT pg_try_advisory_lock(hashtextextended('billfold schedule ' || %(client_id)s, 0))
 
 -- name: mark_backfilled
 -- The next listing finds what came after this one began.
