@@ -192,8 +192,10 @@ class Pool:
     def _dispatch(self, connection: Connection) -> None:
         """Take and settle jobs until all is over; raises StoreError if PostgreSQL goes away."""
         rescue = Rescue(self._settings)
-        while not self._is_over():
+        while True:
             self._settle_all(connection)
+            if self._is_over():
+                return
             outlook = jobs.look(connection, self._worker_id)
             waits = [LOOK_SECONDS, rescue.free_gone(connection, outlook.gone)]
             if not self._is_stopping and self._take(connection, outlook) and outlook.due_in_seconds is not None:
@@ -202,7 +204,6 @@ class Pool:
                 is_busy = self._running or self._ended or self._alone
                 self._is_idle = not is_busy and (outlook.due_in_seconds is None or self._trigger is not None)
             self._wait(connection, min(seconds for seconds in waits if seconds is not None))
-        self._settle_all(connection)
 
     def _wait(self, connection: Connection, seconds: float) -> None:
         """Wait for this time, a new job, or the end of one here."""
