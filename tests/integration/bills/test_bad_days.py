@@ -18,8 +18,7 @@ from structlog.testing import capture_logs
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
-from billfold.jobs.worker import Report
-from billfold.jobs.worker import Worker
+from billfold.jobs.worker import Report, Worker
 from billfold.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded, stop_embedded
