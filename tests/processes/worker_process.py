@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from billfold.jobs import attempts
+from billfold.jobs import rescue
 from tests.processes.warm_process import WarmProcess
 from tests.processes.web_server import WebServer
 
@@ -74,8 +74,8 @@ class WorkerProcess:
 
 
 def blame_soon() -> None:
-    """Prepares a process that follows a killed one: it does not wait for the other to record its end."""
-    attempts._MARK_WAIT_SECONDS = 0
+    """Prepares a process that follows a killed one: it does not wait for the other to come back."""
+    rescue.GRACE_SECONDS = 0
 
 
 @contextmanager
