@@ -19,7 +19,7 @@ from billfold.jobs.results import Dead
 from billfold.jobs.settlement import settle
 from billfold.model import TriggerSource
 from billfold.store.database import Connection, connect
-from billfold.store.jobs import jobs
+from billfold.store.jobs import jobs, requests
 from billfold.store.jobs.jobs import Job, NewJob
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
@@ -113,6 +113,33 @@ def test_what_is_asked_for_again_while_it_fails_is_tried_once_more(fleet: Landin
         settle(other, once_more, WORKER, Dead(error_code="internal", reason="a defect"))
 
     assert fleet.query(STATES) == [("failed", 0, False, 0, "internal")]
+
+
+def test_a_delivery_fails_with_its_canceled_job_and_is_pending_with_one_that_is_retried(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    [row] = ask_for(fleet, deliver(fleet, aws, "1.25"))
+    with another_worker(fleet) as other:
+        job_id = fleet.value("SELECT job_id FROM billing_jobs")
+        assert requests.cancel(other, job_id)
+        canceled = fleet.query(STATES)
+        again(fleet, row.delivery_id)
+        taken = take_one(other)
+        assert taken is not None
+        while_running = requests.retry(other, taken.job_id), requests.cancel(other, taken.job_id)
+        settle(other, taken, WORKER, Dead(error_code="internal", reason="a defect"))
+        dead = fleet.query(STATES)
+        assert requests.retry(other, taken.job_id)
+        retried = fleet.query(STATES)
+        of_another_client = requests.cancel(other, taken.job_id, client_id="globex")
+
+    assert canceled == [("failed", 0, False, 0, "interrupted")]
+    assert while_running == (False, False)
+    assert dead == [("failed", 0, False, 0, "internal")]
+    assert retried == [("pending", 0, True, 1, None)]
+    assert not of_another_client
+    runs = "SELECT status FROM billing_ingestion_runs UNION SELECT outcome FROM billing_delivery_files"
+    assert fleet.query(runs) == [("pending",)]
 
 
 def is_all_published(fleet: Landing) -> bool:

@@ -163,6 +163,7 @@ SELECT job_id, state, kind, client_id, bucket, key, to_char(billing_period, 'YYY
     reason, ended_at
 FROM billing_jobs
 WHERE (%(client_id)s::text IS NULL OR client_id = %(client_id)s) AND (%(state)s::text IS NULL OR state = %(state)s)
+    AND (%(job_id)s::bigint IS NULL OR job_id = %(job_id)s)
 ORDER BY array_position(ARRAY['running', 'waiting', 'dead'], state), coalesce(due_at, began_at, created_at), job_id
 LIMIT %(limit)s
 
