@@ -102,6 +102,7 @@ class JobRow:
     bucket: str
     key: str
     billing_period: str | None
+    work: str
     trigger_source: str
     delivery_id: UUID | None
     message_id: str | None
