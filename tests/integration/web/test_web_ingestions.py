@@ -348,7 +348,7 @@ def test_the_openapi_document_is_true_of_requests(office: Office) -> None:
     app = create_app(Billfold(office.registry.settings, database=office.registry.database))
     schema = schemathesis.openapi.from_dict(app.openapi())
     schema.config.base_url = f"http://127.0.0.1:{office.server.port}"
-    wanted = schema.include(path_regex="/(ingestions|retry|release)$", method="POST").as_strategy()
+    wanted = schema.include(path_regex="/(ingestions|retry|release|cancel)$", method="POST").as_strategy()
 
     @settings(
         max_examples=rounds(10, in_soak=60),
