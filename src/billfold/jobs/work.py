@@ -36,7 +36,7 @@ from billfold.model import Client, DeliveryOutcome, DeliveryState, JobKind, Left
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import claims, records, runs
-from billfold.store.jobs.jobs import Job
+from billfold.store.jobs.jobs import INTERRUPTED, Job
 
 # A backfill or a command may have the statement: the job waits in the queue, and the thread is free for others.
 _CLAIM_WAIT_SECONDS = 5
@@ -80,6 +80,9 @@ class _Worker:
             with connect(self.database.conninfo) as connection:
                 if waiting := self._end_left_running(connection, client):
                     return waiting
+            if self.job.failure_count >= self.settings.message_attempts:
+                reason = f"failed {self.job.failure_count} times, at last: {self.job.reason}"
+                return Dead(client=client, reason=reason, error_code=INTERRUPTED)
         return self._ingest(client)
 
     def _find_client(self) -> Client | Result:
