@@ -118,6 +118,7 @@ class JobRow:
     bucket: str
     key: str
     billing_period: str | None
+    work: str
     trigger_source: str
     delivery_id: UUID | None
     message_id: str | None
@@ -297,10 +298,15 @@ def free(connection: Connection, worker_id: UUID, *, seconds: int) -> list[Freed
 
 
 def list_jobs(
-    connection: Connection, *, client_id: str | None = None, state: JobState | None = None, limit: int | None = None
+    connection: Connection,
+    *,
+    client_id: str | None = None,
+    state: JobState | None = None,
+    job_id: int | None = None,
+    limit: int | None = None,
 ) -> list[JobRow]:
     """The jobs in the queue: those in progress, those that wait by when they are due, and the dead ones."""
-    parameters = {"client_id": client_id, "state": state, "limit": limit}
+    parameters = {"client_id": client_id, "state": state, "job_id": job_id, "limit": limit}
     with connection.cursor(row_factory=class_row(JobRow)) as cursor:
         return cursor.execute(_query("list"), parameters).fetchall()
 

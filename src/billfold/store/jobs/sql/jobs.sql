@@ -181,11 +181,12 @@ SELECT job_id, greatest(ceil(extract(epoch FROM coalesce(due_at, clock_timestamp
 FROM billing_jobs WHERE job_id = ANY(%(job_ids)s) AND state <> 'dead'
 
 -- name: list
-SELECT job_id, state, kind, client_id, bucket, key, to_char(billing_period, 'YYYY-MM') AS billing_period, trigger_source,
+SELECT job_id, state, kind, client_id, bucket, key, to_char(billing_period, 'YYYY-MM') AS billing_period, work, trigger_source,
     delivery_id, message_id, created_at, due_at, worker, began_at, is_suspect, take_count, failure_count, error_code,
     reason, ended_at
 FROM billing_jobs
 WHERE (%(client_id)s::text IS NULL OR client_id = %(client_id)s) AND (%(state)s::text IS NULL OR state = %(state)s)
+    AND (%(job_id)s::bigint IS NULL OR job_id = %(job_id)s)
 ORDER BY array_position(ARRAY['running', 'waiting', 'dead'], state), coalesce(due_at, began_at, created_at), job_id
 LIMIT %(limit)s
 
