@@ -64,6 +64,7 @@ FIELDS: Mapping[str, Field] = {
     "host": Field(_TEXT, "the server's host; of a rejected request the host that it names"),
     "hours": Field(_NUMBER, "the client's refresh interval"),
     "instead": Field(_TEXT, "the delivery that was ingested because it is now at the requested key"),
+    "job_id": Field(_NUMBER, "the job in `billfold jobs`"),
     "key": Field(_TEXT, "the key of an object"),
     "keys": Field(_TEXTS, "the first keys"),
     "kinds": Field(_OBJECT, "number of files of each kind"),
