@@ -21,12 +21,12 @@ from uuid import uuid4
 
 import structlog
 
-from billfold.errors import BillfoldError, as_internal
+from billfold.errors import BillfoldError
 from billfold.interruption import Interruption
 from billfold.jobs.rescue import Rescue
-from billfold.jobs.results import Cause, Result, Retry, wait_seconds
-from billfold.jobs.settlement import announce_start, bind, conclude, settle
-from billfold.jobs.work import work_on
+from billfold.jobs.results import Result, wait_seconds
+from billfold.jobs.settlement import bind, settle
+from billfold.jobs.work import attempt
 from billfold.log import Event
 from billfold.model import JobKind, TriggerSource
 from billfold.settings import Settings
@@ -41,8 +41,6 @@ IDLE_POLL_SECONDS = 15.0
 DOCTOR_CONCURRENCY = 2
 _SWEEP_SECONDS = 2.5
 _TICK_SECONDS = 0.1
-# After a defect of ours outside of the attempt.
-_DEFECT_SECONDS = 60
 
 log = structlog.get_logger(__name__)
 
@@ -230,26 +228,19 @@ class Pool:
             if self._running:
                 return
         jobs.begin(connection, self._alone, self._worker_id)
-        self._begin(self._alone, is_alone=True)
+        self._begin(self._alone)
 
-    def _begin(self, job: Job, *, is_alone: bool = False) -> None:
+    def _begin(self, job: Job) -> None:
         with self._changed:
             self._running[job.job_id] = job
-        threading.Thread(
-            target=self._work, args=[job], kwargs={"is_alone": is_alone}, name=f"job {job.job_id}", daemon=True
-        ).start()
+        threading.Thread(target=self._work, args=[job], name=f"job {job.job_id}", daemon=True).start()
 
-    def _work(self, job: Job, *, is_alone: bool) -> None:
+    def _work(self, job: Job) -> None:
         """Work on one job, in a thread of its own."""
-        with bind(job):
-            try:
-                announce_start(job, is_alone=is_alone)
-                result = conclude(job, work_on(job, self._settings, self._database), self._settings)
-            except Interruption:
-                return
-            except Exception as error:
-                log.exception(Event.INTERNAL_ERROR)
-                result = Retry(cause=Cause.UNTRIED, delay_seconds=_DEFECT_SECONDS, reason=str(as_internal(error)))
+        try:
+            result = attempt(job, self._settings, self._database)
+        except Interruption:
+            return
         with self._changed:
             self._ended.append((job, result))
             self._running.pop(job.job_id)
