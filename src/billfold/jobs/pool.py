@@ -10,6 +10,7 @@ alone, so that another death has only one possible cause.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import threading
@@ -40,6 +41,7 @@ IDLE_POLL_SECONDS = 15.0
 # Doctor runs have threads of their own, because somebody is watching.
 DOCTOR_CONCURRENCY = 2
 _SWEEP_SECONDS = 2.5
+_COUNT_SECONDS = 60
 _TICK_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
@@ -174,7 +176,7 @@ class Pool:
 
     def _dispatch(self, connection: Connection) -> None:
         """Take and settle jobs until all is over; raises StoreError if PostgreSQL goes away."""
-        swept_at = 0.0
+        swept_at, counted_at = 0.0, -math.inf
         while not self._is_over():
             self._settle_all(connection)
             poll_seconds = IDLE_POLL_SECONDS
@@ -182,6 +184,9 @@ class Pool:
                 if time.monotonic() >= swept_at + _SWEEP_SECONDS:
                     self._rescue.free_gone(connection)
                     swept_at = time.monotonic()
+                if self._trigger is None and time.monotonic() >= counted_at + _COUNT_SECONDS:
+                    log.info(Event.JOBS_COUNTED, **jobs.count(connection))
+                    counted_at = time.monotonic()
                 self._take(connection)
                 is_any_waiting = jobs.is_any_waiting(connection)
                 with self._changed:

@@ -78,6 +78,7 @@ class Event(StrEnum):
         "cause delay_seconds error_code reason",
         "A delivery requested over HTTP is retried: after a failure or without a database (warning), or when its"
         " statement is free (debug).",
+        metrics="Retries",
     )
     ASKED_STARTED = _event(
         "asked_started",
@@ -202,8 +203,8 @@ class Event(StrEnum):
     JOBS_COUNTED = _info(
         "jobs_counted",
         "waiting running oldest_seconds",
-        "What is in the queue, once a minute from each worker.",
-        metrics="JobsWaiting JobsRunning OldestJobSeconds",
+        "What is in the queue, once a minute from each worker and server.",
+        metrics="JobsRunning JobsWaiting OldestJobSeconds",
     )
     MANIFEST_LEFT_OUT = _warning(
         "manifest_left_out",
@@ -276,19 +277,16 @@ class Event(StrEnum):
     )
     SCHEDULE_CLIENT_FAILED = _error(
         "schedule_client_failed",
-        "error_code error",
+        "client error_code error",
         "A client's folder could not be listed.",
         metrics="SchedulesFailed",
     )
     SCHEDULE_CLIENT_FINISHED = _info(
         "schedule_client_finished",
-        f"state statements {STATE_COUNTS}",
-        "A client's folder was searched; `failed` if any of it could not be ingested. `…` are the numbers of statements"
+        f"state statements reason {STATE_COUNTS}",
+        "A client's folder was searched; `failed` if any of it could not be read. `…` are the numbers of statements"
         " in each state.",
         metrics="SchedulesFailed",
-    )
-    SCHEDULE_CLIENT_STOPPED = _info(
-        "schedule_client_stopped", "", "The schedule is stopping. The next pass ingests the rest."
     )
     SCHEDULE_FINISHED = _info(
         "schedule_finished",

@@ -77,6 +77,7 @@ FIELDS: Mapping[str, Field] = {
     "method": Field(_TEXT, "method of the request"),
     "name": Field(_TEXT, "name of the check, the token or the variable"),
     "names": Field(f"{_TEXT}, or {_TEXTS}", "the bucket that a manifest names; names of attributes"),
+    "oldest_seconds": Field(_SECONDS, "how long the oldest job has been in the queue"),
     "origin": Field(_TEXT, "the page's origin; empty if only Sec-Fetch-Site names it"),
     "path": Field(_TEXT, "a file's path, or a request's route without its query, which may contain a token"),
     "port": Field(_NUMBER, "the server's port"),
@@ -91,6 +92,7 @@ FIELDS: Mapping[str, Field] = {
     "rows_removed": Field(_NUMBER, "line items"),
     "rows_unchanged": Field(_NUMBER, "line items"),
     "run_id": Field(_TEXTS, "the runs of the delivery's files"),
+    "running": Field(_NUMBER, "jobs that are being worked on"),
     "scopes": Field(_TEXTS, "scopes of a token"),
     "seconds": Field(_SECONDS, "time until running work is ended; time that a request or an answer may take"),
     "state": Field(_TEXT, "a delivery's state; of a visit `done` or `failed`"),
@@ -106,6 +108,6 @@ FIELDS: Mapping[str, Field] = {
     "visible_again_in_seconds": Field(_SECONDS, "time until others see the message"),
     "visited": Field(_NUMBER, "clients whose visit ended since the last pass"),
     "visiting": Field(_NUMBER, "clients whose visit, or a delivery that it found, has not ended yet"),
-    "waiting": Field(_NUMBER, "statements that are not current"),
+    "waiting": Field(_NUMBER, "statements that are not current; jobs that wait (`jobs_counted`)"),
     "waiting_bytes": Field(_NUMBER, "bytes of an answer that wait to be read"),
 }
