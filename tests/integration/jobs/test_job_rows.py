@@ -162,6 +162,8 @@ def test_what_a_dead_worker_had_begun_fails_and_is_worked_on_alone(queue: Connec
     with another_life(landing) as (connection, worker_id):
         taken = take(connection, worker_id=worker_id)
         connection.execute("UPDATE billing_jobs SET began_at = NULL WHERE key = 'b'")
+        # It is wanted again meanwhile.
+        jobs.add(connection, new("c", "globex"))
         rescuer.free_gone(queue)
         alive = take(queue)
     rescuer.free_gone(queue)
@@ -201,6 +203,7 @@ def test_a_worker_whose_connection_comes_back_in_time_is_not_gone(queue: Connect
 def test_a_worker_that_stops_gives_its_jobs_back_and_none_has_failed(queue: Connection) -> None:
     jobs.add(queue, new("a"))
     take(queue)
+    jobs.add(queue, new("a"))
 
     assert jobs.give_back(queue, WORKER) == 1
     assert [(job.key, job.failure_count, job.is_suspect) for job in take(queue)] == [("a", 0, False)]
