@@ -250,9 +250,7 @@ class Event(StrEnum):
         "object_left_out", "client reason", "An event names an object of a client's folder that is not a bill."
     )
     ORIGIN_REFUSED = _warning("origin_refused", "origin", "A form came from a page of another site.")
-    QUEUE_FAILED = _warning(
-        "queue_failed", "action message_id error_code error", "The queue rejected a call, or did not answer."
-    )
+    QUEUE_FAILED = _warning("queue_failed", "action error_code error", "The queue rejected a call, or did not answer.")
     RECEIVE_FAILED = _warning(
         "receive_failed", "delay_seconds error_code error", "No messages could be received from the queue."
     )

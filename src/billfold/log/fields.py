@@ -30,7 +30,7 @@ EVERY_EVENT: Mapping[str, Field] = {
 
 FIELDS: Mapping[str, Field] = {
     "account": Field(_TEXT, "the AWS account that sent an event"),
-    "action": Field(_TEXT, "the call to the queue: receive, delete, hide, send, describe, measure …"),
+    "action": Field(_TEXT, "the call to the queue: delete, hide, send or describe"),
     "address": Field(_TEXT, "the caller's address; of IPv6 the network"),
     "adopted_files": Field(_TEXTS, "files that a bill took over when it became current again"),
     "advice": Field(_TEXT, "what to do"),
@@ -55,7 +55,7 @@ FIELDS: Mapping[str, Field] = {
     "drain": Field(_FLAG, "whether a worker ends when the queue is empty"),
     "duration_seconds": Field(_SECONDS, "duration of the attempt or the request"),
     "error": Field(_TEXT, "what went wrong, in one line with its advice"),
-    "error_code": Field(_TEXT, "an [error code](errors.md#error-codes), or AWS's code for one of several messages"),
+    "error_code": Field(_TEXT, "an [error code](errors.md#error-codes)"),
     "exception": Field(_OBJECTS, "the traceback"),
     "fields": Field(_TEXTS, "names of a client's fields that changed"),
     "figure": Field(_TEXT, "the kind of figure: `money`, `percent`, a chart"),
