@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from billfold.reports.freshness import ClientFreshness, StatementFreshness
     from billfold.reports.lists import DeliveryRow, PublicationRow, RunRow, StatementRow
     from billfold.reports.owners import OwnerRow, UnownedRow
+    from billfold.store.jobs.jobs import JobRow
     from billfold.store.jobs.requests import RequestedDelivery
 
 # Fields with amounts by currency.
@@ -65,6 +66,7 @@ def report_document(
         | ClientFreshness
         | StatementFreshness
         | RequestedDelivery
+        | JobRow
         | OwnerRow
         | UnownedRow
     ],

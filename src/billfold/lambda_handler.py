@@ -118,11 +118,12 @@ def _let_wait(container: _Container, received: _Received, error: BillfoldError) 
 def _work_off(container: _Container, wanted: Collection[int], context: Any) -> Mapping[int, int]:
     """Work on each of these jobs once, if there is time; those that have not ended, each with the seconds it waits."""
     worker_id = uuid4()
+    database = jobs.name_sessions(container.database, worker_id)
     untried = set(wanted)
     while True:
         # A connection that was idle during an attempt may be gone. The lock of this life ends with the call: what is
         # left unfinished is free for the next one.
-        with connect(container.database.conninfo) as connection:
+        with connect(database.conninfo) as connection:
             jobs.live(connection, worker_id)
             _settle_ended(container, connection)
             free_gone_now(connection, worker_id, container.settings)
@@ -130,7 +131,7 @@ def _work_off(container: _Container, wanted: Collection[int], context: Any) -> M
             job = _take(connection, worker_id, untried) if is_time_left else None
             if job is None:
                 return jobs.list_open(connection, sorted(wanted))
-            result = attempt(job, container.settings, container.database, dead_letters=container.dead_letters)
+            result = attempt(job, container.settings, database, dead_letters=container.dead_letters)
         container.ended.append((job, worker_id, result))
         untried = set() if job.is_suspect else untried - {job.job_id}
 

@@ -16,6 +16,10 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 DESK: ViewportSize = {"width": 1280, "height": 900}
 _CHARTS_FIT = """[...document.querySelectorAll("[data-chart]")].every(
     (figure) => Number(figure.dataset.width) === figure.querySelector(".chart-area").clientWidth)"""
+# A bar of tabs that scrolls hides the last of them.
+_WIDTH = """[...document.querySelectorAll(".top nav")].reduce(
+    (width, nav) => Math.max(width, innerWidth + nav.scrollWidth - nav.clientWidth),
+    document.documentElement.scrollWidth)"""
 _KEEP_FOCUSED = """window.focused = [];
     document.addEventListener("focusin", ({ target }) => focused.push(target.id || target.innerText.trim()))"""
 
@@ -65,7 +69,7 @@ class Visitor:
         self.page.set_viewport_size(PHONE)
         page = self.visit(path)
         self.shoot(f"{name}-phone")
-        width = page.evaluate("document.documentElement.scrollWidth")
+        width = page.evaluate(_WIDTH)
         page.set_viewport_size(DESK)
         page.wait_for_function(_CHARTS_FIT)
         self.shoot(f"{name}-light")

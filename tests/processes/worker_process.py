@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from billfold.jobs import attempts
+from billfold.jobs import pool, rescue
 from tests.processes.warm_process import WarmProcess
 from tests.processes.web_server import WebServer
 
@@ -74,8 +74,10 @@ class WorkerProcess:
 
 
 def blame_soon() -> None:
-    """Prepares a process that follows a killed one: it does not wait for the other to record its end."""
-    attempts._MARK_WAIT_SECONDS = 0
+    """Prepares a process that follows a killed or a stopped one: it waits for the other only a moment."""
+    pool.LOOK_SECONDS = 0.2
+    pool.SILENCE_SECONDS = 2
+    rescue.GRACE_SECONDS = 0.5
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from billfold.reports.owners import OwnerRow, UnownedRow
 from billfold.reports.spending import Question
 from billfold.store.jobs.doctor_runs import LIMIT_SECONDS as DOCTOR_LIMIT_SECONDS
 from billfold.store.jobs.doctor_runs import DoctorRun
+from billfold.store.jobs.jobs import JobRow
 from billfold.store.jobs.requests import RequestedDelivery
 from billfold.store.reports.spending import ChargePlace
 
@@ -35,6 +36,7 @@ __all__ = [
     "Destination",
     "DoctorRun",
     "ExportContents",
+    "JobRow",
     "Onboarding",
     "OwnerRow",
     "PublicationRow",

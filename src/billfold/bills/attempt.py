@@ -81,7 +81,7 @@ def _attempt(
             raise
         except BaseException as error:
             interruption.check()
-            failure = _record_failure(ingestion, delivery, registered, error, is_claimed=is_claimed)
+            failure = _record_failure(ingestion, connection, delivery, registered, error, is_claimed=is_claimed)
             failed.append(replace(failure, duration_seconds=time.monotonic() - started))
             raise
         outcome = replace(outcome, duration_seconds=time.monotonic() - started)
@@ -105,6 +105,7 @@ def _record_interruption(ingestion: Ingestion, delivery: Delivery) -> str:
 
 def _record_failure(
     ingestion: Ingestion,
+    connection: Connection,
     delivery: Delivery,
     registered: RegisteredDelivery,
     error: BaseException,
@@ -121,12 +122,25 @@ def _record_failure(
     if is_claimed or not isinstance(known, RunConflictError):
         try:
             # What failed may be the attempt's connection.
-            with connect(ingestion.database.conninfo) as connection:
-                attempts.end(connection, registered, DeliveryState.FAILED, RunStatus.FAILED, known)
+            with connect(ingestion.database.conninfo) as another:
+                if claims.is_held(connection) or not _is_taken_over(ingestion, another, delivery, registered):
+                    attempts.end(another, registered, DeliveryState.FAILED, RunStatus.FAILED, known)
         except BillfoldError as second:
             # A database that is gone must not hide the first error.
             log.error(Event.FAILURE_NOT_RECORDED, error=str(second))
     return outcomes.unpublished(ingestion.client, delivery, registered, DeliveryState.FAILED, RunStatus.FAILED, known)
+
+
+def _is_taken_over(
+    ingestion: Ingestion, connection: Connection, delivery: Delivery, registered: RegisteredDelivery
+) -> bool:
+    """Whether another worker has the delivery, or has ended it, since the claim was lost with its connection."""
+    try:
+        claims.claim(connection, ingestion.client, delivery, wait_seconds=0)
+    except RunConflictError:
+        return True
+    state = registration.read_state(connection, registered.delivery_id)
+    return state not in (DeliveryState.PENDING, DeliveryState.RUNNING)
 
 
 def _skip_unnamed(ingestion: Ingestion, connection: Connection, delivery: Delivery, outcome: DeliveryOutcome) -> None:

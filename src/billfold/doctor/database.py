@@ -78,10 +78,14 @@ def _probe_reader(database: Database) -> Probe:
     if reader.sees_external_ids:
         fix = f"REVOKE SELECT ON billing_clients FROM {reader.role_name}, then SELECT billfold_grant_rights()"
         return _probe(name, ProbeState.FAILED, f"{reader.role_name} may read the external ids of clients", fix)
+    if reader.sees_messages:
+        fix = f"REVOKE SELECT ON billing_jobs FROM {reader.role_name}, then SELECT billfold_grant_rights()"
+        return _probe(name, ProbeState.FAILED, f"{reader.role_name} may read the messages of billing_jobs", fix)
     if not reader.may_read:
         fix = "as the owner of the tables: SELECT billfold_grant_rights()"
-        return _probe(name, ProbeState.FAILED, f"{reader.role_name} may not read focus_cost_and_usage", fix)
-    return _probe(name, ProbeState.OK, f"{reader.role_name} may only read, without external ids")
+        found = f"{reader.role_name} may not read focus_cost_and_usage and the state of billing_jobs"
+        return _probe(name, ProbeState.FAILED, found, fix)
+    return _probe(name, ProbeState.OK, f"{reader.role_name} may only read, without external ids and messages")
 
 
 def _failed(name: str, error: BillfoldError, fix: str) -> Probe:

@@ -33,16 +33,22 @@ from billfold.model import JobKind, TriggerSource
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs import jobs
-from billfold.store.jobs.jobs import Job
+from billfold.store.jobs.jobs import Job, Outlook
 
-# Jobs that wait for a slot or for their next attempt are looked for this often; what is new announces itself.
-WAITING_POLL_SECONDS = 1.0
-IDLE_POLL_SECONDS = 15.0
+# How often it looks what there is to do, and who is gone. What is new, and what ends here, announces itself.
+LOOK_SECONDS = 5.0
+# Jobs that are due and wait for others may wait for those of another worker.
+_DUE_LOOK_SECONDS = 1.0
+# A life that is silent for this long has ended.
+SILENCE_SECONDS = 10.0
+# So that it is back in time, see `rescue`.
+_MAX_RECONNECT_SECONDS = 3
 # Doctor runs have threads of their own, because somebody is watching.
 DOCTOR_CONCURRENCY = 2
-_SWEEP_SECONDS = 2.5
 _COUNT_SECONDS = 60
 _TICK_SECONDS = 0.1
+# At the end, what is being written is written.
+_LAST_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -59,23 +65,22 @@ class Pool:
         on_settled: Callable[[Job, Result], None] = lambda job, result: None,
         trigger: TriggerSource | None = None,
     ) -> None:
+        self._worker_id = uuid4()
         self._settings = settings
-        self._database = database
+        self._database = jobs.name_sessions(database, self._worker_id)
         self._concurrency = concurrency
         self._on_settled = on_settled
         self._trigger = trigger
-        self._worker_id = uuid4()
         self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
         # Plain values, because a signal handler must not take a lock.
         self._is_stopping = False
         self._is_given_up = False
         self._changed = threading.Condition()
-        self._running: dict[int, Job] = {}
+        self._running: list[Job] = []
         self._ended: deque[tuple[Job, Result]] = deque()
         self._alone: Job | None = None
         self._is_idle = False
         self._failure: BillfoldError | None = None
-        self._rescue = Rescue(self._worker_id, settings)
         self._random = Random()
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
@@ -101,9 +106,11 @@ class Pool:
             self._thread.join(_TICK_SECONDS)
         self._is_given_up = True
         self._wake()
+        if self._thread.is_alive():
+            self._thread.join(_LAST_SECONDS)
         with self._changed:
-            unfinished = list(self._running.values())
-        if unfinished:
+            unfinished = list(self._running)
+        if self._list_known():
             self._give_back()
         return unfinished
 
@@ -122,6 +129,12 @@ class Pool:
     def failure(self) -> BillfoldError | None:
         """Why the database is away; None while it answers."""
         return self._failure
+
+    def _list_known(self) -> list[Job]:
+        """What it has taken and not settled."""
+        with self._changed:
+            waits = [self._alone] if self._alone is not None else []
+            return [*self._running, *(job for job, _ in self._ended), *waits]
 
     def _wake(self) -> None:
         try:
@@ -144,7 +157,9 @@ class Pool:
         while not self._is_over():
             try:
                 with connect(self._database.conninfo) as connection:
-                    jobs.live(connection, self._worker_id)
+                    jobs.live(connection, self._worker_id, silence_seconds=SILENCE_SECONDS)
+                    # What it took while the connection was lost.
+                    jobs.give_back(connection, self._worker_id, kept=self._list_known())
                     if failure_count:
                         log.info(Event.DATABASE_FOUND)
                         failure_count, self._failure = 0, None
@@ -154,7 +169,7 @@ class Pool:
             except BillfoldError as error:
                 self._is_idle, self._failure = False, error
                 failure_count += 1
-                delay_seconds = wait_seconds(failure_count, self._random)
+                delay_seconds = min(wait_seconds(failure_count, self._random), _MAX_RECONNECT_SECONDS)
                 log.warning(
                     Event.DATABASE_AWAY, delay_seconds=delay_seconds, error_code=error.error_code, error=str(error)
                 )
@@ -176,68 +191,77 @@ class Pool:
 
     def _dispatch(self, connection: Connection) -> None:
         """Take and settle jobs until all is over; raises StoreError if PostgreSQL goes away."""
-        swept_at, counted_at = 0.0, -math.inf
-        while not self._is_over():
+        rescue = Rescue(self._settings)
+        counted_at = -math.inf
+        while True:
             self._settle_all(connection)
-            poll_seconds = IDLE_POLL_SECONDS
-            if not self._is_stopping:
-                if time.monotonic() >= swept_at + _SWEEP_SECONDS:
-                    self._rescue.free_gone(connection)
-                    swept_at = time.monotonic()
-                if self._trigger is None and time.monotonic() >= counted_at + _COUNT_SECONDS:
-                    log.info(Event.JOBS_COUNTED, **jobs.count(connection))
-                    counted_at = time.monotonic()
-                self._take(connection)
-                is_any_waiting = jobs.is_any_waiting(connection)
-                with self._changed:
-                    is_busy = self._running or self._ended or self._alone
-                    self._is_idle = not (is_busy or (is_any_waiting and self._trigger is None))
-                if is_any_waiting:
-                    poll_seconds = WAITING_POLL_SECONDS
-            self._wait(connection, min(poll_seconds, max(swept_at + _SWEEP_SECONDS - time.monotonic(), 0)))
+            if self._is_over():
+                return
+            outlook = jobs.look(connection, self._worker_id)
+            if self._trigger is None and time.monotonic() >= counted_at + _COUNT_SECONDS:
+                log.info(Event.JOBS_COUNTED, **jobs.count(connection))
+                counted_at = time.monotonic()
+            waits = [LOOK_SECONDS, rescue.free_gone(connection, outlook.gone)]
+            if not self._is_stopping and self._take(connection, outlook) and outlook.due_in_seconds is not None:
+                waits.append(outlook.due_in_seconds if outlook.due_in_seconds > 0 else _DUE_LOOK_SECONDS)
+            with self._changed:
+                is_busy = self._running or self._ended or self._alone
+                self._is_idle = not is_busy and (outlook.due_in_seconds is None or self._trigger is not None)
+            self._wait(connection, min(seconds for seconds in waits if seconds is not None))
 
     def _wait(self, connection: Connection, seconds: float) -> None:
         """Wait for this time, a new job, or the end of one here."""
         socket = connection.pgconn.socket
+        # Some came with the answers to the last questions.
+        if list(connection.notifies(timeout=0)):
+            return
         ready, _, _ = select.select([socket, self._woken], [], [], seconds)
         if self._woken in ready:
             os.read(self._woken, 4096)
         if socket in ready:
-            for _ in connection.notifies(timeout=0):
-                pass
+            list(connection.notifies(timeout=0))
 
-    def _take(self, connection: Connection) -> None:
+    def _take(self, connection: Connection, outlook: Outlook) -> bool:
+        """Begin what can begin; whether more could."""
         if self._alone is not None:
             self._begin_alone(connection)
-            return
+            return False
         with self._changed:
-            doctor_count = sum(job.kind is JobKind.DOCTOR for job in self._running.values())
+            doctor_count = sum(job.kind is JobKind.DOCTOR for job in self._running)
             free = self._concurrency - len(self._running) + doctor_count
-        if self._trigger is None:
+        if self._trigger is None and outlook.is_doctor_due:
             for job in jobs.take_doctor(connection, self._worker_id, limit=DOCTOR_CONCURRENCY - doctor_count):
                 self._begin(job)
         if free <= 0:
-            return
-        suspects = jobs.take(connection, self._worker_id, limit=1, suspects=True, trigger=self._trigger)
-        if suspects:
-            [self._alone] = suspects
-            self._begin_alone(connection)
-            return
-        for job in jobs.take(connection, self._worker_id, limit=free, trigger=self._trigger):
+            return False
+        if outlook.is_suspect_due:
+            suspects = jobs.take(connection, self._worker_id, limit=1, suspects=True, trigger=self._trigger)
+            if suspects:
+                [self._alone] = suspects
+                self._begin_alone(connection)
+                return False
+        taken = []
+        if outlook.is_due:
+            taken = jobs.take(connection, self._worker_id, limit=free, trigger=self._trigger)
+        for job in taken:
             self._begin(job)
+        return len(taken) < free
 
     def _begin_alone(self, connection: Connection) -> None:
         """Begin the suspect when the others have ended; until it has ended nothing else begins."""
         assert self._alone is not None
         with self._changed:
-            if self._running:
+            # What has just ended may be the suspect itself.
+            if self._running or self._ended:
                 return
-        jobs.begin(connection, self._alone, self._worker_id)
-        self._begin(self._alone)
+        if jobs.begin(connection, self._alone, self._worker_id):
+            self._begin(self._alone)
+        else:
+            self._alone = None
 
     def _begin(self, job: Job) -> None:
         with self._changed:
-            self._running[job.job_id] = job
+            self._running.append(job)
         threading.Thread(target=self._work, args=[job], name=f"job {job.job_id}", daemon=True).start()
 
     def _work(self, job: Job) -> None:
@@ -248,7 +272,7 @@ class Pool:
             return
         with self._changed:
             self._ended.append((job, result))
-            self._running.pop(job.job_id)
+            self._running.remove(job)
         self._wake()
 
     def _settle_all(self, connection: Connection) -> None:
@@ -257,6 +281,6 @@ class Pool:
             with bind(job):
                 settle(connection, job, self._worker_id, result)
             self._ended.popleft()
-            if self._alone is not None and job.job_id == self._alone.job_id:
+            if job == self._alone:
                 self._alone = None
             self._on_settled(job, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
@@ -19,30 +20,35 @@ log = structlog.get_logger(__name__)
 
 
 class Rescue:
-    """Looks after the other workers, from one life of one worker."""
+    """Looks after the other workers, for as long as one connection of this one lasts."""
 
-    def __init__(self, worker_id: UUID, settings: Settings) -> None:
-        self._worker_id = worker_id
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._gone_since: dict[UUID, float] = {}
 
-    def free_gone(self, connection: Connection) -> None:
-        """Free the jobs of the workers that are gone for long enough; to be called every few seconds."""
+    def free_gone(self, connection: Connection, gone: Sequence[UUID]) -> float | None:
+        """Free the jobs of those that are gone for long enough; `gone` are those that are gone now.
+
+        Returns the seconds until the next of them is gone for long enough; None if there is none.
+        """
         now = time.monotonic()
-        gone = jobs.find_gone(connection, self._worker_id)
         self._gone_since = {worker_id: self._gone_since.get(worker_id, now) for worker_id in gone}
+        waits = []
         for worker_id, since in self._gone_since.items():
-            if now - since >= GRACE_SECONDS:
+            if now - since < GRACE_SECONDS:
+                waits.append(since + GRACE_SECONDS - now)
+            else:
                 _free(connection, worker_id, self._settings)
+        return min(waits, default=None)
 
 
 def free_gone_now(connection: Connection, worker_id: UUID, settings: Settings) -> None:
     """The same in one call, which takes a few seconds if a worker seems to be gone."""
-    gone = jobs.find_gone(connection, worker_id)
+    gone = jobs.look(connection, worker_id).gone
     if not gone:
         return
     time.sleep(GRACE_SECONDS)
-    for each in set(gone).intersection(jobs.find_gone(connection, worker_id)):
+    for each in set(gone).intersection(jobs.look(connection, worker_id).gone):
         _free(connection, each, settings)
 
 

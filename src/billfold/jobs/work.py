@@ -23,7 +23,6 @@ from billfold.errors import (
     ConfigurationError,
     DeliveryHeldError,
     InternalError,
-    InterruptionError,
     RunConflictError,
     StoreError,
     StoreFullError,
@@ -39,7 +38,7 @@ from billfold.model import Client, DeliveryOutcome, DeliveryState, JobKind, Left
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import claims, records, runs
-from billfold.store.jobs.jobs import Job
+from billfold.store.jobs.jobs import INTERRUPTED, Job
 
 # A backfill or a command may have the statement: the job waits in the queue, and the thread is free for others.
 _CLAIM_WAIT_SECONDS = 5
@@ -102,7 +101,7 @@ class _Worker:
                     return waiting
             if self.job.failure_count >= self.settings.message_attempts:
                 reason = f"failed {self.job.failure_count} times, at last: {self.job.reason}"
-                return Dead(client=client, reason=reason, error_code=InterruptionError.error_code)
+                return Dead(client=client, reason=reason, error_code=INTERRUPTED)
         return self._ingest(client)
 
     def _find_client(self) -> Client | Result:

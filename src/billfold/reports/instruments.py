@@ -69,6 +69,10 @@ class _Levels:
     size_bytes: int
     connection_count: int
     connection_limit: int
+    waiting_count: int
+    running_count: int
+    dead_count: int
+    waiting_seconds: float
     asked_count: int
     asked_seconds: float
 
@@ -205,6 +209,10 @@ def _list_levels(levels: _Levels) -> Iterator[tuple[str, tuple[str, ...], Decima
     yield "database_size", (), Decimal(levels.size_bytes)
     yield "database_connections", (), Decimal(levels.connection_count)
     yield "database_connections_limit", (), Decimal(levels.connection_limit)
+    yield "jobs", ("waiting",), Decimal(levels.waiting_count)
+    yield "jobs", ("running",), Decimal(levels.running_count)
+    yield "jobs", ("dead",), Decimal(levels.dead_count)
+    yield "jobs_oldest_age", (), Decimal(levels.waiting_seconds)
     yield "asked_deliveries", (), Decimal(levels.asked_count)
     yield "asked_oldest_age", (), Decimal(levels.asked_seconds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import adbc_driver_manager
@@ -25,12 +25,13 @@ from billfold.store.session import tune_query
 Connection = psycopg.Connection[TupleRow]
 
 READER_ROLE = "billfold_reader"
+_APPLICATION = "billfold"
 CONNECT_TIMEOUT_SECONDS = 10
 
 # A role may always end its own sessions; the name protects those of other programs.
 _END_SESSIONS = """
     SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE pid = ANY(%s) AND pid <> pg_backend_pid() AND application_name = 'billfold'"""
+    WHERE pid = ANY(%s) AND pid <> pg_backend_pid() AND starts_with(application_name, 'billfold')"""
 _LIST_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE pid = ANY(%s)"
 _ENDING_SECONDS = 0.8
 _LOOK_SECONDS = 0.01
@@ -43,6 +44,10 @@ class Database:
     conninfo: str
     reader_conninfo: str | None
     is_embedded: bool
+
+    def named(self, name: str) -> Self:
+        """The same database, where `pg_stat_activity` shows this name of the writer's sessions."""
+        return replace(self, conninfo=make_conninfo(self.conninfo, application_name=f"{_APPLICATION} {name}"))
 
 
 def open_database(settings: Settings) -> Database:
@@ -258,6 +263,7 @@ def _checked(url: str, name: str) -> str:
 
 def _tuned(conninfo: str) -> str:
     """The connection's own timeouts and name; the settings of the session follow once it is open."""
+    name = str(conninfo_to_dict(conninfo).get("application_name") or "")
     return make_conninfo(
         conninfo,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -265,5 +271,5 @@ def _tuned(conninfo: str) -> str:
         keepalives_interval=10,
         keepalives_count=3,
         tcp_user_timeout=60_000,
-        application_name="billfold",
+        application_name=name if name.startswith(f"{_APPLICATION} ") else _APPLICATION,
     )

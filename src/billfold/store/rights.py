@@ -29,6 +29,7 @@ class ReaderRights:
     role_name: str
     may_read: bool
     sees_external_ids: bool
+    sees_messages: bool
 
 
 def describe_server(connection: Connection) -> Server:

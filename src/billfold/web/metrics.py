@@ -58,6 +58,8 @@ FAMILIES = (
     Family("runs", "gauge", "File versions by status.", ("client", "status")),
     Family("refused_files", "gauge", "File versions and sources whose last attempt failed.", ("client", "error_code")),
     Family("deliveries", "gauge", "Deliveries that are pending, running, held or failed.", ("client", "state")),
+    Family("jobs", "gauge", "Jobs of the queue that wait, that run, and that are dead.", ("state",)),
+    Family("jobs_oldest_age", "gauge", "Time since the oldest waiting job was written; 0 without any.", (), "seconds"),
     Family("asked_deliveries", "gauge", "Deliveries requested over HTTP that wait for a worker."),
     Family("asked_oldest_age", "gauge", "Wait of the oldest requested delivery; 0 without any.", (), "seconds"),
     Family("retries", "counter", "Attempts at deliveries after the first.", ("client",)),

@@ -12,11 +12,14 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import expect
 
+from billfold.jobs.pool import Pool
+from billfold.model import JobState
 from billfold.settings import load_settings
 from tests.bills.histories import deliver_at, land_history
 from tests.bills.landing import Landing
 from tests.processes.visitor import Visitor
 from tests.processes.web_server import run_web_server
+from tests.queued import put_job, put_message
 from tests.services import NewDatabase
 
 OURS = "999988887777"
@@ -49,6 +52,11 @@ def history(landing: Landing) -> dict[str, UUID]:
     now = datetime.now(UTC)
     for back, name in enumerate(("held", "failed", "restated", "first"), start=1):
         deliver_at(landing, found[name], now - timedelta(days=back // 2 * 2))
+    # Their page does not refresh.
+    failure = {"failure_count": 2, "error_code": "source_unavailable", "reason": "S3 does not answer"}
+    put_message(landing.database, f"exports/{'a' * 90}/b.csv", due_at=now + timedelta(days=1), **failure)
+    put_job(landing.database, "exports/", kind="visit", due_at=now + timedelta(days=1))
+    put_message(landing.database, "exports/dead.csv", JobState.DEAD, client_id="globex", **failure)
     deliver_at(landing, found["globex"], now - timedelta(days=9))
     return found
 
@@ -65,6 +73,7 @@ def paths(history: dict[str, UUID]) -> dict[str, str]:
         "delivery": f"/deliveries/{history['restated']}",
         "delivery-failed": f"/deliveries/{history['failed']}",
         "delivery-held": f"/deliveries/{history['held']}",
+        "jobs": "/jobs",
         "clients": "/clients",
         "client": "/clients/globex",
         "onboarding": f"/clients/globex/onboarding?notify=eventbridge&arn={BUS_ARN}",
@@ -122,6 +131,26 @@ def test_filters_of_the_list_stay_in_the_address(visitor: Visitor) -> None:
     expect(page.locator("table.deliveries tbody tr")).to_have_count(1)
 
 
+def test_a_job_is_tried_at_once_or_canceled_once_somebody_is_sure(visitor: Visitor) -> None:
+    page = visitor.visit("/jobs?client=globex")
+    listed = page.locator("table.jobs tbody tr")
+    expect(listed.locator(".badge")).to_have_text("dead")
+
+    page.get_by_role("button", name=re.compile("Try job .* now")).click()
+    expect(listed.locator(".badge")).to_have_text("waiting")
+    expect(listed).to_contain_text("when a worker is free")
+    assert visitor.query() == {"client": ["globex"]}
+
+    said = []
+    page.once("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.get_by_role("button", name="Cancel").click()
+    expect(listed).to_have_count(1)
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Nothing waits", exact=True)).to_be_visible()
+    assert re.fullmatch(r"Cancel job \d+\? It can be requested or announced again\.", said[0])
+
+
 def test_a_client_leads_to_what_it_deploys(visitor: Visitor) -> None:
     page = visitor.visit("/clients")
 
@@ -135,6 +164,16 @@ def test_a_client_leads_to_what_it_deploys(visitor: Visitor) -> None:
     assert "between-us" not in page.content()
 
 
+@pytest.fixture
+def _pool(landing: Landing) -> Iterator[None]:
+    """A pool that works on the queue, as the server's does."""
+    pool = Pool(settings=landing.settings, database=landing.database, concurrency=1)
+    pool.start()
+    yield
+    pool.finish(60)
+
+
+@pytest.mark.usefixtures("_pool")
 def test_a_button_runs_doctor_and_the_page_shows_its_results(visitor: Visitor) -> None:
     page = visitor.visit("/clients/globex")
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from billfold import clients
 from billfold.bills.ingest import ingest
-from billfold.jobs.request_worker import RequestWorker
+from billfold.jobs.pool import Pool
 from billfold.model import Client, DeliveryState
 from tests.processes.visitor import Visitor, find_severe
 from tests.processes.web_server import run_web_server
@@ -46,11 +46,11 @@ def held_path(registry: Registry, client: Client) -> str:
 
 
 @pytest.fixture
-def worker(registry: Registry) -> Iterator[RequestWorker]:
-    """The server's worker, which a test starts when it has seen what waits for it."""
-    worker = RequestWorker(settings=registry.settings, database=registry.database, concurrency=1)
-    yield worker
-    worker.finish(LIMIT_SECONDS)
+def pool(registry: Registry) -> Iterator[Pool]:
+    """The server's pool, which a test starts when it has seen what waits for it."""
+    pool = Pool(settings=registry.settings, database=registry.database, concurrency=1)
+    yield pool
+    pool.finish(LIMIT_SECONDS)
 
 
 @pytest.fixture
@@ -63,9 +63,7 @@ def state(page: Page) -> Any:
     return page.locator(".head .badge").first
 
 
-def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
-    visitor: Visitor, registry: Registry, worker: RequestWorker
-) -> None:
+def test_a_failed_delivery_comes_in_once_its_cause_is_gone(visitor: Visitor, registry: Registry, pool: Pool) -> None:
     client = registry.add("acme", max_file_bytes=10)
     registry.deliver(client, "1.25", "7")
     path = bring_in(registry, client, DeliveryState.FAILED)
@@ -81,7 +79,7 @@ def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
     visitor.shoot("delivery-asked")
     assert find_severe(page) == []
 
-    worker.start()
+    pool.start()
     # Nobody touches the page: it tells by itself what became of the attempt.
     expect(state(page)).to_have_text("failed", timeout=30_000)
     expect(page.get_by_text("1 retry")).to_be_visible()
@@ -94,7 +92,7 @@ def test_a_failed_delivery_comes_in_once_its_cause_is_gone(
 
 
 def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
-    visitor: Visitor, worker: RequestWorker, held_path: str
+    visitor: Visitor, pool: Pool, held_path: str
 ) -> None:
     page = visitor.visit(held_path)
     panel = page.get_by_role("region", name="Held")
@@ -116,7 +114,7 @@ def test_a_held_delivery_comes_in_once_somebody_has_read_what_is_lost(
     expect(page.get_by_role("button", name="Release")).to_have_count(0)
     visitor.shoot("delivery-released")
 
-    worker.start()
+    pool.start()
     expect(state(page)).to_have_text("published", timeout=30_000)
     expect(page.get_by_text("published by release, although it would leave 1 of 3 rows")).to_be_visible()
     page.get_by_role("link", name="All deliveries of this month").click()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -15,9 +15,12 @@ from billfold import clients
 from billfold.bills.prune import prune
 from billfold.bills.remap import remap
 from billfold.bills.rollback import roll_back
+from billfold.doctor.database import probe_database
 from billfold.errors import SchemaVersionError, StoreError
-from billfold.model import DeliveryState
+from billfold.model import DeliveryState, TriggerSource
 from billfold.store.database import Database, connect
+from billfold.store.jobs import jobs
+from billfold.store.jobs.jobs import NewJob
 from billfold.store.migrate import check_schema, migrate_database
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
@@ -126,12 +129,20 @@ WRITES = [
     "SELECT billfold_create_partitions('2026-06-01')",
     "SELECT nextval('billing_statements_statement_id_seq')",
     "SELECT * FROM billing_clients FOR UPDATE",
+    "UPDATE billing_jobs SET state = 'dead'",
+    "DELETE FROM billing_jobs",
 ]
 SECRETS = [
     "SELECT external_id FROM billing_clients",
     "SELECT * FROM billing_clients",
     "SELECT billing_clients::text FROM billing_clients",
     "COPY billing_clients (external_id) TO STDOUT",
+    "SELECT body FROM billing_jobs",
+    "SELECT attributes FROM billing_jobs",
+    "SELECT * FROM billing_jobs",
+    "SELECT billing_jobs::text FROM billing_jobs",
+    "COPY billing_jobs (body) TO STDOUT",
+    "SELECT probes FROM billing_doctor_runs",
     "CREATE TEMP VIEW mine AS SELECT external_id FROM billing_clients; SELECT * FROM mine",
 ]
 
@@ -149,7 +160,7 @@ def test_the_role_that_ingests_changes_no_schema(filled: Landing) -> None:
     assert allowed == []
 
 
-def test_the_reader_changes_nothing_and_sees_no_external_id(filled: Landing) -> None:
+def test_the_reader_changes_nothing_and_sees_neither_external_ids_nor_messages(filled: Landing) -> None:
     wanted = [*SCHEMA_CHANGES, *WRITES, *SECRETS]
 
     allowed = [each for each in wanted if refusal(filled.database, READER_ROLE, each) != "42501"]
@@ -166,6 +177,49 @@ def test_the_reader_changes_nothing_and_sees_no_external_id(filled: Landing) -> 
     ):
         assert refusal(filled.database, READER_ROLE, f"SELECT * FROM {table}") == ""
     assert refusal(filled.database, READER_ROLE, "SELECT client_id, backfilled_at FROM billing_clients") == ""
+    assert refusal(filled.database, READER_ROLE, "SELECT client_id, state, due_at FROM billing_jobs") == ""
+
+
+def test_the_role_that_ingests_does_all_that_a_worker_does_with_jobs(ingesting: Landing) -> None:
+    ingesting.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
+    worker_id = uuid4()
+
+    with connect(ingesting.database.conninfo) as connection:
+        job_ids = [
+            jobs.add(connection, NewJob(client_id="acme", bucket="b", key=key, work=key, trigger=TriggerSource.SQS))
+            for key in ("a", "b", "c")
+        ]
+        jobs.live(connection, worker_id)
+        done, failed = jobs.take(connection, worker_id, limit=2)
+        jobs.finish(connection, done, worker_id)
+        jobs.bury(connection, failed, worker_id, error_code="internal", reason="a defect")
+        assert jobs.retry(connection, failed.job_id)
+        assert jobs.cancel(connection, job_ids[2])
+        assert [row.state for row in jobs.list_jobs(connection)] == ["waiting"]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("GRANT SELECT ON billing_jobs", "may read the messages of billing_jobs"),
+        ("GRANT SELECT (body) ON billing_jobs", "may read the messages of billing_jobs"),
+        ("REVOKE ALL ON billing_jobs", "may not read focus_cost_and_usage and the state of billing_jobs"),
+    ],
+)
+def test_doctor_tells_of_a_reader_that_sees_too_much_or_too_little_of_the_queue(
+    filled: Landing, change: str, found: str
+) -> None:
+    def look() -> str:
+        _, probes = probe_database(filled.settings, lambda _: filled.database)
+        [probe] = [probe for probe in probes if probe.name == "reader"]
+        return f"{probe.state}: {probe.found}"
+
+    filled.execute(f"{change} {'FROM' if 'REVOKE' in change else 'TO'} {READER_ROLE}")
+    wrong = look()
+    filled.execute("SELECT billfold_grant_rights()")
+
+    assert wrong == f"failed: {READER_ROLE} {found}"
+    assert look() == f"ok: {READER_ROLE} may only read, without external ids and messages"
 
 
 def test_the_statistics_of_a_column_tell_the_reader_nothing(filled: Landing) -> None:
@@ -244,6 +298,9 @@ def test_a_role_that_is_made_later_gets_its_rights_from_the_owner(filled: Landin
     assert refusal(filled.database, INGEST_ROLE, "SELECT * FROM billing_clients") == ""
     assert refusal(filled.database, READER_ROLE, "SELECT client_id FROM billing_clients") == ""
     assert refusal(filled.database, READER_ROLE, "SELECT external_id FROM billing_clients") == "42501"
+    assert refusal(filled.database, INGEST_ROLE, "SELECT body FROM billing_jobs FOR UPDATE") == ""
+    assert refusal(filled.database, READER_ROLE, "SELECT state FROM billing_jobs") == ""
+    assert refusal(filled.database, READER_ROLE, "SELECT body FROM billing_jobs") == "42501"
 
 
 def test_an_owner_that_may_not_create_roles_migrates_all_the_same(database: Database) -> None:

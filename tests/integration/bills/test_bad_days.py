@@ -18,8 +18,7 @@ from structlog.testing import capture_logs
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
-from billfold.jobs.worker import Report
-from billfold.jobs.worker import Worker
+from billfold.jobs.worker import Report, Worker
 from billfold.settings import Settings, load_settings
 from billfold.store.database import Database
 from billfold.store.embedded import start_embedded, stop_embedded
@@ -150,7 +149,7 @@ def test_a_database_that_restarts_in_the_middle_loses_and_doubles_nothing(
             drain(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox)
 
         assert_each_is_in_once(fleet, mailbox)
-        assert fleet.count("billing_message_attempts") == 0
+        assert fleet.count("billing_jobs") == 0
     # Its worker lives: nothing was interrupted.
     assert not any(event.get("error_code") == "interrupted" for event in logged)
     causes = {event["cause"] for event in logged if event["event"] == "message_later"}

@@ -174,6 +174,33 @@ def test_a_lost_connection_is_another_attempt(landing: Landing) -> None:
     assert landing.broken_rules() == []
 
 
+def test_an_attempt_that_lost_its_claim_leaves_the_delivery_to_who_has_it_since(landing: Landing) -> None:
+    landing.ingest(write_bill(landing.root, described("1", "2", "3", "4")))
+    smaller = write_bill(landing.root, described("1"), revision=2)
+
+    class HeldMeanwhile(CutConnection):
+        def advanced(self, size_bytes: int) -> None:
+            if not self.cuts:
+                super().advanced(size_bytes)
+                landing.ingest(smaller)
+
+    hasty = landing.with_settings(retry_max_attempts=1)
+    [outcome] = ingest(
+        str(smaller),
+        client=hasty.client,
+        settings=hasty.settings,
+        database=hasty.database,
+        progress=HeldMeanwhile(landing),
+    )
+
+    assert outcome.exit_error
+    assert outcome.exit_error.error_code == "store_unavailable"
+    assert landing.query("SELECT state, attempts, error_code FROM billing_deliveries ORDER BY delivered_at") == [
+        ("published", 1, None),
+        ("held", 2, None),
+    ]
+
+
 # What a map's column says, and what is kept of it.
 TAGS: dict[str, Any] = {
     '{"user_a":"b\\u0000c"}': {"a": "bc"},

@@ -291,7 +291,9 @@ def test_a_client_of_whom_anything_is_kept_goes_with_all_of_it_or_not_at_all(
     assert delivery.delivery_id
     roll_back(delivery.delivery_id, settings=landing.settings, database=database)
     landing.execute("INSERT INTO billing_message_failures VALUES ('m-1', 1, 'internal', now(), 'acme')")
-    landing.execute("INSERT INTO billing_message_attempts VALUES ('m-2', 'acme', gen_random_uuid(), now())")
+    landing.execute(
+        "INSERT INTO billing_jobs (client_id, bucket, key, work, trigger_source) VALUES ('acme', 'b', 'k', 'k', 'sqs')"
+    )
 
     with pytest.raises(UsageError, match=r"1 statements of 2 line items.*--purge"):
         clients.remove(database, "acme", purge=False)

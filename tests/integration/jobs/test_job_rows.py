@@ -13,7 +13,7 @@ import pytest
 from billfold import clients
 from billfold.jobs import rescue
 from billfold.jobs.rescue import Rescue, free_gone_now
-from billfold.model import TriggerSource
+from billfold.model import JobKind, TriggerSource
 from billfold.store.database import Connection, connect
 from billfold.store.jobs import jobs
 from billfold.store.jobs.jobs import Job, JobMessage, NewJob
@@ -58,6 +58,17 @@ def rows(queue: Connection, columns: str) -> list[tuple[Any, ...]]:
     return queue.execute(f"SELECT {columns} FROM billing_jobs ORDER BY job_id".encode()).fetchall()
 
 
+def gone(queue: Connection) -> list[UUID]:
+    return jobs.look(queue, WORKER).gone
+
+
+def wait_until_gone(queue: Connection) -> None:
+    """PostgreSQL notices the end of a connection a moment later."""
+    deadline = time.monotonic() + 10
+    while not gone(queue):
+        assert time.monotonic() < deadline
+
+
 @contextmanager
 def another_life(landing: Landing) -> Iterator[tuple[Connection, UUID]]:
     """Another worker that lives until the block ends."""
@@ -98,6 +109,17 @@ def test_nobody_does_the_work_that_another_one_does(queue: Connection) -> None:
     assert keys(take(queue)) == ["b-Manifest.json"]
 
 
+def test_a_visit_takes_a_slot_and_a_doctor_run_needs_none(queue: Connection) -> None:
+    for kind in JobKind:
+        jobs.add(queue, new("a", kind=kind, work=kind))
+    jobs.add(queue, new("b"))
+    is_doctor_due = jobs.look(queue, WORKER).is_doctor_due
+
+    assert [job.kind for job in take(queue)] == [JobKind.INGEST, JobKind.VISIT]
+    assert [job.kind for job in jobs.take_doctor(queue, WORKER, limit=9)] == [JobKind.DOCTOR]
+    assert (is_doctor_due, jobs.look(queue, WORKER).is_doctor_due) == (True, False)
+
+
 def test_an_object_waits_once_and_is_read_once_more_if_it_comes_while_it_is_worked_on(queue: Connection) -> None:
     first = jobs.add(queue, new("a", message=message("m-1"), is_event=True))
     again = jobs.add(queue, new("a", message=message("m-2"), is_event=True))
@@ -127,12 +149,13 @@ def test_a_failure_waits_and_is_counted_and_a_wait_is_not(queue: Connection) -> 
         ("waiting", 2, 1, "S3 is slow", "source", True)
     ]
     assert take(queue) == []
+    assert 590 < (jobs.look(queue, WORKER).due_in_seconds or 0) <= 600
     # Who asks for it by hand does not wait.
     jobs.add(queue, new("a", trigger=TriggerSource.API))
     assert [job.failure_count for job in take(queue)] == [1]
 
 
-def test_a_dead_job_stays_until_it_is_retried_or_canceled_and_keeps_no_newer_one_away(queue: Connection) -> None:
+def test_a_dead_job_stays_until_it_is_retried_or_its_object_comes_again(queue: Connection) -> None:
     jobs.add(queue, new("a", message=message("m-1")))
     [job] = take(queue)
     jobs.postpone(queue, job, WORKER, seconds=0, is_failure=True, is_tried=True, reason="x", error_code="x")
@@ -149,30 +172,50 @@ def test_a_dead_job_stays_until_it_is_retried_or_canceled_and_keeps_no_newer_one
 
     assert buried == [("dead", 1, "missing_column", "no column")]
     assert again.failure_count == 0
+    assert rows(queue, "job_id, state, message_id, failure_count") == [(newer, "waiting", "m-2", 0)]
     assert newer != again.job_id
-    assert jobs.cancel(queue, again.job_id)
-    assert rows(queue, "state, message_id") == [("waiting", "m-2")]
+    assert jobs.cancel(queue, newer)
+    assert rows(queue, "job_id") == []
+
+
+def test_a_worker_says_nothing_about_a_job_that_it_lost_or_took_anew(queue: Connection) -> None:
+    jobs.add(queue, new("a"))
+    [lost] = take(queue)
+    jobs.free(queue, WORKER, seconds=0)
+    [again] = take(queue, suspects=True)
+    jobs.begin(queue, again, WORKER)
+    taken = rows(queue, "state, failure_count, take_count, began_at")
+    said = (
+        jobs.begin(queue, lost, WORKER),
+        jobs.finish(queue, lost, WORKER),
+        jobs.bury(queue, lost, WORKER, error_code="x", reason="x"),
+    )
+    jobs.postpone(queue, lost, WORKER, seconds=0, is_failure=True, is_tried=True, reason="x")
+
+    assert said == (False, False, False)
+    assert rows(queue, "state, failure_count, take_count, began_at") == taken
 
 
 def test_what_a_dead_worker_had_begun_fails_and_is_worked_on_alone(queue: Connection, landing: Landing) -> None:
     for key in ("a", "b"):
         jobs.add(queue, new(key))
     jobs.add(queue, new("c", "globex"))
-    rescuer = Rescue(WORKER, landing.settings.model_copy(update={"message_retry_seconds": 0}))
+    rescuer = Rescue(landing.settings.model_copy(update={"message_retry_seconds": 0}))
     with another_life(landing) as (connection, worker_id):
         taken = take(connection, worker_id=worker_id)
         connection.execute("UPDATE billing_jobs SET began_at = NULL WHERE key = 'b'")
         # It is wanted again meanwhile.
         jobs.add(connection, new("c", "globex"))
-        rescuer.free_gone(queue)
-        alive = take(queue)
-    rescuer.free_gone(queue)
+        alive = (gone(queue), take(queue))
+    wait_until_gone(queue)
+    wait_seconds = rescuer.free_gone(queue, gone(queue))
     in_grace = rows(queue, "state")
     time.sleep(0.3)
-    rescuer.free_gone(queue)
+    nothing = rescuer.free_gone(queue, gone(queue))
 
     assert keys(taken) == ["a", "b", "c"]
-    assert alive == []
+    assert alive == ([], [])
+    assert (wait_seconds is None, nothing) == (False, None)
     assert in_grace == [("running",)] * 3
     assert rows(queue, "key, state, is_suspect, failure_count, error_code") == [
         ("a", "waiting", True, 1, "interrupted"),
@@ -189,39 +232,25 @@ def test_a_worker_whose_connection_comes_back_in_time_is_not_gone(queue: Connect
     jobs.add(queue, new("a"))
     with another_life(landing) as (connection, worker_id):
         take(connection, worker_id=worker_id)
-    assert jobs.find_gone(queue, WORKER) == [worker_id]
-    rescuer = Rescue(WORKER, landing.settings)
-    rescuer.free_gone(queue)
+    wait_until_gone(queue)
+    rescuer = Rescue(landing.settings)
+    rescuer.free_gone(queue, gone(queue))
     with connect(landing.database.conninfo) as back:
         jobs.live(back, worker_id)
+        time.sleep(0.3)
         free_gone_now(queue, WORKER, landing.settings)
-        rescuer.free_gone(queue)
+        rescuer.free_gone(queue, gone(queue))
 
         assert rows(queue, "state, failure_count") == [("running", 0)]
 
 
 def test_a_worker_that_stops_gives_its_jobs_back_and_none_has_failed(queue: Connection) -> None:
-    jobs.add(queue, new("a"))
-    take(queue)
-    jobs.add(queue, new("a"))
-
-    assert jobs.give_back(queue, WORKER) == 1
-    assert [(job.key, job.failure_count, job.is_suspect) for job in take(queue)] == [("a", 0, False)]
-
-
-def test_a_visit_of_the_folder_takes_a_slot(queue: Connection, landing: Landing) -> None:
-    acme = next(each for each in clients.list_clients(landing.database) if each.client_id == "acme")
     for key in ("a", "b"):
         jobs.add(queue, new(key))
-    with jobs.visit(queue, WORKER, acme) as has_slot, another_life(landing) as (connection, worker_id):
-        beside = take(connection, worker_id=worker_id)
-        with jobs.visit(connection, worker_id, acme) as has_another:
-            pass
-        with jobs.visit(connection, worker_id, acme) as is_visited_twice:
-            pass
+    kept = take(queue)[1:]
+    jobs.add(queue, new("a"))
 
-    assert has_slot
-    assert not has_another
-    assert not is_visited_twice
-    assert keys(beside) == ["a"]
-    assert [key for (key,) in rows(queue, "key")] == ["a", "b"]
+    # What it does not know was taken when its connection was lost.
+    assert jobs.give_back(queue, WORKER, kept=kept) == 1
+    assert [(job.key, job.failure_count, job.is_suspect) for job in take(queue)] == [("a", 0, False)]
+    assert jobs.give_back(queue, WORKER) == 2

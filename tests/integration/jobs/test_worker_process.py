@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -16,7 +15,11 @@ import pytest
 import billfold
 from billfold import clients
 from billfold.aws import LocalAws
+from billfold.model import TriggerSource
 from billfold.settings import load_settings
+from billfold.store.database import connect
+from billfold.store.jobs import jobs
+from billfold.store.jobs.jobs import NewJob
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.bills.line_items import described, write_bill
@@ -104,7 +107,8 @@ def test_a_signal_ends_it_when_what_runs_has_finished(fleet: Landing, aws: Local
     assert code == 0
     assert {"worker_stopping", "worker_finished"} <= told
     assert fleet.query("SELECT state FROM billing_deliveries") == [("published",)]
-    assert mailbox.counts() == (1, 0)
+    assert fleet.query("SELECT state, take_count FROM billing_jobs") == [("waiting", 0)]
+    assert mailbox.counts() == (0, 0)
 
 
 def test_a_delivery_that_runs_longer_than_the_shutdown_is_given_back_at_once(fleet: Landing, aws: LocalAws) -> None:
@@ -124,12 +128,12 @@ def test_a_delivery_that_runs_longer_than_the_shutdown_is_given_back_at_once(fle
         with start_worker(there) as worker:
             assert reached.wait(LIMIT_SECONDS)
             code = worker.end()
-        left = mailbox.counts()
+        left = fleet.query("SELECT state, take_count, failure_count, due_at <= now() FROM billing_jobs")
         released.set()
         with start_worker(there, "--drain") as another:
             another.finish()
 
-    assert (code, left) == (0, (1, 0))
+    assert (code, left) == (0, [("waiting", 1, 0, True)])
     assert fleet.billed() == {"USD": Decimal("1.25")}
     assert fleet.query("SELECT state, attempts FROM billing_deliveries") == [("published", 2)]
 
@@ -155,7 +159,6 @@ def test_of_two_whose_worker_dies_the_guilty_one_is_found_and_the_other_gets_thr
             fleet,
             mailbox,
             AWS_ENDPOINT_URL=faulty.endpoint_url,
-            BILLFOLD_VISIBILITY_SECONDS="3",
             BILLFOLD_MESSAGE_RETRY_SECONDS="0",
             BILLFOLD_MESSAGE_ATTEMPTS="2",
         )
@@ -169,8 +172,7 @@ def test_of_two_whose_worker_dies_the_guilty_one_is_found_and_the_other_gets_thr
             second.kill()
         is_over["guilty"].set()
         with start_worker(there, "--concurrency", "2", prepare=blame_soon) as third:
-            third.wait_for("message_dead")
-            wait_until_empty(mailbox)
+            third.wait_until(lambda: fleet.count("billing_jobs WHERE state <> 'dead'") == 0)
             third.end()
 
     [letter] = mailbox.dead_letters()
@@ -187,8 +189,38 @@ def test_of_two_whose_worker_dies_the_guilty_one_is_found_and_the_other_gets_thr
     assert fleet.broken_rules() == []
 
 
-def wait_until_empty(mailbox: Mailbox) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while mailbox.counts() != (0, 0):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def test_what_a_stopped_worker_has_is_published_once_by_another_and_it_goes_on_when_it_wakes(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    mailbox = Mailbox(aws)
+    keys = [deliver(fleet, aws, "1.25", export=name) for name in ("a", "b")]
+    there = variables(fleet, mailbox, BILLFOLD_MESSAGE_RETRY_SECONDS="0")
+    publishing = "hashtextextended('billfold publications of acme', 0)"
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    mailbox.send(s3_event(BUCKET, keys[0]))
+
+    with start_worker(there, prepare=blame_soon) as stopped:
+        with connect(fleet.database.conninfo) as connection:
+            connection.execute(f"SELECT pg_advisory_lock({publishing})".encode())
+            stopped.wait_until(lambda: fleet.value(waits) == 1)
+            stopped.tell(signal.SIGSTOP)
+        # Its open transaction has the locks of the statement, and of the client's publications.
+        with start_worker(there, prepare=blame_soon) as another:
+            another.wait_for("message_done", lambda event: event["key"] == keys[0])
+            told = [event["event"] for event in another.events()]
+        stopped.tell(signal.SIGCONT)
+        # The queue may give another message to the poll of the worker that was just killed.
+        with connect(fleet.database.conninfo) as connection:
+            jobs.add(
+                connection,
+                NewJob(client_id="acme", bucket=BUCKET, key=keys[1], work=keys[1], trigger=TriggerSource.API),
+            )
+        stopped.wait_for("asked_done")
+
+    assert {"job_freed", "message_alone"} <= set(told)
+    assert fleet.query("SELECT export_name, state, attempts, error_code FROM billing_deliveries ORDER BY 1") == [
+        ("a", "published", 2, None),
+        ("b", "published", 1, None),
+    ]
+    assert fleet.count("billing_publications") == 2
+    assert fleet.broken_rules() == []

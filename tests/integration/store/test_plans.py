@@ -237,19 +237,24 @@ def test_other_costs_read_no_charges_and_only_the_dimensions_that_are_asked_for(
     assert {"billing_daily_cost", "dim_account", "billing_account_owners"} <= owners
 
 
-def test_whoever_polls_for_what_is_asked_for_reads_nothing_else(landing: Landing) -> None:
-    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
-    landing.execute(
-        "INSERT INTO billing_deliveries (client_id, bucket, export_path, export_name, content_digest, delivered_at,"
-        " trigger_source, asked_at, asked_by, not_before) SELECT 'acme', 'b', 'a', 'a', n, now(), 'api', asked_at,"
-        " CASE WHEN asked_at IS NOT NULL THEN 'api' END, asked_at"
-        " FROM generate_series(1, 20000) AS n, LATERAL (SELECT CASE WHEN n < 4 THEN now() END AS asked_at) AS asked"
-    )
-    landing.execute("ANALYZE billing_deliveries")
+def test_a_worker_that_takes_jobs_reads_no_job_that_waits_longer_or_is_dead(landing: Landing) -> None:
+    landing.execute("INSERT INTO billing_clients (client_id) VALUES ('acme'), ('globex')")
+    insert = "INSERT INTO billing_jobs (client_id, bucket, key, work, trigger_source, state, due_at, ended_at) SELECT"
+    named = "(ARRAY['acme', 'globex'])[1 + n % 2], 'b', n, n, 'sqs'"
+    later = "now() + interval '1 hour' * (n - 20)"
+    landing.execute(f"{insert} {named}, 'waiting', {later}, NULL FROM generate_series(1, 10000) AS n")
+    landing.execute(f"{insert} {named}, 'dead', NULL, now() FROM generate_series(10001, 20000) AS n")
+    landing.execute("ANALYZE billing_jobs")
+    parameters = {"worker_id": uuid4(), "worker": "here 1", "limit": 4, "suspects": False, "job_ids": None}
+    parameters["trigger"] = None
 
-    plan = explain(landing, read_queries("billfold.store.jobs", "requests")["lock_due"])
+    with psycopg.connect(landing.database.conninfo) as connection:
+        query = f"EXPLAIN (FORMAT JSON) {read_queries('billfold.store.jobs', 'jobs')['take']}"
+        [(document,)] = connection.execute(query.encode(), parameters).fetchall()
 
-    assert plan == {("billing_deliveries", "Index Scan")}
+    found = {node for relation, node in scans(document[0]["Plan"]) if relation == "billing_jobs"}
+    assert found <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan", "ModifyTable"}
+    assert found
 
 
 def test_split_costs_read_the_daily_costs_and_the_workloads_of_their_months_alone(filled: Landing) -> None:

@@ -21,7 +21,7 @@ from billfold.aws.queue import open_queue
 from billfold.aws.queue_levels import KEPT_SECONDS, QueueWatch
 from billfold.bills.prune import prune
 from billfold.clients import tokens
-from billfold.model import Scope
+from billfold.model import JobState, Scope
 from billfold.reports import instruments
 from billfold.reports.instruments import OTHERS, Distribution, Instruments, Readings
 from billfold.sql import read_queries
@@ -33,6 +33,7 @@ from tests.control_tables import fill_control_tables
 from tests.integration.store.test_plans import scans
 from tests.messages import Mailbox
 from tests.processes.web_server import STRANGER, WebServer, run_web_server
+from tests.queued import ago, put_job, put_message
 from tests.services import CopyDatabase, NewDatabase, copy_of
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -96,7 +97,7 @@ def of(scraped: Scraped, name: str, **labels: str) -> float:
 
 def without_clock(readings: Readings) -> Any:
     """What two readings of one state have in common."""
-    moving = ("client_delivery_age", "database_size", "database_connections", "asked_oldest_age")
+    moving = ("client_delivery_age", "database_size", "database_connections", "asked_oldest_age", "jobs_oldest_age")
     return {name: found for name, found in readings.samples.items() if name not in moving}, readings.distributions
 
 
@@ -127,18 +128,28 @@ def test_metrics_show_what_is_in_the_tables(looked_at: Landing, server: WebServe
     assert of(found, "spool_free_bytes") > 0
     assert not [name for name, _ in found if "queue" in name]
     assert (of(found, "asked_deliveries"), of(found, "asked_oldest_age_seconds")) == (0, 0)
+    assert {of(found, "jobs", state=state) for state in ("waiting", "running", "dead")} == {0}
+    assert of(found, "jobs_oldest_age_seconds") == 0
 
 
-def test_metrics_show_a_request_as_long_as_it_waits(landed: Landing) -> None:
-    landed.execute(
-        "UPDATE billing_deliveries SET asked_by = 'api', not_before = now(),"
-        " asked_at = now() - CASE WHEN client_id = 'acme' THEN interval '1 hour' ELSE interval '1 minute' END"
-    )
+def test_metrics_show_a_request_as_long_as_it_waits_and_all_jobs_by_their_state(landed: Landing) -> None:
+    delivery_id = landed.query("SELECT delivery_id FROM billing_deliveries LIMIT 1")[0][0]
+    for hours, trigger, state in (
+        (5, "api", JobState.RUNNING),
+        (1, "eventbridge", JobState.WAITING),
+        (9, "api", JobState.DEAD),
+        (3, "schedule", JobState.WAITING),
+    ):
+        columns = {"trigger_source": trigger, "delivery_id": delivery_id, "created_at": ago(hours=hours)}
+        put_job(landed.database, f"{trigger} {state}", state, **columns)
+    put_message(landed.database, "announced", created_at=ago(hours=7))
 
     samples = Instruments(landed.database, None).read().samples
 
-    assert samples["asked_deliveries"] == {(): landed.count("billing_deliveries")}
-    assert 3600 <= samples["asked_oldest_age"][()] < 3900
+    assert samples["asked_deliveries"] == {(): 2}
+    assert 5 * 3600 <= samples["asked_oldest_age"][()] < 5 * 3600 + 300
+    assert samples["jobs"] == {("waiting",): 3, ("running",): 1, ("dead",): 1}
+    assert 7 * 3600 <= samples["jobs_oldest_age"][()] < 7 * 3600 + 300
 
 
 def test_every_family_keeps_the_rules_of_its_format(server: WebServer) -> None:

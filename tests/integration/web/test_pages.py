@@ -13,7 +13,7 @@ from tests.processes.pages import Pages
 from tests.processes.web_server import Answer, WebServer, run_web_server
 from tests.services import NewDatabase
 
-PAGES = ("/", "/changes", "/deliveries", "/checks", "/clients")
+PAGES = ("/", "/changes", "/deliveries", "/jobs", "/checks", "/clients")
 
 
 @pytest.fixture(scope="module")

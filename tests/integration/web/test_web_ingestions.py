@@ -32,10 +32,15 @@ from tests.messages import eventbridge_event
 from tests.processes.web_server import HOME_SECRET, STRANGER, Answer, WebServer, run_web_server
 from tests.registry import ACCOUNT, Registry
 
-RELEASES = "SELECT state, released_at IS NOT NULL, asked_by FROM billing_deliveries"
+# Of each delivery, and of the job by which it waits.
+_WAITING = " FROM billing_deliveries AS delivery LEFT JOIN billing_jobs AS job USING (delivery_id)"
+RELEASES = f"SELECT delivery.state, released_at IS NOT NULL, job.trigger_source{_WAITING}"
 SECRET = "only-eventbridge-knows"
 MANIFEST = "exports/acme/metadata/BILLING_PERIOD=2026-05/acme-Manifest.json"
-STATES = "SELECT client_id, state, trigger_source, asked_by FROM billing_deliveries ORDER BY created_at"
+STATES = (
+    "SELECT delivery.client_id, delivery.state, delivery.trigger_source, job.trigger_source"
+    f"{_WAITING} ORDER BY delivery.created_at"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +70,21 @@ class Office:
             return connection.execute(sql.encode()).fetchall()
 
     def fail(self) -> str:
-        """Make the only delivery a failed one; its id."""
+        """Make the only delivery a failed one that waits no more; its id."""
+        self.query("DELETE FROM billing_jobs RETURNING 1")
         [[delivery_id]] = self.query(
-            "UPDATE billing_deliveries SET state = 'failed', finished_at = now(), error_code = 'spool_full',"
-            " asked_at = NULL, asked_by = NULL, not_before = NULL RETURNING delivery_id"
+            "UPDATE billing_deliveries SET state = 'failed', finished_at = now(), error_code = 'spool_full'"
+            " RETURNING delivery_id"
         )
         return str(delivery_id)
 
     def hold(self) -> str:
         """Ask for acme's delivery, and make it a held one; its id."""
         self.send("/v1/ingestions", {"client": "acme", "key": MANIFEST}, self.token(Scope.INGEST))
+        self.query("DELETE FROM billing_jobs RETURNING 1")
         [[delivery_id]] = self.query(
             "UPDATE billing_deliveries SET state = 'held', started_at = now(), finished_at = now(), rows_read = 1,"
-            " source_cost = '{\"USD\": \"1.25\"}', reason = 'would leave 1 of 3 rows',"
-            " asked_at = NULL, asked_by = NULL, not_before = NULL RETURNING delivery_id"
+            " source_cost = '{\"USD\": \"1.25\"}', reason = 'would leave 1 of 3 rows' RETURNING delivery_id"
         )
         return str(delivery_id)
 
@@ -342,7 +348,7 @@ def test_the_openapi_document_is_true_of_requests(office: Office) -> None:
     app = create_app(Billfold(office.registry.settings, database=office.registry.database))
     schema = schemathesis.openapi.from_dict(app.openapi())
     schema.config.base_url = f"http://127.0.0.1:{office.server.port}"
-    wanted = schema.include(path_regex="/(ingestions|retry|release)$", method="POST").as_strategy()
+    wanted = schema.include(path_regex="/(ingestions|retry|release|cancel)$", method="POST").as_strategy()
 
     @settings(
         max_examples=rounds(10, in_soak=60),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from billfold.bills.prune import Pruning
 from billfold.cli.commands.client import show_clients
 from billfold.cli.commands.dlq import show_letters
+from billfold.cli.commands.jobs import show_jobs
 from billfold.cli.commands.owner import show_owners, show_unowned
 from billfold.cli.commands.schedule import show_visits
 from billfold.cli.commands.token import show_tokens
@@ -36,6 +37,7 @@ from billfold.reports.owners import OwnerRow, UnownedRow
 from billfold.selection import ChangeColumn, CostColumn, Metric
 from billfold.store.clients.tokens import Token
 from billfold.store.deliveries.history import Forgettable, Forgotten
+from billfold.store.jobs.jobs import JobRow
 from billfold.store.reports.conformance import BrokenRule, Judgement
 from billfold.store.reports.focus_rules import charge_rules
 from tests.processes.terminal import WIDTHS, console_of, list_broken
@@ -287,6 +289,21 @@ def pruning(console: Console) -> None:
 
 
 STATEMENT = ("Statement", f"{EXPORT} 2026-05")
+
+
+def jobs(console: Console) -> None:
+    usual = {"client_id": CLIENT, "kind": "ingest", "bucket": "b" * 63, "created_at": AT, "failure_count": 1_234}
+    work = {"job_id": 1_234_567_890_123, "work": f"{'b' * 63} exports/{EXPORT} 2026-05"}
+    reason = f"s3://{'b' * 63}/a is not answered"
+    rows = [
+        fill(JobRow, **usual, **work, state="running", began_at=AT, worker=f"{'h' * 40}.example.com 42"),
+        fill(JobRow, **usual, **work, state="waiting", due_at=AT, reason=reason),
+        fill(JobRow, **usual, **work, state="dead", ended_at=AT, reason=reason, error_code="access_denied"),
+    ]
+    show_jobs(console, rows[:1], AT + timedelta(days=9_999))
+    show_jobs(console, rows[1:], AT - timedelta(minutes=1))
+
+
 SHORT = tuple(("Delivery", str(each)[:18]) for each in IDS)
 TABLES = {
     "outcomes": Shown(
@@ -376,6 +393,13 @@ TABLES = {
         values=(
             *(("Message", str(each)[:18]) for each in IDS), ("Error", "access_denied"),
             ("About", f"s3://{'b' * 63}/a/{EXPORT} (+2)"), ("Reason", "b" * 63),
+        ),
+    ),
+    "jobs": Shown(
+        show=jobs,
+        values=(
+            ("Job", "1234567890123"), ("Client", CLIENT), ("For", "9,999 d"), ("What", f"exports/{EXPORT}"),
+            ("What", "2026-05"), ("Next", "h" * 40), ("Next", "2026-05-03 10:04"), ("Next", "b" * 63),
         ),
     ),
     "schedule --once": Shown(show=visits, values=(("Client", CLIENT), ("Statements", "50,000"))),

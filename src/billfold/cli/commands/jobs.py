@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from billfold.cli.application import make_group, start
 from billfold.cli.exits import ExitCode
-from billfold.cli.options import Json, Limit, OneClient
+from billfold.cli.options import Json, OneClient
 from billfold.cli.output.columns import name_column, number_column, text_column
 from billfold.cli.output.grid import add_row, make_table, print_table, show_instant
 from billfold.cli.output.screen import Screen
 from billfold.cli.output.streams import write_document
-from billfold.documents import dump
-from billfold.model import JobState
-from billfold.selection import DEFAULT_LIMIT
+from billfold.documents import dump, report_document
+from billfold.model import JobKind, JobState
+from billfold.selection import DEFAULT_LIMIT, MAX_LIMIT
 
 if TYPE_CHECKING:
     from billfold.store.jobs.jobs import JobRow
@@ -28,7 +27,9 @@ jobs_app = make_group(
     "jobs", "Show the queue: what waits to be ingested, what runs where, and what failed.", acts_alone=True
 )
 
-JobId = Annotated[int, typer.Argument(metavar="JOB", help="Its number, from `billfold jobs`.")]
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
+
+JobId = Annotated[int, typer.Argument(metavar="JOB", min=1, max=2**63 - 1, help="Its number, from `billfold jobs`.")]
 
 
 @jobs_app.callback(epilog="Examples: `billfold jobs` · `billfold jobs --state dead --json` · `billfold jobs retry 17`")
@@ -36,7 +37,9 @@ def list_jobs(
     context: typer.Context,
     client: OneClient = None,
     state: Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")] = None,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="At most this many jobs.")
+    ] = DEFAULT_LIMIT,
     as_json: Json = False,
 ) -> int:
     """Show the queue: what waits to be ingested, what runs where, and what failed.
@@ -49,9 +52,9 @@ def list_jobs(
         return ExitCode.SUCCESS
     rows = start().jobs.list(client=client, state=state, limit=limit)
     if as_json:
-        write_document(dump({"jobs": [_document(row) for row in rows]}))
+        write_document(dump(report_document("jobs", rows)))
     else:
-        show_jobs(Screen(), rows)
+        show_jobs(Screen(), rows, datetime.now(UTC))
     return ExitCode.SUCCESS
 
 
@@ -71,40 +74,51 @@ def cancel(job: JobId) -> int:
     return ExitCode.SUCCESS
 
 
-def _document(row: JobRow) -> dict[str, Any]:
-    document = asdict(row)
-    return {
-        "job_id": document.pop("job_id"),
-        "state": document.pop("state"),
-        "client": document.pop("client_id"),
-    } | document
-
-
-def show_jobs(console: Console, rows: Sequence[JobRow]) -> None:
-    """The queue as a table."""
+def show_jobs(console: Console, rows: Sequence[JobRow], now: datetime) -> None:
+    """The queue as a table: for how long each job has been in its state, and what comes next."""
     table = make_table(
         number_column("Job"),
         name_column("State"),
         name_column("Client"),
-        name_column("Since (UTC)"),
-        name_column("Next try (UTC)", spare=1),
-        number_column("Failures", spare=2),
-        name_column("Worker", spare=3),
-        text_column("Key"),
-        text_column("Reason"),
+        number_column("For"),
+        text_column("What"),
+        text_column("Next"),
     )
-    now = datetime.now(UTC)
     for row in rows:
+        since = row.began_at or row.ended_at or row.created_at
         add_row(
-            table,
-            str(row.job_id),
-            row.state,
-            row.client_id,
-            show_instant(row.began_at or row.created_at),
-            show_instant(row.due_at) if row.due_at and row.due_at > now else None,
-            str(row.failure_count) if row.failure_count else None,
-            row.worker,
-            row.key,
-            row.reason,
+            table, str(row.job_id), row.state, row.client_id, _show_age(now - since), _name(row), _foretell(row, now)
         )
     print_table(console, table, nothing="nothing waits")
+
+
+def _show_age(age: timedelta) -> str:
+    seconds = max(round(age.total_seconds()), 0)
+    unit_seconds, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), (1, "s"))
+    return f"{seconds // unit_seconds:,} {unit}"
+
+
+def _name(row: JobRow) -> str:
+    """The statement, or the key where it names none."""
+    match JobKind(row.kind):
+        case JobKind.INGEST:
+            month = f" as {row.billing_period}" if row.billing_period else ""
+            return row.work.removeprefix(f"{row.bucket} ") + month
+        case JobKind.VISIT:
+            return f"visit of {row.key or 'the bucket'}"
+        case JobKind.DOCTOR:
+            return "doctor run"
+
+
+def _foretell(row: JobRow, now: datetime) -> str:
+    failed = f"failed {row.failure_count:,} time{'' if row.failure_count == 1 else 's'}" if row.failure_count else ""
+    if row.state == JobState.DEAD:
+        return f"given up: {row.reason} ({row.error_code})"
+    if row.state == JobState.RUNNING:
+        host, _, process = (row.worker or "").partition(" ")
+        place = f"on {host.partition('.')[0]} ({process})"
+        return ", ".join(filter(None, (place, "" if row.began_at else "when it is alone", failed)))
+    is_due = row.due_at is None or row.due_at <= now
+    moment = "as soon as a worker is free" if is_due else f"again at {show_instant(row.due_at)} UTC"
+    why = ", ".join(filter(None, (failed, row.reason)))
+    return f"{moment}: {why}" if why else moment

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import psycopg
+
 from billfold.model import Client, Delivery
 from billfold.sql import read_queries
 from billfold.store.database import Connection, lock_timeout
@@ -29,6 +31,15 @@ def claim_stored(connection: Connection, stored: StoredDelivery, *, wait_seconds
 def _claim(connection: Connection, names: tuple[str, ...], wait_seconds: int) -> None:
     with lock_timeout(connection, wait_seconds, f"another worker holds {' '.join(names[2:]).strip()}"):
         connection.execute(_query("lock_statement"), {"statement": " ".join(names)})
+
+
+def is_held(connection: Connection) -> bool:
+    """Whether the connection that claimed lives, and the claim with it."""
+    try:
+        connection.execute("SELECT")
+    except psycopg.Error:
+        return False
+    return True
 
 
 def end_abandoned(connection: Connection, delivery_id: UUID) -> None:

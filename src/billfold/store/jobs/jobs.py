@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from billfold.model import JobKind, JobState, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
-from billfold.store.database import Connection
+from billfold.store.database import Connection, Database
 
 CHANNEL = "billfold_jobs"
 INTERRUPTED = "interrupted"
@@ -81,6 +81,22 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What there is to do: `due_in_seconds` until the first job that waits is due, at most 0 if one is, None if none
+    waits; `gone` are other workers that have jobs and whose connection is gone.
+    """
+
+    due_in_seconds: float | None
+    is_suspect_due: bool
+    is_doctor_due: bool
+    gone: list[UUID]
+
+    @property
+    def is_due(self) -> bool:
+        return self.due_in_seconds is not None and self.due_in_seconds <= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FreedJob:
     """A job whose worker is gone."""
 
@@ -102,6 +118,7 @@ class JobRow:
     bucket: str
     key: str
     billing_period: str | None
+    work: str
     trigger_source: str
     delivery_id: UUID | None
     message_id: str | None
@@ -146,8 +163,18 @@ def add(connection: Connection, new: NewJob) -> int:
     return int(row[0])
 
 
-def live(connection: Connection, worker_id: UUID) -> None:
-    """Hold the lock of this worker's life on this connection, and hear of new jobs."""
+def name_sessions(database: Database, worker_id: UUID) -> Database:
+    """The same database, for sessions that end with this worker's life: see `free`."""
+    return database.named(str(worker_id))
+
+
+def live(connection: Connection, worker_id: UUID, *, silence_seconds: float | None = None) -> None:
+    """Hold the lock of this worker's life on this connection, and hear of new jobs.
+
+    PostgreSQL ends the connection, and with it the life, if it asks nothing for `silence_seconds`.
+    """
+    if silence_seconds is not None:
+        connection.execute(_query("end_if_silent"), {"silence": f"{round(silence_seconds * 1000)}ms"})
     connection.execute(_query("live"), {"worker_id": worker_id})
     connection.execute(f"LISTEN {CHANNEL}".encode())
 
@@ -196,19 +223,22 @@ def count_visited(connection: Connection) -> int:
     return int(_value(connection, "count_visited", {}))
 
 
-def is_any_waiting(connection: Connection) -> bool:
-    """Whether a job waits, due or not."""
-    return bool(_value(connection, "is_any_waiting", {}))
+def look(connection: Connection, worker_id: UUID) -> Outlook:
+    """What there is to do for this worker."""
+    with connection.cursor(row_factory=class_row(Outlook)) as cursor:
+        outlook = cursor.execute(_query("look"), {"worker_id": worker_id}).fetchone()
+    assert outlook is not None
+    return outlook
 
 
-def begin(connection: Connection, job: Job, worker_id: UUID) -> None:
-    """The attempt begins now: it is the job's if its worker dies."""
-    connection.execute(_query("begin"), {"job_id": job.job_id, "worker_id": worker_id})
+def begin(connection: Connection, job: Job, worker_id: UUID) -> bool:
+    """The attempt begins now: it is the job's if its worker dies. False if the worker no longer has the job."""
+    return _value(connection, "begin", _attempt(job, worker_id)) is not None
 
 
 def finish(connection: Connection, job: Job, worker_id: UUID) -> bool:
     """The job is done; False if it waits again, because it was wanted again meanwhile."""
-    return bool(_value(connection, "finish", {"job_id": job.job_id, "worker_id": worker_id}))
+    return bool(_value(connection, "finish", _attempt(job, worker_id)))
 
 
 def postpone(
@@ -224,8 +254,7 @@ def postpone(
 ) -> None:
     """Let the job wait for this time, after a failure or for something else."""
     parameters = {
-        "job_id": job.job_id,
-        "worker_id": worker_id,
+        **_attempt(job, worker_id),
         "seconds": seconds,
         "failures": int(is_failure),
         "is_tried": is_tried,
@@ -237,13 +266,18 @@ def postpone(
 
 def bury(connection: Connection, job: Job, worker_id: UUID, *, error_code: str, reason: str) -> bool:
     """The job is dead; False if it waits again, because it was wanted again meanwhile."""
-    parameters = {"job_id": job.job_id, "worker_id": worker_id, "error_code": error_code, "reason": reason}
+    parameters = {**_attempt(job, worker_id), "error_code": error_code, "reason": reason}
     return bool(_value(connection, "bury", parameters))
 
 
-def give_back(connection: Connection, worker_id: UUID) -> int:
-    """Let others have all jobs of this worker, which stops; returns how many."""
-    return len(connection.execute(_query("give_back"), {"worker_id": worker_id}).fetchall())
+def give_back(connection: Connection, worker_id: UUID, *, kept: Sequence[Job] = ()) -> int:
+    """Let others have all jobs of this worker but those that are `kept`; returns how many."""
+    parameters = {
+        "worker_id": worker_id,
+        "job_ids": [job.job_id for job in kept],
+        "take_counts": [job.take_count for job in kept],
+    }
+    return connection.execute(_query("give_back"), parameters).rowcount
 
 
 def list_open(connection: Connection, job_ids: Sequence[int]) -> dict[int, int]:
@@ -251,22 +285,26 @@ def list_open(connection: Connection, job_ids: Sequence[int]) -> dict[int, int]:
     return dict(connection.execute(_query("list_open"), {"job_ids": list(job_ids)}).fetchall())
 
 
-def find_gone(connection: Connection, worker_id: UUID) -> list[UUID]:
-    """The other workers that have jobs and are gone."""
-    return [row[0] for row in connection.execute(_query("find_gone"), {"worker_id": worker_id}).fetchall()]
-
-
 def free(connection: Connection, worker_id: UUID, *, seconds: int) -> list[FreedJob]:
-    """Free the jobs of a worker that is gone: each attempt that had begun is a failure, and waits for `seconds`."""
+    """Free the jobs of a worker that is gone: each attempt that had begun is a failure, and waits for `seconds`.
+
+    The sessions that its process may still have are ended: if it was only stopped, it publishes nothing when it wakes.
+    """
+    connection.execute(_query("end_sessions"), {"worker_id": worker_id})
     with connection.cursor(row_factory=class_row(FreedJob)) as cursor:
         return cursor.execute(_query("free"), {"worker_id": worker_id, "seconds": seconds}).fetchall()
 
 
 def list_jobs(
-    connection: Connection, *, client_id: str | None = None, state: JobState | None = None, limit: int | None = None
+    connection: Connection,
+    *,
+    client_id: str | None = None,
+    state: JobState | None = None,
+    job_id: int | None = None,
+    limit: int | None = None,
 ) -> list[JobRow]:
     """The jobs in the queue: those in progress, those that wait by when they are due, and the dead ones."""
-    parameters = {"client_id": client_id, "state": state, "limit": limit}
+    parameters = {"client_id": client_id, "state": state, "job_id": job_id, "limit": limit}
     with connection.cursor(row_factory=class_row(JobRow)) as cursor:
         return cursor.execute(_query("list"), parameters).fetchall()
 
@@ -308,6 +346,11 @@ def _job(row: tuple[Any, ...]) -> Job:
         error_code=error_code,
         reason=reason,
     )
+
+
+def _attempt(job: Job, worker_id: UUID) -> dict[str, Any]:
+    """This attempt and no other: the worker may have lost the job meanwhile, and even have taken it again."""
+    return {"job_id": job.job_id, "worker_id": worker_id, "take_count": job.take_count}
 
 
 def _worker_name() -> str:

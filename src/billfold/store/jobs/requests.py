@@ -34,8 +34,7 @@ def request(connection: Connection, stored: StoredDelivery, work: str, requested
     A failed delivery, or a held one that was released, is pending again, with its runs.
     """
     with connection.transaction():
-        for name in ("request_delivery", "request_runs", "request_files"):
-            connection.execute(_query(name), {"delivery_id": stored.delivery_id})
+        _reopen(connection, stored.delivery_id)
         jobs.add(
             connection,
             NewJob(
@@ -48,6 +47,27 @@ def request(connection: Connection, stored: StoredDelivery, work: str, requested
                 delivery_id=stored.delivery_id,
             ),
         )
+
+
+def retry(connection: Connection, job_id: int, *, client_id: str | None = None) -> bool:
+    """Let a job be due at once, as `jobs.retry` does; a delivery that it was requested for is pending again."""
+    with connection.transaction():
+        if not jobs.retry(connection, job_id, client_id=client_id):
+            return False
+        if delivery_id := _find_requested(connection, job_id):
+            _reopen(connection, delivery_id)
+    return True
+
+
+def cancel(connection: Connection, job_id: int, *, client_id: str | None = None) -> bool:
+    """Take a job out of the queue, as `jobs.cancel` does; a delivery that waited by it has failed."""
+    with connection.transaction():
+        delivery_id = _find_requested(connection, job_id)
+        if not jobs.cancel(connection, job_id, client_id=client_id):
+            return False
+        if delivery_id:
+            fail(connection, delivery_id, error_code=jobs.INTERRUPTED, message="its job was canceled")
+    return True
 
 
 def show(connection: Connection, delivery_id: UUID) -> RequestedDelivery:
@@ -82,6 +102,16 @@ def supersede(connection: Connection, delivery_id: UUID, reason: str) -> None:
 def fail(connection: Connection, delivery_id: UUID, *, error_code: str, message: str) -> None:
     """End a request that is dead: a delivery that is still pending, because it could not even start, has failed."""
     _end(connection, delivery_id, DeliveryState.FAILED, RunStatus.FAILED, error_code=error_code, error_message=message)
+
+
+def _find_requested(connection: Connection, job_id: int) -> UUID | None:
+    row = connection.execute(_query("find_requested"), {"job_id": job_id}).fetchone()
+    return row[0] if row else None
+
+
+def _reopen(connection: Connection, delivery_id: UUID) -> None:
+    for name in ("request_delivery", "request_runs", "request_files"):
+        connection.execute(_query(name), {"delivery_id": delivery_id})
 
 
 def _end(

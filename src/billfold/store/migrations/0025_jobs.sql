@@ -52,8 +52,9 @@ COMMENT ON COLUMN billing_jobs.failure_count IS 'How many attempts failed.';
 
 -- A job reads its object as it is when it begins: another one that waits for the same object would do nothing more.
 CREATE UNIQUE INDEX billing_jobs_object ON billing_jobs (client_id, kind, bucket, key, billing_period) NULLS NOT DISTINCT;
-CREATE INDEX billing_jobs_due ON billing_jobs (client_id, due_at, job_id) WHERE state = 'waiting';
+CREATE INDEX billing_jobs_due ON billing_jobs (client_id, is_suspect, due_at, job_id) WHERE state = 'waiting';
 CREATE INDEX billing_jobs_running ON billing_jobs (client_id, work) WHERE state = 'running';
+CREATE INDEX billing_jobs_doctor ON billing_jobs (due_at, job_id) WHERE kind = 'doctor' AND state = 'waiting';
 CREATE INDEX billing_jobs_of_message ON billing_jobs (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX billing_jobs_of_delivery ON billing_jobs (delivery_id) WHERE delivery_id IS NOT NULL;
 

@@ -31,8 +31,12 @@ SELECT has_function_privilege(oid, 'EXECUTE') AND (prosecdef OR pg_has_role(sess
 FROM pg_proc WHERE oid = 'billfold_create_partitions(date)'::regprocedure
 
 -- name: describe_reader
-SELECT session_user::text AS role_name, has_table_privilege('focus_cost_and_usage', 'SELECT') AS may_read,
-    has_column_privilege('billing_clients', 'external_id', 'SELECT') AS sees_external_ids
+SELECT session_user::text AS role_name,
+    has_table_privilege('focus_cost_and_usage', 'SELECT') AND has_column_privilege('billing_jobs', 'state', 'SELECT')
+        AS may_read,
+    has_column_privilege('billing_clients', 'external_id', 'SELECT') AS sees_external_ids,
+    has_column_privilege('billing_jobs', 'body', 'SELECT') OR has_column_privilege('billing_jobs', 'attributes', 'SELECT')
+        AS sees_messages
 
 -- name: find_last_event
 -- When the last message about one of the client's objects was handled.

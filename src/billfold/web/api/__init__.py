@@ -6,10 +6,10 @@ what answers share.
 
 from __future__ import annotations
 
-from billfold.web.api import changes, checks, clients, costs, deliveries, ingestions, statements
+from billfold.web.api import changes, checks, clients, costs, deliveries, ingestions, jobs, statements
 
 ROUTES = [
     route
-    for subject in (clients, statements, deliveries, checks, ingestions, costs, changes)
+    for subject in (clients, statements, deliveries, checks, ingestions, jobs, costs, changes)
     for route in subject.router.routes
 ]

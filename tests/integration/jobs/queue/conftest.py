@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,7 @@ import pytest
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
-from billfold.jobs.worker import Report
-from billfold.jobs.worker import Worker
+from billfold.jobs.worker import Report, Worker
 from billfold.settings import load_settings
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
@@ -56,6 +56,19 @@ def make_worker(fleet: Landing, mailbox: Mailbox, *, drain: bool = True, concurr
 
 def drain(fleet: Landing, mailbox: Mailbox, **options: Any) -> Report:
     return make_worker(fleet, mailbox, **options).run()
+
+
+@contextmanager
+def working(worker: Worker) -> Iterator[list[Report]]:
+    """The worker runs during the block, is told to stop at its end, and then leaves its report."""
+    reports: list[Report] = []
+    thread = threading.Thread(target=lambda: reports.append(worker.run()))
+    thread.start()
+    try:
+        yield reports
+    finally:
+        worker.stop()
+        thread.join(LIMIT_SECONDS)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

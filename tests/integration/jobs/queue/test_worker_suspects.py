@@ -1,9 +1,8 @@
-"""A message whose worker died is worked on alone, and clients share the worker's threads."""
+"""A job whose worker died is worked on alone, and clients share the worker's threads."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import threading
 import time
 from dataclasses import replace
@@ -18,36 +17,46 @@ from billfold import clients
 from billfold.aws import LocalAws
 from billfold.aws.queue import open_queue
 from billfold.errors import AccessDeniedError
-from billfold.jobs.worker import Report
-from billfold.jobs.worker import MAX_REFUSALS, STUCK_SECONDS
-from billfold.store.jobs.slots import open_slots, take_slot
+from billfold.jobs.receiver import MAX_REFUSALS, STUCK_SECONDS
+from billfold.model import TriggerSource
+from billfold.store.database import connect
+from billfold.store.jobs import jobs
+from billfold.store.jobs.jobs import NewJob
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
-from tests.integration.jobs.queue.conftest import LIMIT_SECONDS, deliver, drain, make_worker, wait_until
+from tests.integration.jobs.queue.conftest import LIMIT_SECONDS, deliver, drain, make_worker, wait_until, working
 from tests.messages import ACCOUNT, Mailbox, s3_event
 from tests.processes.faulty_aws import Call, Fault, faulty_aws
 
+NAMES = ("first", "suspect", "last")
+
 
 class Suspicion:
-    """A suspect, received once before and hidden until it is let go, among two that are no bills.
+    """A suspect, which waits until it is let go, among two that are no bills.
 
     The download of each waits for its release.
     """
 
-    def __init__(self, fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
-        keys = [f"exports/{name}-00001.csv.gz" for name in ("first", "last")]
-        for key in keys:
+    def __init__(self, fleet: Landing, aws: LocalAws) -> None:
+        self._fleet = fleet
+        self.keys = {name: f"exports/{name}-00001.csv.gz" for name in NAMES}
+        for key in self.keys.values():
             aws.put(BUCKET, key, gzip.compress(b"line_item_unblended_cost,line_item_usage_amount\n1.25\n"))
-        keys.insert(1, deliver(fleet, aws, "1", export="suspect"))
-        self.bodies = [s3_event(BUCKET, key) for key in keys]
-        self.reached = {name: threading.Event() for name in ("first", "suspect", "last")}
-        self.released = {name: threading.Event() for name in ("first", "suspect", "last")}
-        self._aws = aws
-        self._mailbox = mailbox
-        mailbox.send(self.bodies[1])
-        [message] = mailbox.receive()
-        self._receipt = message["ReceiptHandle"]
-        fleet.execute("INSERT INTO billing_message_failures VALUES (%s, 1, 'interrupted', now())", message["MessageId"])
+        self.keys["suspect"] = deliver(fleet, aws, "1", export="suspect")
+        self.reached = {name: threading.Event() for name in NAMES}
+        self.released = {name: threading.Event() for name in NAMES}
+        self._job_id = self.add("suspect", due="1 day")
+        fleet.execute("UPDATE billing_jobs SET is_suspect = true, failure_count = 1, error_code = 'interrupted'")
+
+    def add(self, name: str, *, due: str = "0") -> int:
+        key = self.keys[name]
+        new = NewJob(client_id="acme", bucket=BUCKET, key=key, work=key, trigger=TriggerSource.SQS)
+        with connect(self._fleet.database.conninfo) as connection, connection.transaction():
+            job_id = jobs.add(connection, new)
+            connection.execute(
+                "UPDATE billing_jobs SET due_at = due_at + %s::interval WHERE job_id = %s", [due, job_id]
+            )
+        return job_id
 
     def hold(self, call: Call) -> Fault:
         for name, released in self.released.items():
@@ -57,134 +66,98 @@ class Suspicion:
         return None
 
     def let_go(self) -> None:
-        self._aws.client("sqs").change_message_visibility(
-            QueueUrl=self._mailbox.url, ReceiptHandle=self._receipt, VisibilityTimeout=0
+        with connect(self._fleet.database.conninfo) as connection:
+            assert jobs.retry(connection, self._job_id)
+
+    def list_states(self) -> dict[str, tuple[Any, ...]]:
+        """What waits, and what runs: whether each has begun, and is a suspect; and how often it failed."""
+        rows = self._fleet.query(
+            "SELECT key, state, began_at IS NOT NULL, is_suspect, failure_count FROM billing_jobs WHERE state <> 'dead'"
         )
+        names = {key: name for name, key in self.keys.items()}
+        return {names[key]: tuple(told) for key, *told in rows}
 
 
-def test_a_message_whose_worker_died_is_worked_on_alone(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
-    suspicion = Suspicion(fleet, aws, mailbox)
+SUSPECT_WAITS_TO_BEGIN = ("running", False, True, 1)
+
+
+def test_a_job_whose_worker_died_is_worked_on_alone(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
+    suspicion = Suspicion(fleet, aws)
     fleet.execute("UPDATE billing_clients SET max_deliveries = 9")
-    working = "SELECT message_id FROM billing_message_attempts"
 
     with faulty_aws(aws.endpoint_url, suspicion.hold) as faulty, capture_logs() as logged:
-        worker = make_worker(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox, drain=False, concurrency=3)
-        thread = threading.Thread(target=worker.run)
-        mailbox.send(suspicion.bodies[0])
-        thread.start()
-        assert suspicion.reached["first"].wait(LIMIT_SECONDS)
-        suspicion.let_go()
-        wait_until(lambda: mailbox.counts() == (0, 2))
-        mailbox.send(suspicion.bodies[2])
-        begun_beside_the_first = fleet.query(working)
-        suspicion.released["first"].set()
-        assert suspicion.reached["suspect"].wait(LIMIT_SECONDS)
-        begun_beside_the_suspect, waiting = fleet.query(working), mailbox.counts()
-        suspicion.released["suspect"].set()
-        assert suspicion.reached["last"].wait(LIMIT_SECONDS)
-        suspicion.released["last"].set()
-        wait_until(lambda: mailbox.counts() == (0, 0))
-        worker.stop()
-        thread.join(LIMIT_SECONDS)
-
-    [alone] = [event["message_id"] for event in logged if event["event"] == "message_alone"]
-    assert len(begun_beside_the_first) == 1
-    assert (begun_beside_the_suspect, waiting) == ([(alone,)], (1, 1))
-    assert fleet.billed() == {"USD": Decimal(1)}
-    assert fleet.count("billing_message_failures") == fleet.count("billing_message_attempts") == 0
-
-
-def test_one_that_waits_to_be_alone_is_given_back_when_the_worker_ends(
-    fleet: Landing, aws: LocalAws, mailbox: Mailbox
-) -> None:
-    suspicion = Suspicion(fleet, aws, mailbox)
-    reports: list[Report] = []
-
-    with faulty_aws(aws.endpoint_url, suspicion.hold) as faulty:
-        worker = make_worker(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox, drain=False, concurrency=3)
-        thread = threading.Thread(target=lambda: reports.append(worker.run()))
-        mailbox.send(suspicion.bodies[0])
-        thread.start()
-        assert suspicion.reached["first"].wait(LIMIT_SECONDS)
-        suspicion.let_go()
-        wait_until(lambda: mailbox.counts() == (0, 2))
-        worker.stop()
-        suspicion.released["first"].set()
-        thread.join(LIMIT_SECONDS)
-
-    [report] = reports
-    assert (report.dead_count, report.later_count + report.given_back_count, report.unfinished_count) == (1, 1, 0)
-    assert mailbox.counts() == (1, 0)
-    assert not suspicion.reached["suspect"].is_set()
-
-
-def test_one_that_is_to_be_alone_and_has_no_slot_keeps_nobody_waiting(
-    fleet: Landing, aws: LocalAws, mailbox: Mailbox
-) -> None:
-    suspicion = Suspicion(fleet, aws, mailbox)
-    fleet.execute("UPDATE billing_clients SET max_deliveries = 2")
-
-    with faulty_aws(aws.endpoint_url, suspicion.hold) as faulty, capture_logs() as logged:
-        worker = make_worker(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox, drain=False, concurrency=3)
-        thread = threading.Thread(target=worker.run)
-        with open_slots(fleet.database) as other:
-            mailbox.send(suspicion.bodies[0])
-            thread.start()
+        there = fleet.with_settings(endpoint_url=faulty.endpoint_url)
+        with working(make_worker(there, mailbox, drain=False, concurrency=3)):
+            suspicion.add("first")
             assert suspicion.reached["first"].wait(LIMIT_SECONDS)
-            assert take_slot(other, fleet.client) == 2
             suspicion.let_go()
-            wait_until(lambda: "message_later" in [event["event"] for event in logged])
-            mailbox.send("{}")
-            wait_until(lambda: "message_done" in [event["event"] for event in logged])
-            begun_meanwhile = [name for name, reached in suspicion.reached.items() if reached.is_set()]
-        suspicion.released["suspect"].set()
-        suspicion.released["first"].set()
-        wait_until(lambda: mailbox.counts() == (0, 0))
-        worker.stop()
-        thread.join(LIMIT_SECONDS)
+            wait_until(lambda: suspicion.list_states()["suspect"] == SUSPECT_WAITS_TO_BEGIN)
+            suspicion.add("last")
+            suspicion.released["first"].set()
+            assert suspicion.reached["suspect"].wait(LIMIT_SECONDS)
+            beside_the_suspect = suspicion.list_states()
+            suspicion.released["suspect"].set()
+            assert suspicion.reached["last"].wait(LIMIT_SECONDS)
+            suspicion.released["last"].set()
+            wait_until(lambda: suspicion.list_states() == {})
 
-    assert begun_meanwhile == ["first"]
-    assert [event["event"] for event in logged].count("message_alone") == 1
+    assert beside_the_suspect == {"suspect": ("running", True, True, 1), "last": ("waiting", False, False, 0)}
+    assert [event["event"] for event in logged].count("asked_alone") == 1
     assert fleet.billed() == {"USD": Decimal(1)}
 
 
-def test_a_batch_with_a_suspect_is_given_back_but_for_it(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
-    suspicion = Suspicion(fleet, aws, mailbox)
-    for released in suspicion.released.values():
-        released.set()
-    suspicion.let_go()
-    mailbox.send(suspicion.bodies[0], suspicion.bodies[2])
-
-    report = drain(fleet, mailbox, concurrency=3)
-
-    assert report.given_back_count >= 2
-    assert (report.done_count, report.dead_count) == (1, 2)
-    assert fleet.billed() == {"USD": Decimal(1)}
-    assert mailbox.counts() == (0, 0)
-
-
-def test_what_is_given_back_at_the_end_is_not_blamed_for_it(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
-    suspicion = Suspicion(fleet, aws, mailbox)
-    reports: list[Report] = []
+def test_what_is_given_back_at_the_end_has_not_failed_and_one_that_waits_to_be_alone_still_does(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    suspicion = Suspicion(fleet, aws)
 
     with faulty_aws(aws.endpoint_url, suspicion.hold) as faulty:
         hasty = fleet.with_settings(endpoint_url=faulty.endpoint_url, shutdown_seconds=0)
-        worker = make_worker(hasty, mailbox, drain=False)
-        thread = threading.Thread(target=lambda: reports.append(worker.run()))
-        mailbox.send(suspicion.bodies[0])
-        thread.start()
-        assert suspicion.reached["first"].wait(LIMIT_SECONDS)
-        begun = fleet.count("billing_message_attempts")
-        worker.stop()
-        thread.join(LIMIT_SECONDS)
-        left = fleet.count("billing_message_attempts")
-        given_back = mailbox.counts()
+        with working(make_worker(hasty, mailbox, drain=False)) as reports:
+            suspicion.add("first")
+            assert suspicion.reached["first"].wait(LIMIT_SECONDS)
+            suspicion.let_go()
+            wait_until(lambda: suspicion.list_states()["suspect"] == SUSPECT_WAITS_TO_BEGIN)
+        given_back = suspicion.list_states()
         suspicion.released["first"].set()
 
-    assert (begun, left) == (1, 0)
     assert [report.unfinished_count for report in reports] == [1]
-    # Beside it, the suspect is still hidden.
-    assert given_back == (1, 1)
+    assert given_back == {"first": ("waiting", False, False, 0), "suspect": ("waiting", False, True, 1)}
+    assert not suspicion.reached["suspect"].is_set()
+
+
+def test_a_client_whose_slots_are_taken_keeps_nobody_waiting_and_its_jobs_are_not_touched(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox
+) -> None:
+    suspicion = Suspicion(fleet, aws)
+    aws.create_bucket("globex-bills")
+    aws.upload_folder("globex-bills", fleet.root)
+    values = {"client_id": "globex", "bucket": "globex-bills", "account_id": ACCOUNT}
+    clients.register(fleet.database, fleet.settings, values)
+    fleet.execute("UPDATE billing_clients SET max_deliveries = 1")
+    waiting = "SELECT key, take_count, xmin::text FROM billing_jobs WHERE state = 'waiting' ORDER BY key"
+
+    with faulty_aws(aws.endpoint_url, suspicion.hold) as faulty:
+        there = fleet.with_settings(endpoint_url=faulty.endpoint_url)
+        with working(make_worker(there, mailbox, drain=False, concurrency=3)):
+            suspicion.add("first")
+            assert suspicion.reached["first"].wait(LIMIT_SECONDS)
+            # The one that is to be alone has no slot either.
+            suspicion.let_go()
+            flood = [f"exports/{number}.csv.gz" for number in range(5)]
+            mailbox.send(*(s3_event(BUCKET, key) for key in flood))
+            wait_until(lambda: fleet.value("SELECT count(*) FROM billing_jobs WHERE state = 'waiting'") == 6)
+            before = fleet.query(waiting)
+            suspicion.released["suspect"].set()
+            mailbox.send(s3_event("globex-bills", suspicion.keys["suspect"]))
+            wait_until(lambda: fleet.count("billing_publications") == 1)
+            untouched = fleet.query(waiting)
+            published = fleet.query("SELECT client_id FROM billing_deliveries WHERE state = 'published'")
+            suspicion.released["first"].set()
+
+    assert published == [("globex",)]
+    assert [take_count for _, take_count, _ in before] == [0] * 6
+    assert untouched == before
 
 
 def test_the_slots_of_a_client_hold_across_two_workers(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
@@ -210,40 +183,20 @@ def test_the_slots_of_a_client_hold_across_two_workers(fleet: Landing, aws: Loca
     assert mailbox.counts() == (0, 0)
 
 
-def test_a_client_without_a_free_slot_does_not_keep_another_one_waiting(
+def test_a_drain_waits_for_what_it_could_neither_delete_nor_hide(
     fleet: Landing, aws: LocalAws, mailbox: Mailbox
 ) -> None:
-    aws.create_bucket("globex-bills")
-    values = {"client_id": "globex", "bucket": "globex-bills", "account_id": ACCOUNT}
-    clients.register(fleet.database, fleet.settings, values)
-    key = deliver(fleet, aws, "1.25")
-    aws.upload_folder("globex-bills", fleet.root)
-    fleet.execute("UPDATE billing_clients SET max_deliveries = 1")
-    mailbox.send(*[s3_event(BUCKET, key)] * 21, s3_event("globex-bills", key))
-    worker = make_worker(fleet, mailbox, drain=False)
-    thread = threading.Thread(target=worker.run)
-
-    with open_slots(fleet.database) as other:
-        assert take_slot(other, fleet.client) == 1
-        thread.start()
-        wait_until(lambda: fleet.count("billing_publications") == 1)
-        begun = fleet.query("SELECT client_id FROM billing_deliveries")
-    worker.stop()
-    thread.join(LIMIT_SECONDS)
-
-    assert begun == [("globex",)]
-
-
-def test_a_drain_waits_for_what_it_could_not_delete(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:
     mailbox.send("{}")
     # boto3 itself tries three times.
     refusals = iter(range(3))
 
     def refuse(call: Call) -> Fault:
+        if call.action == "ChangeMessageVisibility":
+            return (403, "AccessDenied")
         return (500, "InternalError") if call.action == "DeleteMessage" and next(refusals, None) is not None else None
 
     with faulty_aws(aws.endpoint_url, refuse) as faulty:
-        report = drain(fleet.with_settings(endpoint_url=faulty.endpoint_url), mailbox)
+        report = drain(fleet.with_settings(endpoint_url=faulty.endpoint_url, visibility_seconds=3), mailbox)
 
     assert mailbox.counts() == (0, 0)
     assert (report.received_count, report.done_count, report.later_count) == (2, 2, 0)
@@ -338,22 +291,3 @@ def test_a_message_that_was_worked_on_for_long_is_hidden_for_what_is_left_of_its
         queue.hide(replace(message, received_at=time.monotonic() - hours * 3600), STUCK_SECONDS)
 
     assert hidden == [STUCK_SECONDS, 5 * 3600 - 60, 0]
-
-
-def test_the_queue_is_asked_for_as_many_messages_as_threads_are_free(
-    fleet: Landing, aws: LocalAws, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-
-    def capture(params: dict[str, Any], model: Any, **_: Any) -> None:
-        if model.name == "ReceiveMessage":
-            asked.append(params["MaxNumberOfMessages"])
-
-    handlers = [*botocore.handlers.BUILTIN_HANDLERS, ("before-parameter-build", capture)]
-    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", handlers)
-    mailbox.send(*[json.dumps({"hello": number}) for number in range(20)])
-
-    report = drain(fleet, mailbox, concurrency=3)
-
-    assert report.done_count == 20
-    assert max(asked) <= 3

@@ -15,7 +15,6 @@ import structlog.testing
 from billfold import clients
 from billfold.aws import LocalAws
 from billfold.bills.requests import request, request_again
-from billfold.jobs import pool as pool_module
 from billfold.jobs import settlement
 from billfold.jobs.pool import Pool
 from billfold.model import TriggerSource
@@ -118,7 +117,6 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "WAITING_POLL_SECONDS", 0.05)
     monkeypatch.setattr(settlement, "MAX_REQUEST_WAIT_SECONDS", 0)
 
 

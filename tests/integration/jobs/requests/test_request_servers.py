@@ -75,11 +75,11 @@ def test_only_what_kills_its_server_fails_for_it(fleet: Landing, aws: LocalAws, 
     gates.reached["guilty"].clear()
     with start_server(values, blame_soon) as (process, server):
         process.wait_until(gates.reached["guilty"].is_set)
-        in_hand = fleet.value("SELECT count(*) FROM billing_message_attempts")
+        in_hand = fleet.value("SELECT count(*) FROM billing_jobs WHERE state = 'running'")
         alone = [event["key"] for event in process.events() if event["event"] == "asked_alone"]
         process.kill()
     with start_server(values, blame_soon) as (process, server):
-        process.wait_until(lambda: fleet.value("SELECT count(asked_at) = 0 FROM billing_deliveries"))
+        process.wait_until(lambda: fleet.value("SELECT bool_and(state = 'dead') FROM billing_jobs"))
         process.end()
     gates.release("guilty")
 
@@ -100,9 +100,7 @@ def test_two_servers_do_nothing_twice(fleet: Landing, aws: LocalAws) -> None:
         for key in keys:
             for _, server in servers:
                 assert post(server, key)[0] in (200, 202)
-        servers[0][0].wait_until(
-            lambda: fleet.value("SELECT bool_and(state = 'published' AND asked_at IS NULL) FROM billing_deliveries")
-        )
+        servers[0][0].wait_until(lambda: fleet.count("billing_jobs") == 0)
         done = [event["key"] for process, _ in servers for event in process.events() if event["event"] == "asked_done"]
 
     assert set(done) == set(keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 
@@ -13,7 +14,7 @@ from billfold.errors import ForbiddenError, ManifestError, SourceNotFoundError, 
 from billfold.model import TriggerSource
 from billfold.period import parse_period
 from billfold.store.database import connect
-from billfold.store.jobs import requests as asked
+from billfold.store.jobs import jobs
 from tests.bills.export_trees import BUCKET
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described, line_item
@@ -97,9 +98,8 @@ def test_asking_again_changes_nothing_and_keeps_the_place(fleet: Landing, aws: L
 
     assert repeated == retried == first
     with connect(fleet.database.conninfo) as connection:
-        taken = asked.take(connection)
-        assert taken is not None
-        assert taken.delivery.delivery_id == first.delivery_id
+        [taken] = jobs.take(connection, uuid4(), limit=1)
+    assert taken.delivery_id == first.delivery_id
 
 
 def test_what_cannot_be_resolved_leaves_a_failed_run(fleet: Landing, aws: LocalAws) -> None:
@@ -147,7 +147,9 @@ def test_what_fails_comes_again_until_it_is_in_or_has_failed_too_often_and_can_b
     runs = fleet.query("SELECT status, error_code, last_error_code FROM billing_ingestion_runs")
     # Once more it fails, but only once.
     faulty.plan = lambda call: (
-        (503, "SlowDown") if is_download(call) and not fleet.count("billing_message_failures") else None
+        (503, "SlowDown")
+        if is_download(call) and not fleet.value("SELECT sum(failure_count) FROM billing_jobs")
+        else None
     )
     later = work_off(fleet)
 
@@ -158,7 +160,7 @@ def test_what_fails_comes_again_until_it_is_in_or_has_failed_too_often_and_can_b
     assert [event["event"] for event in later] == ["asked_started", "asked_later", "asked_started", "asked_done"]
     assert fleet.query(STATES) == [("published", 4, False, 0, None)]
     assert fleet.billed() == {"USD": Decimal("1.25")}
-    assert fleet.count("billing_message_failures") == 0
+    assert fleet.count("billing_jobs") == 0
 
 
 def test_what_can_never_succeed_fails_at_once(fleet: Landing, aws: LocalAws) -> None:

@@ -39,21 +39,44 @@ SELECT pg_notify('billfold_jobs', '')
 -- The lock of a worker's life, which ends with its connection.
 SELECT pg_advisory_lock(hashtextextended(concat_ws(' ', 'billfold worker', %(worker_id)s::uuid), 0))
 
+-- name: end_if_silent
+-- A stopped process keeps its connection: PostgreSQL ends it, and with it the lock.
+SELECT set_config('idle_session_timeout', %(silence)s, false),
+    set_config('idle_in_transaction_session_timeout', %(silence)s, false)
+
 -- name: lock_takes
--- Two that take at once would give a client more than its slots.
-SELECT pg_advisory_xact_lock(hashtextextended('billfold take', 0))
+-- Two that take at once would give a client more than its slots. All wait for one whose process was stopped here.
+SELECT set_config('idle_in_transaction_session_timeout', '5s', true),
+    pg_advisory_xact_lock(hashtextextended('billfold take', 0))
+
+-- name: look
+-- Who is gone: another life that has jobs, and whose lock is free.
+SELECT
+    extract(epoch FROM min(due_at) - clock_timestamp())::float AS due_in_seconds,
+    coalesce(min(due_at) FILTER (WHERE is_suspect) <= clock_timestamp(), false) AS is_suspect_due,
+    EXISTS (SELECT FROM billing_jobs WHERE kind = 'doctor' AND state = 'waiting' AND due_at <= clock_timestamp())
+        AS is_doctor_due,
+    ARRAY(
+        SELECT worker_id FROM (SELECT DISTINCT worker_id FROM billing_jobs WHERE state = 'running') AS taken
+        WHERE worker_id <> %(worker_id)s
+            -- Others may look at the same moment.
+            AND pg_try_advisory_xact_lock_shared(hashtextextended(concat_ws(' ', 'billfold worker', worker_id), 0))
+    ) AS gone
+FROM billing_clients AS client CROSS JOIN (VALUES (false), (true)) AS kind (is_suspect) CROSS JOIN LATERAL (
+    SELECT due_at FROM billing_jobs AS job
+    WHERE job.client_id = client.client_id AND job.is_suspect = kind.is_suspect AND state = 'waiting'
+    ORDER BY due_at LIMIT 1
+) AS first
 
 -- name: take
 -- The next due jobs: of each client the first, then of each the second, and so on, counting those that run already, so
 -- that a client with many jobs keeps no other waiting. Of each work one; none of a client whose slots are taken.
-WITH client AS (
+WITH client AS MATERIALIZED (
     SELECT client_id, max_deliveries,
         (SELECT count(*) FROM billing_jobs AS running
             WHERE running.client_id = billing_clients.client_id AND running.state = 'running'
                 AND running.kind <> 'doctor') AS running_count
     FROM billing_clients
-    WHERE EXISTS (SELECT FROM billing_jobs AS due WHERE due.client_id = billing_clients.client_id
-        AND due.state = 'waiting' AND due.due_at <= statement_timestamp())
 ), placed AS (
     SELECT job_id, due_at, max_deliveries,
         running_count + row_number() OVER (PARTITION BY client_id ORDER BY due_at, job_id) AS place
@@ -65,10 +88,10 @@ WITH client AS (
                 AND kind <> 'doctor' AND is_suspect = %(suspects)s
                 AND (%(trigger)s::text IS NULL OR trigger_source = %(trigger)s)
                 AND (%(job_ids)s::bigint[] IS NULL OR job_id = ANY(%(job_ids)s))
+                AND NOT EXISTS (SELECT FROM billing_jobs AS running WHERE running.client_id = client.client_id
+                    AND running.state = 'running' AND running.work = due.work)
             ORDER BY due_at, job_id LIMIT 100
         ) AS first
-        WHERE NOT EXISTS (SELECT FROM billing_jobs AS running WHERE running.client_id = client.client_id
-            AND running.state = 'running' AND running.work = first.work)
         ORDER BY work, due_at, job_id
     ) AS due
     WHERE running_count < max_deliveries
@@ -91,19 +114,19 @@ WHERE job.job_id = chosen.job_id
 RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id,
     message_id, queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
 
--- name: is_any_waiting
-SELECT EXISTS (SELECT FROM billing_jobs WHERE state = 'waiting')
-
 -- name: begin
-UPDATE billing_jobs SET began_at = clock_timestamp() WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s
+UPDATE billing_jobs SET began_at = clock_timestamp()
+WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s
+RETURNING job_id
 
 -- name: finish
 WITH again AS (
     UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
         is_wanted_again = false, is_suspect = false, failure_count = 0, error_code = NULL, reason = NULL
-    WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND is_wanted_again
+    WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND is_wanted_again
 ), done AS (
-    DELETE FROM billing_jobs WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND NOT is_wanted_again
+    DELETE FROM billing_jobs
+    WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND NOT is_wanted_again
     RETURNING job_id
 )
 SELECT count(*) FROM done
@@ -113,7 +136,7 @@ UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, bega
     is_suspect = is_suspect AND NOT %(is_tried)s, failure_count = failure_count + %(failures)s,
     due_at = clock_timestamp() + make_interval(secs => %(seconds)s),
     error_code = %(error_code)s, reason = %(reason)s
-WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s
+WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s
 
 -- name: bury
 -- What is wanted again meanwhile may have been repaired.
@@ -123,20 +146,20 @@ UPDATE billing_jobs SET state = CASE WHEN is_wanted_again THEN 'waiting' ELSE 'd
     due_at = CASE WHEN is_wanted_again THEN clock_timestamp() END,
     ended_at = CASE WHEN is_wanted_again THEN NULL ELSE clock_timestamp() END,
     error_code = %(error_code)s, reason = %(reason)s
-WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s
+WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s
 RETURNING state = 'dead'
 
 -- name: give_back
--- Of a worker that is stopped: these attempts are no failures.
+-- These attempts are no failures: their worker stops, or lost its connection before it heard that it has them.
 UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
     is_wanted_again = false
-WHERE worker_id = %(worker_id)s RETURNING job_id
+WHERE worker_id = %(worker_id)s AND (job_id, take_count) NOT IN (
+    SELECT * FROM unnest(%(job_ids)s::bigint[], %(take_counts)s::integer[]))
 
--- name: find_gone
--- The workers whose connection is gone, among those that have jobs.
-SELECT worker_id FROM (SELECT DISTINCT worker_id FROM billing_jobs WHERE state = 'running') AS taken
-WHERE worker_id <> %(worker_id)s
-    AND pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', 'billfold worker', worker_id), 0))
+-- name: end_sessions
+-- The process of a life that is gone may only be stopped: its sessions still have claims, and may publish.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = concat_ws(' ', 'billfold', %(worker_id)s::uuid) AND usename = current_user
 
 -- name: free
 -- What a dead worker had begun has failed, and is a suspect; what it had not begun waits as before.
@@ -162,11 +185,12 @@ SELECT job_id, greatest(ceil(extract(epoch FROM coalesce(due_at, clock_timestamp
 FROM billing_jobs WHERE job_id = ANY(%(job_ids)s) AND state <> 'dead'
 
 -- name: list
-SELECT job_id, state, kind, client_id, bucket, key, to_char(billing_period, 'YYYY-MM') AS billing_period, trigger_source,
+SELECT job_id, state, kind, client_id, bucket, key, to_char(billing_period, 'YYYY-MM') AS billing_period, work, trigger_source,
     delivery_id, message_id, created_at, due_at, worker, began_at, is_suspect, take_count, failure_count, error_code,
     reason, ended_at
 FROM billing_jobs
 WHERE (%(client_id)s::text IS NULL OR client_id = %(client_id)s) AND (%(state)s::text IS NULL OR state = %(state)s)
+    AND (%(job_id)s::bigint IS NULL OR job_id = %(job_id)s)
 ORDER BY array_position(ARRAY['running', 'waiting', 'dead'], state), coalesce(due_at, began_at, created_at), job_id
 LIMIT %(limit)s
 

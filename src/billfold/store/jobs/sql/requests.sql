@@ -19,6 +19,9 @@ UPDATE billing_delivery_files SET outcome = 'pending'
 WHERE delivery_id = %(delivery_id)s AND (outcome = 'failed'
     OR outcome = 'skipped' AND (SELECT state FROM billing_deliveries WHERE delivery_id = %(delivery_id)s) = 'pending')
 
+-- name: find_requested
+SELECT delivery_id FROM billing_jobs WHERE job_id = %(job_id)s
+
 -- name: show
 SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, state, (
     SELECT min(job.created_at) FROM billing_jobs AS job

@@ -7,12 +7,20 @@
 SELECT transaction_timestamp() AS read_at, transaction_timestamp() - interval '10 minutes' AS settled_at,
     pg_database_size(current_database()) AS size_bytes,
     (SELECT numbackends FROM pg_stat_database WHERE datname = current_database()) AS connection_count,
-    current_setting('max_connections')::integer AS connection_limit, requested.*
+    current_setting('max_connections')::integer AS connection_limit, queue.*
 FROM (
-    SELECT count(*) AS asked_count,
-        coalesce(extract(epoch FROM transaction_timestamp() - min(created_at)), 0)::float8 AS asked_seconds
-    FROM billing_jobs WHERE delivery_id IS NOT NULL AND state <> 'dead'
-) AS requested
+    SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting_count,
+        count(*) FILTER (WHERE state = 'running') AS running_count,
+        count(*) FILTER (WHERE state = 'dead') AS dead_count,
+        coalesce(extract(epoch FROM transaction_timestamp() - min(created_at) FILTER (WHERE state = 'waiting')), 0)::float8
+            AS waiting_seconds,
+        count(*) FILTER (WHERE is_asked) AS asked_count,
+        coalesce(extract(epoch FROM transaction_timestamp() - min(created_at) FILTER (WHERE is_asked)), 0)::float8
+            AS asked_seconds
+    FROM billing_jobs, LATERAL (
+        SELECT delivery_id IS NOT NULL AND trigger_source IN ('api', 'eventbridge') AND state <> 'dead'
+    ) AS of_request (is_asked)
+) AS queue
 
 -- name: list_eldest_clients
 -- The oldest first: a new client never takes the place of an older one.
