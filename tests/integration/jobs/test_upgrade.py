@@ -64,11 +64,13 @@ def test_what_waited_in_the_former_queues_is_ingested_once_and_known_failures_co
     fleet: Landing, aws: LocalAws
 ) -> None:
     mailbox = Mailbox(aws)
-    keys = deliver(fleet, aws)
+    keys = deliver(fleet, aws, COSTS)
     told = {name: s3_event(BUCKET, keys[name]) for name in ("known", "died", "deadly", "requested")}
     mailbox.send(*told.values())
     # The former worker has received all of them; they come again when they are not hidden any more.
     ids = {message["Body"]: message["MessageId"] for message in mailbox.receive(hide_seconds=1)}
+    replaced = ask_for(fleet, keys["requested"], taken_count=1)
+    keys |= deliver(fleet, aws, {"requested": "32"}, revision=2)
     requested = ask_for(fleet, keys["requested"], taken_count=3)
     died = ask_for(fleet, keys["requested-died"], taken_count=1)
     fail(fleet, str(requested), 3)
@@ -78,12 +80,12 @@ def test_what_waited_in_the_former_queues_is_ingested_once_and_known_failures_co
     for message_id in (ids[told["died"]], str(died)):
         # A row that stays was left behind by a worker that is gone.
         fleet.execute("INSERT INTO billing_message_attempts VALUES (%s, 'acme', %s, now())", message_id, uuid4())
-    [[due], [died_due]] = fleet.query("SELECT not_before FROM billing_deliveries ORDER BY created_at")
+    [_, [due], [died_due]] = fleet.query("SELECT not_before FROM billing_deliveries ORDER BY created_at")
 
     migrate_database(fleet.database)
     moved = fleet.query(
         "SELECT key, delivery_id, trigger_source, is_suspect, take_count, failure_count, due_at FROM billing_jobs"
-        " ORDER BY job_id"
+        " ORDER BY created_at"
     )
     with capture_logs() as logged:
         work_off(fleet, mailbox)
@@ -91,6 +93,13 @@ def test_what_waited_in_the_former_queues_is_ingested_once_and_known_failures_co
     assert moved == [
         (keys["requested"], requested, "api", False, 3, 3, due),
         (keys["requested-died"], died, "api", True, 1, 1, died_due),
+    ]
+    assert fleet.query("SELECT state, reason FROM billing_deliveries WHERE delivery_id = %s", replaced) == [
+        ("superseded", "was replaced at its key before it was read")
+    ]
+    assert fleet.query("SELECT status FROM billing_ingestion_runs ORDER BY created_at LIMIT 2") == [
+        ("skipped",),
+        ("success",),
     ]
     # What its worker died with: a message and a request.
     alone = [event["event"] for event in logged if event["event"].endswith("_alone")]
@@ -101,15 +110,15 @@ def test_what_waited_in_the_former_queues_is_ingested_once_and_known_failures_co
     assert fleet.query("SELECT state, key, take_count FROM billing_jobs") == [("dead", keys["deadly"], 1)]
     assert fleet.count("billing_message_failures") == 0
     assert fleet.query("SELECT count(*) FROM billing_publications GROUP BY statement_id") == [(1,)] * 4
-    assert fleet.billed() == {"USD": Decimal(1 + 2 + 4 + 8)}
+    assert fleet.billed() == {"USD": Decimal(32 + 2 + 4 + 8)}
     assert mailbox.counts() == (0, 0)
 
 
-def deliver(fleet: Landing, aws: LocalAws) -> dict[str, str]:
+def deliver(fleet: Landing, aws: LocalAws, costs: dict[str, str], *, revision: int = 1) -> dict[str, str]:
     """A delivery of each export; the key of its manifest."""
     paths = {
-        name: write_bill(fleet.root, described(cost), bucket=BUCKET, export_path=f"exports/{name}")
-        for name, cost in COSTS.items()
+        name: write_bill(fleet.root, described(cost), bucket=BUCKET, export_path=f"exports/{name}", revision=revision)
+        for name, cost in costs.items()
     }
     aws.upload_folder(BUCKET, fleet.root)
     return {name: path.relative_to(fleet.root).as_posix() for name, path in paths.items()}

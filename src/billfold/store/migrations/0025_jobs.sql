@@ -99,7 +99,25 @@ CROSS JOIN LATERAL (
 ) AS source
 LEFT JOIN billing_message_failures AS failed ON failed.message_id = delivery.delivery_id::text
 WHERE delivery.asked_at IS NOT NULL AND source.key IS NOT NULL
+ORDER BY delivery.created_at DESC
 ON CONFLICT DO NOTHING;
+-- Of several at one key only the last is there.
+WITH replaced AS (
+    UPDATE billing_deliveries AS delivery SET state = 'superseded', started_at = clock_timestamp(),
+        finished_at = clock_timestamp(), reason = 'was replaced at its key before it was read'
+    WHERE asked_at IS NOT NULL AND state = 'pending'
+        AND NOT EXISTS (SELECT FROM billing_jobs AS job WHERE job.delivery_id = delivery.delivery_id)
+    RETURNING delivery_id
+), files AS (
+    UPDATE billing_delivery_files SET outcome = 'skipped' FROM replaced
+    WHERE billing_delivery_files.delivery_id = replaced.delivery_id AND outcome = 'pending'
+    RETURNING ingestion_run_id
+)
+UPDATE billing_ingestion_runs AS run SET status = 'skipped', started_at = clock_timestamp(), finished_at = clock_timestamp()
+FROM files
+WHERE run.ingestion_run_id = files.ingestion_run_id AND run.status = 'pending' AND NOT EXISTS (
+    SELECT FROM billing_delivery_files AS file JOIN billing_jobs AS job USING (delivery_id)
+    WHERE file.ingestion_run_id = run.ingestion_run_id);
 DELETE FROM billing_message_failures USING billing_deliveries AS delivery
 WHERE message_id = delivery.delivery_id::text AND delivery.asked_at IS NOT NULL;
 ALTER TABLE billing_deliveries DROP COLUMN asked_at, DROP COLUMN asked_by, DROP COLUMN not_before, DROP COLUMN taken_count;
