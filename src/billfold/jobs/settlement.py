@@ -135,7 +135,7 @@ def settle(connection: Connection, job: Job, worker_id: UUID, result: Result) ->
         match result:
             case Done():
                 if jobs.finish(connection, job, worker_id) and job.delivery_id:
-                    requests.supersede(connection, job.delivery_id, "was replaced at its key before it was read")
+                    requests.supersede(connection, job.delivery_id)
             case Retry():
                 jobs.postpone(
                     connection,
