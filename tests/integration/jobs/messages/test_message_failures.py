@@ -23,7 +23,7 @@ from tests.taken import WORKER, arrive, take, work_off
 JOBS = "SELECT state, failure_count, is_suspect, error_code FROM billing_jobs"
 
 
-def test_a_job_waits_for_its_statement_and_for_the_database_and_neither_is_a_failure(
+def test_a_job_waits_for_its_statement_and_for_the_database_and_only_its_failures_make_it_dead(
     fleet: Landing, aws: LocalAws
 ) -> None:
     deliver(fleet, aws, "1.25")
@@ -44,6 +44,9 @@ def test_a_job_waits_for_its_statement_and_for_the_database_and_neither_is_a_fai
         jobs.give_back(other, WORKER)
     waiting = fleet.query(JOBS)
     with capture_logs() as logged:
+        [dead] = work_off(fleet.with_settings(message_attempts=2))
+        given_up = fleet.query("SELECT state, error_code FROM billing_deliveries")
+        # As when its dead letter is sent again.
         done = take(fleet, request("acme", MANIFEST))
 
     assert isinstance(failed, Retry)
@@ -52,9 +55,15 @@ def test_a_job_waits_for_its_statement_and_for_the_database_and_neither_is_a_fai
     assert isinstance(away, Retry)
     assert (busy.cause, away.cause, left) == (Cause.BUSY, Cause.DATABASE, [("running",)])
     assert [row[:3] for row in waiting] == [("waiting", 2, True)]
+    assert isinstance(dead, Dead)
+    assert (dead.error_code, dead.reason) == (
+        "interrupted",
+        "failed 2 times, at last: its worker ended before it did",
+    )
+    assert given_up == [("failed", "interrupted")]
     assert isinstance(done, Done)
     assert done.state == "published"
-    assert "message_alone" in events(logged)
+    assert events(logged).count("message_alone") == 1
     assert fleet.count("billing_jobs") == 0
     assert fleet.billed() == {"USD": Decimal("1.25")}
 
