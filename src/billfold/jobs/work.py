@@ -100,7 +100,8 @@ class _Worker:
                 if waiting := self._end_left_running(connection, client):
                     return waiting
             if self.job.failure_count >= self.settings.message_attempts:
-                reason = f"failed {self.job.failure_count} times, at last: {self.job.reason}"
+                # It may have waited for something else since.
+                reason = f"failed {self.job.failure_count} times, at last: its worker ended before it did"
                 return Dead(client=client, reason=reason, error_code=INTERRUPTED)
         return self._ingest(client)
 
