@@ -291,8 +291,10 @@ def free(connection: Connection, worker_id: UUID, *, seconds: int) -> list[Freed
     The sessions that its process may still have are ended: if it was only stopped, it publishes nothing when it wakes.
     """
     connection.execute(_query("end_sessions"), {"worker_id": worker_id})
-    with connection.cursor(row_factory=class_row(FreedJob)) as cursor:
-        return cursor.execute(_query("free"), {"worker_id": worker_id, "seconds": seconds}).fetchall()
+    with connection.transaction(), connection.cursor(row_factory=class_row(FreedJob)) as cursor:
+        freed = cursor.execute(_query("free"), {"worker_id": worker_id, "seconds": seconds}).fetchall()
+        connection.execute(_query("announce"))
+    return freed
 
 
 def list_jobs(
