@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-ALARMS = Path(__file__).resolve().parents[1] / "deploy" / "cloudformation" / "alarms.yaml"
+TEMPLATES = Path(__file__).resolve().parents[1] / "deploy" / "cloudformation"
 
 Matcher = Callable[[Mapping[str, Any]], bool]
 
@@ -58,13 +58,16 @@ _Loader.add_multi_constructor(
 
 
 def read_resources(kind: str) -> dict[str, Mapping[str, Any]]:
-    """The properties of all resources of a kind in alarms.yaml."""
-    template = yaml.load(ALARMS.read_text(encoding="utf-8"), Loader=_Loader)
-    return {name: made["Properties"] for name, made in template["Resources"].items() if made["Type"] == kind}
+    """The properties of all resources of a kind in the templates that read the workers' log."""
+    found = {}
+    for name in ("alarms.yaml", "worker.yaml"):
+        template = yaml.load((TEMPLATES / name).read_text(encoding="utf-8"), Loader=_Loader)
+        found |= {name: made["Properties"] for name, made in template["Resources"].items() if made["Type"] == kind}
+    return found
 
 
 def read_metric_filters() -> list[MetricFilter]:
-    """All metric filters of alarms.yaml."""
+    """All metric filters of these templates."""
     return [
         MetricFilter(
             name=name,

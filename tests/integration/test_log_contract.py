@@ -18,7 +18,7 @@ import structlog
 
 from billfold.app import Billfold
 from billfold.aws.queue import open_queue
-from billfold.jobs import message_ingest
+from billfold.jobs import work
 from billfold.jobs.schedule import finish_pass, report_late, visit_due
 from billfold.jobs.worker import Worker
 from billfold.log import CONTEXT_FIELDS, EVERY_EVENT, FIELDS, STATE_COUNTS, Event, Field, configure_logging
@@ -90,8 +90,8 @@ def live_through_the_day(registry: Registry, monkeypatch: pytest.MonkeyPatch) ->
     here = registry.settings.model_copy(update={"client": "initech", "bucket": initech.bucket})
     visit_due(Billfold(here, database=registry.database))
     with faulty_aws(registry.aws.endpoint_url, throttle_once()) as faulty:
-        throttled = registry.settings.model_copy(update={"endpoint_url": faulty.endpoint_url})
-        visit_due(Billfold(throttled, database=registry.database))
+        throttled = {"endpoint_url": faulty.endpoint_url, "message_retry_seconds": 0}
+        visit_due(Billfold(registry.settings.model_copy(update=throttled), database=registry.database))
     make_late(tables, initech)
     report_late(Billfold(registry.settings, database=registry.database))
     finish_pass(Billfold(registry.settings, database=registry.database), visited=3)
@@ -99,11 +99,11 @@ def live_through_the_day(registry: Registry, monkeypatch: pytest.MonkeyPatch) ->
     registry.deliver(acme, "1.25", revision=2)
     mailbox.send(request("acme", manifests[0]))
     with monkeypatch.context() as broken:
-        broken.setattr(message_ingest, "ingest", fail)
-        drain(registry, mailbox, message_attempts=1)
-    mailbox.send(request("acme", manifests[0]))
+        broken.setattr(work, "ingest", fail)
+        drain(registry, mailbox, message_attempts=2)
     with faulty_aws(registry.aws.endpoint_url, throttle_once()) as faulty:
-        drain(registry, mailbox, endpoint_url=faulty.endpoint_url)
+        throttled = {"endpoint_url": faulty.endpoint_url}
+        Billfold(registry.settings.model_copy(update=throttled), database=registry.database).backfill(client="acme")
     tables.execute("ALTER TABLE billing_checks RENAME TO elsewhere")
     registry.deliver(acme, "1.25", "2", "3", "5", revision=3)
     mailbox.send(request("acme", manifests[0]))
@@ -169,21 +169,22 @@ def assert_counted(lines: list[Line]) -> None:
     assert matched == {each.name: set(re.findall(r'\.event = "(\w+)"', each.pattern)) for each in read_metric_filters()}
     events = Counter(line["event"] for line in lines)
     assert counted["DeliverySeconds"] > 0
-    assert {metric: count for metric, count in counted.items() if metric != "DeliverySeconds"} == {
+    levels = {"DeliverySeconds", "JobsRunning", "JobsWaiting", "OldestJobSeconds"}
+    assert {metric: count for metric, count in counted.items() if metric not in levels} == {
         "DeliveriesFinished": events["delivery_finished"],
         "DeliveriesFailed": events["delivery_failed"],
         "DeliveriesHeld": 1,
         # The bucket that is gone, at each of two passes.
         "SourcesRefused": 2,
-        # The bucket that is gone, twice, the client that cannot be read, and acme, whose broken file no pass brings in.
-        "SchedulesFailed": 4,
+        # The bucket that is gone, twice, and the client that cannot be read.
+        "SchedulesFailed": 3,
         "SchedulesFinished": 1,
         "Retries": events["retrying"]
-        + sum(line["event"] == "message_later" for line in lines if line["level"] == "warning"),
+        + sum(line["event"] in ("asked_later", "message_later") for line in lines if line["level"] == "warning"),
         "MessagesDead": events["message_dead"],
         "ChecksFailed": 1,
         "ClientsLate": 1,
-        "InternalErrors": 2,
+        "InternalErrors": 3,
     }
 
 

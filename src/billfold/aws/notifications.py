@@ -11,9 +11,11 @@ formats" in the guide of Amazon SNS. Other messages are recognized, so that they
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote_plus
 
 from billfold.aws.foreign_json import UnreadableJsonError, read_json
 from billfold.aws.keys import MAX_KEY_BYTES, is_clean
@@ -74,6 +76,25 @@ def parse_notification(body: str) -> Notification:
     Raises MessageError for a body that is not JSON, and for an event or request that lacks its subject.
     """
     return _parse(_load(body), envelopes=0)
+
+
+def spell_event(created: CreatedObject) -> str:
+    """S3's message of this object alone."""
+    record = {
+        "eventSource": "aws:s3",
+        "eventName": f"{_CREATED}Put",
+        "awsRegion": created.region,
+        "s3": {
+            "bucket": {"name": created.bucket},
+            "object": {
+                "key": quote_plus(created.key, safe="/"),
+                "size": created.size_bytes,
+                "eTag": created.etag,
+                "sequencer": created.sequencer,
+            },
+        },
+    }
+    return json.dumps({"Records": [record]})
 
 
 def _load(text: str) -> Any:

@@ -30,7 +30,7 @@ from billfold.settings import Settings
 # AWS refuses requests whose signature is five minutes off (AWS: "Signature Version 4").
 MAX_SKEW_SECONDS = 300
 WARN_SKEW_SECONDS = 60
-# Messages that wait for a free place are received many times before they are processed.
+# Messages come again while the database is away, and in Lambda while their jobs wait.
 MIN_RECEIVE_COUNT = 100
 # The shortest session of STS: these sessions make one request.
 _SHORT_SESSION_SECONDS = 900
@@ -120,7 +120,7 @@ def probe_queue(settings: Settings) -> Probe:
             name="queue",
             state=ProbeState.FAILED,
             found=f"{found}; SQS treats a message as dead after {state.max_receive_count} receives",
-            fix=f"set maxReceiveCount to {MIN_RECEIVE_COUNT} or more: messages that wait are received many times",
+            fix=f"set maxReceiveCount to {MIN_RECEIVE_COUNT} or more: messages that wait can be received many times",
         )
     if dead_count:
         return Probe(

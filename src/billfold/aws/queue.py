@@ -11,12 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-import structlog
 
 from billfold.aws.aws_errors import translated
 from billfold.aws.credentials import aws_client, open_own_session
-from billfold.errors import BillfoldError
-from billfold.log import Event
 from billfold.settings import Settings
 
 # AWS: a receive returns ten messages at most, waits 20 seconds at most, and hides what it returns for 12 hours at most.
@@ -25,9 +22,6 @@ MAX_WAIT_SECONDS = 20
 MAX_HIDDEN_SECONDS = 43_200
 # The receipt is a little older than known here.
 _RECEIPT_SECONDS = 60
-
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,41 +99,6 @@ class Queue:
         with self._translated("sqs:ChangeMessageVisibility"):
             self._sqs.change_message_visibility(
                 QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=message.limit_hiding(seconds)
-            )
-
-    def hide_all(self, hidden: Sequence[tuple[Message, int]]) -> None:
-        """Hide many messages, each for its seconds; one that cannot be hidden comes again earlier."""
-        refusal: BillfoldError | None = None
-        for start in range(0, len(hidden), MAX_MESSAGES):
-            try:
-                self._hide_batch(hidden[start : start + MAX_MESSAGES])
-            except BillfoldError as error:
-                # The others are still hidden.
-                refusal = error
-        if refusal is not None:
-            raise refusal
-
-    def _hide_batch(self, hidden: Sequence[tuple[Message, int]]) -> None:
-        with self._translated("sqs:ChangeMessageVisibility"):
-            answer = self._sqs.change_message_visibility_batch(
-                QueueUrl=self.url,
-                Entries=[
-                    {
-                        "Id": str(number),
-                        "ReceiptHandle": message.receipt,
-                        "VisibilityTimeout": message.limit_hiding(seconds),
-                    }
-                    for number, (message, seconds) in enumerate(hidden)
-                ],
-            )
-        for failed in answer.get("Failed", ()):
-            message, _ = hidden[int(failed["Id"])]
-            log.warning(
-                Event.QUEUE_FAILED,
-                action="hide",
-                message_id=message.message_id,
-                error_code=failed.get("Code"),
-                error=failed.get("Message"),
             )
 
     def send(self, body: str, attributes: Mapping[str, str | Attribute] | None = None) -> str:

@@ -137,12 +137,17 @@ def find_owner(database: Database, settings: Settings, bucket: str, key: str) ->
 
     The registry comes first, then the settings. A key with a part `..` or `.` belongs to no client.
     """
+    with connect(database.conninfo) as connection:
+        return look_up_owner(connection, settings, bucket, key)
+
+
+def look_up_owner(connection: Connection, settings: Settings, bucket: str, key: str) -> Client | None:
+    """The same on an open connection, for a message that names thousands of keys."""
     if is_trick(key):
         return None
-    with connect(database.conninfo) as connection:
-        client_id = store.find_owner(connection, bucket, key)
-        if client_id is not None:
-            return store.find_client(connection, client_id)
+    client_id = store.find_owner(connection, bucket, key)
+    if client_id is not None:
+        return store.find_client(connection, client_id)
     default = settings.default_client()
     return default if default.bucket == bucket and owns(default, key) else None
 

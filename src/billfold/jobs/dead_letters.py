@@ -16,7 +16,7 @@ import structlog
 
 from billfold.aws.notifications import parse_notification
 from billfold.aws.queue import MAX_MESSAGES, Attribute, Message, Queue, open_queue
-from billfold.errors import BillfoldError, MessageError, UsageError
+from billfold.errors import BillfoldError, MessageError, SourceError, UsageError
 from billfold.identifiers import MIN_CHARACTERS, refuse_ambiguous
 from billfold.jobs.results import Dead
 from billfold.log import Event
@@ -102,7 +102,8 @@ def open_queues(url: str, settings: Settings) -> Queues:
 def bury(dead_letters: Queue, message: Message, dead: Dead) -> None:
     """Send the message to this dead-letter queue with the reason and its sender's attributes.
 
-    Attributes that do not fit beside our own are left out, with a warning (`attributes_left_out`).
+    Attributes that do not fit are left out, with a warning (`attributes_left_out`): first the sender's, and of a body
+    that leaves no room at all also our own.
     """
     attributes = {name: Attribute(value=value) for name, value in dead.attributes(message.message_id).items()}
     size_bytes = len(message.body.encode()) + sum(_size_of(*item) for item in attributes.items())
@@ -116,7 +117,14 @@ def bury(dead_letters: Queue, message: Message, dead: Dead) -> None:
             size_bytes = grown_bytes
     if left_out:
         log.warning(Event.ATTRIBUTES_LEFT_OUT, message_id=message.message_id, names=left_out)
-    dead_letters.send(message.body, attributes)
+    try:
+        dead_letters.send(message.body, attributes)
+    except SourceError as error:
+        # How much a queue takes is its owner's choice, and 1 MiB at most.
+        if error.retryable or size_bytes <= _MAX_MESSAGE_BYTES:
+            raise
+        log.warning(Event.ATTRIBUTES_LEFT_OUT, message_id=message.message_id, names=list(attributes))
+        dead_letters.send(message.body)
 
 
 def _size_of(name: str, attribute: Attribute) -> int:

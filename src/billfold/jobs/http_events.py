@@ -20,6 +20,7 @@ from billfold.jobs.arrival import mark_pending, starts_delivery
 from billfold.log import Event
 from billfold.model import Client
 from billfold.settings import Settings
+from billfold.store.database import connect
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +67,8 @@ def _request(billfold: Billfold, owner: Client, created: CreatedObject) -> None:
     elif starts_delivery(created.key):
         billfold.requests.ingest(created.key, client=owner, trigger=created.source, is_event=True)
     elif is_data_file(created.key):
-        mark_pending(owner, created, billfold.database)
+        with connect(billfold.database.conninfo) as connection:
+            mark_pending(connection, owner, created)
 
 
 def _find_owner(billfold: Billfold, created: CreatedObject) -> Client | None:

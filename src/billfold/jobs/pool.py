@@ -10,6 +10,7 @@ alone, so that another death has only one possible cause.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import threading
@@ -21,12 +22,12 @@ from uuid import uuid4
 
 import structlog
 
-from billfold.errors import BillfoldError, as_internal
+from billfold.errors import BillfoldError
 from billfold.interruption import Interruption
 from billfold.jobs.rescue import Rescue
-from billfold.jobs.results import Cause, Result, Retry, wait_seconds
-from billfold.jobs.settlement import announce_start, bind, conclude, settle
-from billfold.jobs.work import work_on
+from billfold.jobs.results import Result, wait_seconds
+from billfold.jobs.settlement import bind, settle
+from billfold.jobs.work import attempt
 from billfold.log import Event
 from billfold.model import JobKind, TriggerSource
 from billfold.settings import Settings
@@ -44,11 +45,10 @@ SILENCE_SECONDS = 10.0
 _MAX_RECONNECT_SECONDS = 3
 # Doctor runs have threads of their own, because somebody is watching.
 DOCTOR_CONCURRENCY = 2
+_COUNT_SECONDS = 60
 _TICK_SECONDS = 0.1
 # At the end, what is being written is written.
 _LAST_SECONDS = 1.0
-# After a defect of ours outside of the attempt.
-_DEFECT_SECONDS = 60
 
 log = structlog.get_logger(__name__)
 
@@ -192,11 +192,15 @@ class Pool:
     def _dispatch(self, connection: Connection) -> None:
         """Take and settle jobs until all is over; raises StoreError if PostgreSQL goes away."""
         rescue = Rescue(self._settings)
+        counted_at = -math.inf
         while True:
             self._settle_all(connection)
             if self._is_over():
                 return
             outlook = jobs.look(connection, self._worker_id)
+            if self._trigger is None and time.monotonic() >= counted_at + _COUNT_SECONDS:
+                log.info(Event.JOBS_COUNTED, **jobs.count(connection))
+                counted_at = time.monotonic()
             waits = [LOOK_SECONDS, rescue.free_gone(connection, outlook.gone)]
             if not self._is_stopping and self._take(connection, outlook) and outlook.due_in_seconds is not None:
                 waits.append(outlook.due_in_seconds if outlook.due_in_seconds > 0 else _DUE_LOOK_SECONDS)
@@ -251,28 +255,21 @@ class Pool:
             if self._running or self._ended:
                 return
         if jobs.begin(connection, self._alone, self._worker_id):
-            self._begin(self._alone, is_alone=True)
+            self._begin(self._alone)
         else:
             self._alone = None
 
-    def _begin(self, job: Job, *, is_alone: bool = False) -> None:
+    def _begin(self, job: Job) -> None:
         with self._changed:
             self._running.append(job)
-        threading.Thread(
-            target=self._work, args=[job], kwargs={"is_alone": is_alone}, name=f"job {job.job_id}", daemon=True
-        ).start()
+        threading.Thread(target=self._work, args=[job], name=f"job {job.job_id}", daemon=True).start()
 
-    def _work(self, job: Job, *, is_alone: bool) -> None:
+    def _work(self, job: Job) -> None:
         """Work on one job, in a thread of its own."""
-        with bind(job):
-            try:
-                announce_start(job, is_alone=is_alone)
-                result = conclude(job, work_on(job, self._settings, self._database), self._settings)
-            except Interruption:
-                return
-            except Exception as error:
-                log.exception(Event.INTERNAL_ERROR)
-                result = Retry(cause=Cause.UNTRIED, delay_seconds=_DEFECT_SECONDS, reason=str(as_internal(error)))
+        try:
+            result = attempt(job, self._settings, self._database)
+        except Interruption:
+            return
         with self._changed:
             self._ended.append((job, result))
             self._running.remove(job)

@@ -153,15 +153,9 @@ class Receiver:
         self._delete(message)
 
     def _fail(self, message: Message, error: BillfoldError) -> None:
-        """Let the message come again after an error of ours, at last as a dead one."""
-        if message.receive_count >= self._settings.message_attempts:
-            reason = f"failed {message.receive_count} times, at last: {error}"
-            result = Dead(reason=reason, error_code=error.error_code)
-            report(result)
-            self._bury(message, result)
-            return
-        delay = retry_seconds(max(message.receive_count, 1), self._settings.message_retry_seconds, self._random)
-        self._let_wait(message, Cause.FAILURE, error, delay)
+        """Let the message come again after an error of ours: nothing was tried, and it may have waited for long."""
+        delay_seconds = retry_seconds(message.receive_count, self._settings.message_retry_seconds, self._random)
+        self._let_wait(message, Cause.UNTRIED, error, delay_seconds)
 
     def _let_wait(self, message: Message, cause: Cause, error: BillfoldError, seconds: int) -> None:
         report(Retry(cause=cause, delay_seconds=seconds, reason=str(error), error_code=error.error_code))

@@ -41,19 +41,18 @@ def bind(job: Job) -> AbstractContextManager[Any]:
 
 
 def keep_message(message: Message, queue_url: str) -> JobMessage:
-    """The message as a job keeps it; bytes become Base64."""
+    """The message as a job keeps it: values in Base64, because JSON holds no bytes and PostgreSQL no NUL."""
     return JobMessage(
         message_id=message.message_id,
         queue_url=queue_url,
         body=message.body,
-        attributes={
-            name: {
-                "type": each.data_type,
-                "value": each.value if isinstance(each.value, str) else b64encode(each.value).decode(),
-            }
-            for name, each in message.attributes.items()
-        },
+        attributes={name: _keep_attribute(each) for name, each in message.attributes.items()},
     )
+
+
+def _keep_attribute(attribute: Attribute) -> dict[str, str]:
+    value = attribute.value if isinstance(attribute.value, bytes) else attribute.value.encode()
+    return {"type": attribute.data_type, "value": b64encode(value).decode()}
 
 
 def restore_message(kept: JobMessage) -> Message:
@@ -67,8 +66,8 @@ def restore_message(kept: JobMessage) -> Message:
 
 
 def _restore_attribute(kept: Mapping[str, str]) -> Attribute:
-    is_binary = kept["type"].split(".")[0] == "Binary"
-    return Attribute(value=b64decode(kept["value"]) if is_binary else kept["value"], data_type=kept["type"])
+    value, is_binary = b64decode(kept["value"]), kept["type"].startswith("Binary")
+    return Attribute(value=value if is_binary else value.decode(), data_type=kept["type"])
 
 
 def announce_start(job: Job, *, is_alone: bool) -> None:
@@ -91,7 +90,7 @@ def conclude(job: Job, result: Result, settings: Settings, *, dead_letters: Queu
     if isinstance(result, Retry) and job.message is None and result.cause is Cause.BUSY:
         result = replace(result, delay_seconds=min(result.delay_seconds, MAX_REQUEST_WAIT_SECONDS))
     if isinstance(result, Dead) and job.message is not None:
-        return _bury(job.message, result, settings, dead_letters)
+        return _bury(job, job.message, result, settings, dead_letters)
     return result
 
 
@@ -109,7 +108,7 @@ def _count_failure(job: Job, result: Retry, settings: Settings) -> Retry | Dead:
     )
 
 
-def _bury(kept: JobMessage, result: Dead, settings: Settings, dead_letters: Queue | None) -> Dead | Retry:
+def _bury(job: Job, kept: JobMessage, result: Dead, settings: Settings, dead_letters: Queue | None) -> Dead | Retry:
     try:
         target = dead_letters or open_queue(kept.queue_url, settings).open_dead_letters()
         if target is None:
@@ -120,7 +119,7 @@ def _bury(kept: JobMessage, result: Dead, settings: Settings, dead_letters: Queu
         log.warning(Event.QUEUE_FAILED, action="send", error_code=error.error_code, error=str(error))
         return Retry(
             cause=Cause.UNTRIED,
-            delay_seconds=settings.message_retry_seconds,
+            delay_seconds=retry_seconds(job.take_count, settings.message_retry_seconds, _random),
             reason=f"it is dead, and cannot be sent to the dead-letter queue: {result.reason}",
             client=result.client,
             delivery_id=result.delivery_id,
@@ -135,7 +134,7 @@ def settle(connection: Connection, job: Job, worker_id: UUID, result: Result) ->
         match result:
             case Done():
                 if jobs.finish(connection, job, worker_id) and job.delivery_id:
-                    requests.supersede(connection, job.delivery_id, "was replaced at its key before it was read")
+                    requests.supersede(connection, job.delivery_id)
             case Retry():
                 jobs.postpone(
                     connection,

@@ -14,6 +14,7 @@ import structlog
 
 from billfold import clients
 from billfold.aws.layout import Place, place_of
+from billfold.aws.queue import Queue
 from billfold.bills.ingest import ingest
 from billfold.bills.requests import may_pass, visit_folder
 from billfold.errors import (
@@ -31,6 +32,7 @@ from billfold.errors import (
 )
 from billfold.jobs.doctor_job import run_doctor_job
 from billfold.jobs.results import Cause, Dead, Done, Result, Retry, choose, retry_seconds, wait_seconds
+from billfold.jobs.settlement import announce_start, bind, conclude
 from billfold.log import Event
 from billfold.model import Client, DeliveryOutcome, DeliveryState, JobKind, LeftOutFile
 from billfold.settings import Settings
@@ -41,11 +43,28 @@ from billfold.store.jobs.jobs import INTERRUPTED, Job
 # A backfill or a command may have the statement: the job waits in the queue, and the thread is free for others.
 _CLAIM_WAIT_SECONDS = 5
 
+# After a defect of ours outside of the attempt.
+_DEFECT_SECONDS = 60
+
 # These errors are not the job's fault: an operator may fix the cause before the last attempt.
 _OUR_OWN = (InternalError, ConfigurationError, StoreError)
 
 log = structlog.get_logger(__name__)
 _random = Random()
+
+
+def attempt(job: Job, settings: Settings, database: Database, *, dead_letters: Queue | None = None) -> Result:
+    """Work on the job that was taken; its final result, to be settled. Does not raise an Exception.
+
+    A dead message goes to these dead letters, or to those of its queue.
+    """
+    with bind(job):
+        announce_start(job, is_alone=job.is_suspect)
+        try:
+            return conclude(job, work_on(job, settings, database), settings, dead_letters=dead_letters)
+        except Exception as error:
+            log.exception(Event.INTERNAL_ERROR)
+            return Retry(cause=Cause.UNTRIED, delay_seconds=_DEFECT_SECONDS, reason=str(as_internal(error)))
 
 
 def work_on(job: Job, settings: Settings, database: Database) -> Result:
@@ -81,7 +100,8 @@ class _Worker:
                 if waiting := self._end_left_running(connection, client):
                     return waiting
             if self.job.failure_count >= self.settings.message_attempts:
-                reason = f"failed {self.job.failure_count} times, at last: {self.job.reason}"
+                # It may have waited for something else since.
+                reason = f"failed {self.job.failure_count} times, at last: its worker ended before it did"
                 return Dead(client=client, reason=reason, error_code=INTERRUPTED)
         return self._ingest(client)
 

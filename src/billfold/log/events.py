@@ -76,8 +76,9 @@ class Event(StrEnum):
         "asked_later",
         "debug warning",
         "cause delay_seconds error_code reason",
-        "A delivery requested over HTTP is retried: after a failure or without a database (warning), or when a slot or"
-        " its statement is free (debug).",
+        "A delivery requested over HTTP is retried: after a failure or without a database (warning), or when its"
+        " statement is free (debug).",
+        metrics="Retries",
     )
     ASKED_STARTED = _event(
         "asked_started",
@@ -86,7 +87,9 @@ class Event(StrEnum):
         "The server starts a delivery requested over HTTP; debug if it is not the first time.",
     )
     ATTEMPT_NOT_ENDED = _warning(
-        "attempt_not_ended", "error_code error", "The end of an attempt on a message could not be recorded yet."
+        "attempt_not_ended",
+        "error_code error",
+        "A stopping worker could not give its jobs back. Others free them soon.",
     )
     ATTRIBUTES_LEFT_OUT = _warning(
         "attributes_left_out", "message_id names", "A dead letter has no room for these attributes of its sender."
@@ -168,14 +171,6 @@ class Event(StrEnum):
         "external_id_renewed", "client", "`billfold onboard --new-external-id`. The id is never logged."
     )
     FAILURE_NOT_RECORDED = _error("failure_not_recorded", "error", "A failure could not be written to the database.")
-    FAILURES_NOT_COUNTED = _warning(
-        "failures_not_counted", "error_code error", "A message's failure could not be counted; its next one will be."
-    )
-    FAILURES_NOT_FORGOTTEN = _warning(
-        "failures_not_forgotten",
-        "message_id error_code",
-        "The failures of a dead letter could not be deleted. They expire after 14 days.",
-    )
     FIGURE_FAILED = _error(
         "figure_failed",
         "figure exception",
@@ -200,6 +195,17 @@ class Event(StrEnum):
         "A defect in Billfold, with its traceback but without local variables. Its delivery failed; others continue.",
         metrics="InternalErrors",
     )
+    JOB_FREED = _warning(
+        "job_freed",
+        "job_id client key",
+        "The worker of a job is gone. An attempt that had begun counts as a failure, and the next one is made alone.",
+    )
+    JOBS_COUNTED = _info(
+        "jobs_counted",
+        "waiting running oldest_seconds",
+        "What is in the queue, once a minute from each worker and server.",
+        metrics="JobsRunning JobsWaiting OldestJobSeconds",
+    )
     MANIFEST_LEFT_OUT = _warning(
         "manifest_left_out",
         "key reason",
@@ -208,20 +214,9 @@ class Event(StrEnum):
     MANIFEST_OF_ANOTHER_BUCKET = _info(
         "manifest_of_another_bucket", "key names bucket", "A manifest names another bucket than its own."
     )
-    JOBS_COUNTED = _info(
-        "jobs_counted",
-        "waiting running oldest_seconds",
-        "What is in the queue, once a minute from each worker.",
-        metrics="JobsWaiting JobsRunning OldestJobSeconds",
-    )
-    JOB_FREED = _warning(
-        "job_freed",
-        "job_id client key",
-        "The worker of a job is gone. Its attempt counts as a failure, and the next one is made alone.",
-    )
     MESSAGE_ALONE = _warning(
         "message_alone",
-        "message_id",
+        "",
         "A message starts again after its worker died. This worker starts nothing else until it is done.",
     )
     MESSAGE_DEAD = _error(
@@ -234,18 +229,11 @@ class Event(StrEnum):
     MESSAGE_FAILED = _error(
         "message_failed", "exception", "A message met a defect in Billfold. It is retried.", metrics="InternalErrors"
     )
-    MESSAGE_GIVEN_BACK = _event(
-        "message_given_back",
-        "debug warning",
-        "message_id reason",
-        "A message returns to the queue untouched: at the end of a worker, or of a call in Lambda (warning).",
-    )
     MESSAGE_LATER = _event(
         "message_later",
         "debug warning",
         "client delivery_id reason cause delay_seconds error_code",
-        "A message is retried: after a failure or without a database (warning), or when a slot or its statement is free"
-        " (debug).",
+        "A message is retried: after a failure or without a database (warning), or when its statement is free (debug).",
         metrics="Retries",
     )
     MESSAGE_NOT_GIVEN_BACK = _warning(
@@ -262,9 +250,7 @@ class Event(StrEnum):
         "object_left_out", "client reason", "An event names an object of a client's folder that is not a bill."
     )
     ORIGIN_REFUSED = _warning("origin_refused", "origin", "A form came from a page of another site.")
-    QUEUE_FAILED = _warning(
-        "queue_failed", "action message_id error_code error", "The queue rejected a call, or did not answer."
-    )
+    QUEUE_FAILED = _warning("queue_failed", "action error_code error", "The queue rejected a call, or did not answer.")
     RECEIVE_FAILED = _warning(
         "receive_failed", "delay_seconds error_code error", "No messages could be received from the queue."
     )
@@ -289,19 +275,16 @@ class Event(StrEnum):
     )
     SCHEDULE_CLIENT_FAILED = _error(
         "schedule_client_failed",
-        "error_code error",
+        "client error_code error",
         "A client's folder could not be listed.",
         metrics="SchedulesFailed",
     )
     SCHEDULE_CLIENT_FINISHED = _info(
         "schedule_client_finished",
-        f"state statements {STATE_COUNTS}",
-        "A client's folder was searched; `failed` if any of it could not be ingested. `…` are the numbers of statements"
+        f"state statements reason {STATE_COUNTS}",
+        "A client's folder was searched; `failed` if any of it could not be read. `…` are the numbers of statements"
         " in each state.",
         metrics="SchedulesFailed",
-    )
-    SCHEDULE_CLIENT_STOPPED = _info(
-        "schedule_client_stopped", "", "The schedule is stopping. The next pass ingests the rest."
     )
     SCHEDULE_FINISHED = _info(
         "schedule_finished",

@@ -282,7 +282,7 @@ class Settings(BaseSettings):
     )
     visibility_seconds: int = whole(
         "BILLFOLD_VISIBILITY_SECONDS",
-        "How long a message of a killed worker stays hidden from others. A running worker extends this in time.",
+        "How long a message is hidden from other workers while one writes its jobs; if that one dies, it comes again.",
         default=60,
         min=3,
         max=43_200,

@@ -10,7 +10,6 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -20,12 +19,10 @@ from structlog.testing import capture_logs
 from billfold import clients
 from billfold.aws import LocalAws, LocalBucket
 from billfold.aws.other_files import find_kind
-from billfold.aws.queue import Message
 from billfold.bills.backfill import backfill
 from billfold.bills.ingest import ingest
 from billfold.bills.requests import request
 from billfold.errors import SourceNotFoundError
-from billfold.jobs.messages import handle_message
 from billfold.jobs.results import Done
 from billfold.model import DeliveryState, LeftOutFile, TriggerSource
 from billfold.settings import Settings, load_settings
@@ -35,6 +32,7 @@ from tests.bills.line_items import as_csv, described, write_bill, write_object
 from tests.messages import ACCOUNT as BUCKET_OWNER
 from tests.messages import s3_event
 from tests.processes.faulty_aws import Call, faulty_aws
+from tests.taken import take
 
 COH = "coh/cid-coh"
 COH_MANIFEST = f"{COH}/metadata/date=2026-05-04/cid-coh-Manifest.json"
@@ -243,13 +241,13 @@ def fleet(aws: LocalAws, landing: Landing) -> Landing:
 def test_events_of_what_is_not_a_bill_are_done(fleet: Landing) -> None:
     # That each of them is known is proved without a database.
     for key in list(OTHER_FILES)[::4]:
-        message = Message(message_id=key, receipt="r", body=s3_event(BUCKET, key), receive_count=1)
-
-        result = handle_message(message, settings=fleet.settings, database=fleet.database, worker_id=uuid4())
+        result = take(fleet, s3_event(BUCKET, key))
 
         assert isinstance(result, Done), (key, result)
         assert "is not a bill" in str(result.reason), key
-    assert fleet.count("billing_deliveries") == fleet.count("billing_ingestion_runs") == 0
+    assert (
+        fleet.count("billing_deliveries") == fleet.count("billing_ingestion_runs") == fleet.count("billing_jobs") == 0
+    )
 
 
 def test_an_event_over_http_of_what_is_not_a_bill_asks_for_nothing(fleet: Landing) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from uuid import uuid4
 
 import pytest
 
 from billfold import clients
 from billfold.aws import is_data_file, locate, open_bucket, resolve
-from billfold.aws.queue import Message
 from billfold.aws.session_policy import session_policy
 from billfold.bills.backfill import backfill
 from billfold.errors import ManifestError, UsageError
-from billfold.jobs.messages import handle_message
 from billfold.jobs.results import Dead, Done, Result
 from billfold.model import Client, DeliveryState
 from billfold.reports.costs import sum_costs
@@ -22,6 +19,7 @@ from billfold.settings import as_folder
 from tests.bills.line_items import PERIOD, as_csv, described
 from tests.messages import s3_event
 from tests.registry import Registry
+from tests.taken import take
 
 MONTH = "20260501-20260601"
 DATA = f"data/BILLING_PERIOD={PERIOD}/acme-00001.csv.gz"
@@ -42,8 +40,7 @@ def put_manifest(registry: Registry, client: Client, key: str, *files: str) -> N
 
 def tell(registry: Registry, client: Client, key: str) -> Result:
     assert client.bucket
-    message = Message(message_id="m-1", receipt="r-1", body=s3_event(client.bucket, key), receive_count=1)
-    return handle_message(message, settings=registry.settings, database=registry.database, worker_id=uuid4())
+    return take(registry, s3_event(client.bucket, key))
 
 
 # An export copied into a bucket without its prefix, one into the client's folder, and one outside of every layout.

@@ -217,6 +217,8 @@ def test_what_a_dead_worker_had_begun_fails_and_is_worked_on_alone(queue: Connec
     with another_life(landing) as (connection, worker_id):
         taken = take(connection, worker_id=worker_id)
         connection.execute("UPDATE billing_jobs SET began_at = NULL WHERE key = 'b'")
+        # It is wanted again meanwhile.
+        jobs.add(connection, new("c", "globex"))
         alive = (gone(queue), take(queue))
     wait_until_gone(queue)
     wait_seconds = rescuer.free_gone(queue, gone(queue))
@@ -259,6 +261,7 @@ def test_a_worker_that_stops_gives_its_jobs_back_and_none_has_failed(queue: Conn
     for key in ("a", "b"):
         jobs.add(queue, new(key))
     kept = take(queue)[1:]
+    jobs.add(queue, new("a"))
 
     # What it does not know was taken when its connection was lost.
     assert jobs.give_back(queue, WORKER, kept=kept) == 1

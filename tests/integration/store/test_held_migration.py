@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from billfold.store.database import Connection, Database, connect
-from billfold.store.migrate import list_migrations, migrate
+from billfold.store.migrate import migrate
+from tests.old_databases import old_database
 
-NUMBER = 9
 DELIVERY = (
     "INSERT INTO billing_deliveries (client_id, statement_id, bucket, export_path, export_name, billing_period,"
     " manifest_key, content_digest, delivered_at, state, reason, released_at, publication_id, trigger_source,"
@@ -23,40 +21,25 @@ DELIVERY = (
 @pytest.fixture
 def before(database: Database) -> Iterator[Connection]:
     """A database of the migration before, with a statement that shows the delivery of 4 June."""
-    name = f"old_{uuid4().hex}"
-    with connect(make_conninfo(database.conninfo, dbname="postgres")) as server:
-        server.execute(f"CREATE DATABASE {name}".encode())
-        with connect(make_conninfo(database.conninfo, dbname=name)) as connection:
-            connection.execute(
-                "CREATE TABLE billfold_migrations (number integer PRIMARY KEY, name text NOT NULL,"
-                " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-            )
-            for migration in list_migrations():
-                if migration.number < NUMBER:
-                    connection.execute(migration.script.encode())
-                    connection.execute(
-                        "INSERT INTO billfold_migrations (number, name, sha256) VALUES (%s, %s, %s)",
-                        [migration.number, migration.name, migration.sha256],
-                    )
-            connection.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
-            connection.execute(
-                "INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period,"
-                " hash_version, currency) VALUES ('acme', 'b', 'exports/acme', 'acme', '2026-05-01', 1, 'USD')"
-            )
-            row = connection.execute(DELIVERY, ["current", 3, "published", None, None, None]).fetchone()
-            assert row is not None
-            connection.execute(
-                "INSERT INTO billing_publications (statement_id, number, kind, delivery_id, hash_version,"
-                " mapping_version, cost_basis, rows_before, rows_added, rows_removed, rows_after, charges_before,"
-                " charges_after, billed_cost_before, billed_cost_after, gross_cost_after, net_cost_after)"
-                " VALUES (1, 1, 'delivery', %s, 1, 1, 'gross', 0, 2, 0, 2, 0, 2, '{}', '{}', '{}', '{}')",
-                [row[0]],
-            )
-            connection.execute(
-                "UPDATE billing_statements SET current_delivery_id = %s, current_publication_id = 1", [row[0]]
-            )
-            yield connection
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with old_database(database, 8) as old, connect(old.conninfo) as connection:
+        connection.execute("INSERT INTO billing_clients (client_id) VALUES ('acme')")
+        connection.execute(
+            "INSERT INTO billing_statements (client_id, bucket, export_path, export_name, billing_period,"
+            " hash_version, currency) VALUES ('acme', 'b', 'exports/acme', 'acme', '2026-05-01', 1, 'USD')"
+        )
+        row = connection.execute(DELIVERY, ["current", 3, "published", None, None, None]).fetchone()
+        assert row is not None
+        connection.execute(
+            "INSERT INTO billing_publications (statement_id, number, kind, delivery_id, hash_version,"
+            " mapping_version, cost_basis, rows_before, rows_added, rows_removed, rows_after, charges_before,"
+            " charges_after, billed_cost_before, billed_cost_after, gross_cost_after, net_cost_after)"
+            " VALUES (1, 1, 'delivery', %s, 1, 1, 'gross', 0, 2, 0, 2, 0, 2, '{}', '{}', '{}', '{}')",
+            [row[0]],
+        )
+        connection.execute(
+            "UPDATE billing_statements SET current_delivery_id = %s, current_publication_id = 1", [row[0]]
+        )
+        yield connection
 
 
 def test_what_was_overtaken_is_superseded_and_lets_nothing_through(before: Connection) -> None:

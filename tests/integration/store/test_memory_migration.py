@@ -7,10 +7,10 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from billfold.store.database import Connection, Database, connect
 from billfold.store.migrate import list_migrations, migrate
+from tests.old_databases import old_database
 
 DELIVERIES = [uuid4() for _ in range(3)]
 CHARGE = (
@@ -24,23 +24,9 @@ CHARGE = (
 @pytest.fixture
 def before(database: Database) -> Iterator[Connection]:
     """A database of migration 0004: one statement, whose second and third publication each replaced a charge."""
-    name = f"old_{uuid4().hex}"
-    with connect(make_conninfo(database.conninfo, dbname="postgres")) as server:
-        server.execute(f"CREATE DATABASE {name}".encode())
-        with connect(make_conninfo(database.conninfo, dbname=name)) as connection:
-            connection.execute(
-                "CREATE TABLE billfold_migrations (number integer PRIMARY KEY, name text NOT NULL,"
-                " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-            )
-            for migration in list_migrations()[:4]:
-                connection.execute(migration.script.encode())
-                connection.execute(
-                    "INSERT INTO billfold_migrations (number, name, sha256) VALUES (%s, %s, %s)",
-                    [migration.number, migration.name, migration.sha256],
-                )
-            _fill(connection)
-            yield connection
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with old_database(database, 4) as old, connect(old.conninfo) as connection:
+        _fill(connection)
+        yield connection
 
 
 def _fill(connection: Connection) -> None:

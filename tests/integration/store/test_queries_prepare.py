@@ -22,7 +22,7 @@ PACKAGES = {
         "attempts charges claims counting history hold ledger left_out publications records registration runs"
         " split_costs statements"
     ),
-    "billfold.store.jobs": "failures requests slots",
+    "billfold.store.jobs": "doctor_runs jobs requests",
     "billfold.store.reports": (
         "changes checks costs deliveries export focus freshness identifiers metrics quality reports spending"
     ),

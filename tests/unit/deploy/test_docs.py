@@ -52,7 +52,7 @@ def table_rows(text: str) -> list[list[str]]:
 
 
 def created_tables() -> dict[str, list[str]]:
-    """The tables of the migrations and the columns that each declares itself, or was given later."""
+    """The tables of the migrations and the columns that each declares itself, or was given later and still has."""
     script = "\n".join(migration.script for migration in list_migrations())
     tables = {
         name: re.findall(r"^    ([a-z_0-9]+) [a-z]", body, re.MULTILINE)
@@ -60,6 +60,10 @@ def created_tables() -> dict[str, list[str]]:
     }
     for name, body in re.findall(r"^ALTER TABLE (\w+)(.*?);$", script, re.MULTILINE | re.DOTALL):
         tables[name] += re.findall(r"ADD COLUMN (\w+)", body)
+        dropped = re.findall(r"DROP COLUMN (\w+)", body)
+        tables[name] = [column for column in tables[name] if column not in dropped]
+    for name in re.findall(r"^DROP TABLE (\w+);", script, re.MULTILINE):
+        del tables[name]
     return tables
 
 

@@ -31,9 +31,19 @@ class RequestedDelivery:
 def request(connection: Connection, stored: StoredDelivery, work: str, requested_by: TriggerSource) -> None:
     """Let a worker take the delivery as soon as it can; `work` is what no other worker may do meanwhile.
 
-    A failed delivery, or a held one that was released, is pending again, with its runs.
+    A failed delivery, or a held one that was released, is pending again, with its runs. Another one that waits at the
+    same key is superseded.
     """
+    parameters = {
+        "client_id": stored.client_id,
+        "bucket": stored.bucket,
+        "key": stored.key,
+        "period": stored.named_period.starts_on if stored.named_period else None,
+        "delivery_id": stored.delivery_id,
+    }
     with connection.transaction():
+        for (replaced,) in connection.execute(_query("list_replaced"), parameters).fetchall():
+            supersede(connection, replaced)
         _reopen(connection, stored.delivery_id)
         jobs.add(
             connection,
@@ -94,8 +104,9 @@ def read_prospect(connection: Connection, delivery_id: UUID) -> Prospect:
     return row
 
 
-def supersede(connection: Connection, delivery_id: UUID, reason: str) -> None:
-    """End a request that is done: a delivery that is still pending, because another one came in, is superseded."""
+def supersede(connection: Connection, delivery_id: UUID) -> None:
+    """End a request whose delivery is still pending because another one is at its key: it is superseded."""
+    reason = "was replaced at its key before it was read"
     _end(connection, delivery_id, DeliveryState.SUPERSEDED, RunStatus.SKIPPED, reason=reason)
 
 

@@ -73,6 +73,13 @@ COMMENT ON TABLE billing_doctor_runs IS 'The last doctor run of each client that
 COMMENT ON COLUMN billing_doctor_runs.is_cut_off IS 'It reached its limit: its probes are those until then.';
 COMMENT ON COLUMN billing_doctor_runs.error IS 'Why it ended early.';
 
+-- An attempt that nobody ended has ended with its worker.
+INSERT INTO billing_message_failures (message_id, client_id, failures, error_code, last_failed_at)
+SELECT message_id, client_id, 1, 'interrupted', began_at FROM billing_message_attempts
+ON CONFLICT (message_id) DO UPDATE SET failures = billing_message_failures.failures + 1,
+    error_code = excluded.error_code, last_failed_at = excluded.last_failed_at;
+DROP TABLE billing_message_attempts;
+
 -- What was requested and still waits goes over with its failures.
 INSERT INTO billing_jobs (client_id, bucket, key, billing_period, work, trigger_source, delivery_id, created_at, due_at,
     is_suspect, take_count, failure_count, error_code)
@@ -92,18 +99,30 @@ CROSS JOIN LATERAL (
 ) AS source
 LEFT JOIN billing_message_failures AS failed ON failed.message_id = delivery.delivery_id::text
 WHERE delivery.asked_at IS NOT NULL AND source.key IS NOT NULL
+ORDER BY delivery.created_at DESC
 ON CONFLICT DO NOTHING;
+-- Of several at one key only the last is there.
+WITH replaced AS (
+    UPDATE billing_deliveries AS delivery SET state = 'superseded', started_at = clock_timestamp(),
+        finished_at = clock_timestamp(), reason = 'was replaced at its key before it was read'
+    WHERE asked_at IS NOT NULL AND state = 'pending'
+        AND NOT EXISTS (SELECT FROM billing_jobs AS job WHERE job.delivery_id = delivery.delivery_id)
+    RETURNING delivery_id
+), files AS (
+    UPDATE billing_delivery_files SET outcome = 'skipped' FROM replaced
+    WHERE billing_delivery_files.delivery_id = replaced.delivery_id AND outcome = 'pending'
+    RETURNING ingestion_run_id
+)
+UPDATE billing_ingestion_runs AS run SET status = 'skipped', started_at = clock_timestamp(), finished_at = clock_timestamp()
+FROM files
+WHERE run.ingestion_run_id = files.ingestion_run_id AND run.status = 'pending' AND NOT EXISTS (
+    SELECT FROM billing_delivery_files AS file JOIN billing_jobs AS job USING (delivery_id)
+    WHERE file.ingestion_run_id = run.ingestion_run_id);
 DELETE FROM billing_message_failures USING billing_deliveries AS delivery
 WHERE message_id = delivery.delivery_id::text AND delivery.asked_at IS NOT NULL;
 ALTER TABLE billing_deliveries DROP COLUMN asked_at, DROP COLUMN asked_by, DROP COLUMN not_before, DROP COLUMN taken_count;
 
--- A message that SQS still has keeps the failures that are known of it until its job is written. An attempt that nobody
--- ended has ended with its worker.
-INSERT INTO billing_message_failures (message_id, client_id, failures, error_code, last_failed_at)
-SELECT message_id, client_id, 1, 'interrupted', began_at FROM billing_message_attempts
-ON CONFLICT (message_id) DO UPDATE SET failures = billing_message_failures.failures + 1,
-    error_code = excluded.error_code, last_failed_at = excluded.last_failed_at;
-DROP TABLE billing_message_attempts;
+-- A message that SQS still has keeps the failures that are known of it until its job is written.
 COMMENT ON TABLE billing_message_failures IS 'How often messages had failed before the queue was moved to billing_jobs; a row goes when the job of its message is written.';
 
 -- The reader, whose queries are the operator's own, sees no content of a message, and nothing about our machines.

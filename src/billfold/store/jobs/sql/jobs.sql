@@ -1,13 +1,15 @@
 -- The queue: jobs wait, are taken by a worker, and go when they are done.
 
 -- name: forget_dead
+-- A message that comes again finds its dead job: it is in the dead-letter queue already.
 DELETE FROM billing_jobs
 WHERE (client_id, kind, bucket, key) = (%(client_id)s, %(kind)s, %(bucket)s, %(key)s)
     AND billing_period IS NOT DISTINCT FROM %(period)s AND state = 'dead'
+    AND (message_id = %(message_id)s::text) IS NOT TRUE
 
 -- name: add
--- An object waits once: its job reads it as it is when it begins. If it is being worked on, it is read once more. Who asks
--- for it by hand does not wait for the next attempt; one of many equal events does.
+-- An object waits once: its job reads it as it is when it begins. If it is being worked on, it is read once more, unless
+-- the same message comes again. Who asks for it by hand does not wait for the next attempt; one of many equal events does.
 WITH known AS (
     DELETE FROM billing_message_failures WHERE message_id = %(message_id)s RETURNING failures, error_code
 )
@@ -18,7 +20,8 @@ SELECT %(client_id)s, %(kind)s, %(bucket)s, %(key)s, %(period)s, %(work)s, %(tri
     coalesce(known.error_code = 'interrupted', false)
 FROM (SELECT) AS one LEFT JOIN known ON true
 ON CONFLICT (client_id, kind, bucket, key, billing_period) DO UPDATE SET
-    is_wanted_again = job.state = 'running' AND job.kind = 'ingest',
+    is_wanted_again = job.is_wanted_again OR job.state = 'running' AND job.kind = 'ingest'
+        AND (job.message_id = excluded.message_id) IS NOT TRUE,
     is_event = job.is_event AND excluded.is_event,
     delivery_id = coalesce(excluded.delivery_id, job.delivery_id),
     message_id = coalesce(excluded.message_id, job.message_id),
@@ -148,7 +151,8 @@ RETURNING state = 'dead'
 
 -- name: give_back
 -- These attempts are no failures: their worker stops, or lost its connection before it heard that it has them.
-UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL
+UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
+    is_wanted_again = false
 WHERE worker_id = %(worker_id)s AND (job_id, take_count) NOT IN (
     SELECT * FROM unnest(%(job_ids)s::bigint[], %(take_counts)s::integer[]))
 
@@ -159,7 +163,7 @@ WHERE application_name = concat_ws(' ', 'billfold', %(worker_id)s::uuid) AND use
 
 -- name: free
 -- What a dead worker had begun has failed, and is a suspect; what it had not begun waits as before.
-UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, began_at = NULL,
+UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, began_at = NULL, is_wanted_again = false,
     is_suspect = is_suspect OR began_at IS NOT NULL AND kind <> 'doctor',
     failure_count = failure_count + (began_at IS NOT NULL)::integer,
     error_code = CASE WHEN began_at IS NULL THEN error_code ELSE 'interrupted' END,

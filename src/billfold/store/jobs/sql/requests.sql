@@ -1,5 +1,10 @@
 -- Requested deliveries: each waits as a job of the queue.
 
+-- name: list_replaced
+SELECT delivery_id FROM billing_jobs
+WHERE kind = 'ingest' AND (client_id, bucket, key) = (%(client_id)s, %(bucket)s, %(key)s)
+    AND billing_period IS NOT DISTINCT FROM %(period)s::date AND delivery_id <> %(delivery_id)s
+
 -- name: request_delivery
 -- A failed delivery is pending again, and a released one; any other state is left to the attempt.
 UPDATE billing_deliveries SET state = 'pending', started_at = NULL, finished_at = NULL, error_code = NULL,
