@@ -109,6 +109,19 @@ def test_nobody_does_the_work_that_another_one_does(queue: Connection) -> None:
     assert keys(take(queue)) == ["b-Manifest.json"]
 
 
+def test_a_worker_that_is_stopped_while_it_takes_jobs_keeps_nobody_waiting_for_long(
+    queue: Connection, landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "TAKE_SECONDS", 0.2)
+    jobs.add(queue, new("a"))
+    with another_life(landing) as (stopped, _):
+        stopped.execute("BEGIN")
+        jobs.lock_takes(stopped)
+        taken = take(queue)
+
+    assert keys(taken) == ["a"]
+
+
 def test_a_visit_takes_a_slot_and_a_doctor_run_needs_none(queue: Connection) -> None:
     for kind in JobKind:
         jobs.add(queue, new("a", kind=kind, work=kind))

@@ -24,6 +24,8 @@ from billfold.store.database import Connection, Database
 
 CHANNEL = "billfold_jobs"
 INTERRUPTED = "interrupted"
+# A process may be stopped while it takes jobs, and all others wait for it: it has this long for each answer.
+TAKE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,11 @@ def live(connection: Connection, worker_id: UUID, *, silence_seconds: float | No
     connection.execute(f"LISTEN {CHANNEL}".encode())
 
 
+def lock_takes(connection: Connection) -> None:
+    """Let nobody else take jobs until the transaction ends, or until this process is silent for too long in it."""
+    connection.execute(_query("lock_takes"), {"silence": f"{round(TAKE_SECONDS * 1000)}ms"})
+
+
 def take(
     connection: Connection,
     worker_id: UUID,
@@ -201,7 +208,7 @@ def take(
         "trigger": trigger,
     }
     with connection.transaction():
-        connection.execute(_query("lock_takes"))
+        lock_takes(connection)
         rows = connection.execute(_query("take"), parameters).fetchall()
     return sorted(map(_job, rows), key=lambda job: job.job_id)
 

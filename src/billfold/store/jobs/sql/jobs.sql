@@ -46,7 +46,7 @@ SELECT set_config('idle_session_timeout', %(silence)s, false),
 
 -- name: lock_takes
 -- Two that take at once would give a client more than its slots. All wait for one whose process was stopped here.
-SELECT set_config('idle_in_transaction_session_timeout', '5s', true),
+SELECT set_config('idle_in_transaction_session_timeout', %(silence)s, true),
     pg_advisory_xact_lock(hashtextextended('billfold take', 0))
 
 -- name: look
