@@ -195,11 +195,12 @@ def _add_visits(billfold: Billfold, *, patience_seconds: int = 0) -> tuple[list[
         due = freshness.list_due(connection, default_client=default_client, patience_seconds=patience_seconds)
         for client in map(keep, due):
             if client is not None:
-                jobs.add(connection, _make_visit(client))
+                jobs.add(connection, make_visit(client))
     return [client_id for client_id in due if client_id not in refused], list(refused.values())
 
 
-def _make_visit(client: Client) -> NewJob:
+def make_visit(client: Client) -> NewJob:
+    """The job that looks through the client's folder."""
     return NewJob(
         kind=JobKind.VISIT,
         client_id=client.client_id,

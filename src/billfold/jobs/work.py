@@ -91,7 +91,7 @@ class _Worker:
         if self.job.kind is JobKind.DOCTOR:
             return run_doctor_job(self.job.client_id, self.settings, self.database)
         if self.job.kind is JobKind.VISIT:
-            return self._visit()
+            return self._find_too_deadly() or self._visit()
         client = self._find_client()
         if not isinstance(client, Client):
             return client
@@ -99,11 +99,14 @@ class _Worker:
             with connect(self.database.conninfo) as connection:
                 if waiting := self._end_left_running(connection, client):
                     return waiting
-            if self.job.failure_count >= self.settings.message_attempts:
-                # It may have waited for something else since.
-                reason = f"failed {self.job.failure_count} times, at last: its worker ended before it did"
-                return Dead(client=client, reason=reason, error_code=INTERRUPTED)
-        return self._ingest(client)
+        return self._find_too_deadly() or self._ingest(client)
+
+    def _find_too_deadly(self) -> Dead | None:
+        """The end of a job that has killed its last worker; it may have waited for something else since."""
+        count = self.job.failure_count
+        if not self.job.is_suspect or count < self.settings.message_attempts:
+            return None
+        return Dead(reason=f"failed {count} times, at last: its worker ended before it did", error_code=INTERRUPTED)
 
     def _find_client(self) -> Client | Result:
         """Whose the object is now, or why nobody ingests it: clients may have changed since the job was written."""

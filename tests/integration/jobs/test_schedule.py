@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from billfold import Billfold, clients
-from billfold.jobs.schedule import Visit, VisitState, finish_pass, keep_schedule, report_late, visit_due
+from billfold.jobs.schedule import Visit, VisitState, finish_pass, keep_schedule, make_visit, report_late, visit_due
 from billfold.model import Client, JobKind, TriggerSource
 from billfold.reports.freshness import list_client_freshness, list_statement_freshness
 from billfold.store.database import connect
@@ -175,6 +175,21 @@ def test_a_delivery_that_may_come_in_later_waits_in_the_queue_for_the_next_pass(
     assert waiting == [("ingest", "waiting", 1, "source_unavailable", True)]
     assert early == {}
     assert later["acme"].counts == {"current": 0, "published": 1}
+
+
+def test_a_visit_that_killed_its_workers_too_often_is_not_made_again(registry: Registry, tables: Landing) -> None:
+    client = registry.add("acme")
+    registry.deliver(client, "1")
+    with connect(registry.database.conninfo) as connection:
+        jobs.add(connection, make_visit(client))
+    deaths = registry.settings.message_attempts
+    tables.execute("UPDATE billing_jobs SET is_suspect = true, failure_count = %s", deaths)
+
+    visits = visit(registry)
+
+    [failure] = visits["acme"].failures
+    assert (failure.error_code, f"failed {deaths} times" in failure.message) == ("interrupted", True)
+    assert tables.query("SELECT kind, state, failure_count FROM billing_jobs") == [("visit", "dead", deaths)]
 
 
 def test_a_disabled_client_has_no_turn(registry: Registry) -> None:
