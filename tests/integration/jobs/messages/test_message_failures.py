@@ -47,7 +47,7 @@ def test_a_job_waits_for_its_statement_and_for_the_database_and_only_its_failure
         [dead] = work_off(fleet.with_settings(message_attempts=2))
         given_up = fleet.query("SELECT state, error_code FROM billing_deliveries")
         # As when its dead letter is sent again.
-        done = take(fleet, request("acme", MANIFEST))
+        done = take(fleet, request("acme", MANIFEST), message_id="m-2")
 
     assert isinstance(failed, Retry)
     assert (failed.cause, failed.error_code, told) == (Cause.FAILURE, "spool_full", [("eventbridge", "failed")])
