@@ -235,6 +235,16 @@ def test_the_statistics_of_a_column_tell_the_reader_nothing(filled: Landing) -> 
     assert rows
 
 
+def test_doctor_tells_of_a_role_that_ingests_and_may_not_write_jobs(filled: Landing, ingest_database: Database) -> None:
+    filled.execute(f"REVOKE INSERT ON billing_jobs FROM {INGEST_ROLE}")
+
+    _, probes = probe_database(filled.settings, lambda _: ingest_database)
+
+    assert [(probe.state, probe.found) for probe in probes if probe.name == "rights"] == [
+        ("failed", f"{INGEST_ROLE} lacks INSERT on billing_jobs")
+    ]
+
+
 @pytest.mark.parametrize("period", ["2026-05-02", "1999-12-01", "3000-01-01", "infinity"])
 def test_a_partition_is_of_a_month(filled: Landing, period: str) -> None:
     assert refusal(filled.database, INGEST_ROLE, f"SELECT billfold_create_partitions('{period}')") == "P0001"

@@ -110,6 +110,7 @@ def test_an_empty_queue_and_a_wrong_state_say_so(operator: Operator) -> None:
     wrong = operator.call("jobs", "--state", "done")
 
     assert operator.call("jobs").out == "nothing waits\n"
+    assert operator.call("jobs", "--state", "dead").out == "there is no such job\n"
     assert operator.call("jobs", "--json").document == {"jobs": []}
     assert wrong.code == 2
     assert "'waiting', 'running', 'dead'" in wrong.err

@@ -183,7 +183,7 @@ def test_a_dead_job_stays_until_it_is_retried_or_its_object_comes_again(queue: C
     jobs.bury(queue, again, WORKER, error_code="missing_column", reason="no column")
     newer = jobs.add(queue, new("a", message=message("m-2")))
 
-    assert buried == [("dead", 1, "missing_column", "no column")]
+    assert buried == [("dead", 2, "missing_column", "no column")]
     assert again.failure_count == 0
     assert rows(queue, "job_id, state, message_id, failure_count") == [(newer, "waiting", "m-2", 0)]
     assert newer != again.job_id

@@ -374,6 +374,18 @@ def test_a_few_doctor_runs_go_on_at_a_time_and_one_of_each_client(registry: Regi
     assert all(run.ended_at for run in map(requests.find_doctor_run, names) if run)
 
 
+def test_a_doctor_run_that_is_canceled_says_so(registry: Registry, acme: Client) -> None:
+    billfold = Billfold(registry.settings, database=registry.database)
+    billfold.requests.doctor("acme")
+    [job] = billfold.jobs()
+
+    billfold.jobs.cancel(job.job_id)
+
+    found = billfold.requests.find_doctor_run("acme")
+    assert found
+    assert (found.error, found.is_running) == ("it was canceled", False)
+
+
 def test_a_defect_of_ours_ends_a_doctor_run_with_one_line(
     registry: Registry, acme: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,7 @@ def list_jobs(
     if as_json:
         write_document(dump(report_document("jobs", rows)))
     else:
-        show_jobs(Screen(), rows, datetime.now(UTC))
+        show_jobs(Screen(), rows, datetime.now(UTC), is_filtered=bool(client or state))
     return ExitCode.SUCCESS
 
 
@@ -74,7 +74,7 @@ def cancel(job: JobId) -> int:
     return ExitCode.SUCCESS
 
 
-def show_jobs(console: Console, rows: Sequence[JobRow], now: datetime) -> None:
+def show_jobs(console: Console, rows: Sequence[JobRow], now: datetime, *, is_filtered: bool = False) -> None:
     """The queue as a table: for how long each job has been in its state, and what comes next."""
     table = make_table(
         number_column("Job"),
@@ -89,7 +89,7 @@ def show_jobs(console: Console, rows: Sequence[JobRow], now: datetime) -> None:
         add_row(
             table, str(row.job_id), row.state, row.client_id, _show_age(now - since), _name(row), _foretell(row, now)
         )
-    print_table(console, table, nothing="nothing waits")
+    print_table(console, table, nothing="there is no such job" if is_filtered else "nothing waits")
 
 
 def _show_age(age: timedelta) -> str:

@@ -124,7 +124,8 @@ def test_of_a_long_list_each_job_keeps_its_own_part(
     fleet: Landing, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrival, "MAX_OBJECTS_OF_BODY", 3)
-    keys = [f"exports/{name}.csv" for name in ("a b", "c%3D+d", "ü\u2028")]
+    # The last one is as long as S3 allows.
+    keys = [f"exports/{name}.csv" for name in ("a b", "c%3D+d\u2028", "ü" * 506)]
     whole, long = of_all(*keys), of_all(*keys, "exports/z.csv")
 
     arrive(fleet, whole)

@@ -139,10 +139,10 @@ UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, bega
 WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s
 
 -- name: bury
--- What is wanted again meanwhile may have been repaired.
+-- What is wanted again meanwhile may have been repaired. The failure of a job whose worker died is counted already.
 UPDATE billing_jobs SET state = CASE WHEN is_wanted_again THEN 'waiting' ELSE 'dead' END, worker_id = NULL, worker = NULL,
     began_at = NULL, is_wanted_again = false, is_suspect = false,
-    failure_count = CASE WHEN is_wanted_again THEN 0 ELSE failure_count END,
+    failure_count = CASE WHEN is_wanted_again THEN 0 ELSE failure_count + (%(error_code)s <> 'interrupted')::integer END,
     due_at = CASE WHEN is_wanted_again THEN clock_timestamp() END,
     ended_at = CASE WHEN is_wanted_again THEN NULL ELSE clock_timestamp() END,
     error_code = %(error_code)s, reason = %(reason)s
@@ -202,5 +202,13 @@ WHERE job_id = %(job_id)s AND state <> 'running' AND (%(client_id)s::text IS NUL
 RETURNING job_id
 
 -- name: cancel
-DELETE FROM billing_jobs WHERE job_id = %(job_id)s AND state <> 'running' AND (%(client_id)s::text IS NULL OR client_id = %(client_id)s)
-RETURNING job_id
+WITH canceled AS (
+    DELETE FROM billing_jobs
+    WHERE job_id = %(job_id)s AND state <> 'running' AND (%(client_id)s::text IS NULL OR client_id = %(client_id)s)
+    RETURNING job_id, client_id, kind
+), run AS (
+    UPDATE billing_doctor_runs SET started_at = coalesce(started_at, clock_timestamp()), ended_at = clock_timestamp(),
+        error = 'it was canceled'
+    FROM canceled WHERE canceled.kind = 'doctor' AND billing_doctor_runs.client_id = canceled.client_id
+)
+SELECT job_id FROM canceled
