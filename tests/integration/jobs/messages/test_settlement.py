@@ -50,7 +50,7 @@ def test_a_dead_letter_is_the_message_as_it_came_even_if_the_queue_refuses_it_at
     assert {name: letter.attributes[name] for name in attributes} == attributes
     assert (letter.reason, letter.error_code) == (dead.reason, "missing_column")
     assert letter.attributes["source_message_id"].value == message_id
-    assert fleet.query(ROW) == [("dead", dead.reason, 0)]
+    assert fleet.query(ROW) == [("dead", dead.reason, 1)]
 
 
 def test_without_a_dead_letter_queue_a_dead_job_is_all_that_is_left(fleet: Landing, aws: LocalAws) -> None:
@@ -68,7 +68,7 @@ def test_without_a_dead_letter_queue_a_dead_job_is_all_that_is_left(fleet: Landi
     [waits] = work_off(fleet)
 
     assert isinstance(dead, Dead)
-    assert row == [("dead", dead.reason, 0)]
+    assert row == [("dead", dead.reason, 1)]
     assert "message_stuck" in events(logged)
     assert isinstance(waits, Retry)
     assert fleet.query("SELECT state FROM billing_jobs") == [("waiting",)]
