@@ -42,10 +42,10 @@ try-out: ## Run it all in containers: PostgreSQL, server, worker, schedule, and 
 try-out-down: ## End the try-out and forget it.
 	$(try_out) down --volumes
 
-# A test waits for other processes half of its time, so there are more test processes than cores. Each begins with
-# neighbouring tests, which share what their module has landed, and takes over tests of slower ones at its end.
+# A test waits for other processes half of its time, so there are more test processes than cores. Each takes whole
+# modules, whose tests share what their module has landed, the slowest first (tests/order.py).
 PYTEST = $(BIN)/python -m pytest -p tests.no_skips --durations 20
-PARALLEL = -n $(JOBS) --dist worksteal
+PARALLEL = -n $(JOBS) --dist loadscope --no-loadscope-reorder
 JOBS ?= 4
 
 # Tests of documents and of deployment files have a lane of their own: run the others after a change of Python.

@@ -14,6 +14,7 @@ from tests.bills.page_bills import page_bills as page_bills
 from tests.declared_events import assert_declared
 from tests.folders import use_memory
 from tests.order import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.order import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 from tests.services import _kept_landings as _kept_landings
 from tests.services import aws as aws
 from tests.services import copy_database as copy_database
@@ -29,6 +30,8 @@ from tests.services import shared_aws as shared_aws
 from tests.services import shared_landing as shared_landing
 
 use_memory()
+# What is imported now stays.
+gc.disable()
 
 
 def pytest_collection_finish() -> None:
@@ -36,6 +39,12 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Look for it at all; the process that gives out the tests collects none."""
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

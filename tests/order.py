@@ -1,8 +1,7 @@
-"""The order of tests in several processes of pytest-xdist: each begins with slow ones and ends with quick ones.
+"""The order of tests in several processes of pytest-xdist: slow modules come first, and each stays in one process.
 
-With `--dist worksteal` each process first gets an equal part of the list, in its order, and later takes tests over from
-the ends of other parts. So slow modules are dealt out to the beginnings of the parts, and whatever is left at the end
-is short. A module's tests stay together: they share what it has landed; so do those of some folders.
+Each process takes the next module when it has all but finished its own. So what a module lands it lands once, and
+whatever is left at the end is short. Some folders of modules that share bills or a browser stay together too.
 """
 
 from __future__ import annotations
@@ -10,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # The modules, or folders of modules, whose tests take longest, the slowest first; all others follow as they come.
 SLOWEST = (
     "tests/e2e/pages/",
+    "tests/integration/reports/",
     "tests/integration/jobs/requests/",
     "tests/integration/jobs/",
     "tests/integration/bills/test_restatement_model",
@@ -36,23 +38,35 @@ SLOWEST = (
 SHARING = (
     ("tests/e2e/pages/", "tests/integration/web/"),
     ("tests/integration/reports/",),
+    ("tests/integration/verification/",),
+    ("tests/e2e/test_cli",),
 )
 
 
-def deal(names: Sequence[str], parts: int) -> list[list[int]]:
-    """The places of tests, given by their names in order, in `parts` parts of about equal length."""
-    modules: dict[str, list[int]] = {}
-    for place, name in enumerate(names):
-        modules.setdefault(_place_of(name), []).append(place)
-    dealt: list[list[int]] = [[] for _ in range(parts)]
-    for places in sorted(modules.values(), key=lambda places: _rank(names[places[0]])):
-        min(dealt, key=len).extend(places)
-    return dealt
+class _ModuleScheduling(LoadScopeScheduling):
+    """Gives a process whole modules, or whole folders of those that share something."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return place_of(nodeid)
 
 
-def _place_of(name: str) -> str:
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """With `--dist loadscope` modules are given out; with any other, pytest-xdist does as it likes."""
+    return _ModuleScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+def place_of(name: str) -> str:
     """What stays together with the test: folders, or only its module."""
     return next((folders[0] for folders in SHARING if name.startswith(folders)), name.partition("::")[0])
+
+
+def put_in_order(names: Sequence[str]) -> list[int]:
+    """The places of tests, given by their names in order, in the order in which they are to run."""
+    modules: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        modules.setdefault(place_of(name), []).append(place)
+    return list(chain.from_iterable(sorted(modules.values(), key=lambda places: _rank(names[places[0]]))))
 
 
 def _rank(name: str) -> int:
@@ -62,6 +76,5 @@ def _rank(name: str) -> int:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In a process of pytest-xdist, the same order as in all others; by itself a process keeps the order of files."""
-    parts = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if parts > 1:
-        items[:] = [items[place] for place in chain(*deal([item.nodeid for item in items], parts))]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = [items[place] for place in put_in_order([item.nodeid for item in items])]

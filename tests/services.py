@@ -5,7 +5,10 @@ tests/conftest.py names these fixtures, so that every test has the same servers.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -45,40 +48,63 @@ class Landed(Protocol):
 @contextmanager
 def run_bare_server(version: int) -> Iterator[str]:
     """A server as it is when it is new; gone with its files at the end."""
-    with short_folder() as home:
-        conninfo = start_embedded(home, postgres_version=version)
-        with connect(conninfo) as connection:
-            # Nothing here must survive a power cut, or lives long enough to be vacuumed.
-            for name in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
-                connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
-            connection.execute("SELECT pg_reload_conf()")
+    with short_folder() as folder, _run(folder / "home", version) as conninfo:
         yield conninfo
-        forget()
-        stop_embedded(home)
 
 
 @contextmanager
-def _run_server(version: int) -> Iterator[str]:
-    """The same with a migrated template database."""
-    with run_bare_server(version) as conninfo:
-        with connect(conninfo) as connection:
-            connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
-        template = make_conninfo(conninfo, dbname=_TEMPLATE)
-        migrate_database(Database(conninfo=template, reader_conninfo=None, is_embedded=True))
-        with connect(template) as connection:
-            # The month of most bills: an ingest would take 50 ms for it in each database.
-            connection.execute("SELECT billfold_create_partitions('2026-05-01')")
-        yield conninfo
+def _run(home: Path, version: int) -> Iterator[str]:
+    conninfo = start_embedded(home, postgres_version=version)
+    with connect(conninfo) as connection:
+        # Nothing here must survive a power cut, or lives long enough to be vacuumed.
+        for name in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
+        connection.execute("SELECT pg_reload_conf()")
+    yield conninfo
+    forget()
+    stop_embedded(home)
+
+
+@contextmanager
+def _run_server(version: int, shared: Path) -> Iterator[str]:
+    """The same with a migrated template database, which the first of the test processes makes for all of them."""
+    pattern = shared / f"home-{version}"
+    with pattern.with_suffix(".lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        if not pattern.exists():
+            _make_pattern(pattern, version)
+    with short_folder() as folder:
+        subprocess.run(["cp", "-a", pattern, folder / "home"], check=True)
+        with _run(folder / "home", version) as conninfo:
+            yield conninfo
+
+
+def _make_pattern(pattern: Path, version: int) -> None:
+    """A home that is copied: a new one, and its migrations, take a second of a processor's time."""
+    with short_folder() as folder:
+        with _run(folder / "home", version) as conninfo:
+            with connect(conninfo) as connection:
+                connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
+            template = make_conninfo(conninfo, dbname=_TEMPLATE)
+            migrate_database(Database(conninfo=template, reader_conninfo=None, is_embedded=True))
+            with connect(template) as connection:
+                # The month of most bills: an ingest would take 50 ms for it in each database.
+                connection.execute("SELECT billfold_create_partitions('2026-05-01')")
+        new = pattern.with_suffix(".new")
+        subprocess.run(["cp", "-a", folder / "home", new], check=True)
+        new.rename(pattern)
 
 
 @pytest.fixture(scope="session")
-def new_database() -> Iterator[NewDatabase]:
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewDatabase]:
     """Makes a migrated database on the embedded server of a version, which starts when it is first asked for."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with ExitStack() as servers:
 
         @cache
         def server(version: int) -> str:
-            return servers.enter_context(_run_server(version))
+            return servers.enter_context(_run_server(version, shared))
 
         def make(version: int) -> Database:
             name = f"test_{uuid4().hex}"

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from billfold.store.verification.charges import Snapshot, list_statements, open_snapshot
 from billfold.store.verification.history import History
 from billfold.verification import ProofState, Verdict, verify
-from billfold.verification.history import prove_history
+from billfold.verification.history import prove_days, prove_history
 from billfold.verification.verdict import Proofs, Subject
 from tests.bills.landing import Landing
 from tests.bills.line_items import PLAN, described, line_item, write_bill
@@ -39,24 +39,40 @@ def untrue(landing: Landing, *, with_source: bool = True) -> dict[str, str]:
 
 def differing(landing: Landing, *parts: Callable[[Proofs, Snapshot, Subject], None]) -> dict[str, str]:
     """What these parts of a verification find in the only statement; the whole of it takes much longer."""
-    [statement] = list_statements(landing.database, client=None, export=None, period=None, statement_id=None)
-    proofs = Proofs()
-    with TemporaryDirectory() as folder, open_snapshot(landing.database, statement) as snapshot:
-        subject = Subject(
-            statement=statement,
-            held=snapshot.read_statement(),
-            recorded=snapshot.list_publications()[-1],
-            settings=landing.settings,
-            database=landing.database,
-            folder=Path(folder),
-        )
-        for part in parts:
-            part(proofs, snapshot, subject)
-    return {proof.name: proof.detail for proof in proofs.made if proof.state is ProofState.DIFFERS}
+    [found] = differing_by_export(landing, *parts).values()
+    return found
+
+
+def differing_by_export(
+    landing: Landing, *parts: Callable[[Proofs, Snapshot, Subject], None]
+) -> dict[str, dict[str, str]]:
+    """The same of each statement, by its export."""
+    found = {}
+    for statement in list_statements(landing.database, client=None, export=None, period=None, statement_id=None):
+        proofs = Proofs()
+        with TemporaryDirectory() as folder, open_snapshot(landing.database, statement) as snapshot:
+            subject = Subject(
+                statement=statement,
+                held=snapshot.read_statement(),
+                recorded=snapshot.list_publications()[-1],
+                settings=landing.settings,
+                database=landing.database,
+                folder=Path(folder),
+            )
+            for part in parts:
+                part(proofs, snapshot, subject)
+        found[statement.export_name] = {
+            proof.name: proof.detail for proof in proofs.made if proof.state is ProofState.DIFFERS
+        }
+    return found
 
 
 def of_history(proofs: Proofs, snapshot: Snapshot, _: Subject) -> None:
     prove_history(proofs, History(snapshot), snapshot.list_publications())
+
+
+def of_days(proofs: Proofs, snapshot: Snapshot, _: Subject) -> None:
+    prove_days(proofs, snapshot, snapshot.list_publications())
 
 
 def plan_rows(covered: str = "10", negated: str = "-9") -> list[dict[str, str]]:

@@ -6,7 +6,9 @@ import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -103,12 +105,12 @@ def work_through(
     june = replace(
         may, period=JUNE, sample_format=SampleFormat.PARQUET, seed=seed + 1, export_name="columns", file_count=2
     )
-    write_sample_bill(may, landing.root)
-    write_sample_bill(june, landing.root)
+    _put(may, landing.root)
+    _put(june, landing.root)
     legacy = [dict(_LEGACY), {**_LEGACY, "resourceTags/user:team": 'a"b\\c'}]
     write_object(landing.root, "cur/legacy/20260301-20260401/legacy-1.csv", as_csv(legacy))
     ended = [outcome.state for outcome in landing.ingest_all()]
-    restated = landing.ingest(write_sample_bill(replace(may, revision=1, changed_percent=20), landing.root))
+    restated = landing.ingest(_put(replace(may, revision=1, changed_percent=20), landing.root))
     assert restated.delivery_id is not None
     seen: dict[str, Any] = {"states": ended, "restated": (restated.rows_added, restated.rows_removed)}
     seen["changes"] = _cut(dump(changes_document(list_changes(landing.database, Filter(), columns=list(ChangeColumn)))))
@@ -135,6 +137,22 @@ def work_through(
         seen["differences"] = [str(verdict) for verdict in verdicts if not verdict.is_true]
         seen["broken"] = landing.broken_rules()
     return seen
+
+
+def _put(bill: SampleBill, root: Path) -> Path:
+    """Write the bill below the root of a bucket, and return its manifest's path."""
+    for name, content in _write(bill).items():
+        write_object(root, name, content, revision=1 + bill.revision)
+    return bill.manifest_path(root)
+
+
+@cache
+def _write(bill: SampleBill) -> Mapping[str, bytes]:
+    """The files of the bill, written once for all databases that it comes into."""
+    with TemporaryDirectory() as folder:
+        write_sample_bill(bill, Path(folder))
+        paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def _look_at(landing: Landing, folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from billfold.app.clients import Clients
 from billfold.app.counting import Counting
 from billfold.app.dashboard import Dashboard
 from billfold.app.owners import Owners
+from billfold.app.reading import Reading
 from billfold.app.requests import Requests
 from billfold.app.tokens import Tokens
 from billfold.aws import LocalAws
@@ -86,16 +87,28 @@ def landed_twice(landed: tuple[Settings, Database, Path], tmp_path_factory: pyte
     return database
 
 
+@pytest.fixture(scope="module")
+def unchanged(landed: tuple[Settings, Database, Path]) -> Database:
+    return copy_of(landed[1])
+
+
 @pytest.fixture
 def names(
-    landed: tuple[Settings, Database, Path], copy_database: CopyDatabase, tmp_path: Path, environment: object
+    landed: tuple[Settings, Database, Path],
+    unchanged: Database,
+    example: doctest.DocTest,
+    copy_database: CopyDatabase,
+    tmp_path: Path,
+    environment: object,
 ) -> dict[str, Any]:
-    """What examples may use."""
+    """What examples may use; those that only read share a database."""
     settings, database, bucket = landed
+    kind, name = example.name.split(".")
+    is_reading = kind == Dashboard.__name__ or name in vars(Reading)
     return {
         "Billfold": Billfold,
         "Settings": Settings,
-        "billfold": Billfold(settings, database=copy_database(database)),
+        "billfold": Billfold(settings, database=unchanged if is_reading else copy_database(database)),
         "settings": settings,
         "bucket": bucket,
         "folder": tmp_path,

@@ -110,8 +110,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-@pytest.mark.parametrize("prefix", ["", "/billing//a/"])
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "prefix"),
+    list(zip(LAYOUTS.values(), ["/billing//a/", "", "", "/a/", "exports/"], strict=True)),
+    ids=LAYOUTS,
+)
 def test_a_copy_of_any_folder_above_the_period_holds_the_bill(
     tmp_path: Path, settings: Settings, layout: Layout, prefix: str
 ) -> None:
@@ -187,8 +190,7 @@ def test_the_years_of_an_athena_report_may_be_copied_beside_its_manifests(root: 
         assert (contents(delivery), refused) == ([key for key in objects if not key.endswith(".json")], [])
 
 
-@pytest.mark.parametrize("number", [0, 2])
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize(("layout", "number"), list(zip(LAYOUTS.values(), [2, 0, 2, 0, 2], strict=True)), ids=LAYOUTS)
 def test_a_copy_that_lacks_a_file_is_refused_however_it_is_named(
     root: Path, settings: Settings, layout: Layout, number: int
 ) -> None:

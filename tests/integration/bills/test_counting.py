@@ -18,18 +18,6 @@ from tests.bills.line_items import as_csv, line_item, write_bill, write_object
 from tests.services import Landed
 
 OTHER_ACCOUNT = "777788889999"
-FOCUS_ROW = {
-    "BilledCost": "3",
-    "EffectiveCost": "3",
-    "BillingCurrency": "USD",
-    "ChargeCategory": "Usage",
-    "ChargePeriodStart": "2026-05-03T00:00:00Z",
-    "ChargePeriodEnd": "2026-05-04T00:00:00Z",
-    "BillingPeriodStart": "2026-05-01T00:00:00Z",
-    "BillingPeriodEnd": "2026-06-01T00:00:00Z",
-    "BillingAccountId": "111122223333",
-    "SubAccountId": "444455556666",
-}
 
 
 def counted(landing: Landing) -> dict[str, bool]:
@@ -64,15 +52,6 @@ def test_the_export_published_first_counts(twice: Landing) -> None:
     assert viewed(twice) == 5
     assert twice.count("billing_usage_fact") == 2
     assert twice.as_of(twice.published_at()[-1])["USD"][1] == 5
-
-
-def test_a_focus_export_beside_the_report_is_the_same_bill(landed: Landed) -> None:
-    landing = landed((deliver, "legacy", "5"))
-
-    landing.ingest(write_bill(landing.root, [FOCUS_ROW], export_path="exports/standard"))
-
-    assert counted(landing) == {"legacy": True, "standard": False}
-    assert viewed(landing) == 5
 
 
 def test_another_bill_counts_too_until_it_holds_the_accounts_of_this_one(landed: Landed) -> None:

@@ -14,9 +14,10 @@ from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries import publications
-from billfold.verification import ProofState, verify
+from billfold.verification.files import prove_files
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, as_csv, described, write_bill, write_object
+from tests.bills.verified import differing_by_export
 from tests.services import Landed
 
 USD = "USD"
@@ -144,18 +145,13 @@ def test_a_file_that_stands_in_two_buckets_is_refused_until_one_is_rolled_back(l
     delivery = landing.value("SELECT current_delivery_id FROM billing_statements WHERE statement_id = 2")
     # Of two statements of one bill the second one is not counted: that was an operator's doing.
     landing.execute("UPDATE billing_statements SET counted = true, yields = false")
-    doubled = [
-        proof.detail
-        for verdict in verify(settings=landing.settings, database=landing.database, with_source=False)
-        for proof in verdict.proofs
-        if proof.name == "standalone_files" and proof.state is ProofState.DIFFERS
-    ]
+    doubled = differing_by_export(landing, lambda proofs, _, subject: prove_files(proofs, subject))
 
     refused = landing.ingest(source)
     roll_back(delivery, settings=landing.settings, database=landing.database)
     accepted = landing.ingest(source)
 
-    assert len(doubled) == 2
+    assert [*map(set, doubled.values())] == [{"standalone_files"}] * 2
     assert isinstance(refused.exit_error, UsageError)
     assert "loose/a.csv.gz is counted more than once, as statement 1 of file://" in str(refused.exit_error)
     assert accepted.rows_unchanged == 1

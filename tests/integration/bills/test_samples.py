@@ -13,6 +13,7 @@ import pytest
 
 from billfold.model import DeliveryOutcome, DeliveryState, RunStatus
 from tests.bills.landing import Landing
+from tests.bills.verified import untrue
 from tests.services import CopyDatabase, NewDatabase, make_shared_landing
 
 
@@ -74,6 +75,11 @@ def test_a_sample_lands_with_its_exact_totals(sample: Callable[[str], Sample], t
     assert [run.status for run in outcome.runs] == [RunStatus.SUCCESS] * expected.files
     assert sum(run.rows_inserted for run in outcome.runs) == expected.rows
     assert landing.broken_rules() == []
+
+
+@pytest.mark.parametrize("tree", ["cur2-parquet", "focus12", "noid-duplicates"])
+def test_a_sample_is_true(sample: Callable[[str], Sample], tree: str) -> None:
+    assert untrue(sample(tree).landing) == {}
 
 
 @pytest.mark.parametrize("tree", SAMPLES)

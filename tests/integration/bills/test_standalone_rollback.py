@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
@@ -16,9 +15,11 @@ from billfold.errors import UsageError
 from billfold.model import DeliveryState
 from billfold.store.database import BulkConnection
 from billfold.store.deliveries import publications
-from billfold.verification import ProofState, verify
+from billfold.verification.files import prove_files
+from billfold.verification.origin import prove_origin
 from tests.bills.landing import Landing
 from tests.bills.line_items import PERIOD, as_csv, described, write_object
+from tests.bills.verified import differing_by_export, of_days, of_history
 from tests.services import Landed
 
 USD = "USD"
@@ -58,13 +59,10 @@ def billed(landing: Landing) -> Decimal:
     return landing.billed().get(USD, Decimal(0))
 
 
-def counted_twice(landing: Landing) -> Iterator[str]:
-    """What `verify` says of files that stand alone and in an export's bill."""
-    for verdict in verify(settings=landing.settings, database=landing.database, with_source=False):
-        for proof in verdict.proofs:
-            if proof.state is ProofState.DIFFERS:
-                assert proof.name == "standalone_files"
-                yield f"{verdict.export_name}: {proof.detail}"
+def counted_twice(landing: Landing) -> dict[str, str]:
+    """What a verification says of files that stand alone and in an export's bill, by the statement's export."""
+    found = differing_by_export(landing, lambda proofs, _, subject: prove_files(proofs, subject))
+    return {export: detail for export, proofs in found.items() for detail in proofs.values()}
 
 
 def write_both(landing: Landing) -> Path:
@@ -152,7 +150,8 @@ def test_a_delivery_that_comes_back_takes_over_the_file_that_it_names(parted: tu
     # One transaction has one time: at no moment do both stand. A file of the export's own accounts does not count.
     assert [landing.as_of(moment)[USD][1] for moment in landing.published_at()] == [600, 500, 500, 500, 600, 600]
     assert landing.broken_rules() == []
-    assert list(counted_twice(landing)) == []
+    assert [*differing_by_export(landing, prove_origin, of_history, of_days).values()] == [{}, {}, {}]
+    assert counted_twice(landing) == {}
 
 
 def test_a_file_that_came_back_in_its_export_is_not_counted_again(rejoined: tuple[Landing, UUID]) -> None:
@@ -267,15 +266,15 @@ def test_a_file_of_an_exports_bill_is_counted_again_only_by_force_and_named(land
     forced = landing.ingest(source, force=True)
     # By itself it is not counted: that is an operator's doing.
     landing.execute("UPDATE billing_statements SET counted = true, yields = false")
-    found = list(counted_twice(landing))
+    found = counted_twice(landing)
     landing.execute("UPDATE billing_statements SET counted = false WHERE export_name = 'a.csv.gz'")
 
     reason = "belongs to acme 2026-05, which is ingested by its manifest"
     assert (outcome.state, outcome.reason) == (DeliveryState.SUPERSEDED, reason)
     assert forced.state is DeliveryState.PUBLISHED
     assert f"published by force, although it {reason}" in forced.findings
-    assert found == [
-        "acme: its file a.csv.gz is counted in statement 2 as well",
-        "a.csv.gz: a.csv.gz is counted in statement 1 (acme 2026-05) as well",
-    ]
-    assert list(counted_twice(landing)) == []
+    assert found == {
+        "acme": "its file a.csv.gz is counted in statement 2 as well",
+        "a.csv.gz": "a.csv.gz is counted in statement 1 (acme 2026-05) as well",
+    }
+    assert counted_twice(landing) == {}

@@ -15,6 +15,7 @@ from billfold.errors import SourceNotFoundError, UsageError
 from billfold.model import DeliveryState, TriggerSource
 from tests.bills.landing import Landing
 from tests.bills.line_items import as_csv, described, write_bill
+from tests.services import NewDatabase, make_shared_landing
 
 TABLES = ("billing_clients", "billing_deliveries", "billing_ingestion_runs", "billing_left_out_files")
 
@@ -60,18 +61,27 @@ def count_all(landing: Landing) -> dict[str, int]:
     return {table: landing.count(table) for table in TABLES}
 
 
+@pytest.fixture(scope="module")
+def newcomer(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """The same for all tests of what leaves nothing."""
+    landing = make_shared_landing(new_database, tmp_path_factory)
+    return replace(landing, client=landing.settings.default_client())
+
+
 @pytest.mark.parametrize("kind", NONSENSE)
-def test_nonsense_of_a_client_that_never_had_a_bill_leaves_nothing(office: Landing, tmp_path: Path, kind: str) -> None:
+def test_nonsense_of_a_client_that_never_had_a_bill_leaves_nothing(
+    newcomer: Landing, tmp_path: Path, kind: str
+) -> None:
     folder = tmp_path / "typed"
     folder.mkdir()
 
-    outcome = office.ingest(NONSENSE[kind](folder))
+    outcome = newcomer.ingest(NONSENSE[kind](folder))
 
     assert outcome.state is DeliveryState.FAILED
     assert outcome.exit_error is not None
     assert len(str(outcome.exit_error).splitlines()) == 1
     assert outcome.runs == ()
-    assert set(count_all(office).values()) == {0}
+    assert set(count_all(newcomer).values()) == {0}
 
 
 @pytest.fixture(scope="module")

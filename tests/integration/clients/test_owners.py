@@ -14,7 +14,7 @@ from billfold.selection import CostColumn
 from billfold.store.clients.owners import OwnersWritten
 from tests.bills.landing import Landing
 from tests.bills.line_items import ACCOUNT, line_item, write_bill
-from tests.services import CopyDatabase, Landed
+from tests.services import CopyDatabase, Landed, NewDatabase, make_shared_landing
 
 OTHER = "777788889999"
 CLIENT = "default"
@@ -24,6 +24,15 @@ CLIENT = "default"
 def office(landing: Landing) -> Landing:
     """Has ingested nothing yet, in the name of the configured client."""
     return replace(landing, client=landing.settings.default_client())
+
+
+@pytest.fixture(scope="module")
+def unchanged(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> Landing:
+    """The same with one owner, for all tests of what is refused."""
+    landing = make_shared_landing(new_database, tmp_path_factory)
+    office = replace(landing, client=landing.settings.default_client())
+    put(office, ACCOUNT, "before")
+    return office
 
 
 def bring_in(landing: Landing, content: str | bytes, *, client: str = CLIENT, is_whole: bool = False) -> OwnersWritten:
@@ -78,9 +87,13 @@ def test_what_is_set_again_is_not_written_again(office: Landing) -> None:
         (ACCOUNT, "\udcff", "not UTF-8"),
     ],
 )
-def test_what_is_no_account_or_no_owner_is_refused(office: Landing, account: str, owner: str, complaint: str) -> None:
+def test_what_is_no_account_or_no_owner_is_refused(
+    unchanged: Landing, account: str, owner: str, complaint: str
+) -> None:
     with pytest.raises(UsageError, match=complaint):
-        put(office, account, owner)
+        put(unchanged, account, owner)
+
+    assert listed(unchanged) == [(ACCOUNT, "before", None)]
 
 
 def test_another_client_must_be_known(office: Landing) -> None:
@@ -174,16 +187,14 @@ HEADER = "account_id,owner\n"
     ],
 )
 def test_a_bad_line_is_told_with_its_place_and_nothing_is_written(
-    office: Landing, content: str | bytes, kind: type[InputError], place: str
+    unchanged: Landing, content: str | bytes, kind: type[InputError], place: str
 ) -> None:
-    put(office, ACCOUNT, "before")
-
     with pytest.raises(kind) as raised:
-        bring_in(office, content, is_whole=True)
+        bring_in(unchanged, content, is_whole=True)
 
     assert str(raised.value).startswith(place)
     assert "\n" not in str(raised.value)
-    assert listed(office) == [(ACCOUNT, "before", None)]
+    assert listed(unchanged) == [(ACCOUNT, "before", None)]
 
 
 def land_two_months(landing: Landing) -> None:

@@ -16,6 +16,7 @@ from billfold.model import Scope
 from billfold.settings import Settings
 from billfold.store.database import Database, connect
 from billfold.web import serve
+from tests.bills.landing import Landing
 from tests.processes.operator import Operator
 
 
@@ -52,9 +53,9 @@ def test_a_name_belongs_to_one_token_in_force(database: Database) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "1", "-x", "a b", "a" * 65, "a\0", "ä"])
-def test_a_name_that_could_be_anything_else_is_refused(database: Database, name: str) -> None:
+def test_a_name_that_could_be_anything_else_is_refused(shared_landing: Landing, name: str) -> None:
     with pytest.raises(UsageError, match="a token cannot be called"):
-        make(database, name=name)
+        make(shared_landing.database, name=name)
 
 
 def test_a_token_needs_a_scope_and_a_client_that_is_known(database: Database) -> None:

@@ -177,9 +177,13 @@ def rules() -> Any:
 
 def lint(template: str, *regions: str) -> list[str]:
     """What cfn-lint finds wrong with a template in these regions."""
-    import cfnlint.api
+    from cfnlint.config import ConfigMixIn
+    from cfnlint.decode import decode_str
+    from cfnlint.runner.template.runner import run_template_by_data
 
-    return [str(problem) for problem in cfnlint.api.lint(template, rules(), list(regions))]
+    # What cfn-lint offers as its API reads the rules anew for each template.
+    body, problems = decode_str(template)
+    return [str(each) for each in problems or run_template_by_data(body, ConfigMixIn(regions=list(regions)), rules())]
 
 
 def deploy(cloudformation: Any, name: str, body: dict[str, Any], **parameters: str) -> Mapping[str, str]:

@@ -9,11 +9,17 @@ from tests.at_length import rounds
 from tests.bills.landing import Landing
 from tests.bills.parsed import Parse
 from tests.soak.mutations import Case, run_cases
-from tests.soak.valid_exports import ROW_COUNT, ValidExport, spell_manifest, valid_exports
+from tests.soak.valid_exports import ROW_COUNT, spell_manifest, valid_exports
 
 CASES = rounds(15, in_soak=300)
 # Processes that share the tests share these.
 BATCHES = rounds(1, in_soak=6)
+# Of the exports that are damaged, which are not made before a test needs them.
+LABELS = [
+    *("legacy csv.gz", "legacy zip", "legacy snappy.parquet"),
+    *("cur2 csv.gz", "cur2 snappy.parquet"),
+    *("focus10 csv.gz", "focus12 csv.gz", "focus12 snappy.parquet"),
+]
 
 
 @pytest.mark.at_length
@@ -29,8 +35,11 @@ def test_damaged_deliveries_end_as_promised_and_stop_no_other(landing: Landing, 
     assert count * 0.1 < report.outcomes["published"] < count * 0.6
 
 
-@pytest.mark.parametrize("export", valid_exports(), ids=lambda export: export.label)
-def test_what_is_damaged_is_valid_before(parse: Parse, export: ValidExport) -> None:
+@pytest.mark.parametrize("label", LABELS)
+def test_what_is_damaged_is_valid_before(parse: Parse, label: str) -> None:
+    exports = {export.label: export for export in valid_exports()}
+    assert list(exports) == LABELS
+    export = exports[label]
     text = spell_manifest(export.manifest("acme"))
 
     assert parse_manifest(text, export.manifest_key("acme")).file_keys == (export.data_key("acme"),)

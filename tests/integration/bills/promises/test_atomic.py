@@ -197,22 +197,6 @@ def test_one_statement_has_one_worker(landing: Landing) -> None:
     assert landing.billed() == {USD: Decimal(1)}
 
 
-def test_two_workers_on_one_delivery_publish_it_once(landing: Landing) -> None:
-    write_bill(landing.root, described("1", "2"))
-    outcomes: list[Any] = []
-    workers = [threading.Thread(target=lambda: outcomes.append(landing.ingest())) for _ in range(2)]
-
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-
-    assert [outcome.exit_error for outcome in outcomes] == [None, None]
-    assert sorted(outcome.rows_added for outcome in outcomes) == [0, 2]
-    assert landing.count("billing_publications") == 1
-    assert landing.broken_rules() == []
-
-
 def test_what_can_succeed_later_is_tried_up_to_the_limit_and_its_attempts_are_kept(landed: Landing) -> None:
     write_bill(landed.root, described("1", "3"), revision=2)
 
