@@ -46,13 +46,14 @@ def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterato
             "preserve_insertion_order": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            "arrow_lossless_conversion": "true",
             # The file is never opened again: some fifty statements would each wait for the disk in vain.
             "fsync_mode": "NONE",
         },
     )
     try:
         with interruption.stoppable(session.interrupt):
-            _set_up(session)
+            session.execute("SET GLOBAL TimeZone = 'UTC'")
             # The file is never opened again: writing it out at the end would be in vain.
             session.execute("PRAGMA disable_checkpoint_on_shutdown")
             if not copied:
@@ -79,15 +80,9 @@ def open_beside(session: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyC
     beside = session.cursor()
     try:
         with interruption.stoppable(beside.interrupt):
-            _set_up(beside)
             yield beside
     finally:
         beside.close()
-
-
-def _set_up(session: duckdb.DuckDBPyConnection) -> None:
-    session.execute("SET TimeZone = 'UTC'")
-    session.execute("SET arrow_lossless_conversion = true")
 
 
 def _prepare(session: duckdb.DuckDBPyConnection, folder: Path) -> None:
