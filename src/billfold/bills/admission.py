@@ -79,7 +79,7 @@ def read_prior_state(
     """What the publication of a delivery replaces."""
     return PriorState(
         statement=statement,
-        residuals=statements.list_residuals(connection, statement),
+        residuals=statements.list_residuals(connection, statement) if statement.publication_id else {},
         columns=statements.find_columns(connection, client, delivery, statement.billing_period),
         standalone=find_standalone(connection, client, delivery, statement.billing_period),
     )

@@ -85,13 +85,11 @@ def recount(
     """
     export_format = form.export_format if form else None
     form = form or counting.read_form(bulk, statement_id, delivery_id=delivery_id)
-    found = _compare_all(
-        bulk,
-        statement_id,
-        counting.list_candidates(bulk, statement_id, delivery_id=delivery_id, export_format=export_format),
-        form,
-    )
     candidates = counting.list_candidates(bulk, statement_id, delivery_id=delivery_id, export_format=export_format)
+    found = _compare_all(bulk, statement_id, candidates, form)
+    if found:
+        # What they are to each other is known now.
+        candidates = counting.list_candidates(bulk, statement_id, delivery_id=delivery_id, export_format=export_format)
     others = [each for each in candidates if each.decided is not Relation.PARTS and each.is_counted]
     findings: list[str] = []
     switched: list[int] = []

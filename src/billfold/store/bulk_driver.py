@@ -20,7 +20,6 @@ from adbc_driver_manager import (
     AdbcConnection,
     AdbcDatabase,
     AdbcStatement,
-    ArrowArrayStreamHandle,
     StatementOptions,
 )
 from adbc_driver_manager._lib import _blocking_call
@@ -61,19 +60,23 @@ class DriverConnection:
 
     def execute(self, sql: str, parameters: Sequence[Any]) -> None:
         """Run one statement with bound parameters ($1, $2, …)."""
-        with self._run(sql, parameters) as (_, handle):
-            handle.release()
+        with self._open(sql, parameters) as statement:
+            # Asked for rows, the driver would have PostgreSQL parse it twice.
+            _call(statement, statement.execute_update)
 
     def query(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The rows of a query that returns few of them."""
-        with self._run(sql, parameters) as (statement, handle), _open_stream(handle) as rows:
-            table = _call(statement, rows.read_all)
+        with self._open(sql, parameters) as statement:
+            # For many rows the driver's COPY is faster, for few it only is another statement.
+            statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+            with _open_stream(statement) as rows:
+                table = _call(statement, rows.read_all)
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     @contextmanager
     def stream(self, sql: str, parameters: Sequence[Any]) -> Iterator[pa.RecordBatchReader]:
         """The rows of a query as an Arrow stream."""
-        with self._run(sql, parameters) as (_, handle), _open_stream(handle) as rows:
+        with self._open(sql, parameters) as statement, _open_stream(statement) as rows:
             # Arrow's own reader: DuckDB would look for it in vain inside the driver's.
             yield rows._reader
 
@@ -101,18 +104,17 @@ class DriverConnection:
         self._connection.close()
 
     @contextmanager
-    def _run(self, sql: str, parameters: Sequence[Any]) -> Iterator[tuple[AdbcStatement, ArrowArrayStreamHandle]]:
+    def _open(self, sql: str, parameters: Sequence[Any]) -> Iterator[AdbcStatement]:
         with closing(AdbcStatement(self._connection)) as statement:
             statement.set_sql_query(sql)
-            _call(statement, statement.prepare)
             if parameters:
                 names = [str(place) for place in range(len(parameters))]
                 statement.bind(pa.record_batch([[value] for value in parameters], names=names))
-            handle, _row_count = _call(statement, statement.execute_query)
-            yield statement, handle
+            yield statement
 
 
-def _open_stream(handle: ArrowArrayStreamHandle) -> closing[AdbcRecordBatchReader]:
+def _open_stream(statement: AdbcStatement) -> closing[AdbcRecordBatchReader]:
+    handle, _row_count = _call(statement, statement.execute_query)
     # It reports an error of PostgreSQL with its code, where Arrow's own reader has only words.
     return closing(AdbcRecordBatchReader._import_from_c(handle.address))
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 import duckdb
 
-from billfold.sql import read_script
 from billfold.transform.shape import Shape
 
 # Enough to find the types of a bill's columns, and few enough to cost nothing compared with loading it.
@@ -36,7 +35,6 @@ def _types(session: duckdb.DuckDBPyConnection, shape: Shape) -> Iterator[str]:
         return (name.lower() for name in shape.types)
     if not shape.columns:
         return iter(())
-    session.execute(read_script("billfold.transform", "column_types"))
     names = ", ".join(column.sql_name for column in shape.columns)
     # One row for each value: a rule for each column would take longer to plan than the values take to judge.
     judged = dict(

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from billfold.model import CostBasis, ExportFormat, Residual
 from billfold.period import BillingPeriod
-from billfold.sql import read_script
 from billfold.transform.line_items import create_discount_macros, create_line_items, discount_parts, total_discount
+from billfold.transform.session import run_script
 from billfold.transform.shape import Shape
 
 # Increased with every change of a rule: a delivery records the version that made its charges.
@@ -122,24 +122,13 @@ def prepare_mapping(
     )
     create_line_items(session, shapes, currency=currency)
     if shapes[0].export_format is ExportFormat.FOCUS:
-        session.execute(read_script("billfold.transform", "map_focus"))
+        run_script(session, "map_focus")
     else:
-        _map_cur(session, keep_classified=keep_classified, with_charges=with_charges)
-
-
-def _map_cur(session: duckdb.DuckDBPyConnection, *, keep_classified: bool, with_charges: bool) -> None:
-    """Run the scripts of `sql/map_cur` in the order of their dependencies; `kinds` was run when the session began."""
-    classified, ledger, services, resources, charges = (
-        read_script("billfold.transform", f"map_cur/{name}")
-        for name in ("classified", "ledger", "services", "resources", "charges")
-    )
-    session.execute(f"CREATE OR REPLACE TEMP {'TABLE' if keep_classified else 'VIEW'} classified AS {classified}")
-    session.execute(ledger)
-    if not with_charges:
-        return
-    session.execute(services)
-    session.execute(resources)
-    session.execute(charges)
+        # In the order of their dependencies; `kinds` was run when the session began.
+        kept = "TABLE" if keep_classified else "VIEW"
+        run_script(session, "map_cur/classified", start=f"CREATE OR REPLACE TEMP {kept} classified AS")
+        for name in ("ledger", "services", "charges") if with_charges else ("ledger",):
+            run_script(session, f"map_cur/{name}")
 
 
 def read_ledger(session: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:

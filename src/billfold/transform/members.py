@@ -28,9 +28,9 @@ def find_filled(session: duckdb.DuckDBPyConnection) -> Filled:
             for source in dimension.sources
         }
     )
-    tests = ", ".join(f"bool_or({column} IS NOT NULL)" for column in columns)
-    [found] = session.execute(f"SELECT {tests} FROM charge").fetchall()
-    return frozenset(column for column, is_filled in zip(columns, found, strict=True) if is_filled)
+    counts = ", ".join(f"count({column})" for column in columns)
+    [found] = session.execute(f"SELECT {counts} FROM charge").fetchall()
+    return frozenset(column for column, count in zip(columns, found, strict=True) if count)
 
 
 def is_named(dimension: Dimension, filled: Filled) -> bool:

@@ -56,7 +56,8 @@ def parse(
         for shape in shapes:
             counts = beside.submit(_count_all, shape)
             proofs = _read_proofs(session, shape, files, limit)
-            session.execute(f"CREATE TABLE {shape.table} AS SELECT * FROM ({select_rows(shape)}) WHERE false")
+            columns = ", ".join(f"{column.sql_name} VARCHAR" for column in shape.columns)
+            session.execute(f"CREATE TABLE {shape.table} ({columns}, file_number SMALLINT)")
             try:
                 session.execute(f"INSERT INTO {shape.table} {select_rows(shape)}")
             except duckdb.Error as error:

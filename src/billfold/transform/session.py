@@ -19,6 +19,8 @@ from billfold.work_folder import is_of_full_disk, no_space
 _OUT_OF_MEMORY = "Out of Memory Error"
 _FILE = "delivery.duckdb"
 
+# The statements of scripts, by their text: to parse the longest takes DuckDB longer than to run it over a few rows.
+_parsed: dict[str, list[duckdb.Statement]] = {}
 # A session's file and its log while they hold the macros and lookups and nothing else, from the process's first
 # session: to open a copy takes a tenth of the time that DuckDB needs to verify and plan them again.
 _new_files: dict[str, bytes] = {}
@@ -44,13 +46,14 @@ def open_session(folder: Path, *, memory_limit_mb: int, threads: int) -> Iterato
             "preserve_insertion_order": "false",
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            "arrow_lossless_conversion": "true",
             # The file is never opened again: some fifty statements would each wait for the disk in vain.
             "fsync_mode": "NONE",
         },
     )
     try:
         with interruption.stoppable(session.interrupt):
-            _set_up(session)
+            session.execute("SET GLOBAL TimeZone = 'UTC'")
             # The file is never opened again: writing it out at the end would be in vain.
             session.execute("PRAGMA disable_checkpoint_on_shutdown")
             if not copied:
@@ -77,15 +80,9 @@ def open_beside(session: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyC
     beside = session.cursor()
     try:
         with interruption.stoppable(beside.interrupt):
-            _set_up(beside)
             yield beside
     finally:
         beside.close()
-
-
-def _set_up(session: duckdb.DuckDBPyConnection) -> None:
-    session.execute("SET TimeZone = 'UTC'")
-    session.execute("SET arrow_lossless_conversion = true")
 
 
 def _prepare(session: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -93,7 +90,7 @@ def _prepare(session: duckdb.DuckDBPyConnection, folder: Path) -> None:
     global _new_files
     create_macros(session, "values", "maps")
     create_lookups(session)
-    session.execute(read_script("billfold.transform", "map_cur/kinds"))
+    run_script(session, "map_cur/kinds")
     _new_files = {name: (folder / name).read_bytes() for name in (_FILE, f"{_FILE}.wal")}
 
 
@@ -103,7 +100,16 @@ def create_macros(session: duckdb.DuckDBPyConnection, *subjects: str) -> None:
     DuckDB takes 30 ms to verify those that only few bills need, so they are created on demand.
     """
     for subject in subjects:
-        session.execute(read_script("billfold.transform", f"macros/{subject}"))
+        run_script(session, f"macros/{subject}")
+
+
+def run_script(session: duckdb.DuckDBPyConnection, name: str, *, start: str = "") -> None:
+    """Run the statements of `sql/<name>.sql`, the first of which may begin with the words of `start`."""
+    script = f"{start} {read_script('billfold.transform', name)}"
+    if script not in _parsed:
+        _parsed[script] = session.extract_statements(script)
+    for statement in _parsed[script]:
+        session.execute(statement)
 
 
 def quote(text: str) -> str:

@@ -24,6 +24,10 @@ EXAMPLES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         line_item(cost="2", **USED),
         {"PricingQuantity": "4", "PricingUnit": "Hours", "ConsumedQuantity": "4", "ConsumedUnit": "Hours"},
     ),
+    "a unit is known in any case": (
+        line_item(cost="2", **{**USED, "pricing_unit": " hRS "}),
+        {"PricingUnit": "Hours", "ConsumedUnit": "Hours"},
+    ),
     "a unit that the table does not know stays as it is": (
         line_item(cost="2", **{**USED, "pricing_unit": "Flux-Capacitors"}),
         {"PricingUnit": "Flux-Capacitors", "ConsumedUnit": "Flux-Capacitors"},

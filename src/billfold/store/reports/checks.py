@@ -104,19 +104,18 @@ class CheckedBill:
             {
                 "publication_id": self._publication_id,
                 "name": name,
-                "delivery_id": self._delivery_id,
+                "delivery_id": str(self._delivery_id),
                 "statement_id": self._statement_id,
                 "state": state,
                 "row_count": row_count,
-                "cost": Jsonb({currency: format(amount, "f") for currency, amount in sorted(cost.items())}),
+                "cost": {currency: format(amount, "f") for currency, amount in sorted(cost.items())},
                 "detail": detail,
             }
         )
 
     def store(self) -> None:
         """Store the kept results; each replaces an earlier result of the same publication."""
-        with self._connection.cursor() as cursor:
-            cursor.executemany(_query("keep_check"), self._kept)
+        self._connection.execute(_query("keep_checks"), {"kept": Jsonb(self._kept)})
 
     def _create(self, name: str, **names: sql.Composable) -> None:
         query = sql.SQL(read_queries("billfold.store.reports", "checks")[name])

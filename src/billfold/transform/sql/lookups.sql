@@ -43,7 +43,3 @@ FROM lookup_rows('regions');
 CREATE OR REPLACE TABLE unit_lookup AS
 SELECT lower(trim(unit)) AS unit, focus_unit, basis
 FROM lookup_rows('units');
-
--- A unit as FOCUS writes it; an unknown unit stays as AWS writes it.
-CREATE OR REPLACE MACRO unit_name(value) AS
-    coalesce((SELECT focus_unit FROM unit_lookup WHERE unit_lookup.unit = lower(trim(value))), value);

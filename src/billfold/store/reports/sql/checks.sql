@@ -292,9 +292,11 @@ SELECT count(DISTINCT commitment.commitment_discount_id),
             AND fee.line_item_type IN ('SavingsPlanRecurringFee', 'RIFee') AND (fee.line_item_type = 'RIFee' OR fee.has_fee)))
 FROM checked_charge AS charged JOIN dim_commitment AS commitment USING (commitment_key)
 
--- name: keep_check
+-- name: keep_checks
 INSERT INTO billing_checks (publication_id, name, delivery_id, statement_id, state, row_count, cost, detail)
-VALUES (%(publication_id)s, %(name)s, %(delivery_id)s, %(statement_id)s, %(state)s, %(row_count)s, %(cost)s, %(detail)s)
+SELECT publication_id, name, delivery_id, statement_id, state, row_count, cost, detail
+FROM jsonb_to_recordset(%(kept)s) AS kept (publication_id bigint, name text, delivery_id uuid, statement_id integer,
+    state text, row_count bigint, cost jsonb, detail text)
 ON CONFLICT (publication_id, name) DO UPDATE SET state = excluded.state, row_count = excluded.row_count,
     cost = excluded.cost, detail = excluded.detail, checked_at = excluded.checked_at
 

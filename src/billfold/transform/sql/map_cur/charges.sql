@@ -1,23 +1,13 @@
 -- The table `charge`: what the added line items make, one rule for each column.
 
 CREATE OR REPLACE TABLE charge AS
-WITH made_row AS (
-    SELECT * EXCLUDE (makes), unnest(makes) AS made FROM classified WHERE is_added
-), charge_part AS (
-    SELECT
-        -- A workload is not a charge, but its members and keys are made in the same way.
-        made_row.* REPLACE (CASE WHEN made = 'workload' THEN 'split cost' ELSE made_row.kind END AS kind),
-        -- 0 is the charge of the row itself, 1 the unused share of its fee.
-        CASE WHEN made = 'unused share' THEN 1 ELSE 0 END::SMALLINT AS part,
-        made = 'workload' AS is_workload,
-        kind_rule.* EXCLUDE (kind)
-    FROM made_row
-    JOIN kind_rule ON kind_rule.kind = CASE made
-        WHEN 'unused share' THEN 'unused share' WHEN 'workload' THEN 'split cost' ELSE made_row.kind END
-), priced_part AS (
+WITH made AS (
+    SELECT * EXCLUDE (kind, makes), unnest(makes) AS kind FROM classified WHERE is_added
+), priced AS (
     SELECT
         *,
-        unit_name(pricing_unit) AS unit,
+        -- 0 is the charge of the row itself, 1 the unused share of its fee.
+        (effective = 'unused')::SMALLINT AS part,
         -- A product without a region is in the region of its availability zone.
         coalesce(product_region_code, nullif(regexp_extract(line_item_availability_zone, '^(([a-z]+-)+[0-9]+)[a-z]$', 1), ''))
             AS region_code,
@@ -38,7 +28,8 @@ WITH made_row AS (
         NOT is_zero(coalesce(
             CASE WHEN kind = 'reserved usage' THEN line_item_normalized_usage_amount
                 ELSE reservation_total_reserved_normalized_units END, '0')) AS is_size_flexible
-    FROM charge_part
+    FROM made
+    JOIN kind_rule USING (kind)
 )
 SELECT
     row_hash,
@@ -101,17 +92,17 @@ SELECT
     END AS sku_price_details,                                                                                    -- S
     line_item_operation AS operation,
     line_item_line_item_description AS charge_description,                                                       -- C
-    -- A quantity has a unit (S), in FOCUS's spelling (D); a discount or a fee without one counts in Units.
+    -- A quantity has a unit (S), in FOCUS's spelling (D) if it is known; a discount or a fee without one counts in Units.
     CASE
         WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
-        WHEN part = 1 AND kind = 'plan fee' THEN line_item_currency_code                                         -- I
+        WHEN kind = 'unused plan' THEN line_item_currency_code                                                   -- I
         WHEN kind = 'discount' THEN 'Units'                                                                      -- I
         WHEN charge_category = 'Adjustment' AND line_item_usage_amount IS NULL THEN NULL
-        ELSE coalesce(unit, 'Units')
+        ELSE coalesce(focus_unit, pricing_unit, 'Units')
     END AS pricing_unit,
     CASE
         WHEN charge_category = 'Usage' AND part = 0 THEN
-            CASE WHEN kind = 'discount' THEN 'Units' ELSE coalesce(unit, 'Units') END
+            CASE WHEN kind = 'discount' THEN 'Units' ELSE coalesce(focus_unit, pricing_unit, 'Units') END
     END AS consumed_unit,
 
     commitment_id AS commitment_discount_id,
@@ -161,25 +152,25 @@ SELECT
             on_basis(reservation_effective_cost, reservation_net_effective_cost)
         WHEN 'unused' THEN
             CASE kind
-                WHEN 'plan fee' THEN savings_plan_total_commitment_to_date
+                WHEN 'unused plan' THEN savings_plan_total_commitment_to_date
                 ELSE on_basis(
                     reservation_unused_amortized_upfront_fee_for_billing_period,
                     reservation_net_unused_amortized_upfront_fee_for_billing_period)
             END
     END AS effective_cost,
-    CASE WHEN effective = 'unused' AND kind = 'plan fee' THEN savings_plan_used_commitment END AS effective_cost_less,
-    CASE WHEN effective = 'unused' AND kind = 'reservation fee' THEN
+    CASE WHEN kind = 'unused plan' THEN savings_plan_used_commitment END AS effective_cost_less,
+    CASE WHEN kind = 'unused reservation' THEN
         on_basis(reservation_unused_recurring_fee, reservation_net_unused_recurring_fee)
         WHEN effective = 'cost' THEN cost_more
     END AS effective_cost_more,
     is_return,
     -- CUR has no net total commitment: the unused share is reduced like the recurring or amortized part (C).
     -- The recurring part of an all-upfront plan is 0, not empty.
-    CASE WHEN effective = 'unused' AND kind = 'plan fee' AND is_net_basis() THEN
+    CASE WHEN kind = 'unused plan' AND is_net_basis() THEN
         CASE WHEN has_recurring THEN savings_plan_net_recurring_commitment_for_billing_period
             ELSE savings_plan_net_amortized_upfront_commitment_for_billing_period END
     END AS effective_net,
-    CASE WHEN effective = 'unused' AND kind = 'plan fee' AND is_net_basis() THEN
+    CASE WHEN kind = 'unused plan' AND is_net_basis() THEN
         CASE WHEN has_recurring THEN savings_plan_recurring_commitment_for_billing_period
             ELSE savings_plan_amortized_upfront_commitment_for_billing_period END
     END AS effective_gross,
@@ -210,7 +201,7 @@ SELECT
     CASE
         WHEN charge_category = 'Tax' THEN NULL                                                                   -- S
         WHEN charge_category = 'Credit' THEN '0'                                                                 -- D
-        WHEN part = 1 AND kind = 'reservation fee' THEN coalesce(reservation_unused_quantity, '0')
+        WHEN kind = 'unused reservation' THEN coalesce(reservation_unused_quantity, '0')
         WHEN part = 1 THEN savings_plan_total_commitment_to_date                                                 -- I
         -- One unit that lowers the bill, so that a positive price gives a negative cost (S, I).
         WHEN kind = 'discount' THEN CASE WHEN starts_with(cost, '-') THEN '-1' ELSE '1' END
@@ -220,7 +211,7 @@ SELECT
         WHEN charge_category = 'Adjustment' THEN line_item_usage_amount
         ELSE amount
     END AS pricing_quantity,
-    CASE WHEN part = 1 AND kind = 'plan fee' THEN savings_plan_used_commitment END AS pricing_quantity_less,
+    CASE WHEN kind = 'unused plan' THEN savings_plan_used_commitment END AS pricing_quantity_less,
     CASE
         WHEN kind IN ('discount', 'usage refund') THEN '0'                                                       -- I
         WHEN charge_category = 'Usage' AND part = 0 THEN amount
@@ -228,12 +219,12 @@ SELECT
     -- For unused shares of plans, PostgreSQL takes the pricing quantity (S).
     CASE
         WHEN commitment_id IS NULL OR charge_category NOT IN ('Usage', 'Purchase') THEN NULL
-        WHEN part = 1 AND kind = 'plan fee' THEN NULL
+        WHEN kind = 'unused plan' THEN NULL
         WHEN kind IN ('plan upfront', 'plan fee') THEN cost
         WHEN kind = 'returned commitment' THEN
             CASE WHEN savings_plan_savings_plan_a_r_n IS NOT NULL THEN cost ELSE signed_as(cost, amount) END
         WHEN kind = 'reserved usage' THEN CASE WHEN is_size_flexible THEN line_item_normalized_usage_amount ELSE amount END
-        WHEN kind = 'reservation fee' AND part = 1 THEN coalesce(
+        WHEN kind = 'unused reservation' THEN coalesce(
             CASE WHEN is_size_flexible THEN reservation_unused_normalized_unit_quantity END,
             reservation_unused_quantity, '0')
         WHEN kind IN ('reservation fee', 'reservation upfront') THEN signed_as(cost, coalesce(
@@ -248,7 +239,7 @@ SELECT
     NULL::VARCHAR AS pricing_currency_contracted_unit_price,
 
     -- Split cost allocation: the instance's amortized cost, after discounts if they are billed (A).
-    is_workload,
+    kind = 'split cost' AS is_workload,
     split_line_item_parent_resource_id AS parent_resource_id,
     after_discounts(split_line_item_split_cost, split_line_item_net_split_cost) AS split_cost,
     after_discounts(split_line_item_unused_cost, split_line_item_net_unused_cost) AS unused_cost,
@@ -258,11 +249,12 @@ SELECT
     split_line_item_actual_usage AS actual_usage,
     split_line_item_reserved_usage AS reserved_usage,
     split_line_item_split_usage_ratio AS split_usage_ratio
-FROM priced_part
+FROM priced
 JOIN sold
-    ON sold.service IS NOT DISTINCT FROM priced_part.product_servicecode
-    AND sold.product IS NOT DISTINCT FROM priced_part.line_item_product_code
-    AND sold.usage_type IS NOT DISTINCT FROM priced_part.line_item_usage_type
-    AND sold.family IS NOT DISTINCT FROM priced_part.product_product_family
-    AND sold.name IS NOT DISTINCT FROM priced_part.product_name
-LEFT JOIN region_lookup ON region_lookup.region_id = lower(trim(priced_part.region_code));
+    ON sold.service IS NOT DISTINCT FROM priced.product_servicecode
+    AND sold.product IS NOT DISTINCT FROM priced.line_item_product_code
+    AND sold.usage_type IS NOT DISTINCT FROM priced.line_item_usage_type
+    AND sold.family IS NOT DISTINCT FROM priced.product_product_family
+    AND sold.name IS NOT DISTINCT FROM priced.product_name
+LEFT JOIN region_lookup ON region_lookup.region_id = lower(trim(priced.region_code))
+LEFT JOIN unit_lookup ON unit_lookup.unit = lower(trim(priced.pricing_unit));
