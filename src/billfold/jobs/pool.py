@@ -17,7 +17,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import Random
 from uuid import uuid4
 
 import structlog
@@ -81,7 +80,6 @@ class Pool:
         self._alone: Job | None = None
         self._is_idle = False
         self._failure: BillfoldError | None = None
-        self._random = Random()
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
@@ -169,7 +167,7 @@ class Pool:
             except BillfoldError as error:
                 self._is_idle, self._failure = False, error
                 failure_count += 1
-                delay_seconds = min(wait_seconds(failure_count, self._random), _MAX_RECONNECT_SECONDS)
+                delay_seconds = min(wait_seconds(failure_count), _MAX_RECONNECT_SECONDS)
                 log.warning(
                     Event.DATABASE_AWAY, delay_seconds=delay_seconds, error_code=error.error_code, error=str(error)
                 )
@@ -178,7 +176,7 @@ class Pool:
                 # If the thread ended, nobody would take jobs.
                 log.exception(Event.INTERNAL_ERROR)
                 failure_count += 1
-                self._pause(wait_seconds(failure_count, self._random))
+                self._pause(wait_seconds(failure_count))
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The result of a message: it is done, it is retried later, or it goes to the dead-letter queue with a reason."""
+"""The result of a job or a message: it is done, it is retried later, or it is dead, with a reason."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 # A wait for other work is short at first, and at most this long
 MAX_WAIT_SECONDS = 60
-# until a message was received this often: SQS gives up after 1,000 times at most, which must last for days.
+# until a message of Lambda was received this often: SQS gives up after 1,000 times at most, which must last for days.
 _PATIENT_FROM = 100
 # The longest wait after a failure.
 MAX_RETRY_DELAY_SECONDS = 900
 # SQS: an attribute counts towards the size of its message, and a reason is for people.
 _MAX_REASON_CHARACTERS = 1000
+
+_RANDOM = Random()
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +90,7 @@ Result = Done | Retry | Dead
 
 
 def choose(results: Sequence[Result]) -> Result:
-    """The result of a message that announces several objects: it is retried as long as one of them can succeed.
+    """The result of a job whose key has several deliveries: it is retried as long as one of them can succeed.
 
     A failure among the retries counts, even if others only wait; the longest wait applies to all.
     """
@@ -122,17 +124,17 @@ def report(result: Result) -> None:
             assert_never(result)
 
 
-def wait_seconds(receive_count: int, random: Random) -> int:
-    """How long a message waits for other work: longer each time, and random, so that not all come at once.
+def wait_seconds(count: int, random: Random = _RANDOM) -> int:
+    """How long to wait for other work: longer each time, and random, so that not all come at once.
 
-    It grows slowly, so that a free slot does not wait long for the next message.
+    It grows slowly, so that what is free again does not wait long.
     """
-    patience = max(receive_count - _PATIENT_FROM, 0) * 5
-    bound = min(1 + receive_count, MAX_WAIT_SECONDS) + patience
+    patience = max(count - _PATIENT_FROM, 0) * 5
+    bound = min(1 + count, MAX_WAIT_SECONDS) + patience
     return random.randint(1, min(bound, MAX_RETRY_DELAY_SECONDS))
 
 
-def retry_seconds(failure_count: int, base_seconds: int, random: Random) -> int:
-    """How long a message waits after this many failures: twice as long each time, the last quarter of it random."""
+def retry_seconds(failure_count: int, base_seconds: int, random: Random = _RANDOM) -> int:
+    """How long to wait after this many failures: twice as long each time, the last quarter of it random."""
     bound = min(base_seconds * 2 ** min(failure_count - 1, 20), MAX_RETRY_DELAY_SECONDS)
     return random.randint(bound - bound // 4, bound)

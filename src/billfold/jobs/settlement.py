@@ -6,7 +6,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from random import Random
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -27,7 +26,6 @@ from billfold.store.jobs.jobs import Job, JobMessage
 MAX_REQUEST_WAIT_SECONDS = 10
 
 log = structlog.get_logger(__name__)
-_random = Random()
 
 
 def bind(job: Job) -> AbstractContextManager[Any]:
@@ -97,7 +95,7 @@ def conclude(job: Job, result: Result, settings: Settings, *, dead_letters: Queu
 def _count_failure(job: Job, result: Retry, settings: Settings) -> Retry | Dead:
     count = job.failure_count + 1
     if count < settings.message_attempts:
-        delay_seconds = retry_seconds(count, settings.message_retry_seconds, _random)
+        delay_seconds = retry_seconds(count, settings.message_retry_seconds)
         return replace(result, delay_seconds=delay_seconds)
     return Dead(
         client=result.client,
@@ -119,7 +117,7 @@ def _bury(job: Job, kept: JobMessage, result: Dead, settings: Settings, dead_let
         log.warning(Event.QUEUE_FAILED, action="send", error_code=error.error_code, error=str(error))
         return Retry(
             cause=Cause.UNTRIED,
-            delay_seconds=retry_seconds(job.take_count, settings.message_retry_seconds, _random),
+            delay_seconds=retry_seconds(job.take_count, settings.message_retry_seconds),
             reason=f"it is dead, and cannot be sent to the dead-letter queue: {result.reason}",
             client=result.client,
             delivery_id=result.delivery_id,
