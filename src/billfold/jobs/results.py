@@ -15,7 +15,7 @@ from billfold.log import Event
 from billfold.model import Client
 
 if TYPE_CHECKING:
-    from billfold.bills.requests import FolderVisit
+    from billfold.bills.backfill import FolderContents
 
 # A wait for other work is short at first, and at most this long
 MAX_WAIT_SECONDS = 60
@@ -50,7 +50,7 @@ class Done:
     delivery_id: UUID | None = None
     state: str | None = None
     reason: str | None = None
-    visit: FolderVisit | None = None
+    visit: FolderContents | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Retry:
     client: Client | None = None
     delivery_id: UUID | None = None
     error_code: str | None = None
-    visit: FolderVisit | None = None
+    visit: FolderContents | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Dead:
     error_code: str
     client: Client | None = None
     delivery_id: UUID | None = None
-    visit: FolderVisit | None = None
+    visit: FolderContents | None = None
 
     def attributes(self, message_id: str) -> dict[str, str]:
         """The attributes of the dead letter: `reason`, `error_code`, and the id that the message had in its queue."""

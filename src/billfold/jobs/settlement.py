@@ -182,7 +182,7 @@ def _report(job: Job, result: Result) -> None:
 def _report_visit(result: Result) -> None:
     visit = result.visit
     if visit is not None:
-        counts = {"current": visit.current_count, "pending": visit.waiting_count}
+        counts = {"current": visit.current_count, "pending": len(visit.waiting)}
         state = "done" if isinstance(result, Done) else "failed"
         log.info(Event.SCHEDULE_CLIENT_FINISHED, state=state, statements=visit.statement_count, **counts)
     elif isinstance(result, Done):
