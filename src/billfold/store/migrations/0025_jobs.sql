@@ -61,7 +61,6 @@ CREATE INDEX billing_jobs_of_delivery ON billing_jobs (delivery_id) WHERE delive
 -- The last doctor run of each client that the dashboard asked for.
 CREATE TABLE billing_doctor_runs (
     client_id text PRIMARY KEY REFERENCES billing_clients,
-    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at timestamptz,
     ended_at timestamptz,
     is_cut_off boolean NOT NULL DEFAULT false,
