@@ -116,7 +116,8 @@ def _let_wait(container: _Container, received: _Received, error: BillfoldError) 
 def _work_off(container: _Container, wanted: Collection[int], context: Any) -> Mapping[int, int]:
     """Work on each of these jobs once, if there is time; those that have not ended, each with the seconds it waits."""
     worker_id = uuid4()
-    database = jobs.name_sessions(container.database, worker_id)
+    # `jobs.free` ends the sessions with this name.
+    database = container.database.named(str(worker_id))
     untried = set(wanted)
     while True:
         # A connection that was idle during an attempt may be gone. The lock of this life ends with the call: what is

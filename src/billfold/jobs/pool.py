@@ -66,7 +66,8 @@ class Pool:
     ) -> None:
         self._worker_id = uuid4()
         self._settings = settings
-        self._database = jobs.name_sessions(database, self._worker_id)
+        # `jobs.free` ends the sessions with this name.
+        self._database = database.named(str(self._worker_id))
         self._concurrency = concurrency
         self._on_settled = on_settled
         self._trigger = trigger

@@ -101,8 +101,8 @@ WITH client AS MATERIALIZED (
 UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(worker_id)s, worker = %(worker)s,
     began_at = CASE WHEN is_suspect THEN NULL ELSE clock_timestamp() END, take_count = take_count + 1
 FROM chosen WHERE job.job_id = chosen.job_id
-RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id, message_id,
-    queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
+RETURNING job.job_id, client_id, kind, bucket, key, billing_period AS period, work, trigger_source AS trigger, is_event,
+    delivery_id, message_id, queue_url, body, attributes, is_suspect, take_count, failure_count
 
 -- name: take_doctor
 -- A doctor run reads no bill: it needs no slot.
@@ -111,8 +111,8 @@ UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(w
 FROM (SELECT job_id FROM billing_jobs WHERE kind = 'doctor' AND state = 'waiting' AND due_at <= statement_timestamp()
     ORDER BY due_at, job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS chosen
 WHERE job.job_id = chosen.job_id
-RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id,
-    message_id, queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
+RETURNING job.job_id, client_id, kind, bucket, key, billing_period AS period, work, trigger_source AS trigger, is_event,
+    delivery_id, message_id, queue_url, body, attributes, is_suspect, take_count, failure_count
 
 -- name: begin
 UPDATE billing_jobs SET began_at = clock_timestamp()
@@ -170,7 +170,7 @@ UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, bega
     reason = CASE WHEN began_at IS NULL THEN reason ELSE 'its worker ended before it did' END,
     due_at = clock_timestamp() + make_interval(secs => CASE WHEN began_at IS NULL THEN 0 ELSE %(seconds)s END)
 WHERE worker_id = %(worker_id)s
-RETURNING job_id, client_id, key, delivery_id, failure_count
+RETURNING job_id, client_id, key
 
 -- name: count
 SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'running') AS running,
