@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 class DeadLetter:
     """A message of the dead-letter queue, why it is there, and what its body announces.
 
-    Without a reason SQS moved it: it was received too often, and no worker lived to say why. `key` is that of the first
+    Without a reason SQS moved it itself, because it was received too often. `key` is that of the first
     of its `object_count` objects.
     """
 

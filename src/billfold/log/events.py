@@ -63,33 +63,32 @@ class Event(StrEnum):
     ASKED_ALONE = _warning(
         "asked_alone",
         "",
-        "A delivery requested over HTTP starts again after its server died. This server starts nothing else until it is"
-        " done.",
+        "A job without a message starts again after its worker died. This worker starts nothing else until it is done.",
     )
     ASKED_DEAD = _error(
         "asked_dead",
         "reason error_code",
-        "A delivery requested over HTTP can never succeed, or failed too often. It is not retried.",
+        "A job without a message can never succeed, or failed too often. It is not retried.",
     )
-    ASKED_DONE = _info("asked_done", "state instead reason", "A delivery requested over HTTP is done.")
+    ASKED_DONE = _info("asked_done", "state instead reason", "A job without a message is done.")
     ASKED_LATER = _event(
         "asked_later",
         "debug warning",
         "cause delay_seconds error_code reason",
-        "A delivery requested over HTTP is retried: after a failure or without a database (warning), or when its"
-        " statement is free (debug).",
+        "A job without a message is retried: after a failure or without a database (warning), or when its statement is"
+        " free (debug).",
         metrics="Retries",
     )
     ASKED_STARTED = _event(
         "asked_started",
         "debug info",
         "asked_by taken_count",
-        "The server starts a delivery requested over HTTP; debug if it is not the first time.",
+        "A job without a message starts; debug if it is not the first time, or a visit or a doctor run.",
     )
     ATTEMPT_NOT_ENDED = _warning(
         "attempt_not_ended",
         "error_code error",
-        "A stopping worker could not give its jobs back. Others free them soon.",
+        "A stopping worker could not give its jobs back. Other workers free them soon.",
     )
     ATTRIBUTES_LEFT_OUT = _warning(
         "attributes_left_out", "message_id names", "A dead letter has no room for these attributes of its sender."
