@@ -87,7 +87,7 @@ def show_jobs(console: Console, rows: Sequence[JobRow], now: datetime, *, is_fil
     for row in rows:
         since = row.began_at or row.ended_at or row.created_at
         add_row(
-            table, str(row.job_id), row.state, row.client_id, _show_age(now - since), _name(row), _foretell(row, now)
+            table, str(row.job_id), row.state, row.client_id, _show_age(now - since), _name(row), _show_next(row, now)
         )
     print_table(console, table, nothing="there is no such job" if is_filtered else "nothing waits")
 
@@ -110,7 +110,7 @@ def _name(row: JobRow) -> str:
             return "doctor run"
 
 
-def _foretell(row: JobRow, now: datetime) -> str:
+def _show_next(row: JobRow, now: datetime) -> str:
     failed = f"failed {row.failure_count:,} time{'' if row.failure_count == 1 else 's'}" if row.failure_count else ""
     if row.state == JobState.DEAD:
         return f"given up: {row.reason} ({row.error_code})"

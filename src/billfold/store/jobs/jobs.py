@@ -161,9 +161,9 @@ def add(connection: Connection, new: NewJob) -> int:
 
 
 def live(connection: Connection, worker_id: UUID, *, silence_seconds: float | None = None) -> None:
-    """Hold the lock of this worker's life on this connection, and hear of new jobs.
+    """Hold the lock of this worker's life on this connection, and listen for new jobs.
 
-    PostgreSQL ends the connection, and with it the life, if it asks nothing for `silence_seconds`.
+    PostgreSQL ends the connection, and with it the life, if it sends nothing for `silence_seconds`.
     """
     if silence_seconds is not None:
         connection.execute(_query("end_if_silent"), {"silence": f"{round(silence_seconds * 1000)}ms"})
@@ -209,7 +209,7 @@ def take_doctor(connection: Connection, worker_id: UUID, *, limit: int) -> list[
 
 
 def count(connection: Connection) -> dict[str, int]:
-    """How many jobs wait and are running, and how long the oldest of them has been in the queue."""
+    """How many jobs are `waiting` and `running`, and `oldest_seconds`, since the oldest of them was written."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return dict(cursor.execute(_query("count")).fetchone() or {})
 

@@ -58,7 +58,7 @@ CREATE INDEX billing_jobs_doctor ON billing_jobs (due_at, job_id) WHERE kind = '
 CREATE INDEX billing_jobs_of_message ON billing_jobs (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX billing_jobs_of_delivery ON billing_jobs (delivery_id) WHERE delivery_id IS NOT NULL;
 
--- The last doctor run of each client that the dashboard asked for.
+-- The last doctor run of each client that the dashboard requested.
 CREATE TABLE billing_doctor_runs (
     client_id text PRIMARY KEY REFERENCES billing_clients,
     started_at timestamptz,
@@ -68,7 +68,7 @@ CREATE TABLE billing_doctor_runs (
     probes jsonb NOT NULL DEFAULT '[]',
     CHECK (ended_at IS NULL OR started_at IS NOT NULL)
 );
-COMMENT ON TABLE billing_doctor_runs IS 'The last doctor run of each client that the dashboard asked for.';
+COMMENT ON TABLE billing_doctor_runs IS 'The last doctor run of each client that the dashboard requested.';
 COMMENT ON COLUMN billing_doctor_runs.is_cut_off IS 'It reached its limit: its probes are those until then.';
 COMMENT ON COLUMN billing_doctor_runs.error IS 'Why it ended early.';
 

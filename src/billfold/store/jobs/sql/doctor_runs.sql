@@ -1,4 +1,4 @@
--- The last doctor run of each client that the dashboard asked for.
+-- The last doctor run of each client that the dashboard requested.
 
 -- name: is_open
 SELECT EXISTS (SELECT FROM billing_jobs WHERE client_id = %(client_id)s AND kind = 'doctor' AND state <> 'dead')
