@@ -16,6 +16,7 @@ from billfold.model import Client
 
 if TYPE_CHECKING:
     from billfold.bills.backfill import FolderContents
+    from billfold.store.jobs.jobs import Job
 
 # A wait for other work is short at first, and at most this long
 MAX_WAIT_SECONDS = 60
@@ -102,24 +103,27 @@ def choose(results: Sequence[Result]) -> Result:
     return next(iter([*dead, *results]), Done())
 
 
-def report(result: Result) -> None:
-    """Log the end of a message: `message_done`, `message_later` or `message_dead`."""
-    facts: dict[str, Any] = {
-        **({"client": result.client.client_id} if result.client else {}),
-        **({"delivery_id": str(result.delivery_id)} if result.delivery_id else {}),
-        **({"reason": result.reason} if result.reason else {}),
-    }
+def report(result: Result, job: Job | None = None) -> None:
+    """Log the end of a message, or of a job: `message_…` with a message, `asked_…` without one."""
+    is_message = job is None or job.message is not None
+    facts: dict[str, Any] = {"reason": result.reason} if result.reason else {}
+    if is_message:
+        facts |= {"client": result.client.client_id} if result.client else {}
+        facts |= {"delivery_id": str(result.delivery_id)} if result.delivery_id else {}
+    elif job and isinstance(result, Done) and result.delivery_id not in (None, job.delivery_id):
+        facts["instead"] = str(result.delivery_id)
     match result:
         case Done():
-            log.info(Event.MESSAGE_DONE, **({"state": result.state} if result.state else {}), **facts)
-        case Retry(cause=Cause.BUSY):
-            # A flood of one client's events logs this thousands of times.
-            log.debug(Event.MESSAGE_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **facts)
+            facts |= {"state": result.state} if result.state else {}
+            log.info(Event.MESSAGE_DONE if is_message else Event.ASKED_DONE, **facts)
         case Retry():
-            code = {"error_code": result.error_code} if result.error_code else {}
-            log.warning(Event.MESSAGE_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **code, **facts)
+            # A flood of one client's events waits thousands of times.
+            write = log.debug if result.cause is Cause.BUSY else log.warning
+            facts |= {"error_code": result.error_code} if result.error_code else {}
+            event = Event.MESSAGE_LATER if is_message else Event.ASKED_LATER
+            write(event, cause=result.cause, delay_seconds=result.delay_seconds, **facts)
         case Dead():
-            log.error(Event.MESSAGE_DEAD, error_code=result.error_code, **facts)
+            log.error(Event.MESSAGE_DEAD if is_message else Event.ASKED_DEAD, error_code=result.error_code, **facts)
         case _:
             assert_never(result)
 

@@ -155,28 +155,10 @@ def settle(connection: Connection, job: Job, worker_id: UUID, result: Result) ->
 
 
 def _report(job: Job, result: Result) -> None:
-    if job.message is not None:
-        report(result)
-        return
     if job.kind is JobKind.VISIT and (isinstance(result, Done | Dead) or result.cause is Cause.FAILURE):
         _report_visit(result)
-        return
-    if job.kind is JobKind.DOCTOR and isinstance(result, Done):
-        return
-    facts: dict[str, Any] = {"reason": result.reason} if result.reason else {}
-    match result:
-        case Done():
-            is_another = result.delivery_id not in (None, job.delivery_id)
-            instead = {"instead": str(result.delivery_id)} if is_another else {}
-            log.info(Event.ASKED_DONE, state=result.state, **instead, **facts)
-        case Retry():
-            write = log.debug if result.cause is Cause.BUSY else log.warning
-            code = {"error_code": result.error_code} if result.error_code else {}
-            write(Event.ASKED_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **code, **facts)
-        case Dead():
-            log.error(Event.ASKED_DEAD, error_code=result.error_code, **facts)
-        case _:
-            assert_never(result)
+    elif job.kind is not JobKind.DOCTOR or not isinstance(result, Done):
+        report(result, job)
 
 
 def _report_visit(result: Result) -> None:

@@ -78,7 +78,7 @@ def _show(report: Report, *, as_json: bool) -> None:
         "later": report.later_count,
         "dead": report.dead_count,
         "stuck": report.stuck_count,
-        "given_back": report.given_back_count,
+        "given_back": report.unfinished_count,
         "unfinished": report.unfinished_count,
         "states": dict(report.states),
         "duration_seconds": round(report.duration_seconds, 3),
