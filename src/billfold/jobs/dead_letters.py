@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from billfold.aws.notifications import parse_notification
-from billfold.aws.queue import MAX_MESSAGES, Attribute, Message, Queue, open_queue
+from billfold.aws.queue import Attribute, Message, Queue, open_queue
 from billfold.errors import BillfoldError, MessageError, SourceError, UsageError
 from billfold.identifiers import MIN_CHARACTERS, refuse_ambiguous
 from billfold.jobs.results import Dead
@@ -248,9 +248,7 @@ class _Walk:
         self.has_more = False
 
     def __iter__(self) -> Iterator[Message]:
-        while messages := self._queue.receive(
-            max_messages=MAX_MESSAGES, wait_seconds=_WAIT_SECONDS, hide_seconds=_HIDE_SECONDS
-        ):
+        while messages := self._queue.receive(wait_seconds=_WAIT_SECONDS, hide_seconds=_HIDE_SECONDS):
             # All of them are given back, even if the caller stops after the first. Bodies may be large.
             self._held.update({each.message_id: replace(each, body="", attributes={}) for each in messages})
             for message in messages:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from billfold.aws.queue import MAX_MESSAGES, Message, Queue
+from billfold.aws.queue import Message, Queue
 from billfold.errors import BillfoldError, StoreError, as_internal
 from billfold.jobs.arrival import take_in
 from billfold.jobs.dead_letters import bury
@@ -82,7 +82,6 @@ class Receiver:
             while not self._is_stopping:
                 try:
                     messages = self._queue.receive(
-                        max_messages=MAX_MESSAGES,
                         wait_seconds=DRAIN_POLL_SECONDS if self._drain else POLL_SECONDS,
                         hide_seconds=self._settings.visibility_seconds,
                     )
@@ -182,10 +181,9 @@ class Receiver:
             self._delete(message)
             self.counts["dead"] += 1
             return
-        delay_seconds = message.limit_hiding(STUCK_SECONDS)
-        log.error(Event.MESSAGE_STUCK, reason=result.reason, error_code=result.error_code, delay_seconds=delay_seconds)
+        log.error(Event.MESSAGE_STUCK, reason=result.reason, error_code=result.error_code, delay_seconds=STUCK_SECONDS)
         self.counts["stuck"] += 1
-        self._try("hide", lambda: self._queue.hide(message, delay_seconds))
+        self._try("hide", lambda: self._queue.hide(message, STUCK_SECONDS))
 
     def _delete(self, message: Message) -> None:
         """Delete the message; if that fails, it comes again, and its job is not written twice while it waits."""
