@@ -122,7 +122,7 @@ class Event(StrEnum):
     DATABASE_AWAY = _warning(
         "database_away",
         "delay_seconds error_code error",
-        "PostgreSQL does not answer. The worker receives no messages until it does.",
+        "PostgreSQL does not answer. The worker takes no messages and no jobs until it does.",
     )
     DATABASE_FOUND = _info("database_found", "", "PostgreSQL answers again.")
     DELIVERY_BUSY = _warning("delivery_busy", "error", "Another worker holds the statement.")
@@ -226,7 +226,10 @@ class Event(StrEnum):
     )
     MESSAGE_DONE = _info("message_done", "client delivery_id state reason", "A message is done.")
     MESSAGE_FAILED = _error(
-        "message_failed", "exception", "A message met a defect in Billfold. It is retried.", metrics="InternalErrors"
+        "message_failed",
+        "exception",
+        "A message or a job met a defect in Billfold. It is retried.",
+        metrics="InternalErrors",
     )
     MESSAGE_LATER = _event(
         "message_later",
@@ -294,7 +297,7 @@ class Event(StrEnum):
     )
     SCHEDULE_INTERRUPTED = _error("schedule_interrupted", "error_code error", "The database was lost during a pass.")
     SCHEDULE_UNFINISHED = _warning(
-        "schedule_unfinished", "clients", "Deliveries were still running when the time to end was over."
+        "schedule_unfinished", "clients", "Jobs of these clients were still running when the time to end was over."
     )
     SERVE_TOKEN_MADE = _info(
         "serve_token_made",
@@ -317,7 +320,7 @@ class Event(StrEnum):
         "`billfold serve` answers. `token_file` holds the home's token; null if the server has none.",
     )
     SERVER_STOPPED = _info(
-        "server_stopped", "unfinished", "The server ended. Another one continues what it was still ingesting."
+        "server_stopped", "unfinished", "The server ended. Others ingest what it was still ingesting."
     )
     SERVER_STOPPING = _info("server_stopping", "seconds", "`billfold serve` received a signal to end.")
     SETTING_UNKNOWN = _warning(

@@ -23,9 +23,7 @@ from billfold.selection import DEFAULT_LIMIT, MAX_LIMIT
 if TYPE_CHECKING:
     from billfold.store.jobs.jobs import JobRow
 
-jobs_app = make_group(
-    "jobs", "Show the queue: what waits to be ingested, what runs where, and what failed.", acts_alone=True
-)
+jobs_app = make_group("jobs")
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
@@ -46,7 +44,7 @@ def list_jobs(
 
     Without a command it lists the jobs: those in progress, those that wait, by when they are tried next, and the dead
     ones. An object that an event, a request or the schedule names is one job until it is ingested. What fails is
-    tried again after a growing wait, BILLFOLD_MESSAGE_ATTEMPTS times.
+    retried after a growing wait, up to BILLFOLD_MESSAGE_ATTEMPTS attempts.
     """
     if context.invoked_subcommand is not None:
         return ExitCode.SUCCESS
