@@ -32,6 +32,7 @@ OUR_ATTRIBUTES = (REASON, ERROR_CODE, SOURCE_MESSAGE_ID)
 # queue may allow more, but one of another account or an older one does not).
 _MAX_ATTRIBUTES = 10
 _MAX_MESSAGE_BYTES = 262_144
+_MAX_REASON_CHARACTERS = 1000
 # Long enough to walk thousands of messages; they are given back as soon as that is done.
 _HIDE_SECONDS = 900
 # Only a poll with a wait asks all servers of the queue (AWS: "short and long polling").
@@ -105,7 +106,10 @@ def bury(dead_letters: Queue, message: Message, dead: Dead) -> None:
     Attributes that do not fit are left out, with a warning (`attributes_left_out`): first the sender's, and of a body
     that leaves no room at all also our own.
     """
-    attributes = {name: Attribute(value=value) for name, value in dead.attributes(message.message_id).items()}
+    # SQS rejects control characters and empty values.
+    reason = "".join(c if c.isprintable() else " " for c in dead.reason)[:_MAX_REASON_CHARACTERS] or "-"
+    ours = zip(OUR_ATTRIBUTES, (reason, dead.error_code, message.message_id), strict=True)
+    attributes = {name: Attribute(value=value) for name, value in ours}
     size_bytes = len(message.body.encode()) + sum(_size_of(*item) for item in attributes.items())
     left_out = []
     for name, attribute in message.attributes.items():

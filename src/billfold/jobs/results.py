@@ -24,8 +24,6 @@ MAX_WAIT_SECONDS = 60
 _PATIENT_FROM = 100
 # The longest wait after a failure.
 MAX_RETRY_DELAY_SECONDS = 900
-# SQS: an attribute counts towards the size of its message, and a reason is for people.
-_MAX_REASON_CHARACTERS = 1000
 
 _RANDOM = Random()
 
@@ -76,15 +74,6 @@ class Dead:
     client: Client | None = None
     delivery_id: UUID | None = None
     visit: FolderContents | None = None
-
-    def attributes(self, message_id: str) -> dict[str, str]:
-        """The attributes of the dead letter: `reason`, `error_code`, and the id that the message had in its queue."""
-        return {
-            # SQS rejects control characters and empty values.
-            "reason": "".join(c if c.isprintable() else " " for c in self.reason)[:_MAX_REASON_CHARACTERS] or "-",
-            "error_code": self.error_code,
-            "source_message_id": message_id,
-        }
 
 
 Result = Done | Retry | Dead
