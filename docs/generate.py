@@ -59,13 +59,16 @@ def commands_document() -> str:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Each command's name and itself, in the order of the help; those of a group are named with it."""
+    """Each command's name and itself, in the order of the help; those of a group are named with it.
+
+    A group that does something without one of them is a command too.
+    """
     root: Any = typer.main.get_command(app)
     for name, command in root.commands.items():
-        if nested := getattr(command, "commands", None):
-            yield from ((f"{name} {word}", below) for word, below in nested.items())
-        else:
+        nested = getattr(command, "commands", {})
+        if not nested or command.invoke_without_command:
             yield name, command
+        yield from ((f"{name} {word}", below) for word, below in nested.items())
 
 
 def page_with_tables(text: str) -> str:

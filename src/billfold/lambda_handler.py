@@ -11,7 +11,6 @@ from base64 import b64decode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -37,7 +36,6 @@ from billfold.store.jobs.jobs import Job
 MIN_REMAINING_SECONDS = 20
 
 log = structlog.get_logger(__name__)
-_random = Random()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,7 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, 
         waits = [left[job_id] for job_id in job_ids or () if job_id in left]
         if waits:
             # One that is due waits for a slot, for another worker, or for the next call.
-            _hide(received, min(waits) or wait_seconds(received.message.receive_count, _random))
+            _hide(received, min(waits) or wait_seconds(received.message.receive_count))
         if waits or job_ids is None:
             failed.append({"itemIdentifier": received.message.message_id})
     return {"batchItemFailures": failed}
@@ -110,7 +108,7 @@ def _take_in(container: _Container, received: _Received) -> tuple[int, ...] | No
 
 
 def _let_wait(container: _Container, received: _Received, error: BillfoldError) -> None:
-    seconds = retry_seconds(received.message.receive_count, container.settings.message_retry_seconds, _random)
+    seconds = retry_seconds(received.message.receive_count, container.settings.message_retry_seconds)
     report(Retry(cause=Cause.UNTRIED, delay_seconds=seconds, reason=str(error), error_code=error.error_code))
     _hide(received, seconds)
 
@@ -118,7 +116,8 @@ def _let_wait(container: _Container, received: _Received, error: BillfoldError) 
 def _work_off(container: _Container, wanted: Collection[int], context: Any) -> Mapping[int, int]:
     """Work on each of these jobs once, if there is time; those that have not ended, each with the seconds it waits."""
     worker_id = uuid4()
-    database = jobs.name_sessions(container.database, worker_id)
+    # `jobs.free` ends the sessions with this name.
+    database = container.database.named(str(worker_id))
     untried = set(wanted)
     while True:
         # A connection that was idle during an attempt may be gone. The lock of this life ends with the call: what is

@@ -78,8 +78,8 @@ def parse_notification(body: str) -> Notification:
     return _parse(_load(body), envelopes=0)
 
 
-def spell_event(created: CreatedObject) -> str:
-    """S3's message of this object alone."""
+def format_event(created: CreatedObject) -> str:
+    """S3's notification of this object alone, as `parse_notification` reads it."""
     record = {
         "eventSource": "aws:s3",
         "eventName": f"{_CREATED}Put",

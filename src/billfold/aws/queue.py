@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,12 +15,9 @@ from billfold.aws.aws_errors import translated
 from billfold.aws.credentials import aws_client, open_own_session
 from billfold.settings import Settings
 
-# AWS: a receive returns ten messages at most, waits 20 seconds at most, and hides what it returns for 12 hours at most.
+# AWS: a receive returns ten messages at most, and waits 20 seconds at most.
 MAX_MESSAGES = 10
 MAX_WAIT_SECONDS = 20
-MAX_HIDDEN_SECONDS = 43_200
-# The receipt is a little older than known here.
-_RECEIPT_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +33,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message as one receive returned it: `receipt` is valid for that receive only, `attributes` are the sender's.
-
-    `received_at` is monotonic, in seconds.
-    """
+    """A message as one receive returned it: `receipt` is valid for that receive only, `attributes` are the sender's."""
 
     message_id: str
     receipt: str
@@ -48,12 +41,6 @@ class Message:
     receive_count: int = 1
     sent_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    received_at: float = field(default_factory=time.monotonic, compare=False)
-
-    def limit_hiding(self, seconds: int) -> int:
-        """These seconds, or the remaining ones: SQS counts the 12 hours from the receipt and refuses more."""
-        left = MAX_HIDDEN_SECONDS - _RECEIPT_SECONDS - int(time.monotonic() - self.received_at)
-        return max(min(seconds, left), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +82,10 @@ class Queue:
             self._sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
 
     def hide(self, message: Message, seconds: int) -> None:
-        """Hide the message from now on, until 12 hours after its receipt at most; 0 shows it at once."""
+        """Hide the message from now on; 0 shows it at once. SQS allows 12 hours from its receipt."""
         with self._translated("sqs:ChangeMessageVisibility"):
             self._sqs.change_message_visibility(
-                QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=message.limit_hiding(seconds)
+                QueueUrl=self.url, ReceiptHandle=message.receipt, VisibilityTimeout=seconds
             )
 
     def send(self, body: str, attributes: Mapping[str, str | Attribute] | None = None) -> str:

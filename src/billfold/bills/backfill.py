@@ -14,6 +14,7 @@ from billfold.bills.admission import is_current
 from billfold.bills.attempt import ingest_delivery
 from billfold.bills.ingestion import Ingestion, keep_client, retrying
 from billfold.bills.sources import resolve_all
+from billfold.errors import BillfoldError
 from billfold.log import Event
 from billfold.model import Client, Delivery, DeliveryOutcome, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
@@ -28,10 +29,11 @@ OnDelivery = Callable[[int, int, Delivery], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
-    """What is in a client's folder: how many statements, how many of them current, and the deliveries of others.
+class FolderContents:
+    """What is in a client's folder: how many statements, how many of them current, and the deliveries that wait.
 
-    `refused` are the errors of statements that cannot be resolved. `is_complete` says that the whole folder was listed.
+    `refused` are the statements that cannot be resolved, or the folder itself, each with its error. `is_complete` says
+    that the whole folder was listed.
     """
 
     bucket: Bucket
@@ -40,6 +42,10 @@ class Findings:
     waiting: tuple[Delivery, ...]
     refused: tuple[DeliveryOutcome, ...]
     is_complete: bool
+
+    @property
+    def failures(self) -> list[BillfoldError]:
+        return [outcome.exit_error for outcome in self.refused if outcome.exit_error]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +114,7 @@ def backfill(
     return report
 
 
-def look_through(ingestion: Ingestion) -> Findings:
+def look_through(ingestion: Ingestion) -> FolderContents:
     """List the client's folder: what is not current waits, the oldest billing period first.
 
     The month of a file without a manifest may be only in its content: it is known if this version was read before.
@@ -125,7 +131,7 @@ def look_through(ingestion: Ingestion) -> Findings:
     deliveries = retrying(settings)(_in_order, database, client, deliveries, ingestion.since)
     waiting = retrying(settings)(_leave_out_current, database, client, deliveries)
     log.info(Event.BACKFILL_STARTED, statements=len(deliveries) + len(refused), waiting=len(waiting))
-    return Findings(
+    return FolderContents(
         bucket=bucket,
         statement_count=len(deliveries) + len(refused),
         # An outcome without an error is a current delivery whose files have expired.

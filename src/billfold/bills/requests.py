@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from billfold import clients
 from billfold.aws import SilentProgress, address, is_local
 from billfold.aws.layout import work_of
 from billfold.bills.admission import is_current
-from billfold.bills.backfill import look_through
+from billfold.bills.backfill import FolderContents, look_through
 from billfold.bills.ingestion import Ingestion
 from billfold.bills.release import not_held, permit
 from billfold.bills.sources import find_deliveries
@@ -94,20 +93,7 @@ def request(
         return (*requested, *(requests.show(connection, delivery_id) for delivery_id in kept))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderVisit:
-    """How many statements a client's folder has, how many of them are current, and how many wait for a worker.
-
-    `failures` are the errors of those that cannot be resolved, or of the folder.
-    """
-
-    statement_count: int
-    current_count: int
-    waiting_count: int
-    failures: tuple[BillfoldError, ...]
-
-
-def visit_folder(client: Client, *, settings: Settings, database: Database) -> FolderVisit:
+def visit_folder(client: Client, *, settings: Settings, database: Database) -> FolderContents:
     """Queue each delivery in the client's folder that is not current, the oldest billing period first.
 
     The folder counts as visited unless a second look could find more. Raises ConfigurationError if no bucket is
@@ -125,20 +111,14 @@ def visit_folder(client: Client, *, settings: Settings, database: Database) -> F
         progress=SilentProgress(),
     )
     found = look_through(ingestion)
-    failures = tuple(outcome.exit_error for outcome in found.refused if outcome.exit_error)
     with connect(database.conninfo) as connection:
         for delivery in found.waiting:
             registered = registration.register_delivery(connection, client, delivery, TriggerSource.SCHEDULE)
             stored = records.find_delivery(connection, registered.delivery_id)
             _let_wait(connection, stored, TriggerSource.SCHEDULE)
-        if found.is_complete and not any(map(may_pass, failures)):
+        if found.is_complete and not any(map(may_pass, found.failures)):
             freshness.mark_backfilled(connection, client.client_id, began_at)
-    return FolderVisit(
-        statement_count=found.statement_count,
-        current_count=found.current_count,
-        waiting_count=len(found.waiting),
-        failures=failures,
-    )
+    return found
 
 
 def may_pass(failure: BillfoldError) -> bool:

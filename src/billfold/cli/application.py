@@ -68,15 +68,18 @@ def start(shown_elsewhere: Sequence[str] = ()) -> Billfold:
     return Billfold(settings)
 
 
-def make_group(name: str, text: str, *, acts_alone: bool = False) -> typer.Typer:
-    """A group of commands, such as `billfold client …`; one that `acts_alone` does something without one of them."""
+def make_group(name: str, text: str | None = None) -> typer.Typer:
+    """A group of commands, such as `billfold client …`.
+
+    One without a text does something without one of them: its callback, whose docstring is the text.
+    """
     group = typer.Typer(
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
-        no_args_is_help=not acts_alone,
-        invoke_without_command=acts_alone,
+        no_args_is_help=text is not None,
+        invoke_without_command=text is None,
     )
-    app.add_typer(group, name=name, help=text)
+    app.add_typer(group, name=name, help=text or typer.models.Default(None))
     return group
 
 

@@ -15,7 +15,7 @@ import structlog
 from billfold import clients
 from billfold.aws.keys import is_trick
 from billfold.aws.layout import is_data_file, is_manifest, place_of, work_of
-from billfold.aws.notifications import CreatedObject, Request, parse_notification, spell_event
+from billfold.aws.notifications import CreatedObject, Request, format_event, parse_notification
 from billfold.aws.other_files import kind_of_key
 from billfold.aws.queue import Message
 from billfold.errors import AccessDeniedError, ConfigurationError, MessageError, UsageError
@@ -101,7 +101,7 @@ def starts_delivery(key: str) -> bool:
 def _split(kept: JobMessage, announced: CreatedObject | Request) -> JobMessage:
     """The message as if it announced only this object."""
     assert isinstance(announced, CreatedObject)
-    return replace(kept, body=spell_event(announced))
+    return replace(kept, body=format_event(announced))
 
 
 def _judge(

@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from billfold.aws.notifications import parse_notification
-from billfold.aws.queue import MAX_MESSAGES, Attribute, Message, Queue, open_queue
+from billfold.aws.queue import Attribute, Message, Queue, open_queue
 from billfold.errors import BillfoldError, MessageError, SourceError, UsageError
 from billfold.identifiers import MIN_CHARACTERS, refuse_ambiguous
 from billfold.jobs.results import Dead
@@ -32,6 +32,7 @@ OUR_ATTRIBUTES = (REASON, ERROR_CODE, SOURCE_MESSAGE_ID)
 # queue may allow more, but one of another account or an older one does not).
 _MAX_ATTRIBUTES = 10
 _MAX_MESSAGE_BYTES = 262_144
+_MAX_REASON_CHARACTERS = 1000
 # Long enough to walk thousands of messages; they are given back as soon as that is done.
 _HIDE_SECONDS = 900
 # Only a poll with a wait asks all servers of the queue (AWS: "short and long polling").
@@ -44,7 +45,7 @@ log = structlog.get_logger(__name__)
 class DeadLetter:
     """A message of the dead-letter queue, why it is there, and what its body announces.
 
-    Without a reason SQS moved it: it was received too often, and no worker lived to say why. `key` is that of the first
+    Without a reason SQS moved it itself, because it was received too often. `key` is that of the first
     of its `object_count` objects.
     """
 
@@ -105,7 +106,10 @@ def bury(dead_letters: Queue, message: Message, dead: Dead) -> None:
     Attributes that do not fit are left out, with a warning (`attributes_left_out`): first the sender's, and of a body
     that leaves no room at all also our own.
     """
-    attributes = {name: Attribute(value=value) for name, value in dead.attributes(message.message_id).items()}
+    # SQS rejects control characters and empty values.
+    reason = "".join(c if c.isprintable() else " " for c in dead.reason)[:_MAX_REASON_CHARACTERS] or "-"
+    ours = zip(OUR_ATTRIBUTES, (reason, dead.error_code, message.message_id), strict=True)
+    attributes = {name: Attribute(value=value) for name, value in ours}
     size_bytes = len(message.body.encode()) + sum(_size_of(*item) for item in attributes.items())
     left_out = []
     for name, attribute in message.attributes.items():
@@ -248,9 +252,7 @@ class _Walk:
         self.has_more = False
 
     def __iter__(self) -> Iterator[Message]:
-        while messages := self._queue.receive(
-            max_messages=MAX_MESSAGES, wait_seconds=_WAIT_SECONDS, hide_seconds=_HIDE_SECONDS
-        ):
+        while messages := self._queue.receive(wait_seconds=_WAIT_SECONDS, hide_seconds=_HIDE_SECONDS):
             # All of them are given back, even if the caller stops after the first. Bodies may be large.
             self._held.update({each.message_id: replace(each, body="", attributes={}) for each in messages})
             for message in messages:

@@ -1,4 +1,4 @@
-"""A doctor run that the dashboard asked for: its probes are kept as they are found, for the page that waits."""
+"""A doctor run that the dashboard requested: its probes are kept as they are found, for the page that waits."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import Random
 from uuid import uuid4
 
 import structlog
@@ -35,19 +34,19 @@ from billfold.store.database import Connection, Database, connect
 from billfold.store.jobs import jobs
 from billfold.store.jobs.jobs import Job, Outlook
 
-# How often it looks what there is to do, and who is gone. What is new, and what ends here, announces itself.
+# How often it looks for due jobs and for workers that are gone. New jobs, and the ends of its own, wake it earlier.
 LOOK_SECONDS = 5.0
-# Jobs that are due and wait for others may wait for those of another worker.
+# Due jobs that it could not take may wait for another worker, which does not announce the ends of its jobs.
 _DUE_LOOK_SECONDS = 1.0
-# A life that is silent for this long has ended.
+# PostgreSQL ends the connection of a pool that sends nothing for this long, as of a stopped process.
 SILENCE_SECONDS = 10.0
-# So that it is back in time, see `rescue`.
+# Shorter than `rescue.GRACE_SECONDS`: others would take it for gone.
 _MAX_RECONNECT_SECONDS = 3
 # Doctor runs have threads of their own, because somebody is watching.
 DOCTOR_CONCURRENCY = 2
 _COUNT_SECONDS = 60
 _TICK_SECONDS = 0.1
-# At the end, what is being written is written.
+# A result that is being written when the time is over may still be written.
 _LAST_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -67,7 +66,8 @@ class Pool:
     ) -> None:
         self._worker_id = uuid4()
         self._settings = settings
-        self._database = jobs.name_sessions(database, self._worker_id)
+        # `jobs.free` ends the sessions with this name.
+        self._database = database.named(str(self._worker_id))
         self._concurrency = concurrency
         self._on_settled = on_settled
         self._trigger = trigger
@@ -81,7 +81,6 @@ class Pool:
         self._alone: Job | None = None
         self._is_idle = False
         self._failure: BillfoldError | None = None
-        self._random = Random()
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
@@ -140,7 +139,7 @@ class Pool:
         try:
             os.write(self._waker, b".")
         except BlockingIOError:
-            # It is awake already.
+            # The pipe is full: it is awake already.
             pass
 
     def _give_back(self) -> None:
@@ -169,7 +168,7 @@ class Pool:
             except BillfoldError as error:
                 self._is_idle, self._failure = False, error
                 failure_count += 1
-                delay_seconds = min(wait_seconds(failure_count, self._random), _MAX_RECONNECT_SECONDS)
+                delay_seconds = min(wait_seconds(failure_count), _MAX_RECONNECT_SECONDS)
                 log.warning(
                     Event.DATABASE_AWAY, delay_seconds=delay_seconds, error_code=error.error_code, error=str(error)
                 )
@@ -178,7 +177,7 @@ class Pool:
                 # If the thread ended, nobody would take jobs.
                 log.exception(Event.INTERNAL_ERROR)
                 failure_count += 1
-                self._pause(wait_seconds(failure_count, self._random))
+                self._pause(wait_seconds(failure_count))
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -212,7 +211,7 @@ class Pool:
     def _wait(self, connection: Connection, seconds: float) -> None:
         """Wait for this time, a new job, or the end of one here."""
         socket = connection.pgconn.socket
-        # Some came with the answers to the last questions.
+        # Some came with the answers to the last queries.
         if list(connection.notifies(timeout=0)):
             return
         ready, _, _ = select.select([socket, self._woken], [], [], seconds)

@@ -10,11 +10,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from random import Random
 
 import structlog
 
-from billfold.aws.queue import MAX_MESSAGES, Message, Queue
+from billfold.aws.queue import Message, Queue
 from billfold.errors import BillfoldError, StoreError, as_internal
 from billfold.jobs.arrival import take_in
 from billfold.jobs.dead_letters import bury
@@ -50,7 +49,6 @@ class Receiver:
         self._is_stopping = False
         self._is_drained = False
         self._hidden_until = 0.0
-        self._random = Random()
         self.counts: Counter[str] = Counter()
         self.failure: BaseException | None = None
 
@@ -84,7 +82,6 @@ class Receiver:
             while not self._is_stopping:
                 try:
                     messages = self._queue.receive(
-                        max_messages=MAX_MESSAGES,
                         wait_seconds=DRAIN_POLL_SECONDS if self._drain else POLL_SECONDS,
                         hide_seconds=self._settings.visibility_seconds,
                     )
@@ -109,8 +106,8 @@ class Receiver:
     def _wait_after(self, failures: int, refusals: int) -> int:
         """How long to wait before the next poll: denied access is fixed in minutes, if at all."""
         if refusals:
-            return retry_seconds(refusals, self._settings.message_retry_seconds, self._random)
-        return wait_seconds(failures, self._random)
+            return retry_seconds(refusals, self._settings.message_retry_seconds)
+        return wait_seconds(failures)
 
     def _looks_empty(self, empty_in_a_row: int) -> bool:
         """Whether the queue is empty; messages that others have hidden are theirs."""
@@ -132,7 +129,7 @@ class Receiver:
                 except StoreError as error:
                     # The outage may last: the messages come again, and none is received before PostgreSQL answers.
                     for each in messages[number:]:
-                        self._let_wait(each, Cause.DATABASE, error, wait_seconds(each.receive_count, self._random))
+                        self._let_wait(each, Cause.DATABASE, error, wait_seconds(each.receive_count))
                     self._wait_for_database()
                     return
                 except BillfoldError as error:
@@ -154,7 +151,7 @@ class Receiver:
 
     def _fail(self, message: Message, error: BillfoldError) -> None:
         """Let the message come again after an error of ours: nothing was tried, and it may have waited for long."""
-        delay_seconds = retry_seconds(message.receive_count, self._settings.message_retry_seconds, self._random)
+        delay_seconds = retry_seconds(message.receive_count, self._settings.message_retry_seconds)
         self._let_wait(message, Cause.UNTRIED, error, delay_seconds)
 
     def _let_wait(self, message: Message, cause: Cause, error: BillfoldError, seconds: int) -> None:
@@ -169,7 +166,7 @@ class Receiver:
                     log.info(Event.DATABASE_FOUND)
                     return
             except StoreError as error:
-                self._back_off(Event.DATABASE_AWAY, wait_seconds(2, self._random), error)
+                self._back_off(Event.DATABASE_AWAY, wait_seconds(2), error)
 
     def _back_off(self, event: Event, delay_seconds: int, error: BillfoldError) -> None:
         log.warning(event, delay_seconds=delay_seconds, error_code=error.error_code, error=str(error))
@@ -184,15 +181,14 @@ class Receiver:
             self._delete(message)
             self.counts["dead"] += 1
             return
-        delay_seconds = message.limit_hiding(STUCK_SECONDS)
-        log.error(Event.MESSAGE_STUCK, reason=result.reason, error_code=result.error_code, delay_seconds=delay_seconds)
+        log.error(Event.MESSAGE_STUCK, reason=result.reason, error_code=result.error_code, delay_seconds=STUCK_SECONDS)
         self.counts["stuck"] += 1
-        self._try("hide", lambda: self._queue.hide(message, delay_seconds))
+        self._try("hide", lambda: self._queue.hide(message, STUCK_SECONDS))
 
     def _delete(self, message: Message) -> None:
         """Delete the message; if that fails, it comes again, and its job is not written twice while it waits."""
         if not self._try("delete", lambda: self._queue.delete(message)):
-            self._hide(message, wait_seconds(message.receive_count, self._random))
+            self._hide(message, wait_seconds(message.receive_count))
 
     def _hide(self, message: Message, seconds: int) -> None:
         if not self._try("hide", lambda: self._queue.hide(message, seconds)):

@@ -1,4 +1,4 @@
-"""The result of a message: it is done, it is retried later, or it goes to the dead-letter queue with a reason."""
+"""The result of a job or a message: it is done, it is retried later, or it is dead, with a reason."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from billfold.log import Event
 from billfold.model import Client
 
 if TYPE_CHECKING:
-    from billfold.bills.requests import FolderVisit
+    from billfold.bills.backfill import FolderContents
+    from billfold.store.jobs.jobs import Job
 
 # A wait for other work is short at first, and at most this long
 MAX_WAIT_SECONDS = 60
-# until a message was received this often: SQS gives up after 1,000 times at most, which must last for days.
+# until a message of Lambda was received this often: SQS gives up after 1,000 times at most, which must last for days.
 _PATIENT_FROM = 100
 # The longest wait after a failure.
 MAX_RETRY_DELAY_SECONDS = 900
-# SQS: an attribute counts towards the size of its message, and a reason is for people.
-_MAX_REASON_CHARACTERS = 1000
+
+_RANDOM = Random()
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,7 @@ class Done:
     delivery_id: UUID | None = None
     state: str | None = None
     reason: str | None = None
-    visit: FolderVisit | None = None
+    visit: FolderContents | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class Retry:
     client: Client | None = None
     delivery_id: UUID | None = None
     error_code: str | None = None
-    visit: FolderVisit | None = None
+    visit: FolderContents | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,23 +73,14 @@ class Dead:
     error_code: str
     client: Client | None = None
     delivery_id: UUID | None = None
-    visit: FolderVisit | None = None
-
-    def attributes(self, message_id: str) -> dict[str, str]:
-        """The attributes of the dead letter: `reason`, `error_code`, and the id that the message had in its queue."""
-        return {
-            # SQS rejects control characters and empty values.
-            "reason": "".join(c if c.isprintable() else " " for c in self.reason)[:_MAX_REASON_CHARACTERS] or "-",
-            "error_code": self.error_code,
-            "source_message_id": message_id,
-        }
+    visit: FolderContents | None = None
 
 
 Result = Done | Retry | Dead
 
 
 def choose(results: Sequence[Result]) -> Result:
-    """The result of a message that announces several objects: it is retried as long as one of them can succeed.
+    """The result of a job whose key has several deliveries: it is retried as long as one of them can succeed.
 
     A failure among the retries counts, even if others only wait; the longest wait applies to all.
     """
@@ -100,39 +92,42 @@ def choose(results: Sequence[Result]) -> Result:
     return next(iter([*dead, *results]), Done())
 
 
-def report(result: Result) -> None:
-    """Log the end of a message: `message_done`, `message_later` or `message_dead`."""
-    facts: dict[str, Any] = {
-        **({"client": result.client.client_id} if result.client else {}),
-        **({"delivery_id": str(result.delivery_id)} if result.delivery_id else {}),
-        **({"reason": result.reason} if result.reason else {}),
-    }
+def report(result: Result, job: Job | None = None) -> None:
+    """Log the end of a message, or of a job: `message_…` with a message, `asked_…` without one."""
+    is_message = job is None or job.message is not None
+    facts: dict[str, Any] = {"reason": result.reason} if result.reason else {}
+    if is_message:
+        facts |= {"client": result.client.client_id} if result.client else {}
+        facts |= {"delivery_id": str(result.delivery_id)} if result.delivery_id else {}
+    elif job and isinstance(result, Done) and result.delivery_id not in (None, job.delivery_id):
+        facts["instead"] = str(result.delivery_id)
     match result:
         case Done():
-            log.info(Event.MESSAGE_DONE, **({"state": result.state} if result.state else {}), **facts)
-        case Retry(cause=Cause.BUSY):
-            # A flood of one client's events logs this thousands of times.
-            log.debug(Event.MESSAGE_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **facts)
+            facts |= {"state": result.state} if result.state else {}
+            log.info(Event.MESSAGE_DONE if is_message else Event.ASKED_DONE, **facts)
         case Retry():
-            code = {"error_code": result.error_code} if result.error_code else {}
-            log.warning(Event.MESSAGE_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **code, **facts)
+            # A flood of one client's events waits thousands of times.
+            write = log.debug if result.cause is Cause.BUSY else log.warning
+            facts |= {"error_code": result.error_code} if result.error_code else {}
+            event = Event.MESSAGE_LATER if is_message else Event.ASKED_LATER
+            write(event, cause=result.cause, delay_seconds=result.delay_seconds, **facts)
         case Dead():
-            log.error(Event.MESSAGE_DEAD, error_code=result.error_code, **facts)
+            log.error(Event.MESSAGE_DEAD if is_message else Event.ASKED_DEAD, error_code=result.error_code, **facts)
         case _:
             assert_never(result)
 
 
-def wait_seconds(receive_count: int, random: Random) -> int:
-    """How long a message waits for other work: longer each time, and random, so that not all come at once.
+def wait_seconds(count: int, random: Random = _RANDOM) -> int:
+    """How long to wait for other work: longer each time, and random, so that not all come at once.
 
-    It grows slowly, so that a free slot does not wait long for the next message.
+    It grows slowly, so that what is free again does not wait long.
     """
-    patience = max(receive_count - _PATIENT_FROM, 0) * 5
-    bound = min(1 + receive_count, MAX_WAIT_SECONDS) + patience
+    patience = max(count - _PATIENT_FROM, 0) * 5
+    bound = min(1 + count, MAX_WAIT_SECONDS) + patience
     return random.randint(1, min(bound, MAX_RETRY_DELAY_SECONDS))
 
 
-def retry_seconds(failure_count: int, base_seconds: int, random: Random) -> int:
-    """How long a message waits after this many failures: twice as long each time, the last quarter of it random."""
+def retry_seconds(failure_count: int, base_seconds: int, random: Random = _RANDOM) -> int:
+    """How long to wait after this many failures: twice as long each time, the last quarter of it random."""
     bound = min(base_seconds * 2 ** min(failure_count - 1, 20), MAX_RETRY_DELAY_SECONDS)
     return random.randint(bound - bound // 4, bound)

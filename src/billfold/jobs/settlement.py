@@ -6,7 +6,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from random import Random
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -27,7 +26,6 @@ from billfold.store.jobs.jobs import Job, JobMessage
 MAX_REQUEST_WAIT_SECONDS = 10
 
 log = structlog.get_logger(__name__)
-_random = Random()
 
 
 def bind(job: Job) -> AbstractContextManager[Any]:
@@ -97,7 +95,7 @@ def conclude(job: Job, result: Result, settings: Settings, *, dead_letters: Queu
 def _count_failure(job: Job, result: Retry, settings: Settings) -> Retry | Dead:
     count = job.failure_count + 1
     if count < settings.message_attempts:
-        delay_seconds = retry_seconds(count, settings.message_retry_seconds, _random)
+        delay_seconds = retry_seconds(count, settings.message_retry_seconds)
         return replace(result, delay_seconds=delay_seconds)
     return Dead(
         client=result.client,
@@ -119,7 +117,7 @@ def _bury(job: Job, kept: JobMessage, result: Dead, settings: Settings, dead_let
         log.warning(Event.QUEUE_FAILED, action="send", error_code=error.error_code, error=str(error))
         return Retry(
             cause=Cause.UNTRIED,
-            delay_seconds=retry_seconds(job.take_count, settings.message_retry_seconds, _random),
+            delay_seconds=retry_seconds(job.take_count, settings.message_retry_seconds),
             reason=f"it is dead, and cannot be sent to the dead-letter queue: {result.reason}",
             client=result.client,
             delivery_id=result.delivery_id,
@@ -157,34 +155,16 @@ def settle(connection: Connection, job: Job, worker_id: UUID, result: Result) ->
 
 
 def _report(job: Job, result: Result) -> None:
-    if job.message is not None:
-        report(result)
-        return
     if job.kind is JobKind.VISIT and (isinstance(result, Done | Dead) or result.cause is Cause.FAILURE):
         _report_visit(result)
-        return
-    if job.kind is JobKind.DOCTOR and isinstance(result, Done):
-        return
-    facts: dict[str, Any] = {"reason": result.reason} if result.reason else {}
-    match result:
-        case Done():
-            is_another = result.delivery_id not in (None, job.delivery_id)
-            instead = {"instead": str(result.delivery_id)} if is_another else {}
-            log.info(Event.ASKED_DONE, state=result.state, **instead, **facts)
-        case Retry():
-            write = log.debug if result.cause is Cause.BUSY else log.warning
-            code = {"error_code": result.error_code} if result.error_code else {}
-            write(Event.ASKED_LATER, cause=result.cause, delay_seconds=result.delay_seconds, **code, **facts)
-        case Dead():
-            log.error(Event.ASKED_DEAD, error_code=result.error_code, **facts)
-        case _:
-            assert_never(result)
+    elif job.kind is not JobKind.DOCTOR or not isinstance(result, Done):
+        report(result, job)
 
 
 def _report_visit(result: Result) -> None:
     visit = result.visit
     if visit is not None:
-        counts = {"current": visit.current_count, "pending": visit.waiting_count}
+        counts = {"current": visit.current_count, "pending": len(visit.waiting)}
         state = "done" if isinstance(result, Done) else "failed"
         log.info(Event.SCHEDULE_CLIENT_FINISHED, state=state, statements=visit.statement_count, **counts)
     elif isinstance(result, Done):

@@ -7,7 +7,6 @@ it is not yet current.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from random import Random
 from uuid import UUID
 
 import structlog
@@ -50,7 +49,6 @@ _DEFECT_SECONDS = 60
 _OUR_OWN = (InternalError, ConfigurationError, StoreError)
 
 log = structlog.get_logger(__name__)
-_random = Random()
 
 
 def attempt(job: Job, settings: Settings, database: Database, *, dead_letters: Queue | None = None) -> Result:
@@ -246,7 +244,7 @@ class _Worker:
             return Dead(client=client, delivery_id=delivery_id, reason=str(error), error_code=error.error_code)
         return Retry(
             cause=Cause.FAILURE if is_tried else Cause.UNTRIED,
-            delay_seconds=retry_seconds(self.job.take_count, self.settings.message_retry_seconds, _random),
+            delay_seconds=retry_seconds(self.job.take_count, self.settings.message_retry_seconds),
             reason=str(error),
             client=client,
             delivery_id=delivery_id,
@@ -254,5 +252,5 @@ class _Worker:
         )
 
     def _wait(self, cause: Cause, client: Client | None, reason: str, delivery_id: UUID | None = None) -> Retry:
-        delay_seconds = wait_seconds(self.job.take_count, _random)
+        delay_seconds = wait_seconds(self.job.take_count)
         return Retry(cause=cause, delay_seconds=delay_seconds, reason=reason, client=client, delivery_id=delivery_id)

@@ -43,7 +43,6 @@ class Report:
     later_count: int = 0
     dead_count: int = 0
     stuck_count: int = 0
-    given_back_count: int = 0
     unfinished_count: int = 0
     duration_seconds: float = 0.0
     states: Mapping[str, int] = field(default_factory=dict)
@@ -130,7 +129,6 @@ class Worker:
         return Report(
             **{f"{name}_count": number for name, number in counts.items()},
             unfinished_count=unfinished,
-            given_back_count=unfinished,
             duration_seconds=duration_seconds,
             states=dict(sorted(self._states.items())),
         )

@@ -63,33 +63,32 @@ class Event(StrEnum):
     ASKED_ALONE = _warning(
         "asked_alone",
         "",
-        "A delivery requested over HTTP starts again after its server died. This server starts nothing else until it is"
-        " done.",
+        "A job without a message starts again after its worker died. This worker starts nothing else until it is done.",
     )
     ASKED_DEAD = _error(
         "asked_dead",
         "reason error_code",
-        "A delivery requested over HTTP can never succeed, or failed too often. It is not retried.",
+        "A job without a message can never succeed, or failed too often. It is not retried.",
     )
-    ASKED_DONE = _info("asked_done", "state instead reason", "A delivery requested over HTTP is done.")
+    ASKED_DONE = _info("asked_done", "state instead reason", "A job without a message is done.")
     ASKED_LATER = _event(
         "asked_later",
         "debug warning",
         "cause delay_seconds error_code reason",
-        "A delivery requested over HTTP is retried: after a failure or without a database (warning), or when its"
-        " statement is free (debug).",
+        "A job without a message is retried: after a failure or without a database (warning), or when its statement is"
+        " free (debug).",
         metrics="Retries",
     )
     ASKED_STARTED = _event(
         "asked_started",
         "debug info",
         "asked_by taken_count",
-        "The server starts a delivery requested over HTTP; debug if it is not the first time.",
+        "A job without a message starts; debug if it is not the first time, or a visit or a doctor run.",
     )
     ATTEMPT_NOT_ENDED = _warning(
         "attempt_not_ended",
         "error_code error",
-        "A stopping worker could not give its jobs back. Others free them soon.",
+        "A stopping worker could not give its jobs back. Other workers free them soon.",
     )
     ATTRIBUTES_LEFT_OUT = _warning(
         "attributes_left_out", "message_id names", "A dead letter has no room for these attributes of its sender."
@@ -123,7 +122,7 @@ class Event(StrEnum):
     DATABASE_AWAY = _warning(
         "database_away",
         "delay_seconds error_code error",
-        "PostgreSQL does not answer. The worker receives no messages until it does.",
+        "PostgreSQL does not answer. The worker takes no messages and no jobs until it does.",
     )
     DATABASE_FOUND = _info("database_found", "", "PostgreSQL answers again.")
     DELIVERY_BUSY = _warning("delivery_busy", "error", "Another worker holds the statement.")
@@ -227,7 +226,10 @@ class Event(StrEnum):
     )
     MESSAGE_DONE = _info("message_done", "client delivery_id state reason", "A message is done.")
     MESSAGE_FAILED = _error(
-        "message_failed", "exception", "A message met a defect in Billfold. It is retried.", metrics="InternalErrors"
+        "message_failed",
+        "exception",
+        "A message or a job met a defect in Billfold. It is retried.",
+        metrics="InternalErrors",
     )
     MESSAGE_LATER = _event(
         "message_later",
@@ -295,7 +297,7 @@ class Event(StrEnum):
     )
     SCHEDULE_INTERRUPTED = _error("schedule_interrupted", "error_code error", "The database was lost during a pass.")
     SCHEDULE_UNFINISHED = _warning(
-        "schedule_unfinished", "clients", "Deliveries were still running when the time to end was over."
+        "schedule_unfinished", "clients", "Jobs of these clients were still running when the time to end was over."
     )
     SERVE_TOKEN_MADE = _info(
         "serve_token_made",
@@ -318,7 +320,7 @@ class Event(StrEnum):
         "`billfold serve` answers. `token_file` holds the home's token; null if the server has none.",
     )
     SERVER_STOPPED = _info(
-        "server_stopped", "unfinished", "The server ended. Another one continues what it was still ingesting."
+        "server_stopped", "unfinished", "The server ended. Others ingest what it was still ingesting."
     )
     SERVER_STOPPING = _info("server_stopping", "seconds", "`billfold serve` received a signal to end.")
     SETTING_UNKNOWN = _warning(

@@ -245,8 +245,7 @@ class Settings(BaseSettings):
     )
     serve_concurrency: int = whole(
         "BILLFOLD_SERVE_CONCURRENCY",
-        "The maximum number of deliveries requested over HTTP that `billfold serve` ingests at a time; 0 leaves them to"
-        " other servers.",
+        "The maximum number of jobs that `billfold serve` works on at a time; 0 leaves all but doctor runs to others.",
         default=1,
         min=0,
         max=64,
@@ -267,22 +266,21 @@ class Settings(BaseSettings):
     )
     message_attempts: int = whole(
         "BILLFOLD_MESSAGE_ATTEMPTS",
-        "The number of attempts at a message before it moves to the dead-letter queue, and at a delivery requested over"
-        " HTTP before it fails for good. Waiting for others does not count.",
+        "The number of attempts at a job before it is dead. Waiting for others does not count.",
         default=10,
         min=1,
         max=1000,
     )
     message_retry_seconds: int = whole(
         "BILLFOLD_MESSAGE_RETRY_SECONDS",
-        "How long a message waits after its first failure. Each further wait is twice as long, up to 15 minutes.",
+        "How long a job waits after its first failure. Each further wait is twice as long, up to 15 minutes.",
         default=10,
         min=0,
         max=900,
     )
     visibility_seconds: int = whole(
         "BILLFOLD_VISIBILITY_SECONDS",
-        "How long a message is hidden from other workers while one writes its jobs; if that one dies, it comes again.",
+        "How long SQS hides a message while a worker writes its jobs. If the worker dies, it comes again after that.",
         default=60,
         min=3,
         max=43_200,

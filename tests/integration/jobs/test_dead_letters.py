@@ -254,6 +254,20 @@ def test_one_that_sqs_moves_again_meanwhile_is_not_sent_round_and_round(
     assert len(list_dead_letters(queues, limit=10).letters) == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [("line 1\nline\x00 2 " + "x" * 2000, "line 1 line  2 " + "x" * 985), ("", "-")],
+    ids=["long", "empty"],
+)
+def test_a_dead_letter_says_why_in_words_that_sqs_takes(queues: Queues, reason: str, kept: str) -> None:
+    bury(queues.dead, Message(message_id="m-1", receipt="", body="{}"), Dead(reason=reason, error_code="input"))
+
+    [letter] = list_dead_letters(queues, limit=10).letters
+
+    assert (letter.reason, letter.error_code) == (kept, "input")
+    assert letter.attributes["source_message_id"].value == "m-1"
+
+
 def test_a_message_is_shown_whole(queues: Queues) -> None:
     first, _ = put(queues, EVENT, "two", reason="r" * 900)
 

@@ -13,6 +13,7 @@ import typer
 import typer.rich_utils
 from rich.style import Style
 from rich.text import Text
+from typer.main import solve_typer_info_help
 
 from billfold.cli import app, main
 from billfold.cli.application import choose_application
@@ -30,7 +31,7 @@ def _list_own_summaries() -> dict[str, str]:
         for entry in app.registered_commands
         if entry.callback
     }
-    groups = {str(entry.name): str(entry.help) for entry in app.registered_groups}
+    groups = {str(entry.name): solve_typer_info_help(entry).split("\n\n")[0] for entry in app.registered_groups}
     return {name: " ".join(text.split()) for name, text in {**commands, **groups}.items()}
 
 

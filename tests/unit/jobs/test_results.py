@@ -1,4 +1,4 @@
-"""The result of a message: which one wins, how long a retry waits, and what a dead letter says."""
+"""The result of a job: which one wins, and how long a retry waits."""
 
 from __future__ import annotations
 
@@ -53,14 +53,3 @@ def test_a_failure_waits_twice_as_long_each_time_up_to_a_quarter_of_an_hour() ->
     assert longest == [10, 20, 40, 640, 900, 900]
     assert min(retry_seconds(3, 10, Random(seed)) for seed in range(300)) == 30
     assert retry_seconds(5, 0, Random(1)) == 0
-
-
-def test_a_dead_letter_says_why_in_words_that_sqs_takes() -> None:
-    dead = Dead(reason="line 1\nline\x00 2 " + "x" * 2000, error_code="input")
-
-    attributes = dead.attributes("m-1")
-
-    assert attributes["reason"].startswith("line 1 line  2 xxx")
-    assert len(attributes["reason"]) == 1000
-    assert (attributes["error_code"], attributes["source_message_id"]) == ("input", "m-1")
-    assert Dead(reason="", error_code="input").attributes("m-1")["reason"] == "-"

@@ -44,8 +44,8 @@ HowMany = Annotated[
 def list_letters(queue_url: QueueUrl = None, limit: HowMany = _DEFAULT_LIMIT, as_json: Json = False) -> int:
     """List the dead letters, the oldest first, each with its reason and its object; say if there are more.
 
-    A message without a reason was received too often: each worker died before it could write one. To list messages is
-    to receive them: for a few seconds another listing does not see them.
+    SQS itself moved a message without a reason, because it was received too often. To list messages is to receive them:
+    for a few seconds another listing does not see them.
     """
     queues = _open(queue_url)
     from billfold.jobs.dead_letters import list_dead_letters

@@ -23,9 +23,7 @@ from billfold.selection import DEFAULT_LIMIT, MAX_LIMIT
 if TYPE_CHECKING:
     from billfold.store.jobs.jobs import JobRow
 
-jobs_app = make_group(
-    "jobs", "Show the queue: what waits to be ingested, what runs where, and what failed.", acts_alone=True
-)
+jobs_app = make_group("jobs")
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
@@ -46,7 +44,7 @@ def list_jobs(
 
     Without a command it lists the jobs: those in progress, those that wait, by when they are tried next, and the dead
     ones. An object that an event, a request or the schedule names is one job until it is ingested. What fails is
-    tried again after a growing wait, BILLFOLD_MESSAGE_ATTEMPTS times.
+    retried after a growing wait, up to BILLFOLD_MESSAGE_ATTEMPTS attempts.
     """
     if context.invoked_subcommand is not None:
         return ExitCode.SUCCESS
@@ -87,7 +85,7 @@ def show_jobs(console: Console, rows: Sequence[JobRow], now: datetime, *, is_fil
     for row in rows:
         since = row.began_at or row.ended_at or row.created_at
         add_row(
-            table, str(row.job_id), row.state, row.client_id, _show_age(now - since), _name(row), _foretell(row, now)
+            table, str(row.job_id), row.state, row.client_id, _show_age(now - since), _name(row), _show_next(row, now)
         )
     print_table(console, table, nothing="there is no such job" if is_filtered else "nothing waits")
 
@@ -110,7 +108,7 @@ def _name(row: JobRow) -> str:
             return "doctor run"
 
 
-def _foretell(row: JobRow, now: datetime) -> str:
+def _show_next(row: JobRow, now: datetime) -> str:
     failed = f"failed {row.failure_count:,} time{'' if row.failure_count == 1 else 's'}" if row.failure_count else ""
     if row.state == JobState.DEAD:
         return f"given up: {row.reason} ({row.error_code})"

@@ -58,9 +58,7 @@ _Interval = Annotated[
 ]
 _Concurrency = Annotated[
     int,
-    typer.Option(
-        "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many deliveries to ingest at a time."
-    ),
+    typer.Option("--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many jobs to work on at a time."),
 ]
 
 
@@ -81,9 +79,9 @@ def schedule(
     """Backfill each client at its refresh interval, and say which clients are late.
 
     Events can be lost: this finds every delivery that is not current, for every enabled client and for the one that
-    the settings describe. Each of them waits in the queue (`billfold jobs`) and is ingested here or by any other
-    worker. What is already in is not read again. A client that fails does not stop the others. A client is late when
-    no delivery came for one and a half of its refresh intervals.
+    the settings describe. Each of them waits in the queue (`billfold jobs`) and is ingested here or by a worker. What
+    is already in is not read again. A client that fails does not stop the others. A client is late when no delivery
+    came for one and a half of its refresh intervals.
     """
     if as_json and not once:
         raise UsageError("--json prints the visits of one pass", advice="use it with --once")

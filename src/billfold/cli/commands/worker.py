@@ -27,10 +27,10 @@ _MAX_CONCURRENCY = 64
         "Examples:\n\n"
         "- `billfold worker --queue-url https://sqs.eu-central-1.amazonaws.com/999988887777/billfold-events`\n\n"
         "- `billfold worker --drain --json` (the queue of BILLFOLD_QUEUE_URL)\n\n"
-        "SIGTERM and SIGINT end it: running messages may finish within BILLFOLD_SHUTDOWN_SECONDS, the others are given"
+        "SIGTERM and SIGINT end it: running jobs may finish within BILLFOLD_SHUTDOWN_SECONDS, the others are given"
         " back, and a second signal gives them back at once. Exit codes: 0 ended by a signal, or drained; 2 wrong usage"
         " or settings; 3 the queue does not exist or denies access; 5 PostgreSQL; 6 the queue does not answer at the"
-        " start. Failed messages do not change the exit code: they are received again or go to the dead-letter queue."
+        " start. Failed jobs do not change the exit code: they are retried, or dead."
     )
 )
 def worker(
@@ -39,22 +39,23 @@ def worker(
         typer.Option("--queue-url", metavar="URL", help="The SQS queue; BILLFOLD_QUEUE_URL by default."),
     ] = None,
     drain: Annotated[
-        bool, typer.Option("--drain", help="End when the queue is empty, and print what was done.")
+        bool, typer.Option("--drain", help="End when nothing waits any more, and print what was done.")
     ] = False,
     concurrency: Annotated[
         int,
         typer.Option(
-            "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many messages to handle at a time."
+            "--concurrency", min=1, max=_MAX_CONCURRENCY, metavar="N", help="How many jobs to work on at a time."
         ),
     ] = _DEFAULT_CONCURRENCY,
     as_json: Json = False,
 ) -> int:
     """Ingest the deliveries announced on an SQS queue.
 
-    S3, EventBridge or SNS announces them, or Billfold's own requests do. A manifest's event starts a delivery, a data
-    file's marks its run pending. Repeated and reordered messages change nothing. Any number of workers can share a
-    queue; each client has BILLFOLD_MAX_DELIVERIES slots (or its own number) among all of them. What can succeed later
-    is retried after a growing wait; the rest goes to the queue's dead-letter queue with its reason.
+    S3, EventBridge or SNS announces them, or Billfold's own requests do. A manifest's event becomes a job, a data
+    file's marks its run pending. Repeated and reordered messages change nothing. A worker also works on the jobs of
+    requests and the schedule (`billfold jobs`). Any number of workers can share them; each client has
+    BILLFOLD_MAX_DELIVERIES slots (or its own number) among all of them. What can succeed later is retried after a
+    growing wait. A message whose job can not goes to the queue's dead-letter queue with its reason.
     """
     billfold = start()
     from billfold.jobs.worker import make_worker
@@ -77,7 +78,7 @@ def _show(report: Report, *, as_json: bool) -> None:
         "later": report.later_count,
         "dead": report.dead_count,
         "stuck": report.stuck_count,
-        "given_back": report.given_back_count,
+        "given_back": report.unfinished_count,
         "unfinished": report.unfinished_count,
         "states": dict(report.states),
         "duration_seconds": round(report.duration_seconds, 3),

@@ -1,4 +1,4 @@
-"""Doctor runs that the dashboard asked for: each is a job, and the client's last one is kept with its probes."""
+"""Doctor runs that the dashboard requested: each is a job, and the client's last one is kept with its probes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class DoctorRun:
 
 
 def request(connection: Connection, client_id: str) -> None:
-    """Let a run wait for a worker, unless one of this client waits or is running."""
+    """Queue a run, unless one of this client waits or is running; it replaces what the last one found."""
     with connection.transaction():
         [is_open] = connection.execute(_query("is_open"), {"client_id": client_id}).fetchone() or (False,)
         if is_open:
@@ -72,7 +72,7 @@ def request(connection: Connection, client_id: str) -> None:
 
 
 def begin(connection: Connection, client_id: str) -> None:
-    """The run starts, perhaps anew."""
+    """The run starts; what an earlier attempt found is deleted."""
     _change(connection, "begin", client_id)
 
 
@@ -87,7 +87,7 @@ def end(connection: Connection, client_id: str, *, is_cut_off: bool, error: str 
 
 
 def find(connection: Connection, client_id: str) -> DoctorRun | None:
-    """The client's last run."""
+    """The client's last run; None if there was none."""
     row = connection.execute(_query("find"), {"client_id": client_id}).fetchone()
     if row is None:
         return None

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from billfold.model import JobKind, JobState, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.sql import read_queries
-from billfold.store.database import Connection, Database
+from billfold.store.database import Connection
 
 CHANNEL = "billfold_jobs"
 INTERRUPTED = "interrupted"
@@ -74,12 +74,9 @@ class Job:
     is_event: bool
     delivery_id: UUID | None
     message: JobMessage | None
-    created_at: datetime
     is_suspect: bool
     take_count: int
     failure_count: int
-    error_code: str | None
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +102,6 @@ class FreedJob:
     job_id: int
     client_id: str
     key: str
-    delivery_id: UUID | None
-    failure_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,15 +160,10 @@ def add(connection: Connection, new: NewJob) -> int:
     return int(row[0])
 
 
-def name_sessions(database: Database, worker_id: UUID) -> Database:
-    """The same database, for sessions that end with this worker's life: see `free`."""
-    return database.named(str(worker_id))
-
-
 def live(connection: Connection, worker_id: UUID, *, silence_seconds: float | None = None) -> None:
-    """Hold the lock of this worker's life on this connection, and hear of new jobs.
+    """Hold the lock of this worker's life on this connection, and listen for new jobs.
 
-    PostgreSQL ends the connection, and with it the life, if it asks nothing for `silence_seconds`.
+    PostgreSQL ends the connection, and with it the life, if it sends nothing for `silence_seconds`.
     """
     if silence_seconds is not None:
         connection.execute(_query("end_if_silent"), {"silence": f"{round(silence_seconds * 1000)}ms"})
@@ -209,18 +199,17 @@ def take(
     }
     with connection.transaction():
         lock_takes(connection)
-        rows = connection.execute(_query("take"), parameters).fetchall()
-    return sorted(map(_job, rows), key=lambda job: job.job_id)
+        return sorted(_take(connection, "take", parameters), key=lambda job: job.job_id)
 
 
 def take_doctor(connection: Connection, worker_id: UUID, *, limit: int) -> list[Job]:
     """Take at most `limit` doctor runs."""
     parameters = {"worker_id": worker_id, "worker": _worker_name(), "limit": limit}
-    return list(map(_job, connection.execute(_query("take_doctor"), parameters)))
+    return _take(connection, "take_doctor", parameters)
 
 
 def count(connection: Connection) -> dict[str, int]:
-    """How many jobs wait and are running, and how long the oldest of them has been in the queue."""
+    """How many jobs are `waiting` and `running`, and `oldest_seconds`, since the oldest of them was written."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return dict(cursor.execute(_query("count")).fetchone() or {})
 
@@ -331,29 +320,20 @@ def cancel(connection: Connection, job_id: int, *, client_id: str | None = None)
     return bool(_value(connection, "cancel", {"job_id": job_id, "client_id": client_id}))
 
 
-def _job(row: tuple[Any, ...]) -> Job:
-    (job_id, client_id, kind, bucket, key, period, work, trigger, is_event, delivery_id, message_id, queue_url, body,
-     attributes, created_at, is_suspect, take_count, failure_count, error_code, reason) = row  # fmt: skip
+def _take(connection: Connection, name: str, parameters: Mapping[str, Any]) -> list[Job]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return list(map(_job, cursor.execute(_query(name), parameters)))
+
+
+def _job(row: dict[str, Any]) -> Job:
+    message = {name: row.pop(name) for name in ("message_id", "queue_url", "body", "attributes")}
+    period = row.pop("period")
     return Job(
-        job_id=job_id,
-        client_id=client_id,
-        kind=JobKind(kind),
-        bucket=bucket,
-        key=key,
+        kind=JobKind(row.pop("kind")),
         period=BillingPeriod(period) if period else None,
-        work=work,
-        trigger=TriggerSource(trigger),
-        is_event=is_event,
-        delivery_id=delivery_id,
-        message=JobMessage(message_id=message_id, queue_url=queue_url, body=body, attributes=attributes)
-        if message_id is not None
-        else None,
-        created_at=created_at,
-        is_suspect=is_suspect,
-        take_count=take_count,
-        failure_count=failure_count,
-        error_code=error_code,
-        reason=reason,
+        trigger=TriggerSource(row.pop("trigger")),
+        message=JobMessage(**message) if message["message_id"] is not None else None,
+        **row,
     )
 
 

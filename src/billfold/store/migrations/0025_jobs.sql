@@ -37,9 +37,9 @@ CREATE TABLE billing_jobs (
     CHECK ((message_id IS NULL) = (queue_url IS NULL))
 );
 COMMENT ON TABLE billing_jobs IS 'What waits to be ingested, is being ingested, or was given up; the row of a job that is done goes.';
-COMMENT ON COLUMN billing_jobs.kind IS 'ingest: the object is ingested; visit: what is not current in the folder waits to be ingested; doctor: the client is examined.';
+COMMENT ON COLUMN billing_jobs.kind IS 'ingest: the object is ingested; visit: what is not current in the folder waits to be ingested; doctor: doctor runs for the client.';
 COMMENT ON COLUMN billing_jobs.work IS 'The statement or the key: no two workers have the same work of a client at once.';
-COMMENT ON COLUMN billing_jobs.delivery_id IS 'The delivery that was requested; empty for what an event or the schedule found.';
+COMMENT ON COLUMN billing_jobs.delivery_id IS 'The delivery that was requested, or that the schedule found; empty for what a message announced.';
 COMMENT ON COLUMN billing_jobs.body IS 'The message of SQS that announced it, for its dead-letter queue.';
 COMMENT ON COLUMN billing_jobs.due_at IS 'When it is tried next.';
 COMMENT ON COLUMN billing_jobs.worker_id IS 'One life of the worker that has taken it; that one holds the advisory lock of this id while it lives.';
@@ -58,10 +58,9 @@ CREATE INDEX billing_jobs_doctor ON billing_jobs (due_at, job_id) WHERE kind = '
 CREATE INDEX billing_jobs_of_message ON billing_jobs (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX billing_jobs_of_delivery ON billing_jobs (delivery_id) WHERE delivery_id IS NOT NULL;
 
--- The last doctor run of each client that the dashboard asked for.
+-- The last doctor run of each client that the dashboard requested.
 CREATE TABLE billing_doctor_runs (
     client_id text PRIMARY KEY REFERENCES billing_clients,
-    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at timestamptz,
     ended_at timestamptz,
     is_cut_off boolean NOT NULL DEFAULT false,
@@ -69,7 +68,7 @@ CREATE TABLE billing_doctor_runs (
     probes jsonb NOT NULL DEFAULT '[]',
     CHECK (ended_at IS NULL OR started_at IS NOT NULL)
 );
-COMMENT ON TABLE billing_doctor_runs IS 'The last doctor run of each client that the dashboard asked for.';
+COMMENT ON TABLE billing_doctor_runs IS 'The last doctor run of each client that the dashboard requested.';
 COMMENT ON COLUMN billing_doctor_runs.is_cut_off IS 'It reached its limit: its probes are those until then.';
 COMMENT ON COLUMN billing_doctor_runs.error IS 'Why it ended early.';
 

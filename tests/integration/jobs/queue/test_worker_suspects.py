@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import gzip
 import threading
-import time
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import botocore.handlers
 import pytest
 from structlog.testing import capture_logs
 
 from billfold import clients
 from billfold.aws import LocalAws
-from billfold.aws.queue import open_queue
 from billfold.errors import AccessDeniedError
-from billfold.jobs.receiver import MAX_REFUSALS, STUCK_SECONDS
+from billfold.jobs.receiver import MAX_REFUSALS
 from billfold.model import TriggerSource
 from billfold.store.database import connect
 from billfold.store.jobs import jobs
@@ -269,25 +265,3 @@ def test_a_worker_whose_threads_one_client_could_take_says_so(
 
     told = [event["clients"] for event in logged if event["event"] == "worker_crowded"]
     assert told == [["acme"]] * is_told
-
-
-def test_a_message_that_was_worked_on_for_long_is_hidden_for_what_is_left_of_its_time(
-    fleet: Landing, aws: LocalAws, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hidden: list[int] = []
-
-    def capture(params: dict[str, Any], model: Any, **_: Any) -> None:
-        if model.name == "ChangeMessageVisibility":
-            hidden.append(params["VisibilityTimeout"])
-
-    handlers = [*botocore.handlers.BUILTIN_HANDLERS, ("before-parameter-build", capture)]
-    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", handlers)
-    mailbox = Mailbox(aws, "lonely", has_dead_letters=False)
-    mailbox.send("garbage")
-    queue = open_queue(mailbox.url, fleet.settings)
-    [message] = queue.receive(hide_seconds=60)
-
-    for hours in (0, 7, 13):
-        queue.hide(replace(message, received_at=time.monotonic() - hours * 3600), STUCK_SECONDS)
-
-    assert hidden == [STUCK_SECONDS, 5 * 3600 - 60, 0]

@@ -1,12 +1,12 @@
--- The last doctor run of each client that the dashboard asked for.
+-- The last doctor run of each client that the dashboard requested.
 
 -- name: is_open
 SELECT EXISTS (SELECT FROM billing_jobs WHERE client_id = %(client_id)s AND kind = 'doctor' AND state <> 'dead')
 
 -- name: request
 INSERT INTO billing_doctor_runs (client_id) VALUES (%(client_id)s)
-ON CONFLICT (client_id) DO UPDATE SET requested_at = clock_timestamp(), started_at = NULL, ended_at = NULL,
-    is_cut_off = false, error = NULL, probes = '[]'
+ON CONFLICT (client_id) DO UPDATE SET started_at = NULL, ended_at = NULL, is_cut_off = false, error = NULL,
+    probes = '[]'
 
 -- name: begin
 UPDATE billing_doctor_runs SET started_at = clock_timestamp(), probes = '[]' WHERE client_id = %(client_id)s

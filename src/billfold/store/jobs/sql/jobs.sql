@@ -9,7 +9,7 @@ WHERE (client_id, kind, bucket, key) = (%(client_id)s, %(kind)s, %(bucket)s, %(k
 
 -- name: add
 -- An object waits once: its job reads it as it is when it begins. If it is being worked on, it is read once more, unless
--- the same message comes again. Who asks for it by hand does not wait for the next attempt; one of many equal events does.
+-- the same message comes again. A request makes it due at once; one of many equal events does not.
 WITH known AS (
     DELETE FROM billing_message_failures WHERE message_id = %(message_id)s RETURNING failures, error_code
 )
@@ -50,7 +50,7 @@ SELECT set_config('idle_in_transaction_session_timeout', %(silence)s, true),
     pg_advisory_xact_lock(hashtextextended('billfold take', 0))
 
 -- name: look
--- Who is gone: another life that has jobs, and whose lock is free.
+-- Another worker is gone if it has jobs and its lock is free.
 SELECT
     extract(epoch FROM min(due_at) - clock_timestamp())::float AS due_in_seconds,
     coalesce(min(due_at) FILTER (WHERE is_suspect) <= clock_timestamp(), false) AS is_suspect_due,
@@ -101,8 +101,8 @@ WITH client AS MATERIALIZED (
 UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(worker_id)s, worker = %(worker)s,
     began_at = CASE WHEN is_suspect THEN NULL ELSE clock_timestamp() END, take_count = take_count + 1
 FROM chosen WHERE job.job_id = chosen.job_id
-RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id, message_id,
-    queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
+RETURNING job.job_id, client_id, kind, bucket, key, billing_period AS period, work, trigger_source AS trigger, is_event,
+    delivery_id, message_id, queue_url, body, attributes, is_suspect, take_count, failure_count
 
 -- name: take_doctor
 -- A doctor run reads no bill: it needs no slot.
@@ -111,8 +111,8 @@ UPDATE billing_jobs AS job SET state = 'running', due_at = NULL, worker_id = %(w
 FROM (SELECT job_id FROM billing_jobs WHERE kind = 'doctor' AND state = 'waiting' AND due_at <= statement_timestamp()
     ORDER BY due_at, job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS chosen
 WHERE job.job_id = chosen.job_id
-RETURNING job.job_id, client_id, kind, bucket, key, billing_period, work, trigger_source, is_event, delivery_id,
-    message_id, queue_url, body, attributes, created_at, is_suspect, take_count, failure_count, error_code, reason
+RETURNING job.job_id, client_id, kind, bucket, key, billing_period AS period, work, trigger_source AS trigger, is_event,
+    delivery_id, message_id, queue_url, body, attributes, is_suspect, take_count, failure_count
 
 -- name: begin
 UPDATE billing_jobs SET began_at = clock_timestamp()
@@ -150,7 +150,7 @@ WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_
 RETURNING state = 'dead'
 
 -- name: give_back
--- These attempts are no failures: their worker stops, or lost its connection before it heard that it has them.
+-- These attempts are not failures: their worker stops, or lost its connection before it learned that it has them.
 UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
     is_wanted_again = false
 WHERE worker_id = %(worker_id)s AND (job_id, take_count) NOT IN (
@@ -170,7 +170,7 @@ UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, bega
     reason = CASE WHEN began_at IS NULL THEN reason ELSE 'its worker ended before it did' END,
     due_at = clock_timestamp() + make_interval(secs => CASE WHEN began_at IS NULL THEN 0 ELSE %(seconds)s END)
 WHERE worker_id = %(worker_id)s
-RETURNING job_id, client_id, key, delivery_id, failure_count
+RETURNING job_id, client_id, key
 
 -- name: count
 SELECT count(*) FILTER (WHERE state = 'waiting') AS waiting, count(*) FILTER (WHERE state = 'running') AS running,
