@@ -120,16 +120,15 @@ WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_
 RETURNING job_id
 
 -- name: finish
-WITH again AS (
-    UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
-        is_wanted_again = false, is_suspect = false, failure_count = 0, error_code = NULL, reason = NULL
-    WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND is_wanted_again
-), done AS (
-    DELETE FROM billing_jobs
-    WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND NOT is_wanted_again
-    RETURNING job_id
-)
-SELECT count(*) FROM done
+DELETE FROM billing_jobs
+WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND NOT is_wanted_again
+RETURNING job_id
+
+-- name: wait_again
+-- A statement of its own, after the other: it sees a wish for which the other had to wait.
+UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
+    is_wanted_again = false, is_suspect = false, failure_count = 0, error_code = NULL, reason = NULL
+WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND is_wanted_again
 
 -- name: postpone
 UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, began_at = NULL, is_wanted_again = false,
