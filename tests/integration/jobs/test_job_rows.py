@@ -162,6 +162,17 @@ def test_a_job_that_is_wanted_again_in_the_moment_of_its_end_waits_again(queue: 
     assert rows(queue, "state, is_wanted_again") == [("waiting", False)]
 
 
+def test_a_job_that_is_wanted_again_in_the_moment_of_its_death_waits_again(queue: Connection, landing: Landing) -> None:
+    jobs.add(queue, new("a", message=message("m-1")))
+    [taken] = take(queue)
+    with ThreadPoolExecutor() as threads, connect(landing.database.conninfo) as another, another.transaction():
+        assert jobs.bury(another, taken, WORKER, error_code="manifest", reason="no JSON")
+        wanted = threads.submit(jobs.add, queue, new("a", message=message("m-2")))
+        wait_until_blocked(another)
+
+    assert rows(queue, "job_id, state, failure_count") == [(wanted.result(), "waiting", 0)]
+
+
 def wait_until_blocked(connection: Connection) -> None:
     """Until another session of this database waits for a lock."""
     deadline = time.monotonic() + 10
