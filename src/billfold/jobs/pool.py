@@ -261,7 +261,13 @@ class Pool:
     def _begin(self, job: Job) -> None:
         with self._changed:
             self._running.append(job)
-        threading.Thread(target=self._work, args=[job], name=f"job {job.job_id}", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, args=[job], name=f"job {job.job_id}", daemon=True).start()
+        except RuntimeError:
+            # The machine has no thread left: the job is given back with the next connection.
+            with self._changed:
+                self._running.remove(job)
+            raise
 
     def _work(self, job: Job) -> None:
         """Work on one job, in a thread of its own."""

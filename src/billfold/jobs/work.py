@@ -37,6 +37,7 @@ from billfold.model import Client, DeliveryOutcome, DeliveryState, JobKind, Left
 from billfold.settings import Settings
 from billfold.store.database import Connection, Database, connect
 from billfold.store.deliveries import claims, records, runs
+from billfold.store.jobs import doctor_runs
 from billfold.store.jobs.jobs import INTERRUPTED, Job
 
 # A backfill or a command may have the statement: the job waits in the queue, and the thread is free for others.
@@ -87,7 +88,7 @@ class _Worker:
 
     def run(self) -> Result:
         if self.job.kind is JobKind.DOCTOR:
-            return run_doctor_job(self.job.client_id, self.settings, self.database)
+            return self._examine()
         if self.job.kind is JobKind.VISIT:
             return self._find_too_deadly() or self._visit()
         client = self._find_client()
@@ -102,9 +103,20 @@ class _Worker:
     def _find_too_deadly(self) -> Dead | None:
         """The end of a job that has killed its last worker; it may have waited for something else since."""
         count = self.job.failure_count
-        if not self.job.is_suspect or count < self.settings.message_attempts:
+        # A doctor run is worked on beside others, and fails in no other way.
+        is_deadly = self.job.is_suspect or self.job.kind is JobKind.DOCTOR
+        if not is_deadly or count < self.settings.message_attempts:
             return None
         return Dead(reason=f"failed {count} times, at last: its worker ended before it did", error_code=INTERRUPTED)
+
+    def _examine(self) -> Result:
+        """Examine the client, as the dashboard asked for."""
+        dead = self._find_too_deadly()
+        if dead is None:
+            return run_doctor_job(self.job.client_id, self.settings, self.database)
+        with connect(self.database.conninfo) as connection:
+            doctor_runs.end(connection, self.job.client_id, is_cut_off=False, error=dead.reason)
+        return dead
 
     def _find_client(self) -> Client | Result:
         """Whose the object is now, or why nobody ingests it: clients may have changed since the job was written."""

@@ -294,6 +294,7 @@ def test_a_client_of_whom_anything_is_kept_goes_with_all_of_it_or_not_at_all(
     landing.execute(
         "INSERT INTO billing_jobs (client_id, bucket, key, work, trigger_source) VALUES ('acme', 'b', 'k', 'k', 'sqs')"
     )
+    landing.execute("INSERT INTO billing_doctor_runs (client_id) VALUES ('acme')")
 
     with pytest.raises(UsageError, match=r"1 statements of 2 line items.*--purge"):
         clients.remove(database, "acme", purge=False)

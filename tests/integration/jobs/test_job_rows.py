@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -147,6 +148,38 @@ def test_an_object_waits_once_and_is_read_once_more_if_it_comes_while_it_is_work
     assert taken.message == once_more.message == message("m-2")
     assert (is_over, ended) == (False, True)
     assert rows(queue, "job_id") == []
+
+
+def test_a_job_that_is_wanted_again_in_the_moment_of_its_end_waits_again(queue: Connection, landing: Landing) -> None:
+    jobs.add(queue, new("a"))
+    [taken] = take(queue)
+    with ThreadPoolExecutor() as threads, connect(landing.database.conninfo) as another, another.transaction():
+        jobs.add(another, new("a"))
+        is_over = threads.submit(jobs.finish, queue, taken, WORKER)
+        wait_until_blocked(another)
+
+    assert not is_over.result()
+    assert rows(queue, "state, is_wanted_again") == [("waiting", False)]
+
+
+def test_a_job_that_is_wanted_again_in_the_moment_of_its_death_waits_again(queue: Connection, landing: Landing) -> None:
+    jobs.add(queue, new("a", message=message("m-1")))
+    [taken] = take(queue)
+    with ThreadPoolExecutor() as threads, connect(landing.database.conninfo) as another, another.transaction():
+        assert jobs.bury(another, taken, WORKER, error_code="manifest", reason="no JSON")
+        wanted = threads.submit(jobs.add, queue, new("a", message=message("m-2")))
+        wait_until_blocked(another)
+
+    assert rows(queue, "job_id, state, failure_count") == [(wanted.result(), "waiting", 0)]
+
+
+def wait_until_blocked(connection: Connection) -> None:
+    """Until another session of this database waits for a lock."""
+    deadline = time.monotonic() + 10
+    while not connection.execute(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    ).fetchall():
+        assert time.monotonic() < deadline
 
 
 def test_a_failure_waits_and_is_counted_and_a_wait_is_not(queue: Connection) -> None:

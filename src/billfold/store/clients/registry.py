@@ -28,6 +28,7 @@ _TABLES_OF_STATEMENTS = (
 )
 _TABLES_OF_CLIENTS = (
     "billing_jobs",
+    "billing_doctor_runs",
     "billing_message_failures",
     "billing_left_out_files",
     "billing_ingestion_runs",

@@ -234,7 +234,10 @@ def begin(connection: Connection, job: Job, worker_id: UUID) -> bool:
 
 def finish(connection: Connection, job: Job, worker_id: UUID) -> bool:
     """The job is done; False if it waits again, because it was wanted again meanwhile."""
-    return bool(_value(connection, "finish", _attempt(job, worker_id)))
+    if _value(connection, "finish", _attempt(job, worker_id)) is not None:
+        return True
+    connection.execute(_query("wait_again"), _attempt(job, worker_id))
+    return False
 
 
 def postpone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from decimal import Decimal
@@ -109,6 +110,26 @@ def test_a_database_that_lacks_a_table_does_not_make_messages_come_and_go(
     [report] = reports
     assert (report.dead_count, mailbox.counts()) == (1, (0, 0))
     assert report.received_count < 8
+
+
+def test_a_job_for_which_there_is_no_thread_is_worked_on_when_there_is_one(
+    fleet: Landing, aws: LocalAws, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailbox.send(s3_event(BUCKET, deliver(fleet, aws, "1")))
+    start, refused = threading.Thread.start, list[str]()
+
+    def refuse_first(thread: threading.Thread) -> None:
+        if thread.name.startswith("job ") and not refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_first)
+    with working(make_worker(fleet, mailbox, drain=False)):
+        wait_until(lambda: fleet.count("billing_publications") == 1 and fleet.count("billing_jobs") == 0)
+
+    assert len(refused) == 1
+    assert fleet.billed() == {"USD": Decimal(1)}
 
 
 def test_a_dead_letter_takes_along_what_its_sender_attached(fleet: Landing, aws: LocalAws, mailbox: Mailbox) -> None:

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from billfold import clients
+from billfold.app import Billfold
 from billfold.aws import LocalAws
 from billfold.errors import AccessDeniedError
 from billfold.jobs.receiver import MAX_REFUSALS
@@ -100,6 +101,26 @@ def test_a_job_whose_worker_died_is_worked_on_alone(fleet: Landing, aws: LocalAw
     assert beside_the_suspect == {"suspect": ("running", True, True, 1), "last": ("waiting", False, False, 0)}
     assert [event["event"] for event in logged].count("asked_alone") == 1
     assert fleet.billed() == {"USD": Decimal(1)}
+
+
+def test_a_doctor_run_that_killed_its_workers_too_often_is_not_made_again_until_somebody_asks(
+    fleet: Landing, mailbox: Mailbox
+) -> None:
+    requests = Billfold(fleet.settings, database=fleet.database).requests
+    requests.doctor("acme")
+    fleet.execute("UPDATE billing_jobs SET failure_count = %s", fleet.settings.message_attempts)
+
+    with working(make_worker(fleet, mailbox, drain=False)):
+        wait_until(lambda: fleet.query("SELECT state FROM billing_jobs") != [("waiting",)])
+        wait_until(lambda: fleet.query("SELECT state FROM billing_jobs") != [("running",)])
+    run = requests.find_doctor_run("acme")
+    ended = fleet.query("SELECT state, failure_count FROM billing_jobs")
+    requests.doctor("acme")
+
+    told = f"failed {fleet.settings.message_attempts} times, at last: its worker ended before it did"
+    assert run is not None
+    assert (run.error, run.is_running, ended) == (told, False, [("dead", fleet.settings.message_attempts)])
+    assert fleet.query("SELECT state, failure_count FROM billing_jobs") == [("waiting", 0)]
 
 
 def test_what_is_given_back_at_the_end_has_not_failed_and_one_that_waits_to_be_alone_still_does(

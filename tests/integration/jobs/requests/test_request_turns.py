@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
 from uuid import UUID, uuid4
@@ -37,6 +38,7 @@ from tests.processes.faulty_aws import FaultyAws
 from tests.processes.worker_process import LIMIT_SECONDS
 
 WORKER = uuid4()
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 TAKEN = "SELECT count(*) FROM billing_jobs WHERE state = 'running'"
 
 
@@ -113,6 +115,23 @@ def test_what_is_asked_for_again_while_it_fails_is_tried_once_more(fleet: Landin
         settle(other, once_more, WORKER, Dead(error_code="internal", reason="a defect"))
 
     assert fleet.query(STATES) == [("failed", 0, False, 0, "internal")]
+
+
+def test_a_delivery_that_is_requested_in_the_moment_of_a_cancellation_fails_with_the_job(
+    fleet: Landing, aws: LocalAws
+) -> None:
+    [row] = ask_for(fleet, deliver(fleet, aws, "1.25"))
+    fleet.execute("UPDATE billing_jobs SET delivery_id = NULL")
+    job_id = fleet.value("SELECT job_id FROM billing_jobs")
+    with ThreadPoolExecutor() as threads, connect(fleet.database.conninfo) as canceling, another_worker(fleet) as other:
+        with other.transaction():
+            # As a request does with the job of an event.
+            other.execute("UPDATE billing_jobs SET delivery_id = %s", [row.delivery_id])
+            is_canceled = threads.submit(requests.cancel, canceling, job_id)
+            wait_until(lambda: bool(fleet.value(BLOCKED)))
+
+        assert is_canceled.result()
+    assert fleet.query(STATES) == [("failed", 0, False, 0, "interrupted")]
 
 
 def test_a_delivery_fails_with_its_canceled_job_and_is_pending_with_one_that_is_retried(

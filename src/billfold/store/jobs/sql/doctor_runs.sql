@@ -15,7 +15,8 @@ UPDATE billing_doctor_runs SET started_at = clock_timestamp(), probes = '[]' WHE
 UPDATE billing_doctor_runs SET probes = probes || %(probe)s WHERE client_id = %(client_id)s
 
 -- name: end
-UPDATE billing_doctor_runs SET ended_at = clock_timestamp(), is_cut_off = %(is_cut_off)s, error = %(error)s
+UPDATE billing_doctor_runs SET started_at = coalesce(started_at, clock_timestamp()), ended_at = clock_timestamp(),
+    is_cut_off = %(is_cut_off)s, error = %(error)s
 WHERE client_id = %(client_id)s
 
 -- name: find

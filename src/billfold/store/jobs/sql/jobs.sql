@@ -1,11 +1,16 @@
 -- The queue: jobs wait, are taken by a worker, and go when they are done.
 
 -- name: forget_dead
--- A message that comes again finds its dead job: it is in the dead-letter queue already.
-DELETE FROM billing_jobs
-WHERE (client_id, kind, bucket, key) = (%(client_id)s, %(kind)s, %(bucket)s, %(key)s)
-    AND billing_period IS NOT DISTINCT FROM %(period)s AND state = 'dead'
-    AND (message_id = %(message_id)s::text) IS NOT TRUE
+-- A message that comes again finds its dead job: it is in the dead-letter queue already. The lock waits for one that is
+-- just given up, and keeps it from that until it is wanted again.
+WITH known AS (
+    SELECT job_id, state, message_id FROM billing_jobs
+    WHERE (client_id, kind, bucket, key) = (%(client_id)s, %(kind)s, %(bucket)s, %(key)s)
+        AND billing_period IS NOT DISTINCT FROM %(period)s
+    FOR UPDATE
+)
+DELETE FROM billing_jobs AS job USING known
+WHERE job.job_id = known.job_id AND known.state = 'dead' AND (known.message_id = %(message_id)s::text) IS NOT TRUE
 
 -- name: add
 -- An object waits once: its job reads it as it is when it begins. If it is being worked on, it is read once more, unless
@@ -120,16 +125,15 @@ WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_
 RETURNING job_id
 
 -- name: finish
-WITH again AS (
-    UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
-        is_wanted_again = false, is_suspect = false, failure_count = 0, error_code = NULL, reason = NULL
-    WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND is_wanted_again
-), done AS (
-    DELETE FROM billing_jobs
-    WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND NOT is_wanted_again
-    RETURNING job_id
-)
-SELECT count(*) FROM done
+DELETE FROM billing_jobs
+WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND NOT is_wanted_again
+RETURNING job_id
+
+-- name: wait_again
+-- A statement of its own, after the other: it sees a wish for which the other had to wait.
+UPDATE billing_jobs SET state = 'waiting', due_at = clock_timestamp(), worker_id = NULL, worker = NULL, began_at = NULL,
+    is_wanted_again = false, is_suspect = false, failure_count = 0, error_code = NULL, reason = NULL
+WHERE job_id = %(job_id)s AND worker_id = %(worker_id)s AND take_count = %(take_count)s AND is_wanted_again
 
 -- name: postpone
 UPDATE billing_jobs SET state = 'waiting', worker_id = NULL, worker = NULL, began_at = NULL, is_wanted_again = false,

@@ -25,7 +25,8 @@ WHERE delivery_id = %(delivery_id)s AND (outcome = 'failed'
     OR outcome = 'skipped' AND (SELECT state FROM billing_deliveries WHERE delivery_id = %(delivery_id)s) = 'pending')
 
 -- name: find_requested
-SELECT delivery_id FROM billing_jobs WHERE job_id = %(job_id)s
+-- No other delivery can be requested with this job before the transaction ends.
+SELECT delivery_id FROM billing_jobs WHERE job_id = %(job_id)s FOR UPDATE
 
 -- name: show
 SELECT delivery_id, client_id, export_name, to_char(billing_period, 'YYYY-MM') AS billing_period, state, (
