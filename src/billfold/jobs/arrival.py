@@ -31,7 +31,7 @@ from billfold.store.jobs.jobs import JobMessage, NewJob
 
 # Each job keeps the body of its message. Of a longer list it keeps only its own part: a message can be 1 MiB long and
 # name thousands of objects.
-MAX_OBJECTS_OF_BODY = 100
+MAX_OBJECTS_OF_BODY = 10
 
 log = structlog.get_logger(__name__)
 
