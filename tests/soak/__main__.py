@@ -116,10 +116,12 @@ def _run_fleet(options: argparse.Namespace, conninfo: str, folder: Path) -> bool
         event_count=options.events,
         worker_count=options.workers,
         seed=options.seed,
+        kill_count=options.kills,
+        stop_count=options.stops,
     )
     _tell(
         f"\n{fleet.event_count:,} events of {fleet.delivery_count:,} deliveries of {fleet.client_count:,} clients,"
-        f" {fleet.worker_count} workers"
+        f" {fleet.worker_count} workers, of which {fleet.kill_count} are killed and {fleet.stop_count} stopped"
     )
     with LocalAws() as aws, _landing(conninfo, folder, "fleet") as landing:
         os.environ |= aws.environment()
@@ -166,6 +168,8 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--deliveries", type=int, default=500, help="that the events tell of (default 500)")
     parser.add_argument("--clients", type=int, default=50, help="that the deliveries are of (default 50)")
     parser.add_argument("--workers", type=int, default=4, help="that share the queue (default 4)")
+    parser.add_argument("--kills", type=int, default=68, help="of workers during the events (default 68)")
+    parser.add_argument("--stops", type=int, default=21, help="of workers, for some seconds each (default 21)")
     parser.add_argument("--steps", type=int, default=20, help="of such an example at most (default 20)")
     parser.add_argument("--attacks", type=int, default=100, help="percent of their usual number (default 100; 0: none)")
     options = parser.parse_args()

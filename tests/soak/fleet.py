@@ -1,8 +1,12 @@
-"""Many clients whose deliveries are told to one queue, more than once and in any order, and workers that share it."""
+"""Many clients whose deliveries are told to one queue, more than once and in any order, and workers that share it.
+
+Some of the workers can be killed, or stopped for a while: the others, and those that come after them, do their work.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +19,11 @@ from random import Random
 import billfold
 from billfold import clients
 from billfold.aws import LocalAws
+from billfold.jobs.pool import SILENCE_SECONDS
 from tests.bills.landing import Landing
 from tests.bills.line_items import LineItem, line_item, write_bill
 from tests.messages import ACCOUNT, Mailbox, eventbridge_event, s3_event, wrapped_by_sns
-from tests.processes.worker_process import start_worker
+from tests.processes.worker_process import WorkerProcess, start_worker
 
 # A delivery is one month of a client's only export.
 _FIRST_YEAR = 2020
@@ -41,6 +46,9 @@ class Fleet:
     worker_count: int
     seed: int
     concurrency: int = 2
+    # How many workers are killed, and how many stopped for a while, before the others drain the queue.
+    kill_count: int = 0
+    stop_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +131,40 @@ def worker_environment(landing: Landing, aws: LocalAws, mailbox: Mailbox) -> Map
 
 
 def _work(fleet: Fleet, landing: Landing, aws: LocalAws, mailbox: Mailbox) -> list[dict[str, int]]:
-    environment = worker_environment(landing, aws, mailbox)
+    environment = dict(worker_environment(landing, aws, mailbox))
+    if fleet.kill_count + fleet.stop_count:
+        # Each death counts as a failure of what the worker had begun.
+        environment |= {"BILLFOLD_MESSAGE_ATTEMPTS": "100", "BILLFOLD_MESSAGE_RETRY_SECONDS": "1"}
+        _harm(fleet, environment)
     options = ("--drain", "--concurrency", str(fleet.concurrency))
     with ExitStack() as stack:
         workers = [stack.enter_context(start_worker(environment, *options)) for _ in range(fleet.worker_count)]
         return [worker.finish(_LIMIT_SECONDS) for worker in workers]
+
+
+def _harm(fleet: Fleet, environment: Mapping[str, str]) -> None:
+    """Kill workers in the middle of their work, and stop others for longer than their silence is borne."""
+    random = Random(fleet.seed)
+    harms = [signal.SIGKILL] * fleet.kill_count + [signal.SIGSTOP] * fleet.stop_count
+    random.shuffle(harms)
+    with ExitStack() as stack:
+        workers = [_start(stack, fleet, environment) for _ in range(fleet.worker_count)]
+        for harm in harms:
+            time.sleep(random.uniform(0.8, 2.5))
+            place = random.randrange(len(workers))
+            if harm is signal.SIGKILL:
+                workers[place].kill()
+                workers[place] = _start(stack, fleet, environment)
+            else:
+                workers[place].tell(signal.SIGSTOP)
+                time.sleep(random.uniform(1, 2 * SILENCE_SECONDS))
+                workers[place].tell(signal.SIGCONT)
+        for worker in workers:
+            assert worker.end() == 0
+
+
+def _start(stack: ExitStack, fleet: Fleet, environment: Mapping[str, str]) -> WorkerProcess:
+    return stack.enter_context(start_worker(environment, "--concurrency", str(fleet.concurrency)))
 
 
 def _deliver(random: Random, folder: Path, aws: LocalAws, client_ids: list[str], number: int) -> _Delivery:
