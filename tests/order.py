@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 # The modules, or folders of modules, whose tests take longest, the slowest first; all others follow as they come.
 SLOWEST = (
+    "tests/integration/web/",
     "tests/e2e/pages/",
     "tests/integration/reports/",
     "tests/integration/jobs/requests/",
@@ -36,7 +37,8 @@ SLOWEST = (
 
 # Folders whose modules share a browser, bills or a server: those of a line stay together.
 SHARING = (
-    ("tests/e2e/pages/", "tests/integration/web/"),
+    ("tests/integration/web/", "tests/e2e/pages/test_changes_page"),
+    ("tests/e2e/pages/",),
     ("tests/integration/reports/",),
     ("tests/integration/verification/",),
     ("tests/e2e/test_cli",),
