@@ -73,6 +73,16 @@ class Clients:
         keep_client(self._billfold.database, found)
         return found
 
+    def owns(self, client: Client, key: str) -> bool:
+        """Whether a key of the client's bucket is in its folder.
+
+        >>> billfold.clients.owns(billfold.clients.resolve("acme"), "exports/../secret")
+        False
+        """
+        from billfold.clients import registry
+
+        return registry.owns(client, key)
+
     def find_owner(self, bucket: str, key: str) -> Client | None:
         """The client that an object belongs to, also a disabled one; None if it belongs to none.
 

@@ -11,6 +11,7 @@ from billfold.model import Client, TriggerSource
 
 if TYPE_CHECKING:
     from billfold.app.billfold import Billfold
+    from billfold.bills.backfill import FolderContents
     from billfold.store.jobs.doctor_runs import DoctorRun
     from billfold.store.jobs.requests import RequestedDelivery
 
@@ -51,6 +52,20 @@ class Requests:
             is_event=is_event,
             month=as_period(month),
         )
+
+    def visit(self, client: Client) -> FolderContents:
+        """Let each delivery in the client's folder that is not current wait for a worker, as the schedule does.
+
+        Raises ConfigurationError for a client without a bucket, and the error that prevents the visit.
+
+        >>> billfold.requests.visit(billfold.clients.resolve())
+        Traceback (most recent call last):
+        ...
+        ConfigurationError: AWS_BILLING_BUCKET is not set: backfill needs it, ...
+        """
+        from billfold.bills.requests import visit_folder
+
+        return visit_folder(client, settings=self._billfold.settings, database=self._billfold.database)
 
     def retry(self, delivery: DeliveryId) -> RequestedDelivery:
         """Let a failed delivery wait for another attempt; raises UsageError where that cannot succeed.

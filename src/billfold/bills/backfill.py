@@ -14,7 +14,7 @@ from billfold.bills.admission import is_current
 from billfold.bills.attempt import ingest_delivery
 from billfold.bills.ingestion import Ingestion, keep_client, retrying
 from billfold.bills.sources import resolve_all
-from billfold.errors import BillfoldError
+from billfold.errors import BillfoldError, StoreFullError, StoreLimitError
 from billfold.log import Event
 from billfold.model import Client, Delivery, DeliveryOutcome, LeftOutFile, TriggerSource
 from billfold.period import BillingPeriod
@@ -45,7 +45,14 @@ class FolderContents:
 
     @property
     def failures(self) -> list[BillfoldError]:
-        return [outcome.exit_error for outcome in self.refused if outcome.exit_error]
+        """The errors, first those that another look may not meet."""
+        met = [outcome.exit_error for outcome in self.refused if outcome.exit_error]
+        return sorted(met, key=may_pass, reverse=True)
+
+
+def may_pass(failure: BillfoldError) -> bool:
+    """Whether the next attempt may succeed: a full database, or a limit of it, says nothing about the file."""
+    return failure.retryable or isinstance(failure, StoreFullError | StoreLimitError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

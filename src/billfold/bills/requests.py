@@ -8,19 +8,11 @@ from billfold import clients
 from billfold.aws import SilentProgress, address, is_local
 from billfold.aws.layout import work_of
 from billfold.bills.admission import is_current
-from billfold.bills.backfill import FolderContents, look_through
+from billfold.bills.backfill import FolderContents, look_through, may_pass
 from billfold.bills.ingestion import Ingestion
 from billfold.bills.release import not_held, permit
 from billfold.bills.sources import find_deliveries
-from billfold.errors import (
-    BillfoldError,
-    ConfigurationError,
-    ForbiddenError,
-    SourceNotFoundError,
-    StoreFullError,
-    StoreLimitError,
-    UsageError,
-)
+from billfold.errors import ConfigurationError, ForbiddenError, SourceNotFoundError, UsageError
 from billfold.model import Client, Delivery, DeliveryState, TriggerSource
 from billfold.period import BillingPeriod
 from billfold.settings import Settings
@@ -119,11 +111,6 @@ def visit_folder(client: Client, *, settings: Settings, database: Database) -> F
         if found.is_complete and not any(map(may_pass, found.failures)):
             freshness.mark_backfilled(connection, client.client_id, began_at)
     return found
-
-
-def may_pass(failure: BillfoldError) -> bool:
-    """Whether the next attempt may succeed: a full database, or a limit of it, says nothing about the file."""
-    return failure.retryable or isinstance(failure, StoreFullError | StoreLimitError)
 
 
 def request_again(delivery_id: UUID, *, settings: Settings, database: Database) -> RequestedDelivery:

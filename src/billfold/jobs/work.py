@@ -11,11 +11,9 @@ from uuid import UUID
 
 import structlog
 
-from billfold import clients
+from billfold.app import Billfold
 from billfold.aws.layout import Place, place_of
 from billfold.aws.queue import Queue
-from billfold.bills.ingest import ingest
-from billfold.bills.requests import may_pass, visit_folder
 from billfold.errors import (
     AccessDeniedError,
     BillfoldError,
@@ -86,6 +84,15 @@ class _Worker:
     settings: Settings
     database: Database
 
+    @property
+    def billfold(self) -> Billfold:
+        """What it works with: the queue retries, so that other jobs are worked on meanwhile."""
+        changes = {
+            "retry_max_attempts": 1,
+            "claim_wait_seconds": min(self.settings.claim_wait_seconds, _CLAIM_WAIT_SECONDS),
+        }
+        return Billfold(self.settings.model_copy(update=changes), database=self.database)
+
     def run(self) -> Result:
         if self.job.kind is JobKind.DOCTOR:
             return self._examine()
@@ -122,7 +129,7 @@ class _Worker:
         """Whose the object is now, or why nobody ingests it: clients may have changed since the job was written."""
         job = self.job
         if job.is_event:
-            owner = clients.find_owner(self.database, self.settings, job.bucket, job.key)
+            owner = self.billfold.clients.find_owner(job.bucket, job.key)
             if owner is None:
                 log.warning(Event.EVENT_FOREIGN, bucket=job.bucket, reason="belongs to no client")
                 return Done(reason="belongs to no client")
@@ -130,11 +137,11 @@ class _Worker:
                 log.warning(Event.EVENT_REFUSED, bucket=job.bucket, reason="is disabled")
                 return Done(client=owner, reason="the client is disabled")
             return owner
-        client = clients.resolve_client(self.database, self.settings, job.client_id)
+        client = self.billfold.clients.resolve(job.client_id)
         if client.bucket is None:
             reason = f"client {client.client_id} has no bucket"
             return Dead(client=client, reason=reason, error_code=ConfigurationError.error_code)
-        if client.bucket != job.bucket or not clients.owns(client, job.key):
+        if client.bucket != job.bucket or not self.billfold.clients.owns(client, job.key):
             reason = f"{job.key} is outside the folder of {client.client_id}"
             log.error(Event.EVENT_REFUSED, bucket=job.bucket, reason=reason)
             return Dead(client=client, reason=reason, error_code=AccessDeniedError.error_code)
@@ -143,13 +150,13 @@ class _Worker:
     def _visit(self) -> Result:
         """Look through the client's folder: what it finds are jobs of their own."""
         try:
-            client = clients.resolve_client(self.database, self.settings, self.job.client_id)
+            client = self.billfold.clients.resolve(self.job.client_id)
         except UsageError as error:
             return Done(reason=str(error))
         if (client.bucket, client.prefix) != (self.job.bucket, self.job.key):
             return Done(client=client, reason="the client's folder is another one now")
         try:
-            found = visit_folder(client, settings=self.settings, database=self.database)
+            found = self.billfold.requests.visit(client)
         except BillfoldError as error:
             return self.fail(error, client, is_tried=True)
         except Exception as error:
@@ -157,26 +164,15 @@ class _Worker:
             return self.fail(as_internal(error), client, is_tried=True)
         if not found.failures:
             return Done(client=client, visit=found)
-        # Those of which a later visit may be rid come first: it would not be made for the others.
-        first = max(found.failures, key=may_pass)
-        return replace(self.fail(first, client, is_tried=True), visit=found)
+        return replace(self.fail(found.failures[0], client, is_tried=True), visit=found)
 
     def _ingest(self, client: Client) -> Result:
         job = self.job
-        settings = self.settings.model_copy(
-            # The queue retries, so that other jobs are worked on meanwhile.
-            update={
-                "retry_max_attempts": 1,
-                "claim_wait_seconds": min(self.settings.claim_wait_seconds, _CLAIM_WAIT_SECONDS),
-            }
-        )
         others: list[LeftOutFile] = []
         try:
-            outcomes = ingest(
+            outcomes = self.billfold.ingest(
                 f"s3://{job.bucket}/{job.key}",
                 client=client,
-                settings=settings,
-                database=self.database,
                 trigger=job.trigger,
                 is_event=job.is_event,
                 on_left_out=others.extend,

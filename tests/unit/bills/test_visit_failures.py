@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from billfold.bills.requests import may_pass
+from billfold.bills.backfill import may_pass
 from billfold.errors import BillfoldError, MalformedFileError, SourceUnavailableError, StoreFullError, StoreLimitError
 
 
