@@ -18,7 +18,6 @@ import structlog
 
 from billfold.app import Billfold
 from billfold.aws.queue import open_queue
-from billfold.jobs import work
 from billfold.jobs.schedule import finish_pass, report_late, visit_due
 from billfold.jobs.worker import Worker
 from billfold.log import CONTEXT_FIELDS, EVERY_EVENT, FIELDS, STATE_COUNTS, Event, Field, configure_logging
@@ -99,7 +98,7 @@ def live_through_the_day(registry: Registry, monkeypatch: pytest.MonkeyPatch) ->
     registry.deliver(acme, "1.25", revision=2)
     mailbox.send(request("acme", manifests[0]))
     with monkeypatch.context() as broken:
-        broken.setattr(work, "ingest", fail)
+        broken.setattr(Billfold, "ingest", fail)
         drain(registry, mailbox, message_attempts=2)
     with faulty_aws(registry.aws.endpoint_url, throttle_once()) as faulty:
         throttled = {"endpoint_url": faulty.endpoint_url}
