@@ -7,8 +7,8 @@ worked on, small clients' deliveries come one by one. The wait of a delivery is 
 publication. Once each client has its two slots, as it is out of the box; once the flooding one may take every thread.
 The small ones come as slowly as a third of what the worker can do, whatever the machine.
 
-The queue of the stand-in hands messages out in the order in which they came: without a limit nobody overtakes the
-flood. The seconds depend on the machine; the ratio of the two waits is what the limit is for.
+The queue of the stand-in hands messages out in the order in which they came. Clients take turns: without a limit a
+small one waits for a thread, with it one is free. The seconds depend on the machine.
 """
 
 from __future__ import annotations
