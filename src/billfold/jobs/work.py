@@ -66,7 +66,10 @@ def attempt(job: Job, settings: Settings, database: Database, *, dead_letters: Q
 
 def work_on(job: Job, settings: Settings, database: Database) -> Result:
     """Ingest the job's object and return the result. Does not raise an Exception."""
-    worker = _Worker(job, settings, database)
+    # The queue retries, so that other jobs are worked on meanwhile.
+    changes = {"retry_max_attempts": 1, "claim_wait_seconds": min(settings.claim_wait_seconds, _CLAIM_WAIT_SECONDS)}
+    billfold = Billfold(settings.model_copy(update=changes), database=database)
+    worker = _Worker(job, settings, database, billfold)
     try:
         return worker.run()
     except BillfoldError as error:
@@ -83,15 +86,7 @@ class _Worker:
     job: Job
     settings: Settings
     database: Database
-
-    @property
-    def billfold(self) -> Billfold:
-        """What it works with: the queue retries, so that other jobs are worked on meanwhile."""
-        changes = {
-            "retry_max_attempts": 1,
-            "claim_wait_seconds": min(self.settings.claim_wait_seconds, _CLAIM_WAIT_SECONDS),
-        }
-        return Billfold(self.settings.model_copy(update=changes), database=self.database)
+    billfold: Billfold
 
     def run(self) -> Result:
         if self.job.kind is JobKind.DOCTOR:
