@@ -1,7 +1,7 @@
 """The receiver: takes messages from SQS, writes their jobs, and only then deletes them.
 
 A message that makes no job is dealt with at once: a data file's run is pending, a foreign event is deleted, and what is
-no notification goes to the dead-letter queue with its reason.
+not a notification goes to the dead-letter queue with its reason.
 """
 
 from __future__ import annotations

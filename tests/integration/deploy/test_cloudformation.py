@@ -181,7 +181,7 @@ def lint(template: str, *regions: str) -> list[str]:
     from cfnlint.decode import decode_str
     from cfnlint.runner.template.runner import run_template_by_data
 
-    # What cfn-lint offers as its API reads the rules anew for each template.
+    # What cfn-lint offers as its API reads the rules again for each template.
     body, problems = decode_str(template)
     return [str(each) for each in problems or run_template_by_data(body, ConfigMixIn(regions=list(regions)), rules())]
 

@@ -224,7 +224,7 @@ def test_a_dead_job_stays_until_it_is_retried_or_its_object_comes_again(queue: C
     assert rows(queue, "job_id") == []
 
 
-def test_a_worker_says_nothing_about_a_job_that_it_lost_or_took_anew(queue: Connection) -> None:
+def test_a_worker_says_nothing_about_a_job_that_it_lost_or_took_again(queue: Connection) -> None:
     jobs.add(queue, new("a"))
     [lost] = take(queue)
     jobs.free(queue, WORKER, seconds=0)

@@ -124,7 +124,7 @@ def test_history_of_every_format_and_basis_and_a_delivery_without_rows_are_true(
         [focus, {**focus, "Tags": ""}],
         [],
     ]
-    # One net cost, and all charges are made anew of the rows that were there; then it goes.
+    # One net cost, and all charges are made again from the rows that were there; then it goes.
     net = [*bills[1], line_item(cost="9", **{NET: "8"})]
     bills[2:2] = [net, bills[1]]
     withdrawn = []

@@ -106,7 +106,7 @@ class _Scan:
             "view": _escape(_read_view(connection)),
         }
         # Compiling some hundred conditions takes longer than evaluating them. The view names the charges first and then
-        # what explains them: the planner would look long for an order that is no better.
+        # what explains them: the planner would look long for an order that is not better.
         connection.execute("SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL join_collapse_limit = 1")
         if planner.prefer_scans(self._query, period, row_count=row_count):
             planner.prefer_hashing(self._query)

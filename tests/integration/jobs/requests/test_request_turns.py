@@ -84,7 +84,7 @@ def test_a_statement_that_a_message_is_worked_on_waits_and_so_does_a_client_whos
     work_off(fleet)
 
     assert (elsewhere.key, beside_its_statement, without_a_slot) == ("exports/elsewhere.csv", None, None)
-    # A wait is no attempt.
+    # A wait does not count as an attempt.
     assert waiting == [("pending", 0, True, 0, None)]
     assert fleet.query("SELECT state, attempts FROM billing_deliveries") == [("published", 1)]
 
